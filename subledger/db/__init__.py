@@ -1,0 +1,1 @@
+"""The database: connections, migrations, and every statement that is sent to it."""

@@ -1,0 +1,99 @@
+"""Connections to Postgres: one place that spells out how every process holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+# What a query takes: a connection of its own, or one lent by a pool.
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+COMMAND_TIMEOUT_SECONDS = 60.0
+IDLE_SECONDS_MAX = 300.0
+
+# A pool hands a connection to its next taker as if it were new. `reset all` also forgets how we want our
+# sessions, so the settings follow it, in the same round trip.
+RESET_SESSION = """
+select pg_advisory_unlock_all();
+close all;
+unlisten *;
+reset all;
+"""
+
+
+async def create_pool(
+    database_url: str,
+    *,
+    min_size: int,
+    max_size: int,
+    application_name: str,
+    command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+) -> Pool:
+    """Open a pool; json and jsonb stay text, since most readers hand them on without looking inside.
+
+    Understands `postgres://` and `postgresql://` and their `sslmode`. Raises OSError or
+    asyncpg.PostgresError when the server cannot be reached or refuses.
+    """
+    settings = _session_settings(command_timeout_seconds)
+    return await asyncpg.create_pool(
+        database_url,
+        min_size=min_size,
+        max_size=max_size,
+        max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=command_timeout_seconds,
+        server_settings={"application_name": application_name},
+        init=_execute(settings),
+        reset=_execute(RESET_SESSION + settings),
+    )
+
+
+async def connect(
+    database_url: str,
+    *,
+    application_name: str,
+    command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+) -> OwnConnection:
+    """Open one connection of its own, for a loop that would pay a pool's reset query at every turn.
+
+    Raises as `create_pool` does.
+    """
+    connection = await asyncpg.connect(
+        database_url,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=command_timeout_seconds,
+        server_settings={"application_name": application_name},
+    )
+    await connection.execute(_session_settings(command_timeout_seconds))
+    return connection
+
+
+def _session_settings(command_timeout_seconds: float) -> str:
+    """What each session says to the server first.
+
+    The server ends a statement a little before the client gives up on it, so that an error arrives instead of
+    a dead socket, and a transaction that a hung process left open may not hold its locks for ever. `jit` is off
+    because our statements are short: compiling them costs more than running them. All this is said by `set`,
+    not in the startup packet, because poolers refuse parameters there that they do not know.
+    """
+    return f"""
+    set timezone = 'UTC';
+    set statement_timeout = '{int(command_timeout_seconds * 950)}ms';
+    set idle_in_transaction_session_timeout = '{int(command_timeout_seconds * 1000)}ms';
+    set jit = off;
+    """
+
+
+def _execute(script: str) -> Callable[[Connection], Coroutine[Any, Any, None]]:
+    async def execute(connection: Connection) -> None:
+        await connection.execute(script)
+
+    return execute

@@ -1,0 +1,1 @@
+"""What the web process and the worker both need to start."""
