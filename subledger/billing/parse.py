@@ -1,0 +1,635 @@
+"""Stripe's JSON, of any API version from 2020-08-27 to 2026-10-28.endive, becomes facts.
+
+Stripe has moved fields between versions, and a field may hold an id or, when expanded, the whole object. Everything
+that knows where a fact stood is here. What a fact depends on is read strictly: a shape we do not know is refused with
+`UnknownShape`, since a wrong number is worse than a late one. Fields that no fact depends on are ignored, and so are
+words that Stripe adds to its open sets (a new status stays as it is).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from subledger.billing.facts import (
+    Charge,
+    CheckoutSession,
+    Customer,
+    Dispute,
+    Facts,
+    Invoice,
+    InvoicePayment,
+    Price,
+    Product,
+    Refund,
+    Subscription,
+    SubscriptionItem,
+)
+from subledger.billing.registry import KINDS, ObjectRef, is_id, kind_of
+
+Json = Mapping[str, object]
+
+
+class UnknownShape(ValueError):  # noqa: N818 - it names what was met, and callers read it so
+    """A Stripe object in a shape that this module does not read; says which field, what came, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What one body from Stripe says."""
+
+    kind: str
+    id: str
+    facts: Facts | None  # None when the body says only that the object was deleted
+    deleted: bool
+    customer_id: str | None
+    live_mode: bool | None  # None where Stripe does not say (refunds): take it from the event or the key
+    items: tuple[SubscriptionItem, ...]  # of a subscription
+    items_cut: bool  # the list of items is absent or goes on: nothing may be concluded from what is not in it
+    embedded: tuple[Json, ...]  # whole objects of mirrored kinds found inside, each once
+    references: tuple[ObjectRef, ...]  # mirrored objects named inside by id only, each once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestedList:
+    """A list inside an object that Stripe has cut, and where its rest can be read."""
+
+    path: tuple[str, ...]  # to the list object in the body; the rest is appended to its `data`
+    url: str  # a path of the API, perhaps with a query
+    last_id: str | None  # what `starting_after` takes
+
+
+def parse_object(body: Json) -> Parsed:
+    """The facts that a Stripe object states, and the other objects that it holds or names.
+
+    NUL characters and lone surrogates must have been cleaned away before. Raises UnknownShape.
+    """
+    name = body.get("object")
+    kind = kind_of(name) if isinstance(name, str) else None
+    if kind is None:
+        raise UnknownShape(f"object is {_shown(name)}, which is not mirrored: add it to billing/registry.py")
+    object_id = body.get("id")
+    if not is_id(object_id):
+        raise UnknownShape(f"{name}: id is {_shown(object_id)}: only an object with an id can be stored")
+    found = _Found()
+    try:
+        live_mode = _flag(body, "livemode")
+        deleted = _flag(body, "deleted") is True
+        facts = None if deleted else _PARSERS[kind.name](object_id, body, found)
+    except _Refused as refused:
+        raise UnknownShape(
+            f"{name} {object_id}: {refused.field} is {refused.came}, wanted {refused.wanted}: "
+            "if Stripe means it, read this shape in billing/parse.py"
+        ) from None
+    customer_id: str | None = None
+    match facts:
+        case Subscription() | Invoice() | Charge() | CheckoutSession():
+            customer_id = facts.customer_id
+        case _ if kind.name == "customer":
+            customer_id = object_id
+    return Parsed(
+        kind=kind.name,
+        id=object_id,
+        facts=facts,
+        deleted=deleted,
+        customer_id=customer_id,
+        live_mode=live_mode,
+        items=tuple(found.items.values()),
+        items_cut=found.items_cut,
+        embedded=tuple(found.embedded.values()),
+        references=tuple(ref for ref in found.references if ref not in found.embedded),
+    )
+
+
+# The lists that facts need whole, and where Stripe serves them. `{id}` is the object that holds the list.
+_WHOLE_LISTS: Mapping[str, tuple[str, str]] = {
+    "subscription": ("items", "/v1/subscription_items?subscription={id}"),
+    "charge": ("refunds", "/v1/refunds?charge={id}"),
+    "invoice": ("payments", "/v1/invoice_payments?invoice={id}"),
+}
+
+
+def nested_lists(body: Json) -> tuple[NestedList, ...]:
+    """The lists in this object that facts need whole and that Stripe has cut; never raises."""
+    name = body.get("object")
+    if not isinstance(name, str) or name not in _WHOLE_LISTS:
+        return ()
+    field, url = _WHOLE_LISTS[name]
+    cut = body.get(field)
+    if not isinstance(cut, dict) or cut.get("has_more") is not True:
+        return ()
+    data = cut.get("data")
+    last = data[-1] if isinstance(data, list) and data else None
+    last_id = last.get("id") if isinstance(last, dict) else None
+    own_url = cut.get("url")
+    if isinstance(own_url, str) and own_url.startswith("/v1/"):
+        url = own_url
+    elif is_id(body.get("id")):
+        url = url.format(id=body["id"])
+    else:
+        return ()
+    return (NestedList(path=(field,), url=url, last_id=last_id if isinstance(last_id, str) else None),)
+
+
+# --- One parser per kind ---------------------------------------------------------------------------------------------
+
+
+class _Found:
+    """What turns up beside an object's own facts while it is read."""
+
+    __slots__ = ("embedded", "items", "items_cut", "references")
+
+    def __init__(self) -> None:
+        self.embedded: dict[ObjectRef, Json] = {}
+        self.references: dict[ObjectRef, None] = {}
+        self.items: dict[str, SubscriptionItem] = {}
+        self.items_cut = False
+
+
+def _customer(object_id: str, body: Json, _: _Found) -> Customer:
+    metadata = _metadata(body)
+    return Customer(
+        id=object_id,
+        created=_moment(body, "created"),
+        name=_text(body, "name"),
+        email=_text(body, "email"),
+        description=_text(body, "description"),
+        metadata=metadata,
+        custom_uid=metadata.get("custom_uid"),
+        test_clock=_id_of(body, "test_clock"),
+    )
+
+
+def _product(object_id: str, body: Json, found: _Found) -> Product:
+    _note(found, "price", body.get("default_price"))
+    return Product(
+        id=object_id,
+        created=_moment(body, "created"),
+        name=_text(body, "name"),
+        active=_flag(body, "active"),
+        metadata=_metadata(body),
+    )
+
+
+def _price(object_id: str, body: Json, found: _Found) -> Price:
+    recurring = _inner(body, "recurring")
+    return Price(
+        id=object_id,
+        created=_moment(body, "created"),
+        product_id=_link(body, "product", "product", found),
+        active=_flag(body, "active"),
+        currency=_text(body, "currency"),
+        unit_amount=_integer(body, "unit_amount"),
+        unit_amount_decimal=_decimal(body, "unit_amount_decimal"),
+        billing_scheme=_text(body, "billing_scheme"),
+        recurring=body.get("recurring") is not None,
+        interval=_text(recurring, "interval", "recurring."),
+        interval_count=_integer(recurring, "interval_count", "recurring."),
+        usage_type=_text(recurring, "usage_type", "recurring."),
+        nickname=_text(body, "nickname"),
+        metadata=_metadata(body),
+    )
+
+
+def _subscription(object_id: str, body: Json, found: _Found) -> Subscription:
+    entries, found.items_cut = _entries(body, "items")
+    start = _moment(body, "current_period_start")
+    end = _moment(body, "current_period_end")
+    for position, entry in enumerate(entries):
+        item = _item(entry, position, object_id, start, end, found)
+        found.items.setdefault(item.id, item)
+    if start is None:
+        start = _latest(item.current_period_start for item in found.items.values())
+    if end is None:
+        end = _latest(item.current_period_end for item in found.items.values())
+
+    pause = _inner(body, "pause_collection")
+    mode = _inner(body, "billing_mode")
+    cancellation = _inner(body, "cancellation_details")
+    return Subscription(
+        id=object_id,
+        created=_moment(body, "created"),
+        customer_id=_customer_id(body, found),
+        status=_text(body, "status"),
+        start_date=_moment(body, "start_date"),
+        trial_start=_moment(body, "trial_start"),
+        trial_end=_moment(body, "trial_end"),
+        cancel_at=_moment(body, "cancel_at"),
+        cancel_at_period_end=_flag(body, "cancel_at_period_end") is True,
+        canceled_at=_moment(body, "canceled_at"),
+        ended_at=_moment(body, "ended_at"),
+        current_period_start=start,
+        current_period_end=end,
+        collection_method=_text(body, "collection_method"),
+        currency=_text(body, "currency"),
+        latest_invoice_id=_link(body, "latest_invoice", "invoice", found),
+        pause_collection=_text(pause, "behavior", "pause_collection."),
+        billing_mode=_text(mode, "type", "billing_mode."),
+        cancellation_reason=_text(cancellation, "reason", "cancellation_details."),
+        schedule_id=_id_of(body, "schedule"),
+        test_clock=_id_of(body, "test_clock"),
+        metadata=_metadata(body),
+    )
+
+
+def _item(
+    entry: Json,
+    position: int,
+    subscription_id: str,
+    start: datetime | None,
+    end: datetime | None,
+    found: _Found,
+) -> SubscriptionItem:
+    path = f"items.data[{position}]."
+    item_id = _id_of(entry, "id", path)
+    if item_id is None:
+        raise _Refused(path + "id", None, "an id")
+    price_id = _link(entry, "price", "price", found, path)
+    holder = "price"
+    if price_id is None:  # before prices there were plans, of the same ids
+        price_id = _link(entry, "plan", "price", found, path)
+        holder = "plan"
+    price = entry.get(holder)
+    product_id = (
+        _link(price, "product", "product", found, f"{path}{holder}.") if isinstance(price, dict) else None
+    )
+    own_start = _moment(entry, "current_period_start", path)
+    own_end = _moment(entry, "current_period_end", path)
+    return SubscriptionItem(
+        id=item_id,
+        subscription_id=subscription_id,
+        position=position,
+        created=_moment(entry, "created", path),
+        price_id=price_id,
+        product_id=product_id,
+        quantity=_integer(entry, "quantity", path),
+        # Before basil all items shared the subscription's period, and carried none.
+        current_period_start=start if own_start is None else own_start,
+        current_period_end=end if own_end is None else own_end,
+        metadata=_metadata(entry, path),
+    )
+
+
+def _invoice(object_id: str, body: Json, found: _Found) -> Invoice:
+    subscription_id = _link(body, "subscription", "subscription", found)
+    if subscription_id is None:  # since basil
+        details = _inner(_inner(body, "parent"), "subscription_details", "parent.")
+        subscription_id = _link(
+            details, "subscription", "subscription", found, "parent.subscription_details."
+        )
+    _note(found, "charge", body.get("charge"))  # before basil
+    transitions = _inner(body, "status_transitions")
+    return Invoice(
+        id=object_id,
+        created=_moment(body, "created"),
+        customer_id=_customer_id(body, found),
+        subscription_id=subscription_id,
+        status=_text(body, "status"),
+        billing_reason=_text(body, "billing_reason"),
+        period_start=_moment(body, "period_start"),
+        period_end=_moment(body, "period_end"),
+        lines_period_end=_lines_period_end(body, found),
+        currency=_text(body, "currency"),
+        total=_integer(body, "total"),
+        amount_due=_integer(body, "amount_due"),
+        amount_paid=_integer(body, "amount_paid"),
+        amount_remaining=_integer(body, "amount_remaining"),
+        paid_out_of_band=_flag(body, "paid_out_of_band"),
+        amount_paid_off_stripe=_integer(body, "amount_paid_off_stripe"),
+        amount_paid_by_payments=_amount_paid_by_payments(body, found),
+        collection_method=_text(body, "collection_method"),
+        attempt_count=_integer(body, "attempt_count"),
+        next_payment_attempt=_moment(body, "next_payment_attempt"),
+        due_date=_moment(body, "due_date"),
+        paid_at=_moment(transitions, "paid_at", "status_transitions."),
+        number=_text(body, "number"),
+        metadata=_metadata(body),
+    )
+
+
+def _lines_period_end(body: Json, found: _Found) -> datetime | None:
+    ends: list[datetime | None] = []
+    for position, line in enumerate(_entries(body, "lines")[0]):
+        path = f"lines.data[{position}]."
+        ends.append(_moment(_inner(line, "period", path), "end", path + "period."))
+        price = line.get("price") or line.get("plan")  # before basil
+        if price is None:
+            pricing = line.get("pricing")
+            details = pricing.get("price_details") if isinstance(pricing, dict) else None
+            if isinstance(details, dict):
+                price = details.get("price")
+                _note(found, "product", details.get("product"))
+        _note(found, "price", price)
+    return _latest(ends)
+
+
+def _amount_paid_by_payments(body: Json, found: _Found) -> int | None:
+    payments, cut = _entries(body, "payments")
+    paid = 0
+    for position, entry in enumerate(payments):
+        _note(found, "invoice_payment", entry)
+        path = f"payments.data[{position}]."
+        payment = _inner(entry, "payment", path)
+        through_stripe = _text(payment, "type", path + "payment.") in ("payment_intent", "charge")
+        if through_stripe and _text(entry, "status", path) == "paid":
+            paid += _integer(entry, "amount_paid", path) or 0
+    if cut:
+        return None
+    return _integer({"amount_paid": paid}, "amount_paid", "payments.data[].")  # the sum must fit a bigint too
+
+
+def _invoice_payment(object_id: str, body: Json, found: _Found) -> InvoicePayment:
+    payment = _inner(body, "payment")
+    return InvoicePayment(
+        id=object_id,
+        created=_moment(body, "created"),
+        invoice_id=_link(body, "invoice", "invoice", found),
+        status=_text(body, "status"),
+        amount_requested=_integer(body, "amount_requested"),
+        amount_paid=_integer(body, "amount_paid"),
+        currency=_text(body, "currency"),
+        payment_type=_text(payment, "type", "payment."),
+        payment_intent_id=_id_of(payment, "payment_intent", "payment."),
+        charge_id=_link(payment, "charge", "charge", found, "payment."),
+        payment_record_id=_id_of(payment, "payment_record", "payment."),
+    )
+
+
+def _charge(object_id: str, body: Json, found: _Found) -> Charge:
+    captured = _flag(body, "captured")
+    if captured is None:
+        raise _Refused("captured", None, "true or false, since money depends on it")
+    _note(found, "dispute", body.get("dispute"))
+    for refund in _entries(body, "refunds")[0]:
+        _note(found, "refund", refund)
+    return Charge(
+        id=object_id,
+        created=_moment(body, "created"),
+        customer_id=_customer_id(body, found),
+        payment_intent_id=_id_of(body, "payment_intent"),
+        invoice_id=_link(body, "invoice", "invoice", found),
+        status=_text(body, "status"),
+        captured=captured,
+        amount=_integer(body, "amount"),
+        amount_captured=_integer(body, "amount_captured"),
+        amount_refunded=_integer(body, "amount_refunded"),
+        currency=_text(body, "currency"),
+        disputed=_flag(body, "disputed"),
+        description=_text(body, "description"),
+        metadata=_metadata(body),
+    )
+
+
+def _refund(object_id: str, body: Json, found: _Found) -> Refund:
+    _note(found, "customer", body.get("customer"))  # since 2026-07-29; records go by the charge
+    return Refund(
+        id=object_id,
+        created=_moment(body, "created"),
+        charge_id=_link(body, "charge", "charge", found),
+        payment_intent_id=_id_of(body, "payment_intent"),
+        status=_text(body, "status"),
+        amount=_integer(body, "amount"),
+        currency=_text(body, "currency"),
+        reason=_text(body, "reason"),
+    )
+
+
+def _dispute(object_id: str, body: Json, found: _Found) -> Dispute:
+    movements, moved_amount, moved_currency = _moved(body)
+    return Dispute(
+        id=object_id,
+        created=_moment(body, "created"),
+        charge_id=_link(body, "charge", "charge", found),
+        payment_intent_id=_id_of(body, "payment_intent"),
+        status=_text(body, "status"),
+        amount=_integer(body, "amount"),
+        currency=_text(body, "currency"),
+        reason=_text(body, "reason"),
+        movements=movements,
+        moved_amount=moved_amount,
+        moved_currency=moved_currency,
+    )
+
+
+def _moved(body: Json) -> tuple[int | None, int | None, str | None]:
+    """How often money moved, its sum and currency; all None where Stripe names movements without amounts."""
+    entries: object = body.get("balance_transactions")
+    path = "balance_transactions"
+    if entries is None:  # long ago there was one, or its id
+        path = "balance_transaction"
+        legacy = body.get(path)
+        entries = None if legacy is None else [legacy]
+    if entries is None:
+        return None, None, None
+    if not isinstance(entries, list):
+        raise _Refused(path, entries, "a list")
+    moved = 0
+    currencies: set[str | None] = set()
+    for position, entry in enumerate(entries):
+        if isinstance(entry, str):
+            return None, None, None
+        where = f"{path}[{position}]"
+        if not isinstance(entry, dict):
+            raise _Refused(where, entry, "an object")
+        amount = _integer(entry, "amount", where + ".")
+        if amount is None:
+            raise _Refused(where + ".amount", None, "a whole number")
+        moved += amount
+        currencies.add(_text(entry, "currency", where + "."))
+    if len(currencies) > 1:
+        return len(entries), None, None  # a sum over currencies would mean nothing
+    total = _integer({"amount": moved}, "amount", path + "[].")
+    return len(entries), total, currencies.pop() if currencies else None
+
+
+def _checkout_session(object_id: str, body: Json, found: _Found) -> CheckoutSession:
+    return CheckoutSession(
+        id=object_id,
+        created=_moment(body, "created"),
+        customer_id=_customer_id(body, found),
+        status=_text(body, "status"),
+        mode=_text(body, "mode"),
+        payment_status=_text(body, "payment_status"),
+        client_reference_id=_text(body, "client_reference_id"),
+        subscription_id=_link(body, "subscription", "subscription", found),
+        payment_intent_id=_id_of(body, "payment_intent"),
+        invoice_id=_link(body, "invoice", "invoice", found),
+        amount_total=_integer(body, "amount_total"),
+        currency=_text(body, "currency"),
+        metadata=_metadata(body),
+    )
+
+
+_PARSERS: Mapping[str, Callable[[str, Json, _Found], Facts]] = {
+    "customer": _customer,
+    "product": _product,
+    "price": _price,
+    "subscription": _subscription,
+    "invoice": _invoice,
+    "invoice_payment": _invoice_payment,
+    "charge": _charge,
+    "refund": _refund,
+    "dispute": _dispute,
+    "checkout_session": _checkout_session,
+}
+
+
+# --- Reading one field -----------------------------------------------------------------------------------------------
+# Each takes the object, the field, and the path to that object for the error. Plain dict checks, since JSON gives
+# nothing else and this runs for every event.
+
+_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,19})(?:\.0{1,20})?")
+_DECIMAL_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
+_BIGINT_END = 2**63
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """A field that cannot be read; parse_object says of which object."""
+
+    def __init__(self, field: str, came: object, wanted: str) -> None:
+        super().__init__(field)
+        self.field = field
+        self.came = _shown(came)
+        self.wanted = wanted
+
+
+def _shown(value: object) -> str:
+    """A value for an error message: short, and never a whole structure, which may hold personal data."""
+    if value is None:
+        return "missing"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _text(body: Json, field: str, path: str = "") -> str | None:
+    value = body.get(field)
+    if value is None or isinstance(value, str):
+        return value
+    raise _Refused(path + field, value, "text")
+
+
+def _flag(body: Json, field: str, path: str = "") -> bool | None:
+    value = body.get(field)
+    if value is None or isinstance(value, bool):
+        return value
+    raise _Refused(path + field, value, "true or false")
+
+
+def _integer(body: Json, field: str, path: str = "") -> int | None:
+    value = body.get(field)
+    if value is None:
+        return None
+    if type(value) is int:  # a bool is an int to isinstance, and not to us
+        number = value
+    elif isinstance(value, str) and (digits := _WHOLE_NUMBER.fullmatch(value)):
+        number = int(digits[1])
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    else:
+        raise _Refused(path + field, value, "a whole number")
+    if -_BIGINT_END <= number < _BIGINT_END:
+        return number
+    raise _Refused(path + field, value, "a whole number within a bigint")
+
+
+def _decimal(body: Json, field: str, path: str = "") -> str | None:
+    value = body.get(field)
+    if value is None:
+        return None
+    text = str(value) if type(value) is int and value.bit_length() <= 64 else value
+    if isinstance(text, str) and _DECIMAL_NUMBER.fullmatch(text):
+        return text
+    raise _Refused(path + field, value, "a decimal number as text")
+
+
+def _moment(body: Json, field: str, path: str = "") -> datetime | None:
+    seconds = _integer(body, field, path)
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise _Refused(path + field, seconds, "seconds of Unix time within the years 1 to 9999") from None
+
+
+def _inner(body: Json, field: str, path: str = "") -> Json:
+    """The object in a field; an empty one where it is null or absent."""
+    value = body.get(field)
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    raise _Refused(path + field, value, "an object")
+
+
+def _metadata(body: Json, path: str = "") -> dict[str, str]:
+    value = body.get("metadata")
+    if not value and (value is None or isinstance(value, dict)):
+        return {}
+    if isinstance(value, dict):
+        return {key: text for key, text in value.items() if isinstance(text, str)}
+    raise _Refused(path + "metadata", value, "an object")
+
+
+def _entries(body: Json, field: str) -> tuple[list[Json], bool]:
+    """The objects of a list, and whether the list is absent or goes on."""
+    value = body.get(field)
+    if value is None:
+        return [], True
+    if not isinstance(value, dict):
+        raise _Refused(field, value, "a list object")
+    data = value.get("data")
+    if not isinstance(data, list):
+        raise _Refused(field + ".data", data, "a list")
+    for position, entry in enumerate(data):
+        if not isinstance(entry, dict):
+            raise _Refused(f"{field}.data[{position}]", entry, "an object")
+    return data, _flag(value, "has_more", field + ".") is True
+
+
+def _id_of(body: Json, field: str, path: str = "") -> str | None:
+    """The id in a field that holds an id, a whole object, or null."""
+    value = body.get(field)
+    if value is None:
+        return None
+    named = value.get("id") if isinstance(value, dict) else value
+    if is_id(named):
+        return named
+    raise _Refused(path + field, named, "an id")
+
+
+def _link(body: Json, field: str, kind: str, found: _Found, path: str = "") -> str | None:
+    """`_id_of` for a field that names a mirrored object, which is remembered."""
+    named = _id_of(body, field, path)
+    if named is not None:
+        _note(found, kind, body[field])
+    return named
+
+
+def _customer_id(body: Json, found: _Found) -> str | None:
+    """The customer; where Accounts v2 leaves it null, the account that stands in its place."""
+    customer = _link(body, "customer", "customer", found)
+    return _id_of(body, "customer_account") if customer is None else customer
+
+
+def _note(found: _Found, kind: str, value: object) -> None:
+    """Remember a mirrored object that a field names or holds; what is neither an id nor an object is passed over."""
+    named = value.get("id") if isinstance(value, dict) else value
+    if not is_id(named):
+        return
+    ref = ObjectRef(kind, named)
+    # Anything else in the place of an object, such as a plan in the place of its price, names it at least.
+    if isinstance(value, dict) and value.get("object") == KINDS[kind].stripe_object:
+        found.embedded.setdefault(ref, value)
+    else:
+        found.references[ref] = None
+
+
+def _latest(moments: Iterable[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)

@@ -1,0 +1,220 @@
+"""The Stripe objects that we mirror: what each is called, where it is read, and which events touch it.
+
+Adding a mirrored object is one entry in `KINDS`, one parser in `parse.py` and one migration.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, TypeGuard
+
+from subledger.billing import facts
+
+ID_LENGTH_MAX = 255  # Stripe promises that no id is longer
+
+
+class ObjectRef(NamedTuple):
+    """One Stripe object by name: the kind as in `Kind.name`, and Stripe's id."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One mirrored kind of Stripe object."""
+
+    name: str  # as in sync.objects.kind
+    stripe_object: str  # Stripe's `object` field
+    table: str
+    facts: type[facts.Facts]
+    list_path: str
+    retrieve_path: str  # with {id}, to be filled with the quoted id
+    expands: tuple[str, ...] = ()  # what a retrieve asks for, because Stripe leaves it out otherwise
+    catalogue: bool = False  # describes what is sold, so a pending read of it makes no customer inexact
+    names_customer: bool = False  # its facts carry customer_id (a customer names itself)
+    deleted_event: str | None = None  # the event that, with a 404, proves a deletion
+    absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once confirmed
+
+
+def _by_name(*kinds: Kind) -> Mapping[str, Kind]:
+    return MappingProxyType({kind.name: kind for kind in kinds})
+
+
+# The order is the lock order of the mirror tables. It also puts what others refer to before those who refer.
+KINDS: Mapping[str, Kind] = _by_name(
+    Kind(
+        name="customer",
+        stripe_object="customer",
+        table="stripe.customers",
+        facts=facts.Customer,
+        list_path="/v1/customers",
+        retrieve_path="/v1/customers/{id}",
+        names_customer=True,
+        deleted_event="customer.deleted",
+    ),
+    Kind(
+        name="product",
+        stripe_object="product",
+        table="stripe.products",
+        facts=facts.Product,
+        list_path="/v1/products",
+        retrieve_path="/v1/products/{id}",
+        catalogue=True,
+        deleted_event="product.deleted",
+    ),
+    Kind(
+        name="price",
+        stripe_object="price",
+        table="stripe.prices",
+        facts=facts.Price,
+        list_path="/v1/prices",
+        retrieve_path="/v1/prices/{id}",
+        catalogue=True,
+        deleted_event="price.deleted",
+    ),
+    Kind(
+        name="subscription",
+        stripe_object="subscription",
+        table="stripe.subscriptions",
+        facts=facts.Subscription,
+        list_path="/v1/subscriptions",
+        retrieve_path="/v1/subscriptions/{id}",
+        names_customer=True,
+        # customer.subscription.deleted is no deletion: the object stays retrievable, with status canceled.
+        deleted_event=None,
+        absorbing=frozenset({"canceled", "incomplete_expired"}),
+    ),
+    Kind(
+        name="invoice",
+        stripe_object="invoice",
+        table="stripe.invoices",
+        facts=facts.Invoice,
+        list_path="/v1/invoices",
+        retrieve_path="/v1/invoices/{id}",
+        expands=("payments", "amount_paid_off_stripe"),
+        names_customer=True,
+        deleted_event="invoice.deleted",
+        absorbing=frozenset({"void"}),
+    ),
+    Kind(
+        name="invoice_payment",
+        stripe_object="invoice_payment",
+        table="stripe.invoice_payments",
+        facts=facts.InvoicePayment,
+        list_path="/v1/invoice_payments",
+        retrieve_path="/v1/invoice_payments/{id}",
+    ),
+    Kind(
+        name="charge",
+        stripe_object="charge",
+        table="stripe.charges",
+        facts=facts.Charge,
+        list_path="/v1/charges",
+        retrieve_path="/v1/charges/{id}",
+        expands=("refunds",),
+        names_customer=True,
+    ),
+    Kind(
+        name="refund",
+        stripe_object="refund",
+        table="stripe.refunds",
+        facts=facts.Refund,
+        list_path="/v1/refunds",
+        retrieve_path="/v1/refunds/{id}",
+    ),
+    Kind(
+        name="dispute",
+        stripe_object="dispute",
+        table="stripe.disputes",
+        facts=facts.Dispute,
+        list_path="/v1/disputes",
+        retrieve_path="/v1/disputes/{id}",
+    ),
+    Kind(
+        name="checkout_session",
+        stripe_object="checkout.session",
+        table="stripe.checkout_sessions",
+        facts=facts.CheckoutSession,
+        list_path="/v1/checkout/sessions",
+        retrieve_path="/v1/checkout/sessions/{id}",
+        names_customer=True,
+    ),
+)
+
+_BY_STRIPE_OBJECT: Mapping[str, Kind] = {kind.stripe_object: kind for kind in KINDS.values()}
+
+# Whom an event concerns besides its own object, by the `object` of data.object: (field, kind named there).
+# A field may hold an id, a whole object, or a list of either. The event type adds nothing to this: Stripe puts the
+# same object into every event of a family.
+_CONCERNS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "charge": (("refunds", "refund"), ("dispute", "dispute")),
+    "refund": (("charge", "charge"),),
+    "dispute": (("charge", "charge"),),
+    "invoice": (("payments", "invoice_payment"),),
+    "invoice_payment": (("invoice", "invoice"),),
+    "invoiceitem": (("invoice", "invoice"),),
+    # latest_charge since 2022-11-15, the list of charges before.
+    "payment_intent": (("latest_charge", "charge"), ("charges", "charge")),
+    # One refund before basil, then a list of {refund, amount_refunded}.
+    "credit_note": (("invoice", "invoice"), ("refund", "refund"), ("refunds", "refund")),
+    "discount": (("customer", "customer"), ("subscription", "subscription")),
+    "subscription_item": (("subscription", "subscription"),),
+    "subscription_schedule": (("subscription", "subscription"), ("released_subscription", "subscription")),
+    # A plan is the same thing as the price of its id, under its name from before prices.
+    "plan": (("id", "price"),),
+}
+
+
+def kind_of(stripe_object: str) -> Kind | None:
+    """The kind whose `object` field this is; None when we do not mirror it."""
+    return _BY_STRIPE_OBJECT.get(stripe_object)
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= ID_LENGTH_MAX
+
+
+def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, ...]:
+    """Every object that an event makes dirty, its own object first, each once.
+
+    `body` is the event's data.object; the whole event will do too. Total: a type that we do not know, or a body that
+    makes no sense, gives what can be made out, perhaps nothing, and never an exception.
+    """
+    if not isinstance(body, Mapping):
+        return ()
+    if body.get("object") == "event":
+        data = body.get("data")
+        inner = data.get("object") if isinstance(data, dict) else None
+        return concerned(event_type, inner) if isinstance(inner, dict) and inner is not body else ()
+
+    name = body.get("object")
+    if not isinstance(name, str):
+        return ()
+    refs: dict[ObjectRef, None] = {}
+    kind = kind_of(name)
+    if kind is not None:
+        own_id = body.get("id")
+        if not is_id(own_id):
+            return ()  # invoice.upcoming carries an invoice that does not exist yet
+        refs[ObjectRef(kind.name, own_id)] = None
+        if event_type == kind.deleted_event:
+            return tuple(refs)
+    for field, other in _CONCERNS.get(name, ()):
+        for other_id in _ids(body.get(field), other):
+            refs[ObjectRef(other, other_id)] = None
+    return tuple(refs)
+
+
+def _ids(value: object, kind: str) -> Iterator[str]:
+    """The ids in a field of any shape: an id, an object, or a list of them (Stripe's list object or an array)."""
+    if isinstance(value, dict) and "data" in value:
+        value = value["data"]
+    for entry in value if isinstance(value, list) else (value,):
+        named = entry
+        if isinstance(named, dict) and kind in named:
+            named = named[kind]  # a credit note's refunds: {"refund": "re_1", "amount_refunded": 5}
+        if isinstance(named, dict):
+            named = named.get("id")
+        if is_id(named):
+            yield named
