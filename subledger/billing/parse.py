@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from subledger.billing.facts import (
     Charge,
@@ -64,6 +65,8 @@ def parse_object(body: Json) -> Parsed:
 
     NUL characters and lone surrogates must have been cleaned away before. Raises UnknownShape.
     """
+    if not isinstance(body, Mapping):
+        raise UnknownShape(f"wanted a Stripe object, came {_shown(body)}: look at the event that carries it")
     name = body.get("object")
     kind = kind_of(name) if isinstance(name, str) else None
     if kind is None:
@@ -124,8 +127,8 @@ def nested_lists(body: Json) -> tuple[NestedList, ...]:
     own_url = cut.get("url")
     if isinstance(own_url, str) and own_url.startswith("/v1/"):
         url = own_url
-    elif is_id(body.get("id")):
-        url = url.format(id=body["id"])
+    elif is_id(object_id := body.get("id")):
+        url = url.format(id=quote(object_id, safe=""))
     else:
         return ()
     return (NestedList(path=(field,), url=url, last_id=last_id if isinstance(last_id, str) else None),)
@@ -570,7 +573,7 @@ def _inner(body: Json, field: str, path: str = "") -> Json:
 
 def _metadata(body: Json, path: str = "") -> dict[str, str]:
     value = body.get("metadata")
-    if not value and (value is None or isinstance(value, dict)):
+    if value is None:
         return {}
     if isinstance(value, dict):
         return {key: text for key, text in value.items() if isinstance(text, str)}

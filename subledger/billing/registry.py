@@ -181,13 +181,7 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
     `body` is the event's data.object; the whole event will do too. Total: a type that we do not know, or a body that
     makes no sense, gives what can be made out, perhaps nothing, and never an exception.
     """
-    if not isinstance(body, Mapping):
-        return ()
-    if body.get("object") == "event":
-        data = body.get("data")
-        inner = data.get("object") if isinstance(data, dict) else None
-        return concerned(event_type, inner) if isinstance(inner, dict) and inner is not body else ()
-
+    body = _subject(body)
     name = body.get("object")
     if not isinstance(name, str):
         return ()
@@ -204,6 +198,14 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
         for other_id in _ids(body.get(field), other):
             refs[ObjectRef(other, other_id)] = None
     return tuple(refs)
+
+
+def _subject(body: object) -> Mapping[str, object]:
+    """The object that an event is about, given that object or the whole event."""
+    if isinstance(body, Mapping) and body.get("object") == "event":
+        data = body.get("data")
+        body = data.get("object") if isinstance(data, dict) else None
+    return body if isinstance(body, Mapping) else {}
 
 
 def _ids(value: object, kind: str) -> Iterator[str]:
