@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -74,6 +75,16 @@ async def connect(
     )
     await connection.execute(_session_settings(command_timeout_seconds))
     return connection
+
+
+def is_loopback(host: str) -> bool:
+    """True when `host` can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _session_settings(command_timeout_seconds: float) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
+
+from subledger.db.connection import is_loopback
 
 STRIPE_API_BASE = "https://api.stripe.com"
 MIB = 1024 * 1024
@@ -192,13 +193,3 @@ def _flag(text: str) -> bool:
             return False
         case _:
             raise ValueError("must be true or false")
-
-
-def is_loopback(host: str) -> bool:
-    """True when `host` can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,0 +1,94 @@
+"""The schema: brings a database to the newest migration, and writes down what the migrations make."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from subledger.db.connection import is_loopback
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = Path(__file__).parent / "schema.sql"
+# Other tools keep a `schema_migrations`, and a database may be shared.
+MIGRATIONS_TABLE = "subledger_migrations"
+LOCK_TIMEOUT_SECONDS = 300
+
+_APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
+
+
+class MigrationError(Exception):
+    """The database was not brought to the newest migration; the message is dbmate's or pg_dump's, or a remedy."""
+
+
+def migrate(database_url: str, *, migrations: Path = MIGRATIONS) -> list[str]:
+    """Apply the migrations that the database does not have; returns their file names, oldest first.
+
+    Safe to call from several processes at once: they take turns by a lock in the database. Each migration is one
+    transaction. The database itself must exist. Blocks until done: in a coroutine, call it in a thread.
+    Raises MigrationError.
+    """
+    program = Path(sysconfig.get_path("scripts")) / "dbmate"
+    # dbmate's own lock, not one of ours: a transaction of ours would be idle for as long as dbmate works.
+    arguments = [str(program), "--env-file", os.devnull, "--no-dump-schema"]
+    arguments += ["--migrations-dir", str(migrations), "--migrations-table", MIGRATIONS_TABLE]
+    arguments += ["--migration-lock", "--migration-lock-timeout", f"{LOCK_TIMEOUT_SECONDS}s", "migrate"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
+    environment["DATABASE_URL"] = with_sslmode(database_url)
+    output = _run(arguments, environment, database_url)
+    return _APPLIED.findall(output)
+
+
+def dump_schema(database_url: str, *, pg_dump: Path) -> str:
+    """The schema of a migrated database as SQL, the same text whenever it is the same schema.
+
+    Uses a `pg_dump` not older than the server. Raises MigrationError.
+    """
+    url = urlsplit(with_sslmode(database_url))
+    # The password goes by the environment: arguments can be seen by every account of the machine.
+    environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
+    without_password = urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")))
+    arguments = [str(pg_dump), "--schema-only", "--no-owner", f"--exclude-table={MIGRATIONS_TABLE}"]
+    dumped = _run([*arguments, f"--dbname={without_password}"], environment, database_url)
+    # Left out: what differs from server to server and from run to run (comments with versions, session settings,
+    # psql's random restriction key), so that a difference is one of the schema.
+    lines = [
+        line
+        for line in dumped.splitlines()
+        if not re.match(r"--|SET |\\|SELECT pg_catalog\.set_config", line)
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def with_sslmode(database_url: str) -> str:
+    """The URL with an `sslmode`, which dbmate needs: none on this machine, elsewhere as the server offers.
+
+    An `sslmode` that is there stays. asyncpg takes the same defaults by itself.
+    """
+    url = urlsplit(database_url)
+    query = dict(parse_qsl(url.query))
+    if "sslmode" in query:
+        return database_url
+    host = url.hostname or query.get("host", "")
+    mode = "disable" if not host or host.startswith("/") or is_loopback(host) else "prefer"
+    return f"{database_url}{'&' if url.query else '?'}sslmode={mode}"
+
+
+def _run(arguments: list[str], environment: dict[str, str], database_url: str) -> str:
+    name = Path(arguments[0]).name
+    try:
+        done = subprocess.run(
+            arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise MigrationError(f"{name} is not installed beside this Python: run make setup") from None
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).replace(database_url, "DATABASE_URL")
+        password = urlsplit(database_url).password
+        if password:
+            said = said.replace(password, "****")
+        raise MigrationError(f"{name} failed: {said}")
+    return done.stdout

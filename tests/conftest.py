@@ -1,0 +1,121 @@
+"""Real servers for every test: one Postgres and one Valkey for the run, a fresh database for each test that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+import redis
+
+from subledger.cli.servers import start_postgres, start_valkey, throwaway_home
+from subledger.db.connection import Pool, create_pool
+from subledger.db.migrate import migrate
+
+VALKEY_DATABASES = 64
+
+_VERSIONS = pytest.StashKey[list[str]]()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The servers of this run; the URL of Postgres is that of its maintenance database."""
+
+    postgres_url: str = field(repr=False)
+    valkey_url: str = field(repr=False)
+
+
+def at_database(url: str, name: str | int) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Services]:
+    """Postgres and Valkey, started for this run alone and removed with their data at its end."""
+    with (
+        throwaway_home() as home,
+        start_postgres(home, durable=False, connections_max=300) as postgres,
+        start_valkey(home, databases=VALKEY_DATABASES) as valkey,
+    ):
+        services = Services(
+            postgres_url=at_database(postgres.url, "postgres"), valkey_url=at_database(valkey.url, 0)
+        )
+        with redis.Redis.from_url(valkey.url) as client:
+            information = client.info("server")
+        request.config.stash[_VERSIONS] = [
+            str(asyncio.run(_execute(services.postgres_url, "select version()"))),
+            f"{information['server_name']} {information['valkey_version']}",
+        ]
+        yield services
+
+
+@pytest.fixture(scope="session")
+def template(servers: Services) -> str:
+    """The name of a database that has all migrations, from which each test's own is copied."""
+    name = "subledger_template"
+    asyncio.run(_execute(servers.postgres_url, f"create database {name}"))
+    migrate(at_database(servers.postgres_url, name))
+    # A database that somebody is connected to cannot be copied.
+    asyncio.run(_execute(servers.postgres_url, f"alter database {name} allow_connections false"))
+    return name
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Name the servers that the tests talked to."""
+    for version in config.stash.get(_VERSIONS, []):
+        terminalreporter.write_line(f"service: {version}")
+
+
+async def _execute(url: str, *statements: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return [await connection.fetchval(statement) for statement in statements][-1]
+    finally:
+        await connection.close()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+async def database_url(servers: Services, template: str) -> AsyncIterator[str]:
+    """A migrated database of this test's own, dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    await _execute(servers.postgres_url, f"create database {name} template {template}")
+    yield at_database(servers.postgres_url, name)
+    # `force`: a process that the test killed may still be on its way out.
+    await _execute(servers.postgres_url, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def empty_database_url(servers: Services) -> AsyncIterator[str]:
+    """A database of this test's own without any of our tables, dropped afterwards."""
+    name = f"empty_{next(_numbers)}"
+    await _execute(servers.postgres_url, f"create database {name}")
+    yield at_database(servers.postgres_url, name)
+    await _execute(servers.postgres_url, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool on this test's database."""
+    pool = await create_pool(database_url, min_size=1, max_size=10, application_name="subledger-test")
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def redis_url(servers: Services) -> Iterator[str]:
+    """A Valkey database of this test's own, empty before and after."""
+    url = at_database(servers.valkey_url, next(_numbers) % VALKEY_DATABASES)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()

@@ -1,0 +1,79 @@
+"""Migrations: safe for several at once, clear when they fail, and exactly what schema.sql says."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from subledger.db.migrate import MigrationError, migrate, with_sslmode
+from tests.conftest import at_database
+
+
+def write_migrations(directory: Path, count: int) -> None:
+    for number in range(1, count + 1):
+        statements = f"create table step_{number} (id int); select pg_sleep(0.05);"
+        directory.joinpath(f"000{number}_step.sql").write_text(
+            f"-- migrate:up\n{statements}\n-- migrate:down\n"
+        )
+
+
+async def test_several_at_once_take_turns(empty_database_url: str, tmp_path: Path) -> None:
+    """Five processes that start together apply each migration once, and none of them fails."""
+    write_migrations(tmp_path, 3)
+    runs = [asyncio.to_thread(migrate, empty_database_url, migrations=tmp_path) for _ in range(5)]
+    applied = [names for names in await asyncio.gather(*runs) if names]
+    assert [["0001_step.sql", "0002_step.sql", "0003_step.sql"]] == applied
+
+
+async def test_second_run_changes_nothing(empty_database_url: str, tmp_path: Path) -> None:
+    """A database that has a migration does not get it again, and gets the one that is new."""
+    write_migrations(tmp_path, 1)
+    assert ["0001_step.sql"] == migrate(empty_database_url, migrations=tmp_path)
+    assert [] == migrate(empty_database_url, migrations=tmp_path)
+    write_migrations(tmp_path, 2)
+    assert ["0002_step.sql"] == migrate(empty_database_url, migrations=tmp_path)
+
+
+async def test_failed_migration_leaves_nothing_and_says_why(empty_database_url: str, tmp_path: Path) -> None:
+    """A migration is one transaction: the half that worked is taken back, and the message names the fault."""
+    bad = "-- migrate:up\ncreate table half (id int);\ncreate tabel other (id int);\n-- migrate:down\n"
+    tmp_path.joinpath("0001_bad.sql").write_text(bad)
+    with pytest.raises(MigrationError, match="syntax error"):
+        migrate(empty_database_url, migrations=tmp_path)
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        assert await connection.fetchval("select to_regclass('half')") is None
+    finally:
+        await connection.close()
+
+
+async def test_errors_hide_the_password(empty_database_url: str, tmp_path: Path) -> None:
+    """What goes wrong is told without the password."""
+    write_migrations(tmp_path, 1)
+    with pytest.raises(MigrationError, match="no_such_database") as caught:
+        migrate(at_database(empty_database_url, "no_such_database"), migrations=tmp_path)
+    password = empty_database_url.split(":")[2].split("@")[0]
+    assert password not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("postgresql://u:p@127.0.0.1:5/d", "postgresql://u:p@127.0.0.1:5/d?sslmode=disable"),
+        ("postgres://localhost/d", "postgres://localhost/d?sslmode=disable"),
+        ("postgres://[::1]/d", "postgres://[::1]/d?sslmode=disable"),
+        ("postgres:///d?host=/run/pg", "postgres:///d?host=/run/pg&sslmode=disable"),
+        ("postgres:///d?host=db.example.com", "postgres:///d?host=db.example.com&sslmode=prefer"),
+        ("postgres://db.example.com/d", "postgres://db.example.com/d?sslmode=prefer"),
+        (
+            "postgres://db.example.com/d?sslmode=verify-full",
+            "postgres://db.example.com/d?sslmode=verify-full",
+        ),
+    ],
+)
+def test_sslmode_is_added_where_missing(given: str, expected: str) -> None:
+    """No TLS on this machine, what the server offers elsewhere, and never against what was said."""
+    assert expected == with_sslmode(given)
