@@ -1,0 +1,65 @@
+# Every command of the house. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+
+.PHONY: help setup up test check format schema lock bench clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Install into .venv exactly what requirements.lock lists
+	@:
+
+# Anything from Python 3.11 on will do; a version manager may put names on the path that do not run, so each is tried.
+$(INSTALLED): requirements.lock pyproject.toml
+	@set -e; \
+	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(PYTHON) -c "$$new_enough" 2>/dev/null || ! $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	  for python in python3.11 python3.12 python3.13 python3.14 python3 python none; do \
+	    if [ $$python = none ]; then echo "Python 3.11 or later is needed, and none was found on the path." >&2; exit 1; fi; \
+	    if $$python -c "$$new_enough" 2>/dev/null; then break; fi; \
+	  done; \
+	  echo "Making $(VENV) with $$($$python --version)"; \
+	  $$python -m venv --clear $(VENV) || { \
+	    echo "This Python cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; }; \
+	fi; \
+	echo "Installing into $(VENV): less than a minute the first time"; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .; \
+	touch $@
+
+# A file .env (see .env.example) is read when it is there.
+up: $(INSTALLED) ## Run the whole system here: embedded servers and a sandbox account where none are given
+	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(PYTHON) -m subledger up $(ARGS)
+
+test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Formatting, lint, types and the layers
+	@$(VENV)/bin/ruff format --check --quiet . || { echo "Run make format." >&2; exit 1; }
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: $(INSTALLED) ## Format the code, and mend what the linter can
+	@$(VENV)/bin/ruff check --fix --quiet . || true
+	@$(VENV)/bin/ruff format .
+
+schema: $(INSTALLED) ## Write subledger/db/schema.sql anew from the migrations
+	@$(PYTHON) -m tests.db.schema
+
+lock: $(INSTALLED) ## Resolve pyproject.toml anew into requirements.lock
+	@$(VENV)/bin/uv pip compile pyproject.toml --extra embedded --group dev --upgrade --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+bench: $(INSTALLED) ## Measure: webhooks per second, answer times, events through to records
+	@$(PYTHON) -m bench.run $(ARGS)
+
+clean: ## Remove .venv, the embedded servers' data and every cache
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m subledger.cli.servers .subledger; fi
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
