@@ -52,6 +52,21 @@ class Settings:
             return None
         return _mode(self.stripe_api_key) == "live"
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown: the log is cleaned of it."""
+        return tuple(
+            secret
+            for secret in (
+                self.stripe_api_key,
+                *self.stripe_webhook_secrets,
+                self.admin_token,
+                urlsplit(self.database_url).password,
+                urlsplit(self.redis_url).password,
+            )
+            if secret
+        )
+
     def for_web(self) -> Settings:
         """These settings, after a check that the web process can verify a webhook with them.
 
