@@ -214,8 +214,8 @@ def _ids(value: object, kind: str) -> Iterator[str]:
         value = value["data"]
     for entry in value if isinstance(value, list) else (value,):
         named = entry
-        if isinstance(named, dict) and kind in named:
-            named = named[kind]  # a credit note's refunds: {"refund": "re_1", "amount_refunded": 5}
+        if isinstance(named, dict) and "id" not in named:
+            named = named.get(kind)  # a credit note's refunds: {"refund": "re_1", "amount_refunded": 5}
         if isinstance(named, dict):
             named = named.get("id")
         if is_id(named):

@@ -1,0 +1,268 @@
+"""The registry: which objects we mirror, and which of them an event makes dirty."""
+
+import dataclasses
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subledger.billing.facts import Facts
+from subledger.billing.registry import KINDS, ObjectRef, concerned, kind_of
+from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
+
+Body = dict[str, Any]
+
+
+def test_kinds_stand_in_lock_order() -> None:
+    """The order of the registry is the order in which mirror tables are locked."""
+    assert [
+        "customer",
+        "product",
+        "price",
+        "subscription",
+        "invoice",
+        "invoice_payment",
+        "charge",
+        "refund",
+        "dispute",
+        "checkout_session",
+    ] == list(KINDS)
+
+
+def test_every_fact_type_has_one_kind() -> None:
+    """A kind without a fact type, or a fact type without a kind, would be mirrored half."""
+    assert set(get_args(Facts)) == {kind.facts for kind in KINDS.values()}
+    assert len(KINDS) == len({kind.table for kind in KINDS.values()})
+    for name, kind in KINDS.items():
+        assert name == kind.name
+        assert kind is kind_of(kind.stripe_object)
+        assert f"{kind.list_path}/{{id}}" == kind.retrieve_path
+
+
+def test_kinds_that_name_a_customer_have_it_in_their_facts() -> None:
+    """Who is concerned by a row is read from its facts; a customer names itself."""
+    for kind in KINDS.values():
+        has_customer = "customer_id" in {field.name for field in dataclasses.fields(kind.facts)}
+        assert kind.names_customer == (has_customer or kind.name == "customer")
+
+
+def test_an_ended_subscription_is_no_deletion() -> None:
+    """customer.subscription.deleted leaves an object that can still be read: it must not become a tombstone."""
+    assert KINDS["subscription"].deleted_event is None
+    assert {"canceled", "incomplete_expired"} == KINDS["subscription"].absorbing
+    assert {"customer.deleted", "product.deleted", "price.deleted", "invoice.deleted"} == {
+        kind.deleted_event for kind in KINDS.values() if kind.deleted_event
+    }
+
+
+def test_kind_of_an_object_that_we_do_not_mirror() -> None:
+    assert kind_of("payout") is None
+
+
+CHARGE: Body = {"id": "ch_1", "object": "charge"}
+REFUND: Body = {"id": "re_1", "object": "refund", "charge": "ch_1"}
+INVOICE: Body = {"id": "in_1", "object": "invoice"}
+SUBSCRIPTION: Body = {"id": "sub_1", "object": "subscription"}
+
+EVENTS: list[tuple[str, Body, list[tuple[str, str]]]] = [
+    ("customer.created", {"id": "cus_1", "object": "customer"}, [("customer", "cus_1")]),
+    (
+        "customer.deleted",
+        {"id": "cus_1", "object": "customer", "subscriptions": {"data": [SUBSCRIPTION]}},
+        [("customer", "cus_1")],
+    ),
+    ("customer.subscription.deleted", SUBSCRIPTION, [("subscription", "sub_1")]),
+    ("product.updated", {"id": "prod_1", "object": "product"}, [("product", "prod_1")]),
+    ("price.created", {"id": "price_1", "object": "price"}, [("price", "price_1")]),
+    ("plan.created", {"id": "gold", "object": "plan"}, [("price", "gold")]),
+    ("invoice.paid", INVOICE, [("invoice", "in_1")]),
+    (
+        "invoice.paid",
+        {**INVOICE, "payments": {"object": "list", "data": [{"id": "inpay_1", "object": "invoice_payment"}]}},
+        [("invoice", "in_1"), ("invoice_payment", "inpay_1")],
+    ),
+    ("invoice.deleted", {**INVOICE, "payments": {"data": [{"id": "inpay_1"}]}}, [("invoice", "in_1")]),
+    ("invoice.upcoming", {"object": "invoice", "customer": "cus_1"}, []),
+    ("invoice.upcoming", {"object": "invoice", "id": None, "payments": {"data": [{"id": "inpay_1"}]}}, []),
+    (
+        "invoice_payment.paid",
+        {"id": "inpay_1", "object": "invoice_payment", "invoice": "in_1"},
+        [("invoice_payment", "inpay_1"), ("invoice", "in_1")],
+    ),
+    (
+        "invoiceitem.created",
+        {"id": "ii_1", "object": "invoiceitem", "invoice": "in_1"},
+        [("invoice", "in_1")],
+    ),
+    ("invoiceitem.created", {"id": "ii_1", "object": "invoiceitem", "invoice": None}, []),
+    ("charge.succeeded", CHARGE, [("charge", "ch_1")]),
+    (
+        "charge.refunded",
+        {**CHARGE, "refunds": {"object": "list", "data": [REFUND, {**REFUND, "id": "re_2"}]}},
+        [("charge", "ch_1"), ("refund", "re_1"), ("refund", "re_2")],
+    ),
+    ("charge.updated", {**CHARGE, "dispute": "dp_1"}, [("charge", "ch_1"), ("dispute", "dp_1")]),
+    ("charge.refund.updated", REFUND, [("refund", "re_1"), ("charge", "ch_1")]),
+    ("refund.failed", {**REFUND, "charge": CHARGE}, [("refund", "re_1"), ("charge", "ch_1")]),
+    ("refund.created", {**REFUND, "charge": None}, [("refund", "re_1")]),
+    (
+        "charge.dispute.funds_withdrawn",
+        {"id": "dp_1", "object": "dispute", "charge": "ch_1"},
+        [("dispute", "dp_1"), ("charge", "ch_1")],
+    ),
+    (
+        "customer.discount.created",
+        {"id": "di_1", "object": "discount", "customer": "cus_1", "subscription": None},
+        [("customer", "cus_1")],
+    ),
+    (
+        "customer.discount.deleted",
+        {"object": "discount", "customer": "cus_1", "subscription": "sub_1", "deleted": True},
+        [("customer", "cus_1"), ("subscription", "sub_1")],
+    ),
+    (
+        "payment_intent.succeeded",
+        {"id": "pi_1", "object": "payment_intent", "latest_charge": "ch_1"},
+        [("charge", "ch_1")],
+    ),
+    (
+        "payment_intent.succeeded",
+        {"id": "pi_1", "object": "payment_intent", "latest_charge": CHARGE},
+        [("charge", "ch_1")],
+    ),
+    (
+        "payment_intent.succeeded",
+        {
+            "id": "pi_1",
+            "object": "payment_intent",
+            "charges": {"object": "list", "data": [CHARGE, {"id": "ch_2"}]},
+        },
+        [("charge", "ch_1"), ("charge", "ch_2")],
+    ),
+    ("payment_intent.created", {"id": "pi_1", "object": "payment_intent", "latest_charge": None}, []),
+    (
+        "credit_note.created",
+        {"id": "cn_1", "object": "credit_note", "invoice": "in_1", "refund": "re_1"},
+        [("invoice", "in_1"), ("refund", "re_1")],
+    ),
+    (
+        "credit_note.created",
+        {
+            "id": "cn_1",
+            "object": "credit_note",
+            "invoice": "in_1",
+            "refunds": [
+                {"amount_refunded": 5, "refund": "re_1"},
+                {"amount_refunded": 5, "refund": {**REFUND, "id": "re_2"}},
+                {"amount_refunded": 5, "refund": None, "type": "payment_record_refund"},
+            ],
+        },
+        [("invoice", "in_1"), ("refund", "re_1"), ("refund", "re_2")],
+    ),
+    (
+        "subscription_schedule.updated",
+        {"id": "sub_sched_1", "object": "subscription_schedule", "subscription": "sub_1"},
+        [("subscription", "sub_1")],
+    ),
+    (
+        "subscription_schedule.released",
+        {
+            "id": "sub_sched_1",
+            "object": "subscription_schedule",
+            "subscription": None,
+            "released_subscription": "sub_1",
+        },
+        [("subscription", "sub_1")],
+    ),
+    (
+        "checkout.session.completed",
+        {"id": "cs_1", "object": "checkout.session", "subscription": "sub_1"},
+        [("checkout_session", "cs_1")],
+    ),
+    ("payout.paid", {"id": "po_1", "object": "payout"}, []),
+    ("a.type.of.tomorrow", SUBSCRIPTION, [("subscription", "sub_1")]),
+    ("a.type.of.tomorrow", {"id": "x_1", "object": "object_of_tomorrow", "customer": "cus_1"}, []),
+]
+
+
+@pytest.mark.parametrize(("event_type", "body", "expected"), EVENTS)
+def test_concerned(event_type: str, body: Body, expected: list[tuple[str, str]]) -> None:
+    """An event makes its own object dirty, and those whose facts it may have changed."""
+    assert tuple(ObjectRef(*ref) for ref in expected) == concerned(event_type, body)
+
+
+@pytest.mark.parametrize(("event_type", "body", "expected"), EVENTS)
+def test_concerned_takes_the_whole_event_too(
+    event_type: str, body: Body, expected: list[tuple[str, str]]
+) -> None:
+    event = {"id": "evt_1", "object": "event", "type": event_type, "data": {"object": body}}
+    assert tuple(ObjectRef(*ref) for ref in expected) == concerned(event_type, event)
+
+
+def test_an_object_is_marked_once() -> None:
+    twice = {"id": "pi_1", "object": "payment_intent", "latest_charge": "ch_1", "charges": {"data": [CHARGE]}}
+    assert (ObjectRef("charge", "ch_1"),) == concerned("payment_intent.succeeded", twice)
+
+
+@pytest.mark.parametrize("unusable", ["", "x" * 256, 7, None, True, ["in_1"], {"id": "in_1"}])
+def test_no_mark_without_a_usable_id(unusable: object) -> None:
+    assert () == concerned("invoice.paid", {"id": unusable, "object": "invoice"})
+    assert (ObjectRef("refund", "re_1"),) == concerned(
+        "refund.created", {**REFUND, "charge": {"id": unusable}}
+    )
+
+
+def test_an_id_may_have_255_characters() -> None:
+    assert (ObjectRef("invoice", "x" * 255),) == concerned(
+        "invoice.paid", {"id": "x" * 255, "object": "invoice"}
+    )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = [
+    "charge",
+    "refunds",
+    "dispute",
+    "payments",
+    "invoice",
+    "latest_charge",
+    "charges",
+    "refund",
+    "customer",
+]
+OBJECTS = [kind.stripe_object for kind in KINDS.values()] + ["event", "plan", "credit_note", "payment_intent"]
+
+
+@given(
+    event_type=st.text(max_size=20) | st.sampled_from([event_type for event_type, _, _ in EVENTS]),
+    body=st.one_of(
+        JSON,
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "object": st.sampled_from(OBJECTS) | JSON,
+                "id": st.just("x_1") | JSON,
+                "data": JSON | st.fixed_dictionaries({"object": JSON}),
+                **{field: JSON | st.fixed_dictionaries({"data": JSON}) for field in FIELDS},
+            },
+        ),
+    ),
+)
+def test_concerned_is_total(event_type: str, body: Any) -> None:
+    """Whatever a signed body holds, marking does not fail, and marks only what can be read again."""
+    for ref in concerned(event_type, body):
+        assert ref.kind in KINDS
+        assert 0 < len(ref.id) <= 255
+
+
+@pytest.mark.parametrize("version", [NEWEST, *OLD_VERSIONS])
+def test_every_object_of_the_story_marks_itself_first(version: str) -> None:
+    for stripe_object, body in story(version).items():
+        kind = kind_of(stripe_object)
+        assert kind is not None
+        assert ObjectRef(kind.name, body["id"]) == concerned(f"{stripe_object}.updated", body)[0]
