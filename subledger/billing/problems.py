@@ -1,0 +1,48 @@
+"""What somebody should look at: the sentences that operators read in sync.problems, in one place."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Problem:
+    """Something about a customer that only a person can mend; `object_id` is the object that causes it."""
+
+    kind: str
+    object_id: str
+    detail: str
+
+
+def status_unknown(subscription_id: str, status: str | None) -> Problem:
+    return Problem(
+        kind="status_unknown",
+        object_id=subscription_id,
+        detail=f"Subscription {subscription_id} has the status {_shown(status)}, which we do not know: "
+        "it is shown as past_due without access. Add its meaning to billing/status.py.",
+    )
+
+
+def custom_uid_invalid(object_id: str, field: str, custom_uid: str) -> Problem:
+    return Problem(
+        kind="custom_uid_invalid",
+        object_id=object_id,
+        detail=f"{field} of {object_id} is {_shown(custom_uid)}, which is not URL-safe, and is not used as custom_uid. "
+        "Set one of 1 to 255 characters out of letters, digits and . _ ~ - there.",
+    )
+
+
+def custom_uid_taken(object_id: str, field: str, custom_uid: str, *, holder: str) -> Problem:
+    return Problem(
+        kind="custom_uid_taken",
+        object_id=object_id,
+        detail=f"{field} of {object_id} claims the custom_uid {custom_uid}, which belongs to {holder}, "
+        "the customer created first. Give one of the two customers another, or merge them.",
+    )
+
+
+_SHOWN_MAX = 60
+
+
+def _shown(value: str | None) -> str:
+    if value is not None and len(value) > _SHOWN_MAX:
+        return f"{value[:_SHOWN_MAX]!r}... ({len(value)} characters)"
+    return repr(value)
