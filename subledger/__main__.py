@@ -1,6 +1,6 @@
 """`python -m subledger` is the `subledger` command."""
 
-from subledger.cli import main
+from subledger.cli.app import main
 
 if __name__ == "__main__":
     main()

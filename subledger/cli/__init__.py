@@ -1,0 +1,1 @@
+"""The one command, `subledger`, and what it starts on this machine."""

@@ -46,6 +46,7 @@ import redis
 POSTGRES_MAJOR = 18
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 20.0
+CLAIM_TIMEOUT_SECONDS = 0.5
 POLL_SECONDS = 0.02
 START_ATTEMPTS_MAX = 3
 
@@ -84,14 +85,38 @@ def claim_home(home: Path) -> Iterator[Path]:
     except PermissionError as error:
         raise ServerError(f"{home} cannot be used ({error.strerror}): run as its owner") from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HomeInUseError(f"{home} is in use by another process") from None
+        _take(lock, home)
         (home / "log").mkdir(mode=0o700, exist_ok=True)
         yield home
     finally:
         os.close(lock)
+
+
+def _take(lock: int, home: Path) -> None:
+    deadline = time.monotonic() + CLAIM_TIMEOUT_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # A short wait, since who only looks whether it is held (`is_claimed`) holds it for a moment.
+            if time.monotonic() > deadline:
+                raise HomeInUseError(f"{home} is in use by another process") from None
+        time.sleep(POLL_SECONDS)
+
+
+def is_claimed(home: Path) -> bool:
+    """True while a process holds the home."""
+    try:
+        lock = os.open(home / "lock", os.O_RDWR)
+    except (FileNotFoundError, PermissionError):
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def remove_home(home: Path) -> None:
@@ -178,7 +203,7 @@ def start_postgres(home: Path, *, durable: bool = True, connections_max: int = 1
             f"{data} was made by Postgres {version}, the one installed is {POSTGRES_MAJOR}: "
             f"dump it with the old one, or remove {home} to start afresh"
         )
-    password = _kept_secret(home / "postgres.password", may_create=False)
+    password = kept_secret(home / "postgres.password", may_create=False)
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
@@ -225,7 +250,7 @@ def start_valkey(home: Path, *, databases: int = 16) -> Server:
     directory = home / "valkey"
     directory.mkdir(mode=0o700, exist_ok=True)
     _stop_leftovers(directory)
-    password = _kept_secret(home / "valkey.password", may_create=True)
+    password = kept_secret(home / "valkey.password")
     program = _valkey_program()
 
     def url(port: int) -> str:
@@ -527,7 +552,7 @@ def _create_cluster(
     programs: Path, place: Path, home: Path, account: pwd.struct_passwd | None, *, durable: bool
 ) -> None:
     """Make the cluster and its database aside, and give it its name when it is complete."""
-    password = _kept_secret(home / "postgres.password", may_create=True)
+    password = kept_secret(home / "postgres.password")
     workshop = place / "data.new"
     shutil.rmtree(workshop, ignore_errors=True)
     workshop.mkdir(mode=0o700)
@@ -587,8 +612,8 @@ def _package_directory(name: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _kept_secret(path: Path, *, may_create: bool) -> str:
-    """The secret kept in a file that only we may read, made at the first call."""
+def kept_secret(path: Path, *, may_create: bool = True, prefix: str = "") -> str:
+    """The secret kept in a file that only we may read, made up at the first call. Raises ServerError."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -596,7 +621,18 @@ def _kept_secret(path: Path, *, may_create: bool) -> str:
             raise ServerError(
                 f"{path} is missing: restore it, or remove {path.parent} to start afresh"
             ) from None
-    secret = secrets.token_urlsafe(24)
-    path.touch(mode=0o600)
-    path.write_text(f"{secret}\n")
+    secret = prefix + secrets.token_urlsafe(24)
+    nascent = path.with_name(f"{path.name}.new")
+    nascent.unlink(missing_ok=True)
+    nascent.touch(mode=0o600)
+    nascent.write_text(f"{secret}\n")
+    nascent.rename(path)
     return secret
+
+
+if __name__ == "__main__":
+    # `make clean`: python -m subledger.cli.servers HOME
+    try:
+        remove_home(Path(sys.argv[1]))
+    except ServerError as error:
+        sys.exit(f"{error}: stop it first")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from subledger.db.connection import is_loopback
 
 STRIPE_API_BASE = "https://api.stripe.com"
+DATABASE_URL_REMEDY = "give it as postgresql://USER:PASSWORD@HOST/DATABASE"
 MIB = 1024 * 1024
 
 _API_KEY = re.compile(r"(?:sk|rk)_(test|live)_\S+", re.ASCII)
@@ -105,9 +106,7 @@ class Settings:
             return read(name, parse, "")
 
         settings = cls(
-            database_url=required(
-                "DATABASE_URL", _database_url, "give it as postgresql://USER:PASSWORD@HOST/DATABASE"
-            ),
+            database_url=required("DATABASE_URL", _database_url, DATABASE_URL_REMEDY),
             redis_url=required("REDIS_URL", _redis_url, "give it as redis://HOST:6379/0"),
             stripe_api_key=read("STRIPE_API_KEY", _api_key, None),
             stripe_webhook_secrets=read("STRIPE_WEBHOOK_SECRET", _secrets, ()),
@@ -120,6 +119,17 @@ class Settings:
         if problems:
             raise SettingsError(problems)
         return settings
+
+
+def database_url_from_env(environ: Mapping[str, str]) -> str:
+    """The one variable that a command needs which only reads or migrates. Raises SettingsError."""
+    text = environ.get("DATABASE_URL", "").strip()
+    if not text:
+        raise SettingsError([f"DATABASE_URL is not set: {DATABASE_URL_REMEDY}"])
+    try:
+        return _database_url(text)
+    except ValueError as error:
+        raise SettingsError([f"DATABASE_URL {error}"]) from None
 
 
 def webhook_secret_doubts(settings: Settings) -> list[str]:
