@@ -1,0 +1,50 @@
+"""A simulated Stripe account with its own clock: objects, events, REST API, webhooks, and the truth about them.
+
+sandbox = Sandbox(seed=7)
+sandbox.play(customers=200)
+events = sandbox.run()
+async with serve(create_api(sandbox, ["sk_test_1"])) as base_url:
+    await deliver(events, webhook_url, "whsec_1")
+expected = sandbox.truth()
+"""
+
+from subledger.sandbox.account import Account, Event
+from subledger.sandbox.api import Api, create_api, serve
+from subledger.sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
+from subledger.sandbox.faults import Faults, History
+from subledger.sandbox.shapes import BEFORE_BASIL, ENDIVE, OLDEST
+from subledger.sandbox.stories import STORIES, Stage, Story, StoryBrokenError
+from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, ExpectedProduct, ExpectedRevenue
+from subledger.sandbox.world import MIXED, NEW, OLD, START, Sandbox
+
+__all__ = [
+    "BEFORE_BASIL",
+    "ENDIVE",
+    "IN_ORDER",
+    "MIXED",
+    "NEW",
+    "OLD",
+    "OLDEST",
+    "START",
+    "STORIES",
+    "Account",
+    "Api",
+    "CustomerKey",
+    "Event",
+    "ExpectedCustomer",
+    "ExpectedProduct",
+    "ExpectedRevenue",
+    "Faults",
+    "History",
+    "Plan",
+    "Report",
+    "Sandbox",
+    "Stage",
+    "Story",
+    "StoryBrokenError",
+    "arrange",
+    "create_api",
+    "deliver",
+    "serve",
+    "sign",
+]

@@ -1,0 +1,270 @@
+"""What every customer's record must say: read off the books and the account's own state, never off rendered objects.
+
+The fields have the names and the meaning of the readers' tables. Times are aware datetimes, amounts minor units.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from re import compile as pattern
+from typing import TYPE_CHECKING
+
+from subledger.sandbox.books import Status, current_subscription, grants_access, subscription_status
+from subledger.sandbox.objects import CheckoutSession, Customer, Item, Price, Subscription
+from subledger.sandbox.periods import instant
+
+if TYPE_CHECKING:
+    from subledger.sandbox.account import Account
+
+CustomerKey = tuple[str, bool, str]
+"""account_id, live_mode, Stripe's customer id."""
+
+_URL_SAFE = pattern(r"[A-Za-z0-9._~-]{1,255}")
+_WHOLE_NUMBER = pattern(r"[0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedProduct:
+    """One product of one subscription."""
+
+    stripe_subscription_id: str
+    stripe_product_id: str
+    product_id: str
+    stripe_price_id: str
+    status: Status | None
+    stripe_status: str
+    has_access: bool
+    canceled: bool
+    canceled_at: datetime | None
+    starts_at: datetime
+    ended_at: datetime | None
+    trial_ends_at: datetime | None
+    current_period_start: datetime
+    current_period_end: datetime
+    quantity: int | None
+    options: dict[str, int]
+    collection_method: str
+    subscription_ids: tuple[str, ...]
+    entity_id: str | None
+    external_id: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedRevenue:
+    currency: str
+    gross: int
+    refunded: int
+    disputed: int
+    out_of_band: int
+
+    @property
+    def net(self) -> int:
+        return self.gross - self.refunded - self.disputed + self.out_of_band
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedCustomer:
+    account_id: str
+    live_mode: bool
+    stripe_customer_id: str
+    custom_uid: str | None
+    name: str | None
+    email: str | None
+    description: str | None
+    metadata: dict[str, str]
+    status: Status | None
+    has_access: bool
+    product_id: str | None
+    product_version_number: int | None
+    stripe_product_id: str | None
+    stripe_price_id: str | None
+    stripe_subscription_id: str | None
+    quantity: int | None
+    lifetime_revenue: int
+    revenue_currency: str | None
+    renewal_number: int
+    is_trial: bool
+    trial_end: datetime | None
+    sandbox_end: datetime | None
+    subscription_date: datetime | None
+    first_seen: datetime
+    last_seen: datetime | None
+    deleted_at: datetime | None
+    exact: bool
+    products: tuple[ExpectedProduct, ...]
+    """By subscription id, then product id."""
+    revenue: tuple[ExpectedRevenue, ...]
+    """By currency; a currency in which nothing is left to tell (all four are 0) is not there."""
+    status_changes: tuple[Status | None, ...]
+    """The statuses gone through, oldest first; a reader may have missed some of them."""
+
+
+def read_truth(account: "Account") -> Iterator[tuple[CustomerKey, ExpectedCustomer]]:
+    uids = custom_uids(account)
+    for customer in account.customers():
+        key = (account.account_id, account.live_mode, customer.id)
+        yield key, expected_customer(account, customer, uids.get(customer.id))
+
+
+def expected_customer(account: "Account", customer: Customer, custom_uid: str | None) -> ExpectedCustomer:
+    current = current_subscription(account, customer.id)
+    deleted = customer.deleted_at is not None
+    first = None if current is None else current.items[0]
+    price = None if first is None else account.price(first.price)
+    is_trial = current is not None and current.status == "trialing" and not deleted
+    revenue = _revenue(account, customer)
+    most = max(revenue, key=lambda entry: entry.gross + entry.out_of_band, default=None)
+    sessions = _completed_sessions(account, customer)
+    return ExpectedCustomer(
+        account_id=account.account_id,
+        live_mode=account.live_mode,
+        stripe_customer_id=customer.id,
+        custom_uid=custom_uid,
+        name=customer.name,
+        email=customer.email,
+        description=customer.description,
+        metadata=dict(customer.metadata),
+        status=None if current is None else subscription_status(current, customer_deleted=deleted),
+        has_access=any(
+            grants_access(subscription, customer_deleted=deleted)
+            for subscription in account.subscriptions_of(customer.id)
+        ),
+        product_id=None if price is None else _product_id(account, price),
+        product_version_number=None if price is None else _version_number(account, price),
+        stripe_product_id=None if price is None else price.product,
+        stripe_price_id=None if price is None else price.id,
+        stripe_subscription_id=None if current is None else current.id,
+        quantity=None if first is None else first.quantity,
+        lifetime_revenue=0 if most is None else most.net,
+        revenue_currency=None if most is None else most.currency,
+        renewal_number=0 if current is None else account.books.cycles[current.id],
+        is_trial=is_trial,
+        trial_end=_moment(current.trial_end) if current is not None and is_trial else None,
+        sandbox_end=None,
+        subscription_date=None if current is None else instant(current.start_date),
+        first_seen=instant(customer.created),
+        last_seen=instant(sessions[-1].created) if sessions else None,
+        deleted_at=_moment(customer.deleted_at),
+        exact=True,
+        products=tuple(_products(account, customer)),
+        revenue=tuple(revenue),
+        status_changes=tuple(account.books.statuses.get(customer.id, ())),
+    )
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else instant(seconds)
+
+
+def _revenue(account: "Account", customer: Customer) -> list[ExpectedRevenue]:
+    cash = account.books.cash.get(customer.id)
+    if cash is None:
+        return []
+    rows = [
+        ExpectedRevenue(
+            currency=currency,
+            gross=cash[currency, "gross"],
+            refunded=cash[currency, "refunded"],
+            disputed=cash[currency, "disputed"],
+            out_of_band=cash[currency, "out_of_band"],
+        )
+        for currency in sorted({currency for currency, _ in cash})
+    ]
+    return [row for row in rows if row.gross or row.refunded or row.disputed or row.out_of_band]
+
+
+def _product_id(account: "Account", price: Price) -> str:
+    return account.product(price.product).metadata.get("product_id", price.product)
+
+
+def _version_number(account: "Account", price: Price) -> int:
+    for metadata in (price.metadata, account.product(price.product).metadata):
+        told = metadata.get("version", "")
+        if _WHOLE_NUMBER.fullmatch(told):
+            return int(told)
+    siblings = account.catalogue.prices_of[price.product]
+    recurring = sorted((other.created, other.id) for other in siblings if other.interval is not None)
+    return recurring.index((price.created, price.id)) + 1
+
+
+def _products(account: "Account", customer: Customer) -> Iterator[ExpectedProduct]:
+    subscriptions = account.subscriptions_of(customer.id)
+    for subscription in sorted(subscriptions, key=lambda entry: entry.id):
+        for product_id in sorted({account.price(item.price).product for item in subscription.items}):
+            yield _product(account, customer, subscription, product_id)
+
+
+def _carries(account: "Account", subscription: Subscription, product_id: str) -> list[Item]:
+    return [item for item in subscription.items if account.price(item.price).product == product_id]
+
+
+def _product(
+    account: "Account", customer: Customer, subscription: Subscription, product_id: str
+) -> ExpectedProduct:
+    items = _carries(account, subscription, product_id)
+    deleted = customer.deleted_at is not None
+    ended_at = subscription.ended_at
+    if ended_at is None and deleted:
+        ended_at = customer.deleted_at
+    counted = [item.quantity for item in items if item.quantity is not None]
+    options: dict[str, int] = {}
+    for item in items:
+        price = account.price(item.price)
+        feature = price.metadata.get("feature_id") or account.product(product_id).metadata.get("feature_id")
+        if feature is not None:
+            options[feature] = options.get(feature, 0) + (item.quantity or 0)
+    siblings = [
+        other for other in account.subscriptions_of(customer.id) if _carries(account, other, product_id)
+    ]
+    siblings.sort(key=lambda other: (other.start_date, other.created, other.id))
+    return ExpectedProduct(
+        stripe_subscription_id=subscription.id,
+        stripe_product_id=product_id,
+        product_id=_product_id(account, account.price(items[0].price)),
+        stripe_price_id=items[0].price,
+        status=subscription_status(subscription, customer_deleted=deleted),
+        stripe_status=subscription.status,
+        has_access=grants_access(subscription, customer_deleted=deleted),
+        canceled=(
+            deleted
+            or subscription.status == "canceled"
+            or subscription.cancel_at_period_end
+            or subscription.cancel_at is not None
+        ),
+        canceled_at=_moment(subscription.canceled_at),
+        starts_at=instant(subscription.start_date),
+        ended_at=_moment(ended_at),
+        trial_ends_at=_moment(subscription.trial_end) if subscription.status == "trialing" else None,
+        current_period_start=instant(max(item.period_start for item in items)),
+        current_period_end=instant(max(item.period_end for item in items)),
+        quantity=sum(counted) if counted else None,
+        options=options,
+        collection_method=subscription.collection_method,
+        subscription_ids=tuple(other.id for other in siblings),
+        entity_id=subscription.metadata.get("entity_id"),
+        external_id=subscription.metadata.get("external_id"),
+        created_at=instant(subscription.created),
+    )
+
+
+def _completed_sessions(account: "Account", customer: Customer) -> list[CheckoutSession]:
+    rows = account.shelves["checkout.session"].of_customer.get(customer.id, ())
+    return [row for row in rows if isinstance(row, CheckoutSession) and row.status == "complete"]
+
+
+def custom_uids(account: "Account") -> dict[str, str]:
+    """Who holds which custom_uid: of several claimants the oldest customer, then the smallest id."""
+    holders: dict[str, Customer] = {}
+    for customer in sorted(account.customers(), key=lambda entry: (entry.created, entry.id.encode())):
+        claim = _claimed_uid(account, customer)
+        if claim is not None:
+            holders.setdefault(claim, customer)
+    return {customer.id: uid for uid, customer in holders.items()}
+
+
+def _claimed_uid(account: "Account", customer: Customer) -> str | None:
+    sessions = _completed_sessions(account, customer)
+    reference = sessions[-1].client_reference_id if sessions else None
+    claim = customer.metadata.get("custom_uid") or reference
+    return claim if claim is not None and _URL_SAFE.fullmatch(claim) else None
