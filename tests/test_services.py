@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
+import os
+import sys
 from typing import Any
 
+import arq
 import psutil
 import redis
+from arq.connections import RedisSettings
 
 from subledger.db.connection import Pool
 
@@ -25,3 +31,32 @@ def test_valkey_is_valkey(redis_url: str) -> None:
         information: Any = client.info("server")
     assert information["server_name"] == "valkey"
     assert psutil.Process(information["process_id"]).name() == "valkey-server"
+
+
+async def tell_process(_context: dict[str, Any]) -> int:
+    """The job of the next test: who runs it."""
+    return os.getpid()
+
+
+class ArqProbe:
+    """The settings of the arq process of the next test."""
+
+    functions = [tell_process]  # noqa: RUF012  arq reads it so
+    redis_settings = RedisSettings.from_dsn(os.environ.get("ARQ_PROBE_REDIS_URL", "redis://"))
+
+
+async def test_arq_is_arq(redis_url: str) -> None:
+    """A job put into the queue by arq here is run by the real arq in a process of its own."""
+    assert importlib.metadata.version("arq") == arq.VERSION
+    pool = await arq.create_pool(RedisSettings.from_dsn(redis_url))
+    try:
+        job = await pool.enqueue_job("tell_process")
+        assert job is not None
+        arguments = ["-W", "ignore", "-m", "arq", "tests.test_services.ArqProbe", "--burst"]
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, env=os.environ | {"ARQ_PROBE_REDIS_URL": redis_url}
+        )
+        assert 0 == await worker.wait()
+        assert worker.pid == await job.result(timeout=5)
+    finally:
+        await pool.aclose()

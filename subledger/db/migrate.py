@@ -17,6 +17,10 @@ SCHEMA = Path(__file__).parent / "schema.sql"
 MIGRATIONS_TABLE = "subledger_migrations"
 LOCK_TIMEOUT_SECONDS = 300
 
+# What a dump says that is not the schema: its headings, the settings of its session, psql's restriction key.
+_PASSING = re.compile(
+    r"--$|-- (?:Name:|Dumped |PostgreSQL database dump)|SET \w+ = |\\(?:un)?restrict |SELECT pg_catalog\.set_config"
+)
 _APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
 
 
@@ -53,8 +57,6 @@ def dump_schema(database_url: str, *, pg_dump: Path) -> str:
     without_password = urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")))
     arguments = [str(pg_dump), "--schema-only", "--no-owner", f"--exclude-table={MIGRATIONS_TABLE}"]
     dumped = _run([*arguments, f"--dbname={without_password}"], environment, database_url)
-    # Left out: what differs from server to server and from run to run (comments with versions, session settings,
-    # psql's random restriction key), so that a difference is one of the schema.
     lines = [
         line
         for line in dumped.splitlines()
