@@ -26,7 +26,6 @@ from subledger.cli.servers import (
     ServerError,
     claim_home,
     is_claimed,
-    remove_home,
     start_postgres,
     start_valkey,
     throwaway_home,
@@ -49,22 +48,6 @@ with servers.claim_home(Path(sys.argv[1])) as home:
     sys.stdout.flush()
     signal.pause()
 """
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A claimed home, removed afterwards."""
-    with throwaway_home() as home:
-        yield home
-
-
-@pytest.fixture
-def unclaimed_home() -> Iterator[Path]:
-    """A place for a home that another process claims, removed afterwards."""
-    parent = Path(tempfile.mkdtemp(prefix="subledger-unclaimed-"))
-    yield parent / "home"
-    remove_home(parent / "home")
-    parent.rmdir()
 
 
 @contextlib.contextmanager
