@@ -1,0 +1,45 @@
+"""The history of a customer's status: what a new record adds to it, confirms in it, or takes back from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A status change that is stored and that no exact record has confirmed yet."""
+
+    id: int
+    status_before: str | None
+    status_after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """What happens to the history: rows to take back, rows to confirm, and one row to append, if any."""
+
+    taken_back: tuple[int, ...]
+    confirmed: tuple[int, ...]
+    appended: tuple[str | None, str | None] | None
+
+
+def revise_history(
+    provisional: Sequence[Step], *, status_before: str | None, status: str | None, exact: bool
+) -> Revision:
+    """How the history comes to end at `status`.
+
+    `provisional` is its unconfirmed tail, oldest first; `status_before` is where the history ends now. A provisional
+    record only appends. An exact one keeps the provisional steps up to the last that ends where it does, and takes
+    back those after it; where none does, all of them go, since the confirmation disagrees with where they led.
+    """
+    if not exact:
+        appended = None if status == status_before else (status_before, status)
+        return Revision(taken_back=(), confirmed=(), appended=appended)
+    agreeing = [position for position, step in enumerate(provisional) if step.status_after == status]
+    kept = agreeing[-1] + 1 if agreeing else 0
+    start = provisional[0].status_before if provisional else status_before
+    end = status if kept else start
+    return Revision(
+        taken_back=tuple(step.id for step in provisional[kept:]),
+        confirmed=tuple(step.id for step in provisional[:kept]),
+        appended=None if end == status else (end, status),
+    )

@@ -1,0 +1,233 @@
+"""Which customers' records are older than their facts, and who takes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from subledger.db.connection import Connection
+from subledger.db.queries.objects import Key
+
+CustomerKey = tuple[str, bool, str]
+"""(account_id, live_mode, Stripe customer id)"""
+
+MARK_STALE = """
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, complete)
+select account_id, live_mode, customer_id, 1, now(), complete
+from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[]) as new (account_id, live_mode, customer_id, complete)
+order by account_id, live_mode, customer_id
+-- `do nothing` would take no lock, and a derivation that is being stored right now would swallow this mark.
+on conflict (account_id, live_mode, customer_id) do update set
+  stale = c.stale + 1,
+  stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+  complete = c.complete or excluded.complete,
+  attempts = 0,
+  parked_at = null
+"""
+
+
+async def mark_stale(
+    connection: Connection,
+    customers: Sequence[CustomerKey],
+    *,
+    complete: frozenset[CustomerKey] = frozenset(),
+) -> None:
+    """Raise the customers' `stale`, in the transaction that writes their facts and after everything else in it."""
+    await connection.execute(
+        MARK_STALE,
+        [key[0] for key in customers],
+        [key[1] for key in customers],
+        [key[2] for key in customers],
+        [key in complete for key in customers],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleCustomer:
+    """A customer to derive; `stale` was read before any of its facts."""
+
+    key: CustomerKey
+    stale: int
+    complete: bool
+    attempts: int
+    as_of: datetime
+
+
+CLAIM_STALE = """
+with next as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where stale > derived and parked_at is null and (leased_until is null or leased_until < now())
+  order by stale_since
+  limit $1
+  for no key update skip locked
+)
+update sync.customers c
+set attempts = c.attempts + 1, leased_until = now() + $2
+from next n
+where (c.account_id, c.live_mode, c.customer_id) = (n.account_id, n.live_mode, n.customer_id)
+returning c.account_id, c.live_mode, c.customer_id, c.stale, c.complete, c.attempts, now() as as_of
+"""
+
+
+async def claim_stale(connection: Connection, *, limit: int, lease: timedelta) -> list[StaleCustomer]:
+    """Lease the customers that have been stale longest, counting the attempt. Commit before reading facts."""
+    rows = await connection.fetch(CLAIM_STALE, limit, lease)
+    return [
+        StaleCustomer(
+            key=(row["account_id"], row["live_mode"], row["customer_id"]),
+            stale=row["stale"],
+            complete=row["complete"],
+            attempts=row["attempts"],
+            as_of=row["as_of"],
+        )
+        for row in rows
+    ]
+
+
+FINISH_DERIVED = """
+with done as (
+  select c.account_id, c.live_mode, c.customer_id, new.stale
+  from sync.customers c
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[]) as new (account_id, live_mode, customer_id, stale)
+    using (account_id, live_mode, customer_id)
+  where c.derived < new.stale
+  order by 1, 2, 3
+  for no key update of c
+)
+update sync.customers c
+set derived = done.stale, leased_until = null, attempts = 0, error = null
+from done
+where (c.account_id, c.live_mode, c.customer_id) = (done.account_id, done.live_mode, done.customer_id)
+  -- Whoever waited for the lock sees the row as it is now.
+  and c.derived < done.stale
+returning c.account_id, c.live_mode, c.customer_id
+"""
+
+
+async def finish_derived(connection: Connection, customers: Sequence[StaleCustomer]) -> set[CustomerKey]:
+    """Take the right to store these records; a customer that was derived from later facts is not returned."""
+    rows = await connection.fetch(
+        FINISH_DERIVED, *_columns([customer.key for customer in customers]), [c.stale for c in customers]
+    )
+    return {(row[0], row[1], row[2]) for row in rows}
+
+
+PARK_CUSTOMER = """
+update sync.customers
+set error = $4,
+  leased_until = case when attempts >= $5 then null else now() + least(attempts, 10) * interval '1 second' end,
+  parked_at = case when attempts >= $5 then now() end
+where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+
+async def park_customer(connection: Connection, key: CustomerKey, *, error: str, attempts_max: int) -> None:
+    """Note why deriving failed: retried a little later, given up (until its next event) after `attempts_max`."""
+    await connection.execute(PARK_CUSTOMER, *key, error, attempts_max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchedObject:
+    """A row that names no customer and was written; `touched` was read before looking who is concerned."""
+
+    key: Key
+    touched: int
+
+
+SELECT_TOUCHED = """
+select account_id, live_mode, kind, id, touched
+from sync.objects
+where touched > resolved
+order by touched_at
+limit $1
+"""
+
+
+async def select_touched(connection: Connection, *, limit: int) -> list[TouchedObject]:
+    """The objects whose concerned customers have yet to be marked, oldest first."""
+    rows = await connection.fetch(SELECT_TOUCHED, limit)
+    return [TouchedObject(key=(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
+
+
+RESOLVE_OBJECTS = """
+with resolved as (
+  select account_id, live_mode, kind, id, new.touched
+  from sync.objects
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[])
+    as new (account_id, live_mode, kind, id, touched) using (account_id, live_mode, kind, id)
+  order by 1, 2, 3, 4
+  for no key update of objects
+)
+update sync.objects o
+set resolved = greatest(o.resolved, r.touched)
+from resolved r
+where (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, r.kind, r.id)
+"""
+
+# Rows that are not committed yet are not seen, and need not be: whoever commits them marks their customer, and that
+# derivation begins after it and so sees the row that was touched here.
+MARK_CONCERNED = """
+with touched as (
+  select * from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+), concerned as (
+  select t.account_id, t.live_mode, o.customer_id
+  from touched t
+  join stripe.refunds r on t.kind = 'refund' and (r.account_id, r.live_mode, r.id) = (t.account_id, t.live_mode, t.id)
+  join sync.charge_owners o on (o.account_id, o.live_mode, o.charge_id) = (r.account_id, r.live_mode, r.charge_id)
+  union
+  select t.account_id, t.live_mode, o.customer_id
+  from touched t
+  join stripe.disputes d on t.kind = 'dispute' and (d.account_id, d.live_mode, d.id) = (t.account_id, t.live_mode, t.id)
+  join sync.charge_owners o on (o.account_id, o.live_mode, o.charge_id) = (d.account_id, d.live_mode, d.charge_id)
+  union
+  select t.account_id, t.live_mode, o.customer_id
+  from touched t
+  join sync.charge_owners o
+    on t.kind = 'charge' and (o.account_id, o.live_mode, o.charge_id) = (t.account_id, t.live_mode, t.id)
+  union
+  select t.account_id, t.live_mode, i.customer_id
+  from touched t
+  join stripe.invoice_payments p
+    on t.kind = 'invoice_payment' and (p.account_id, p.live_mode, p.id) = (t.account_id, t.live_mode, t.id)
+  join stripe.invoices i on (i.account_id, i.live_mode, i.id) = (p.account_id, p.live_mode, p.invoice_id)
+  union
+  select t.account_id, t.live_mode, s.customer_id
+  from touched t
+  join stripe.subscription_items i
+    on t.kind = 'product' and (i.account_id, i.live_mode, i.product_id) = (t.account_id, t.live_mode, t.id)
+  join stripe.subscriptions s on (s.account_id, s.live_mode, s.id) = (i.account_id, i.live_mode, i.subscription_id)
+  union
+  -- A price has a rank among its product's prices: one that comes or goes concerns them all.
+  select t.account_id, t.live_mode, s.customer_id
+  from touched t
+  join stripe.prices p on t.kind = 'price' and (p.account_id, p.live_mode, p.id) = (t.account_id, t.live_mode, t.id)
+  join stripe.subscription_items i
+    on (i.account_id, i.live_mode) = (p.account_id, p.live_mode) and (i.product_id = p.product_id or i.price_id = p.id)
+  join stripe.subscriptions s on (s.account_id, s.live_mode, s.id) = (i.account_id, i.live_mode, i.subscription_id)
+)
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since)
+select account_id, live_mode, customer_id, 1, now()
+from concerned
+where customer_id is not null
+order by account_id, live_mode, customer_id
+on conflict (account_id, live_mode, customer_id) do update set
+  stale = c.stale + 1,
+  stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+  attempts = 0,
+  parked_at = null
+"""
+
+
+async def resolve_touched(connection: Connection, touched: Sequence[TouchedObject]) -> None:
+    """Mark the customers whom the touched rows concern, from committed rows only (design 1.4).
+
+    In one transaction, objects before customers. `touched` must have been read before it began.
+    """
+    keys = [each.key for each in touched]
+    columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], [k[3] for k in keys])
+    await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
+    await connection.execute(MARK_CONCERNED, *columns)
+
+
+def _columns(keys: Sequence[CustomerKey]) -> tuple[list[str], list[bool], list[str]]:
+    return [key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys]

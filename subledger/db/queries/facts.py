@@ -1,0 +1,257 @@
+"""The facts of a batch of customers, read in one snapshot of the mirror."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+
+from subledger.billing.facts import (
+    Charge,
+    CheckoutSession,
+    Customer,
+    CustomerFacts,
+    Dispute,
+    Identity,
+    Invoice,
+    Price,
+    Product,
+    Refund,
+    Subscription,
+    SubscriptionItem,
+    UidClaim,
+)
+from subledger.db.connection import Connection
+from subledger.db.queries.columns import columns_of, names_of
+
+T = TypeVar("T")
+
+
+def _names(facts: type, alias: str) -> str:
+    return names_of(columns_of(facts), prefix=f"{alias}.")
+
+
+SELECT_CUSTOMERS = f"""
+select {_names(Customer, "c")}, c.deleted_at
+from stripe.customers c
+where c.account_id = $1 and c.live_mode = $2 and c.id = any ($3::text[])
+"""
+
+SELECT_IDENTITIES = """
+select stripe_customer_id, uid::text, custom_uid, fingerprint, send_email_receipts, metadata, sandbox_product_id,
+  sandbox_end, last_seen, created_at
+from billing.identities
+where account_id = $1 and live_mode = $2 and stripe_customer_id = any ($3::text[])
+"""
+
+SELECT_SUBSCRIPTIONS = f"""
+select {_names(Subscription, "s")}
+from stripe.subscriptions s
+where s.account_id = $1 and s.live_mode = $2 and s.customer_id = any ($3::text[]) and s.deleted_at is null
+"""
+
+SELECT_ITEMS = f"""
+select {_names(SubscriptionItem, "i")}
+from stripe.subscription_items i
+where i.account_id = $1 and i.live_mode = $2 and i.subscription_id = any ($3::text[])
+"""
+
+SELECT_INVOICES = f"""
+select {_names(Invoice, "i")}
+from stripe.invoices i
+where i.account_id = $1 and i.live_mode = $2 and i.customer_id = any ($3::text[]) and i.deleted_at is null
+"""
+
+SELECT_CHARGES = f"""
+select {_names(Charge, "h")}, o.customer_id as owner_id
+from sync.charge_owners o
+join stripe.charges h on h.account_id = o.account_id and h.live_mode = o.live_mode and h.id = o.charge_id
+where o.account_id = $1 and o.live_mode = $2 and o.customer_id = any ($3::text[])
+"""
+
+SELECT_REFUNDS = f"""
+select {_names(Refund, "r")}
+from stripe.refunds r
+where r.account_id = $1 and r.live_mode = $2 and r.charge_id = any ($3::text[])
+"""
+
+SELECT_DISPUTES = f"""
+select {_names(Dispute, "d")}
+from stripe.disputes d
+where d.account_id = $1 and d.live_mode = $2 and d.charge_id = any ($3::text[])
+"""
+
+SELECT_SESSIONS = f"""
+select {_names(CheckoutSession, "s")}
+from stripe.checkout_sessions s
+where s.account_id = $1 and s.live_mode = $2 and s.customer_id = any ($3::text[])
+"""
+
+SELECT_PRICES = f"""
+select {_names(Price, "p")}
+from stripe.prices p
+where p.account_id = $1 and p.live_mode = $2 and (p.product_id = any ($3::text[]) or p.id = any ($4::text[]))
+"""
+
+SELECT_PRODUCTS = f"""
+select {_names(Product, "p")}
+from stripe.products p
+where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
+"""
+
+SELECT_RIVAL_CLAIMS = """
+select rival.custom_uid, rival.customer_id, rival.source, rival.customer_created
+from sync.uid_claims rival
+where rival.account_id = $1 and rival.live_mode = $2 and rival.custom_uid = any (
+  select own.custom_uid
+  from sync.uid_claims own
+  where own.account_id = $1 and own.live_mode = $2 and own.customer_id = any ($3::text[])
+)
+"""
+
+# Catalogue objects do not count: a price that waits for its read makes no customer inexact.
+SELECT_UNSETTLED = """
+select o.customer_id
+from sync.objects o
+where o.account_id = $1 and o.live_mode = $2 and o.customer_id = any ($3::text[]) and o.unsettled
+union
+select owner.customer_id
+from sync.charge_owners owner
+join stripe.refunds r
+  on (r.account_id, r.live_mode, r.charge_id) = (owner.account_id, owner.live_mode, owner.charge_id)
+join sync.objects o on (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, 'refund', r.id)
+where owner.account_id = $1 and owner.live_mode = $2 and owner.customer_id = any ($3::text[]) and o.unsettled
+union
+select owner.customer_id
+from sync.charge_owners owner
+join stripe.disputes d
+  on (d.account_id, d.live_mode, d.charge_id) = (owner.account_id, owner.live_mode, owner.charge_id)
+join sync.objects o on (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, 'dispute', d.id)
+where owner.account_id = $1 and owner.live_mode = $2 and owner.customer_id = any ($3::text[]) and o.unsettled
+union
+select i.customer_id
+from stripe.invoices i
+join stripe.invoice_payments p on (p.account_id, p.live_mode, p.invoice_id) = (i.account_id, i.live_mode, i.id)
+join sync.objects o on (o.account_id, o.live_mode, o.kind, o.id) = (p.account_id, p.live_mode, 'invoice_payment', p.id)
+where i.account_id = $1 and i.live_mode = $2 and i.customer_id = any ($3::text[]) and o.unsettled
+"""
+
+
+async def load_facts(
+    connection: Connection, account_id: str, live_mode: bool, customers: Mapping[str, bool]
+) -> list[CustomerFacts]:
+    """The facts of these customers of one account and mode (id -> complete).
+
+    The caller holds a REPEATABLE READ transaction, so that all of it is of one moment.
+    """
+    ids = list(customers)
+    scope = (account_id, live_mode)
+    customer_rows = {row["id"]: row for row in await connection.fetch(SELECT_CUSTOMERS, *scope, ids)}
+    identities = {
+        row["stripe_customer_id"]: _identity(row)
+        for row in await connection.fetch(SELECT_IDENTITIES, *scope, ids)
+    }
+    subscriptions = _grouped(
+        Subscription, await connection.fetch(SELECT_SUBSCRIPTIONS, *scope, ids), by="customer_id"
+    )
+    items: dict[str, list[SubscriptionItem]] = {}
+    prices: dict[str, list[Price]] = {}
+    stray_prices: dict[str, Price] = {}
+    products: dict[str, Product] = {}
+    if subscriptions:
+        subscription_ids = [each.id for group in subscriptions.values() for each in group]
+        items = _grouped(
+            SubscriptionItem,
+            await connection.fetch(SELECT_ITEMS, *scope, subscription_ids),
+            by="subscription_id",
+        )
+        every_item = [item for group in items.values() for item in group]
+        product_ids = list({item.product_id for item in every_item if item.product_id is not None})
+        price_ids = list({item.price_id for item in every_item if item.price_id is not None})
+        for price in _all(Price, await connection.fetch(SELECT_PRICES, *scope, product_ids, price_ids)):
+            prices.setdefault(price.product_id or "", []).append(price)
+            stray_prices[price.id] = price
+        products = {
+            product.id: product
+            for product in _all(Product, await connection.fetch(SELECT_PRODUCTS, *scope, product_ids))
+        }
+    invoices = _grouped(Invoice, await connection.fetch(SELECT_INVOICES, *scope, ids), by="customer_id")
+    charges = _grouped(Charge, await connection.fetch(SELECT_CHARGES, *scope, ids), by="owner_id")
+    refunds: dict[str, list[Refund]] = {}
+    disputes: dict[str, list[Dispute]] = {}
+    if charges:
+        charge_ids = [each.id for group in charges.values() for each in group]
+        refunds = _grouped(Refund, await connection.fetch(SELECT_REFUNDS, *scope, charge_ids), by="charge_id")
+        disputes = _grouped(
+            Dispute, await connection.fetch(SELECT_DISPUTES, *scope, charge_ids), by="charge_id"
+        )
+    sessions = _grouped(
+        CheckoutSession, await connection.fetch(SELECT_SESSIONS, *scope, ids), by="customer_id"
+    )
+    claims: dict[str, list[UidClaim]] = defaultdict(list)
+    for row in await connection.fetch(SELECT_RIVAL_CLAIMS, *scope, ids):
+        claims[row["custom_uid"]].append(UidClaim(**row))
+    uids_of: dict[str, set[str]] = defaultdict(set)
+    for group in claims.values():
+        for claim in group:
+            uids_of[claim.customer_id].add(claim.custom_uid)
+    unsettled = {row["customer_id"] for row in await connection.fetch(SELECT_UNSETTLED, *scope, ids)}
+
+    def gather(customer_id: str) -> CustomerFacts:
+        row = customer_rows.get(customer_id)
+        own_subscriptions = subscriptions.get(customer_id, [])
+        own_items = [item for each in own_subscriptions for item in items.get(each.id, ())]
+        own_charges = charges.get(customer_id, [])
+        own_products = {item.product_id for item in own_items if item.product_id is not None}
+        own_prices = {price.id: price for product in own_products for price in prices.get(product, ())}
+        for item in own_items:
+            if item.price_id is not None and item.price_id in stray_prices:
+                own_prices[item.price_id] = stray_prices[item.price_id]
+        return CustomerFacts(
+            account_id=account_id,
+            live_mode=live_mode,
+            customer_id=customer_id,
+            customer=None if row is None else _fact(Customer, row),
+            deleted_at=None if row is None else row["deleted_at"],
+            complete=customers[customer_id],
+            settled=customer_id not in unsettled,
+            identity=identities.get(customer_id),
+            subscriptions=tuple(own_subscriptions),
+            items=tuple(own_items),
+            invoices=tuple(invoices.get(customer_id, ())),
+            charges=tuple(own_charges),
+            refunds=tuple(refund for charge in own_charges for refund in refunds.get(charge.id, ())),
+            disputes=tuple(dispute for charge in own_charges for dispute in disputes.get(charge.id, ())),
+            sessions=tuple(sessions.get(customer_id, ())),
+            prices=tuple(own_prices.values()),
+            products=tuple(products[product] for product in own_products if product in products),
+            rival_claims=tuple(claim for uid in uids_of.get(customer_id, ()) for claim in claims[uid]),
+        )
+
+    return [gather(customer_id) for customer_id in ids]
+
+
+def _fact(facts: type[T], row: asyncpg.Record) -> T:
+    values: dict[str, Any] = {name: row[name] for name in facts.__dataclass_fields__}  # type: ignore[attr-defined]
+    if "metadata" in values:
+        values["metadata"] = msgspec.json.decode(values["metadata"])
+    return facts(**values)
+
+
+def _all(facts: type[T], rows: Iterable[asyncpg.Record]) -> list[T]:
+    return [_fact(facts, row) for row in rows]
+
+
+def _grouped(facts: type[T], rows: Sequence[asyncpg.Record], *, by: str) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = {}
+    for row in rows:
+        groups.setdefault(row[by], []).append(_fact(facts, row))
+    return groups
+
+
+def _identity(row: asyncpg.Record) -> Identity:
+    values = dict(row)
+    del values["stripe_customer_id"]
+    values["metadata"] = msgspec.json.decode(values["metadata"])
+    return Identity(**values)

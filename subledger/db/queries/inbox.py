@@ -1,0 +1,135 @@
+"""The inbox: each verified webhook once, from its receipt until it is applied."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from subledger.db.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedEvent:
+    """A webhook whose signature was right, with as much of its envelope as could be read."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    type: str
+    api_version: str | None
+    created: datetime | None
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedEvent:
+    """A pending event that this worker may apply until its lease ends."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    seq: int
+    type: str
+    created: datetime | None
+    payload: bytes
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one claimed event: applied, ignored, parked or quarantined, and why."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    state: str
+    error: str | None = None
+
+
+RECORD_EVENTS = """
+insert into sync.events (account_id, live_mode, event_id, type, api_version, created, payload)
+select *
+from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
+  as new (account_id, live_mode, event_id, type, api_version, created, payload)
+-- Two groups that share keys must wait for each other in one order.
+order by account_id, live_mode, event_id
+on conflict do nothing
+"""
+
+
+async def record_events(connection: Connection, events: Sequence[SignedEvent]) -> None:
+    """Store the events in one statement; those already stored stay as they are."""
+    await connection.execute(
+        RECORD_EVENTS,
+        [event.account_id for event in events],
+        [event.live_mode for event in events],
+        [event.event_id for event in events],
+        [event.type for event in events],
+        [event.api_version for event in events],
+        [event.created for event in events],
+        [event.payload for event in events],
+    )
+
+
+CLAIM_EVENTS = """
+with next as (
+  select account_id, live_mode, event_id
+  from sync.events
+  where state = 'pending' and (leased_until is null or leased_until < now())
+  order by seq
+  limit $1
+  for no key update skip locked
+)
+update sync.events e
+set attempts = attempts + 1, leased_until = now() + $2
+from next n
+where (e.account_id, e.live_mode, e.event_id) = (n.account_id, n.live_mode, n.event_id)
+returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.payload, e.attempts
+"""
+
+
+async def claim_events(connection: Connection, *, limit: int, lease: timedelta) -> list[ClaimedEvent]:
+    """Lease the oldest pending events, counting the attempt. Must be committed before the work begins."""
+    rows = await connection.fetch(CLAIM_EVENTS, limit, lease)
+    events = [ClaimedEvent(**row) for row in rows]
+    events.sort(key=lambda event: event.seq)
+    return events
+
+
+FINISH_EVENTS = """
+with done as (
+  select e.account_id, e.live_mode, e.event_id, new.state, new.error
+  from sync.events e
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[])
+    as new (account_id, live_mode, event_id, state, error) using (account_id, live_mode, event_id)
+  where e.state = 'pending'
+  order by 1, 2, 3
+  for no key update of e
+)
+update sync.events e
+set state = done.state, error = done.error, applied_at = now(), leased_until = null
+from done
+where (e.account_id, e.live_mode, e.event_id) = (done.account_id, done.live_mode, done.event_id)
+"""
+
+
+async def finish_events(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Take the events out of the pending state. First in its transaction: events are locked before objects."""
+    await connection.execute(
+        FINISH_EVENTS,
+        [outcome.account_id for outcome in outcomes],
+        [outcome.live_mode for outcome in outcomes],
+        [outcome.event_id for outcome in outcomes],
+        [outcome.state for outcome in outcomes],
+        [outcome.error for outcome in outcomes],
+    )
+
+
+REACH_MILESTONE = """
+insert into sync.milestones (name, reached_at) values ($1, now())
+on conflict (name) do update set reached_at = greatest(milestones.reached_at, excluded.reached_at)
+"""
+
+
+async def reach_milestone(connection: Connection, name: str) -> None:
+    """Note that the work of that name just got done. Last in its transaction: everybody writes this row."""
+    await connection.execute(REACH_MILESTONE, name)

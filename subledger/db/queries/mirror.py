@@ -1,0 +1,168 @@
+"""The mirror: rows of the stripe schema, written set-wise, one statement per table, generated from the registry.
+
+A kind's columns are the fields of its facts, in their order, so one registry entry and one migration make a new kind.
+Only names from our own source go into these statements; every value is a parameter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from subledger.billing.facts import Facts, SubscriptionItem
+from subledger.billing.registry import KINDS, Kind
+from subledger.db.connection import Connection
+from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
+from subledger.db.queries.objects import Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorStatements:
+    """The statements of one mirror table. $1 and $2 are accounts and modes, then one array per fact."""
+
+    columns: tuple[Column, ...]
+    write: str
+    bury: str
+    select_changed: str
+
+
+def _statements(kind: Kind) -> MirrorStatements:
+    columns = columns_of(kind.facts)
+    names, values = names_of(columns), values_of(columns)
+    others = [column for column in columns if column.name != "id"]
+    source = f"unnest($1::text[], $2::boolean[], {parameters_of(columns, first=3)}"
+    assignments = ", ".join(f"{column.name} = excluded.{column.name}" for column in others)
+    raw, confirmed = len(columns) + 3, len(columns) + 4
+    return MirrorStatements(
+        columns=columns,
+        # A payload says nothing of a deletion that is already known; a read that finds the object alive does.
+        write=f"""
+insert into {kind.table} as mirror (account_id, live_mode, {names}, raw)
+select new.account_id, new.live_mode, {values}, new.raw::json
+from {source}, ${raw}::text[]) as new (account_id, live_mode, {names}, raw)
+order by new.account_id, new.live_mode, new.id
+on conflict (account_id, live_mode, id) do update set {assignments}, raw = excluded.raw,
+  deleted_at = case when ${confirmed}::boolean then null else mirror.deleted_at end
+""",
+        # The last full body stays: a tombstone adds the time, and takes nothing away.
+        bury=f"""
+insert into {kind.table} as mirror (account_id, live_mode, id, deleted_at)
+select *
+from unnest($1::text[], $2::boolean[], $3::text[], $4::timestamptz[]) as new (account_id, live_mode, id, deleted_at)
+order by account_id, live_mode, id
+on conflict (account_id, live_mode, id) do update set deleted_at = coalesce(mirror.deleted_at, excluded.deleted_at)
+""",
+        select_changed=f"""
+select new.account_id, new.live_mode, new.id
+from {source}) as new (account_id, live_mode, {names})
+left join {kind.table} old
+  on old.account_id = new.account_id and old.live_mode = new.live_mode and old.id = new.id
+where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({values_of(others)})
+""",
+    )
+
+
+MIRROR: Mapping[str, MirrorStatements] = {kind.name: _statements(kind) for kind in KINDS.values()}
+"""The statements of each kind's table, by the kind's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorRow:
+    """One object to write: its facts, and its JSON as Stripe sent it (cleaned of what Postgres refuses)."""
+
+    account_id: str
+    live_mode: bool
+    facts: Facts
+    raw: str
+
+
+async def write_rows(
+    connection: Connection, kind: str, rows: Sequence[MirrorRow], *, confirmed: bool
+) -> None:
+    """Write the rows of one kind in one statement. The caller holds the locks of their objects."""
+    statements = MIRROR[kind]
+    await connection.execute(
+        statements.write, *_arrays(statements.columns, rows), [row.raw for row in rows], confirmed
+    )
+
+
+async def select_changed(connection: Connection, kind: str, rows: Sequence[MirrorRow]) -> list[Key]:
+    """The keys among `rows` whose facts differ from the stored ones, or are not stored at all."""
+    statements = MIRROR[kind]
+    changed = await connection.fetch(statements.select_changed, *_arrays(statements.columns, rows))
+    return [(row[0], row[1], kind, row[2]) for row in changed]
+
+
+async def bury_rows(
+    connection: Connection, kind: str, deletions: Sequence[tuple[str, bool, str, datetime]]
+) -> None:
+    """Note the time at which objects were deleted: (account, mode, id, time)."""
+    accounts, modes, ids, times = zip(*deletions, strict=True)
+    await connection.execute(MIRROR[kind].bury, accounts, modes, ids, times)
+
+
+ITEM_COLUMNS = columns_of(SubscriptionItem)
+
+WRITE_ITEMS = f"""
+insert into stripe.subscription_items (account_id, live_mode, {names_of(ITEM_COLUMNS)})
+select new.account_id, new.live_mode, {values_of(ITEM_COLUMNS)}
+from unnest($1::text[], $2::boolean[], {parameters_of(ITEM_COLUMNS, first=3)})
+  as new (account_id, live_mode, {names_of(ITEM_COLUMNS)})
+order by new.account_id, new.live_mode, new.subscription_id, new.id
+on conflict (account_id, live_mode, subscription_id, id) do update set
+  {", ".join(f"{c.name} = excluded.{c.name}" for c in ITEM_COLUMNS if c.name not in ("id", "subscription_id"))}
+"""
+
+REMOVE_OTHER_ITEMS = """
+delete from stripe.subscription_items i
+using unnest($1::text[], $2::boolean[], $3::text[]) as whole (account_id, live_mode, subscription_id)
+where (i.account_id, i.live_mode, i.subscription_id) = (whole.account_id, whole.live_mode, whole.subscription_id)
+  and not exists (
+    select
+    from unnest($4::text[], $5::boolean[], $6::text[], $7::text[]) as kept (account_id, live_mode, subscription_id, id)
+    where (kept.account_id, kept.live_mode, kept.subscription_id, kept.id)
+      = (i.account_id, i.live_mode, i.subscription_id, i.id)
+  )
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionItems:
+    """The items of one subscription; a cut list adds and changes items but never removes one."""
+
+    account_id: str
+    live_mode: bool
+    subscription_id: str
+    items: tuple[SubscriptionItem, ...]
+    cut: bool
+
+
+async def write_items(connection: Connection, lists: Sequence[SubscriptionItems]) -> None:
+    """Write the items of subscriptions whose objects the caller has locked."""
+    flat = [(each.account_id, each.live_mode, item) for each in lists for item in each.items]
+    if flat:
+        await connection.execute(
+            WRITE_ITEMS,
+            [account_id for account_id, _, _ in flat],
+            [live_mode for _, live_mode, _ in flat],
+            *arrays_of(ITEM_COLUMNS, [item for _, _, item in flat]),
+        )
+    whole = [each for each in lists if not each.cut]
+    if whole:
+        await connection.execute(
+            REMOVE_OTHER_ITEMS,
+            [each.account_id for each in whole],
+            [each.live_mode for each in whole],
+            [each.subscription_id for each in whole],
+            [each.account_id for each in whole for _ in each.items],
+            [each.live_mode for each in whole for _ in each.items],
+            [each.subscription_id for each in whole for _ in each.items],
+            [item.id for each in whole for item in each.items],
+        )
+
+
+def _arrays(columns: tuple[Column, ...], rows: Sequence[MirrorRow]) -> list[list[object]]:
+    return [
+        [row.account_id for row in rows],
+        [row.live_mode for row in rows],
+        *arrays_of(columns, [row.facts for row in rows]),
+    ]

@@ -1,0 +1,359 @@
+"""The fence: which Stripe objects have changed, and which read of them is stored (ARCHITECTURE.md, the fence).
+
+One sequence, `sync.tick`, orders marks and reads. A mark draws its number when the change is already known; a read
+draws its number before its request leaves. So a stored read whose number is greater than that of every mark has seen
+every change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from subledger.db.connection import Connection
+
+Key = tuple[str, bool, str, str]
+"""(account_id, live_mode, kind, id)"""
+
+QUIET = timedelta(seconds=1.5)
+"""A burst of events about one object is read once: this long after its last event ..."""
+QUIET_MAX = timedelta(seconds=5)
+"""... but at most this long after its first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One object that events of a batch concern, and the payload, if any, that may be shown for it meanwhile."""
+
+    key: Key
+    customer_id: str | None
+    nameless: bool  # a kind whose rows name no customer: who is concerned is resolved later
+    event_id: str | None
+    event_created: datetime | None
+    source: str
+    payload_created: datetime | None = None
+    payload_seq: int = 0  # inbox number of the payload; 0: there is none to show
+    terminal: bool = False  # the payload's state is one that Stripe never leaves
+    deleted_event_at: datetime | None = None
+
+
+MARK_OBJECTS = """
+insert into sync.objects as o (
+  account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
+  deleted_event_at, touched, touched_at, dirty, first_marked_at, read_at
+)
+select
+  account_id, live_mode, kind, id, customer_id, event_id, event_created, source, payload_created, payload_seq, terminal,
+  deleted_event_at, nameless::int, case when nameless then now() end, nextval('sync.tick'), now(), now() + $13
+from unnest(
+  $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
+  $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[]
+) as new (
+  account_id, live_mode, kind, id, customer_id, nameless, event_id, event_created, source, payload_created, payload_seq,
+  terminal, deleted_event_at
+)
+order by account_id, live_mode, kind, id
+on conflict (account_id, live_mode, kind, id) do update set
+  customer_id = coalesce(excluded.customer_id, o.customer_id),
+  -- The number is drawn before the row lock is waited for: a late committer must not lower it.
+  dirty = greatest(o.dirty, excluded.dirty),
+  first_marked_at = coalesce(o.first_marked_at, now()),
+  read_at = case
+    when o.tombstone or o.parked_at is not null then o.read_at
+    else least(excluded.read_at, coalesce(o.first_marked_at, now()) + $15)
+  end,
+  attempts = case when o.first_marked_at is null then 0 else o.attempts end,
+  event_id = case
+    when excluded.event_created is null or o.event_created is null or excluded.event_created >= o.event_created
+    then coalesce(excluded.event_id, o.event_id) else o.event_id
+  end,
+  event_created = greatest(o.event_created, excluded.event_created),
+  source = excluded.source,
+  deleted_event_at = coalesce(o.deleted_event_at, excluded.deleted_event_at),
+  touched = o.touched + excluded.touched,
+  touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
+  (shown_created, shown_seq, terminal) = (
+    -- The provisional rule: newer than what is shown, not deleted, and no state left that Stripe never leaves. Such a
+    -- state is shown however late it comes.
+    select
+      case when show.it then excluded.shown_created else o.shown_created end,
+      case when show.it then excluded.shown_seq else o.shown_seq end,
+      case when show.it then excluded.terminal else o.terminal end
+    from (
+      select excluded.shown_seq > 0 and not o.tombstone and case
+        when excluded.terminal = o.terminal then
+          (coalesce(excluded.shown_created, '-infinity'), excluded.shown_seq)
+            > (coalesce(o.shown_created, '-infinity'), o.shown_seq)
+        else excluded.terminal
+      end as it
+    ) show
+  )
+returning o.account_id, o.live_mode, o.kind, o.id, o.shown_seq, o.customer_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """What the fence knows of an object once it is marked."""
+
+    shown_seq: (
+        int  # the inbox number of the payload to be shown from now on: whose number this is, is written
+    )
+    customer_id: str | None
+
+
+async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Key, Marked]:
+    """Mark the objects dirty, and decide by the provisional rule which payloads are to be shown."""
+    rows = await connection.fetch(
+        MARK_OBJECTS,
+        *_columns([mark.key for mark in marks]),
+        [mark.customer_id for mark in marks],
+        [mark.nameless for mark in marks],
+        [mark.event_id for mark in marks],
+        [mark.event_created for mark in marks],
+        [mark.source for mark in marks],
+        [mark.payload_created for mark in marks],
+        [mark.payload_seq for mark in marks],
+        [mark.terminal for mark in marks],
+        QUIET,
+        [mark.deleted_event_at for mark in marks],
+        QUIET_MAX,
+    )
+    return {(row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5]) for row in rows}
+
+
+MARK_UNKNOWN = """
+insert into sync.objects (
+  account_id, live_mode, kind, id, customer_id, source, dirty, first_marked_at, read_at
+)
+select account_id, live_mode, kind, id, customer_id, $6, nextval('sync.tick'), now(), now() + $7
+from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[])
+  as new (account_id, live_mode, kind, id, customer_id)
+order by account_id, live_mode, kind, id
+on conflict do nothing
+returning account_id, live_mode, kind, id
+"""
+
+
+async def mark_unknown(
+    connection: Connection, references: Mapping[Key, str | None], *, source: str
+) -> set[Key]:
+    """Mark those objects that nothing was ever said about, so that they are fetched; returns which they were.
+
+    `references` tells for each the customer that it is believed to belong to.
+    """
+    rows = await connection.fetch(
+        MARK_UNKNOWN, *_columns(list(references)), list(references.values()), source, QUIET
+    )
+    return {(row[0], row[1], row[2], row[3]) for row in rows}
+
+
+TOUCH_OBJECTS = """
+with touched as (
+  select account_id, live_mode, kind, id
+  from sync.objects
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+    using (account_id, live_mode, kind, id)
+  order by 1, 2, 3, 4
+  for no key update of objects
+)
+update sync.objects o
+set touched = o.touched + 1, touched_at = case when o.touched > o.resolved then o.touched_at else now() end
+from touched t
+where (o.account_id, o.live_mode, o.kind, o.id) = (t.account_id, t.live_mode, t.kind, t.id)
+"""
+
+
+async def touch_objects(connection: Connection, keys: Sequence[Key]) -> None:
+    """Say that rows which name no customer have changed. The caller holds their locks already."""
+    await connection.execute(TOUCH_OBJECTS, *_columns(keys))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRead:
+    """An object to read from Stripe now; `tick` was drawn before the request."""
+
+    key: Key
+    tick: int
+    attempts: int
+    never_read: bool
+    deleted_event_at: datetime | None
+
+
+CLAIM_READS = """
+with due as (
+  select account_id, live_mode, kind, id
+  from sync.objects
+  where read_at <= now() and kind = any ($1::text[]) and live_mode = $2
+  order by read_at
+  limit $3
+  for no key update skip locked
+)
+update sync.objects o
+set read_at = now() + $4, attempts = o.attempts + 1
+from due d
+where (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, d.kind, d.id)
+returning
+  o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
+  nextval('sync.tick') as tick
+"""
+
+
+async def claim_reads(
+    connection: Connection, *, kinds: Sequence[str], live_mode: bool, limit: int, lease: timedelta
+) -> list[DueRead]:
+    """Lease the objects whose read is due, drawing each one's tick. Must be committed before any request leaves."""
+    rows = await connection.fetch(CLAIM_READS, kinds, live_mode, limit, lease)
+    return [
+        DueRead(
+            key=(row["account_id"], row["live_mode"], row["kind"], row["id"]),
+            tick=row["tick"],
+            attempts=row["attempts"],
+            never_read=row["never_read"],
+            deleted_event_at=row["deleted_event_at"],
+        )
+        for row in rows
+    ]
+
+
+SECONDS_TO_NEXT_READ = """
+select extract(epoch from min(read_at) - now())::float8 from sync.objects where read_at is not null and live_mode = $1
+"""
+
+
+async def seconds_to_next_read(connection: Connection, *, live_mode: bool) -> float | None:
+    """How long until the next read falls due, 0 or less when one is; None when none is appointed."""
+    seconds: float | None = await connection.fetchval(SECONDS_TO_NEXT_READ, live_mode)
+    return seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the fence needs of one answer of Stripe."""
+
+    key: Key
+    tick: int
+    read_at: datetime  # by Stripe's clock: the Date of the answer
+    customer_id: str | None
+    nameless: bool
+    terminal: bool
+    deleted: bool
+
+
+CONFIRM_OBJECTS = """
+insert into sync.objects as o (
+  account_id, live_mode, kind, id, confirmed, shown_created, customer_id, touched, touched_at, terminal, tombstone,
+  source
+)
+select
+  account_id, live_mode, kind, id, tick, read_at, customer_id, nameless::int, case when nameless then now() end,
+  terminal, deleted, $10
+from unnest(
+  $1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::boolean[],
+  $9::boolean[], $11::boolean[]
+) as new (account_id, live_mode, kind, id, tick, read_at, customer_id, nameless, terminal, deleted)
+order by account_id, live_mode, kind, id
+on conflict (account_id, live_mode, kind, id) do update set
+  confirmed = excluded.confirmed,
+  tombstone = excluded.tombstone,
+  terminal = excluded.terminal,
+  customer_id = coalesce(excluded.customer_id, o.customer_id),
+  -- A payload is shown over a read only when Stripe made it after the read began.
+  shown_created = excluded.shown_created,
+  touched = o.touched + excluded.touched,
+  touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
+  attempts = 0, error = null, missing_since = null, parked_at = null,
+  -- A mark that came after the tick keeps its own appointment.
+  first_marked_at = case when excluded.tombstone or excluded.confirmed > o.dirty then null else o.first_marked_at end,
+  read_at = case when excluded.tombstone or excluded.confirmed > o.dirty then null else o.read_at end
+where o.confirmed < excluded.confirmed and not o.tombstone
+returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """What the fence knew already of an object whose reading it let through."""
+
+    deleted_event_at: datetime | None
+    customer_id: str | None
+
+
+async def confirm_objects(
+    connection: Connection, readings: Sequence[Reading], *, source: str
+) -> dict[Key, Confirmed]:
+    """Pass the readings through the fence; the answers of the keys returned are to be stored.
+
+    A reading that a later one has overtaken, or whose object is a tombstone, is not among them.
+    """
+    rows = await connection.fetch(
+        CONFIRM_OBJECTS,
+        *_columns([reading.key for reading in readings]),
+        [reading.tick for reading in readings],
+        [reading.read_at for reading in readings],
+        [reading.customer_id for reading in readings],
+        [reading.nameless for reading in readings],
+        [reading.terminal for reading in readings],
+        source,
+        [reading.deleted for reading in readings],
+    )
+    return {
+        (row[0], row[1], row[2], row[3]): Confirmed(deleted_event_at=row[4], customer_id=row[5])
+        for row in rows
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRead:
+    """A read that gave no state, and when to try again."""
+
+    key: Key
+    error: str
+    retry_after: timedelta
+    missing: bool = False
+    parked: bool = False
+
+
+POSTPONE_READS = """
+with failed as (
+  select account_id, live_mode, kind, id, new.error, new.retry_after, new.missing, new.parked
+  from sync.objects
+  join unnest(
+    $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[]
+  ) as new (account_id, live_mode, kind, id, error, retry_after, missing, parked)
+    using (account_id, live_mode, kind, id)
+  order by 1, 2, 3, 4
+  for no key update of objects
+)
+update sync.objects o
+set error = f.error,
+  read_at = case when f.parked then null else now() + f.retry_after end,
+  missing_since = case when f.missing then coalesce(o.missing_since, now()) else o.missing_since end,
+  parked_at = case when f.parked then now() end
+from failed f
+where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
+returning o.account_id, o.live_mode, o.customer_id
+"""
+
+
+async def postpone_reads(
+    connection: Connection, failures: Sequence[FailedRead]
+) -> list[tuple[str, bool, str]]:
+    """Keep the objects dirty and say when to read them again; returns the customers that this concerns."""
+    rows = await connection.fetch(
+        POSTPONE_READS,
+        *_columns([failure.key for failure in failures]),
+        [failure.error for failure in failures],
+        [failure.retry_after for failure in failures],
+        [failure.missing for failure in failures],
+        [failure.parked for failure in failures],
+    )
+    return [(row[0], row[1], row[2]) for row in rows if row[2] is not None]
+
+
+def _columns(keys: Sequence[Key]) -> tuple[list[str], list[bool], list[str], list[str]]:
+    return (
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+        [key[2] for key in keys],
+        [key[3] for key in keys],
+    )

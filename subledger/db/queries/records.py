@@ -1,0 +1,348 @@
+"""The records: rows of the billing schema, rewritten where a derivation came out different, and only there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from subledger.billing.history import Step
+from subledger.billing.record import CustomerProduct, CustomerRecord, Revenue
+from subledger.db.connection import Connection
+from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
+from subledger.db.queries.customers import CustomerKey
+
+NUMBERING_LOCK = 0x5B1ED6E4
+"""Advisory lock under which `change` is drawn, held to commit, so that whoever polls by it misses nothing."""
+
+RECORD_COLUMNS = columns_of(CustomerRecord)
+PRODUCT_COLUMNS = columns_of(CustomerProduct)
+REVENUE_COLUMNS = columns_of(Revenue)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecord:
+    """What the stored record says of the things whose change has consequences elsewhere."""
+
+    uid: UUID
+    custom_uid: str | None
+    status: str | None
+
+
+SELECT_STORED = """
+select uid, custom_uid, status from billing.customers where uid = any ($1::uuid[])
+"""
+
+
+async def select_stored(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, StoredRecord]:
+    """The stored records of these customers, by uid."""
+    rows = await connection.fetch(SELECT_STORED, uids)
+    return {row["uid"]: StoredRecord(**row) for row in rows}
+
+
+def _upsert(table: str, key: tuple[str, ...], columns: tuple[Column, ...]) -> str:
+    """Write rows, touching only those that differ; returns the customer of each row that was written."""
+    rest = [column.name for column in columns if column.name not in key]
+    return f"""
+insert into {table} as stored ({names_of(columns)})
+select {values_of(columns)}
+from unnest({parameters_of(columns, first=1)}) as new ({names_of(columns)})
+order by {", ".join(f"new.{name}" for name in key)}
+on conflict ({", ".join(key)}) do update set {", ".join(f"{name} = excluded.{name}" for name in rest)}
+where ({", ".join(f"stored.{name}" for name in rest)})
+  is distinct from ({", ".join(f"excluded.{name}" for name in rest)})
+returning customer_uid
+"""
+
+
+PRODUCT_KEY = ("account_id", "live_mode", "stripe_subscription_id", "stripe_product_id")
+REVENUE_KEY = ("account_id", "live_mode", "stripe_customer_id", "currency")
+
+WRITE_PRODUCTS = _upsert("billing.customer_products", PRODUCT_KEY, PRODUCT_COLUMNS)
+WRITE_REVENUE = _upsert("billing.customer_revenue", REVENUE_KEY, REVENUE_COLUMNS)
+
+REMOVE_PRODUCTS = """
+delete from billing.customer_products p
+using unnest($1::uuid[]) as derived (customer_uid)
+where p.customer_uid = derived.customer_uid and not p.id = any ($2::uuid[])
+returning p.customer_uid
+"""
+
+REMOVE_REVENUE = """
+delete from billing.customer_revenue r
+using unnest($1::uuid[]) as derived (customer_uid)
+where r.customer_uid = derived.customer_uid
+  and not (r.customer_uid, r.currency) = any (
+    select kept.customer_uid, kept.currency from unnest($2::uuid[], $3::text[]) as kept (customer_uid, currency)
+  )
+returning r.customer_uid
+"""
+
+
+async def write_parts(
+    connection: Connection,
+    uids: Sequence[UUID],
+    products: Sequence[CustomerProduct],
+    revenue: Sequence[Revenue],
+) -> set[UUID]:
+    """Make these the customers' only products and revenue; returns the customers for whom something changed."""
+    rows = await connection.fetch(REMOVE_PRODUCTS, uids, [product.id for product in products])
+    rows += await connection.fetch(
+        REMOVE_REVENUE, uids, [row.customer_uid for row in revenue], [row.currency for row in revenue]
+    )
+    if products:
+        rows += await connection.fetch(WRITE_PRODUCTS, *arrays_of(PRODUCT_COLUMNS, products))
+    if revenue:
+        rows += await connection.fetch(WRITE_REVENUE, *arrays_of(REVENUE_COLUMNS, revenue))
+    return {row[0] for row in rows}
+
+
+REPLACE_PROBLEMS = """
+with new as (
+  select *
+  from unnest($4::text[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[])
+    as new (account_id, live_mode, customer_id, kind, object_id, detail)
+), mended as (
+  delete from sync.problems p
+  using unnest($1::text[], $2::boolean[], $3::text[]) as derived (account_id, live_mode, customer_id)
+  where (p.account_id, p.live_mode, p.customer_id) = (derived.account_id, derived.live_mode, derived.customer_id)
+    and not exists (
+      select from new
+      where (new.account_id, new.live_mode, new.customer_id, new.kind, new.object_id)
+        = (p.account_id, p.live_mode, p.customer_id, p.kind, p.object_id)
+    )
+)
+insert into sync.problems (account_id, live_mode, customer_id, kind, object_id, detail)
+select account_id, live_mode, customer_id, kind, object_id, detail
+from new
+order by account_id, live_mode, customer_id, kind, object_id
+on conflict (account_id, live_mode, customer_id, kind, object_id) do update set detail = excluded.detail
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredProblem:
+    """A problem of one customer, as sync.problems keeps it."""
+
+    customer: CustomerKey
+    kind: str
+    object_id: str
+    detail: str
+
+
+async def replace_problems(
+    connection: Connection, customers: Sequence[CustomerKey], problems: Sequence[StoredProblem]
+) -> None:
+    """Make these the customers' only problems: what is mended goes away."""
+    await connection.execute(
+        REPLACE_PROBLEMS,
+        [key[0] for key in customers],
+        [key[1] for key in customers],
+        [key[2] for key in customers],
+        [problem.customer[0] for problem in problems],
+        [problem.customer[1] for problem in problems],
+        [problem.customer[2] for problem in problems],
+        [problem.kind for problem in problems],
+        [problem.object_id for problem in problems],
+        [problem.detail for problem in problems],
+    )
+
+
+SELECT_CLAIMANTS = """
+select distinct claim.account_id, claim.live_mode, claim.customer_id
+from sync.uid_claims claim
+join unnest($1::text[], $2::boolean[], $3::text[]) as passed (account_id, live_mode, custom_uid)
+  using (account_id, live_mode, custom_uid)
+union
+select holder.account_id, holder.live_mode, holder.stripe_customer_id
+from billing.customers holder
+join unnest($1::text[], $2::boolean[], $3::text[]) as passed (account_id, live_mode, custom_uid)
+  using (account_id, live_mode, custom_uid)
+where holder.stripe_customer_id is not null
+order by 1, 2, 3
+"""
+
+
+async def select_claimants(
+    connection: Connection, uids: Sequence[tuple[str, bool, str]]
+) -> list[CustomerKey]:
+    """Everybody who claims or holds one of these custom_uids (account, mode, custom_uid)."""
+    accounts, modes, names = zip(*uids, strict=True)
+    rows = await connection.fetch(SELECT_CLAIMANTS, accounts, modes, names)
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+LOCK_NUMBERING = "select pg_advisory_xact_lock($1)"
+
+FREE_CUSTOM_UIDS = """
+update billing.customers holder
+set custom_uid = null, change = nextval('billing.change'), updated_at = now()
+from unnest($1::text[], $2::boolean[], $3::text[], $4::uuid[]) as winner (account_id, live_mode, custom_uid, uid)
+where (holder.account_id, holder.live_mode, holder.custom_uid)
+    = (winner.account_id, winner.live_mode, winner.custom_uid)
+  and holder.uid <> winner.uid
+returning holder.change
+"""
+
+INSERT_RECORDS = f"""
+insert into billing.customers ({names_of(RECORD_COLUMNS)}, change)
+select {values_of(RECORD_COLUMNS)}, nextval('billing.change')
+from unnest({parameters_of(RECORD_COLUMNS, first=1)}) as new ({names_of(RECORD_COLUMNS)})
+order by new.uid
+returning change
+"""
+
+_OTHER = [column for column in RECORD_COLUMNS if column.name not in ("uid", "exact")]
+_ASSIGNMENTS = ", ".join(
+    f"{column.name} = {column.value}" for column in RECORD_COLUMNS if column.name != "uid"
+)
+_DIFFERENT = f"({names_of(_OTHER, prefix='stored.')}) is distinct from ({values_of(_OTHER)})"
+_PARTS_CHANGED = f"${len(RECORD_COLUMNS) + 1}::uuid[]"
+
+# A flip of `exact` alone tells readers who poll by `change`, and leaves `updated_at` alone.
+UPDATE_RECORDS = f"""
+update billing.customers stored
+set {_ASSIGNMENTS},
+  change = nextval('billing.change'),
+  updated_at = case when {_DIFFERENT} or stored.uid = any ({_PARTS_CHANGED}) then now() else stored.updated_at end
+from unnest({parameters_of(RECORD_COLUMNS, first=1)}) as new ({names_of(RECORD_COLUMNS)})
+where stored.uid = new.uid
+  and ({_DIFFERENT} or stored.exact <> new.exact or stored.uid = any ({_PARTS_CHANGED}))
+returning stored.change
+"""
+
+NOTIFY = "select pg_notify('billing_customers', $1)"
+
+
+async def write_records(
+    connection: Connection,
+    records: Sequence[CustomerRecord],
+    *,
+    stored: dict[UUID, StoredRecord],
+    parts_changed: set[UUID],
+) -> int:
+    """Write the records that differ from the stored ones, number the changes, notify; returns how many changed.
+
+    Last in its transaction: the numbering lock is taken here and held to the commit.
+    """
+    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
+    taken = [
+        record
+        for record in records
+        if record.custom_uid is not None
+        and (record.uid not in stored or stored[record.uid].custom_uid != record.custom_uid)
+    ]
+    changes = []
+    if taken:
+        changes += await connection.fetch(
+            FREE_CUSTOM_UIDS,
+            [record.account_id for record in taken],
+            [record.live_mode for record in taken],
+            [record.custom_uid for record in taken],
+            [record.uid for record in taken],
+        )
+    new = [record for record in records if record.uid not in stored]
+    if new:
+        changes += await connection.fetch(INSERT_RECORDS, *arrays_of(RECORD_COLUMNS, new))
+    old = [record for record in records if record.uid in stored]
+    if old:
+        changes += await connection.fetch(
+            UPDATE_RECORDS, *arrays_of(RECORD_COLUMNS, old), list(parts_changed)
+        )
+    if changes:
+        await connection.execute(NOTIFY, str(max(row[0] for row in changes)))
+    return len(changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusChange:
+    """One row of billing.status_changes."""
+
+    customer_uid: UUID
+    status_before: str | None
+    status_after: str | None
+    changed_at: datetime
+    exact: bool
+    event_id: str | None
+    source: str
+
+
+STATUS_CHANGE_COLUMNS = columns_of(StatusChange)
+
+SELECT_PROVISIONAL_CHANGES = """
+select customer_uid, id, status_before, status_after
+from billing.status_changes
+where customer_uid = any ($1::uuid[]) and not exact
+order by customer_uid, id
+"""
+
+TAKE_BACK_CHANGES = "delete from billing.status_changes where id = any ($1::bigint[])"
+
+CONFIRM_CHANGES = "update billing.status_changes set exact = true where id = any ($1::bigint[])"
+
+APPEND_CHANGES = f"""
+insert into billing.status_changes ({names_of(STATUS_CHANGE_COLUMNS)})
+select {values_of(STATUS_CHANGE_COLUMNS)}
+from unnest({parameters_of(STATUS_CHANGE_COLUMNS, first=1)}) as new ({names_of(STATUS_CHANGE_COLUMNS)})
+"""
+
+
+async def select_provisional_changes(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, list[Step]]:
+    """The unconfirmed tail of each customer's status changes, oldest first."""
+    tails: dict[UUID, list[Step]] = {}
+    for row in await connection.fetch(SELECT_PROVISIONAL_CHANGES, uids):
+        tails.setdefault(row["customer_uid"], []).append(
+            Step(id=row["id"], status_before=row["status_before"], status_after=row["status_after"])
+        )
+    return tails
+
+
+async def write_status_changes(
+    connection: Connection,
+    *,
+    taken_back: Sequence[int],
+    confirmed: Sequence[int],
+    appended: Sequence[StatusChange],
+) -> None:
+    """Take back what a confirmation contradicts, confirm what it agrees with, append what is new."""
+    if taken_back:
+        await connection.execute(TAKE_BACK_CHANGES, taken_back)
+    if confirmed:
+        await connection.execute(CONFIRM_CHANGES, confirmed)
+    if appended:
+        await connection.execute(APPEND_CHANGES, *arrays_of(STATUS_CHANGE_COLUMNS, appended))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """What last moved an object: the event that was applied last, and who marked it."""
+
+    event_id: str | None
+    event_created: datetime | None
+    source: str | None
+
+
+SELECT_OCCASIONS = """
+select account_id, live_mode, kind, id, event_id, event_created, source
+from sync.objects
+join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  using (account_id, live_mode, kind, id)
+"""
+
+
+async def select_occasions(
+    connection: Connection, keys: Sequence[tuple[str, bool, str, str]]
+) -> dict[tuple[str, bool, str, str], Occasion]:
+    """What last moved each of these objects (account, mode, kind, id)."""
+    rows = await connection.fetch(
+        SELECT_OCCASIONS,
+        [k[0] for k in keys],
+        [k[1] for k in keys],
+        [k[2] for k in keys],
+        [k[3] for k in keys],
+    )
+    return {
+        (row["account_id"], row["live_mode"], row["kind"], row["id"]): Occasion(
+            event_id=row["event_id"], event_created=row["event_created"], source=row["source"]
+        )
+        for row in rows
+    }
