@@ -1,0 +1,233 @@
+"""The door: Stripe posts here, operators look in. Nothing but verify, store and ring happens before an answer."""
+
+import asyncio
+import dataclasses
+import hmac
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from subledger.db.connection import Pool, PostgresAway, create_pool
+from subledger.db.queries.status import ping, select_backlog
+from subledger.runtime.bell import Bell, connect_redis
+from subledger.runtime.settings import Settings
+from subledger.webhooks.envelope import read_envelope
+from subledger.webhooks.inbox import Inbox, InboxUnavailable
+from subledger.webhooks.signature import BadSignature, verify_signature
+
+BODY_TIMEOUT_SECONDS = 20.0
+READY_TIMEOUT_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
+    """An answer other than 200, with a sentence that says what was wrong and what to do."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class WebhookEndpoint:
+    """POST /webhooks/stripe, as a bare ASGI application: a request object and a middleware cost a third of the rate."""
+
+    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+        self._settings = settings
+        self._inbox = inbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+                body = await self._read_body(scope, receive)
+            self._verify(scope, body)
+            event = read_envelope(body, live_mode_default=self._settings.live_mode or False)
+            await self._inbox.store(event)
+        except Refusal as refusal:
+            answer = _json({"error": refusal.message}, status=refusal.status)
+        except TimeoutError:
+            answer = _json({"error": "the body did not come within 20 s"}, status=408)
+        except InboxUnavailable:
+            answer = _json({"error": "the event could not be stored: send it again"}, status=503)
+        else:
+            answer = RECEIVED
+        await answer(scope, receive, send)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        bytes_max = self._settings.body_bytes_max
+        too_large = Refusal(413, f"the body is larger than {bytes_max} bytes")
+        declared = _header(scope, b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > bytes_max:
+            raise too_large
+        chunks = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refusal(400, "the connection closed before the body was complete")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > bytes_max:
+                raise too_large
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    def _verify(self, scope: Scope, body: bytes) -> None:
+        header = _header(scope, b"stripe-signature")
+        try:
+            verify_signature(
+                body,
+                None if header is None else header.decode("latin-1"),
+                secrets=self._settings.stripe_webhook_secrets,
+                now=time.time(),
+                tolerance_seconds=self._settings.tolerance_seconds,
+            )
+        except BadSignature as error:
+            log.warning("webhook refused", reason=str(error))
+            raise Refusal(400, str(error)) from None
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The web process's application. Starts without Postgres and without Redis; says so in /readyz."""
+    settings = settings.for_web()
+    bell = Bell(connect_redis(settings.redis_url), timeout_seconds=settings.ring_timeout_ms / 1000)
+    inbox = Inbox(settings.database_url, bell)
+    desk = OperatorsDesk(settings, bell)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await inbox.start()
+        try:
+            yield
+        finally:
+            await inbox.close()
+            await desk.close()
+            await bell.close()
+
+    return Starlette(
+        routes=[
+            Route("/webhooks/stripe", WebhookEndpoint(settings, inbox), methods=["POST"]),
+            Route("/healthz", desk.healthz),
+            Route("/readyz", desk.readyz),
+            Route("/status", desk.status),
+        ],
+        exception_handlers={HTTPException: _answer_http_exception, Refusal: _answer_refusal},
+        lifespan=lifespan,
+    )
+
+
+class OperatorsDesk:
+    """What operators and load balancers ask."""
+
+    def __init__(self, settings: Settings, bell: Bell) -> None:
+        self._settings = settings
+        self._bell = bell
+        self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def healthz(self, _: Request) -> Response:
+        """The process runs."""
+        return _json({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """Postgres answers and is migrated. Redis is reported, not required: without it the sweep does the work."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                async with (await self._database()).acquire() as connection:
+                    await ping(connection)
+            postgres = "ok"
+        except PostgresAway:
+            postgres = "away"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            log.warning("not ready", error=repr(error))
+            postgres = "not migrated: run `subledger migrate`"
+        redis = "ok" if await self._bell.reachable() else "away: the sweep does its work"
+        status = 200 if postgres == "ok" else 503
+        return _json({"postgres": postgres, "redis": redis}, status=status)
+
+    async def status(self, request: Request) -> Response:
+        """How far the records are behind (DESIGN.md section 5)."""
+        self._require_admin(request)
+        try:
+            async with (await self._database()).acquire() as connection:
+                backlog = await select_backlog(connection, live_mode=self._settings.live_mode)
+        except PostgresAway:
+            raise Refusal(503, "Postgres is away") from None
+        return _json({**dataclasses.asdict(backlog), "settled": backlog.settled})
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def _database(self) -> Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await create_pool(
+                    self._settings.database_url,
+                    min_size=0,
+                    max_size=4,
+                    application_name="subledger web desk",
+                    command_timeout_seconds=10.0,
+                )
+            return self._pool
+
+    def _require_admin(self, request: Request) -> None:
+        token = self._settings.admin_token
+        if token is None:
+            raise Refusal(403, "admin routes are off: set ADMIN_TOKEN and restart the web process")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+            raise Refusal(401, "the Authorization header must be: Bearer ADMIN_TOKEN")
+
+
+async def _answer_refusal(_: Request, error: Exception) -> Response:
+    refusal = error if isinstance(error, Refusal) else Refusal(500, "an error of ours")
+    answer = _json({"error": refusal.message}, status=refusal.status)
+    if refusal.status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    messages = {
+        404: f"nothing is at {request.url.path}: Stripe posts to /webhooks/stripe",
+        405: f"{request.method} is not answered at {request.url.path}",
+    }
+    answer = _json({"error": messages.get(error.status_code, error.detail)}, status=error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+def _encode_time(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _json(content: object, *, status: int = 200) -> Response:
+    body = msgspec.json.encode(content, enc_hook=_encode_time)
+    return Response(body, status_code=status, media_type="application/json")
+
+
+RECEIVED = _json({"received": True})

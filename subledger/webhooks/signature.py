@@ -1,0 +1,58 @@
+"""Whether Stripe said it: the signature of a webhook over the bytes that came."""
+
+from stripe import SignatureVerificationError, WebhookSignature
+
+SCHEME = "v1"
+
+
+class BadSignature(Exception):  # noqa: N818 - it names what was met
+    """The webhook is not to be believed; the message says why and what to do, and holds no secret."""
+
+
+def verify_signature(
+    body: bytes, header: str | None, *, secrets: tuple[str, ...], now: float, tolerance_seconds: int
+) -> None:
+    """Return when any v1 signature in the header fits any of the secrets and was made about now.
+
+    Stripe's own library compares the signatures (in constant time); unlike it, timestamps from the future are refused
+    too. `now` is Unix time in seconds. Raises BadSignature.
+    """
+    if not header:
+        raise BadSignature("the Stripe-Signature header is missing: only Stripe posts here")
+    timestamp = _timestamp(header)
+    age_seconds = now - timestamp
+    if age_seconds > tolerance_seconds:
+        raise BadSignature(
+            f"the signature is {age_seconds:.0f} s old, more than {tolerance_seconds} s: "
+            "check this machine's clock; Stripe signs each attempt anew"
+        )
+    if -age_seconds > tolerance_seconds:
+        raise BadSignature(
+            f"the signature is {-age_seconds:.0f} s in the future, more than {tolerance_seconds} s: "
+            "check this machine's clock"
+        )
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise BadSignature("the body is not UTF-8: Stripe's always is") from None
+    for secret in secrets:
+        try:
+            WebhookSignature.verify_header(text, header, secret)
+        except SignatureVerificationError:
+            continue
+        return
+    raise BadSignature(
+        "no v1 signature in the header fits any configured secret: "
+        "put this endpoint's signing secret into STRIPE_WEBHOOK_SECRET, and pass the body on unchanged"
+    )
+
+
+def _timestamp(header: str) -> int:
+    for part in header.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() == "t":
+            value = value.strip()
+            if value.isascii() and value.isdigit() and len(value) <= 15:
+                return int(value)
+            break
+    raise BadSignature("the Stripe-Signature header has no usable timestamp (t=...)")
