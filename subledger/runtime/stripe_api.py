@@ -1,0 +1,146 @@
+"""Reading Stripe: one lean client for single objects and lists, with the API version pinned on every request.
+
+Not the stripe package's client: what a read needs is the bytes of the answer, for the mirror, and the headers, for
+what a refusal means; the package parses every body twice and retries by itself, out of sight of our leases
+(docs/decisions/0002-lean-api-client.md).
+"""
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+API_VERSION = "2026-10-28.endive"
+"""The shape that every read asks for; billing/parse.py reads all older ones too, since events come in them."""
+
+REQUEST_TIMEOUT_SECONDS = 20.0
+CONCURRENCY_MAX = 16
+ANSWER_BYTES_MAX = 32 * 1024 * 1024
+
+
+class StripeUnavailable(Exception):  # noqa: N818 - it names the state
+    """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
+
+    def __init__(self, message: str, *, rate_limited: bool = False) -> None:
+        super().__init__(message)
+        self.rate_limited = rate_limited
+
+
+class StripeMissing(Exception):  # noqa: N818 - it names the state
+    """Stripe answered 404: this key sees no such object. Absence, and evidence of nothing else."""
+
+
+class StripeRefused(Exception):  # noqa: N818 - it names the state
+    """Stripe refuses this key or this request (400, 401, 403): trying again changes nothing until somebody acts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A JSON object that Stripe answered with."""
+
+    body: bytes
+    answered_at: datetime
+    """By Stripe's clock (the Date header), which also stamps events; ours where it is missing."""
+
+
+class StripeApi:
+    """Reads of one account (and its connected accounts) in the key's mode."""
+
+    def __init__(self, *, api_key: str, api_base: str, concurrency_max: int = CONCURRENCY_MAX) -> None:
+        credentials = base64.b64encode(f"{api_key}:".encode()).decode()
+        self._headers = {
+            "Authorization": f"Basic {credentials}",
+            "Stripe-Version": API_VERSION,
+            "User-Agent": "subledger",
+        }
+        self._base = api_base.rstrip("/")
+        self._concurrency_max = concurrency_max
+        self._places = asyncio.Semaphore(concurrency_max)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
+            connector=aiohttp.TCPConnector(limit=self._concurrency_max, ttl_dns_cache=60),
+            # A redirect would carry the key elsewhere.
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def read(self, path: str, *, account_id: str, expands: tuple[str, ...] = ()) -> Answer:
+        """GET a path of the API, which may carry a query, on behalf of an account ('' is the key's own).
+
+        Raises StripeMissing, StripeRefused or StripeUnavailable.
+        """
+        if self._session is None:
+            raise RuntimeError("StripeApi is used outside its `async with`")
+        query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
+        url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
+        headers = {"Stripe-Account": account_id} if account_id else {}
+        try:
+            async with (
+                self._places,
+                self._session.get(url, headers=headers, allow_redirects=False) as response,
+            ):
+                body = await response.content.read(ANSWER_BYTES_MAX + 1)
+                while not response.content.at_eof():
+                    body += await response.content.read(ANSWER_BYTES_MAX + 1)
+                    if len(body) > ANSWER_BYTES_MAX:
+                        raise StripeUnavailable(
+                            f"the answer to {path} is larger than {ANSWER_BYTES_MAX} bytes"
+                        )
+                status, reply = response.status, response.headers
+        except TimeoutError:
+            raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise StripeUnavailable(f"{path}: {error!r}") from None
+        if status == 200:
+            return Answer(body=body, answered_at=_date(reply.get("Date")))
+        raise _error(status, path, body, reply)
+
+
+def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:
+    code, message = _stripe_error(body)
+    said = f"{status} for {path}: {code or 'no code'}: {message}"[:500]
+    if status == 429 or (status == 400 and code == "rate_limit"):
+        reason = headers.get("Stripe-Rate-Limited-Reason", "lock_timeout")
+        return StripeUnavailable(f"limited ({reason}): {said}", rate_limited=True)
+    if status == 404:
+        return StripeMissing(said)
+    if status in (400, 401, 402, 403):
+        return StripeRefused(said)
+    return StripeUnavailable(said)
+
+
+def _stripe_error(body: bytes) -> tuple[str | None, str]:
+    """The code and message of Stripe's error body. Its messages hold keys only in redacted form."""
+    try:
+        found: Any = msgspec.json.decode(body)
+        error = found["error"]
+        return error.get("code"), str(error.get("message"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
+        return None, "an answer that is not Stripe's"
+
+
+def _date(header: str | None) -> datetime:
+    if header is not None:
+        try:
+            return parsedate_to_datetime(header).astimezone(UTC)
+        except ValueError:
+            pass
+    return datetime.now(UTC)

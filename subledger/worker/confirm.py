@@ -1,0 +1,264 @@
+"""Confirm: read from Stripe what is dirty, and store the answer through the fence.
+
+The tick of a read is drawn, and committed with its lease, before its request leaves: so a stored answer was asked for
+after every change that an older mark tells of (ARCHITECTURE.md, the fence).
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
+from subledger.billing.registry import KINDS
+from subledger.db.connection import Connection, Pool
+from subledger.db.queries.customers import mark_stale
+from subledger.db.queries.mirror import bury_rows
+from subledger.db.queries.objects import (
+    DueRead,
+    FailedRead,
+    Key,
+    Reading,
+    claim_reads,
+    confirm_objects,
+    mark_unknown,
+    postpone_reads,
+)
+from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from subledger.worker.drain import Shown, is_terminal, write_mirror
+from subledger.worker.payload import NotJson, as_text, clean_json, read_object
+from subledger.worker.retry import retry_conflicts
+
+BATCH = 200
+LEASE = timedelta(seconds=90)
+ATTEMPTS_MAX = 5
+PAGES_MAX = 1_000
+
+# Never seen: the object may be younger than what the API's replicas know. After that, missing, and looked for now and
+# then: the row stays, since absence is not evidence.
+UNSEEN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 30, 120))
+MISSING_AFTER = tuple(timedelta(hours=hours) for hours in (1, 6, 24))
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a read that began at `tick` told of one object."""
+
+    key: Key
+    tick: int
+    parsed: Parsed
+    raw: str
+    answered_at: datetime
+
+
+async def confirm_batch(pool: Pool, stripe: StripeApi, *, live_mode: bool, limit: int = BATCH) -> int:
+    """Read what is due and store what came, in groups as the answers arrive; returns how many reads were begun."""
+    async with pool.acquire() as connection:
+        due = await claim_reads(connection, kinds=list(KINDS), live_mode=live_mode, limit=limit, lease=LEASE)
+    reads = {asyncio.create_task(_read(stripe, each)) for each in due}
+    try:
+        while reads:
+            done, reads = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+            outcomes = [task.result() for task in done]
+            answers = [each for each in outcomes if isinstance(each, Answered)]
+            failures = [each for each in outcomes if isinstance(each, FailedRead)]
+            async with pool.acquire() as connection:
+                if answers:
+                    await retry_conflicts(lambda: store_answers(connection, answers, source="event"))  # noqa: B023
+                if failures:
+                    await retry_conflicts(lambda: _postpone(connection, failures))  # noqa: B023
+    finally:
+        for task in reads:
+            task.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+    return len(due)
+
+
+async def store_answers(connection: Connection, answers: list[Answered], *, source: str) -> None:
+    """Store what Stripe said, each answer where the fence lets it through, in one transaction."""
+    beside: dict[Key, Shown] = {}
+    references: dict[Key, str | None] = {}
+    by_key: dict[Key, Answered] = {}
+    for answer in answers:
+        for told in (answer, *_told_beside(answer, references, beside)):
+            known = by_key.get(told.key)
+            if known is None or known.tick < told.tick:
+                by_key[told.key] = told
+    async with connection.transaction():
+        passed = await confirm_objects(
+            connection, [_reading(each) for each in by_key.values()], source=source
+        )
+        stored = {key: by_key[key] for key in passed}
+        references = {key: customer for key, customer in references.items() if key not in by_key}
+        unknown = await mark_unknown(connection, references, source=source) if references else set()
+        shown = {
+            key: Shown(parsed=each.parsed, raw=each.raw)
+            for key, each in stored.items()
+            if not each.parsed.deleted
+        }
+        await write_mirror(connection, shown, confirmed=True)
+        await write_mirror(
+            connection, {key: beside[key] for key in unknown if key in beside}, confirmed=False
+        )
+        for kind in KINDS:
+            buried = [
+                (*key[:2], key[3], passed[key].deleted_event_at or each.answered_at)
+                for key, each in sorted(stored.items(), key=lambda item: item[0])
+                if key[2] == kind and each.parsed.deleted
+            ]
+            if buried:
+                await bury_rows(connection, kind, buried)
+        stale = {(*key[:2], each.customer_id) for key, each in passed.items() if each.customer_id is not None}
+        if stale:
+            await mark_stale(connection, list(stale))
+
+
+def _told_beside(
+    answer: Answered, references: dict[Key, str | None], beside: dict[Key, Shown]
+) -> list[Answered]:
+    """The objects inside an answer that it confirms as well, being whole and read with it (an invoice's payments, a
+    charge's refunds). Others go to `references` and `beside`: fetched, and shown, only where nothing is known yet.
+    """
+    told: list[Answered] = []
+    scope, owner = answer.key[:2], answer.parsed.customer_id
+    todo = [answer.parsed]
+    while todo:
+        each = todo.pop()
+        for body in each.embedded:
+            try:
+                inner = parse_object(body)
+            except UnknownShape:
+                continue  # the object around it was readable: it is fetched by its own name
+            todo.append(inner)
+            key, kind = (*scope, inner.kind, inner.id), KINDS[inner.kind]
+            if not kind.catalogue and not kind.expands and not nested_lists(body):
+                told.append(
+                    Answered(
+                        key=key,
+                        tick=answer.tick,
+                        parsed=inner,
+                        raw=as_text(body),
+                        answered_at=answer.answered_at,
+                    )
+                )
+                continue
+            references.setdefault(key, inner.customer_id)
+            if not inner.deleted:
+                beside.setdefault(key, Shown(parsed=inner, raw=as_text(body)))
+        for ref in each.references:
+            named_owner = ref.id if ref.kind == "customer" else owner
+            references.setdefault((*scope, *ref), named_owner if KINDS[ref.kind].names_customer else None)
+    return told
+
+
+def _reading(answer: Answered) -> Reading:
+    kind, parsed = KINDS[answer.parsed.kind], answer.parsed
+    return Reading(
+        key=answer.key,
+        tick=answer.tick,
+        read_at=answer.answered_at,
+        customer_id=parsed.customer_id,
+        nameless=not kind.catalogue and parsed.customer_id is None,
+        terminal=is_terminal(parsed),
+        deleted=parsed.deleted,
+    )
+
+
+async def _postpone(connection: Connection, failures: list[FailedRead]) -> None:
+    async with connection.transaction():
+        stale = await postpone_reads(connection, failures)
+        if stale:
+            await mark_stale(connection, list(set(stale)))
+
+
+async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
+    """One read, with its nested lists whole; a failure says when to try again, and never what the object is."""
+    try:
+        return await _read_whole(stripe, due)
+    except StripeMissing as missing:
+        if due.deleted_event_at is not None:
+            return _deleted(due)
+        return _missing(due, str(missing))
+    except StripeUnavailable as unavailable:
+        seconds = min(0.5 * 2**due.attempts, 300.0)
+        return FailedRead(key=due.key, error=str(unavailable), retry_after=timedelta(seconds=seconds))
+    except StripeRefused as refused:
+        log.error("stripe refuses a read", kind=due.key[2], id=due.key[3], error=str(refused))
+        return FailedRead(
+            key=due.key, error=str(refused), retry_after=timedelta(minutes=min(due.attempts, 10))
+        )
+    except (UnknownShape, NotJson) as unreadable:
+        parked = due.attempts >= ATTEMPTS_MAX
+        log.error(
+            "answer not understood", kind=due.key[2], id=due.key[3], error=str(unreadable), parked=parked
+        )
+        return FailedRead(
+            key=due.key, error=str(unreadable), retry_after=timedelta(seconds=2**due.attempts), parked=parked
+        )
+
+
+async def _read_whole(stripe: StripeApi, due: DueRead) -> Answered:
+    account_id, _, kind_name, object_id = due.key
+    kind = KINDS[kind_name]
+    path = kind.retrieve_path.format(id=quote(object_id, safe=""))
+    answer = await stripe.read(path, account_id=account_id, expands=kind.expands)
+    text = clean_json(answer.body)
+    body: dict[str, Any] = dict(read_object(text))
+    cut = nested_lists(body)
+    for nested in cut:
+        rest: list[Any] = []
+        last_id = nested.last_id
+        for _ in range(PAGES_MAX):
+            separator = "&" if "?" in nested.url else "?"
+            page_path = f"{nested.url}{separator}limit=100"
+            if last_id is not None:
+                page_path += f"&starting_after={quote(last_id, safe='')}"
+            page = read_object(clean_json((await stripe.read(page_path, account_id=account_id)).body))
+            data = page.get("data")
+            if not isinstance(data, list):
+                raise NotJson(f"{nested.url} answered no list")
+            rest.extend(data)
+            if page.get("has_more") is not True or not data:
+                break
+            last_id = str(data[-1]["id"])
+        else:
+            raise NotJson(f"{nested.url} did not end after {PAGES_MAX} pages")
+        whole = body
+        for name in nested.path:
+            whole[name] = dict(whole[name])
+            whole = whole[name]
+        whole["data"] = [*whole["data"], *rest]
+        whole["has_more"] = False
+    parsed = parse_object(body)
+    if (parsed.kind, parsed.id) != (kind_name, object_id):
+        raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
+    raw = as_text(body) if cut else text.decode()
+    return Answered(key=due.key, tick=due.tick, parsed=parsed, raw=raw, answered_at=answer.answered_at)
+
+
+def _deleted(due: DueRead) -> Answered:
+    """A `*.deleted` event and a 404: together they prove the deletion."""
+    _, _, kind, object_id = due.key
+    body = {"object": KINDS[kind].stripe_object, "id": object_id, "deleted": True}
+    answered_at = due.deleted_event_at or datetime.now(UTC)
+    return Answered(
+        key=due.key, tick=due.tick, parsed=parse_object(body), raw=as_text(body), answered_at=answered_at
+    )
+
+
+def _missing(due: DueRead, error: str) -> FailedRead:
+    """A 404 proves a deletion only together with a `*.deleted` event; see DESIGN.md, I8."""
+    if due.never_read and due.attempts <= len(UNSEEN_AFTER):
+        return FailedRead(key=due.key, error=error, retry_after=UNSEEN_AFTER[due.attempts - 1])
+    step = due.attempts - 1 - (len(UNSEEN_AFTER) if due.never_read else 0)
+    return FailedRead(
+        key=due.key,
+        error=error,
+        retry_after=MISSING_AFTER[min(max(step, 0), len(MISSING_AFTER) - 1)],
+        missing=True,
+    )

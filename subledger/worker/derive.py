@@ -1,0 +1,240 @@
+"""Derive: records are recomputed from the mirror, never incremented (ARCHITECTURE.md, deriving).
+
+`stale` is read first, and committed with the lease; then all facts in one snapshot; then the rules run, holding no
+lock; then a short transaction stores the records of those whom nobody has derived from later facts meanwhile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from subledger.billing.history import revise_history
+from subledger.billing.record import Derived, Policy, derive_record
+from subledger.db.connection import Connection
+from subledger.db.queries.customers import (
+    StaleCustomer,
+    claim_stale,
+    finish_derived,
+    mark_stale,
+    park_customer,
+    resolve_touched,
+    select_touched,
+)
+from subledger.db.queries.facts import load_facts
+from subledger.db.queries.objects import Key
+from subledger.db.queries.records import (
+    StatusChange,
+    StoredProblem,
+    StoredRecord,
+    replace_problems,
+    select_claimants,
+    select_occasions,
+    select_provisional_changes,
+    select_stored,
+    write_parts,
+    write_records,
+    write_status_changes,
+)
+from subledger.worker.retry import retry_conflicts
+
+BATCH = 500
+LEASE = timedelta(seconds=60)
+ATTEMPTS_MAX = 3
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derivation:
+    """A customer's record, and the claim under which it may be stored."""
+
+    stale: StaleCustomer
+    derived: Derived
+
+
+async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
+    """Mark the customers whom touched rows concern; returns how many rows were looked at."""
+    touched = await select_touched(connection, limit=limit)
+    if touched:
+
+        async def resolve() -> None:
+            async with connection.transaction():
+                await resolve_touched(connection, touched)
+
+        await retry_conflicts(resolve)
+    return len(touched)
+
+
+async def derive_batch(connection: Connection, *, policy: Policy, limit: int = BATCH) -> int:
+    """Derive the customers that have been stale longest; returns how many were claimed.
+
+    A customer that was claimed before, and so may be what killed its worker, is taken alone.
+    """
+    claimed = await claim_stale(connection, limit=limit, lease=LEASE)
+    claimed.sort(key=lambda stale: stale.key)
+    fresh = [stale for stale in claimed if stale.attempts == 1]
+    for _, scope in groupby(fresh, key=lambda stale: stale.key[:2]):
+        group = list(scope)
+        try:
+            await _derive(connection, group, policy)
+        except (
+            asyncpg.DataError,
+            asyncpg.IntegrityConstraintViolationError,
+            ArithmeticError,
+            ValueError,
+        ) as error:
+            log.warning(
+                "batch not derived, taking its customers one by one", count=len(group), error=str(error)
+            )
+            for stale in group:
+                await _derive_alone(connection, stale, policy)
+    for stale in claimed:
+        if stale.attempts > 1:
+            await _derive_alone(connection, stale, policy)
+    return len(claimed)
+
+
+async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> None:
+    try:
+        await _derive(connection, [stale], policy)
+    except (
+        asyncpg.DataError,
+        asyncpg.IntegrityConstraintViolationError,
+        ArithmeticError,
+        ValueError,
+    ) as error:
+        log.error("customer not derived", customer=stale.key[2], attempts=stale.attempts, error=repr(error))
+        await park_customer(connection, stale.key, error=repr(error), attempts_max=ATTEMPTS_MAX)
+
+
+async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy: Policy) -> None:
+    """Derive customers of one account and mode."""
+    account_id, live_mode, _ = group[0].key
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        facts = await load_facts(
+            connection, account_id, live_mode, {stale.key[2]: stale.complete for stale in group}
+        )
+    by_customer = {each.customer_id: each for each in facts}
+    derivations = [
+        Derivation(
+            stale=stale,
+            derived=derive_record(by_customer[stale.key[2]], as_of=stale.as_of, policy=policy),
+        )
+        for stale in group
+    ]
+    await retry_conflicts(lambda: store_derivations(connection, derivations))
+
+
+async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
+    """Store the records, where nobody was faster with later facts; returns how many changed."""
+    async with connection.transaction():
+        mine = await finish_derived(connection, [each.stale for each in derivations])
+        kept = [each for each in derivations if each.stale.key in mine]
+        if not kept:
+            return 0
+        uids = [each.derived.record.uid for each in kept]
+        stored = await select_stored(connection, uids)
+        parts_changed = await write_parts(
+            connection,
+            uids,
+            [product for each in kept for product in each.derived.products],
+            [revenue for each in kept for revenue in each.derived.revenue],
+        )
+        await replace_problems(
+            connection,
+            [each.stale.key for each in kept],
+            [
+                StoredProblem(
+                    customer=each.stale.key,
+                    kind=problem.kind,
+                    object_id=problem.object_id,
+                    detail=problem.detail,
+                )
+                for each in kept
+                for problem in each.derived.problems
+            ],
+        )
+        await _write_history(connection, kept, stored)
+        await _tell_claimants(connection, kept, stored)
+        return await write_records(
+            connection,
+            [each.derived.record for each in kept],
+            stored=stored,
+            parts_changed=parts_changed,
+        )
+
+
+async def _tell_claimants(
+    connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
+) -> None:
+    """A custom_uid that is taken or given up concerns everybody else who claims it."""
+    passed: set[tuple[str, bool, str]] = set()
+    for each in kept:
+        record = each.derived.record
+        before = stored[record.uid].custom_uid if record.uid in stored else None
+        if before != record.custom_uid:
+            passed |= {
+                (record.account_id, record.live_mode, uid)
+                for uid in (before, record.custom_uid)
+                if uid is not None
+            }
+    if not passed:
+        return
+    own = {each.stale.key for each in kept}
+    others = [key for key in await select_claimants(connection, sorted(passed)) if key not in own]
+    # Two of this batch that claim one uid were derived from one snapshot, and agree.
+    if others:
+        await mark_stale(connection, others)
+
+
+async def _write_history(
+    connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
+) -> None:
+    """Bring billing.status_changes to end where the records do."""
+    tails = await select_provisional_changes(connection, [each.derived.record.uid for each in kept])
+    taken_back: list[int] = []
+    confirmed: list[int] = []
+    appended: list[tuple[Derivation, str | None, str | None]] = []
+    for each in kept:
+        record = each.derived.record
+        before = stored[record.uid].status if record.uid in stored else None
+        tail = tails.get(record.uid, [])
+        if before == record.status and not (tail and record.exact):
+            continue
+        revision = revise_history(tail, status_before=before, status=record.status, exact=record.exact)
+        taken_back += revision.taken_back
+        confirmed += revision.confirmed
+        if revision.appended is not None:
+            appended.append((each, *revision.appended))
+    occasions = (
+        await select_occasions(connection, [_deciding(each) for each, _, _ in appended]) if appended else {}
+    )
+    changes = []
+    for each, before, after in appended:
+        occasion = occasions.get(_deciding(each))
+        changes.append(
+            StatusChange(
+                customer_uid=each.derived.record.uid,
+                status_before=before,
+                status_after=after,
+                changed_at=(occasion.event_created if occasion else None) or each.stale.as_of,
+                exact=each.derived.record.exact,
+                event_id=occasion.event_id if occasion else None,
+                source=(occasion.source if occasion else None) or "event",
+            )
+        )
+    await write_status_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=changes)
+
+
+def _deciding(each: Derivation) -> Key:
+    """The object whose state decided the status: the current subscription, or else the customer."""
+    account_id, live_mode, customer_id = each.stale.key
+    subscription_id = each.derived.deciding_subscription_id
+    if subscription_id is not None:
+        return (account_id, live_mode, "subscription", subscription_id)
+    return (account_id, live_mode, "customer", customer_id)

@@ -1,0 +1,360 @@
+"""Apply: events of the inbox mark the objects that they concern, and show their payloads provisionally.
+
+A batch is one transaction, in the lock order of the design: events, objects, mirror tables, customers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import asyncpg
+import structlog
+
+from subledger.billing.parse import Parsed, UnknownShape, parse_object
+from subledger.billing.registry import KINDS, ObjectRef, concerned, is_id, kind_of
+from subledger.db.connection import Connection
+from subledger.db.queries.customers import CustomerKey, mark_stale
+from subledger.db.queries.inbox import (
+    ClaimedEvent,
+    Outcome,
+    claim_events,
+    finish_events,
+    reach_milestone,
+)
+from subledger.db.queries.mirror import (
+    MirrorRow,
+    SubscriptionItems,
+    bury_rows,
+    select_changed,
+    write_items,
+    write_rows,
+)
+from subledger.db.queries.objects import Key, Mark, mark_objects, mark_unknown, touch_objects
+from subledger.worker.payload import NotJson, as_text, data_object, read_object
+from subledger.worker.retry import retry_conflicts
+
+BATCH = 500
+LEASE = timedelta(seconds=60)
+ATTEMPTS_MAX = 3
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A payload that may be shown for an object until a read confirms it."""
+
+    parsed: Parsed
+    raw: str
+
+
+@dataclass(slots=True, kw_only=True)
+class EventReading:
+    """What one event says, before anything is known of the database."""
+
+    event: ClaimedEvent
+    outcome: Outcome
+    concerns: tuple[ObjectRef, ...] = ()
+    payloads: dict[ObjectRef, Shown] = field(default_factory=dict)  # of objects that it concerns
+    beside: dict[ObjectRef, Shown] = field(
+        default_factory=dict
+    )  # of others: shown only where nothing is known yet
+    references: dict[ObjectRef, str | None] = field(
+        default_factory=dict
+    )  # others, with the customer they belong to
+    deleted: ObjectRef | None = None
+    first_of_customer: str | None = None  # customer.created: its history is known from the start
+
+
+def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
+    """Everything that applying the event needs; pure. What cannot be read costs the payload, never the mark."""
+
+    def outcome(state: str, error: str | None = None) -> Outcome:
+        return Outcome(
+            account_id=event.account_id,
+            live_mode=event.live_mode,
+            event_id=event.event_id,
+            state=state,
+            error=error,
+        )
+
+    if served_mode is not None and event.live_mode != served_mode:
+        served = "live" if served_mode else "test"
+        return EventReading(
+            event=event, outcome=outcome("quarantined", f"the API key serves {served} mode only")
+        )
+    try:
+        raw, body = data_object(event.payload)
+    except NotJson as not_snapshot:
+        related = _related_object(event)
+        if related is None:
+            return EventReading(event=event, outcome=outcome("parked", str(not_snapshot)))
+        return EventReading(event=event, outcome=outcome("applied"), concerns=(related,))
+    concerns = concerned(event.type, body)
+    if not concerns:
+        reason = f"{event.type or 'an event without a type'} concerns nothing that is mirrored"
+        return EventReading(event=event, outcome=outcome("ignored", reason))
+    reading = EventReading(event=event, outcome=outcome("applied"), concerns=concerns)
+    own = concerns[0]
+    if event.type == KINDS[own.kind].deleted_event:
+        reading.deleted = own
+    if event.type == "customer.created":
+        reading.first_of_customer = own.id
+    stripe_object = body.get("object")
+    if not (isinstance(stripe_object, str) and kind_of(stripe_object)):
+        return reading  # an object that is not mirrored, but names some that are
+    try:
+        _collect(reading, raw, body)
+    except UnknownShape as error:
+        # With an API key the read decides; without one this payload was all there was.
+        reading.outcome = outcome("applied" if confirms else "parked", str(error))
+    return reading
+
+
+def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> None:
+    """Sort the payload, and every whole object inside it, by what may be done with it."""
+    todo: list[tuple[str | None, Mapping[str, object]]] = [(raw, body)]
+    customer_id: str | None = None
+    while todo:
+        text, each = todo.pop()
+        try:
+            parsed = parse_object(each)
+        except UnknownShape:
+            if each is body:
+                raise
+            continue  # the object around it was readable: it is fetched by its own name
+        customer_id = customer_id or parsed.customer_id
+        ref = ObjectRef(parsed.kind, parsed.id)
+        if not parsed.deleted:
+            shown = Shown(parsed=parsed, raw=text or as_text(each))
+            (reading.payloads if ref in reading.concerns else reading.beside)[ref] = shown
+        todo.extend((None, inner) for inner in parsed.embedded)
+        for named in parsed.references:
+            reading.references.setdefault(named, None)
+    for named in reading.references:
+        if KINDS[named.kind].names_customer:
+            reading.references[named] = named.id if named.kind == "customer" else customer_id
+
+
+def _related_object(event: ClaimedEvent) -> ObjectRef | None:
+    """The object that a thin event names; it carries no state."""
+    try:
+        related = read_object(event.payload).get("related_object")
+    except NotJson:
+        return None
+    if not isinstance(related, dict):
+        return None
+    kind = kind_of(str(related.get("type")))
+    object_id = related.get("id")
+    return ObjectRef(kind.name, object_id) if kind is not None and is_id(object_id) else None
+
+
+async def drain_batch(
+    connection: Connection, *, served_mode: bool | None, confirms: bool, limit: int = BATCH
+) -> int:
+    """Claim and apply one batch; returns how many events were claimed.
+
+    An event that was claimed before, and so may be what killed its worker, is taken alone.
+    """
+    events = await claim_events(connection, limit=limit, lease=LEASE)
+    readings = [read_event(event, served_mode=served_mode, confirms=confirms) for event in events]
+    fresh = [reading for reading in readings if reading.event.attempts == 1]
+    if fresh:
+        try:
+            await retry_conflicts(lambda: _apply(connection, fresh))
+        except asyncpg.DataError as error:
+            log.warning("batch not applied, taking its events one by one", count=len(fresh), error=str(error))
+            for reading in fresh:
+                await _apply_alone(connection, reading)
+    for reading in readings:
+        if reading.event.attempts > 1:
+            await _apply_alone(connection, reading)
+    return len(events)
+
+
+async def _apply_alone(connection: Connection, reading: EventReading) -> None:
+    """Apply one event; where Postgres refuses its payload, its marks alone; where even they fail, park it."""
+    event = reading.event
+    try:
+        await retry_conflicts(lambda: _apply(connection, [reading]))
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as refused:
+        log.warning("payload not shown", event_id=event.event_id, type=event.type, error=str(refused))
+        bare = EventReading(
+            event=event,
+            outcome=Outcome(
+                account_id=event.account_id,
+                live_mode=event.live_mode,
+                event_id=event.event_id,
+                state="parked",
+                error=f"Postgres refuses the payload: {refused}",
+            ),
+            concerns=reading.concerns,
+            deleted=reading.deleted,
+            first_of_customer=reading.first_of_customer,
+        )
+        await retry_conflicts(lambda: _apply(connection, [bare]))
+
+
+async def _apply(connection: Connection, readings: Sequence[EventReading]) -> None:
+    async with connection.transaction():
+        await finish_events(connection, [reading.outcome for reading in readings])
+        batch = _Batch()
+        for reading in readings:
+            batch.add(reading)
+        if batch.marks:
+            await _show(connection, batch)
+        await reach_milestone(connection, "apply")
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The events of a batch, joined per object: one statement may meet each key only once."""
+
+    marks: dict[Key, Mark] = field(default_factory=dict)
+    payloads: dict[Key, Shown] = field(default_factory=dict)
+    beside: dict[Key, Shown] = field(default_factory=dict)
+    references: dict[Key, str | None] = field(default_factory=dict)
+    complete: set[CustomerKey] = field(default_factory=set)
+    deletions: dict[Key, datetime] = field(default_factory=dict)
+
+    def add(self, reading: EventReading) -> None:
+        event = reading.event
+        scope = (event.account_id, event.live_mode)
+        for ref in reading.concerns:
+            key = (*scope, *ref)
+            shown = reading.payloads.get(ref)
+            mark = _mark(key, event, shown, deleted=ref == reading.deleted)
+            if ref == reading.deleted and event.created is not None:
+                self.deletions.setdefault(key, event.created)
+            earlier = self.marks.get(key)
+            if earlier is not None:
+                mark, kept = _joined(earlier, mark)
+                shown = self.payloads.get(key) if kept else shown
+            self.marks[key] = mark
+            if shown is not None:
+                self.payloads[key] = shown
+        for ref, shown in reading.beside.items():
+            self.beside[(*scope, *ref)] = shown
+            self.references.setdefault((*scope, *ref), shown.parsed.customer_id)
+        for ref, customer_id in reading.references.items():
+            self.references.setdefault((*scope, *ref), customer_id)
+        if reading.first_of_customer is not None:
+            self.complete.add((*scope, reading.first_of_customer))
+
+
+def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, deleted: bool) -> Mark:
+    kind = KINDS[key[2]]
+    customer_id = None if shown is None else shown.parsed.customer_id
+    if kind.name == "customer":
+        customer_id = key[3]
+    return Mark(
+        key=key,
+        customer_id=customer_id,
+        nameless=not kind.catalogue
+        and customer_id is None
+        and (shown is not None or not kind.names_customer),
+        event_id=event.event_id,
+        event_created=event.created,
+        source="event",
+        payload_created=None if shown is None else event.created,
+        payload_seq=0 if shown is None else event.seq,
+        terminal=shown is not None and is_terminal(shown.parsed),
+        deleted_event_at=event.created if deleted else None,
+    )
+
+
+def is_terminal(parsed: Parsed) -> bool:
+    """Whether the object is in a state that Stripe never leaves."""
+    status = getattr(parsed.facts, "status", None)
+    return status in KINDS[parsed.kind].absorbing
+
+
+def _joined(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
+    """Two marks of one object in one batch: the newer payload by the provisional rule, the newer event, all facts
+    of both. True when the earlier mark's payload is the one to show.
+    """
+    keep_payload = _payload_rank(earlier) > _payload_rank(later)
+    payload = earlier if keep_payload else later
+    event = earlier if _event_rank(earlier) > _event_rank(later) else later
+    joined = Mark(
+        key=later.key,
+        customer_id=payload.customer_id or earlier.customer_id or later.customer_id,
+        nameless=earlier.nameless or later.nameless,
+        event_id=event.event_id,
+        event_created=event.event_created,
+        source=later.source,
+        payload_created=payload.payload_created,
+        payload_seq=payload.payload_seq,
+        terminal=payload.terminal,
+        deleted_event_at=earlier.deleted_event_at or later.deleted_event_at,
+    )
+    return joined, keep_payload
+
+
+def _payload_rank(mark: Mark) -> tuple[bool, bool, float, int]:
+    created = mark.payload_created.timestamp() if mark.payload_created else float("-inf")
+    return mark.payload_seq > 0, mark.terminal, created, mark.payload_seq
+
+
+def _event_rank(mark: Mark) -> float:
+    return mark.event_created.timestamp() if mark.event_created else float("-inf")
+
+
+async def _show(connection: Connection, batch: _Batch) -> None:
+    """Mark, then write the payloads that the provisional rule lets through, then tell the customers."""
+    marked = await mark_objects(connection, list(batch.marks.values()))
+    shown = {
+        key: payload
+        for key, payload in batch.payloads.items()
+        if marked[key].shown_seq == batch.marks[key].payload_seq
+    }
+    references = {key: customer for key, customer in batch.references.items() if key not in batch.marks}
+    unknown = await mark_unknown(connection, references, source="event") if references else set()
+    shown |= {key: payload for key, payload in batch.beside.items() if key in unknown}
+    await write_mirror(connection, shown, confirmed=False)
+    for kind in KINDS:
+        buried = [(*key[:2], key[3], at) for key, at in sorted(batch.deletions.items()) if key[2] == kind]
+        if buried:
+            await bury_rows(connection, kind, buried)
+    stale = {(*key[:2], each.customer_id) for key, each in marked.items() if each.customer_id is not None}
+    stale |= {
+        (*key[:2], payload.parsed.customer_id)
+        for key, payload in shown.items()
+        if payload.parsed.customer_id is not None
+    }
+    stale |= batch.complete
+    if stale:
+        await mark_stale(connection, list(stale), complete=frozenset(batch.complete))
+
+
+async def write_mirror(connection: Connection, shown: Mapping[Key, Shown], *, confirmed: bool) -> None:
+    """Write objects into the mirror, one statement per table, in the registry's order.
+
+    The caller has locked their rows in sync.objects. A product or price whose facts changed is touched: it concerns
+    customers whom it does not name.
+    """
+    for kind in KINDS.values():
+        rows = {
+            key: MirrorRow(account_id=key[0], live_mode=key[1], facts=each.parsed.facts, raw=each.raw)
+            for key, each in shown.items()
+            if key[2] == kind.name and each.parsed.facts is not None
+        }
+        if not rows:
+            continue
+        if kind.catalogue:
+            changed = await select_changed(connection, kind.name, list(rows.values()))
+            if changed:
+                await touch_objects(connection, changed)
+        await write_rows(connection, kind.name, list(rows.values()), confirmed=confirmed)
+        if kind.name == "subscription":
+            lists = [
+                SubscriptionItems(
+                    account_id=key[0],
+                    live_mode=key[1],
+                    subscription_id=key[3],
+                    items=shown[key].parsed.items,
+                    cut=shown[key].parsed.items_cut,
+                )
+                for key in rows
+            ]
+            await write_items(connection, lists)

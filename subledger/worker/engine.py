@@ -1,0 +1,139 @@
+"""The engine: drain, confirm and derive as loops that end by themselves, whoever started them.
+
+An arq job starts a loop when the bell rings; the sweep starts the same loop from Postgres alone. A loop that is already
+running in this process is not started twice; in other processes it may run at the same time, and the fence and the
+leases make that harmless.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from subledger.billing.record import Policy
+from subledger.db.connection import Connection, Pool, PostgresAway
+from subledger.db.queries.objects import seconds_to_next_read
+from subledger.runtime.settings import Settings
+from subledger.runtime.stripe_api import StripeApi
+from subledger.worker.confirm import confirm_batch
+from subledger.worker.derive import derive_batch, resolve_batch
+from subledger.worker.drain import drain_batch
+
+LOOP_SECONDS_MAX = 25.0
+"""A loop returns by then, so that its arq job ends well within its timeout; what is left rings again."""
+CONFIRM_LINGER = timedelta(seconds=6)
+CONFIRM_POLL_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+class Engine:
+    """One worker process's hands on the work."""
+
+    def __init__(self, *, pool: Pool, stripe: StripeApi | None, settings: Settings) -> None:
+        self._pool = pool
+        self._stripe = stripe
+        self._served_mode = settings.live_mode
+        self._policy = Policy(past_due_has_access=settings.past_due_has_access)
+        self._draining = asyncio.Lock()
+        self._confirming = asyncio.Lock()
+        self._deriving = asyncio.Lock()
+        self.stopping = asyncio.Event()
+
+    async def drain(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
+        """Apply pending events and derive whom they concern, until none is left; returns how many were applied.
+
+        `wait_for_more` is asked when none is left, and tells whether to look again.
+        """
+        if self._draining.locked():
+            return 0
+        async with self._draining:
+            started, applied = time.monotonic(), 0
+            async with self._pool.acquire() as connection:
+                while not self._over(started):
+                    claimed = await drain_batch(
+                        connection, served_mode=self._served_mode, confirms=self._stripe is not None
+                    )
+                    applied += claimed
+                    await self._derive_with(connection, started)
+                    if not claimed and not (wait_for_more is not None and await wait_for_more()):
+                        break
+            if applied:
+                log.info("events applied", count=applied, duration_ms=_ms_since(started))
+            return applied
+
+    async def confirm(self, *, linger: bool) -> int:
+        """Read what is due at Stripe, and derive whom it concerns; returns how many reads were begun.
+
+        With `linger`, stays for the reads that fall due within some seconds.
+        """
+        if self._stripe is None or self._served_mode is None or self._confirming.locked():
+            return 0
+        async with self._confirming:
+            started, reads = time.monotonic(), 0
+            while not self._over(started):
+                begun = await confirm_batch(self._pool, self._stripe, live_mode=self._served_mode)
+                reads += begun
+                async with self._pool.acquire() as connection:
+                    if begun:
+                        await self._derive_with(connection, started)
+                        continue
+                    wait = (
+                        await seconds_to_next_read(connection, live_mode=self._served_mode)
+                        if linger
+                        else None
+                    )
+                if wait is None or wait > CONFIRM_LINGER.total_seconds():
+                    break
+                await asyncio.sleep(max(wait, CONFIRM_POLL_SECONDS))
+            if reads:
+                log.info("objects read", count=reads, duration_ms=_ms_since(started))
+            return reads
+
+    async def derive(self) -> int:
+        """Derive whoever is stale; returns how many customers were derived."""
+        async with self._pool.acquire() as connection:
+            return await self._derive_with(connection, time.monotonic())
+
+    async def sweep(self) -> None:
+        """Everything that Postgres says is to be done, without Redis."""
+        await self.drain()
+        await self.confirm(linger=False)
+        await self.derive()
+
+    async def _derive_with(self, connection: Connection, started: float) -> int:
+        if self._deriving.locked():
+            return 0  # whoever derives now sees these marks before it stops
+        async with self._deriving:
+            derived = 0
+            while not self._over(started):
+                resolved = await resolve_batch(connection)
+                claimed = await derive_batch(connection, policy=self._policy)
+                derived += claimed
+                if not resolved and not claimed:
+                    break
+            return derived
+
+    def _over(self, started: float) -> bool:
+        return self.stopping.is_set() or time.monotonic() - started > LOOP_SECONDS_MAX
+
+
+async def keep_trying(name: str, step: Callable[[], Awaitable[object]], *, pause_seconds: float) -> None:
+    """Run a step for ever, with a pause between; Postgres being away only makes the pause longer."""
+    while True:
+        try:
+            await step()
+        except PostgresAway as error:
+            log.warning("postgres is away", during=name, error=repr(error))
+            await asyncio.sleep(2 * pause_seconds)
+        except Exception:
+            # The process goes on: what failed is still marked in Postgres, and the next turn meets it again.
+            log.exception("step failed", during=name)
+            await asyncio.sleep(2 * pause_seconds)
+        await asyncio.sleep(pause_seconds)
+
+
+def _ms_since(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
