@@ -1,0 +1,444 @@
+"""Revenue: the cases E of the catalogue, as tables of what Stripe's objects say and what the money was."""
+
+import itertools
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from subledger.billing.facts import CustomerFacts, Dispute, Invoice, Refund
+from subledger.billing.record import customer_uid
+from subledger.billing.revenue import Revenue, disputed_amount, main_revenue, out_of_band_amount, revenue_of
+from tests.billing.examples import CHARGE, DISPUTE, FACTS, INVOICE, REFUND, SESSION, day, derive
+
+UID = UUID("5d3f5a3e-6f0e-4a86-9b3c-2d7f0c9f1a11")
+PAID = replace(FACTS, charges=(CHARGE,))
+FULL_REFUND = replace(REFUND, amount=2000)
+LOST = replace(DISPUTE, status="lost")
+WON = replace(DISPUTE, status="won", movements=2, moved_amount=0)
+AUTHORIZED = replace(CHARGE, amount=20675, amount_captured=20300, amount_refunded=375)
+OFF_STRIPE = replace(INVOICE, amount_paid_off_stripe=2000)
+
+
+def refunded(*refunds: Refund, total: int) -> CustomerFacts:
+    """The paid charge with these refunds, `total` being Stripe's own sum on the charge."""
+    numbered = tuple(replace(refund, id=f"re_{number}") for number, refund in enumerate(refunds))
+    return replace(FACTS, charges=(replace(CHARGE, amount_refunded=total),), refunds=numbered)
+
+
+def disputed(*disputes: Dispute, **changes: Any) -> CustomerFacts:
+    return replace(PAID, disputes=disputes, **changes)
+
+
+def invoiced(*invoices: Invoice, charges: int = 0) -> CustomerFacts:
+    return replace(
+        FACTS,
+        invoices=invoices,
+        charges=tuple(replace(CHARGE, id=f"ch_{number}") for number in range(charges)),
+    )
+
+
+# The case, the facts, and per currency: gross, refunded, disputed, out of band, net.
+Row = tuple[int, int, int, int, int]
+REVENUE_CASES: list[tuple[str, CustomerFacts, dict[str, Row]]] = [
+    ("nothing", FACTS, {}),
+    ("E80 a charge", PAID, {"usd": (2000, 0, 0, 0, 2000)}),
+    (
+        "E80 seen by its invoice, too",
+        replace(PAID, invoices=(replace(INVOICE, amount_paid_off_stripe=0),)),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E80 by an invoice as a payload has it",
+        replace(PAID, invoices=(INVOICE,)),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    ("E81 a refund", refunded(REFUND, total=500), {"usd": (2000, 500, 0, 0, 1500)}),
+    (
+        "E81 and the rest",
+        refunded(REFUND, replace(REFUND, amount=1500), total=2000),
+        {"usd": (2000, 2000, 0, 0, 0)},
+    ),
+    ("E81 the refund itself not seen yet", refunded(total=500), {"usd": (2000, 500, 0, 0, 1500)}),
+    ("E81 the charge not seen again yet", refunded(REFUND, total=0), {"usd": (2000, 500, 0, 0, 1500)}),
+    (
+        "E82 a refund failed, Stripe's total not lowered",
+        refunded(replace(FULL_REFUND, status="failed"), total=2000),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E82 a refund failed, Stripe's total lowered",
+        refunded(replace(FULL_REFUND, status="failed"), total=0),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "one of two refunds failed",
+        refunded(REFUND, replace(REFUND, status="failed"), total=1000),
+        {"usd": (2000, 500, 0, 0, 1500)},
+    ),
+    (
+        "E83 a refund is pending",
+        refunded(replace(REFUND, status="pending"), total=500),
+        {"usd": (2000, 500, 0, 0, 1500)},
+    ),
+    (
+        "E83 a refund waits for the customer",
+        refunded(replace(REFUND, status="requires_action"), total=0),
+        {"usd": (2000, 500, 0, 0, 1500)},
+    ),
+    (
+        "E83 and is canceled",
+        refunded(replace(REFUND, status="canceled"), total=500),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "a refund of unknown status: Stripe's total decides",
+        refunded(replace(REFUND, status="resting"), total=500),
+        {"usd": (2000, 500, 0, 0, 1500)},
+    ),
+    (
+        "E84 L1 a partial capture",
+        replace(FACTS, charges=(AUTHORIZED,)),
+        {"usd": (20300, 0, 0, 0, 20300)},
+    ),
+    (
+        "E84 L1 its release booked as a refund",
+        replace(FACTS, charges=(AUTHORIZED,), refunds=(replace(REFUND, amount=375),)),
+        {"usd": (20300, 0, 0, 0, 20300)},
+    ),
+    (
+        "E84 then a real refund",
+        replace(
+            FACTS,
+            charges=(replace(AUTHORIZED, amount_refunded=675),),
+            refunds=(replace(REFUND, amount=375), replace(REFUND, id="re_2", amount=300)),
+        ),
+        {"usd": (20300, 300, 0, 0, 20000)},
+    ),
+    (
+        "E85 L3 an authorization is canceled",
+        replace(FACTS, charges=(replace(CHARGE, captured=False, amount_captured=0, amount_refunded=2000),)),
+        {},
+    ),
+    ("E86 L4 bank debit pending", replace(FACTS, charges=(replace(CHARGE, status="pending"),)), {}),
+    ("E86 L4 and failed", replace(FACTS, charges=(replace(CHARGE, status="failed"),)), {}),
+    ("E87 L8 a chargeback takes the money", disputed(DISPUTE), {"usd": (2000, 0, 2000, 0, 0)}),
+    ("E87 won", disputed(WON), {"usd": (2000, 0, 0, 0, 2000)}),
+    ("E87 lost", disputed(LOST), {"usd": (2000, 0, 2000, 0, 0)}),
+    (
+        "E88 L7 an inquiry",
+        disputed(
+            replace(
+                DISPUTE,
+                status="warning_needs_response",
+                movements=0,
+                moved_amount=0,
+                moved_currency=None,
+            )
+        ),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E89 L5 refunded in part, the rest disputed",
+        replace(refunded(REFUND, total=500), disputes=(replace(LOST, amount=1500, moved_amount=-1500),)),
+        {"usd": (2000, 500, 1500, 0, 0)},
+    ),
+    (
+        "E91 L10 disputed and paid back in another currency",
+        disputed(replace(DISPUTE, amount=1800, currency="eur", moved_amount=-1800, moved_currency="eur")),
+        {"usd": (2000, 0, 2000, 0, 0)},
+    ),
+    (
+        "L10 disputed in the charge's currency, settled in another",
+        disputed(replace(DISPUTE, amount=1200, moved_amount=-1080, moved_currency="eur")),
+        {"usd": (2000, 0, 1200, 0, 800)},
+    ),
+    (
+        "E92 L6 refunded and returned: lost twice",
+        replace(refunded(FULL_REFUND, total=2000), disputes=(LOST,)),
+        {"usd": (2000, 2000, 2000, 0, -2000)},
+    ),
+    ("E93 L9 lost, the appeal won", disputed(replace(WON, status="lost")), {"usd": (2000, 0, 0, 0, 2000)}),
+    ("reinstated in part", disputed(replace(WON, moved_amount=-700)), {"usd": (2000, 0, 700, 0, 1300)}),
+    ("E94 paid off Stripe", invoiced(OFF_STRIPE), {"usd": (0, 0, 0, 2000, 2000)}),
+    (
+        "E94 the same invoice paid by card",
+        invoiced(replace(INVOICE, amount_paid_by_payments=2000), charges=1),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E95 L15 partly off Stripe",
+        invoiced(
+            replace(
+                INVOICE,
+                total=3000,
+                amount_due=3000,
+                amount_paid=3000,
+                amount_paid_off_stripe=1000,
+                amount_paid_by_payments=2000,
+            ),
+            charges=1,
+        ),
+        {"usd": (2000, 0, 0, 1000, 3000)},
+    ),
+    (
+        "E97 before basil",
+        invoiced(replace(INVOICE, paid_out_of_band=True, amount_paid=0)),
+        {"usd": (0, 0, 0, 2000, 2000)},
+    ),
+    (
+        "E98 L12 a top-up pays a later invoice",
+        replace(
+            FACTS,
+            charges=(replace(CHARGE, amount=10000, amount_captured=10000),),
+            invoices=(replace(INVOICE, amount_due=0, amount_paid=0, amount_paid_by_payments=0),),
+        ),
+        {"usd": (10000, 0, 0, 0, 10000)},
+    ),
+    (
+        "E99 L13 overpaid, the rest pays the next",
+        replace(
+            FACTS,
+            charges=(replace(CHARGE, amount=2500, amount_captured=2500),),
+            invoices=(
+                replace(INVOICE, amount_paid=2500, amount_paid_by_payments=2500),
+                replace(
+                    INVOICE,
+                    id="in_2",
+                    total=500,
+                    amount_due=0,
+                    amount_paid=0,
+                    amount_paid_by_payments=0,
+                ),
+            ),
+        ),
+        {"usd": (2500, 0, 0, 0, 2500)},
+    ),
+    (
+        "E100 E101 a credit note or a coupon leaves nothing due",
+        invoiced(replace(INVOICE, amount_due=0, amount_paid=0, amount_paid_by_payments=0)),
+        {},
+    ),
+    (
+        "E102 L17 a payment record that Stripe itself reports",
+        invoiced(replace(INVOICE, amount_paid_off_stripe=0, amount_paid_by_payments=0), charges=1),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E103 L27 two currencies are never added",
+        replace(PAID, charges=(CHARGE, replace(CHARGE, id="ch_2", currency="eur", amount_captured=700))),
+        {"eur": (700, 0, 0, 0, 700), "usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E103 L22 yen have no cents",
+        replace(FACTS, charges=(replace(CHARGE, currency="jpy", amount=500, amount_captured=500),)),
+        {"jpy": (500, 0, 0, 0, 500)},
+    ),
+    (
+        "E104 L23 a guest's charge, found by its session",
+        replace(
+            FACTS,
+            charges=(replace(CHARGE, customer_id=None),),
+            sessions=(replace(SESSION, payment_intent_id="pi_1"),),
+        ),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E105 L19 gross of transfers",
+        replace(FACTS, charges=(replace(CHARGE, amount=10000, amount_captured=10000),)),
+        {"usd": (10000, 0, 0, 0, 10000)},
+    ),
+    (
+        "E106 L25 one-off payments count",
+        invoiced(
+            replace(INVOICE, subscription_id=None, billing_reason="manual", amount_paid_by_payments=2000),
+            charges=2,
+        ),
+        {"usd": (4000, 0, 0, 0, 4000)},
+    ),
+    (
+        "E107 L24 a deleted customer's money stays",
+        replace(PAID, deleted_at=day(9)),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+]
+
+
+@pytest.mark.parametrize(("facts", "expected"), [pytest.param(*row[1:], id=row[0]) for row in REVENUE_CASES])
+def test_revenue(facts: CustomerFacts, expected: dict[str, Row]) -> None:
+    """Each case's money, with net as the sum, and in order of currency."""
+    rows = revenue_of(facts, customer_uid=UID)
+    found = {row.currency: (row.gross, row.refunded, row.disputed, row.out_of_band, row.net) for row in rows}
+    assert expected == found
+    assert list(expected) == [row.currency for row in rows]
+    assert all(row.net == row.gross - row.refunded - row.disputed + row.out_of_band for row in rows)
+
+
+def test_whose_revenue_it_is() -> None:
+    """A row names the customer by all its keys, the uid as in the record."""
+    facts = replace(PAID, account_id="acct_1", live_mode=False)
+    (row,) = derive(facts).revenue
+    expected = Revenue(
+        stripe_customer_id="cus_1",
+        account_id="acct_1",
+        live_mode=False,
+        customer_uid=customer_uid("acct_1", False, "cus_1"),
+        currency="usd",
+        gross=2000,
+        refunded=0,
+        disputed=0,
+        out_of_band=0,
+        net=2000,
+    )
+    assert expected == row
+
+
+# What the dispute says, what is left of a charge of 2000, and what it took.
+LOSSES: list[tuple[str, dict[str, Any], int, int]] = [
+    ("no list, lost", {"movements": None, "status": "lost"}, 2000, 2000),
+    ("no list, lost in part", {"movements": None, "status": "lost", "amount": 700}, 2000, 700),
+    ("no list, lost: no more than is left", {"movements": None, "status": "lost"}, 1500, 1500),
+    (
+        "no list, lost in another currency: all that is left",
+        {"movements": None, "status": "lost", "currency": "eur", "amount": 1},
+        1500,
+        1500,
+    ),
+    ("no list, amount unknown", {"movements": None, "status": "lost", "amount": None}, 1500, 1500),
+    ("no list, open", {"movements": None, "status": "needs_response"}, 2000, 0),
+    ("no list, won", {"movements": None, "status": "won"}, 2000, 0),
+    ("no list, an inquiry closed", {"movements": None, "status": "warning_closed"}, 2000, 0),
+    ("no list, prevented", {"movements": None, "status": "prevented"}, 2000, 0),
+    ("no list, a new word", {"movements": None, "status": "appeal_under_review"}, 2000, 0),
+    ("no movement, lost", {"movements": 0, "status": "lost"}, 2000, 0),
+    ("one, in another currency", {"movements": 1, "amount": 700}, 2000, 700),
+    ("one, in another currency, nothing left", {"movements": 1}, 0, 0),
+    ("one, in another currency, less than nothing left", {"movements": 1}, -500, 0),
+    ("two, in another currency", {"movements": 2, "status": "lost"}, 2000, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "left", "expected"), [pytest.param(*row[1:], id=row[0]) for row in LOSSES]
+)
+def test_losses_that_must_be_estimated(changes: dict[str, Any], left: int, expected: int) -> None:
+    """Where the movements are not in the charge's currency, their number decides, within what is left."""
+    dispute = replace(DISPUTE, **({"moved_amount": None, "moved_currency": None} | changes))
+    assert expected == disputed_amount(CHARGE, [dispute], left=left)
+
+
+def test_several_disputes_of_one_charge() -> None:
+    """What moved counts first; the estimates share what it leaves, in whatever order they are read."""
+    exact = replace(DISPUTE, moved_amount=-500)
+    foreign = replace(DISPUTE, id="dp_2", amount=1200, moved_amount=-900, moved_currency="eur")
+    lost = replace(LOST, id="dp_3", amount=900, movements=None, moved_amount=None, moved_currency=None)
+    for disputes in itertools.permutations((exact, foreign, lost)):
+        assert 2000 == disputed_amount(CHARGE, disputes, left=2000)
+    assert 1700 == disputed_amount(CHARGE, (exact, foreign), left=2000)
+
+
+def test_refunds_and_disputes_stay_with_their_charge() -> None:
+    """What is left is reckoned per charge, and what names no charge of the customer counts nowhere."""
+    facts = replace(
+        FACTS,
+        charges=(CHARGE, replace(CHARGE, id="ch_2", currency="eur")),
+        refunds=(replace(REFUND, charge_id="ch_2"), replace(REFUND, id="re_2", charge_id=None)),
+        disputes=(replace(DISPUTE, charge_id="ch_0"),),
+    )
+    rows = {row.currency: (row.refunded, row.disputed) for row in revenue_of(facts, customer_uid=UID)}
+    assert {"usd": (0, 0), "eur": (500, 0)} == rows
+
+
+# What the invoice says, and what of it was paid outside Stripe.
+OUT_OF_BAND: list[tuple[str, dict[str, Any], int]] = [
+    ("nothing said", {}, 0),
+    ("said", {"amount_paid_off_stripe": 700}, 700),
+    ("said of an open invoice, paid in part", {"amount_paid_off_stripe": 700, "status": "open"}, 700),
+    (
+        "said to be none, whatever the rest",
+        {"amount_paid_off_stripe": 0, "paid_out_of_band": True, "amount_paid_by_payments": 0},
+        0,
+    ),
+    ("marked", {"paid_out_of_band": True, "amount_paid": 0}, 2000),
+    ("marked, not yet paid", {"paid_out_of_band": True, "status": "open"}, 0),
+    ("marked, nothing due: a balance paid the total", {"paid_out_of_band": True, "amount_due": 0}, 0),
+    ("marked, nothing known", {"paid_out_of_band": True, "amount_due": None}, 0),
+    ("marked as not", {"paid_out_of_band": False, "amount_paid_by_payments": 0}, 0),
+    ("payments tell a difference", {"amount_paid_by_payments": 500}, 1500),
+    ("payments brought all", {"amount_paid_by_payments": 2000}, 0),
+    ("payments brought more", {"amount_paid_by_payments": 2500}, 0),
+    ("no payment, nothing paid", {"amount_paid_by_payments": 0, "amount_paid": 0}, 0),
+    ("no payment, amount unknown", {"amount_paid_by_payments": 0, "amount_paid": None}, 0),
+    ("the difference of an open invoice", {"amount_paid_by_payments": 0, "status": "open"}, 0),
+    ("the difference of a void invoice", {"amount_paid_by_payments": 0, "status": "void"}, 0),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), [pytest.param(*row[1:], id=row[0]) for row in OUT_OF_BAND])
+def test_out_of_band(changes: dict[str, Any], expected: int) -> None:
+    """The best of what the invoice's version tells."""
+    assert expected == out_of_band_amount(replace(INVOICE, **changes))
+
+
+@pytest.mark.parametrize(
+    ("money", "expected"),
+    [
+        pytest.param({"usd": (2000, 0), "eur": (3000, 0)}, ("eur", 3000), id="the larger"),
+        pytest.param({"usd": (2000, 0), "eur": (2000, 0)}, ("eur", 2000), id="alphabetical when equal"),
+        pytest.param({"usd": (2000, 0), "eur": (1500, 600)}, ("eur", 2100), id="out of band counts"),
+        pytest.param({}, (None, 0), id="none"),
+    ],
+)
+def test_revenue_currency(money: dict[str, tuple[int, int]], expected: tuple[str | None, int]) -> None:
+    """The record's currency is the one of the largest gross + out of band."""
+    facts = replace(
+        FACTS,
+        charges=tuple(
+            replace(CHARGE, id=f"ch_{currency}", currency=currency, amount=gross, amount_captured=gross)
+            for currency, (gross, _) in money.items()
+        ),
+        invoices=tuple(
+            replace(INVOICE, id=f"in_{currency}", currency=currency, amount_paid_off_stripe=off)
+            for currency, (_, off) in money.items()
+        ),
+    )
+    record = derive(facts).record
+    assert expected == (record.revenue_currency, record.lifetime_revenue)
+
+
+def test_the_currency_is_chosen_before_refunds() -> None:
+    """lifetime_revenue is net, and what was given back does not change the currency."""
+    facts = replace(
+        refunded(FULL_REFUND, total=2000),
+        charges=(
+            replace(CHARGE, amount_refunded=2000),
+            replace(CHARGE, id="ch_2", currency="eur", amount=700, amount_captured=700),
+        ),
+    )
+    main = main_revenue(revenue_of(facts, customer_uid=UID))
+    assert main is not None
+    assert ("usd", 0) == (main.currency, main.net)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"amount_captured": None}, (2000, 500), id="captured amount not said"),
+        pytest.param({"amount": None}, (2000, 500), id="amount not said"),
+        pytest.param({"amount": None, "amount_captured": None}, (0, 500), id="neither"),
+        pytest.param({"amount_refunded": None}, (2000, 500), id="refunded amount not said"),
+    ],
+)
+def test_amounts_that_stripe_leaves_out(changes: dict[str, Any], expected: tuple[int, int]) -> None:
+    """A captured charge was captured whole where nothing else is said."""
+    charge = replace(CHARGE, **({"amount_refunded": 500} | changes))
+    facts = replace(FACTS, charges=(charge,), refunds=(REFUND,))
+    (row,) = revenue_of(facts, customer_uid=UID)
+    assert expected == (row.gross, row.refunded)
+
+
+def test_a_charge_without_a_currency_counts_nowhere() -> None:
+    """There is no currency to put it in; Stripe always says one."""
+    assert () == revenue_of(replace(FACTS, charges=(replace(CHARGE, currency=None),)), customer_uid=UID)
+    assert () == revenue_of(replace(FACTS, invoices=(replace(OFF_STRIPE, currency=None),)), customer_uid=UID)
