@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import Annotated
@@ -97,13 +96,9 @@ def web(
 @app.command()
 def worker() -> None:
     """Bring records up to date: apply events, confirm with Stripe, derive. Start as many as you like."""
-    import uvloop
-
     from subledger.worker.main import run
 
-    settings = _start(for_web=False)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings))
+    run(_start(for_web=False))
 
 
 def _start(*, for_web: bool) -> Settings:
