@@ -557,6 +557,22 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
         "product_id",
         "prod_9",
     ),
+    ("subscription.ended_at", BASE_SUBSCRIPTION, {"ended_at": T2}, "ended_at", at(T2)),
+    ("invoice.due_date", BASE_INVOICE, {"due_date": T2}, "due_date", at(T2)),
+    (
+        "invoice.next_payment_attempt",
+        BASE_INVOICE,
+        {"next_payment_attempt": T2},
+        "next_payment_attempt",
+        at(T2),
+    ),
+    (
+        "session.payment_intent: expanded",
+        story()["checkout.session"],
+        {"payment_intent": {"id": "pi_1"}},
+        "payment_intent_id",
+        "pi_1",
+    ),
     ("price: once", story()["price"], {"recurring": None}, "recurring", False),
     ("price: once has no interval", story()["price"], {"recurring": None}, "interval", None),
     (

@@ -56,6 +56,18 @@ def test_an_ended_subscription_is_no_deletion() -> None:
     }
 
 
+def test_what_is_sold_makes_no_customer_inexact() -> None:
+    """A pending read of a product or price says nothing about a customer; of anything else it may."""
+    assert {"product", "price"} == {kind.name for kind in KINDS.values() if kind.catalogue}
+
+
+def test_reads_ask_for_what_facts_need_and_stripe_leaves_out() -> None:
+    """Out-of-band money and refunds are found only in expanded answers (STRIPE 3.1)."""
+    assert {"invoice": ("payments", "amount_paid_off_stripe"), "charge": ("refunds",)} == {
+        kind.name: kind.expands for kind in KINDS.values() if kind.expands
+    }
+
+
 def test_kind_of_an_object_that_we_do_not_mirror() -> None:
     assert kind_of("payout") is None
 
