@@ -13,7 +13,7 @@ from subledger.sandbox.api import Api, create_api, serve
 from subledger.sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
 from subledger.sandbox.faults import Faults, History
 from subledger.sandbox.shapes import BEFORE_BASIL, ENDIVE, OLDEST
-from subledger.sandbox.stories import STORIES, Stage, Story, StoryBrokenError
+from subledger.sandbox.stories import NOT_PLAYED, STORIES, Stage, Story, StoryBrokenError
 from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, ExpectedProduct, ExpectedRevenue
 from subledger.sandbox.world import MIXED, NEW, OLD, START, Sandbox
 
@@ -22,6 +22,7 @@ __all__ = [
     "ENDIVE",
     "IN_ORDER",
     "MIXED",
+    "NOT_PLAYED",
     "NEW",
     "OLD",
     "OLDEST",

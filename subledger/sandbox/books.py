@@ -46,7 +46,8 @@ def subscription_status(subscription: Subscription, *, customer_deleted: bool) -
         return None
     if customer_deleted or subscription.status == "canceled":
         return "ended"
-    if subscription.status in ("past_due", "unpaid", "paused"):
+    if subscription.status not in ("trialing", "active"):
+        # past_due, unpaid, paused, and any status that nobody here knows yet.
         return "past_due"
     if subscription.cancel_at_period_end or subscription.cancel_at is not None:
         return "canceled"

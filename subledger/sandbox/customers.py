@@ -55,6 +55,11 @@ class Customers:
         customer.payment_method = payment_method
         self._account.emit("customer.updated", customer)
 
+    def credit(self, customer: Customer, amount: int) -> None:
+        """Add to the customer's credit balance, from which the next invoices are paid first."""
+        customer.balance -= amount
+        self._account.emit("customer.updated", customer)
+
     def delete(self, customer: Customer) -> None:
         """Delete for good: every live subscription is canceled at once, invoices and charges stay."""
         account = self._account

@@ -394,12 +394,17 @@ class Invoices:
         ]
 
     def bill_once(
-        self, customer: Customer, amount: int, description: str, *, currency: str = "usd"
+        self,
+        customer: Customer,
+        amount: int,
+        description: str,
+        *,
+        currency: str = "usd",
+        collects: bool = True,
     ) -> Invoice:
-        """A one-off invoice, finalised and collected at once."""
+        """A one-off invoice, finalised at once; `collects=False` leaves it open."""
         period = (self._account.now, self._account.now)
-        invoice = self.draft(
-            customer.id, [self.line(amount, description, period)], reason="manual", currency=currency
-        )
-        self.finalize(invoice)
+        lines = [self.line(amount, description, period)]
+        invoice = self.draft(customer.id, lines, reason="manual", currency=currency)
+        self.finalize(invoice, collects=collects)
         return invoice

@@ -631,6 +631,10 @@ class Subscriptions:
         self._account.emit("customer.subscription.updated", subscription)
         self._account.world.at(until, lambda: self._end_if_due(subscription))
 
+    def take_unknown_status(self, subscription: Subscription, status: str) -> None:
+        """Stripe may bring in statuses that no reader knows yet."""
+        self._become(subscription, status, "customer.subscription.updated")
+
     def edit_metadata(self, subscription: Subscription, metadata: Metadata) -> None:
         subscription.metadata = dict(metadata)
         self._account.emit("customer.subscription.updated", subscription)

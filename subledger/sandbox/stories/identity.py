@@ -1,0 +1,242 @@
+"""Who a customer is, what exactly is subscribed to, and the lists inside objects that are longer than they look."""
+
+from collections.abc import Iterator
+
+from subledger.sandbox.periods import DAY, instant
+from subledger.sandbox.stories.registry import story
+from subledger.sandbox.stories.stage import Stage
+
+
+@story(defines=("custom_uid:metadata",))
+def uid_in_metadata(stage: Stage) -> Iterator[int]:
+    """The customer's metadata names a custom_uid, and later another one."""
+    uid = f"user-{stage.world.seed}.{stage.number}~a"
+    ada = stage.customer(metadata={"custom_uid": uid, "team": "north"})
+    stage.expect(ada, custom_uid=uid, metadata={"custom_uid": uid, "team": "north"})
+    yield 2 * DAY
+    stage.account.clients.update(ada, metadata={"custom_uid": uid + "2"})
+    stage.expect(ada, custom_uid=uid + "2", metadata={"custom_uid": uid + "2"})
+
+
+@story(defines=("custom_uid:checkout", "last_seen:checkout"))
+def uid_from_checkout(stage: Stage) -> Iterator[int]:
+    """A completed Checkout names a custom_uid; an open one does not, and a later one takes over."""
+    ben = stage.customer()
+    uid = f"buyer_{stage.world.seed}_{stage.number}"
+    session = stage.account.clients.open_checkout(
+        ben, mode="subscription", amount=2000, client_reference_id=uid
+    )
+    stage.expect(ben, custom_uid=None, last_seen=None)
+    yield 4 * 60
+    sub = stage.subscribe(ben, stage.plan(2000))
+    stage.account.clients.complete_checkout(session, subscription=sub)
+    stage.expect(ben, custom_uid=uid, last_seen=instant(session.created))
+    yield stage.past_payment(sub)
+    stage.expect(ben, last_seen=instant(session.created), renewal_number=1)
+    again = stage.account.clients.open_checkout(
+        ben, mode="payment", amount=300, client_reference_id=uid + "_b"
+    )
+    intent, _ = stage.account.payments.pay_once(ben, 300)
+    stage.account.clients.complete_checkout(again, intent=intent)
+    stage.expect(ben, custom_uid=uid + "_b", last_seen=instant(again.created))
+
+
+@story(defines=("custom_uid:metadata_before_checkout",))
+def uid_from_both(stage: Stage) -> Iterator[int]:
+    """Metadata and Checkout name different uids: metadata wins."""
+    uid = f"meta-{stage.world.seed}-{stage.number}"
+    chi = stage.customer(metadata={"custom_uid": uid})
+    session = stage.account.clients.open_checkout(
+        chi, mode="payment", amount=900, client_reference_id=f"ref-{stage.world.seed}-{stage.number}"
+    )
+    yield 60
+    intent, _ = stage.account.payments.pay_once(chi, 900)
+    stage.account.clients.complete_checkout(session, intent=intent)
+    stage.expect(chi, custom_uid=uid)
+
+
+@story(defines=("custom_uid:invalid",), customers=3)
+def uids_that_are_none(stage: Stage) -> Iterator[int]:
+    """What cannot stand in a URL is kept out."""
+    for bad in ("asdfj45 345345345 %%%", "%%%%", "!!#123. 45"):
+        stage.expect(stage.customer(metadata={"custom_uid": bad}), custom_uid=None)
+        yield 3600
+
+
+@story(defines=("custom_uid:collision", "custom_uid:collision_released"), customers=2)
+def uid_claimed_twice(stage: Stage) -> Iterator[int]:
+    """Two customers claim one custom_uid: the older has it, until it gives it up."""
+    uid = f"shared-{stage.world.seed}-{stage.number}"
+    older = stage.customer(metadata={"custom_uid": uid})
+    yield 1 * DAY
+    younger = stage.customer(metadata={"custom_uid": uid})
+    stage.expect(older, custom_uid=uid)
+    stage.expect(younger, custom_uid=None)
+    if stage.number % 2:
+        yield 1 * DAY
+        stage.account.clients.update(older, metadata={"custom_uid": uid + "-new"})
+        stage.expect(older, custom_uid=uid + "-new")
+        stage.expect(younger, custom_uid=uid)
+
+
+@story(defines=("custom_uid:collision_tie",), customers=2)
+def uid_claimed_twice_in_one_second(stage: Stage) -> Iterator[int]:
+    """Two customers born in one second claim one custom_uid: the smaller id has it."""
+    uid = f"twins-{stage.world.seed}-{stage.number}"
+    twins = [stage.customer(metadata={"custom_uid": uid}) for _ in range(2)]
+    smaller, greater = sorted(twins, key=lambda entry: entry.id.encode())
+    stage.expect(smaller, custom_uid=uid)
+    stage.expect(greater, custom_uid=None)
+    yield 1 * DAY
+
+
+@story(defines=("product_id:metadata", "version:price_metadata"))
+def product_named_by_us(stage: Stage) -> Iterator[int]:
+    """Product and price carry our own id and version; both are edited later."""
+    dora = stage.customer()
+    price = stage.plan(
+        1000, metadata={"version": "7"}, product_metadata={"product_id": "pro-plan", "version": "3"}
+    )
+    stage.subscribe(dora, price)
+    stage.expect(dora, product_id="pro-plan", product_version_number=7, stripe_product_id=price.product)
+    yield 2 * DAY
+    product = stage.account.product(price.product)
+    stage.account.catalogue.edit_product(product, metadata={"product_id": "pro-plan-plus", "version": "3"})
+    stage.expect(dora, product_id="pro-plan-plus", product_version_number=7)
+
+
+@story(defines=("version:product_metadata", "version:not_a_number", "product_id:stripe"))
+def version_of_the_product(stage: Stage) -> Iterator[int]:
+    """The price's version is no number, the product's is."""
+    emil = stage.customer()
+    price = stage.plan(1000, metadata={"version": "summer"}, product_metadata={"version": "12"})
+    stage.subscribe(emil, price)
+    stage.expect(emil, product_version_number=12, product_id=price.product)
+    yield 1 * DAY
+
+
+@story(covers=("F115",), defines=("version:rank", "product_id:stripe"))
+def version_by_rank(stage: Stage) -> Iterator[int]:
+    """Nobody gives a version: the third recurring price of a product is version 3, also once it is archived."""
+    fay = stage.customer()
+    catalogue = stage.account.catalogue
+    product = catalogue.product("Ranked")
+    catalogue.price(product, 500)
+    yield 3600
+    catalogue.price(product, 99, interval=None)
+    catalogue.price(product, 700)
+    yield 3600
+    third = catalogue.price(product, 900)
+    stage.subscribe(fay, third)
+    stage.expect(fay, product_version_number=3, product_id=product.id)
+    yield 3600
+    catalogue.price(product, 1100)
+    catalogue.archive(third)
+    catalogue.edit_product(product, name="Ranked, renamed")
+    stage.expect(fay, product_version_number=3, status="active")
+
+
+@story(covers=("F108",), defines=("items:beyond_ten", "options", "quantity:first_item"))
+def many_items(stage: Stage) -> Iterator[int]:
+    """A subscription with 25 items: payloads show ten, the record has all of them."""
+    gus = stage.customer()
+    plans = [(stage.plan(100 + n, metadata={"feature_id": f"feature_{n % 3}"}), 1 + n % 4) for n in range(25)]
+    sub = stage.subscribe(gus, plans)
+    stage.expect(gus, quantity=1, stripe_price_id=plans[0][0].id, product_id=plans[0][0].product)
+    expected = stage.truth_of(gus)
+    if len(expected.products) != 25:
+        raise AssertionError("one row per product")
+    yield 5 * DAY
+    stage.account.subscriptions.remove_item(sub)
+    if len(stage.truth_of(gus).products) != 24:
+        raise AssertionError("the last product is gone")
+
+
+@story(covers=("F114",), defines=("options", "products:summed", "products:subscription_ids"))
+def one_product_many_ways(stage: Stage) -> Iterator[int]:
+    """Two items of one product are summed, and two subscriptions of it are both named."""
+    hana = stage.customer()
+    catalogue = stage.account.catalogue
+    product = catalogue.product("Seats", metadata={"feature_id": "seats"})
+    first, second = (
+        catalogue.price(product, 300),
+        catalogue.price(product, 500, metadata={"feature_id": "vip"}),
+    )
+    a = stage.subscribe(hana, [(first, 3), (second, 2)])
+    yield 2 * DAY
+    b = stage.subscribe(hana, [(first, 10)])
+    row = next(row for row in stage.truth_of(hana).products if row.stripe_subscription_id == a.id)
+    if (row.quantity, row.options, row.subscription_ids) != (5, {"seats": 3, "vip": 2}, (a.id, b.id)):
+        raise AssertionError(f"unexpected {row}")
+    stage.expect(hana, quantity=10, subscription=b)
+
+
+@story(defines=("options", "items:added"))
+def item_added(stage: Stage) -> Iterator[int]:
+    """Another price joins a running subscription: one more product, the first item still speaks."""
+    ida = stage.customer()
+    first = stage.plan(1000)
+    sub = stage.subscribe(ida, [(first, 2)])
+    yield 6 * DAY
+    extra = stage.plan(400, metadata={"feature_id": "extra"})
+    stage.account.subscriptions.add_item(sub, extra, 3)
+    stage.expect(ida, quantity=2, stripe_price_id=first.id)
+    options = {row.stripe_product_id: row.options for row in stage.truth_of(ida).products}
+    if options != {first.product: {}, extra.product: {"extra": 3}}:
+        raise AssertionError(f"unexpected {options}")
+    yield stage.past_payment(sub)
+    stage.expect(ida, renewal_number=1, net={"usd": 2000 + 2000 + 1200})
+
+
+@story(covers=("F113",), defines=("quantity:changed",))
+def seats_added_without_invoice(stage: Stage) -> Iterator[int]:
+    """More seats, invoiced with the next cycle: the quantity changes at once, the money later."""
+    jan = stage.customer()
+    sub = stage.subscribe(jan, [(stage.plan(1000), 1)])
+    yield stage.until(sub.items[0].period_start + (sub.items[0].period_end - sub.items[0].period_start) // 2)
+    stage.account.subscriptions.set_quantity(sub, 3, invoices_now=False)
+    stage.expect(jan, quantity=3, net={"usd": 1000})
+    yield stage.past_payment(sub)
+    stage.expect(jan, quantity=3, renewal_number=1, net={"usd": 1000 + 3000 + 1000})
+
+
+@story(covers=("F113",), defines=("quantity:pending",))
+def seats_wait_for_payment(stage: Stage) -> Iterator[int]:
+    """More seats if they are paid: they come with the payment."""
+    kim = stage.customer()
+    sub = stage.subscribe(kim, stage.plan(1000))
+    yield 3 * DAY
+    kim.payment_method = "needs_3ds"
+    invoice = stage.account.subscriptions.request_quantity(sub, 5)
+    stage.expect(kim, quantity=1, status="active")
+    yield 30 * 60
+    kim.payment_method = "good"
+    stage.account.invoices.pay(invoice)
+    stage.expect(kim, quantity=5, status="active", renewal_number=0)
+
+
+@story(covers=("F113",), defines=("quantity:pending",))
+def seats_never_paid(stage: Stage) -> Iterator[int]:
+    """More seats if they are paid: they are not, and nothing changes."""
+    lea = stage.customer()
+    sub = stage.subscribe(lea, stage.plan(1000))
+    yield 3 * DAY
+    lea.payment_method = "needs_3ds"
+    stage.account.subscriptions.request_quantity(sub, 5)
+    yield 24 * 3600
+    lea.payment_method = "good"
+    stage.expect(lea, quantity=1, status="active", net={"usd": 1000})
+
+
+@story(defines=("products:entity", "name", "email", "description"))
+def account_details(stage: Stage) -> Iterator[int]:
+    """Names are edited, and the subscription's metadata names an entity and an external id."""
+    max_ = stage.customer()
+    sub = stage.subscribe(max_, stage.plan(1000), metadata={"entity_id": "workspace-1"})
+    yield 1 * DAY
+    stage.account.clients.update(max_, name="Maxima Ünal", email=f"maxima.{stage.number}@example.com")
+    stage.account.subscriptions.edit_metadata(sub, {"entity_id": "workspace-2", "external_id": "crm-9"})
+    stage.expect(max_, name="Maxima Ünal", description="account details")
+    row = stage.truth_of(max_).products[0]
+    if (row.entity_id, row.external_id) != ("workspace-2", "crm-9"):
+        raise AssertionError(f"unexpected {row}")
