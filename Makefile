@@ -43,7 +43,7 @@ check: $(INSTALLED) ## Formatting, lint, types and the layers
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "Run make format." >&2; exit 1; }
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 
 format: $(INSTALLED) ## Format the code, and mend what the linter can
 	@$(VENV)/bin/ruff check --fix --quiet . || true

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from typing import Annotated
@@ -96,9 +97,13 @@ def web(
 @app.command()
 def worker() -> None:
     """Bring records up to date: apply events, confirm with Stripe, derive. Start as many as you like."""
+    import uvloop
+
     from subledger.worker.main import run
 
-    run(_start(for_web=False))
+    settings = _start(for_web=False)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
 
 
 def _start(*, for_web: bool) -> Settings:
