@@ -1,0 +1,357 @@
+"""The record as a whole: where its plain fields come from, and what holds for any facts at all."""
+
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import fields, replace
+from datetime import datetime
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from subledger.billing.facts import (
+    Charge,
+    CheckoutSession,
+    Customer,
+    CustomerFacts,
+    Dispute,
+    Identity,
+    Invoice,
+    Price,
+    Product,
+    Refund,
+    Subscription,
+    SubscriptionItem,
+    UidClaim,
+)
+from subledger.billing.record import CustomerRecord, Policy, Status, customer_uid, derive_record
+from tests.billing.examples import (
+    CHARGE,
+    CUSTOMER,
+    FACTS,
+    IDENTITY,
+    INVOICE,
+    OUR_UID,
+    SESSION,
+    SUBSCRIPTION,
+    cycle_invoice,
+    day,
+    derive,
+    facts_with,
+    month,
+)
+
+
+def test_a_whole_record() -> None:
+    """Every column of a record, once."""
+    trial = replace(
+        SUBSCRIPTION, status="trialing", trial_start=day(0), trial_end=day(14), start_date=day(-1)
+    )
+    facts = replace(
+        facts_with(trial),
+        account_id="acct_1",
+        live_mode=False,
+        customer=replace(
+            CUSTOMER,
+            created=day(-2),
+            description="first",
+            metadata={"a": "Stripe's", "b": "2"},
+            custom_uid="ada",
+        ),
+        identity=replace(
+            IDENTITY,
+            fingerprint="f1",
+            send_email_receipts=True,
+            metadata={"a": "ours", "c": "3"},
+            sandbox_end=day(7),
+            last_seen=day(3),
+            created_at=day(-1),
+        ),
+        charges=(CHARGE,),
+        invoices=(INVOICE,),
+    )
+    expected = CustomerRecord(
+        uid=UUID(OUR_UID),
+        custom_uid="ada",
+        stripe_customer_id="cus_1",
+        account_id="acct_1",
+        live_mode=False,
+        name="Ada",
+        email="ada@example.com",
+        description="first",
+        fingerprint="f1",
+        metadata={"a": "Stripe's", "b": "2", "c": "3"},
+        send_email_receipts=True,
+        status=Status.TRIALING,
+        has_access=True,
+        product_id="prod_1",
+        product_version_number=1,
+        stripe_product_id="prod_1",
+        stripe_price_id="price_1",
+        stripe_subscription_id="sub_1",
+        quantity=1,
+        lifetime_revenue=2000,
+        revenue_currency="usd",
+        renewal_number=0,
+        is_trial=True,
+        trial_end=day(14),
+        sandbox_end=day(7),
+        subscription_date=day(-1),
+        first_seen=day(-2),
+        last_seen=day(3),
+        exact=True,
+        deleted_at=None,
+    )
+    assert expected == derive(facts).record
+
+
+def test_an_empty_record() -> None:
+    """A customer of whom only the id is known has a record all the same."""
+    record = derive(replace(FACTS, customer=None, complete=False)).record
+    known = {"uid", "stripe_customer_id", "account_id", "live_mode", "metadata"}
+    nothing: dict[str, object] = {
+        "has_access": False,
+        "lifetime_revenue": 0,
+        "renewal_number": 0,
+        "is_trial": False,
+        "exact": False,
+    }
+    expected = {
+        field.name: nothing.get(field.name) for field in fields(CustomerRecord) if field.name not in known
+    }
+    assert expected == {name: getattr(record, name) for name in expected}
+    assert ("cus_1", {}) == (record.stripe_customer_id, record.metadata)
+
+
+def test_c60_c61_customers_never_mix() -> None:
+    """One id in two accounts, or in live and test mode, is so many customers; on every machine the same."""
+    keys = [("", True), ("", False), ("acct_1", True), ("acct_1", False), ("acct_2", True)]
+    uids = [
+        derive(replace(FACTS, account_id=account_id, live_mode=live_mode)).record.uid
+        for account_id, live_mode in keys
+    ]
+    assert len(keys) == len(set(uids))
+    assert [customer_uid(account_id, live_mode, "cus_1") for account_id, live_mode in keys] == uids
+    assert UUID("4ad11f9e-ac4f-5f27-a13f-caca9c58edc3") == uids[0]
+
+
+@pytest.mark.parametrize(
+    ("complete", "settled", "exact"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
+)
+def test_exact(complete: bool, settled: bool, exact: bool) -> None:
+    """Complete and confirmed, both."""
+    assert exact == derive(replace(FACTS, complete=complete, settled=settled)).record.exact
+
+
+@pytest.mark.parametrize(
+    ("stripe", "ours", "expected"),
+    [
+        (day(2), day(1), day(1)),
+        (day(1), day(2), day(1)),
+        (None, day(2), day(2)),
+        (day(1), None, day(1)),
+        (None, None, None),
+    ],
+)
+def test_first_seen(stripe: datetime | None, ours: datetime | None, expected: datetime | None) -> None:
+    """The earliest of Stripe's creation and ours; never the first subscription."""
+    facts = replace(
+        facts_with(replace(SUBSCRIPTION, start_date=day(-9))),
+        customer=replace(CUSTOMER, created=stripe),
+        identity=None if ours is None else replace(IDENTITY, created_at=ours),
+    )
+    assert expected == derive(facts).record.first_seen
+
+
+@pytest.mark.parametrize(
+    ("noted", "sessions", "expected"),
+    [
+        pytest.param(None, [], None, id="never"),
+        pytest.param(day(1), [], day(1), id="noted by us"),
+        pytest.param(None, [("complete", day(2)), ("complete", day(3))], day(3), id="the latest Checkout"),
+        pytest.param(day(4), [("complete", day(3))], day(4), id="noted later"),
+        pytest.param(day(1), [("complete", day(3))], day(3), id="noted earlier"),
+        pytest.param(None, [("open", day(3)), ("expired", day(3))], None, id="a Checkout not completed"),
+        pytest.param(None, [("complete", None)], None, id="at an unknown time"),
+    ],
+)
+def test_f124_last_seen(
+    noted: datetime | None, sessions: list[tuple[str, datetime | None]], expected: datetime | None
+) -> None:
+    """The customer's own activity; renewals and payments are not."""
+    facts = replace(
+        facts_with(SUBSCRIPTION),
+        invoices=(cycle_invoice(month(5)),),
+        charges=(replace(CHARGE, created=month(5)),),
+        sessions=tuple(
+            replace(SESSION, id=f"cs_{number}", status=status, created=created)
+            for number, (status, created) in enumerate(sessions)
+        ),
+        identity=None if noted is None else replace(IDENTITY, last_seen=noted),
+    )
+    assert expected == derive(facts).record.last_seen
+
+
+def test_e107_a_deleted_customer_keeps_its_history() -> None:
+    """Deleted: ended, without access; product, dates, renewals and money stay."""
+    facts = replace(facts_with(SUBSCRIPTION), invoices=(INVOICE, cycle_invoice(month(2))), charges=(CHARGE,))
+    alive, deleted = derive(facts).record, derive(replace(facts, deleted_at=day(50))).record
+    assert replace(alive, status=Status.ENDED, has_access=False, deleted_at=day(50)) == deleted
+
+
+# --- Any facts at all -------------------------------------------------------------------------------------------------
+# Few ids and few times, so that objects meet, tie and contradict each other.
+
+IDS: dict[str, list[str | None]] = {
+    "id": ["a", "b", "B", "é"],
+    "customer_id": ["cus_1", "cus_0", None],
+    "subscription_id": ["a", "b", "B", None],
+    "charge_id": ["a", "b", None],
+    "product_id": ["prod_a", "prod_b", None],
+    "price_id": ["a", "b", "c", None],
+    "currency": ["usd", "eur", None],
+    "moved_currency": ["usd", "eur", None],
+    "custom_uid": ["ada", "bob", "%", None],
+    "client_reference_id": ["ada", "bob", "%", "", None],
+    "billing_reason": ["subscription_cycle", "subscription_create", "manual", None],
+    "usage_type": ["licensed", "metered", None],
+    "unit_amount_decimal": ["0", "0.5", None],
+}
+STATUSES: dict[type, list[str | None]] = {
+    Subscription: [
+        "trialing", "active", "past_due", "unpaid", "paused", "canceled", "incomplete", "incomplete_expired", "?", None
+    ],
+    Invoice: ["draft", "open", "paid", "void", "uncollectible", "deleted", None],
+    Charge: ["succeeded", "succeeded", "pending", "failed", None],
+    Refund: ["pending", "requires_action", "succeeded", "failed", "canceled", "?", None],
+    Dispute: ["lost", "won", "needs_response", "warning_closed", None],
+    CheckoutSession: ["complete", "complete", "open", None],
+}  # fmt: skip
+TIMES = [day(0), day(0.0005), day(0.03), day(14), day(14.03), day(31), day(59), day(90)]
+METADATA = [
+    {},
+    {"version": "2", "product_id": "plan", "feature_id": "seats"},
+    {"version": "x", "product_id": "", "feature_id": "other"},
+    {"renewals_before_import": "3", "entity_id": "e"},
+    {"renewals_before_import": "-3"},
+]
+
+
+def any_of(kind: type, **fixed: Any) -> st.SearchStrategy[Any]:
+    """Any value of a class of facts, every optional field of it sometimes None."""
+    hints = typing.get_type_hints(kind)
+    values = {field.name: any_field(kind, field.name, hints[field.name]) for field in fields(kind)}
+    return st.builds(kind, **(values | fixed))
+
+
+def any_field(kind: type, name: str, hint: object) -> st.SearchStrategy[Any]:
+    if name == "status":
+        return st.sampled_from(STATUSES[kind])
+    arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    plain = next(arm for arm in arms if arm is not types.NoneType)
+    optional = types.NoneType in arms
+    if name in IDS:
+        return st.sampled_from([each for each in IDS[name] if optional or each is not None])
+    strategies: dict[object, Callable[[], st.SearchStrategy[Any]]] = {
+        str: lambda: st.just("text"),
+        int: lambda: st.sampled_from([0, 1, 2, 500, 2000, -500]),
+        bool: st.booleans,
+        datetime: lambda: st.sampled_from(TIMES),
+        dict: lambda: st.sampled_from(METADATA),
+    }
+    strategy = strategies[typing.get_origin(plain) or plain]()
+    return st.none() | strategy if optional else strategy
+
+
+def several(kind: type, *, most: int = 4, **fixed: Any) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Objects of one kind, each with an id of its own, as rows of a table have."""
+    return st.lists(any_of(kind, **fixed), max_size=most, unique_by=lambda each: each.id).map(tuple)
+
+
+ANY_FACTS = st.builds(
+    CustomerFacts,
+    account_id=st.sampled_from(["", "acct_1"]),
+    live_mode=st.booleans(),
+    customer_id=st.just("cus_1"),
+    customer=st.none() | any_of(Customer, id=st.just("cus_1")),
+    deleted_at=st.none() | st.sampled_from(TIMES),
+    complete=st.booleans(),
+    settled=st.booleans(),
+    identity=st.none() | any_of(Identity, uid=st.just(OUR_UID)),
+    subscriptions=several(Subscription),
+    items=several(SubscriptionItem),
+    invoices=several(Invoice),
+    charges=several(Charge),
+    refunds=several(Refund),
+    disputes=several(Dispute),
+    sessions=several(CheckoutSession),
+    prices=several(Price),
+    products=several(Product, id=st.sampled_from(["prod_a", "prod_b"])),
+    rival_claims=st.lists(any_of(UidClaim), max_size=3).map(tuple),
+)
+TUPLES = [field.name for field in fields(CustomerFacts) if isinstance(field.default, tuple)]
+ANY_POLICY = st.builds(Policy, past_due_has_access=st.booleans())
+
+
+@settings(max_examples=200, deadline=None)
+@given(facts=ANY_FACTS, policy=ANY_POLICY, as_of=st.sampled_from(TIMES), seed=st.integers(0, 1000))
+def test_i6_the_order_of_facts_does_not_matter(
+    facts: CustomerFacts, policy: Policy, as_of: datetime, seed: int
+) -> None:
+    """I6: a pure function of the facts, in whatever order the database gives them; asked twice, the same."""
+    random = Random(seed)  # noqa: S311 - replays with the example
+    derived = derive_record(facts, as_of=as_of, policy=policy)
+    shuffled: dict[str, Any] = {
+        name: tuple(random.sample(getattr(facts, name), len(getattr(facts, name)))) for name in TUPLES
+    }
+    assert derived == derive_record(facts, as_of=as_of, policy=policy)
+    assert derived == derive_record(replace(facts, **shuffled), as_of=as_of, policy=policy)
+
+
+@settings(max_examples=200, deadline=None)
+@given(facts=ANY_FACTS, policy=ANY_POLICY, as_of=st.sampled_from(TIMES))
+def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: datetime) -> None:
+    """Nothing that Stripe may leave out or contradict raises, and what comes out keeps the schema's constraints."""
+    derived = derive_record(facts, as_of=as_of, policy=policy)
+    record = derived.record
+    assert record.renewal_number >= 0
+    assert record.is_trial or record.trial_end is None
+    assert (record.status is None) == (record.stripe_subscription_id is None)
+    assert record.revenue_currency in {None, *(row.currency for row in derived.revenue)}
+    assert (record.revenue_currency is None) == (derived.revenue == ())
+    for product in derived.products:
+        assert not (product.has_access and product.status in (None, Status.ENDED))
+        assert product.stripe_subscription_id in product.subscription_ids
+        assert record.uid == product.customer_uid
+        assert record.has_access or not product.has_access
+        assert not (facts.deleted_at and product.status not in (None, Status.ENDED))
+    for row in derived.revenue:
+        assert row.net == row.gross - row.refunded - row.disputed + row.out_of_band
+        assert row.gross or row.refunded or row.disputed or row.out_of_band
+    keys = [(product.stripe_subscription_id, product.stripe_product_id) for product in derived.products]
+    assert sorted(set(keys)) == keys
+    problems = [(problem.kind, problem.object_id) for problem in derived.problems]
+    assert sorted(set(problems)) == problems
+
+
+def test_every_tuple_of_facts_is_shuffled() -> None:
+    """The property above looks at all of them."""
+    assert {
+        "subscriptions", "items", "invoices", "charges", "refunds", "disputes", "sessions", "prices", "products",
+        "rival_claims",
+    } == set(TUPLES)  # fmt: skip
+
+
+def test_facts_are_left_as_they_were() -> None:
+    """Deriving changes neither Stripe's metadata nor ours."""
+    customer = replace(CUSTOMER, metadata={"a": "1"})
+    identity = replace(IDENTITY, metadata={"b": "2"})
+    assert {"a": "1", "b": "2"} == derive(
+        replace(FACTS, customer=customer, identity=identity)
+    ).record.metadata
+    assert ({"a": "1"}, {"b": "2"}) == (customer.metadata, identity.metadata)
