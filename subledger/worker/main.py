@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import redis.exceptions
 import structlog
-import uvloop
 from arq.connections import ArqRedis
 from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
@@ -179,7 +178,6 @@ async def _close(worker: Worker) -> None:
         log.info("redis connections dropped")
 
 
-def run(settings: Settings) -> None:
+async def run(settings: Settings) -> None:
     """Run the worker process until it is told to stop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(WorkerProcess(settings).run())
+    await WorkerProcess(settings).run()

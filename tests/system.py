@@ -1,0 +1,165 @@
+"""The system as operators run it: the real web and worker processes, on this test's own database and Redis."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import AF_INET, SOCK_STREAM, socket
+
+import aiohttp
+
+SECRET = "whsec_tests"
+ADMIN_TOKEN = "token-of-tests"
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket(AF_INET, SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until(
+    holds: Callable[[], Awaitable[object]], *, within_seconds: float = 30.0, what: str = "the condition"
+) -> None:
+    """Return once `holds` answers something true; fail when it does not in time."""
+    deadline = asyncio.get_running_loop().time() + within_seconds
+    while not await holds():
+        assert asyncio.get_running_loop().time() < deadline, f"{what} did not come within {within_seconds} s"
+        await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A process of ours, its output going to a file."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    async def stop(self) -> int:
+        """SIGTERM, and its exit code; kills what has not ended after 25 s, which is a failure."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(25):
+                    await self.process.wait()
+            except TimeoutError:
+                await self.kill()
+                raise AssertionError(f"did not stop on SIGTERM:\n{self.log.read_text()[-3000:]}") from None
+        return self.process.returncode or 0
+
+    async def kill(self) -> None:
+        """SIGKILL: the process gets no chance to put anything in order."""
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+async def start(command: str, environment: Mapping[str, str], log: Path) -> Running:
+    """Start `subledger COMMAND` as a process of its own."""
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "subledger",
+            command,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=output,
+        )
+    return Running(process=process, log=log)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """A running web process and worker process."""
+
+    base_url: str
+    environment: Mapping[str, str]
+    web: Running
+    workers: list[Running]
+    folder: Path
+
+    @property
+    def webhook_url(self) -> str:
+        return f"{self.base_url}/webhooks/stripe"
+
+    async def status(self) -> dict[str, object]:
+        """What GET /status says."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(
+                f"{self.base_url}/status", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}
+            ) as response,
+        ):
+            assert response.status == 200, await response.text()
+            answer: dict[str, object] = await response.json()
+            return answer
+
+    async def settled(self, *, within_seconds: float = 60.0) -> dict[str, object]:
+        """Wait until nothing is left to be done; the last status."""
+        last: dict[str, object] = {}
+
+        async def nothing_left() -> bool:
+            nonlocal last
+            last = await self.status()
+            return not (last["pending_events"] or last["stale_customers"] or last["unconfirmed_objects"])
+
+        try:
+            await until(nothing_left, within_seconds=within_seconds, what="a settled system")
+        except AssertionError as error:
+            logs = "\n".join(each.log.read_text()[-3000:] for each in (self.web, *self.workers))
+            raise AssertionError(f"{error}: {last}\n{logs}") from None
+        return last
+
+
+@asynccontextmanager
+async def running_system(
+    *,
+    database_url: str,
+    redis_url: str,
+    folder: Path,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    workers: int = 1,
+) -> AsyncIterator[System]:
+    """Web and workers, ready; stopped in good order at the end."""
+    port = free_port()
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "STRIPE_WEBHOOK_SECRET": SECRET,
+        "STRIPE_API_KEY": api_key or "",
+        "STRIPE_API_BASE": api_base or "",
+        "ADMIN_TOKEN": ADMIN_TOKEN,
+        "PORT": str(port),
+    }
+    web = await start("web", environment, folder / "web.log")
+    started = [await start("worker", environment, folder / f"worker-{n}.log") for n in range(workers)]
+    system = System(
+        base_url=f"http://127.0.0.1:{port}", environment=environment, web=web, workers=started, folder=folder
+    )
+
+    async def ready() -> bool:
+        assert web.process.returncode is None, web.log.read_text()
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{system.base_url}/readyz") as response,
+            ):
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    try:
+        await until(ready, what="the web process")
+        yield system
+    finally:
+        codes = await asyncio.gather(*(each.stop() for each in (*system.workers, web)))
+        # uvicorn ends in good order and then by the signal that it was sent.
+        assert set(codes) <= {0, -signal.SIGTERM, -signal.SIGKILL}, codes
