@@ -82,12 +82,11 @@ class EventLog:
         self.rows.append(event)
         self.by_id[event.id] = event
 
-    def forget_before(self, created: int, *, keep_at_least: int) -> None:
-        surplus = max(len(self.rows) - keep_at_least, 0)
-        cut = next((n for n, event in enumerate(self.rows[:surplus]) if event.created >= created), surplus)
-        for event in self.rows[:cut]:
+    def keep_latest(self, count: int) -> None:
+        surplus = max(len(self.rows) - count, 0)
+        for event in self.rows[:surplus]:
             del self.by_id[event.id]
-        del self.rows[:cut]
+        del self.rows[:surplus]
 
 
 class Account:
@@ -134,6 +133,7 @@ class Account:
 
     def forget(self, customer_id: str) -> None:
         """Drop a customer with all its objects, as if the account had never had it (bounds a long play's memory)."""
+        subscriptions = self.subscriptions_of(customer_id)
         for shelf in self.shelves.values():
             for thing in tuple(shelf.of_customer.pop(customer_id, ())):
                 del shelf.rows[bisect_left(shelf.rows, thing.serial, key=_BY_SERIAL)]
@@ -142,7 +142,7 @@ class Account:
         customer = self.things.pop(customer_id)
         self.shelves[customer.kind].remove(customer)
         self._shown.pop(customer_id, None)
-        self.books.forget(customer_id)
+        self.books.forget(customer_id, [subscription.id for subscription in subscriptions])
 
     def find(self, object_id: str) -> Thing | None:
         return self.things.get(object_id)

@@ -1,6 +1,7 @@
 """The account's own ledger: written by each action at the moment it acts, never read back from rendered objects."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -35,9 +36,11 @@ class Books:
         if (history[-1] if history else None) != status:
             history.append(status)
 
-    def forget(self, customer_id: str) -> None:
+    def forget(self, customer_id: str, subscription_ids: Iterable[str]) -> None:
         self.cash.pop(customer_id, None)
         self.statuses.pop(customer_id, None)
+        for subscription_id in subscription_ids:
+            del self.cycles[subscription_id]
 
 
 def subscription_status(subscription: Subscription, *, customer_deleted: bool) -> Status | None:

@@ -25,6 +25,9 @@ from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, read_truth
 START = 1_735_732_800
 """1 January 2025, 12:00 UTC."""
 
+START_WITHIN = 3 * DAY
+"""Stories start over some days, so that their events mix as those of an account do."""
+
 NEW: Sequence[str] = (ENDIVE,)
 OLD: Sequence[str] = (BEFORE_BASIL,)
 MIXED: Sequence[str] = (ENDIVE, BEFORE_BASIL, OLDEST)
@@ -35,14 +38,16 @@ Listener = Callable[[Account, Thing], None]
 class Sandbox:
     """A simulated Stripe with its own clock.
 
-    `event_versions`: the API versions in which event payloads are rendered; with several, each event draws one.
-    `inversions`: let `created` of events contradict their order, which Stripe allows.
+    `live_mode`: the mode in which stories play. `event_versions`: the API versions in which event payloads are
+    rendered; with several, each event draws one. `inversions`: let `created` of events contradict their order, which
+    Stripe allows.
     """
 
     def __init__(
         self,
-        seed: int = 0,
+        seed: int | str = 0,
         *,
+        live_mode: bool = False,
         start: int = START,
         event_versions: Sequence[str] = NEW,
         inversions: bool = False,
@@ -54,6 +59,7 @@ class Sandbox:
         self.inversions = inversions
         self.event_retention_seconds = event_retention_seconds
         self.accounts: dict[tuple[str, bool], Account] = {}
+        self.live_mode = live_mode
         self.events: list[Event] = []
         """Every event of every account since the start, or since `forget_events`, in order of creation."""
         self.changes = 0
@@ -73,6 +79,11 @@ class Sandbox:
         if key not in self.accounts:
             self.accounts[key] = Account(self, account_id, live_mode)
         return self.accounts[key]
+
+    @property
+    def home(self) -> Account:
+        """The account that owns the endpoint, in the mode of this sandbox: where stories play."""
+        return self.account(live_mode=self.live_mode)
 
     # Time
 
@@ -119,21 +130,21 @@ class Sandbox:
         ]
         brought = 0
         for story in chosen:
-            self._begin(story)
+            self.begin(story, within_seconds=START_WITHIN)
             brought += story.customers
         while brought < customers:
             for story in chosen:
                 if brought >= customers:
                     break
-                self._begin(story)
+                self.begin(story, within_seconds=START_WITHIN)
                 brought += story.customers
 
-    def _begin(self, story: Story) -> None:
+    def begin(self, story: Story, *, within_seconds: int = 0) -> None:
+        """Start one performance of a story at some moment of the coming `within_seconds`."""
         stage = Stage(self, story, number=next(self._cast))
         acts = story.plot(stage)
         self.playing += 1
-        # Stories start over some days, so that their events mix as those of an account do.
-        self.at(self.now + stage.choices.randrange(3 * DAY), lambda: self._act(acts))
+        self.at(self.now + stage.choices.randint(0, within_seconds), lambda: self._act(acts))
 
     def _act(self, acts: Iterator[int]) -> None:
         """Play a story to its next pause."""
@@ -165,8 +176,7 @@ class Sandbox:
         return {key: value for account in self.accounts.values() for key, value in read_truth(account)}
 
     def forget_events(self, *, keep: int) -> None:
-        """Drop events older than the retention, but keep at least the latest `keep` of each account."""
-        horizon = self.now - self.event_retention_seconds
+        """Drop all but the latest `keep` events of each account (bounds a long play's memory)."""
         for account in self.accounts.values():
-            account.log.forget_before(horizon, keep_at_least=keep)
+            account.log.keep_latest(keep)
         self.events.clear()

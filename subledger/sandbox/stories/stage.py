@@ -67,14 +67,14 @@ class Story:
 
 
 class Stage:
-    """One performance of a story, in the account that owns the endpoint and in test mode unless it says otherwise."""
+    """One performance of a story, in the account that owns the endpoint unless it says otherwise."""
 
     def __init__(self, world: "Sandbox", story: Story, *, number: int) -> None:
         self.world = world
         self.story = story
         self.number = number
         self.choices = Random(f"{world.seed}:{story.name}:{number}")
-        self.account = world.account()
+        self.account = world.home
 
     @property
     def now(self) -> int:
