@@ -245,7 +245,7 @@ CYCLES = after_trial(5)
         ),
         pytest.param({}, [replace(PRICE, unit_amount=None, unit_amount_decimal=None)], True, id="tiers"),
         pytest.param({"lines_period_end": day(14.03)}, [PRICE], True, id="within an hour of the boundary"),
-        pytest.param({"lines_period_end": day(14.05)}, [PRICE], False, id="ends after the boundary"),
+        pytest.param({"lines_period_end": day(14 + 1 / 24)}, [PRICE], False, id="an hour after the boundary"),
         pytest.param({"lines_period_end": day(13)}, [PRICE], False, id="ends before the boundary"),
         pytest.param({"lines_period_end": None}, [PRICE], False, id="no lines known"),
         pytest.param({"billing_reason": "subscription_update"}, [PRICE], False, id="another reason"),
