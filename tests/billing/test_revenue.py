@@ -121,6 +121,11 @@ REVENUE_CASES: list[tuple[str, CustomerFacts, dict[str, Row]]] = [
         replace(FACTS, charges=(replace(CHARGE, captured=False, amount_captured=0, amount_refunded=2000),)),
         {},
     ),
+    (
+        "an authorization not captured, in a shape that says no more",
+        replace(FACTS, charges=(replace(CHARGE, captured=False, amount_captured=None),)),
+        {},
+    ),
     ("E86 L4 bank debit pending", replace(FACTS, charges=(replace(CHARGE, status="pending"),)), {}),
     ("E86 L4 and failed", replace(FACTS, charges=(replace(CHARGE, status="failed"),)), {}),
     ("E87 L8 a chargeback takes the money", disputed(DISPUTE), {"usd": (2000, 0, 2000, 0, 0)}),
