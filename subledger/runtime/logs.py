@@ -53,7 +53,7 @@ def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: Text
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _drop_color],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _Mask(secrets)],
         )
     )
@@ -71,6 +71,14 @@ def _add_logger_name(
     record = event.get("_record")
     if record is not None:
         event["logger"] = record.name
+    return event
+
+
+def _drop_color(
+    _logger: logging.Logger | None, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """uvicorn says each thing twice, once in color."""
+    event.pop("color_message", None)
     return event
 
 
