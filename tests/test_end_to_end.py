@@ -121,7 +121,7 @@ async def test_records_equal_the_truth(
 ) -> None:
     """At least 200 customers, every story, delivered as Stripe delivers: shuffled within a burst, some twice."""
     sandbox = Sandbox(seed=11, event_versions=shapes)
-    sandbox.play(customers=200)
+    sandbox.play(customers=210)
     async with (
         serve(create_api(sandbox, [API_KEY])) as api_base,
         running_system(
@@ -138,7 +138,10 @@ async def test_records_equal_the_truth(
         assert report.refused == 0
         status = await system.settled(within_seconds=120)
         assert status["parked"] == 0
-    truth = sandbox.truth()
+    # The API key serves test mode; what is live is kept apart, and seen.
+    truth = {key: customer for key, customer in sandbox.truth().items() if not customer.live_mode}
     records = await read_records(database_url)
     assert len(truth) >= 200
-    assert differences(truth, records) == []
+    assert status["quarantined_events"] == sum(event.live_mode for event in events)
+    different = differences(truth, records)
+    assert not different, "\n".join(different)

@@ -7,6 +7,8 @@ what a refusal means; the package parses every body twice and retries by itself,
 
 import asyncio
 import base64
+import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +25,8 @@ API_VERSION = "2026-10-28.endive"
 
 REQUEST_TIMEOUT_SECONDS = 20.0
 CONCURRENCY_MAX = 16
+PAUSE_SECONDS_MIN = 0.5
+PAUSE_SECONDS_MAX = 16.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
 
@@ -65,14 +69,14 @@ class StripeApi:
         self._concurrency_max = concurrency_max
         self._places = asyncio.Semaphore(concurrency_max)
         self._session: aiohttp.ClientSession | None = None
+        self._resume_at = 0.0
+        self._pause_seconds = PAUSE_SECONDS_MIN
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
             connector=aiohttp.TCPConnector(limit=self._concurrency_max, ttl_dns_cache=60),
-            # A redirect would carry the key elsewhere.
-            auto_decompress=True,
         )
         return self
 
@@ -92,6 +96,8 @@ class StripeApi:
         query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
         headers = {"Stripe-Account": account_id} if account_id else {}
+        if (pause := self._resume_at - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
         try:
             async with (
                 self._places,
@@ -110,8 +116,19 @@ class StripeApi:
         except (aiohttp.ClientError, OSError) as error:
             raise StripeUnavailable(f"{path}: {error!r}") from None
         if status == 200:
+            self._pause_seconds = PAUSE_SECONDS_MIN
             return Answer(body=body, answered_at=_date(reply.get("Date")))
-        raise _error(status, path, body, reply)
+        refusal = _error(status, path, body, reply)
+        if isinstance(refusal, StripeUnavailable) and refusal.rate_limited:
+            self._hold_back()
+        raise refusal
+
+    def _hold_back(self) -> None:
+        """All requests of this process wait a little, longer each time that Stripe says it was too many."""
+        now = time.monotonic()
+        if now >= self._resume_at:  # the others of one volley say nothing new
+            self._resume_at = now + random.uniform(0.5, 1.0) * self._pause_seconds  # noqa: S311 - not a secret
+            self._pause_seconds = min(2 * self._pause_seconds, PAUSE_SECONDS_MAX)
 
 
 def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:

@@ -441,6 +441,8 @@ class Subscriptions:
         subscription.cancel_at, subscription.cancel_at_period_end = None, False
         subscription.canceled_at, subscription.cancellation_reason = None, None
         self._account.emit("customer.subscription.updated", subscription)
+        # The cancellation may have cut the period, and with it the trial: it ends then, not at its first end.
+        self._watch(subscription)
 
     # Changes
 

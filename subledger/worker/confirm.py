@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+import asyncpg
 import structlog
 
 from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
@@ -68,8 +69,7 @@ async def confirm_batch(pool: Pool, stripe: StripeApi, *, live_mode: bool, limit
             answers = [each for each in outcomes if isinstance(each, Answered)]
             failures = [each for each in outcomes if isinstance(each, FailedRead)]
             async with pool.acquire() as connection:
-                if answers:
-                    await retry_conflicts(lambda: store_answers(connection, answers, source="event"))  # noqa: B023
+                failures += await _store_all(connection, answers)
                 if failures:
                     await retry_conflicts(lambda: _postpone(connection, failures))  # noqa: B023
     finally:
@@ -77,6 +77,21 @@ async def confirm_batch(pool: Pool, stripe: StripeApi, *, live_mode: bool, limit
             task.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
     return len(due)
+
+
+async def _store_all(connection: Connection, answers: list[Answered]) -> list[FailedRead]:
+    """Store a group; where Postgres refuses it, its answers one by one. Tells which could not be stored."""
+    if not answers:
+        return []
+    try:
+        await retry_conflicts(lambda: store_answers(connection, answers, source="event"))
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        if len(answers) > 1:
+            return [failure for answer in answers for failure in await _store_all(connection, [answer])]
+        log.error("answer not stored", kind=answers[0].key[2], id=answers[0].key[3], error=str(error))
+        refused = f"Postgres refuses the answer: {error}"
+        return [FailedRead(key=answers[0].key, error=refused, retry_after=timedelta(hours=1), parked=True)]
+    return []
 
 
 async def store_answers(connection: Connection, answers: list[Answered], *, source: str) -> None:
@@ -192,13 +207,13 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
         return FailedRead(
             key=due.key, error=str(refused), retry_after=timedelta(minutes=min(due.attempts, 10))
         )
-    except (UnknownShape, NotJson) as unreadable:
+    except Exception as unreadable:  # noqa: BLE001 - one bad object must never stop another (I7)
         parked = due.attempts >= ATTEMPTS_MAX
         log.error(
-            "answer not understood", kind=due.key[2], id=due.key[3], error=str(unreadable), parked=parked
+            "answer not understood", kind=due.key[2], id=due.key[3], error=repr(unreadable), parked=parked
         )
         return FailedRead(
-            key=due.key, error=str(unreadable), retry_after=timedelta(seconds=2**due.attempts), parked=parked
+            key=due.key, error=repr(unreadable), retry_after=timedelta(seconds=2**due.attempts), parked=parked
         )
 
 

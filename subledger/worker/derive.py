@@ -10,12 +10,11 @@ from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from subledger.billing.history import revise_history
 from subledger.billing.record import Derived, Policy, derive_record
-from subledger.db.connection import Connection
+from subledger.db.connection import Connection, PostgresAway
 from subledger.db.queries.customers import (
     StaleCustomer,
     claim_stale,
@@ -47,6 +46,10 @@ LEASE = timedelta(seconds=60)
 ATTEMPTS_MAX = 3
 
 log = structlog.get_logger()
+
+
+class LostWorkers(RuntimeError):  # noqa: N818 - it names what happened
+    """Deriving this customer has cost several workers their life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +85,9 @@ async def derive_batch(connection: Connection, *, policy: Policy, limit: int = B
         group = list(scope)
         try:
             await _derive(connection, group, policy)
-        except (
-            asyncpg.DataError,
-            asyncpg.IntegrityConstraintViolationError,
-            ArithmeticError,
-            ValueError,
-        ) as error:
+        except PostgresAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
             log.warning(
                 "batch not derived, taking its customers one by one", count=len(group), error=str(error)
             )
@@ -101,13 +101,12 @@ async def derive_batch(connection: Connection, *, policy: Policy, limit: int = B
 
 async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> None:
     try:
+        if stale.attempts > ATTEMPTS_MAX:
+            raise LostWorkers(f"taken {stale.attempts - 1} times, and its worker was lost each time")
         await _derive(connection, [stale], policy)
-    except (
-        asyncpg.DataError,
-        asyncpg.IntegrityConstraintViolationError,
-        ArithmeticError,
-        ValueError,
-    ) as error:
+    except PostgresAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
         log.error("customer not derived", customer=stale.key[2], attempts=stale.attempts, error=repr(error))
         await park_customer(connection, stale.key, error=repr(error), attempts_max=ATTEMPTS_MAX)
 

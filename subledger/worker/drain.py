@@ -157,7 +157,7 @@ async def drain_batch(
     An event that was claimed before, and so may be what killed its worker, is taken alone.
     """
     events = await claim_events(connection, limit=limit, lease=LEASE)
-    readings = [read_event(event, served_mode=served_mode, confirms=confirms) for event in events]
+    readings = [_read_safely(event, served_mode=served_mode, confirms=confirms) for event in events]
     fresh = [reading for reading in readings if reading.event.attempts == 1]
     if fresh:
         try:
@@ -170,6 +170,26 @@ async def drain_batch(
         if reading.event.attempts > 1:
             await _apply_alone(connection, reading)
     return len(events)
+
+
+def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
+    """`read_event`, but an event that we fail at, or that has cost several workers their life, is parked."""
+    if event.attempts > ATTEMPTS_MAX:
+        error = f"taken {event.attempts - 1} times, and its worker was lost each time"
+    else:
+        try:
+            return read_event(event, served_mode=served_mode, confirms=confirms)
+        except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
+            error = f"an error of ours: {failure!r}"
+    log.error("event parked", event_id=event.event_id, type=event.type, error=error)
+    parked = Outcome(
+        account_id=event.account_id,
+        live_mode=event.live_mode,
+        event_id=event.event_id,
+        state="parked",
+        error=error,
+    )
+    return EventReading(event=event, outcome=parked)
 
 
 async def _apply_alone(connection: Connection, reading: EventReading) -> None:

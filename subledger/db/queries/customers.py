@@ -20,7 +20,8 @@ on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
   complete = c.complete or excluded.complete,
-  attempts = 0,
+  -- New facts are a new chance for a customer that was given up.
+  attempts = case when c.parked_at is null then c.attempts else 0 end,
   parked_at = null
 """
 
@@ -213,7 +214,7 @@ order by account_id, live_mode, customer_id
 on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
-  attempts = 0,
+  attempts = case when c.parked_at is null then c.attempts else 0 end,
   parked_at = null
 """
 
