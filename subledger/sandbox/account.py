@@ -132,8 +132,13 @@ class Account:
         self.world.changed(self, thing)
 
     def forget(self, customer_id: str) -> None:
-        """Drop a customer with all its objects, as if the account had never had it (bounds a long play's memory)."""
+        """Drop a customer with all its objects, as if the account had never had it (bounds a long play's memory).
+
+        Only one who has left for good can be forgotten.
+        """
         subscriptions = self.subscriptions_of(customer_id)
+        if any(subscription.ended_at is None for subscription in subscriptions):
+            raise ValueError(f"{customer_id} has a running subscription: it cannot be forgotten")
         for shelf in self.shelves.values():
             for thing in tuple(shelf.of_customer.pop(customer_id, ())):
                 del shelf.rows[bisect_left(shelf.rows, thing.serial, key=_BY_SERIAL)]
@@ -212,7 +217,8 @@ class Account:
         if event_type.endswith(".updated"):
             data["previous_attributes"] = {} if previous is None else _differences(previous, body)
         event_id = self.new_id("evt_")
-        created = self.now + self._lag()
+        # Nothing but its event tells when a customer was deleted, so that one is stamped to the second.
+        created = self.now + (0 if event_type == "customer.deleted" else self._lag())
         request = self.world.request
         envelope: shapes.Body = {
             "id": event_id,

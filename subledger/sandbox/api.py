@@ -130,6 +130,8 @@ class Api:
         self.keys = frozenset(keys)
         self.faults = faults or Faults()
         self.tally = Tally()
+        self.forbidden: set[str] = set()
+        """Collections (`disputes`) that a restricted key (rk_...) may not read."""
         self._history = history
         self._api_version = api_version
         self._draws = draws(self.faults.seed)
@@ -148,7 +150,7 @@ class Api:
             request_headers = dict(scope["headers"])
             version = request_headers.get(b"stripe-version", b"").decode() or version
             await self._misbehave(receive, send)
-            account = self._authenticate(request_headers)
+            account = self._authenticate(request_headers, scope["path"])
             status, body = 200, self._answer(scope, account, version)
         except RefusedError as refusal:
             self.tally.refused += 1
@@ -210,7 +212,7 @@ class Api:
 
     # Who asks
 
-    def _authenticate(self, headers: dict[bytes, bytes]) -> Account:
+    def _authenticate(self, headers: dict[bytes, bytes], path: str) -> Account:
         key = _api_key(headers.get(b"authorization", b"").decode())
         if key is None:
             raise RefusedError(
@@ -219,6 +221,11 @@ class Api:
             )
         if key not in self.keys:
             raise RefusedError(401, f"Invalid API Key provided: {key[:8]}****")
+        if key.startswith("rk_") and any(path.startswith(f"/v1/{name}") for name in self.forbidden):
+            raise RefusedError(
+                403,
+                f"The provided key '{key[:8]}****' does not have the required permissions for this endpoint.",
+            )
         live_mode = next((live for prefix, live in _KEY_PREFIXES.items() if key.startswith(prefix)), False)
         account_id = headers.get(b"stripe-account", b"").decode()
         if account_id and (account_id, live_mode) not in self.sandbox.accounts:
@@ -625,6 +632,8 @@ async def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Asyn
     listener = socket(AF_INET, SOCK_STREAM)
     listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
     listener.bind((host, port))
+    # Whoever connects before the server is ready waits for it in the backlog.
+    listener.listen(1024)
     task = create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://{host}:{listener.getsockname()[1]}"

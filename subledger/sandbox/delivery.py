@@ -70,21 +70,22 @@ class Report:
 def arrange(events: Iterable[Event], plan: Plan) -> tuple[list[Event], list[Event]]:
     """The deliveries that a plan makes of events, in order; and the events that it drops."""
     draws = Random(f"{plan.seed}:delivery")
-    sent: list[Event] = []
-    late: list[Event] = []
+    known = list(events)
+    end = len(known)
+    placed: list[tuple[float, Event]] = []
     dropped: list[Event] = []
-    for number, event in enumerate(events, 1):
-        if draws.random() < plan.drop_share or (plan.drop_every and number % plan.drop_every == 0):
+    for place, event in enumerate(known):
+        if draws.random() < plan.drop_share or (plan.drop_every and (place + 1) % plan.drop_every == 0):
             dropped.append(event)
             continue
-        (late if draws.random() < plan.late_share else sent).append(event)
+        held_back = draws.random() < plan.late_share
+        placed.append((end + draws.random() if held_back else place, event))
         if draws.random() < plan.duplicate_share:
-            late.append(event)
+            placed.append((draws.uniform(place, end), event))
         if draws.random() < plan.reid_share:
-            late.append(_twin(event, draws))
-    # Duplicates come anywhere after their first delivery, so they are dealt into the rest.
-    for event in late:
-        sent.insert(draws.randint(len(sent) // 2, len(sent)), event)
+            placed.append((draws.uniform(place, end), _twin(event, draws)))
+    placed.sort(key=lambda entry: entry[0])
+    sent = [event for _, event in placed]
     if plan.reverse:
         sent.reverse()
     if plan.shuffle:

@@ -48,6 +48,11 @@ class History:
         self._keep_seconds = keep_seconds
         self._copies: dict[tuple[int, str], deque[tuple[float, Thing]]] = {}
         self._born: dict[tuple[int, str], float] = {}
+        for account in sandbox.accounts.values():
+            for thing in account.things.values():
+                # What was there before this history began has always been as it is now.
+                self._copies[id(account), thing.id] = deque([(float("-inf"), deepcopy(thing))])
+                self._born[id(account), thing.id] = float("-inf")
         sandbox.listen(self._remember)
 
     def _remember(self, account: Account, thing: Thing) -> None:
@@ -60,16 +65,15 @@ class History:
             copies.popleft()
 
     def age_seconds(self, account: Account, object_id: str) -> float:
-        """How long ago the object was first seen; for ever when that was before this history began."""
-        born = self._born.get((id(account), object_id))
-        return float("inf") if born is None else self._clock() - born
+        """How long ago the object was born; for ever when that was before this history began."""
+        return self._clock() - self._born.get((id(account), object_id), float("-inf"))
 
     def as_of(self, account: Account, seconds_ago: float) -> "PastView":
         return PastView(self, account, self._clock() - seconds_ago)
 
     def find(self, account: Account, object_id: str, moment: float) -> Thing | None:
         copies = self._copies.get((id(account), object_id))
-        if copies is None:
+        if copies is None or account.find(object_id) is None:
             return account.find(object_id)
         index = bisect_right([at for at, _ in copies], moment)
         return copies[index - 1][1] if index else None

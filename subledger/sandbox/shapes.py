@@ -107,6 +107,8 @@ def _expand(body: Body, path: list[str], whole: str, shape: Version, view: View)
     if head not in body:
         raise CannotExpandError(f"This property cannot be expanded ({whole}).")
     value = body[head]
+    if (isinstance(value, (bool, int)) and include is None) or (isinstance(value, str) and "_" not in value):
+        raise CannotExpandError(f"This property cannot be expanded ({whole}).")
     if isinstance(value, str):
         found = view.find(value)
         if found is not None:

@@ -442,3 +442,23 @@ def billing_mode_migrated(stage: Stage) -> Iterator[int]:
     stage.expect(chi, status="active", renewal_number=1, net={"usd": 4000})
     yield stage.past_payment(sub)
     stage.expect(chi, status="active", renewal_number=2, net={"usd": 6000})
+
+
+@story(covers=("B21",), defines=("status:trialing", "is_trial:trialing", "trial_end"))
+def long_trial(stage: Stage) -> Iterator[int]:
+    """A trial of most of a year is still running when all other stories are over."""
+    dora = stage.customer()
+    sub = stage.subscribe(dora, stage.plan(4000), trial_seconds=300 * DAY)
+    yield stage.some_days(20, 60)
+    stage.expect(dora, status="trialing", is_trial=True, trial_end=instant(sub.created + 300 * DAY))
+    stage.expect(dora, net={}, renewal_number=0, has_access=True)
+
+
+@story(covers=("B25",), defines=("status:canceled:trialing", "is_trial:canceled", "trial_end"))
+def long_trial_that_will_not_go_on(stage: Stage) -> Iterator[int]:
+    """A long trial is canceled in the flexible portal and is still running when all other stories are over."""
+    emil = stage.customer()
+    sub = stage.subscribe(emil, stage.plan(4000), trial_seconds=300 * DAY, billing_mode="flexible")
+    yield stage.some_days(20, 60)
+    stage.account.subscriptions.cancel_in_portal(sub)
+    stage.expect(emil, status="canceled", is_trial=True, trial_end=instant(sub.created + 300 * DAY))

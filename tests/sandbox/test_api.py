@@ -1,0 +1,334 @@
+"""The REST API answers, pages, expands and refuses as Stripe's does."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+
+from subledger.sandbox import BEFORE_BASIL, Api, Faults, History, Sandbox, create_api, serve
+from subledger.sandbox.objects import Charge, Invoice, Subscription, Thing
+
+KEY = "sk_test_0123456789"
+Body = dict[str, Any]
+AnyThing = TypeVar("AnyThing", bound=Thing)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Body
+    headers: dict[str, str]
+
+    @property
+    def ids(self) -> list[str]:
+        return [row["id"] for row in self.body["data"]]
+
+
+class Client:
+    def __init__(self, base: str, session: aiohttp.ClientSession) -> None:
+        self._base = base
+        self._session = session
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        given = {"authorization": f"Bearer {KEY}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        async with self._session.get(f"{self._base}/v1/{path}", headers=given) as response:
+            return Answer(
+                response.status, await response.json(), {k.lower(): v for k, v in response.headers.items()}
+            )
+
+
+@asynccontextmanager
+async def client_of(api: Api) -> AsyncIterator[Client]:
+    async with serve(api) as base, aiohttp.ClientSession() as session:
+        yield Client(base, session)
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    sandbox = Sandbox(9)
+    sandbox.play()
+    sandbox.run()
+    return sandbox
+
+
+@pytest.fixture
+def api(sandbox: Sandbox) -> Api:
+    return create_api(sandbox, [KEY, "rk_live_1", "rk_test_1"])
+
+
+@pytest.fixture
+async def client(api: Api) -> AsyncIterator[Client]:
+    async with client_of(api) as client:
+        yield client
+
+
+def rows_of(sandbox: Sandbox, kind: type[AnyThing]) -> list[AnyThing]:
+    return [thing for thing in sandbox.home.shelves[kind.kind].rows if isinstance(thing, kind)]
+
+
+async def all_pages(client: Client, path: str) -> list[str]:
+    ids: list[str] = []
+    while True:
+        cursor = f"&starting_after={ids[-1]}" if ids else ""
+        answer = await client.get(f"{path}{cursor}")
+        assert 200 == answer.status, answer.body
+        ids += answer.ids
+        if not answer.body["has_more"]:
+            return ids
+
+
+async def test_pages_cover_everything_newest_first(client: Client, sandbox: Sandbox) -> None:
+    for name, kind in (
+        ("invoices", "invoice"),
+        ("charges", "charge"),
+        ("checkout/sessions", "checkout.session"),
+    ):
+        everything = [thing.id for thing in reversed(sandbox.home.shelves[kind].rows)]
+        assert everything == await all_pages(client, f"{name}?limit=37")
+
+
+async def test_ending_before_gives_the_page_just_newer(client: Client, sandbox: Sandbox) -> None:
+    newest_first = [thing.id for thing in reversed(sandbox.home.shelves["charge"].rows)]
+    answer = await client.get(f"charges?limit=3&ending_before={newest_first[10]}")
+    assert (newest_first[7:10], True) == (answer.ids, answer.body["has_more"])
+    answer = await client.get(f"charges?limit=3&ending_before={newest_first[2]}")
+    assert (newest_first[0:2], False) == (answer.ids, answer.body["has_more"])
+
+
+async def test_list_envelope_and_limits(client: Client) -> None:
+    answer = await client.get("customers")
+    assert ("list", "/v1/customers", 10) == (answer.body["object"], answer.body["url"], len(answer.ids))
+    for limit in ("0", "101", "many"):
+        refused = await client.get(f"customers?limit={limit}")
+        assert (400, "limit") == (refused.status, refused.body["error"]["param"])
+        assert "parameter_invalid_integer" == refused.body["error"]["code"]
+
+
+async def test_canceled_subscriptions_are_left_out_unless_asked_for(client: Client, sandbox: Sandbox) -> None:
+    everything = {thing.id for thing in sandbox.home.shelves["subscription"].rows}
+    canceled = set(await all_pages(client, "subscriptions?limit=100&status=canceled"))
+    assert canceled
+    assert everything - canceled == set(await all_pages(client, "subscriptions?limit=100"))
+    assert everything == set(await all_pages(client, "subscriptions?limit=100&status=all"))
+
+
+async def test_filters(client: Client, sandbox: Sandbox) -> None:
+    charge = sandbox.home.shelves["charge"].rows[20]
+    mine = await all_pages(client, f"charges?customer={charge.customer}")
+    assert charge.id in mine
+    assert {charge.customer} == {sandbox.home.things[charge_id].customer for charge_id in mine}
+    window = await all_pages(
+        client, f"charges?created[gte]={charge.created}&created[lt]={charge.created + 1}"
+    )
+    assert charge.id in window
+    assert {charge.created} == {sandbox.home.things[charge_id].created for charge_id in window}
+    assert window == await all_pages(client, f"charges?created={charge.created}")
+    later = await all_pages(client, f"charges?limit=100&created[gt]={charge.created}")
+    everything = await all_pages(client, "charges?limit=100")
+    earlier = await all_pages(client, f"charges?limit=100&created[lte]={charge.created}")
+    assert everything == later + earlier
+
+
+async def test_lists_inside_objects(client: Client, sandbox: Sandbox) -> None:
+    [subscription] = [thing for thing in rows_of(sandbox, Subscription) if len(thing.items) > 20]
+    body = (await client.get(f"subscriptions/{subscription.id}")).body
+    assert (10, True) == (len(body["items"]["data"]), body["items"]["has_more"])
+    ids = await all_pages(client, f"subscription_items?subscription={subscription.id}&limit=10")
+    assert [item.id for item in subscription.items] == ids
+    invoice = next(row for row in rows_of(sandbox, Invoice) if row.subscription == subscription.id).id
+    lines = await all_pages(client, f"invoices/{invoice}/lines?limit=10")
+    assert 25 == len(set(lines))
+    assert 400 == (await client.get("subscription_items")).status
+
+
+async def test_refunds_and_payments_by_their_owner(client: Client, sandbox: Sandbox) -> None:
+    [refunded] = [
+        c for c in rows_of(sandbox, Charge) if len(c.refunds) == 2 and not c.disputed and c.refunded
+    ]
+    by_charge = await client.get(f"refunds?charge={refunded.id}")
+    nested = await client.get(f"charges/{refunded.id}/refunds")
+    assert by_charge.ids == nested.ids
+    assert 2 == len(nested.ids)
+    expanded = await client.get(f"charges/{refunded.id}?expand[]=refunds")
+    assert nested.ids == [row["id"] for row in expanded.body["refunds"]["data"]]
+    invoice = refunded.invoice
+    payments = await client.get(f"invoice_payments?invoice={invoice}")
+    [payment] = payments.body["data"]
+    intent = payment["payment"]["payment_intent"]
+    reverse = await client.get(
+        f"invoice_payments?payment[type]=payment_intent&payment[payment_intent]={intent}"
+    )
+    assert payments.ids == reverse.ids
+
+
+async def test_versions_and_expands(client: Client, sandbox: Sandbox) -> None:
+    invoice = sandbox.home.shelves["invoice"].rows[0].id
+    new = await client.get(f"invoices/{invoice}?expand[]=payments&expand[]=amount_paid_off_stripe")
+    old = await client.get(f"invoices/{invoice}", stripe_version=BEFORE_BASIL)
+    assert {"payments", "amount_paid_off_stripe"} <= new.body.keys()
+    assert "subscription" in old.body
+    assert ("2026-10-28.endive", BEFORE_BASIL) == (
+        new.headers["stripe-version"],
+        old.headers["stripe-version"],
+    )
+    listed = await client.get("invoices?limit=2&expand[]=data.payments")
+    assert all("payments" in row for row in listed.body["data"])
+    for path in ("invoices?expand[]=payments", f"invoices/{invoice}?expand[]=nothing"):
+        refused = await client.get(path)
+        assert (400, "expand") == (refused.status, refused.body["error"]["param"])
+
+
+async def test_keys_select_the_mode_and_headers_the_account(client: Client) -> None:
+    basic = "Basic " + b64encode(b"rk_live_1:").decode()
+    assert (200, []) == ((live := await client.get("customers", authorization=basic)).status, live.ids)
+    connected = await client.get("customers", stripe_account="acct_1SandboxNorth")
+    assert connected.ids
+    in_live = await client.get(
+        "customers", authorization="Bearer rk_live_1", stripe_account="acct_1SandboxNorth"
+    )
+    # One id, a customer of its own in each mode.
+    assert set(in_live.ids) <= set(connected.ids)
+    assert (False, True) == (connected.body["data"][0]["livemode"], in_live.body["data"][0]["livemode"])
+    own = await client.get("account")
+    other = await client.get("account", stripe_account="acct_1SandboxNorth")
+    assert ("acct_sandbox", "acct_1SandboxNorth") == (own.body["id"], other.body["id"])
+
+
+async def test_refusals(client: Client, api: Api) -> None:
+    """401 for a wrong or missing key, 403 for a foreign account or a missing permission, 404 for the unknown."""
+    assert 401 == (await client.get("customers", authorization="Bearer sk_test_other")).status
+    assert 401 == (await client.get("customers", authorization="")).status
+    foreign = await client.get("customers", stripe_account="acct_other")
+    assert (403, "account_invalid") == (foreign.status, foreign.body["error"]["code"])
+    api.forbidden.add("disputes")
+    assert 403 == (await client.get("disputes", authorization="Bearer rk_test_1")).status
+    assert 200 == (await client.get("disputes")).status
+    missing = await client.get("customers/cus_missing")
+    assert (404, "resource_missing", "id") == (
+        missing.status,
+        missing.body["error"]["code"],
+        missing.body["error"]["param"],
+    )
+    assert "No such customer: 'cus_missing'" == missing.body["error"]["message"]
+    assert 404 == (await client.get("nothing/at/all")).status
+    unknown = await client.get("customers?colour=red")
+    assert (400, "parameter_unknown") == (unknown.status, unknown.body["error"]["code"])
+
+
+async def test_headers(client: Client, sandbox: Sandbox) -> None:
+    answer = await client.get("customers?limit=1")
+    assert answer.headers["request-id"].startswith("req_")
+    # The date is that of the sandbox clock, which stands in 2025.
+    assert " 2025 " in answer.headers["date"]
+
+
+async def test_deleted_customers(client: Client, sandbox: Sandbox) -> None:
+    """A deleted customer is told as deleted and is in no list; what it paid is still there."""
+    gone = [
+        key[2] for key, truth in sandbox.truth().items() if truth.deleted_at is not None and truth.revenue
+    ]
+    answer = await client.get(f"customers/{gone[0]}")
+    assert {"id": gone[0], "object": "customer", "deleted": True} == answer.body
+    assert not set(gone) & set(await all_pages(client, "customers?limit=100"))
+    assert (await client.get(f"charges?customer={gone[0]}")).ids
+    subscriptions = await client.get(f"subscriptions?customer={gone[0]}&status=all")
+    assert {"canceled"} == {row["status"] for row in subscriptions.body["data"]}
+
+
+async def test_events(client: Client, sandbox: Sandbox) -> None:
+    """The log of the last thirty days, by type, time and delivery; bodies as they were made."""
+    horizon = sandbox.now - 30 * 86_400
+    recent = [event for event in reversed(sandbox.home.log.rows) if event.created >= horizon]
+    assert [event.id for event in recent] == await all_pages(client, "events?limit=100")
+    paid = await all_pages(client, "events?types[]=invoice.paid&types[]=invoice.voided&limit=100")
+    assert [event.id for event in recent if event.type in ("invoice.paid", "invoice.voided")] == paid
+    since = await all_pages(client, f"events?created[gte]={sandbox.now - 86_400}")
+    assert [event.id for event in recent if event.created >= sandbox.now - 86_400] == since
+    recent[3].delivered = True
+    assert [recent[3].id] == await all_pages(client, "events?delivery_success=true")
+    sandbox.changed(sandbox.home, sandbox.home.shelves["customer"].rows[0])
+    one = await client.get(f"events/{recent[0].id}")
+    assert (recent[0].type, recent[0].api_version) == (one.body["type"], one.body["api_version"])
+    expired = next(event for event in sandbox.home.log.rows if event.created < horizon)
+    assert 404 == (await client.get(f"events/{expired.id}")).status
+
+
+async def test_answers_follow_the_world(client: Client, sandbox: Sandbox) -> None:
+    """A ready-made answer is not given any more once something has changed."""
+    customer = next(sandbox.home.customers())
+    before = await client.get(f"customers/{customer.id}")
+    sandbox.home.clients.update(customer, name="Another Name")
+    after = await client.get(f"customers/{customer.id}")
+    assert "Another Name" == after.body["name"] != before.body["name"]
+
+
+async def test_faults(sandbox: Sandbox) -> None:
+    """Each fault shows when its switch is on, and not when it is off again."""
+    api = create_api(sandbox, [KEY])
+    async with client_of(api) as client:
+        api.faults.rate_limited_share = 1.0
+        limited = await client.get("customers")
+        assert (429, "rate_limit") == (limited.status, limited.body["error"]["code"])
+        assert "stripe-rate-limited-reason" in limited.headers
+        api.faults.rate_limited_share = 0.0
+        api.faults.lock_timeout_share = 1.0
+        locked = await client.get("customers")
+        assert (429, "lock_timeout") == (locked.status, locked.body["error"]["code"])
+        assert "stripe-rate-limited-reason" not in locked.headers
+        api.faults.lock_timeout_share = 0.0
+        api.faults.error_share = 1.0
+        assert 500 == (await client.get("customers")).status
+        api.faults.error_share = 0.0
+        api.faults.reset_share = 1.0
+        with pytest.raises(aiohttp.ClientError):
+            await client.get("customers")
+        api.faults.reset_share = 0.0
+        api.faults.hang_share = 1.0
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.get("customers"), 0.2)
+        api.faults.hang_share = 0.0
+        assert 200 == (await client.get("customers")).status
+
+
+async def test_rate(sandbox: Sandbox) -> None:
+    """Requests beyond the rate are refused."""
+    api = create_api(sandbox, [KEY], faults=Faults(requests_per_second_max=5))
+    async with client_of(api) as client:
+        statuses = [(await client.get("customers?limit=1")).status for _ in range(20)]
+    assert [200] * 5 == statuses[:5]
+    assert 429 in statuses
+
+
+async def test_stale_and_hidden_answers() -> None:
+    """A stale answer shows the past; a new object may be hidden for a while. The clock is ours to turn."""
+    seconds = [0.0]
+    sandbox = Sandbox(1)
+    customer = sandbox.home.clients.create("First", "first@example.com")
+    history = History(sandbox, keep_seconds=60, clock=lambda: seconds[0])
+    api = create_api(sandbox, [KEY], history=history)
+    async with client_of(api) as client:
+        seconds[0] = 10.0
+        sandbox.home.clients.update(customer, name="Second")
+        young = sandbox.home.clients.create("Young", "young@example.com")
+        seconds[0] = 11.0
+        assert "Second" == (await client.get(f"customers/{customer.id}")).body["name"]
+        api.faults.stale_share, api.faults.stale_seconds = 1.0, 5.0
+        assert "First" == (await client.get(f"customers/{customer.id}")).body["name"]
+        assert [customer.id] == (await client.get("customers")).ids
+        seconds[0] = 20.0
+        assert "Second" == (await client.get(f"customers/{customer.id}")).body["name"]
+        api.faults.stale_share = 0.0
+        api.faults.hidden_when_new_seconds = 30.0
+        assert 404 == (await client.get(f"customers/{young.id}")).status
+        assert 200 == (await client.get(f"customers/{customer.id}")).status
+        seconds[0] = 41.0
+        assert 200 == (await client.get(f"customers/{young.id}")).status
