@@ -1,0 +1,149 @@
+"""The living account: lively, bounded, the same again from its state, and gone when it is told to go."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from socket import AF_INET, SOCK_STREAM, socket
+
+import aiohttp
+import msgspec
+import stripe
+from starlette.types import Receive, Scope, Send
+
+from subledger.sandbox import serve
+from subledger.sandbox.life import FIRST_BURST
+from subledger.sandbox.live import EVENTS_REPEATED, Origin, StateFile, open_account, replay
+from subledger.sandbox.periods import DAY, HOUR
+
+ORIGIN = Origin(seed=3, epoch=1_735_732_800, customers=40)
+SECRET = "whsec_live"
+KEY = "sk_test_live"
+
+
+def test_first_burst_comes_at_once() -> None:
+    """A viewer has something to see: the first customers come within a minute and buy within the hour."""
+    sandbox = open_account(ORIGIN, live_mode=False)
+    sandbox.advance(60)
+    assert FIRST_BURST == len(sandbox.truth())
+    sandbox.advance(HOUR)
+    assert {"active", "trialing"} <= {truth.status for truth in sandbox.truth().values()}
+
+
+def test_the_account_stays_lively_and_small() -> None:
+    """Over five years customers come, fail, leave and are replaced, and their number and their objects are bounded."""
+    sandbox = open_account(ORIGIN, live_mode=False)
+    sizes: list[int] = []
+    seen: set[str] = set()
+    types: set[str] = set()
+    for _ in range(20):
+        types |= {event.type for event in replay(sandbox, 91 * DAY)}
+        sizes.append(len(sandbox.home.things))
+        truth = sandbox.truth()
+        seen |= {key[2] for key in truth}
+        assert len(truth) <= ORIGIN.customers
+    assert len(seen) > ORIGIN.customers
+    assert max(sizes[10:]) < 2 * max(sizes[:10])
+    assert {
+        "customer.subscription.deleted",
+        "invoice.payment_failed",
+        "charge.refunded",
+        "invoice.paid",
+    } <= types
+
+
+def test_a_replay_is_the_same_account() -> None:
+    """An account that is lived through again, in other steps, has the same objects and the same truth."""
+    lived = open_account(ORIGIN, live_mode=False)
+    for _ in range(40):
+        lived.advance(DAY + 7)
+    again = open_account(ORIGIN, live_mode=False)
+    latest = replay(again, 40 * (DAY + 7))
+    assert lived.truth() == again.truth()
+    assert lived.home.things == again.home.things
+    assert [event.body for event in lived.events[-len(latest) :]] == [event.body for event in latest]
+
+
+def test_state_file(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "deep" / "sandbox.json")
+    assert state.load() is None
+    state.save(ORIGIN, 5)
+    state.save(ORIGIN, 6)
+    assert (ORIGIN, 6) == state.load()
+    (tmp_path / "deep" / "sandbox.json").write_text("{half")
+    assert state.load() is None
+
+
+class Inbox:
+    """Takes webhooks, verifies them, and wakes whoever waits for the n-th."""
+
+    def __init__(self) -> None:
+        self.events: list[stripe.Event] = []
+        self._came = asyncio.Condition()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        signature = dict(scope["headers"])[b"stripe-signature"].decode()
+        async with self._came:
+            self.events.append(stripe.Webhook.construct_event(body, signature, SECRET))
+            self._came.notify_all()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(30), self._came:
+            await self._came.wait_for(lambda: len(self.events) >= count)
+
+
+@asynccontextmanager
+async def process(port: int, webhook_url: str, state: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "subledger.sandbox", "--port", str(port), "--webhook-url", webhook_url),
+        *("--secret", f"{SECRET},whsec_next", "--api-key", KEY, "--state", str(state), "--speed", "86400"),
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+async def test_the_process_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """It posts signed webhooks, answers the API, ends cleanly on a signal, and comes back as the same account."""
+    with socket(AF_INET, SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    state = tmp_path / "sandbox.json"
+    inbox = Inbox()
+    auth = {"authorization": f"Bearer {KEY}"}
+    async with serve(inbox) as base, aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=auth) as api:
+        async with process(port, f"{base}/hook", state) as child:
+            await inbox.has(200)
+            customer_id = next(
+                event.data.object["id"] for event in inbox.events if event.type == "customer.created"
+            )
+            async with api.get(f"/v1/customers/{customer_id}") as response:
+                assert (200, customer_id) == (response.status, (await response.json())["id"])
+            child.send_signal(signal.SIGTERM)
+            assert 0 == await asyncio.wait_for(child.wait(), 15)
+        elapsed = msgspec.json.decode(state.read_bytes())["elapsed_seconds"]
+        assert elapsed > 0
+
+        before = len(inbox.events)
+        async with process(port, f"{base}/hook", state) as child:
+            await inbox.has(before + EVENTS_REPEATED + 1)
+            async with api.get(f"/v1/customers/{customer_id}") as response:
+                assert 200 == response.status
+            child.send_signal(signal.SIGINT)
+            assert 0 == await asyncio.wait_for(child.wait(), 15)
+        assert msgspec.json.decode(state.read_bytes())["elapsed_seconds"] > elapsed
