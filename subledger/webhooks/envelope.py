@@ -30,10 +30,12 @@ def read_envelope(body: bytes, *, live_mode_default: bool) -> SignedEvent:
     """
     try:
         envelope = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _read_oddity(body, live_mode_default=live_mode_default)
-    if not is_id(envelope.id) or not _storable(
-        envelope.id, envelope.type, envelope.api_version, envelope.account
+    if not (
+        is_id(envelope.id)
+        and (not envelope.account or is_id(envelope.account))
+        and _storable(envelope.id, envelope.type, envelope.api_version, envelope.account)
     ):
         return _read_oddity(body, live_mode_default=live_mode_default)
     return SignedEvent(
@@ -59,10 +61,10 @@ def _read_oddity(body: bytes, *, live_mode_default: bool) -> SignedEvent:
         value = envelope.get(field)
         return value if isinstance(value, str) and _storable(value) else None
 
-    event_id = text("id")
+    event_id, account_id = text("id"), text("account")
     live_mode = envelope.get("livemode")
     return SignedEvent(
-        account_id=text("account") or "",
+        account_id=account_id if is_id(account_id) else "",
         live_mode=live_mode if isinstance(live_mode, bool) else live_mode_default,
         event_id=event_id if is_id(event_id) else f"sha256:{hashlib.sha256(body).hexdigest()}",
         type=text("type") or "",
@@ -83,7 +85,7 @@ def _storable(*texts: str | None) -> bool:
 
 
 def _moment(value: object) -> datetime | None:
-    """Unix seconds, or the ISO 8601 of thin events; None where it is neither."""
+    """Unix seconds, or the ISO 8601 of thin events, in UTC; None where it is neither, or no year that UTC has."""
     try:
         if isinstance(value, bool):
             return None
@@ -91,7 +93,7 @@ def _moment(value: object) -> datetime | None:
             return datetime.fromtimestamp(value, UTC)
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
     return None
