@@ -61,7 +61,7 @@ class Bell:
     def ring_soon(self) -> None:
         """Ask for a ring and return at once."""
         self._wanted.set()
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._ring_while_wanted(), name="bell")
 
     async def ring(self) -> bool:

@@ -40,6 +40,7 @@ class Inbox:
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def start(self) -> None:
         """Begin to take events. Postgres may be away: then they are refused until it is back."""
@@ -47,6 +48,8 @@ class Inbox:
 
     async def store(self, event: SignedEvent) -> None:
         """Return once the event's row is committed. Raises InboxUnavailable."""
+        if self._closing:
+            raise InboxUnavailable("this process is stopping")
         if len(self._waiting) >= WAITING_MAX:
             raise InboxUnavailable("too many events wait to be stored")
         stored = asyncio.get_running_loop().create_future()
@@ -55,20 +58,21 @@ class Inbox:
         await stored
 
     async def close(self) -> None:
-        """Store what waits, then stop."""
-        while self._waiting and self._committer is not None and not self._committer.done():
-            await asyncio.wait([waiting.stored for waiting in self._waiting])
+        """Store what waits, the group that is being stored included, then stop."""
+        self._closing = True
+        self._arrived.set()
         if self._committer is not None:
+            await asyncio.wait([self._committer], timeout=INSERT_TIMEOUT_SECONDS)
             self._committer.cancel()
             await asyncio.gather(self._committer, return_exceptions=True)
         if self._connection is not None:
             self._connection.terminate()
 
     async def _commit_for_ever(self) -> None:
-        while True:
+        while not self._closing or self._waiting:
             await self._arrived.wait()
-            group = self._take_group()
-            await self._commit(group)
+            if self._waiting:
+                await self._commit(self._take_group())
 
     def _take_group(self) -> list[_Waiting]:
         size = count = 0
