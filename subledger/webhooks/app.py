@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+import asyncpg
 import msgspec
 import structlog
 from starlette.applications import Starlette
@@ -27,6 +28,10 @@ from subledger.webhooks.signature import BadSignature, verify_signature
 
 BODY_TIMEOUT_SECONDS = 20.0
 READY_TIMEOUT_SECONDS = 2.0
+
+NotMigrated = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
+"""What Postgres says of a table that is not there yet."""
+NOT_MIGRATED = "not migrated: run `subledger migrate`"
 
 log = structlog.get_logger()
 
@@ -57,7 +62,10 @@ class WebhookEndpoint:
         except Refusal as refusal:
             answer = _json({"error": refusal.message}, status=refusal.status)
         except TimeoutError:
-            answer = _json({"error": "the body did not come within 20 s"}, status=408)
+            message = f"the body did not come within {BODY_TIMEOUT_SECONDS:g} s"
+            answer = _json({"error": message}, status=408)
+            # Who sends a byte at a time would otherwise keep the connection for ever.
+            answer.headers["Connection"] = "close"
         except InboxUnavailable:
             answer = _json({"error": "the event could not be stored: send it again"}, status=503)
         else:
@@ -116,16 +124,23 @@ def create_app(settings: Settings) -> Starlette:
             await desk.close()
             await bell.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/webhooks/stripe", WebhookEndpoint(settings, inbox), methods=["POST"]),
             Route("/healthz", desk.healthz),
             Route("/readyz", desk.readyz),
             Route("/status", desk.status),
         ],
-        exception_handlers={HTTPException: _answer_http_exception, Refusal: _answer_refusal},
+        exception_handlers={
+            HTTPException: _answer_http_exception,
+            Refusal: _answer_refusal,
+            Exception: _answer_fault,
+        },
         lifespan=lifespan,
     )
+    # Stripe follows no redirect: a URL that is a slash off is a wrong URL, and is to be told so.
+    app.router.redirect_slashes = False
+    return app
 
 
 class OperatorsDesk:
@@ -150,9 +165,11 @@ class OperatorsDesk:
             postgres = "ok"
         except PostgresAway:
             postgres = "away"
+        except NotMigrated:
+            postgres = NOT_MIGRATED
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
             log.warning("not ready", error=repr(error))
-            postgres = "not migrated: run `subledger migrate`"
+            postgres = f"refuses: {type(error).__name__}: check DATABASE_URL"
         redis = "ok" if await self._bell.reachable() else "away: the sweep does its work"
         status = 200 if postgres == "ok" else 503
         return _json({"postgres": postgres, "redis": redis}, status=status)
@@ -165,6 +182,8 @@ class OperatorsDesk:
                 backlog = await select_backlog(connection, live_mode=self._settings.live_mode)
         except PostgresAway:
             raise Refusal(503, "Postgres is away") from None
+        except NotMigrated:
+            raise Refusal(503, f"Postgres is {NOT_MIGRATED}") from None
         return _json({**dataclasses.asdict(backlog), "settled": backlog.settled})
 
     async def close(self) -> None:
@@ -188,7 +207,9 @@ class OperatorsDesk:
         if token is None:
             raise Refusal(403, "admin routes are off: set ADMIN_TOKEN and restart the web process")
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        # A header is bytes, which Starlette reads as Latin-1; the token is text, which the client sent as UTF-8.
+        given_bytes = given.strip().encode("latin-1")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given_bytes, token.encode()):
             raise Refusal(401, "the Authorization header must be: Bearer ADMIN_TOKEN")
 
 
@@ -200,16 +221,22 @@ async def _answer_refusal(_: Request, error: Exception) -> Response:
     return answer
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
+async def _answer_http_exception(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    headers = error.headers or {}
     messages = {
-        404: f"nothing is at {request.url.path}: Stripe posts to /webhooks/stripe",
-        405: f"{request.method} is not answered at {request.url.path}",
+        404: "nothing is here: Stripe posts to /webhooks/stripe",
+        405: f"only {headers.get('Allow')} is answered here",
     }
     answer = _json({"error": messages.get(error.status_code, error.detail)}, status=error.status_code)
-    answer.headers.update(error.headers or {})
+    answer.headers.update(headers)
     return answer
+
+
+async def _answer_fault(_: Request, __: Exception) -> Response:
+    """Starlette raises the exception again after this answer, and uvicorn logs it with its traceback."""
+    return _json({"error": "an error of ours: the log says which"}, status=500)
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
