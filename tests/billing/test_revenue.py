@@ -98,6 +98,11 @@ REVENUE_CASES: list[tuple[str, CustomerFacts, dict[str, Row]]] = [
         {"usd": (2000, 500, 0, 0, 1500)},
     ),
     (
+        "refunds of unknown amount",
+        refunded(replace(REFUND, amount=None), replace(REFUND, amount=None, status="failed"), total=500),
+        {"usd": (2000, 500, 0, 0, 1500)},
+    ),
+    (
         "E84 L1 a partial capture",
         replace(FACTS, charges=(AUTHORIZED,)),
         {"usd": (20300, 0, 0, 0, 20300)},
@@ -148,6 +153,19 @@ REVENUE_CASES: list[tuple[str, CustomerFacts, dict[str, Row]]] = [
         "E89 L5 refunded in part, the rest disputed",
         replace(refunded(REFUND, total=500), disputes=(replace(LOST, amount=1500, moved_amount=-1500),)),
         {"usd": (2000, 500, 1500, 0, 0)},
+    ),
+    (
+        "L5 refunded in part, then lost whole, movements unknown: no more than was left",
+        replace(
+            refunded(REFUND, total=500),
+            disputes=(replace(LOST, movements=None, moved_amount=None, moved_currency=None),),
+        ),
+        {"usd": (2000, 500, 1500, 0, 0)},
+    ),
+    (
+        "a dispute of a charge of nothing still shows",
+        disputed(DISPUTE, charges=(replace(CHARGE, amount=0, amount_captured=0),)),
+        {"usd": (0, 0, 2000, 0, -2000)},
     ),
     (
         "E91 L10 disputed and paid back in another currency",
@@ -320,6 +338,7 @@ LOSSES: list[tuple[str, dict[str, Any], int, int]] = [
     ("one, in another currency", {"movements": 1, "amount": 700}, 2000, 700),
     ("one, in another currency, nothing left", {"movements": 1}, 0, 0),
     ("one, in another currency, less than nothing left", {"movements": 1}, -500, 0),
+    ("one, its amount not said", {"movements": 1, "moved_currency": "usd"}, 2000, 2000),
     ("two, in another currency", {"movements": 2, "status": "lost"}, 2000, 0),
 ]
 
@@ -408,8 +427,9 @@ def test_revenue_currency(money: dict[str, tuple[int, int]], expected: tuple[str
             for currency, (_, off) in money.items()
         ),
     )
-    record = derive(facts).record
-    assert expected == (record.revenue_currency, record.lifetime_revenue)
+    derived = derive(facts)
+    assert expected == (derived.record.revenue_currency, derived.record.lifetime_revenue)
+    assert main_revenue(derived.revenue) == main_revenue(derived.revenue[::-1])
 
 
 def test_the_currency_is_chosen_before_refunds() -> None:

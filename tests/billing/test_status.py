@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from subledger.billing.facts import CustomerFacts
-from subledger.billing.status import Policy, Status, standing_of
+from subledger.billing.status import Policy, Status, is_known, standing_of
 from tests.billing.examples import (
     AS_OF,
     CHARGE,
@@ -89,6 +89,12 @@ def test_unknown_status_is_a_problem() -> None:
     assert "'resting'" in problem.detail
     assert "billing/status.py" in problem.detail
     assert () == derive(facts_with(replace(SUBSCRIPTION, status="unpaid"))).problems
+
+
+@pytest.mark.parametrize("word", sorted({str(row[0]) for row in STATUS_TABLE if row[0] is not None}))
+def test_known_words(word: str) -> None:
+    """Every word of the table is known but the one that is there to be unknown."""
+    assert (word != "resting") == is_known(word)
 
 
 # Stripe's word, ended_at, canceled_at, the customer's deleted_at; when it ended.
