@@ -103,7 +103,9 @@ def _session_settings(command_timeout_seconds: float) -> str:
 
     The server ends a statement a little before the client gives up on it, so that an error arrives instead of
     a dead socket, and a transaction that a hung process left open may not hold its locks for ever. `jit` is off
-    because our statements are short: compiling them costs more than running them. All this is said by `set`,
+    because our statements are short: compiling them costs more than running them. Plans are made anew for each
+    execution, since one that was made while a table was small would be kept while it grows (measured on a fresh
+    database: 287 ms for a lookup that takes 2). All this is said by `set`,
     not in the startup packet, because poolers refuse parameters there that they do not know.
     """
     return f"""
@@ -111,6 +113,7 @@ def _session_settings(command_timeout_seconds: float) -> str:
     set statement_timeout = '{int(command_timeout_seconds * 950)}ms';
     set idle_in_transaction_session_timeout = '{int(command_timeout_seconds * 1000)}ms';
     set jit = off;
+    set plan_cache_mode = force_custom_plan;
     """
 
 

@@ -165,52 +165,44 @@ from resolved r
 where (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, r.kind, r.id)
 """
 
-# Rows that are not committed yet are not seen, and need not be: whoever commits them marks their customer, and that
-# derivation begins after it and so sees the row that was touched here.
-MARK_CONCERNED = """
-with touched as (
-  select * from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
-), concerned as (
-  select t.account_id, t.live_mode, o.customer_id
-  from touched t
-  join stripe.refunds r on t.kind = 'refund' and (r.account_id, r.live_mode, r.id) = (t.account_id, t.live_mode, t.id)
-  join sync.charge_owners o on (o.account_id, o.live_mode, o.charge_id) = (r.account_id, r.live_mode, r.charge_id)
-  union
-  select t.account_id, t.live_mode, o.customer_id
-  from touched t
-  join stripe.disputes d on t.kind = 'dispute' and (d.account_id, d.live_mode, d.id) = (t.account_id, t.live_mode, t.id)
-  join sync.charge_owners o on (o.account_id, o.live_mode, o.charge_id) = (d.account_id, d.live_mode, d.charge_id)
-  union
-  select t.account_id, t.live_mode, o.customer_id
-  from touched t
-  join sync.charge_owners o
-    on t.kind = 'charge' and (o.account_id, o.live_mode, o.charge_id) = (t.account_id, t.live_mode, t.id)
-  union
-  select t.account_id, t.live_mode, i.customer_id
-  from touched t
-  join stripe.invoice_payments p
-    on t.kind = 'invoice_payment' and (p.account_id, p.live_mode, p.id) = (t.account_id, t.live_mode, t.id)
-  join stripe.invoices i on (i.account_id, i.live_mode, i.id) = (p.account_id, p.live_mode, p.invoice_id)
-  union
-  select t.account_id, t.live_mode, s.customer_id
-  from touched t
-  join stripe.subscription_items i
-    on t.kind = 'product' and (i.account_id, i.live_mode, i.product_id) = (t.account_id, t.live_mode, t.id)
-  join stripe.subscriptions s on (s.account_id, s.live_mode, s.id) = (i.account_id, i.live_mode, i.subscription_id)
-  union
-  -- A price has a rank among its product's prices: one that comes or goes concerns them all.
-  select t.account_id, t.live_mode, s.customer_id
-  from touched t
-  join stripe.prices p on t.kind = 'price' and (p.account_id, p.live_mode, p.id) = (t.account_id, t.live_mode, t.id)
-  join stripe.subscription_items i
-    on (i.account_id, i.live_mode) = (p.account_id, p.live_mode) and (i.product_id = p.product_id or i.price_id = p.id)
-  join stripe.subscriptions s on (s.account_id, s.live_mode, s.id) = (i.account_id, i.live_mode, i.subscription_id)
+SELECT_OWNERS_OF_CHARGES = """
+select distinct o.customer_id
+from sync.charge_owners o
+where o.account_id = $1 and o.live_mode = $2 and o.charge_id = any (
+  array(
+    select unnest($3::text[])
+    union
+    select r.charge_id from stripe.refunds r where r.account_id = $1 and r.live_mode = $2 and r.id = any ($4::text[])
+    union
+    select d.charge_id from stripe.disputes d where d.account_id = $1 and d.live_mode = $2 and d.id = any ($5::text[])
+  )
 )
+"""
+
+SELECT_OWNERS_OF_PAYMENTS = """
+select distinct i.customer_id
+from stripe.invoice_payments p
+join stripe.invoices i on i.account_id = p.account_id and i.live_mode = p.live_mode and i.id = p.invoice_id
+where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[]) and i.customer_id is not null
+"""
+
+# A price has a rank among its product's prices: one that comes or goes concerns whoever has any of them.
+MARK_SUBSCRIBERS = """
 insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since)
-select account_id, live_mode, customer_id, 1, now()
-from concerned
-where customer_id is not null
-order by account_id, live_mode, customer_id
+select distinct s.account_id, s.live_mode, s.customer_id, 1, now()
+from stripe.subscription_items i
+join stripe.subscriptions s on s.account_id = i.account_id and s.live_mode = i.live_mode and s.id = i.subscription_id
+where i.account_id = $1 and i.live_mode = $2 and s.customer_id is not null and (
+  i.price_id = any ($4::text[])
+  or i.product_id = any (
+    array(
+      select unnest($3::text[])
+      union
+      select p.product_id from stripe.prices p where p.account_id = $1 and p.live_mode = $2 and p.id = any ($4::text[])
+    )
+  )
+)
+order by 1, 2, 3
 on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
@@ -222,12 +214,31 @@ on conflict (account_id, live_mode, customer_id) do update set
 async def resolve_touched(connection: Connection, touched: Sequence[TouchedObject]) -> None:
     """Mark the customers whom the touched rows concern, from committed rows only (design 1.4).
 
-    In one transaction, objects before customers. `touched` must have been read before it began.
+    In one transaction, objects before customers; `touched` must have been read before it began. Rows that are not
+    committed yet are not seen, and need not be: whoever commits them marks their customer, and that derivation begins
+    after it and so sees the row that was touched here.
     """
     keys = [each.key for each in touched]
     columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], [k[3] for k in keys])
     await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
-    await connection.execute(MARK_CONCERNED, *columns)
+    ids: dict[tuple[str, bool], dict[str, list[str]]] = {}
+    for account_id, live_mode, kind, object_id in keys:
+        ids.setdefault((account_id, live_mode), {}).setdefault(kind, []).append(object_id)
+    concerned: set[CustomerKey] = set()
+    for scope, of in ids.items():
+        charges, refunds, disputes = of.get("charge", []), of.get("refund", []), of.get("dispute", [])
+        if charges or refunds or disputes:
+            rows = await connection.fetch(SELECT_OWNERS_OF_CHARGES, *scope, charges, refunds, disputes)
+            concerned |= {(*scope, row[0]) for row in rows}
+        if payments := of.get("invoice_payment"):
+            rows = await connection.fetch(SELECT_OWNERS_OF_PAYMENTS, *scope, payments)
+            concerned |= {(*scope, row[0]) for row in rows}
+    if concerned:
+        await mark_stale(connection, list(concerned))
+    for scope, of in sorted(ids.items()):
+        products, prices = of.get("product", []), of.get("price", [])
+        if products or prices:
+            await connection.execute(MARK_SUBSCRIBERS, *scope, products, prices)
 
 
 def _columns(keys: Sequence[CustomerKey]) -> tuple[list[str], list[bool], list[str]]:

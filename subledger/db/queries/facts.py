@@ -111,30 +111,24 @@ where rival.account_id = $1 and rival.live_mode = $2 and rival.custom_uid = any 
 """
 
 # Catalogue objects do not count: a price that waits for its read makes no customer inexact.
-SELECT_UNSETTLED = """
-select o.customer_id
+SELECT_UNSETTLED_CUSTOMERS = """
+select distinct o.customer_id
 from sync.objects o
 where o.account_id = $1 and o.live_mode = $2 and o.customer_id = any ($3::text[]) and o.unsettled
-union
-select owner.customer_id
-from sync.charge_owners owner
-join stripe.refunds r
-  on (r.account_id, r.live_mode, r.charge_id) = (owner.account_id, owner.live_mode, owner.charge_id)
-join sync.objects o on (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, 'refund', r.id)
-where owner.account_id = $1 and owner.live_mode = $2 and owner.customer_id = any ($3::text[]) and o.unsettled
-union
-select owner.customer_id
-from sync.charge_owners owner
-join stripe.disputes d
-  on (d.account_id, d.live_mode, d.charge_id) = (owner.account_id, owner.live_mode, owner.charge_id)
-join sync.objects o on (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, 'dispute', d.id)
-where owner.account_id = $1 and owner.live_mode = $2 and owner.customer_id = any ($3::text[]) and o.unsettled
-union
-select i.customer_id
-from stripe.invoices i
-join stripe.invoice_payments p on (p.account_id, p.live_mode, p.invoice_id) = (i.account_id, i.live_mode, i.id)
-join sync.objects o on (o.account_id, o.live_mode, o.kind, o.id) = (p.account_id, p.live_mode, 'invoice_payment', p.id)
-where i.account_id = $1 and i.live_mode = $2 and i.customer_id = any ($3::text[]) and o.unsettled
+"""
+
+SELECT_UNSETTLED_OBJECTS = """
+select o.id
+from sync.objects o
+where o.account_id = $1 and o.live_mode = $2 and o.kind = $3 and o.id = any ($4::text[]) and o.unsettled
+"""
+
+SELECT_UNSETTLED_INVOICES = """
+select distinct p.invoice_id
+from stripe.invoice_payments p
+join sync.objects o
+  on o.account_id = p.account_id and o.live_mode = p.live_mode and o.kind = 'invoice_payment' and o.id = p.id
+where p.account_id = $1 and p.live_mode = $2 and p.invoice_id = any ($3::text[]) and o.unsettled
 """
 
 
@@ -196,7 +190,7 @@ async def load_facts(
     for group in claims.values():
         for claim in group:
             uids_of[claim.customer_id].add(claim.custom_uid)
-    unsettled = {row["customer_id"] for row in await connection.fetch(SELECT_UNSETTLED, *scope, ids)}
+    unsettled = await _select_unsettled(connection, scope, ids, invoices, charges, refunds, disputes)
 
     def gather(customer_id: str) -> CustomerFacts:
         row = customer_rows.get(customer_id)
@@ -230,6 +224,34 @@ async def load_facts(
         )
 
     return [gather(customer_id) for customer_id in ids]
+
+
+async def _select_unsettled(
+    connection: Connection,
+    scope: tuple[str, bool],
+    ids: Sequence[str],
+    invoices: Mapping[str, list[Invoice]],
+    charges: Mapping[str, list[Charge]],
+    refunds: Mapping[str, list[Refund]],
+    disputes: Mapping[str, list[Dispute]],
+) -> set[str]:
+    """The customers with an object whose read is pending, or that is missing or parked.
+
+    Objects that name their customer are found by it; payments, refunds and disputes by what they belong to, of which
+    the facts have just been read.
+    """
+    unsettled = {row[0] for row in await connection.fetch(SELECT_UNSETTLED_CUSTOMERS, *scope, ids)}
+    if invoices:
+        customer_of = {each.id: customer for customer, group in invoices.items() for each in group}
+        rows = await connection.fetch(SELECT_UNSETTLED_INVOICES, *scope, list(customer_of))
+        unsettled |= {customer_of[row[0]] for row in rows}
+    owner_of = {charge.id: customer for customer, group in charges.items() for charge in group}
+    for kind, parts in (("refund", refunds), ("dispute", disputes)):
+        charge_of = {part.id: charge_id for charge_id, group in parts.items() for part in group}
+        if charge_of:
+            rows = await connection.fetch(SELECT_UNSETTLED_OBJECTS, *scope, kind, list(charge_of))
+            unsettled |= {owner_of[charge_of[row[0]]] for row in rows}
+    return unsettled
 
 
 def _fact(facts: type[T], row: asyncpg.Record) -> T:
