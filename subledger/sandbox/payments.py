@@ -66,12 +66,14 @@ class Payments:
         self._succeed(charge, intent)
         return "succeeded"
 
-    def _new_charge(self, intent: PaymentIntent, customer: Customer, amount: int) -> Charge:
+    def _new_charge(
+        self, intent: PaymentIntent, customer: Customer, amount: int, *, named: bool = True
+    ) -> Charge:
         account = self._account
         charge = Charge(
             id=account.new_id("ch_"),
             created=account.now,
-            customer=customer.id,
+            customer=customer.id if named else None,
             payer=customer.id,
             amount=amount,
             currency=intent.currency,
@@ -102,6 +104,14 @@ class Payments:
         self._account.emit("charge.failed", charge)
         self._account.emit("payment_intent.payment_failed", intent)
 
+    def _send_debit(self, charge: Charge, intent: PaymentIntent, *, succeeds: bool) -> None:
+        account = self._account
+        charge.method = "us_bank_account"
+        intent.status = "processing"
+        account.emit("payment_intent.processing", intent)
+        account.emit("charge.pending", charge)
+        account.world.at(account.now + DEBIT_SETTLES_AFTER, lambda: self._settle(charge, succeeds))
+
     def _settle(self, charge: Charge, succeeds: bool) -> None:
         """A bank debit comes through, or back, days after it was sent."""
         account = self._account
@@ -121,38 +131,15 @@ class Payments:
     ) -> tuple[PaymentIntent, Charge]:
         """A payment outside any invoice. `named=False`: the charge itself does not name the customer."""
         intent = self.open_intent(customer, amount, currency, invoice=None)
-        charge = self._new_charge_for(intent, customer, named=named)
+        charge = self._new_charge(intent, customer, amount, named=named)
         self._succeed(charge, intent)
         return intent, charge
 
-    def _new_charge_for(self, intent: PaymentIntent, customer: Customer, *, named: bool) -> Charge:
-        if named:
-            return self._new_charge(intent, customer, intent.amount)
-        account = self._account
-        charge = Charge(
-            id=account.new_id("ch_"),
-            created=account.now,
-            payer=customer.id,
-            amount=intent.amount,
-            currency=intent.currency,
-            status="pending",
-            captured=False,
-            payment_intent=intent.id,
-        )
-        account.add(charge)
-        intent.latest_charge = charge.id
-        return charge
-
     def pay_by_debit(self, customer: Customer, amount: int, *, succeeds: bool) -> Charge:
         """A bank debit outside any invoice: pending now, settled in some days."""
-        account = self._account
         intent = self.open_intent(customer, amount, "usd", invoice=None)
         charge = self._new_charge(intent, customer, amount)
-        charge.method = "us_bank_account"
-        intent.status = "processing"
-        account.emit("payment_intent.processing", intent)
-        account.emit("charge.pending", charge)
-        account.world.at(account.now + DEBIT_SETTLES_AFTER, lambda: self._settle(charge, succeeds))
+        self._send_debit(charge, intent, succeeds=succeeds)
         return charge
 
     def authorize(self, customer: Customer, amount: int, currency: str = "usd") -> Charge:

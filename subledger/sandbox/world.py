@@ -73,17 +73,21 @@ class Sandbox:
         self._cast = count()
         self._listeners: list[Listener] = []
 
-    def account(self, account_id: str = "", *, live_mode: bool = False) -> Account:
-        """The account in the given mode, opened on first use; '' is the one that owns the endpoint."""
-        key = (account_id, live_mode)
+    def account(self, account_id: str = "", *, live_mode: bool | None = None) -> Account:
+        """The account in the given mode (that of the sandbox when left out), opened on first use.
+
+        '' is the account that owns the endpoint, others are connected to it.
+        """
+        mode = self.live_mode if live_mode is None else live_mode
+        key = (account_id, mode)
         if key not in self.accounts:
-            self.accounts[key] = Account(self, account_id, live_mode)
+            self.accounts[key] = Account(self, account_id, mode)
         return self.accounts[key]
 
     @property
     def home(self) -> Account:
         """The account that owns the endpoint, in the mode of this sandbox: where stories play."""
-        return self.account(live_mode=self.live_mode)
+        return self.account()
 
     # Time
 

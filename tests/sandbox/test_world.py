@@ -166,6 +166,12 @@ def test_updated_events_tell_what_changed() -> None:
     assert kept["previous_attributes"]["cancel_at"] == canceled["object"]["cancel_at"]
 
 
+def test_stories_play_in_live_mode() -> None:
+    """The whole cast can play in live mode; only the story about both modes also has a test customer."""
+    sandbox = whole_cast(live_mode=True)
+    assert 1 == [live_mode for _, live_mode, _ in sandbox.truth()].count(False)
+
+
 def test_preview_has_no_id() -> None:
     sandbox, _ = alone("upcoming_announced")
     [preview] = [json.loads(event.body) for event in sandbox.events if event.type == "invoice.upcoming"]

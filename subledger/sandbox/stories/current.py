@@ -92,8 +92,7 @@ def imported_with_other_start(stage: Stage) -> Iterator[int]:
     earlier = stage.subscribe(
         fay, stage.plan(2000), backdated_to=stage.now - 80 * DAY, bills_first_period=False
     )
-    if later.created != earlier.created:
-        raise AssertionError("both in one second")
+    stage.require(later.created == earlier.created, "both in one second")
     stage.expect(fay, status="active", subscription=later, subscription_date=instant(later.start_date))
     yield 1 * DAY
     stage.expect(fay, subscription=later, renewal_number=0)
@@ -166,7 +165,7 @@ def same_id_in_both_modes(stage: Stage) -> Iterator[int]:
     """A connected account has a live and a test customer of the same id: two records."""
     customer_id = stage.account.new_id("cus_")
     live = stage.world.account("acct_1SandboxNorth", live_mode=True)
-    test = stage.world.account("acct_1SandboxNorth")
+    test = stage.world.account("acct_1SandboxNorth", live_mode=False)
     max_ = stage.customer(account=live, customer_id=customer_id)
     noa = stage.customer(account=test, customer_id=customer_id)
     live.subscriptions.start(max_, [stage.plan(2500, account=live)])

@@ -144,12 +144,10 @@ def many_items(stage: Stage) -> Iterator[int]:
     sub = stage.subscribe(gus, plans)
     stage.expect(gus, quantity=1, stripe_price_id=plans[0][0].id, product_id=plans[0][0].product)
     expected = stage.truth_of(gus)
-    if len(expected.products) != 25:
-        raise AssertionError("one row per product")
+    stage.require(len(expected.products) == 25, "one row per product")
     yield 5 * DAY
     stage.account.subscriptions.remove_item(sub)
-    if len(stage.truth_of(gus).products) != 24:
-        raise AssertionError("the last product is gone")
+    stage.require(len(stage.truth_of(gus).products) == 24, "the last product is gone")
 
 
 @story(covers=("F114",), defines=("options", "products:summed", "products:subscription_ids"))
@@ -166,8 +164,10 @@ def one_product_many_ways(stage: Stage) -> Iterator[int]:
     yield 2 * DAY
     b = stage.subscribe(hana, [(first, 10)])
     row = next(row for row in stage.truth_of(hana).products if row.stripe_subscription_id == a.id)
-    if (row.quantity, row.options, row.subscription_ids) != (5, {"seats": 3, "vip": 2}, (a.id, b.id)):
-        raise AssertionError(f"unexpected {row}")
+    stage.require(
+        (row.quantity, row.options, row.subscription_ids) == (5, {"seats": 3, "vip": 2}, (a.id, b.id)),
+        "summed over both items, named by both subscriptions",
+    )
     stage.expect(hana, quantity=10, subscription=b)
 
 
@@ -182,8 +182,9 @@ def item_added(stage: Stage) -> Iterator[int]:
     stage.account.subscriptions.add_item(sub, extra, 3)
     stage.expect(ida, quantity=2, stripe_price_id=first.id)
     options = {row.stripe_product_id: row.options for row in stage.truth_of(ida).products}
-    if options != {first.product: {}, extra.product: {"extra": 3}}:
-        raise AssertionError(f"unexpected {options}")
+    stage.require(
+        options == {first.product: {}, extra.product: {"extra": 3}}, "the new item has options of its own"
+    )
     yield stage.past_payment(sub)
     stage.expect(ida, renewal_number=1, net={"usd": 2000 + 2000 + 1200})
 
@@ -238,5 +239,6 @@ def account_details(stage: Stage) -> Iterator[int]:
     stage.account.subscriptions.edit_metadata(sub, {"entity_id": "workspace-2", "external_id": "crm-9"})
     stage.expect(max_, name="Maxima Ünal", description="account details")
     row = stage.truth_of(max_).products[0]
-    if (row.entity_id, row.external_id) != ("workspace-2", "crm-9"):
-        raise AssertionError(f"unexpected {row}")
+    stage.require(
+        (row.entity_id, row.external_id) == ("workspace-2", "crm-9"), "the metadata as it was edited"
+    )

@@ -172,8 +172,7 @@ def dispute_fee(stage: Stage) -> Iterator[int]:
     _, charge = stage.account.payments.pay_once(noa, 2000)
     yield 5 * DAY
     dispute = stage.account.payments.dispute(charge)
-    if dispute.balance_transactions[0].fee != 1500:
-        raise AssertionError("there must be a fee")
+    stage.require(dispute.balance_transactions[0].fee == 1500, "there is a fee")
     yield 20 * DAY
     stage.account.payments.close_dispute(dispute, "lost")
     stage.expect(noa, net={"usd": 5000})
@@ -187,8 +186,7 @@ def dispute_in_another_currency(stage: Stage) -> Iterator[int]:
     yield 5 * DAY
     stage.account.payments.dispute(charge, shown_currency="eur", shown_amount=1850)
     stage.expect(ada, net={}, revenue_currency="usd")
-    if [row.currency for row in stage.truth_of(ada).revenue] != ["usd"]:
-        raise AssertionError("only dollars")
+    stage.require([row.currency for row in stage.truth_of(ada).revenue] == ["usd"], "only dollars")
 
 
 @story(covers=("E92",), defines=("revenue:below_zero",))
@@ -230,8 +228,7 @@ def invoice_paid_out_of_band(stage: Stage) -> Iterator[int]:
     stage.account.invoices.pay_out_of_band(invoice, recorded=stage.number % 2 == 0)
     stage.expect(dora, net={"usd": 2000})
     row = stage.truth_of(dora).revenue[0]
-    if (row.gross, row.out_of_band) != (0, 2000):
-        raise AssertionError("all of it came from outside")
+    stage.require((row.gross, row.out_of_band) == (0, 2000), "all of it came from outside")
     yield 3 * DAY
     stage.account.invoices.bill_once(dora, 2000, "Workshop")
     stage.expect(dora, net={"usd": 4000})
@@ -249,8 +246,7 @@ def invoice_paid_both_ways(stage: Stage) -> Iterator[int]:
     stage.account.invoices.pay(invoice)
     stage.expect(emil, net={"usd": 3000})
     row = stage.truth_of(emil).revenue[0]
-    if (row.gross, row.out_of_band) != (2000, 1000):
-        raise AssertionError("one part each way")
+    stage.require((row.gross, row.out_of_band) == (2000, 1000), "one part each way")
 
 
 @story(covers=("E98",), defines=("revenue:credit_balance",))
@@ -262,8 +258,7 @@ def balance_topped_up(stage: Stage) -> Iterator[int]:
     stage.expect(fay, net={"usd": 10000})
     yield 4 * DAY
     invoice = stage.account.invoices.bill_once(fay, 4000, "Consulting")
-    if (invoice.status, invoice.amount_due) != ("paid", 0):
-        raise AssertionError("the balance covers it")
+    stage.require((invoice.status, invoice.amount_due) == ("paid", 0), "the balance covers it")
     stage.expect(fay, net={"usd": 10000})
 
 
@@ -287,8 +282,7 @@ def invoice_credited_to_nothing(stage: Stage) -> Iterator[int]:
     invoice = stage.account.invoices.bill_once(hana, 2000, "Mistake", collects=False)
     yield 1 * DAY
     stage.account.invoices.credit_before_payment(invoice, 2000)
-    if invoice.status != "paid":
-        raise AssertionError("nothing is left to pay")
+    stage.require(invoice.status == "paid", "nothing is left to pay")
     stage.expect(hana, net={}, revenue=())
 
 

@@ -173,6 +173,11 @@ class Stage:
                     f"{self.story.name} at {self.now}: {name} is {told!r}, should be {wanted!r}"
                 )
 
+    def require(self, condition: bool, what: str) -> None:
+        """Say by hand what else must be so; raises StoryBrokenError where it is not."""
+        if not condition:
+            raise StoryBrokenError(f"{self.story.name} at {self.now}: not so: {what}")
+
     def truth_of(self, customer: Customer, account: Account | None = None) -> ExpectedCustomer:
         where = account or self.account
         return expected_customer(where, customer, custom_uids(where).get(customer.id))
