@@ -1,6 +1,7 @@
 """The real application under a real uvicorn, on a port of its own, and a client that distrusts every answer."""
 
 import asyncio
+import io
 import json
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import uvicorn
+import yarl
 
 from subledger.runtime.settings import Settings
 from subledger.webhooks.app import create_app
@@ -71,6 +73,28 @@ class Answer:
         return self.body["error"]
 
 
+class SilentServer(asyncio.Protocol):
+    """Takes connections and whatever comes over them, and never says a word."""
+
+    def __init__(self) -> None:
+        self.connections: list[asyncio.BaseTransport] = []
+        self.port = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.connections.append(transport)
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[SilentServer]:
+    """A server that hangs, on a port of its own."""
+    silent = SilentServer()
+    async with await asyncio.get_running_loop().create_server(lambda: silent, "127.0.0.1", 0) as server:
+        silent.port = server.sockets[0].getsockname()[1]
+        yield silent
+        for connection in silent.connections:
+            connection.close()
+
+
 class Door:
     """A client of the endpoint; whatever it is answered must be JSON and hold no secret."""
 
@@ -84,7 +108,7 @@ class Door:
         """Send one request, follow no redirect."""
         async with self._session.request(
             method,
-            f"http://127.0.0.1:{self.port}{path}",
+            yarl.URL(f"http://127.0.0.1:{self.port}{path}", encoded=True),
             headers=headers,
             data=data,
             allow_redirects=False,
@@ -107,7 +131,7 @@ class Door:
         if header:
             headers["Stripe-Signature"] = header
         return await self.ask(
-            "POST", "/webhooks/stripe", headers=headers, data=body if data is None else data
+            "POST", "/webhooks/stripe", headers=headers, data=io.BytesIO(body) if data is None else data
         )
 
     async def status(self, token: str = ADMIN_TOKEN) -> Answer:

@@ -1,0 +1,227 @@
+"""What the endpoint refuses, before anything touches Postgres: there is none in these tests."""
+
+import asyncio
+import io
+import json
+import math
+import time
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import pytest
+import pytest_asyncio
+
+from subledger.runtime.settings import SettingsError
+from subledger.webhooks import app as door_module
+from subledger.webhooks.app import create_app
+from tests.signing import signature_header
+from tests.system import ADMIN_TOKEN
+from tests.webhooks.door import (
+    FOREIGN_SECRET,
+    OLD_SECRET,
+    SECRET,
+    Door,
+    event,
+    open_door,
+    settings,
+)
+
+BODY = event("evt_1")
+MIB = 1024 * 1024
+STORE = 503
+"""What a webhook is answered here once it was found right: it would be stored next."""
+
+
+# One server for all: none of these tests leaves a trace in it.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door() -> AsyncIterator[Door]:
+    async with open_door(settings()) as door:
+        yield door
+
+
+async def test_right_webhook_goes_on_to_be_stored(door: Door) -> None:
+    """Each of the tests below refuses something that, put right, would have come this far."""
+    answer = await door.post(BODY)
+    assert (STORE, "the event could not be stored: send it again") == (answer.status, answer.error)
+
+
+async def test_refuses_to_start_without_a_secret() -> None:
+    """An endpoint that believes anyone must not start."""
+    with pytest.raises(SettingsError, match="STRIPE_WEBHOOK_SECRET is not set"):
+        create_app(settings(secrets=()))
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        pytest.param(STORE, signature_header(BODY, SECRET), id="one secret"),
+        pytest.param(STORE, signature_header(BODY, OLD_SECRET), id="the other secret"),
+        pytest.param(STORE, signature_header(BODY, FOREIGN_SECRET, SECRET), id="the second signature fits"),
+        pytest.param(400, signature_header(BODY, FOREIGN_SECRET), id="foreign secret"),
+        pytest.param(400, signature_header(BODY, SECRET, scheme="v0"), id="only v0"),
+        pytest.param(400, signature_header(BODY, SECRET, scheme="sha256"), id="other scheme"),
+        pytest.param(400, signature_header(event("evt_2"), SECRET), id="of another body"),
+        pytest.param(400, "", id="no header"),
+        pytest.param(400, "garbage", id="garbage"),
+        pytest.param(400, "t=,v1=", id="empty parts"),
+        pytest.param(400, f"t={int(time.time())},v1=é", id="not ASCII"),
+        pytest.param(400, "t=" + "1" * 7000, id="endless"),
+    ],
+)
+async def test_signature(door: Door, log: io.StringIO, status: int, header: str) -> None:
+    """Only a signature by one of our secrets opens the door, and the refusal is told to the log too."""
+    answer = await door.post(BODY, header=header)
+    assert status == answer.status, answer.body
+    if status == 400:
+        assert answer.error in [json.loads(line).get("reason") for line in log.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "status"),
+    [(299, STORE), (300, STORE), (301, 400), (-299, STORE), (-300, STORE), (-301, 400)],
+)
+async def test_tolerance(door: Door, monkeypatch: pytest.MonkeyPatch, age_seconds: int, status: int) -> None:
+    """Five minutes either way."""
+    now = math.floor(time.time())
+    monkeypatch.setattr(door_module, "time", SimpleNamespace(time=lambda: now))
+    answer = await door.post(BODY, header=signature_header(BODY, SECRET, signed_at=now - age_seconds))
+    assert status == answer.status, answer.body
+
+
+async def test_body_parsed_and_written_again(door: Door) -> None:
+    """A proxy that rewrites JSON breaks the signature, and the answer says so."""
+    answer = await door.post(json.dumps(json.loads(BODY)).encode(), header=signature_header(BODY, SECRET))
+    assert 400 == answer.status
+    assert "pass the body on unchanged" in answer.error
+
+
+async def test_body_not_utf_8(door: Door) -> None:
+    """Stripe writes UTF-8; a signature over other bytes is no signature of Stripe's."""
+    answer = await door.post(b'{"id": "evt_\xff"}')
+    assert (400, "the body is not UTF-8: Stripe's always is") == (answer.status, answer.error)
+
+
+@pytest.mark.parametrize(("secret", "status"), [(SECRET, STORE), (FOREIGN_SECRET, 400)])
+async def test_empty_body(door: Door, secret: str, status: int) -> None:
+    """Nothing at all, rightly signed, is kept like any other oddity; wrongly signed, it is refused."""
+    assert status == (await door.post(b"", header=signature_header(b"", secret))).status
+
+
+# Sizes
+
+
+async def in_chunks(body: bytes, size: int = 64 * 1024) -> AsyncIterator[bytes]:
+    """Sent by aiohttp without a Content-Length."""
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_largest_body(door: Door, chunked: bool) -> None:
+    """2 MiB are accepted, counted in bytes."""
+    body = b'{"id":"evt_1"}'.ljust(2 * MIB)
+    assert STORE == (await door.post(body, data=in_chunks(body) if chunked else None)).status
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_body_one_byte_too_large(door: Door, chunked: bool) -> None:
+    """One byte more is refused, whether the length was told before or shows on the way; the next is served."""
+    body = b'{"id":"evt_1"}'.ljust(2 * MIB + 1)
+    answer = await door.post(body, data=in_chunks(body) if chunked else None)
+    assert (413, "the body is larger than 2097152 bytes") == (answer.status, answer.error)
+    assert STORE == (await door.post(BODY)).status
+
+
+async def test_body_announced_too_large_is_not_awaited(door: Door) -> None:
+    """A Content-Length beyond the limit is answered before a byte of the body has come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nContent-Length: 2097153\r\n\r\n")
+    assert b"HTTP/1.1 413 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_endless_body_is_cut_off_while_reading(door: Door) -> None:
+    """A body without end or length is answered as soon as it is too large: it is never held as a whole."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    answering = asyncio.create_task(reader.readline())
+    writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    sent = 0
+    while not answering.done():
+        writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        await writer.drain()
+        sent += 0x10000
+        assert sent < 64 * MIB, "no answer"
+    assert b"HTTP/1.1 413 " in await answering
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_slow_body(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not send the body is told so and loses the connection."""
+    monkeypatch.setattr(door_module, "BODY_TIMEOUT_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{")
+    answer = (await reader.read()).decode()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert answer.endswith('{"error":"the body did not come within 0.1 s"}')
+    writer.close()
+    await writer.wait_closed()
+
+
+# Other places
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
+async def test_other_methods_of_the_endpoint(door: Door, method: str) -> None:
+    """Stripe posts; whoever looks with a browser is told so."""
+    answer = await door.ask(method, "/webhooks/stripe")
+    assert (405, "POST") == (answer.status, answer.headers["Allow"])
+    if method != "HEAD":
+        assert "only POST is answered here" == answer.error
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/status"])
+async def test_other_methods_elsewhere(door: Door, path: str) -> None:
+    """What operators look at cannot be posted to."""
+    answer = await door.ask("POST", path)
+    assert 405 == answer.status
+    assert {"GET", "HEAD"} == set(answer.headers["Allow"].split(", "))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/",
+            "/webhooks",
+            "/webhooks/stripe/",
+            "/webhooks/stripe/x",
+            "/Webhooks/Stripe",
+            "/status/",
+            "/docs",
+        ),
+        *(
+            "//status",
+            "/x/../status",
+            "/%2e%2e/status",
+            "/webhooks%2fstripe%00",
+            f"/{ADMIN_TOKEN}",
+            f"/?token={ADMIN_TOKEN}",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_elsewhere(door: Door, method: str, path: str) -> None:
+    """Nothing else is there, nobody is redirected, and a token in a wrong URL does not come back."""
+    answer = await door.ask(method, path)
+    assert (404, "nothing is here: Stripe posts to /webhooks/stripe") == (answer.status, answer.error)
+
+
+async def test_nowhere_with_an_odd_host(door: Door) -> None:
+    """A Host header that makes no URL does not hurt."""
+    answer = await door.ask("GET", "/nowhere", headers={"Host": "[::"})
+    assert 404 == answer.status
