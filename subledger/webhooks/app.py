@@ -6,7 +6,6 @@ import hmac
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 import asyncpg
 import msgspec
@@ -246,14 +245,8 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-def _encode_time(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"no JSON for {type(value).__name__}")
-
-
 def _json(content: object, *, status: int = 200) -> Response:
-    body = msgspec.json.encode(content, enc_hook=_encode_time)
+    body = msgspec.json.encode(content)
     return Response(body, status_code=status, media_type="application/json")
 
 
