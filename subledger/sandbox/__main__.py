@@ -42,7 +42,12 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_SPEED,
         help="its seconds per second of ours (default: %(default)s)",
     )
-    parser.add_argument("--customers", type=int, default=60, help="how many at a time (default: %(default)s)")
+    parser.add_argument(
+        "--customers",
+        type=int,
+        default=60,
+        help="how many at a time (default: %(default)s; a kept account has as many as it began with)",
+    )
     parser.add_argument(
         "--mixed-versions", action="store_true", help="post events in old API versions as well"
     )

@@ -406,3 +406,22 @@ def deleted_on_trial(stage: Stage) -> Iterator[int]:
     yield 3 * DAY
     stage.account.clients.delete(emil)
     stage.expect(emil, status="ended", is_trial=False, trial_end=None, has_access=False, revenue=())
+
+
+@story(covers=("E83",), defines=("revenue:refund_pending",))
+def refund_still_pending(stage: Stage) -> Iterator[int]:
+    """A refund that is pending for good is subtracted all the time."""
+    fay = stage.customer()
+    _, charge = stage.account.payments.pay_once(fay, 2000)
+    yield 1 * DAY
+    stage.account.payments.refund(charge, 600, status="pending")
+    stage.expect(fay, net={"usd": 1400})
+
+
+@story(covers=("E85",), defines=("revenue:uncaptured",))
+def authorization_still_open(stage: Stage) -> Iterator[int]:
+    """An authorization that waits for its capture is no revenue."""
+    gus = stage.customer()
+    stage.account.payments.authorize(gus, 5000)
+    yield 1 * DAY
+    stage.expect(gus, net={}, revenue=())

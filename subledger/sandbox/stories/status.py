@@ -459,3 +459,36 @@ def long_trial_that_will_not_go_on(stage: Stage) -> Iterator[int]:
     yield stage.some_days(20, 60)
     stage.account.subscriptions.cancel_in_portal(sub)
     stage.expect(emil, status="canceled", is_trial=True, trial_end=instant(sub.created + 300 * DAY))
+
+
+@story(covers=("B40",), defines=("status:unpaid", "has_access:unpaid"))
+def stays_unpaid(stage: Stage) -> Iterator[int]:
+    """A customer never comes back to an unpaid subscription: it stays as it is, without access."""
+    fay = stage.customer()
+    sub = stage.subscribe(fay, stage.plan(800, interval="week"), after_retries="unpaid")
+    fay.payment_method = "declines"
+    yield stage.past_payment(sub) + 16 * DAY
+    stage.require(sub.status == "unpaid", "all retries have failed")
+    stage.expect(fay, status="past_due", has_access=False, net={"usd": 800})
+
+
+@story(defines=("status:past_due", "has_access:past_due"))
+def stays_past_due(stage: Stage) -> Iterator[int]:
+    """All retries fail and the account leaves the subscription past_due: it keeps its access."""
+    gus = stage.customer()
+    sub = stage.subscribe(gus, stage.plan(2000), after_retries="past_due")
+    gus.payment_method = "declines"
+    yield stage.past_payment(sub) + 16 * DAY
+    stage.expect(gus, status="past_due", has_access=True, renewal_number=1, net={"usd": 2000})
+
+
+@story(covers=("B42",), defines=("status:paused", "has_access:paused"))
+def paused_on_final_failure(stage: Stage) -> Iterator[int]:
+    """All retries fail and the account pauses the subscription: past_due without access."""
+    hana = stage.customer()
+    sub = stage.subscribe(hana, stage.plan(2000), billing_mode="flexible", after_retries="pause")
+    hana.payment_method = "declines"
+    yield stage.past_payment(sub)
+    stage.expect(hana, status="past_due", has_access=True)
+    yield 16 * DAY
+    stage.expect(hana, status="past_due", has_access=False, renewal_number=1, net={"usd": 2000})
