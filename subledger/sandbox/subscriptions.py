@@ -78,6 +78,7 @@ class Subscriptions:
                 )
             )
         account.add(subscription)
+        account.books.cycles[subscription.id] = int(subscription.metadata.get("renewals_before_import", 0))
         if customer.currency is None:
             customer.currency = currency
             account.emit("customer.updated", customer)
@@ -214,7 +215,9 @@ class Subscriptions:
         self._open_next_period(subscription, due)
         self._watch(subscription)
 
-    def _open_next_period(self, subscription: Subscription, due: Sequence[Item]) -> Invoice:
+    def _open_next_period(
+        self, subscription: Subscription, due: Sequence[Item], *, reason: str = "subscription_cycle"
+    ) -> Invoice:
         """Move the items on and draw up the cycle invoice; the money follows about an hour later."""
         account = self._account
         boundary = account.now
@@ -225,7 +228,7 @@ class Subscriptions:
         invoice = account.invoices.draft(
             subscription.customer or "",
             lines,
-            reason="subscription_cycle",
+            reason=reason,
             currency=subscription.currency,
             subscription=subscription,
             period=window,
@@ -483,8 +486,11 @@ class Subscriptions:
         account.emit("customer.subscription.updated", subscription)
         self._watch(subscription)
 
-    def end_trial_now(self, subscription: Subscription) -> None:
-        """Set `trial_end=now`: the first paid period starts, its invoice is collected at once."""
+    def end_trial_now(self, subscription: Subscription, *, reason: str = "subscription_cycle") -> None:
+        """Set `trial_end=now`: the first paid period starts, its invoice is collected at once.
+
+        Stripe does not say what billing_reason that invoice has: subscription_cycle or subscription_update.
+        """
         account = self._account
         subscription.trial_end = subscription.billing_cycle_anchor = account.now
         for item in subscription.items:
@@ -492,7 +498,7 @@ class Subscriptions:
         subscription.in_first_trial = False
         subscription.status = "active"
         account.emit("customer.subscription.trial_will_end", subscription)
-        account.invoices.finalize(self._open_next_period(subscription, subscription.items))
+        account.invoices.finalize(self._open_next_period(subscription, subscription.items, reason=reason))
         self._watch(subscription)
 
     def set_quantity(self, subscription: Subscription, quantity: int, *, invoices_now: bool) -> None:

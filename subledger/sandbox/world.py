@@ -108,9 +108,15 @@ class Sandbox:
         """Play on until every story has ended; answers the events of that stretch."""
         first = len(self.events)
         while self.playing:
-            if not self._alarms:
-                raise RuntimeError("stories wait although nothing is to happen any more")
-            self._ring()
+            self.step()
+        return self.events[first:]
+
+    def step(self) -> list[Event]:
+        """Let the next thing happen, whenever that is; answers its events, often none."""
+        if not self._alarms:
+            raise RuntimeError("nothing is to happen any more")
+        first = len(self.events)
+        self._ring()
         return self.events[first:]
 
     def _ring(self) -> None:

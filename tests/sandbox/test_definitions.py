@@ -69,6 +69,7 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
     ),
     "in any status": ("renewal:any_status", "renewal:free_cycles"),
     "of other reasons none": ("renewal:other_reasons", "renewal:previews", "renewal:paused"),
+    "counted on from what an import says": ("renewal:before_import",),
     "of the current subscription only": ("renewal:current_only",),
     "minus one for the trial with which it began": (
         "renewal:minus_trial",

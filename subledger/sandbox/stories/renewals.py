@@ -93,7 +93,8 @@ def trial_ended_early(stage: Stage) -> Iterator[int]:
     emil = stage.customer()
     sub = stage.subscribe(emil, stage.plan(700, interval="week"), trial_seconds=14 * DAY)
     yield 4 * DAY
-    stage.account.subscriptions.end_trial_now(sub)
+    reason = stage.choices.choice(("subscription_cycle", "subscription_update"))
+    stage.account.subscriptions.end_trial_now(sub, reason=reason)
     stage.expect(emil, status="active", is_trial=False, renewal_number=0, net={"usd": 700})
     yield stage.past_payment(sub)
     stage.expect(emil, renewal_number=1, net={"usd": 1400})
@@ -207,6 +208,22 @@ def imported_without_invoices(stage: Stage) -> Iterator[int]:
     stage.expect(max_, renewal_number=0, status="active", net={})
     yield stage.past_payment(sub)
     stage.expect(max_, renewal_number=1, net={"usd": 700})
+
+
+@story(covers=("D75",), defines=("renewal:before_import",))
+def imported_with_its_count(stage: Stage) -> Iterator[int]:
+    """An import says in its metadata how often it was renewed before: counting goes on from there."""
+    noa = stage.customer()
+    sub = stage.subscribe(
+        noa,
+        stage.plan(700),
+        backdated_to=stage.now - 91 * DAY,
+        bills_first_period=False,
+        metadata={"renewals_before_import": "3"},
+    )
+    stage.expect(noa, renewal_number=3, status="active", net={})
+    yield stage.past_payment(sub)
+    stage.expect(noa, renewal_number=4, net={"usd": 700})
 
 
 @story(covers=("D76",), defines=("renewal:previews",))
