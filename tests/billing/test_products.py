@@ -285,6 +285,15 @@ VERSION_CASES: list[tuple[str, CustomerFacts, int | None]] = [
     ("the price is not known yet", catalogue(LATER), None),
     ("no price", replace(SUBSCRIBED, items=(replace(ITEM, price_id=None),)), None),
     (
+        "the price's product is not known yet",
+        replace(
+            SUBSCRIBED,
+            items=(replace(ITEM, product_id=None),),
+            prices=(replace(PRICE, product_id=None),),
+        ),
+        None,
+    ),
+    (
         "the price is not known yet, the product says",
         replace(SUBSCRIBED, prices=(), products=(replace(PRODUCT, metadata={"version": "4"}),)),
         4,
@@ -318,6 +327,7 @@ OPTION_CASES: list[tuple[str, dict[str, str], tuple[SubscriptionItem, ...], dict
         {"any": 6, "seats": 7},
     ),
     ("metered items add nothing", {}, (item_of("price_seats", None, 0),), {}),
+    ("nor items whose feature is empty", {"feature_id": ""}, (item_of("price_1", 3, 0),), {}),
     ("nor items without a feature", {}, (item_of("price_1", 3, 0),), {}),
     ("nothing bought is said", {}, (item_of("price_seats", 0, 0),), {"seats": 0}),
 ]
