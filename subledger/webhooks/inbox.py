@@ -38,6 +38,7 @@ class Inbox:
         self._bell = bell
         self._connection: OwnConnection | None = None
         self._waiting: list[_Waiting] = []
+        self._storing: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
         self._closing = False
@@ -65,6 +66,8 @@ class Inbox:
             await asyncio.wait([self._committer], timeout=INSERT_TIMEOUT_SECONDS)
             self._committer.cancel()
             await asyncio.gather(self._committer, return_exceptions=True)
+        for waiting in self._storing + self._waiting:
+            _refuse(waiting, InboxUnavailable("this process is stopping"))
         if self._connection is not None:
             self._connection.terminate()
 
@@ -72,7 +75,8 @@ class Inbox:
         while not self._closing or self._waiting:
             await self._arrived.wait()
             if self._waiting:
-                await self._commit(self._take_group())
+                self._storing = self._take_group()
+                await self._commit(self._storing)
 
     def _take_group(self) -> list[_Waiting]:
         size = count = 0
