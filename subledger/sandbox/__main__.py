@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _may_go_on(arguments: argparse.Namespace, origin: Origin, elapsed_seconds: int) -> bool:
+    """Whether the kept account is the one that is asked for, and young enough to be lived through again."""
+    asked_for = arguments.seed in (None, origin.seed) and arguments.epoch in (None, origin.epoch)
+    return asked_for and elapsed_seconds <= REPLAY_SECONDS_MAX
+
+
 def _split(listed: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in listed.split(",") if part.strip())
 
@@ -63,7 +69,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     state = None if arguments.state is None else StateFile(arguments.state)
     kept = None if state is None else state.load()
-    if kept is not None and kept[1] <= REPLAY_SECONDS_MAX and arguments.seed in (None, kept[0].seed):
+    if kept is not None and _may_go_on(arguments, *kept):
         origin, elapsed_seconds = kept
     else:
         elapsed_seconds = 0
