@@ -78,7 +78,7 @@ def run_up(environ: Mapping[str, str], options: UpOptions) -> None:
     Raises UpError when a part dies, ServerError, MigrationError or SettingsError when one cannot start.
     """
     # Until the event loop takes the signals over, each of them unwinds what has been started.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _stop_signals():
         signal.signal(number, _interrupt)
     try:
         with contextlib.ExitStack() as stack:
@@ -171,7 +171,7 @@ async def _supervise(
     """Start the parts and show the board until a signal comes; raises UpError when a part or server dies."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _stop_signals():
         loop.add_signal_handler(number, stopped.set)
 
     family = Family(home, system.environment)
@@ -337,10 +337,17 @@ def _choose_port(given: Mapping[str, str]) -> int:
     return port
 
 
+def _stop_signals() -> tuple[signal.Signals, ...]:
+    """What ends us. A lost terminal does not when we were started by `nohup`, which has it ignored."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _stop_signals():
         signal.signal(number, signal.SIG_IGN)
