@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Services]:
         request.config.stash[_VERSIONS] = [
             str(asyncio.run(_execute(services.postgres_url, "select version()"))),
             f"{information['server_name']} {information['valkey_version']}",
+            f"arq {importlib.metadata.version('arq')}",
         ]
         yield services
 
