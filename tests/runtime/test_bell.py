@@ -1,0 +1,220 @@
+"""The bell: a ring wakes a worker, costs little when Redis is away, and is never what an event depends on."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any, cast
+
+import pytest
+import redis
+from arq.connections import ArqRedis
+from arq.typing import WorkerCoroutine
+from arq.worker import Worker, func
+
+from subledger.cli.servers import Server, start_valkey, throwaway_home
+from subledger.runtime import bell as bell_module
+from subledger.runtime.bell import LIVE_QUEUE, TOKENS, Bell, connect_redis
+from subledger.runtime.jobs import deserialize_job, serialize_job
+from tests.system import free_port, until
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[ArqRedis]:
+    client = connect_redis(redis_url)
+    yield client
+    await client.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+async def bell(redis_url: str) -> AsyncIterator[Bell]:
+    bell = Bell(connect_redis(redis_url), timeout_seconds=1.0)
+    yield bell
+    await bell.close()
+
+
+async def tokens(client: ArqRedis) -> int:
+    return await cast("Awaitable[int]", client.llen(TOKENS))
+
+
+async def rung(client: ArqRedis) -> tuple[int, list[str]]:
+    """How many tokens lie on the list, and which jobs stand in the queue."""
+    jobs = await client.queued_jobs(queue_name=LIVE_QUEUE)
+    return await tokens(client), [job.function for job in jobs]
+
+
+async def test_ring_leaves_a_token_and_a_job(bell: Bell, client: ArqRedis) -> None:
+    """The token for a drain that lingers, the job for when none does; any number of rings leave one of each."""
+    for _ in range(3):
+        assert await bell.ring()
+    assert (1, ["drain"]) == await rung(client)
+
+
+async def test_worker_of_arq_runs_the_job(bell: Bell, client: ArqRedis) -> None:
+    """What the ring enqueues is what arq can run; once it has run, the next ring enqueues again."""
+    runs: list[str] = []
+
+    async def drain(context: dict[Any, Any]) -> None:
+        runs.append(context["job_id"])
+
+    async def work() -> None:
+        worker = Worker(
+            functions=[func(cast("WorkerCoroutine", drain), name="drain", keep_result=0)],
+            redis_pool=client,
+            queue_name=LIVE_QUEUE,
+            burst=True,
+            handle_signals=False,
+            poll_delay=0.01,
+            job_serializer=serialize_job,
+            job_deserializer=deserialize_job,
+        )
+        await worker.async_run()
+
+    await bell.ring()
+    await bell.ring()
+    await work()
+    assert ["drain"] == runs
+    await bell.ring()
+    await work()
+    assert ["drain", "drain"] == runs
+
+
+async def test_wiped_redis(bell: Bell, client: ArqRedis) -> None:
+    """Nothing is remembered of earlier rings: after a wipe the next one leaves token and job again."""
+    await bell.ring()
+    await client.flushdb()
+    assert (0, []) == await rung(client)
+    await bell.ring()
+    assert (1, ["drain"]) == await rung(client)
+
+
+async def test_rings_are_few(bell: Bell, client: ArqRedis) -> None:
+    """However many events ask for a ring, at most one goes out per 50 ms, and none is forgotten."""
+    await client.config_resetstat()
+    begun = time.monotonic()
+    while time.monotonic() - begun < 0.4:
+        bell.ring_soon()
+        await asyncio.sleep(0)
+    await client.delete(TOKENS)
+    bell.ring_soon()
+
+    await until(lambda: tokens(client), what="a ring for the last event")
+    elapsed = time.monotonic() - begun
+    statistics = await client.info("commandstats")
+    assert 2 <= statistics["cmdstat_lpush"]["calls"] <= elapsed / 0.05 + 1
+
+
+async def test_url_with_an_escaped_password(redis_url: str, client: ArqRedis) -> None:
+    """A password may hold any character, %-encoded."""
+    user, password = "bell-tests", "p@ss/w:rd%"
+    await client.acl_setuser(
+        user, enabled=True, passwords=[f"+{password}"], keys=["*"], channels=["*"], commands=["+@all"]
+    )
+    credentials, address = redis_url.split("@")
+    assert credentials.startswith("redis://")
+    bell = Bell(
+        connect_redis(f"redis://{user}:p%40ss%2Fw%3Ard%25@{address}"),
+        timeout_seconds=1.0,
+    )
+    try:
+        assert await bell.ring()
+        assert (1, ["drain"]) == await rung(client)
+    finally:
+        await bell.close()
+        await client.acl_deluser(user)
+
+
+# Redis in trouble
+
+
+async def test_closed_port() -> None:
+    """Without Redis a ring fails at once, and so does the question whether it is there."""
+    bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=60.0)
+    async with asyncio.timeout(5):
+        assert not await bell.ring()
+        assert not await bell.reachable()
+        await bell.close()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Server]:
+    """A Valkey of this test's own, to be stopped and made to hang."""
+    with throwaway_home() as home, start_valkey(home) as server:
+        yield server
+
+
+async def test_hung_redis(own_valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring gives up after its timeout, is then skipped for a while, and comes through when Redis is back."""
+    monkeypatch.setattr(bell_module, "SILENCE_AFTER_FAILURE_SECONDS", 60.0)
+    bell = Bell(connect_redis(own_valkey.url), timeout_seconds=0.2)
+    client = connect_redis(own_valkey.url)
+    assert await bell.ring()
+    await client.flushdb()
+    os.kill(own_valkey.process.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(5):
+            assert not await bell.ring()
+            assert not await bell.reachable()
+    finally:
+        os.kill(own_valkey.process.pid, signal.SIGCONT)
+    await until(bell.reachable, what="the revived server")
+    await client.flushdb()
+    assert not await bell.ring(), "a minute of silence was asked for"
+    assert (0, []) == await rung(client)
+
+    bell._silent_until -= 60.0  # a minute later
+    assert await bell.ring()
+    assert (1, ["drain"]) == await rung(client)
+    await client.aclose(close_connection_pool=True)
+    await bell.close()
+
+
+async def test_hung_redis_does_not_keep_us_from_closing(own_valkey: Server) -> None:
+    """A process that is to stop stops, whatever Redis does."""
+    bell = Bell(connect_redis(own_valkey.url, timeout_seconds=60.0), timeout_seconds=60.0)
+    assert await bell.ring()
+    os.kill(own_valkey.process.pid, signal.SIGSTOP)
+    try:
+        bell.ring_soon()
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await bell.close()
+    finally:
+        os.kill(own_valkey.process.pid, signal.SIGCONT)
+
+
+async def test_restarted_redis(own_valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that a restart broke are replaced; the ring that met one is made up for by the next."""
+    monkeypatch.setattr(bell_module, "SILENCE_AFTER_FAILURE_SECONDS", 0.05)
+    home = own_valkey.log.parents[1]
+    bell = Bell(connect_redis(own_valkey.url), timeout_seconds=1.0)
+    assert await bell.ring()
+    own_valkey.stop()
+    assert not await bell.ring()
+    with start_valkey(home) as again:
+        assert own_valkey.port == again.port
+        await until(bell.ring, what="a ring")
+        with redis.Redis.from_url(again.url) as client:
+            assert 1 == client.llen(TOKENS)
+        await bell.close()
+
+
+async def test_ring_that_fails_in_an_unforeseen_way(
+    bell: Bell, client: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in one ring does not silence the bell for good."""
+
+    async def fail() -> bool:
+        raise LookupError("not foreseen")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bell, "ring", fail)
+        bell.ring_soon()
+        task = bell._task
+        assert task is not None
+        with pytest.raises(LookupError):
+            await task
+    bell.ring_soon()
+
+    await until(lambda: tokens(client), what="a ring")

@@ -1,0 +1,129 @@
+"""The endpoint and Redis: an event that is stored rings for the drain, and no trouble there costs an answer."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis.asyncio import Redis
+
+from subledger.cli.servers import Server, start_valkey, throwaway_home
+from subledger.db.connection import Pool
+from subledger.runtime import bell as bell_module
+from subledger.runtime.bell import LIVE_QUEUE, TOKENS
+from tests.system import free_port, until
+from tests.webhooks.door import Door, event, open_door, settings, silent_server
+
+
+async def rung(client: Redis) -> bool:
+    """Whether a token lies on the list and a job in the queue of arq."""
+    return bool(await client.exists(TOKENS)) and await client.zscore(LIVE_QUEUE, "drain") is not None
+
+
+async def post_many(door: Door, pool: Pool, count: int = 20) -> None:
+    """Every one of some events, posted one after the other, is answered and stored."""
+    before = await pool.fetchval("select count(*) from sync.events")
+    for number in range(count):
+        assert 200 == (await door.post(event(f"evt_{before + number}"))).status
+    assert before + count == await pool.fetchval("select count(*) from sync.events")
+
+
+async def test_stored_event_rings(database_url: str, redis_url: str) -> None:
+    """A token for a drain that lingers, a job for when none does."""
+    async with (
+        Redis.from_url(redis_url) as client,
+        open_door(settings(database_url=database_url, redis_url=redis_url)) as door,
+    ):
+        assert not await rung(client)
+        assert 200 == (await door.post(event("evt_1"))).status
+        await until(lambda: rung(client), what="the ring")
+
+
+async def test_redelivery_rings_again(database_url: str, redis_url: str) -> None:
+    """A ring that was lost, Redis having been wiped, is made up for by Stripe's next attempt at the same event."""
+    async with (
+        Redis.from_url(redis_url) as client,
+        open_door(settings(database_url=database_url, redis_url=redis_url)) as door,
+    ):
+        for _ in range(3):
+            assert 200 == (await door.post(event("evt_1"))).status
+            await until(lambda: rung(client), what="the ring")
+            await client.flushdb()
+
+
+async def test_refused_webhook_does_not_ring(database_url: str, redis_url: str) -> None:
+    """Who has no secret wakes nobody."""
+    async with (
+        Redis.from_url(redis_url) as client,
+        open_door(settings(database_url=database_url, redis_url=redis_url)) as door,
+    ):
+        assert 400 == (await door.post(event("evt_1"), header="t=1,v1=00")).status
+    # The bell is closed by now: what it was to do it has done.
+    async with Redis.from_url(redis_url) as client:
+        assert not await client.exists(TOKENS, LIVE_QUEUE)
+
+
+async def test_redis_down(database_url: str, pool: Pool) -> None:
+    """Nobody listens: 200 all the same."""
+    away = f"redis://127.0.0.1:{free_port()}"
+    async with open_door(settings(database_url=database_url, redis_url=away)) as door:
+        await post_many(door, pool)
+
+
+async def test_no_answer_waits_for_the_ring(database_url: str, pool: Pool) -> None:
+    """Redis takes the connection and says nothing, for which the bell would wait a minute: the answers do not."""
+    async with silent_server() as silent:
+        hung = settings(
+            database_url=database_url,
+            redis_url=f"redis://127.0.0.1:{silent.port}",
+            ring_timeout_ms=60_000,
+        )
+        async with open_door(hung) as door:
+            await post_many(door, pool)
+        assert silent.connections, "nobody tried to ring"
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Server]:
+    """A Valkey of this test's own, to be made to hang."""
+    with throwaway_home() as home, start_valkey(home) as server:
+        yield server
+
+
+async def test_redis_hangs_for_a_while(
+    database_url: str, pool: Pool, own_valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 throughout; /readyz tells of it; afterwards events ring as before."""
+    monkeypatch.setattr(bell_module, "SILENCE_AFTER_FAILURE_SECONDS", 0.1)
+    async with open_door(settings(database_url=database_url, redis_url=own_valkey.url)) as door:
+        await post_many(door, pool)
+        os.kill(own_valkey.process.pid, signal.SIGSTOP)
+        try:
+            await post_many(door, pool)
+            ready = await door.ask("GET", "/readyz")
+            assert (200, "away: the sweep does its work") == (ready.status, ready.body["redis"])
+            await post_many(door, pool)
+        finally:
+            os.kill(own_valkey.process.pid, signal.SIGCONT)
+
+        async def answers() -> bool:
+            return bool((await door.ask("GET", "/readyz")).body["redis"] == "ok")
+
+        await until(answers, what="the revived server")
+        async with Redis.from_url(own_valkey.url) as client:
+            await client.flushdb()
+
+            async def rung_by_the_next_event() -> bool:
+                await post_many(door, pool, 1)
+                return await rung(client)
+
+            await until(rung_by_the_next_event, what="the ring")
+
+
+async def test_redis_that_takes_no_writes(database_url: str, redis_url: str, pool: Pool) -> None:
+    """Full, or another kind of value under our name: an error of Redis is no error of the webhook."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(TOKENS, "not a list")
+    async with open_door(settings(database_url=database_url, redis_url=redis_url)) as door:
+        await post_many(door, pool)
