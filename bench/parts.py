@@ -1,0 +1,435 @@
+"""The measurements, one function each. docs/benchmarks.md says what their figures mean."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from bench.plans import Plan, quantile
+from bench.system import (
+    BenchError,
+    Machine,
+    Meter,
+    Process,
+    Site,
+    api_requests,
+    ready,
+    settled,
+    watch,
+    worker_ready,
+)
+from subledger.cli.servers import free_port
+from subledger.db.connection import OwnConnection
+
+CONNECTIONS = 64
+API_CONNECTIONS = 16
+WARM_UP = 500
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The events of a sandbox account, and its API where it is served."""
+
+    folder: Path
+    events: int
+    api: Process | None = None
+
+    @property
+    def events_path(self) -> str:
+        return str(self.folder / "events.jsonl")
+
+    @property
+    def api_port(self) -> int | None:
+        return self.api.port if self.api is not None else None
+
+    def bodies(self, first: int, count: int) -> list[bytes]:
+        with Path(self.events_path).open("rb") as file:
+            return [line.rstrip(b"\n") for line in islice(file, first, first + count)]
+
+
+@asynccontextmanager
+async def played_account(
+    machine: Machine, name: str, *, customers: int, stories_every: int = 1, served: bool
+) -> AsyncIterator[Account]:
+    """An account whose stories have been played to their ends; with `served`, its API answers."""
+    folder = machine.folder / name
+    folder.mkdir()
+    port = free_port() if served else 0
+    arguments = ("bench.account", str(port), str(folder), str(customers), "11", str(stories_every))
+    with machine.running(name, *arguments, port=port) as process:
+        if served:
+            await ready(process, "/tally")
+        elif await asyncio.to_thread(process.process.wait):
+            process.check()
+        with (folder / "events.jsonl").open("rb") as file:
+            events = sum(1 for _ in file)
+        yield Account(folder=folder, events=events, api=process if served else None)
+
+
+async def measure_generator(machine: Machine, account: Account, *, count: int) -> Figures:
+    """How many webhooks a second the load generator posts to a server that does nothing."""
+    port = free_port()
+    with machine.running("fixed", "bench.fixed", str(port), port=port) as fixed:
+        await _listening(fixed)
+        plan = Plan(port=port, path=account.events_path, count=count, connections=CONNECTIONS)
+        outcome = await machine.load(plan)
+    return {"per_second": outcome.per_second, "p99_ms": outcome.p99_ms}
+
+
+async def measure_receive(machine: Machine, account: Account, *, rounds: int, count: int) -> Figures:
+    """Webhooks a second through the door, and through the same door without storing; the worker is not running."""
+    site = await machine.site()
+    stored: list[Figures] = []
+    bare: list[Figures] = []
+    with machine.web(site) as web, machine.web(site, bare=True) as without:
+        for process in (web, without):
+            await ready(process, "/readyz")
+            await machine.load(Plan(port=process.port, path=account.events_path, count=WARM_UP))
+        for number in range(rounds):
+            for process, results in ((web, stored), (without, bare)):
+                plan = Plan(
+                    port=process.port,
+                    path=account.events_path,
+                    first=WARM_UP + number * count,
+                    count=count,
+                    connections=CONNECTIONS,
+                )
+                meter = Meter(web=process, postgres=machine.postgres, valkey=machine.valkey)
+                outcome = await machine.load(plan, begin=meter.start)
+                results.append(
+                    {
+                        "per_second": outcome.per_second,
+                        "p50_ms": outcome.p50_ms,
+                        "p99_ms": outcome.p99_ms,
+                        **_cpu_per_event(meter, count),
+                    }
+                )
+    connection = await watch(site)
+    try:
+        rows = await connection.fetchval("select count(*) from sync.events")
+    finally:
+        await connection.close()
+    accepted = WARM_UP + rounds * count
+    if rows != accepted:
+        raise BenchError(f"{accepted} webhooks were accepted, and {rows} events are stored")
+    ratios = [
+        with_it["per_second"] / plain["per_second"] for with_it, plain in zip(stored, bare, strict=True)
+    ]
+    return {
+        "accepted": accepted,
+        "events_stored": rows,
+        "stored": _spread_all(stored),
+        "without_storing": _spread_all(bare),
+        "ratio": _spread(ratios),
+    }
+
+
+async def measure_api(machine: Machine, account: Account) -> Figures:
+    """Reads a second that the simulated API answers to the load generator: an answer made anew, and one made before."""
+    reads = account.folder / "reads.jsonl"
+    with reads.open("rb") as file:
+        count = sum(1 for _ in file)
+    rates = []
+    for _ in range(2):
+        plan = Plan(
+            port=account.api_port or 0, path=str(reads), reads=True, count=count, connections=API_CONNECTIONS
+        )
+        rates.append((await machine.load(plan)).per_second)
+    return {"objects": count, "first_per_second": rates[0], "again_per_second": rates[1]}
+
+
+async def measure_backlog(machine: Machine, account: Account, *, rounds: int, count: int) -> Figures:
+    """From the start of a worker that finds `count` events in the inbox until nothing is left to be done."""
+    results = []
+    state: Figures = {}
+    inbox = await filled_inbox(machine, account, count)
+    for _ in range(rounds):
+        site = await machine.site(like=inbox)
+        connection = await watch(site)
+        try:
+            calls = await _calls(account)
+            with machine.worker(site, api_port=account.api_port) as worker:
+                await worker_ready(connection, worker)
+                began = time.monotonic()
+                meter = Meter(
+                    worker=worker, postgres=machine.postgres, valkey=machine.valkey, **_api(account)
+                )
+                ended = await settled(connection, worker, exact=account.api is not None, events=count)
+                cpu = _cpu_per_event(meter, count)
+            results.append(
+                {"per_second": count / (ended - began), **await _calls_since(account, calls, count), **cpu}
+            )
+            state = await describe(connection, exact=account.api is not None)
+        finally:
+            await connection.close()
+    return {"events": count, **state, **_spread_all(results)}
+
+
+async def measure_live(machine: Machine, account: Account, *, rounds: int, count: int) -> Figures:
+    """From the first post of a flood until the last record is up to date, web and worker running."""
+    results = []
+    state: Figures = {}
+    exact = account.api is not None
+    for _ in range(rounds):
+        site = await machine.site()
+        connection = await watch(site)
+        try:
+            calls = await _calls(account)
+            with machine.web(site) as web, machine.worker(site, api_port=account.api_port) as worker:
+                await ready(web, "/readyz")
+                await worker_ready(connection, worker)
+                plan = Plan(port=web.port, path=account.events_path, count=count, connections=CONNECTIONS)
+                meter = Meter(
+                    web=web, worker=worker, postgres=machine.postgres, valkey=machine.valkey, **_api(account)
+                )
+                outcome = await machine.load(plan, begin=meter.start)
+                ended = await settled(connection, worker, exact=exact, events=count)
+                cpu = _cpu_per_event(meter, count)
+            results.append(
+                {
+                    "per_second": count / (ended - outcome.began),
+                    "accepted_per_second": outcome.per_second,
+                    "answer_p99_ms": outcome.p99_ms,
+                    **await _calls_since(account, calls, count),
+                    **cpu,
+                }
+            )
+            state = await describe(connection, exact=exact)
+        finally:
+            await connection.close()
+    return {"events": count, **state, **_spread_all(results)}
+
+
+async def measure_latency(
+    machine: Machine, account: Account, *, rate: float, seconds: float, history: int
+) -> Figures:
+    """From when a webhook is due to be posted until a reader who listens has read the record that it changed.
+
+    Every second webhook renames a customer, to a name that the reader looks for; those between them are the account's
+    own. The customers have a history of `history` events.
+    """
+    site = await filled_inbox(machine, account, history)
+    exact = account.api is not None
+    async with AsyncExitStack() as stack:
+        connection = await watch(site)
+        stack.push_async_callback(connection.close)
+        web = stack.enter_context(machine.web(site))
+        worker = stack.enter_context(machine.worker(site, api_port=account.api_port))
+        await ready(web, "/readyz")
+        await settled(connection, worker, exact=exact, events=history)
+        await connection.execute("vacuum analyze")
+
+        probes = round(rate * seconds / 2)
+        ordinary = account.bodies(history, probes)
+        if len(ordinary) < probes:
+            raise BenchError(f"the account has {account.events} events, {history + probes} are needed")
+        renames = await _renames(connection, account, history, probes)
+        lines = [body for pair in zip(ordinary, renames, strict=True) for body in pair]
+        path = machine.folder / f"steady-{'exact' if exact else 'provisional'}.jsonl"
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+        reader = await stack.enter_async_context(_reader(site))
+        meter = Meter(
+            web=web, worker=worker, postgres=machine.postgres, valkey=machine.valkey, **_api(account)
+        )
+        plan = Plan(port=web.port, path=str(path), count=len(lines), connections=CONNECTIONS, rate=rate)
+        outcome = await machine.load(plan, begin=meter.start)
+        await reader.until_seen(probes, within_seconds=30.0)
+        cpu = meter.stop()
+        await settled(connection, worker, exact=exact, events=history + len(lines))
+    waits = sorted(
+        1000 * (reader.seen[number] - (outcome.began + (2 * number + 1) / rate)) for number in range(probes)
+    )
+    return {
+        "rate_per_second": rate,
+        "probes": probes,
+        "probes_seen": len(reader.seen),
+        "p50_ms": quantile(waits, 0.5),
+        "p99_ms": quantile(waits, 0.99),
+        "max_ms": waits[-1],
+        "answer_p50_ms": outcome.p50_ms,
+        "answer_p99_ms": outcome.p99_ms,
+        "cpu_share": {
+            name: value / (outcome.ended - outcome.began)
+            for name, value in cpu.items()
+            if name != "others_share"
+        },
+        "others_share": cpu["others_share"],
+    }
+
+
+async def filled_inbox(machine: Machine, account: Account, count: int) -> Site:
+    """A site whose inbox holds the account's first `count` events, posted through the door with no worker running."""
+    site = await machine.site()
+    with machine.web(site) as web:
+        await ready(web, "/readyz")
+        await machine.load(
+            Plan(port=web.port, path=account.events_path, count=count, connections=CONNECTIONS)
+        )
+    return site
+
+
+async def describe(connection: OwnConnection, *, exact: bool) -> Figures:
+    """What came of it. Raises BenchError when something was left over or, in exact mode, a record is not exact."""
+    states = await connection.fetch("select state, count(*) from sync.events group by state order by state")
+    row = await connection.fetchrow(
+        "select count(*) as records, count(*) filter (where exact) as exact_records from billing.customers"
+    )
+    figures: Figures = {
+        "events_by_state": {state["state"]: state["count"] for state in states},
+        **dict(row or {}),
+    }
+    if set(figures["events_by_state"]) - {"applied", "ignored"} or not figures["records"]:
+        raise BenchError(f"events were left over: {figures}")
+    if exact and figures["exact_records"] != figures["records"]:
+        raise BenchError(f"records are settled but not exact: {figures}")
+    return figures
+
+
+class _Reader:
+    """A reader as DESIGN.md wants them: listens, and polls by `change`."""
+
+    def __init__(self, connection: OwnConnection) -> None:
+        self._connection = connection
+        self._rung = asyncio.Event()
+        self._enough = asyncio.Event()
+        self.seen: dict[int, float] = {}
+        self._change = 0
+        self._wanted = -1
+
+    async def begin(self) -> None:
+        await self._connection.add_listener("billing_customers", self._ring)
+        self._change = await self._connection.fetchval("select max(change) from billing.customers")
+
+    async def read_for_ever(self) -> None:
+        change = self._change
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            rows = await self._connection.fetch(
+                "select name, change from billing.customers where change > $1", change
+            )
+            now = time.monotonic()
+            for row in rows:
+                change = max(change, row["change"])
+                word, _, number = (row["name"] or "").partition(" ")
+                if word == "probe":
+                    self.seen.setdefault(int(number), now)
+            if len(self.seen) == self._wanted:
+                self._enough.set()
+
+    async def until_seen(self, count: int, *, within_seconds: float) -> None:
+        self._wanted = count
+        if len(self.seen) == count:
+            return
+        try:
+            async with asyncio.timeout(within_seconds):
+                await self._enough.wait()
+        except TimeoutError:
+            raise BenchError(f"of {count} renamed customers a reader saw {len(self.seen)}") from None
+
+    def _ring(self, *_: object) -> None:
+        self._rung.set()
+
+
+@asynccontextmanager
+async def _reader(site: Site) -> AsyncIterator[_Reader]:
+    connection = await watch(site)
+    reader = _Reader(connection)
+    await reader.begin()
+    task = asyncio.create_task(reader.read_for_ever(), name="reader")
+    try:
+        yield reader
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await connection.close()
+
+
+async def _renames(connection: OwnConnection, account: Account, history: int, count: int) -> list[bytes]:
+    """`count` events customer.updated, over the customers who have a record and are not deleted, in turn."""
+    living = {
+        row["stripe_customer_id"]
+        for row in await connection.fetch(
+            "select stripe_customer_id from billing.customers where deleted_at is null and account_id = ''"
+        )
+    }
+    born = {}
+    for body in account.bodies(0, history):
+        if b'"customer.created"' in body:
+            event = msgspec.json.decode(body)
+            if event["type"] == "customer.created" and event["data"]["object"]["id"] in living:
+                born[event["data"]["object"]["id"]] = event
+    events = list(born.values())
+    if not events:
+        raise BenchError("the account has no customer to rename")
+    # Later than everything that has happened, so that the provisional rule shows it.
+    moment = int(time.time()) + 10 * 365 * 86_400
+    bodies = []
+    for number in range(count):
+        event = events[number % len(events)]
+        renamed = event["data"]["object"] | {"name": f"probe {number}"}
+        bodies.append(
+            msgspec.json.encode(
+                event
+                | {
+                    "id": f"evt_probe{number}",
+                    "type": "customer.updated",
+                    "created": moment + number,
+                    "data": {"object": renamed, "previous_attributes": {"name": "before"}},
+                }
+            )
+        )
+    return bodies
+
+
+async def _listening(process: Process) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        process.check()
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", process.port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+
+
+def _api(account: Account) -> dict[str, Process]:
+    return {} if account.api is None else {"api": account.api}
+
+
+async def _calls(account: Account) -> int:
+    return 0 if account.api is None else await api_requests(account.api)
+
+
+async def _calls_since(account: Account, before: int, events: int) -> Figures:
+    if account.api is None:
+        return {}
+    return {"api_calls_per_1000_events": 1000 * (await api_requests(account.api) - before) / events}
+
+
+def _cpu_per_event(meter: Meter, events: int) -> Figures:
+    used = meter.stop()
+    others = used.pop("others_share")
+    return {f"{name}_cpu_us": 1e6 * value / events for name, value in used.items()} | {"others_share": others}
+
+
+def _spread(values: list[float]) -> Figures:
+    return {"median": median(values), "min": min(values), "max": max(values), "values": values}
+
+
+def _spread_all(results: list[Figures]) -> Figures:
+    return {name: _spread([result[name] for result in results]) for name in results[0]}

@@ -1,0 +1,44 @@
+"""What the benchmark and its load generator tell each other."""
+
+import msgspec
+
+SECRET = "whsec_bench"
+API_KEY = "sk_test_bench"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A load: `count` lines of a file from line `first` on, each one request."""
+
+    port: int
+    path: str
+    """The file; its name tells what a line is: *.reads.jsonl and reads.jsonl are GETs, everything else webhooks."""
+    reads: bool = False
+    first: int = 0
+    count: int
+    connections: int = 64
+    rate: float | None = None
+    """Requests a second, sent when they are due; None: each connection sends as soon as it was answered."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a load. Times of `began` and `ended` are those of time.monotonic, which is the machine's."""
+
+    sent: int
+    accepted: int
+    answers: dict[str, int]
+    began: float
+    ended: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @property
+    def per_second(self) -> float:
+        return self.accepted / (self.ended - self.began)
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The smallest of the sorted values that at least `share` of them do not exceed; 0 where there are none."""
+    if not values:
+        return 0.0
+    return values[max(0, -(-len(values) * round(share * 1000) // 1000) - 1)]

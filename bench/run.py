@@ -1,0 +1,302 @@
+"""`make bench`: measure the real web and worker processes on this machine, and print a table.
+
+ARGS="--quick" is a smoke run; ARGS="--only receive" measures one part; ARGS="--json FILE" keeps the figures.
+"""
+
+import asyncio
+import enum
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import redis
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.parts import (
+    WARM_UP,
+    Figures,
+    measure_api,
+    measure_backlog,
+    measure_generator,
+    measure_latency,
+    measure_live,
+    measure_receive,
+    played_account,
+)
+from bench.system import BenchError, Machine, machine, watch
+
+
+class Part(enum.StrEnum):
+    """What can be measured by itself."""
+
+    RECEIVE = "receive"
+    PROVISIONAL = "provisional"
+    EXACT = "exact"
+    LATENCY = "latency"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much is measured."""
+
+    rounds: int = 3
+    webhooks: int = 10_000
+    backlog: int = 15_000
+    exact_customers: int = 100
+    rate: float = 100.0
+    seconds: float = 15.0
+    history: int = 4_000
+    stories_every: int = 1
+    """1: every story of the sandbox; n: every n-th."""
+
+
+QUICK = Sizes(
+    rounds=1, webhooks=600, backlog=600, exact_customers=8, seconds=2.0, history=300, stories_every=12
+)
+EVENTS_PER_CUSTOMER_MIN = 40
+"""The stories make about 55: enough customers are played for the events that are needed."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+if not console.is_terminal:
+    console = Console(width=170)  # into a file: no narrower than the table
+
+
+@app.command()
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke run: everything once, and small.")] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="How often each part is measured.")] = None,
+    webhooks: Annotated[int | None, typer.Option(min=1, help="Webhooks of each round of receive.")] = None,
+    backlog: Annotated[int | None, typer.Option(min=1, help="Events through to provisional records.")] = None,
+    exact_customers: Annotated[int | None, typer.Option(min=1, help="Customers of the exact parts.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1, help="Webhooks a second in latency.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="How long latency is watched.")] = None,
+    only: Annotated[list[Part] | None, typer.Option(help="Measure this part; may be repeated.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Measure on durable servers of its own, in a directory that is removed at the end."""
+    base = QUICK if quick else Sizes()
+    sizes = replace(
+        base,
+        rounds=rounds or base.rounds,
+        webhooks=webhooks or base.webhooks,
+        backlog=backlog or base.backlog,
+        exact_customers=exact_customers or base.exact_customers,
+        rate=rate or base.rate,
+        seconds=seconds or base.seconds,
+    )
+    try:
+        with machine() as servers:
+            figures = asyncio.run(_measure(servers, sizes, set(only or Part)))
+    except BenchError as error:
+        raise SystemExit(f"bench: {error}") from None
+    console.print(table(figures))
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+async def _measure(servers: Machine, sizes: Sizes, parts: set[Part]) -> Figures:
+    figures: Figures = {"machine": await facts(servers), "sizes": sizes.__dict__}
+    for line in machine_lines(figures["machine"]):
+        console.print(line)
+    await _measure_webhooks_alone(servers, sizes, parts, figures)
+    await _measure_with_api(servers, sizes, parts, figures)
+    return figures
+
+
+async def _measure_webhooks_alone(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:
+    """What needs no API: the door, and the worker in webhooks-only mode."""
+    if not parts & {Part.RECEIVE, Part.PROVISIONAL, Part.LATENCY}:
+        return
+    events = max(WARM_UP + sizes.rounds * sizes.webhooks, sizes.backlog, sizes.history * 2)
+    console.print(f"Playing the stories of an account with {events:,} events or more")
+    async with played_account(
+        servers,
+        "crowd",
+        customers=events // EVENTS_PER_CUSTOMER_MIN,
+        stories_every=sizes.stories_every,
+        served=False,
+    ) as crowd:
+        figures["generator"] = await measure_generator(servers, crowd, count=sizes.webhooks)
+        if Part.RECEIVE in parts:
+            console.print("Receive")
+            figures["receive"] = await measure_receive(
+                servers, crowd, rounds=sizes.rounds, count=sizes.webhooks
+            )
+        if Part.PROVISIONAL in parts:
+            console.print("Through to provisional records")
+            figures["provisional"] = {
+                "backlog": await measure_backlog(servers, crowd, rounds=sizes.rounds, count=sizes.backlog),
+                "live": await measure_live(servers, crowd, rounds=sizes.rounds, count=sizes.backlog),
+            }
+        if Part.LATENCY in parts:
+            console.print("Latency")
+            figures["latency"] = await measure_latency(
+                servers, crowd, rate=sizes.rate, seconds=sizes.seconds, history=sizes.history
+            )
+
+
+async def _measure_with_api(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:
+    """What is read from the simulated API, which runs in a process of its own."""
+    if not parts & {Part.EXACT, Part.LATENCY}:
+        return
+    async with played_account(
+        servers,
+        "api",
+        customers=sizes.exact_customers,
+        stories_every=sizes.stories_every,
+        served=True,
+    ) as account:
+        figures["api"] = await measure_api(servers, account)
+        if Part.EXACT in parts:
+            console.print("Through to exact records")
+            figures["exact"] = {
+                "backlog": await measure_backlog(servers, account, rounds=sizes.rounds, count=account.events),
+                "live": await measure_live(servers, account, rounds=sizes.rounds, count=account.events),
+            }
+        if Part.LATENCY in parts:
+            console.print("Latency beside the reads")
+            history = min(sizes.history, account.events // 2)
+            figures["latency_exact"] = await measure_latency(
+                servers, account, rate=sizes.rate, seconds=sizes.seconds, history=history
+            )
+
+
+async def facts(servers: Machine) -> Figures:
+    """What was measured, on what, when, and how busy it was with other things."""
+    site = await servers.site()
+    connection = await watch(site)
+    try:
+        postgres = await connection.fetchval("show server_version")
+        fsync = await connection.fetchval("show fsync")
+    finally:
+        await connection.close()
+    with redis.Redis.from_url(servers.valkey.url) as client:
+        valkey: Any = client.info("server")
+    return {
+        "cpu": _cpu_model(),
+        "cores": psutil.cpu_count(),
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "memory_bytes": psutil.virtual_memory().total,
+        "load_average": os.getloadavg(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "postgres": postgres,
+        "fsync": fsync,
+        "valkey": valkey["valkey_version"],
+        "packages": {
+            name: version(name) for name in ("asyncpg", "uvicorn", "uvloop", "starlette", "arq", "aiohttp")
+        },
+        "revision": _revision(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def machine_lines(facts: Figures) -> list[str]:
+    """The machine in words."""
+    packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
+    cores = facts["cores_usable"] or facts["cores"]
+    memory = facts["memory_bytes"] / 2**30
+    return [
+        f"{facts['cpu']}, {cores} cores (everything runs on them), {memory:.0f} GiB",
+        f"load average at the start {facts['load_average'][0]:.1f}",
+        f"Python {facts['python']}, {packages}",
+        f"Postgres {facts['postgres']} (fsync {facts['fsync']}), Valkey {facts['valkey']}",
+        f"revision {facts['revision']}, {facts['at']}",
+    ]
+
+
+def table(figures: Figures) -> Table:
+    """The figures to look at: medians, with the least and the greatest of the rounds."""
+    grid = Table("what", "figure", "least to greatest", "and", "others' CPU")
+
+    def row(
+        what: str, spread: Figures, beside: str, others: Figures | float | None, *, digits: int = 0
+    ) -> None:
+        share = others["max"] if isinstance(others, dict) else others
+        span = f"{spread['min']:,.{digits}f} - {spread['max']:,.{digits}f}" if "min" in spread else ""
+        busy = "" if share is None else f"{share:.0%}"
+        grid.add_row(what, f"{spread['median']:,.{digits}f}", span, beside, busy)
+
+    def cpu(spreads: Figures) -> str:
+        return "CPU us per event: " + ", ".join(
+            f"{name.removesuffix('_cpu_us')} {spread['median']:.0f}"
+            for name, spread in spreads.items()
+            if name.endswith("_cpu_us")
+        )
+
+    if "generator" in figures:
+        row("load generator alone, posts/s", {"median": figures["generator"]["per_second"]}, "", None)
+    if "receive" in figures:
+        for name, what in (
+            ("stored", "receive, accepted/s"),
+            ("without_storing", "  without storing, answered/s"),
+        ):
+            spreads = figures["receive"][name]
+            answer = (
+                f"answer p50 {spreads['p50_ms']['median']:.1f} ms, p99 {spreads['p99_ms']['median']:.1f} ms; "
+            )
+            row(what, spreads["per_second"], answer + cpu(spreads), spreads["others_share"])
+        row("  ratio", figures["receive"]["ratio"], "", None, digits=2)
+    if "api" in figures:
+        again = f"{figures['api']['again_per_second']:,.0f} for answers made before (the worker's case)"
+        row("sandbox API alone, reads/s", {"median": figures["api"]["first_per_second"]}, again, None)
+    for name in ("provisional", "exact"):
+        for way in ("backlog", "live"):
+            spreads = figures.get(name, {}).get(way)
+            if spreads is None:
+                continue
+            beside = cpu(spreads)
+            if "api_calls_per_1000_events" in spreads:
+                calls = spreads["api_calls_per_1000_events"]["median"]
+                beside = f"{calls:.0f} API calls per 1,000 events; {beside}"
+            if "answer_p99_ms" in spreads:
+                beside = f"answers p99 {spreads['answer_p99_ms']['median']:.0f} ms; {beside}"
+            row(f"through, {name}, {way}, events/s", spreads["per_second"], beside, spreads["others_share"])
+    for name, what in (("latency", "post to record, ms"), ("latency_exact", "  beside reads, ms")):
+        if name in figures:
+            found = figures[name]
+            beside = f"p99 {found['p99_ms']:.0f}, max {found['max_ms']:.0f}; answer p50 {found['answer_p50_ms']:.1f} ms"
+            beside += "; CPU share of a core: " + ", ".join(
+                f"{role} {share:.0%}" for role, share in found["cpu_share"].items()
+            )
+            row(what, {"median": found["p50_ms"]}, beside, found["others_share"], digits=1)
+    return grid
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _revision() -> str:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 - git is found on the path
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    app(prog_name="make bench")
