@@ -502,6 +502,46 @@ CREATE TABLE stripe.subscriptions (
 );
 ALTER TABLE ONLY stripe.subscriptions ALTER COLUMN raw SET STORAGE EXTERNAL;
 
+CREATE TABLE sync.accounts (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    cursor_at timestamp with time zone,
+    filled_at timestamp with time zone,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    error text
+);
+
+COMMENT ON TABLE sync.accounts IS 'The accounts that events came from, and how far their gaps are filled from /v1/events.';
+
+COMMENT ON COLUMN sync.accounts.account_id IS 'Connected account, or empty: the account that owns the endpoint.';
+
+COMMENT ON COLUMN sync.accounts.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN sync.accounts.seen_at IS 'When the first event of it was applied.';
+
+COMMENT ON COLUMN sync.accounts.cursor_at IS 'By Stripe''s clock: every event created before it is in the inbox. The next fill overlaps it.';
+
+COMMENT ON COLUMN sync.accounts.filled_at IS 'When its gaps were last filled.';
+
+COMMENT ON COLUMN sync.accounts.due_at IS 'When the next fill is due; while somebody fills, the lease.';
+
+COMMENT ON COLUMN sync.accounts.error IS 'What the last failed fill said.';
+
+CREATE TABLE sync.alarms (
+    name text NOT NULL,
+    detail text NOT NULL,
+    raised_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE sync.alarms IS 'What an operator must see: a key of the wrong account, events that expired before they were read.';
+
+COMMENT ON COLUMN sync.alarms.name IS 'What kind of alarm, and of what.';
+
+COMMENT ON COLUMN sync.alarms.detail IS 'What is wrong and what to do.';
+
+COMMENT ON COLUMN sync.alarms.raised_at IS 'Since when.';
+
 CREATE VIEW sync.charge_owners AS
  SELECT charges.account_id,
     charges.live_mode,
@@ -540,7 +580,10 @@ CREATE TABLE sync.customers (
     leased_until timestamp with time zone,
     attempts integer DEFAULT 0 NOT NULL,
     parked_at timestamp with time zone,
-    error text
+    error text,
+    history_at timestamp with time zone,
+    history_attempts integer DEFAULT 0 NOT NULL,
+    history_error text
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 
@@ -568,6 +611,12 @@ COMMENT ON COLUMN sync.customers.parked_at IS 'Deriving failed again and again; 
 
 COMMENT ON COLUMN sync.customers.error IS 'What the last failed derivation said.';
 
+COMMENT ON COLUMN sync.customers.history_at IS 'When its history is to be pulled from Stripe; while somebody pulls, the lease. NULL: not wanted.';
+
+COMMENT ON COLUMN sync.customers.history_attempts IS 'Pulls begun since the last success, counted before the first request.';
+
+COMMENT ON COLUMN sync.customers.history_error IS 'What the last failed pull said.';
+
 ALTER TABLE sync.events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.events_seq_seq
     START WITH 1
@@ -576,6 +625,24 @@ ALTER TABLE sync.events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE sync.key (
+    only_row boolean DEFAULT true NOT NULL,
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    first_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT key_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE sync.key IS 'Whose API key this database was filled with. A key of another account or mode is refused.';
+
+COMMENT ON COLUMN sync.key.only_row IS 'There is one row.';
+
+COMMENT ON COLUMN sync.key.account_id IS 'Stripe''s id of the key''s own account.';
+
+COMMENT ON COLUMN sync.key.live_mode IS 'The key''s mode.';
+
+COMMENT ON COLUMN sync.key.first_at IS 'When a key of it first worked.';
 
 CREATE TABLE sync.objects (
     account_id text NOT NULL,
@@ -599,6 +666,9 @@ CREATE TABLE sync.objects (
     event_id text,
     event_created timestamp with time zone,
     source text,
+    late_reads integer DEFAULT 0 NOT NULL,
+    contradictions integer DEFAULT 0 NOT NULL,
+    contradicted_at timestamp with time zone,
     touched bigint DEFAULT 0 NOT NULL,
     resolved bigint DEFAULT 0 NOT NULL,
     touched_at timestamp with time zone,
@@ -649,6 +719,12 @@ COMMENT ON COLUMN sync.objects.event_id IS 'The event last applied to it.';
 COMMENT ON COLUMN sync.objects.event_created IS 'event.created of that event.';
 
 COMMENT ON COLUMN sync.objects.source IS 'Who marked it last: event, sweep, audit, deadline, backfill.';
+
+COMMENT ON COLUMN sync.objects.late_reads IS 'Reads since a deadline of it passed without the change that it announces: spaces out the next ones.';
+
+COMMENT ON COLUMN sync.objects.contradictions IS 'Reads in a row that took back a fact which Stripe never takes back: asked again before they are believed.';
+
+COMMENT ON COLUMN sync.objects.contradicted_at IS 'When the first of these reads was made.';
 
 COMMENT ON COLUMN sync.objects.touched IS 'Raised with each write of a row that names no customer; who is concerned is resolved later, from committed rows.';
 
@@ -723,9 +799,11 @@ UNION ALL
     c.created AS customer_created
    FROM (billing.identities i
      LEFT JOIN stripe.customers c ON (((c.account_id = i.account_id) AND (c.live_mode = i.live_mode) AND (c.id = i.stripe_customer_id))))
-  WHERE ((i.custom_uid IS NOT NULL) AND (i.stripe_customer_id IS NOT NULL) AND ((c.custom_uid IS NULL) OR (c.custom_uid !~ '^[A-Za-z0-9._~-]{1,255}$'::text)) AND (NOT (EXISTS ( SELECT
-           FROM stripe.checkout_sessions s
-          WHERE ((s.account_id = i.account_id) AND (s.live_mode = i.live_mode) AND (s.customer_id = i.stripe_customer_id) AND (s.status = 'complete'::text) AND (s.client_reference_id ~ '^[A-Za-z0-9._~-]{1,255}$'::text))))));
+  WHERE ((i.custom_uid IS NOT NULL) AND (i.stripe_customer_id IS NOT NULL) AND ((c.custom_uid IS NULL) OR (c.custom_uid !~ '^[A-Za-z0-9._~-]{1,255}$'::text)) AND (COALESCE(( SELECT latest.client_reference_id
+           FROM stripe.checkout_sessions latest
+          WHERE ((latest.account_id = i.account_id) AND (latest.live_mode = i.live_mode) AND (latest.customer_id = i.stripe_customer_id) AND (latest.status = 'complete'::text) AND (latest.client_reference_id IS NOT NULL))
+          ORDER BY latest.created DESC, (latest.id COLLATE "C") DESC
+         LIMIT 1), ''::text) !~ '^[A-Za-z0-9._~-]{1,255}$'::text));
 
 CREATE TABLE sync.workers (
     id text NOT NULL,
@@ -804,6 +882,12 @@ ALTER TABLE ONLY stripe.subscription_items
 ALTER TABLE ONLY stripe.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (account_id, live_mode, id);
 
+ALTER TABLE ONLY sync.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (account_id, live_mode);
+
+ALTER TABLE ONLY sync.alarms
+    ADD CONSTRAINT alarms_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY sync.customers
     ADD CONSTRAINT customers_pkey PRIMARY KEY (account_id, live_mode, customer_id);
 
@@ -812,6 +896,9 @@ ALTER TABLE ONLY sync.events
 
 ALTER TABLE ONLY sync.events
     ADD CONSTRAINT events_seq_key UNIQUE (seq);
+
+ALTER TABLE ONLY sync.key
+    ADD CONSTRAINT key_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY sync.milestones
     ADD CONSTRAINT milestones_pkey PRIMARY KEY (name);
@@ -876,6 +963,8 @@ CREATE INDEX subscription_items_price ON stripe.subscription_items USING btree (
 CREATE INDEX subscription_items_product ON stripe.subscription_items USING btree (account_id, live_mode, product_id);
 
 CREATE INDEX subscriptions_customer ON stripe.subscriptions USING btree (account_id, live_mode, customer_id);
+
+CREATE INDEX customers_history ON sync.customers USING btree (history_at) WHERE (history_at IS NOT NULL);
 
 CREATE INDEX customers_stale ON sync.customers USING btree (stale_since) WHERE ((stale > derived) AND (parked_at IS NULL));
 

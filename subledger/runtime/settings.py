@@ -41,10 +41,26 @@ class Settings:
     """None: the admin routes are off."""
     port: int = 8000
     log_format: str = "json"
+    stripe_rate_max: float | None = None
+    """Requests a second that one worker process may send to Stripe; None: what suits the API (see `api_rate_max`)."""
+    gap_fill_seconds: float = 300.0
+    """How often /v1/events is read for what no webhook brought. A few seconds make do without any webhook."""
     past_due_has_access: bool = True
     tolerance_seconds: int = 300
     body_bytes_max: int = 2 * MIB
     ring_timeout_ms: int = 100
+
+    @property
+    def api_rate_max(self) -> float:
+        """Requests a second: well below Stripe's limits (100 live, 25 test), which the account's other software shares.
+
+        A test double has no such limits.
+        """
+        if self.stripe_rate_max is not None:
+            return self.stripe_rate_max
+        if self.stripe_api_base != STRIPE_API_BASE:
+            return 10_000.0
+        return 60.0 if self.live_mode else 15.0
 
     @property
     def live_mode(self) -> bool | None:
@@ -114,6 +130,8 @@ class Settings:
             admin_token=read("ADMIN_TOKEN", str, None),
             port=read("PORT", _port, 8000),
             log_format=read("LOG_FORMAT", _log_format, "json"),
+            stripe_rate_max=read("STRIPE_RATE_MAX", _positive, None),
+            gap_fill_seconds=read("GAP_FILL_SECONDS", _positive, None) or 300.0,
             past_due_has_access=read("PAST_DUE_HAS_ACCESS", _flag, True),
         )
         if problems:
@@ -202,6 +220,13 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
         raise ValueError("must be a whole number from 1 to 65535")
     return int(text)
+
+
+def _positive(text: str) -> float | None:
+    number = float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) else 0.0
+    if number <= 0:
+        raise ValueError("must be a number greater than 0")
+    return number
 
 
 def _log_format(text: str) -> str:

@@ -5,10 +5,7 @@ what a refusal means; the package parses every body twice and retries by itself,
 (docs/decisions/0002-lean-api-client.md).
 """
 
-import asyncio
 import base64
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,22 +17,22 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from subledger.runtime.budget import Budget
+
 API_VERSION = "2026-10-28.endive"
 """The shape that every read asks for; billing/parse.py reads all older ones too, since events come in them."""
 
 REQUEST_TIMEOUT_SECONDS = 20.0
-CONCURRENCY_MAX = 16
-PAUSE_SECONDS_MIN = 0.5
-PAUSE_SECONDS_MAX = 16.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
 
 class StripeUnavailable(Exception):  # noqa: N818 - it names the state
     """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
 
-    def __init__(self, message: str, *, rate_limited: bool = False) -> None:
+    def __init__(self, message: str, *, limited_by: str | None = None) -> None:
         super().__init__(message)
-        self.rate_limited = rate_limited
+        self.limited_by = limited_by
+        """Stripe-Rate-Limited-Reason; None where Stripe did not say too many."""
 
 
 class StripeMissing(Exception):  # noqa: N818 - it names the state
@@ -44,6 +41,10 @@ class StripeMissing(Exception):  # noqa: N818 - it names the state
 
 class StripeRefused(Exception):  # noqa: N818 - it names the state
     """Stripe refuses this key or this request (400, 401, 403): trying again changes nothing until somebody acts."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,9 @@ class Answer:
 
 
 class StripeApi:
-    """Reads of one account (and its connected accounts) in the key's mode."""
+    """Reads of one account (and its connected accounts) in the key's mode, for one lane with a budget of its own."""
 
-    def __init__(self, *, api_key: str, api_base: str, concurrency_max: int = CONCURRENCY_MAX) -> None:
+    def __init__(self, *, api_key: str, api_base: str, budget: Budget) -> None:
         credentials = base64.b64encode(f"{api_key}:".encode()).decode()
         self._headers = {
             "Authorization": f"Basic {credentials}",
@@ -66,17 +67,16 @@ class StripeApi:
             "User-Agent": "subledger",
         }
         self._base = api_base.rstrip("/")
-        self._concurrency_max = concurrency_max
-        self._places = asyncio.Semaphore(concurrency_max)
+        self._budget = budget
         self._session: aiohttp.ClientSession | None = None
-        self._resume_at = 0.0
-        self._pause_seconds = PAUSE_SECONDS_MIN
+        self.requests = 0
+        """Requests sent since the start."""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
-            connector=aiohttp.TCPConnector(limit=self._concurrency_max, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),  # the budget bounds it
         )
         return self
 
@@ -91,44 +91,37 @@ class StripeApi:
 
         Raises StripeMissing, StripeRefused or StripeUnavailable.
         """
-        if self._session is None:
-            raise RuntimeError("StripeApi is used outside its `async with`")
         query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
-        headers = {"Stripe-Account": account_id} if account_id else {}
-        if (pause := self._resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        try:
-            async with (
-                self._places,
-                self._session.get(url, headers=headers, allow_redirects=False) as response,
-            ):
-                body = await response.content.read(ANSWER_BYTES_MAX + 1)
-                while not response.content.at_eof():
-                    body += await response.content.read(ANSWER_BYTES_MAX + 1)
-                    if len(body) > ANSWER_BYTES_MAX:
-                        raise StripeUnavailable(
-                            f"the answer to {path} is larger than {ANSWER_BYTES_MAX} bytes"
-                        )
-                status, reply = response.status, response.headers
-        except TimeoutError:
-            raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise StripeUnavailable(f"{path}: {error!r}") from None
+        async with self._budget:
+            self.requests += 1
+            try:
+                status, headers, body = await self._get(url, account_id)
+            except TimeoutError:
+                raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise StripeUnavailable(f"{path}: {error!r}") from None
         if status == 200:
-            self._pause_seconds = PAUSE_SECONDS_MIN
-            return Answer(body=body, answered_at=_date(reply.get("Date")))
-        refusal = _error(status, path, body, reply)
-        if isinstance(refusal, StripeUnavailable) and refusal.rate_limited:
-            self._hold_back()
+            self._budget.succeeded()
+            return Answer(body=body, answered_at=_date(headers.get("Date")))
+        refusal = _error(status, path, body, headers)
+        if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
+            self._budget.limited(refusal.limited_by)
         raise refusal
 
-    def _hold_back(self) -> None:
-        """All requests of this process wait a little, longer each time that Stripe says it was too many."""
-        now = time.monotonic()
-        if now >= self._resume_at:  # the others of one volley say nothing new
-            self._resume_at = now + random.uniform(0.5, 1.0) * self._pause_seconds  # noqa: S311 - not a secret
-            self._pause_seconds = min(2 * self._pause_seconds, PAUSE_SECONDS_MAX)
+    async def _get(self, url: str, account_id: str) -> tuple[int, Mapping[str, str], bytes]:
+        if self._session is None:
+            raise RuntimeError("StripeApi is used outside its `async with`")
+        headers = {"Stripe-Account": account_id} if account_id else {}
+        # Not followed: a redirect would carry the key elsewhere.
+        async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+            chunks, size = [], 0
+            while chunk := await response.content.readany():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > ANSWER_BYTES_MAX:
+                    raise StripeUnavailable(f"an answer is larger than {ANSWER_BYTES_MAX} bytes")
+            return response.status, response.headers, b"".join(chunks)
 
 
 def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:
@@ -136,11 +129,11 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> E
     said = f"{status} for {path}: {code or 'no code'}: {message}"[:500]
     if status == 429 or (status == 400 and code == "rate_limit"):
         reason = headers.get("Stripe-Rate-Limited-Reason", "lock_timeout")
-        return StripeUnavailable(f"limited ({reason}): {said}", rate_limited=True)
+        return StripeUnavailable(f"limited ({reason}): {said}", limited_by=reason)
     if status == 404:
         return StripeMissing(said)
     if status in (400, 401, 402, 403):
-        return StripeRefused(said)
+        return StripeRefused(said, status=status)
     return StripeUnavailable(said)
 
 

@@ -21,7 +21,7 @@ from subledger.db.connection import Pool, PostgresAway, create_pool
 from subledger.db.queries.status import ping, select_backlog
 from subledger.runtime.bell import Bell, connect_redis
 from subledger.runtime.settings import Settings
-from subledger.webhooks.envelope import read_envelope
+from subledger.runtime.envelope import read_envelope
 from subledger.webhooks.inbox import Inbox, InboxUnavailable
 from subledger.webhooks.signature import BadSignature, verify_signature
 

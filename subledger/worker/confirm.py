@@ -13,11 +13,15 @@ from urllib.parse import quote
 import asyncpg
 import structlog
 
+from subledger.billing.deadlines import next_look
+from subledger.billing.facts import Subscription
+from subledger.billing.monotone import MONOTONE, goes_back
 from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection, Pool
+from subledger.db.queries.accounts import raise_alarm
 from subledger.db.queries.customers import mark_stale
-from subledger.db.queries.mirror import bury_rows
+from subledger.db.queries.mirror import bury_rows, select_monotone
 from subledger.db.queries.objects import (
     DueRead,
     FailedRead,
@@ -41,6 +45,9 @@ PAGES_MAX = 1_000
 # Never seen: the object may be younger than what the API's replicas know. After that, missing, and looked for now and
 # then: the row stays, since absence is not evidence.
 UNSEEN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 30, 120))
+# Reads may lag behind the event that told of a change. After these, one more an hour after the first is believed.
+ASK_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 1200))
+CONTRADICTIONS_BELIEVED = 3
 MISSING_AFTER = tuple(timedelta(hours=hours) for hours in (1, 6, 24))
 
 log = structlog.get_logger()
@@ -55,10 +62,19 @@ class Answered:
     parsed: Parsed
     raw: str
     answered_at: datetime
+    late_reads: int = 0  # how many reads before it found a passed deadline unkept
+    contradictions: int = 0  # how many reads before it took back what Stripe never takes back
+    believed: bool = False  # they have agreed for so long that it is stored all the same
 
 
-async def confirm_batch(pool: Pool, stripe: StripeApi, *, live_mode: bool, limit: int = BATCH) -> int:
-    """Read what is due and store what came, in groups as the answers arrive; returns how many reads were begun."""
+async def confirm_batch(
+    pool: Pool, stripe: StripeApi, *, live_mode: bool, limit: int = BATCH
+) -> tuple[int, bool]:
+    """Read what is due and store what came, in groups as the answers arrive.
+
+    Returns how many reads were begun, and whether Stripe refused the key or did not know an object that we know.
+    """
+    refused = False
     async with pool.acquire() as connection:
         due = await claim_reads(connection, kinds=list(KINDS), live_mode=live_mode, limit=limit, lease=LEASE)
     reads = {asyncio.create_task(_read(stripe, each)) for each in due}
@@ -68,6 +84,7 @@ async def confirm_batch(pool: Pool, stripe: StripeApi, *, live_mode: bool, limit
             outcomes = [task.result() for task in done]
             answers = [each for each in outcomes if isinstance(each, Answered)]
             failures = [each for each in outcomes if isinstance(each, FailedRead)]
+            refused = refused or any(failure.missing or failure.refused for failure in failures)
             async with pool.acquire() as connection:
                 failures += await _store_all(connection, answers)
                 if failures:
@@ -76,26 +93,29 @@ async def confirm_batch(pool: Pool, stripe: StripeApi, *, live_mode: bool, limit
         for task in reads:
             task.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
-    return len(due)
+    return len(due), refused
 
 
 async def _store_all(connection: Connection, answers: list[Answered]) -> list[FailedRead]:
-    """Store a group; where Postgres refuses it, its answers one by one. Tells which could not be stored."""
+    """Store a group; where Postgres refuses it, its answers one by one. Tells which were not stored, and why."""
     if not answers:
         return []
     try:
-        await retry_conflicts(lambda: store_answers(connection, answers, source="event"))
+        return await retry_conflicts(lambda: store_answers(connection, answers, source="event"))
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
         if len(answers) > 1:
             return [failure for answer in answers for failure in await _store_all(connection, [answer])]
         log.error("answer not stored", kind=answers[0].key[2], id=answers[0].key[3], error=str(error))
         refused = f"Postgres refuses the answer: {error}"
         return [FailedRead(key=answers[0].key, error=refused, retry_after=timedelta(hours=1), parked=True)]
-    return []
 
 
-async def store_answers(connection: Connection, answers: list[Answered], *, source: str) -> None:
-    """Store what Stripe said, each answer where the fence lets it through, in one transaction."""
+async def store_answers(connection: Connection, answers: list[Answered], *, source: str) -> list[FailedRead]:
+    """Store what Stripe said, each answer where the fence lets it through, in one transaction.
+
+    An answer that takes back what Stripe never takes back is old: it is not stored but asked for again, which the
+    returned failures say.
+    """
     beside: dict[Key, Shown] = {}
     references: dict[Key, str | None] = {}
     by_key: dict[Key, Answered] = {}
@@ -105,6 +125,9 @@ async def store_answers(connection: Connection, answers: list[Answered], *, sour
             if known is None or known.tick < told.tick:
                 by_key[told.key] = told
     async with connection.transaction():
+        doubted = await _doubt(connection, by_key)
+        for failure in doubted:
+            del by_key[failure.key]
         passed = await confirm_objects(
             connection, [_reading(each) for each in by_key.values()], source=source
         )
@@ -120,17 +143,44 @@ async def store_answers(connection: Connection, answers: list[Answered], *, sour
         await write_mirror(
             connection, {key: beside[key] for key in unknown if key in beside}, confirmed=False
         )
-        for kind in KINDS:
-            buried = [
-                (*key[:2], key[3], passed[key].deleted_event_at or each.answered_at)
-                for key, each in sorted(stored.items(), key=lambda item: item[0])
-                if key[2] == kind and each.parsed.deleted
-            ]
-            if buried:
-                await bury_rows(connection, kind, buried)
+        gone = {key: each for key, each in stored.items() if each.parsed.deleted}
+        deleted_at = {key: passed[key].deleted_event_at for key in gone}
+        await bury_rows(
+            connection, {key: at for key, at in deleted_at.items() if at is not None}, told_by_event=True
+        )
+        await bury_rows(
+            connection,
+            {key: each.answered_at for key, each in gone.items() if deleted_at[key] is None},
+            told_by_event=False,
+        )
         stale = {(*key[:2], each.customer_id) for key, each in passed.items() if each.customer_id is not None}
         if stale:
             await mark_stale(connection, list(stale))
+    return doubted
+
+
+async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[FailedRead]:
+    """The answers that take back a monotone fact of the stored row, each with the time to ask again."""
+    doubted = []
+    for kind in MONOTONE:
+        keys = [key for key in answers if key[2] == kind]
+        stored = await select_monotone(connection, kind, keys) if keys else {}
+        for key, row in stored.items():
+            answer = answers[key]
+            reason = None if answer.parsed.facts is None else goes_back(row, answer.parsed.facts)
+            if reason is None:
+                continue
+            if answer.believed:
+                log.error("a read is believed against all rules", kind=kind, id=key[3], reason=reason)
+                detail = f"{kind} {key[3]}: {reason}: Stripe has said so for an hour, and is believed"
+                await raise_alarm(connection, f"contradiction {kind} {key[3]}", detail)
+                continue
+            log.warning("a read is old", kind=kind, id=key[3], reason=reason)
+            again = ASK_AGAIN_AFTER[min(answer.contradictions, len(ASK_AGAIN_AFTER) - 1)]
+            doubted.append(
+                FailedRead(key=key, error=f"an old answer: {reason}", retry_after=again, contradicts=True)
+            )
+    return doubted
 
 
 def _told_beside(
@@ -173,6 +223,11 @@ def _told_beside(
 
 def _reading(answer: Answered) -> Reading:
     kind, parsed = KINDS[answer.parsed.kind], answer.parsed
+    wait, late_reads = None, 0
+    if isinstance(parsed.facts, Subscription):
+        wait, late_reads = next_look(
+            parsed.facts, parsed.items, read_at=answer.answered_at, late_reads=answer.late_reads
+        )
     return Reading(
         key=answer.key,
         tick=answer.tick,
@@ -181,6 +236,8 @@ def _reading(answer: Answered) -> Reading:
         nameless=not kind.catalogue and parsed.customer_id is None,
         terminal=is_terminal(parsed),
         deleted=parsed.deleted,
+        next_read=wait,
+        late_reads=late_reads,
     )
 
 
@@ -205,7 +262,10 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
     except StripeRefused as refused:
         log.error("stripe refuses a read", kind=due.key[2], id=due.key[3], error=str(refused))
         return FailedRead(
-            key=due.key, error=str(refused), retry_after=timedelta(minutes=min(due.attempts, 10))
+            key=due.key,
+            error=str(refused),
+            retry_after=timedelta(minutes=min(due.attempts, 10)),
+            refused=refused.status in (401, 403),
         )
     except Exception as unreadable:  # noqa: BLE001 - one bad object must never stop another (I7)
         parked = due.attempts >= ATTEMPTS_MAX
@@ -253,7 +313,16 @@ async def _read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     if (parsed.kind, parsed.id) != (kind_name, object_id):
         raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
     raw = as_text(body) if cut else text.decode()
-    return Answered(key=due.key, tick=due.tick, parsed=parsed, raw=raw, answered_at=answer.answered_at)
+    return Answered(
+        key=due.key,
+        tick=due.tick,
+        parsed=parsed,
+        raw=raw,
+        answered_at=answer.answered_at,
+        late_reads=due.late_reads,
+        contradictions=due.contradictions,
+        believed=due.contradicted_long and due.contradictions >= CONTRADICTIONS_BELIEVED,
+    )
 
 
 def _deleted(due: DueRead) -> Answered:

@@ -221,7 +221,9 @@ async def _write_history(
                 customer_uid=each.derived.record.uid,
                 status_before=before,
                 status_after=after,
-                changed_at=(occasion.event_created if occasion else None) or each.stale.as_of,
+                # Only an event tells when; a deadline or an audit tells that it has happened by now.
+                changed_at=(occasion.event_created if occasion and occasion.source == "event" else None)
+                or each.stale.as_of,
                 exact=each.derived.record.exact,
                 event_id=occasion.event_id if occasion else None,
                 source=(occasion.source if occasion else None) or "event",

@@ -13,6 +13,7 @@ import structlog
 from subledger.billing.parse import Parsed, UnknownShape, parse_object
 from subledger.billing.registry import KINDS, ObjectRef, concerned, is_id, kind_of
 from subledger.db.connection import Connection
+from subledger.db.queries.accounts import see_accounts
 from subledger.db.queries.customers import CustomerKey, mark_stale
 from subledger.db.queries.inbox import (
     ClaimedEvent,
@@ -223,6 +224,7 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
             batch.add(reading)
         if batch.marks:
             await _show(connection, batch)
+        await see_accounts(connection, {(each.event.account_id, each.event.live_mode) for each in readings})
         await reach_milestone(connection, "apply")
 
 
@@ -332,10 +334,7 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     unknown = await mark_unknown(connection, references, source="event") if references else set()
     shown |= {key: payload for key, payload in batch.beside.items() if key in unknown}
     await write_mirror(connection, shown, confirmed=False)
-    for kind in KINDS:
-        buried = [(*key[:2], key[3], at) for key, at in sorted(batch.deletions.items()) if key[2] == kind]
-        if buried:
-            await bury_rows(connection, kind, buried)
+    await bury_rows(connection, batch.deletions, told_by_event=True)
     stale = {(*key[:2], each.customer_id) for key, each in marked.items() if each.customer_id is not None}
     stale |= {
         (*key[:2], payload.parsed.customer_id)

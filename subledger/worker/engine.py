@@ -3,11 +3,15 @@
 An arq job starts a loop when the bell rings; the sweep starts the same loop from Postgres alone. A loop that is already
 running in this process is not started twice; in other processes it may run at the same time, and the fence and the
 leases make that harmless.
+
+There are two lanes, each with its own budget of requests: `live` for what a customer waits for, and `bulk` for
+histories and gaps. Neither waits for the other.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -20,26 +24,43 @@ from subledger.runtime.stripe_api import StripeApi
 from subledger.worker.confirm import confirm_batch
 from subledger.worker.derive import derive_batch, resolve_batch
 from subledger.worker.drain import drain_batch
+from subledger.worker.gaps import fill_due_gaps
+from subledger.worker.history import pull_histories
+from subledger.worker.key import check_key
 
 LOOP_SECONDS_MAX = 25.0
 """A loop returns by then, so that its arq job ends well within its timeout; what is left rings again."""
 CONFIRM_LINGER = timedelta(seconds=6)
 CONFIRM_POLL_SECONDS = 0.2
+KEY_CHECK_SECONDS = 60.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """The two ways to Stripe, each with a budget of its own."""
+
+    live: StripeApi
+    bulk: StripeApi
+    live_mode: bool
 
 
 class Engine:
     """One worker process's hands on the work."""
 
-    def __init__(self, *, pool: Pool, stripe: StripeApi | None, settings: Settings) -> None:
+    def __init__(self, *, pool: Pool, lanes: Lanes | None, settings: Settings) -> None:
         self._pool = pool
-        self._stripe = stripe
+        self._lanes = lanes
         self._served_mode = settings.live_mode
         self._policy = Policy(past_due_has_access=settings.past_due_has_access)
+        self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
         self._draining = asyncio.Lock()
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
+        self._bulk = asyncio.Lock()
+        self._key_checked_at = float("-inf")
+        self._key_is_good = False
         self.stopping = asyncio.Event()
 
     async def drain(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
@@ -54,11 +75,12 @@ class Engine:
             async with self._pool.acquire() as connection:
                 while not self._over(started):
                     claimed = await drain_batch(
-                        connection, served_mode=self._served_mode, confirms=self._stripe is not None
+                        connection, served_mode=self._served_mode, confirms=self._lanes is not None
                     )
                     applied += claimed
-                    await self._derive_with(connection, started)
-                    if not claimed and not (wait_for_more is not None and await wait_for_more()):
+                    if claimed:
+                        await self._derive_with(connection, started)
+                    elif wait_for_more is None or not await wait_for_more():
                         break
             if applied:
                 log.info("events applied", count=applied, duration_ms=_ms_since(started))
@@ -69,19 +91,23 @@ class Engine:
 
         With `linger`, stays for the reads that fall due within some seconds.
         """
-        if self._stripe is None or self._served_mode is None or self._confirming.locked():
+        if self._lanes is None or self._confirming.locked():
             return 0
         async with self._confirming:
             started, reads = time.monotonic(), 0
-            while not self._over(started):
-                begun = await confirm_batch(self._pool, self._stripe, live_mode=self._served_mode)
+            while not self._over(started) and await self._key_may_read():
+                begun, refused = await confirm_batch(
+                    self._pool, self._lanes.live, live_mode=self._lanes.live_mode
+                )
                 reads += begun
+                if refused:
+                    self._doubt_key()
                 async with self._pool.acquire() as connection:
                     if begun:
                         await self._derive_with(connection, started)
                         continue
                     wait = (
-                        await seconds_to_next_read(connection, live_mode=self._served_mode)
+                        await seconds_to_next_read(connection, live_mode=self._lanes.live_mode)
                         if linger
                         else None
                     )
@@ -98,10 +124,24 @@ class Engine:
             return await self._derive_with(connection, time.monotonic())
 
     async def sweep(self) -> None:
-        """Everything that Postgres says is to be done, without Redis."""
+        """Everything of the live lane that Postgres says is to be done, without Redis."""
         await self.drain()
         await self.confirm(linger=False)
         await self.derive()
+
+    async def sweep_bulk(self) -> None:
+        """Everything of the bulk lane that Postgres says is to be done: histories, then gaps."""
+        if self._lanes is None or self._bulk.locked():
+            return
+        async with self._bulk:
+            started, lanes = time.monotonic(), self._lanes
+            if not await self._key_may_read():
+                return
+            while not self._over(started):
+                if not await pull_histories(self._pool, lanes.bulk, live_mode=lanes.live_mode):
+                    break
+                await self.derive()
+            await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
 
     async def _derive_with(self, connection: Connection, started: float) -> int:
         async with self._deriving:
@@ -113,6 +153,21 @@ class Engine:
                 if not resolved and not claimed:
                     break
             return derived
+
+    async def _key_may_read(self) -> bool:
+        """Whether the API key is of this database's account; asked again every minute while it is not."""
+        if self._lanes is None:
+            return False
+        now = time.monotonic()
+        if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
+            self._key_checked_at = now
+            self._key_is_good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
+        return self._key_is_good
+
+    def _doubt_key(self) -> None:
+        """Stripe has answered 401, 403 or 404: before more is believed, the key is compared again."""
+        if time.monotonic() - self._key_checked_at > KEY_CHECK_SECONDS:
+            self._key_is_good = False
 
     def _over(self, started: float) -> bool:
         return self.stopping.is_set() or time.monotonic() - started > LOOP_SECONDS_MAX

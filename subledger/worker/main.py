@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -21,11 +21,12 @@ from arq.worker import Worker, func
 
 from subledger.db.connection import Pool, create_pool
 from subledger.db.queries.workers import beat, leave
-from subledger.runtime.bell import LIVE_QUEUE, TOKENS, RedisError, connect_redis
+from subledger.runtime.bell import BULK_QUEUE, LIVE_QUEUE, TOKENS, RedisError, connect_redis
+from subledger.runtime.budget import Budget
 from subledger.runtime.jobs import deserialize_job, serialize_job
 from subledger.runtime.settings import Settings
 from subledger.runtime.stripe_api import StripeApi
-from subledger.worker.engine import Engine, keep_trying
+from subledger.worker.engine import Engine, Lanes, keep_trying
 
 SWEEP_SECONDS = 1.0
 BEAT_SECONDS = 10.0
@@ -33,8 +34,12 @@ LINGER_SECONDS = 1
 CONFIRM_AFTER_SECONDS = 1.5
 RESTART_SECONDS_MAX = 5.0
 JOB_TIMEOUT_SECONDS = 40
-JOB_COMPLETION_SECONDS = 20
-POOL_SIZE = 8
+CLOSE_SECONDS = 3.0
+POOL_SIZE = 12
+LIVE_SHARE = 0.7
+"""The live lane's share of the request rate; the bulk lane has the rest, and neither borrows."""
+LIVE_CONCURRENCY_MAX = 16
+BULK_CONCURRENCY_MAX = 8
 
 log = structlog.get_logger()
 
@@ -45,7 +50,9 @@ async def drain(ctx: dict[Any, Any]) -> int:
     client: ArqRedis = ctx["redis"]
 
     async def wait_for_more() -> bool:
-        await client.enqueue_job("confirm", _job_id="confirm", _defer_by=CONFIRM_AFTER_SECONDS)
+        await client.enqueue_job(
+            "confirm", _job_id="confirm", _queue_name=LIVE_QUEUE, _defer_by=CONFIRM_AFTER_SECONDS
+        )
         token = client.blpop([TOKENS], timeout=LINGER_SECONDS)
         return await cast("Awaitable[object]", token) is not None
 
@@ -60,12 +67,25 @@ async def confirm(ctx: dict[Any, Any]) -> int:
     return await engine.confirm(linger=True)
 
 
+async def sweep_bulk(ctx: dict[Any, Any]) -> None:
+    """arq job: pull the histories and fill the gaps that are due."""
+    engine: Engine = ctx["engine"]
+    await engine.sweep_bulk()
+
+
 async def ring_again(ctx: dict[Any, Any]) -> None:
     """A token that came between a drain's last look and its end: only now can its job be enqueued again."""
     client: ArqRedis = ctx["redis"]
     with contextlib.suppress(*RedisError):
         if await cast("Awaitable[int]", client.llen(TOKENS)):
-            await client.enqueue_job("drain", _job_id="drain")
+            await client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
+
+
+LANES: Mapping[str, tuple[Callable[..., Awaitable[object]], ...]] = {
+    LIVE_QUEUE: (drain, confirm),
+    BULK_QUEUE: (sweep_bulk,),
+}
+"""The queues, and what each one's arq worker can do. Two workers, so that bulk jobs never delay a drain."""
 
 
 class WorkerProcess:
@@ -75,7 +95,7 @@ class WorkerProcess:
         self._settings = settings
         self._id = f"{socket.gethostname()}:{os.getpid()}:{int(datetime.now().astimezone().timestamp())}"
         self._redis_state = "not asked yet"
-        self._restarts = 0
+        self._restarts = dict.fromkeys(LANES, 0)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way."""
@@ -90,17 +110,16 @@ class WorkerProcess:
                 max_size=POOL_SIZE,
                 application_name="subledger worker",
             )
-            stack.push_async_callback(pool.close)
-            stripe = None
-            if self._settings.stripe_api_key is not None:
-                api = StripeApi(
-                    api_key=self._settings.stripe_api_key, api_base=self._settings.stripe_api_base
-                )
-                stripe = await stack.enter_async_context(api)
-            engine = Engine(pool=pool, stripe=stripe, settings=self._settings)
-            log.info("worker started", id=self._id, confirms=stripe is not None)
+            stack.push_async_callback(_close_pool, pool)
+            lanes = await open_lanes(stack, self._settings)
+            engine = Engine(pool=pool, lanes=lanes, settings=self._settings)
+            log.info("worker started", id=self._id, confirms=lanes is not None)
             tasks = [
-                asyncio.create_task(self._supervise(engine), name="arq live"),
+                *(asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES),
+                asyncio.create_task(
+                    keep_trying("bulk sweep", engine.sweep_bulk, pause_seconds=SWEEP_SECONDS),
+                    name="bulk sweep",
+                ),
                 asyncio.create_task(
                     keep_trying("sweep", engine.sweep, pause_seconds=SWEEP_SECONDS), name="sweep"
                 ),
@@ -120,23 +139,19 @@ class WorkerProcess:
                     await leave(connection, self._id)
         log.info("worker stopped", id=self._id)
 
-    async def _supervise(self, engine: Engine) -> None:
-        """Keep an arq worker running on the live queue."""
+    async def _supervise(self, queue: str, engine: Engine) -> None:
+        """Keep an arq worker running on a queue."""
         pause = 0.5
         while True:
             client = connect_redis(self._settings.redis_url, timeout_seconds=LINGER_SECONDS + 1.0)
             worker = Worker(
-                functions=[
-                    func(cast("WorkerCoroutine", drain), max_tries=2),
-                    func(cast("WorkerCoroutine", confirm), max_tries=2),
-                ],
-                queue_name=LIVE_QUEUE,
+                functions=[func(cast("WorkerCoroutine", job), max_tries=2) for job in LANES[queue]],
+                queue_name=queue,
                 redis_pool=client,
                 handle_signals=False,
                 poll_delay=0.05,
                 max_jobs=10,
                 job_timeout=JOB_TIMEOUT_SECONDS,
-                job_completion_wait=JOB_COMPLETION_SECONDS,
                 keep_result=0,
                 after_job_end=ring_again,
                 health_check_interval=60,
@@ -149,12 +164,13 @@ class WorkerProcess:
                 await client.ping()
                 self._redis_state = "ok"
                 pause = 0.5
-                # Whatever was wiped or missed while nobody listened: one ring of our own.
-                await client.enqueue_job("drain", _job_id="drain")
+                if queue == LIVE_QUEUE:
+                    # Whatever was wiped or missed while nobody listened: one ring of our own.
+                    await client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
                 await worker.async_run()
             except (*RedisError, redis.exceptions.RedisError) as error:
                 self._redis_state = f"away: {error!r}"
-                self._restarts += 1
+                self._restarts[queue] += 1
                 log.warning("redis is away, the sweep goes on", error=repr(error), retry_seconds=pause)
             finally:
                 await _close(worker)
@@ -163,21 +179,54 @@ class WorkerProcess:
 
     async def _beat(self, pool: Pool) -> None:
         async with pool.acquire() as connection:
-            await beat(connection, self._id, {"redis": self._redis_state, "arq_restarts": self._restarts})
+            await beat(
+                connection,
+                self._id,
+                {"redis": self._redis_state, "arq_restarts": sum(self._restarts.values())},
+            )
+
+
+async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings) -> Lanes | None:
+    """The ways to Stripe, closed with the stack; None without an API key."""
+    if settings.stripe_api_key is None or settings.live_mode is None:
+        return None
+
+    async def lane(share: float, concurrency_max: int) -> StripeApi:
+        budget = Budget(rate_max=settings.api_rate_max * share, concurrency_max=concurrency_max)
+        api = StripeApi(
+            api_key=settings.stripe_api_key or "", api_base=settings.stripe_api_base, budget=budget
+        )
+        return await stack.enter_async_context(api)
+
+    return Lanes(
+        live=await lane(LIVE_SHARE, LIVE_CONCURRENCY_MAX),
+        bulk=await lane(1 - LIVE_SHARE, BULK_CONCURRENCY_MAX),
+        live_mode=settings.live_mode,
+    )
+
+
+async def _close_pool(pool: Pool) -> None:
+    """Close the connections; those that somebody still holds after a while are cut, which loses nothing."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def _close(worker: Worker) -> None:
-    """Let arq's running jobs end, and give its connections back, however Redis feels."""
+    """Let arq's running jobs end, and give its connections back, however Redis feels.
+
+    The engine's loops end at their next turn once it is stopping; a job that waits for something else is cut.
+    """
+    jobs = list(worker.tasks.values())
+    if jobs:
+        await asyncio.wait(jobs, timeout=CLOSE_SECONDS)
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
     try:
-        async with asyncio.timeout(JOB_COMPLETION_SECONDS):
-            for task in worker.tasks.values():
-                task.cancel()
-            await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+        async with asyncio.timeout(CLOSE_SECONDS):
             await worker.pool.aclose(close_connection_pool=True)
     except RedisError:
         log.info("redis connections dropped")
-
-
-async def run(settings: Settings) -> None:
-    """Run the worker process until it is told to stop."""
-    await WorkerProcess(settings).run()

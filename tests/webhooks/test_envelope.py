@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from subledger.billing.registry import is_id
 from subledger.db.queries.inbox import SignedEvent, record_events
-from subledger.webhooks.envelope import read_envelope
+from subledger.runtime.envelope import read_envelope
 
 
 def digest(body: bytes) -> str:

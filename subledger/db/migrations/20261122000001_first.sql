@@ -74,6 +74,9 @@ create table sync.objects (
   event_id          text,
   event_created     timestamptz,
   source            text,
+  late_reads        integer     not null default 0,
+  contradictions    integer     not null default 0,
+  contradicted_at   timestamptz,
   touched           bigint      not null default 0,
   resolved          bigint      not null default 0,
   touched_at        timestamptz,
@@ -107,6 +110,9 @@ comment on column sync.objects.deleted_event_at is 'event.created of its *.delet
 comment on column sync.objects.event_id is 'The event last applied to it.';
 comment on column sync.objects.event_created is 'event.created of that event.';
 comment on column sync.objects.source is 'Who marked it last: event, sweep, audit, deadline, backfill.';
+comment on column sync.objects.late_reads is 'Reads since a deadline of it passed without the change that it announces: spaces out the next ones.';
+comment on column sync.objects.contradictions is 'Reads in a row that took back a fact which Stripe never takes back: asked again before they are believed.';
+comment on column sync.objects.contradicted_at is 'When the first of these reads was made.';
 comment on column sync.objects.touched is 'Raised with each write of a row that names no customer; who is concerned is resolved later, from committed rows.';
 comment on column sync.objects.resolved is 'The value of touched up to which the concerned customers were marked.';
 comment on column sync.objects.touched_at is 'When touched was last raised.';
@@ -124,8 +130,12 @@ create table sync.customers (
   attempts     integer     not null default 0,
   parked_at    timestamptz,
   error        text,
+  history_at        timestamptz,
+  history_attempts  integer     not null default 0,
+  history_error     text,
   primary key (account_id, live_mode, customer_id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+create index customers_history on sync.customers (history_at) where history_at is not null;
 create index customers_stale on sync.customers (stale_since) where stale > derived and parked_at is null;
 comment on table sync.customers is 'Which customers'' records are older than their facts.';
 comment on column sync.customers.account_id is 'Connected account, or empty.';
@@ -139,6 +149,9 @@ comment on column sync.customers.leased_until is 'A worker derives it until then
 comment on column sync.customers.attempts is 'Derivations begun since the last success, counted before the work.';
 comment on column sync.customers.parked_at is 'Deriving failed again and again; see error.';
 comment on column sync.customers.error is 'What the last failed derivation said.';
+comment on column sync.customers.history_at is 'When its history is to be pulled from Stripe; while somebody pulls, the lease. NULL: not wanted.';
+comment on column sync.customers.history_attempts is 'Pulls begun since the last success, counted before the first request.';
+comment on column sync.customers.history_error is 'What the last failed pull said.';
 
 create table sync.problems (
   account_id     text        not null,
@@ -170,6 +183,47 @@ comment on column sync.workers.id is 'host:pid:start.';
 comment on column sync.workers.started_at is 'When the process started.';
 comment on column sync.workers.beat_at is 'Last sign of life.';
 comment on column sync.workers.detail is 'What it says of itself: version, Redis state, restarts of its arq workers.';
+
+create table sync.accounts (
+  account_id   text        not null,
+  live_mode    boolean     not null,
+  seen_at      timestamptz not null default now(),
+  cursor_at    timestamptz,
+  filled_at    timestamptz,
+  due_at       timestamptz not null default now(),
+  error        text,
+  primary key (account_id, live_mode)
+);
+comment on table sync.accounts is 'The accounts that events came from, and how far their gaps are filled from /v1/events.';
+comment on column sync.accounts.account_id is 'Connected account, or empty: the account that owns the endpoint.';
+comment on column sync.accounts.live_mode is 'Live or test.';
+comment on column sync.accounts.seen_at is 'When the first event of it was applied.';
+comment on column sync.accounts.cursor_at is 'By Stripe''s clock: every event created before it is in the inbox. The next fill overlaps it.';
+comment on column sync.accounts.filled_at is 'When its gaps were last filled.';
+comment on column sync.accounts.due_at is 'When the next fill is due; while somebody fills, the lease.';
+comment on column sync.accounts.error is 'What the last failed fill said.';
+
+create table sync.key (
+  only_row     boolean     primary key default true check (only_row),
+  account_id   text        not null,
+  live_mode    boolean     not null,
+  first_at     timestamptz not null default now()
+);
+comment on table sync.key is 'Whose API key this database was filled with. A key of another account or mode is refused.';
+comment on column sync.key.only_row is 'There is one row.';
+comment on column sync.key.account_id is 'Stripe''s id of the key''s own account.';
+comment on column sync.key.live_mode is 'The key''s mode.';
+comment on column sync.key.first_at is 'When a key of it first worked.';
+
+create table sync.alarms (
+  name       text        primary key,
+  detail     text        not null,
+  raised_at  timestamptz not null default now()
+);
+comment on table sync.alarms is 'What an operator must see: a key of the wrong account, events that expired before they were read.';
+comment on column sync.alarms.name is 'What kind of alarm, and of what.';
+comment on column sync.alarms.detail is 'What is wrong and what to do.';
+comment on column sync.alarms.raised_at is 'Since when.';
 
 create table sync.milestones (
   name        text        primary key,
@@ -521,11 +575,18 @@ left join stripe.customers c
   on c.account_id = i.account_id and c.live_mode = i.live_mode and c.id = i.stripe_customer_id
 where i.custom_uid is not null and i.stripe_customer_id is not null
   and (c.custom_uid is null or c.custom_uid !~ '^[A-Za-z0-9._~-]{1,255}$')
-  and not exists (
-    select from stripe.checkout_sessions s
-    where s.account_id = i.account_id and s.live_mode = i.live_mode and s.customer_id = i.stripe_customer_id
-      and s.status = 'complete' and s.client_reference_id ~ '^[A-Za-z0-9._~-]{1,255}$'
-  );
+  and coalesce(
+    (
+      select latest.client_reference_id
+      from stripe.checkout_sessions latest
+      where latest.account_id = i.account_id and latest.live_mode = i.live_mode
+        and latest.customer_id = i.stripe_customer_id and latest.status = 'complete'
+        and latest.client_reference_id is not null
+      order by latest.created desc, latest.id collate "C" desc
+      limit 1
+    ),
+    ''
+  ) !~ '^[A-Za-z0-9._~-]{1,255}$';
 
 -- migrate:down
 do $$ begin raise exception 'forward only: no migration of ours takes a table away'; end $$;

@@ -10,9 +10,12 @@ from subledger.db.queries.objects import Key
 CustomerKey = tuple[str, bool, str]
 """(account_id, live_mode, Stripe customer id)"""
 
+FIRST_SIGHT = timedelta(seconds=10)
+"""How long its customer.created may be late before a customer's history is pulled."""
+
 MARK_STALE = """
-insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, complete)
-select account_id, live_mode, customer_id, 1, now(), complete
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, complete, history_at)
+select account_id, live_mode, customer_id, 1, now(), complete, case when not complete then now() + $5 end
 from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[]) as new (account_id, live_mode, customer_id, complete)
 order by account_id, live_mode, customer_id
 -- `do nothing` would take no lock, and a derivation that is being stored right now would swallow this mark.
@@ -20,6 +23,7 @@ on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
   complete = c.complete or excluded.complete,
+  history_at = case when not excluded.complete then c.history_at end,
   -- New facts are a new chance for a customer that was given up.
   attempts = case when c.parked_at is null then c.attempts else 0 end,
   parked_at = null
@@ -39,6 +43,7 @@ async def mark_stale(
         [key[1] for key in customers],
         [key[2] for key in customers],
         [key in complete for key in customers],
+        FIRST_SIGHT,
     )
 
 

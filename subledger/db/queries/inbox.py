@@ -56,9 +56,9 @@ on conflict do nothing
 """
 
 
-async def record_events(connection: Connection, events: Sequence[SignedEvent]) -> None:
-    """Store the events in one statement; those already stored stay as they are."""
-    await connection.execute(
+async def record_events(connection: Connection, events: Sequence[SignedEvent]) -> int:
+    """Store the events in one statement; those already stored stay as they are. Tells how many were new."""
+    said = await connection.execute(
         RECORD_EVENTS,
         [event.account_id for event in events],
         [event.live_mode for event in events],
@@ -68,6 +68,7 @@ async def record_events(connection: Connection, events: Sequence[SignedEvent]) -
         [event.created for event in events],
         [event.payload for event in events],
     )
+    return int(said.rpartition(" ")[2])  # "INSERT 0 n"
 
 
 CLAIM_EVENTS = """

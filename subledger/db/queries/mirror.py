@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from subledger.billing.facts import Facts, SubscriptionItem
+from subledger.billing.monotone import MONOTONE
 from subledger.billing.registry import KINDS, Kind
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
@@ -49,7 +50,10 @@ insert into {kind.table} as mirror (account_id, live_mode, id, deleted_at)
 select *
 from unnest($1::text[], $2::boolean[], $3::text[], $4::timestamptz[]) as new (account_id, live_mode, id, deleted_at)
 order by account_id, live_mode, id
-on conflict (account_id, live_mode, id) do update set deleted_at = coalesce(mirror.deleted_at, excluded.deleted_at)
+on conflict (account_id, live_mode, id) do update
+set deleted_at = case
+  when $5::boolean then excluded.deleted_at else coalesce(mirror.deleted_at, excluded.deleted_at)
+end
 """,
         select_changed=f"""
 select new.account_id, new.live_mode, new.id
@@ -92,12 +96,44 @@ async def select_changed(connection: Connection, kind: str, rows: Sequence[Mirro
     return [(row[0], row[1], kind, row[2]) for row in changed]
 
 
+SELECT_MONOTONE: Mapping[str, str] = {
+    kind: f"""
+select mirror.account_id, mirror.live_mode, mirror.id, mirror.{column}
+from {KINDS[kind].table} mirror
+join unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, id) using (account_id, live_mode, id)
+"""
+    for kind, column in MONOTONE.items()
+}
+"""Per kind: the stored value of the fact that Stripe never takes back (billing/monotone.py)."""
+
+
+async def select_monotone(
+    connection: Connection, kind: str, keys: Sequence[Key]
+) -> dict[Key, Mapping[str, object]]:
+    """What is stored of the fact that Stripe never takes back, by key; empty for kinds without one."""
+    if kind not in SELECT_MONOTONE:
+        return {}
+    rows = await connection.fetch(
+        SELECT_MONOTONE[kind], [key[0] for key in keys], [key[1] for key in keys], [key[3] for key in keys]
+    )
+    return {(row[0], row[1], kind, row[2]): {MONOTONE[kind]: row[3]} for row in rows}
+
+
 async def bury_rows(
-    connection: Connection, kind: str, deletions: Sequence[tuple[str, bool, str, datetime]]
+    connection: Connection, deletions: Mapping[Key, datetime], *, told_by_event: bool
 ) -> None:
-    """Note the time at which objects were deleted: (account, mode, id, time)."""
-    accounts, modes, ids, times = zip(*deletions, strict=True)
-    await connection.execute(MIRROR[kind].bury, accounts, modes, ids, times)
+    """Note when objects were deleted. Their events tell the moment; a read only that it has passed."""
+    for kind in KINDS:
+        keys = sorted(key for key in deletions if key[2] == kind)
+        if keys:
+            await connection.execute(
+                MIRROR[kind].bury,
+                [key[0] for key in keys],
+                [key[1] for key in keys],
+                [key[3] for key in keys],
+                [deletions[key] for key in keys],
+                told_by_event,
+            )
 
 
 ITEM_COLUMNS = columns_of(SubscriptionItem)

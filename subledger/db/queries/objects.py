@@ -17,6 +17,8 @@ Key = tuple[str, bool, str, str]
 QUIET = timedelta(seconds=1.5)
 """A burst of events about one object is read once: this long after its last event ..."""
 QUIET_MAX = timedelta(seconds=5)
+CONTRADICTED_LONG = timedelta(hours=1)
+"""Reads that agree for so long are believed even where they take back what Stripe never takes back."""
 """... but at most this long after its first."""
 
 
@@ -177,6 +179,9 @@ class DueRead:
     attempts: int
     never_read: bool
     deleted_event_at: datetime | None
+    late_reads: int = 0
+    contradictions: int = 0
+    contradicted_long: bool = False
 
 
 CLAIM_READS = """
@@ -189,12 +194,14 @@ with due as (
   for no key update skip locked
 )
 update sync.objects o
-set read_at = now() + $4, attempts = o.attempts + 1
+set read_at = now() + $4, attempts = o.attempts + 1,
+  -- Nothing has marked it: time itself has.
+  source = case when o.dirty < o.confirmed and o.missing_since is null then 'deadline' else o.source end
 from due d
 where (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, d.kind, d.id)
 returning
   o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
-  nextval('sync.tick') as tick
+  o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long, nextval('sync.tick') as tick
 """
 
 
@@ -202,7 +209,7 @@ async def claim_reads(
     connection: Connection, *, kinds: Sequence[str], live_mode: bool, limit: int, lease: timedelta
 ) -> list[DueRead]:
     """Lease the objects whose read is due, drawing each one's tick. Must be committed before any request leaves."""
-    rows = await connection.fetch(CLAIM_READS, kinds, live_mode, limit, lease)
+    rows = await connection.fetch(CLAIM_READS, kinds, live_mode, limit, lease, CONTRADICTED_LONG)
     return [
         DueRead(
             key=(row["account_id"], row["live_mode"], row["kind"], row["id"]),
@@ -210,9 +217,21 @@ async def claim_reads(
             attempts=row["attempts"],
             never_read=row["never_read"],
             deleted_event_at=row["deleted_event_at"],
+            late_reads=row["late_reads"],
+            contradictions=row["contradictions"],
+            contradicted_long=bool(row["contradicted_long"]),
         )
         for row in rows
     ]
+
+
+DRAW_TICK = "select nextval('sync.tick')"
+
+
+async def draw_tick(connection: Connection) -> int:
+    """The tick of a read that is about to begin: drawn, and so older than any later mark, before its request."""
+    tick: int = await connection.fetchval(DRAW_TICK)
+    return tick
 
 
 SECONDS_TO_NEXT_READ = """
@@ -237,20 +256,24 @@ class Reading:
     nameless: bool
     terminal: bool
     deleted: bool
+    next_read: timedelta | None = None  # until its next deadline should have shown
+    late_reads: int = 0
 
 
 CONFIRM_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, confirmed, shown_created, customer_id, touched, touched_at, terminal, tombstone,
-  source
+  source, read_at, late_reads
 )
 select
   account_id, live_mode, kind, id, tick, read_at, customer_id, nameless::int, case when nameless then now() end,
-  terminal, deleted, $10
+  terminal, deleted, $10, now() + next_read, late_reads
 from unnest(
   $1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::boolean[],
-  $9::boolean[], $11::boolean[]
-) as new (account_id, live_mode, kind, id, tick, read_at, customer_id, nameless, terminal, deleted)
+  $9::boolean[], $11::boolean[], $12::interval[], $13::integer[]
+) as new (
+  account_id, live_mode, kind, id, tick, read_at, customer_id, nameless, terminal, deleted, next_read, late_reads
+)
 order by account_id, live_mode, kind, id
 on conflict (account_id, live_mode, kind, id) do update set
   confirmed = excluded.confirmed,
@@ -261,10 +284,13 @@ on conflict (account_id, live_mode, kind, id) do update set
   shown_created = excluded.shown_created,
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
-  attempts = 0, error = null, missing_since = null, parked_at = null,
+  attempts = 0, error = null, missing_since = null, parked_at = null, contradictions = 0, contradicted_at = null,
+  late_reads = excluded.late_reads,
   -- A mark that came after the tick keeps its own appointment.
   first_marked_at = case when excluded.tombstone or excluded.confirmed > o.dirty then null else o.first_marked_at end,
-  read_at = case when excluded.tombstone or excluded.confirmed > o.dirty then null else o.read_at end
+  read_at = case
+    when excluded.tombstone then null when excluded.confirmed > o.dirty then excluded.read_at else o.read_at
+  end
 where o.confirmed < excluded.confirmed and not o.tombstone
 returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id
 """
@@ -295,6 +321,8 @@ async def confirm_objects(
         [reading.terminal for reading in readings],
         source,
         [reading.deleted for reading in readings],
+        [reading.next_read for reading in readings],
+        [reading.late_reads for reading in readings],
     )
     return {
         (row[0], row[1], row[2], row[3]): Confirmed(deleted_event_at=row[4], customer_id=row[5])
@@ -311,15 +339,18 @@ class FailedRead:
     retry_after: timedelta
     missing: bool = False
     parked: bool = False
+    contradicts: bool = False
+    refused: bool = False  # the key, not the object, is what Stripe objects to
 
 
 POSTPONE_READS = """
 with failed as (
-  select account_id, live_mode, kind, id, new.error, new.retry_after, new.missing, new.parked
+  select account_id, live_mode, kind, id, new.error, new.retry_after, new.missing, new.parked, new.contradicts
   from sync.objects
   join unnest(
-    $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[]
-  ) as new (account_id, live_mode, kind, id, error, retry_after, missing, parked)
+    $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[],
+    $9::boolean[]
+  ) as new (account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts)
     using (account_id, live_mode, kind, id)
   order by 1, 2, 3, 4
   for no key update of objects
@@ -328,7 +359,9 @@ update sync.objects o
 set error = f.error,
   read_at = case when f.parked then null else now() + f.retry_after end,
   missing_since = case when f.missing then coalesce(o.missing_since, now()) else o.missing_since end,
-  parked_at = case when f.parked then now() end
+  parked_at = case when f.parked then now() end,
+  contradictions = o.contradictions + f.contradicts::int,
+  contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end
 from failed f
 where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
 returning o.account_id, o.live_mode, o.customer_id
@@ -346,6 +379,7 @@ async def postpone_reads(
         [failure.retry_after for failure in failures],
         [failure.missing for failure in failures],
         [failure.parked for failure in failures],
+        [failure.contradicts for failure in failures],
     )
     return [(row[0], row[1], row[2]) for row in rows if row[2] is not None]
 

@@ -13,12 +13,15 @@ class Backlog:
     pending_events: int
     stale_customers: int
     unconfirmed_objects: int | None
-    """Objects whose read is due or on its way; None without an API key: nothing is confirmed then."""
+    """Objects whose read is due or on its way, and customers whose history is; None without an API key: then nothing
+    is confirmed."""
     missing_objects: int
     parked: int
     oldest_pending_seconds: float | None
     last_event_at: datetime | None
     last_gap_fill_at: datetime | None
+    alarms: tuple[str, ...]
+    """What an operator must see, and what to do about it."""
     quarantined_events: int
     problems: int
 
@@ -39,6 +42,10 @@ select
     from sync.objects
     where read_at is not null and not tombstone and dirty >= confirmed and missing_since is null and parked_at is null
       and live_mode = $1
+  ) + (
+    select count(*)
+    from sync.customers
+    where history_at is not null and history_attempts < 5 and live_mode = $1
   ) as unconfirmed_objects,
   (select count(*) from sync.objects where unsettled and missing_since is not null) as missing_objects,
   (select count(*) from sync.events where state = 'parked')
@@ -47,6 +54,7 @@ select
   extract(epoch from now() - f.oldest_pending_at)::float8 as oldest_pending_seconds,
   f.last_event_received_at as last_event_at,
   f.last_gap_fill_at,
+  (select array_agg(name || ': ' || detail order by name) from sync.alarms) as alarms,
   (select count(*) from sync.events where state = 'quarantined') as quarantined_events,
   (select count(*) from sync.problems) as problems
 from billing.freshness f
@@ -59,6 +67,7 @@ async def select_backlog(connection: Connection, *, live_mode: bool | None) -> B
     if row is None:
         raise LookupError("billing.freshness has no row: run `subledger migrate`")
     values = dict(row)
+    values["alarms"] = tuple(values["alarms"] or ())
     if live_mode is None:
         values["unconfirmed_objects"] = None
     return Backlog(**values)

@@ -1,0 +1,127 @@
+"""The accounts that events come from, how far their gaps are filled, and what an operator must be told."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from subledger.db.connection import Connection
+
+SEE_ACCOUNTS = """
+insert into sync.accounts (account_id, live_mode)
+select * from unnest($1::text[], $2::boolean[])
+on conflict do nothing
+"""
+
+
+async def see_accounts(connection: Connection, scopes: Collection[tuple[str, bool]]) -> None:
+    """Remember that events of these accounts exist: their gaps are filled from now on."""
+    await connection.execute(SEE_ACCOUNTS, [scope[0] for scope in scopes], [scope[1] for scope in scopes])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueGap:
+    """An account whose gap is to be filled; `cursor_at` is by Stripe's clock."""
+
+    account_id: str
+    live_mode: bool
+    cursor_at: datetime | None
+
+
+CLAIM_GAP = """
+with due as (
+  select account_id, live_mode
+  from sync.accounts
+  where due_at <= now() and live_mode = $1
+  order by due_at
+  limit 1
+  for no key update skip locked
+)
+update sync.accounts a
+set due_at = now() + $2
+from due d
+where (a.account_id, a.live_mode) = (d.account_id, d.live_mode)
+returning a.account_id, a.live_mode, a.cursor_at
+"""
+
+
+async def claim_gap(connection: Connection, *, live_mode: bool, lease: timedelta) -> DueGap | None:
+    """Lease the account whose fill has been due longest."""
+    row = await connection.fetchrow(CLAIM_GAP, live_mode, lease)
+    return None if row is None else DueGap(**row)
+
+
+FINISH_GAP = """
+update sync.accounts
+set cursor_at = greatest(cursor_at, $3), filled_at = now(), due_at = now() + $4, error = null
+where account_id = $1 and live_mode = $2
+"""
+
+
+async def finish_gap(
+    connection: Connection, gap: DueGap, *, cursor_at: datetime, next_fill: timedelta
+) -> None:
+    """Every event created before `cursor_at` is in the inbox."""
+    await connection.execute(FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill)
+
+
+POSTPONE_GAP = """
+update sync.accounts set error = $3, due_at = now() + $4 where account_id = $1 and live_mode = $2
+"""
+
+
+async def postpone_gap(connection: Connection, gap: DueGap, *, error: str, retry_after: timedelta) -> None:
+    """Say why the fill did not finish; its cursor stays."""
+    await connection.execute(POSTPONE_GAP, gap.account_id, gap.live_mode, error, retry_after)
+
+
+REMEMBER_KEY = """
+with remembered as (
+  insert into sync.key (account_id, live_mode) values ($1, $2)
+  on conflict do nothing
+  returning account_id, live_mode
+)
+select account_id, live_mode from remembered
+union all
+select account_id, live_mode from sync.key
+limit 1
+"""
+
+
+async def remember_key(connection: Connection, *, account_id: str, live_mode: bool) -> tuple[str, bool]:
+    """The account and mode of the first key that ever worked with this database: this one, if it is the first."""
+    row = await connection.fetchrow(REMEMBER_KEY, account_id, live_mode)
+    return (account_id, live_mode) if row is None else (row[0], row[1])
+
+
+RAISE_ALARM = """
+insert into sync.alarms (name, detail) values ($1, $2)
+on conflict (name) do update set detail = excluded.detail
+"""
+
+CLEAR_ALARM = "delete from sync.alarms where name = $1"
+
+SELECT_ALARMS = "select name, detail, raised_at from sync.alarms order by name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something that an operator must see, and what to do about it."""
+
+    name: str
+    detail: str
+    raised_at: datetime
+
+
+async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
+    """Have /status and `subledger status` show it until it is cleared."""
+    await connection.execute(RAISE_ALARM, name, detail)
+
+
+async def clear_alarm(connection: Connection, name: str) -> None:
+    """What the alarm told of is no longer so."""
+    await connection.execute(CLEAR_ALARM, name)
+
+
+async def select_alarms(connection: Connection) -> list[Alarm]:
+    """The alarms that stand."""
+    return [Alarm(**row) for row in await connection.fetch(SELECT_ALARMS)]

@@ -1,0 +1,78 @@
+"""Customers whose history is to be pulled, because they were first seen in the middle of it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from subledger.db.connection import Connection
+from subledger.db.queries.customers import CustomerKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueHistory:
+    """A customer whose history is due."""
+
+    key: CustomerKey
+    attempts: int
+
+
+CLAIM_HISTORIES = """
+with due as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where history_at <= now() and live_mode = $1
+  order by history_at
+  limit $2
+  for no key update skip locked
+)
+update sync.customers c
+set history_at = now() + $3, history_attempts = c.history_attempts + 1
+from due d
+where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
+returning c.account_id, c.live_mode, c.customer_id, c.history_attempts
+"""
+
+
+async def claim_histories(
+    connection: Connection, *, live_mode: bool, limit: int, lease: timedelta
+) -> list[DueHistory]:
+    """Lease customers whose history is due, counting the attempt. Must be committed before any request."""
+    rows = await connection.fetch(CLAIM_HISTORIES, live_mode, limit, lease)
+    return [DueHistory(key=(row[0], row[1], row[2]), attempts=row[3]) for row in rows]
+
+
+FINISH_HISTORY = """
+update sync.customers
+set complete = true, history_at = null, history_attempts = 0, history_error = null,
+  stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end
+where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+
+async def finish_history(connection: Connection, key: CustomerKey) -> None:
+    """Every list of the customer was read to its end: from now on its record may be exact."""
+    await connection.execute(FINISH_HISTORY, *key)
+
+
+POSTPONE_HISTORY = """
+update sync.customers set history_at = now() + $4, history_error = $5
+where account_id = $1 and live_mode = $2 and customer_id = $3 and history_at is not null
+"""
+
+
+async def postpone_history(
+    connection: Connection, key: CustomerKey, *, error: str, retry_after: timedelta
+) -> None:
+    """Say why the pull did not finish, and when to begin it again."""
+    await connection.execute(POSTPONE_HISTORY, *key, retry_after, error)
+
+
+WANT_HISTORY = """
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at)
+values ($1, $2, $3, 1, now(), now())
+on conflict (account_id, live_mode, customer_id) do update set history_at = now(), history_attempts = 0
+"""
+
+
+async def want_history(connection: Connection, key: CustomerKey) -> None:
+    """Have the customer's history pulled now, whatever is known of it."""
+    await connection.execute(WANT_HISTORY, *key)

@@ -1,0 +1,152 @@
+"""History: what happened to a customer before we first heard of it, read from Stripe's lists.
+
+A page draws its tick before its request, as any read does, and its objects pass the same fence. Only when every list
+was read to its end is the customer complete.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from subledger.billing.facts import Charge
+from subledger.billing.parse import UnknownShape, nested_lists, parse_object
+from subledger.billing.registry import KINDS
+from subledger.db.connection import Connection, Pool, PostgresAway
+from subledger.db.queries.histories import DueHistory, claim_histories, finish_history, postpone_history
+from subledger.db.queries.objects import Key, Mark, draw_tick, mark_objects, postpone_reads
+from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from subledger.worker.confirm import Answered, store_answers
+from subledger.worker.payload import NotJson, as_text, clean_json, read_object
+from subledger.worker.retry import retry_conflicts
+
+BATCH = 8
+LEASE = timedelta(minutes=5)
+PAGES_MAX = 10_000
+
+log = structlog.get_logger()
+
+# What a list of each kind is asked for, beside its customer. Items and payments that Stripe cuts are read by id.
+_LISTS = {
+    "subscription": "status=all",
+    "invoice": "expand[]=data.payments&expand[]=data.amount_paid_off_stripe",
+    "charge": "expand[]=data.refunds",
+    "checkout_session": "",
+}
+
+
+async def pull_histories(pool: Pool, stripe: StripeApi, *, live_mode: bool) -> int:
+    """Pull the histories that are due; returns how many were begun."""
+    async with pool.acquire() as connection:
+        due = await claim_histories(connection, live_mode=live_mode, limit=BATCH, lease=LEASE)
+    await asyncio.gather(*(_pull_safely(pool, stripe, history) for history in due))
+    return len(due)
+
+
+async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
+    seconds = min(2.0**history.attempts, 3600.0)
+    try:
+        await pull_history(pool, stripe, history)
+    except PostgresAway:
+        raise  # its lease runs out
+    except (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape) as error:
+        if not isinstance(error, StripeUnavailable):
+            seconds = max(seconds, 600.0)
+        log.warning("history not pulled", customer=history.key[2], error=str(error))
+        async with pool.acquire() as connection:
+            await postpone_history(
+                connection, history.key, error=str(error), retry_after=timedelta(seconds=seconds)
+            )
+
+
+async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
+    """Read every list of one customer through the fence, then call it complete.
+
+    Raises StripeUnavailable, StripeMissing or StripeRefused; what was stored until then stays.
+    """
+    account_id, live_mode, customer_id = history.key
+    customer = quote(customer_id, safe="")
+    disputed: list[str] = []
+    await _mark(pool, (account_id, live_mode, "customer", customer_id), customer_id)
+    for kind, query in _LISTS.items():
+        path = f"{KINDS[kind].list_path}?customer={customer}&limit=100" + (f"&{query}" if query else "")
+        async for answers in _pages(pool, stripe, path, account_id, live_mode):
+            disputed += [
+                each.parsed.id
+                for each in answers
+                if isinstance(each.parsed.facts, Charge) and each.parsed.facts.disputed
+            ]
+    for charge_id in disputed:
+        path = f"{KINDS['dispute'].list_path}?charge={quote(charge_id, safe='')}&limit=100"
+        async for _ in _pages(pool, stripe, path, account_id, live_mode):
+            pass
+    async with pool.acquire() as connection:
+        await finish_history(connection, history.key)
+    log.info("history pulled", customer=customer_id)
+
+
+async def _pages(
+    pool: Pool, stripe: StripeApi, path: str, account_id: str, live_mode: bool
+) -> AsyncIterator[list[Answered]]:
+    """Read a list to its end, storing each page."""
+    after: str | None = None
+    for _ in range(PAGES_MAX):
+        async with pool.acquire() as connection:
+            tick = await draw_tick(connection)
+        page_path = path if after is None else f"{path}&starting_after={quote(after, safe='')}"
+        answer = await stripe.read(page_path, account_id=account_id)
+        page = read_object(clean_json(answer.body))
+        data = page.get("data")
+        if not isinstance(data, list):
+            raise NotJson(f"{path} answered no list")
+        answers: list[Answered] = []
+        cut: list[Key] = []
+        for body in data:
+            parsed = parse_object(body)
+            key = (account_id, live_mode, parsed.kind, parsed.id)
+            if nested_lists(body):
+                cut.append(key)
+                continue
+            answers.append(
+                Answered(key=key, tick=tick, parsed=parsed, raw=as_text(body), answered_at=answer.answered_at)
+            )
+        async with pool.acquire() as connection:
+            await _store(connection, answers, cut)
+        yield answers
+        after = _last_id(data)
+        if page.get("has_more") is not True or after is None:
+            return
+    raise NotJson(f"{path} did not end after {PAGES_MAX} pages")
+
+
+async def _store(connection: Connection, answers: list[Answered], cut: list[Key]) -> None:
+    if answers:
+        doubted = await retry_conflicts(lambda: store_answers(connection, answers, source="backfill"))
+        if doubted:
+            await postpone_reads(connection, doubted)
+    if cut:
+        await mark_objects(connection, [_bare_mark(key, None) for key in cut])
+
+
+async def _mark(pool: Pool, key: Key, customer_id: str) -> None:
+    async with pool.acquire() as connection:
+        await mark_objects(connection, [_bare_mark(key, customer_id)])
+
+
+def _bare_mark(key: Key, customer_id: str | None) -> Mark:
+    return Mark(
+        key=key,
+        customer_id=customer_id,
+        nameless=False,
+        event_id=None,
+        event_created=None,
+        source="backfill",
+    )
+
+
+def _last_id(data: list[Any]) -> str | None:
+    last = data[-1].get("id") if data and isinstance(data[-1], dict) else None
+    return last if isinstance(last, str) else None
