@@ -230,3 +230,8 @@ async def _close(worker: Worker) -> None:
             await worker.pool.aclose(close_connection_pool=True)
     except RedisError:
         log.info("redis connections dropped")
+
+
+async def run(settings: Settings) -> None:
+    """Run the worker process until it is told to stop."""
+    await WorkerProcess(settings).run()
