@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from subledger.cli import customer, events, status
+from subledger.cli.reach import LookError
 from subledger.cli.running import effective_environment
 from subledger.cli.servers import ServerError
 from subledger.cli.up import UpError, UpOptions, run_up
@@ -31,7 +33,7 @@ def main() -> None:
     """Run the command that the arguments name; exits with 2 when they are wrong, 1 when the command fails."""
     try:
         app(prog_name="subledger")
-    except (MigrationError, ServerError, SettingsError, UpError) as error:
+    except (LookError, MigrationError, ServerError, SettingsError, UpError) as error:
         _fail(str(error))
     except PostgresAway as error:
         _fail(f"Postgres cannot be reached ({type(error).__name__}: {error}): check DATABASE_URL")
@@ -104,6 +106,11 @@ def worker() -> None:
     settings = _start(for_web=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
+
+
+app.command()(status.status)
+app.command()(customer.customer)
+app.add_typer(events.app, name="events")
 
 
 def _start(*, for_web: bool) -> Settings:

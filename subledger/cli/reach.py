@@ -1,0 +1,65 @@
+"""How a command that only looks in reaches the database: that of the environment, or of the system running here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from subledger.cli.running import effective_environment
+from subledger.db.connection import OwnConnection, PostgresAway, connect
+from subledger.runtime.settings import Settings, database_url_from_env
+
+CLOSE_TIMEOUT_SECONDS = 2.0
+
+
+class LookError(Exception):
+    """What was asked for cannot be shown; the message says why, and what to do."""
+
+
+def environment() -> Mapping[str, str]:
+    """The environment for a command that looks in."""
+    return effective_environment(os.environ)
+
+
+def served_mode(environ: Mapping[str, str]) -> bool | None:
+    """The mode of the API key, None without one. Redis has no part in this, so it need not be named."""
+    named = {"REDIS_URL": "redis://nobody/"} | {
+        name: value for name, value in environ.items() if value.strip()
+    }
+    return Settings.from_env(named).live_mode
+
+
+@asynccontextmanager
+async def database(environ: Mapping[str, str]) -> AsyncIterator[OwnConnection]:
+    """A connection of the command's own, closed at the end.
+
+    Raises LookError when Postgres refuses us or has not been migrated, SettingsError when it is not named, and one of
+    PostgresAway when it cannot be reached.
+    """
+    database_url = database_url_from_env(environ)
+    try:
+        connection = await connect(database_url, application_name="subledger command")
+    except PostgresAway:
+        raise
+    except asyncpg.PostgresError as refusal:
+        raise LookError(f"Postgres refuses: {refusal}: check DATABASE_URL") from refusal
+    try:
+        yield connection
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.UndefinedColumnError,
+        asyncpg.InvalidSchemaNameError,
+    ) as error:
+        raise LookError("the database is not migrated: run `subledger migrate`") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise LookError(
+            f"Postgres refuses: {error}: DATABASE_URL must name the role that migrated"
+        ) from error
+    finally:
+        try:
+            await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+        except PostgresAway:
+            connection.terminate()

@@ -1,0 +1,150 @@
+"""What the commands that look in have in common on a terminal: safe text, tables, times and JSON.
+
+Names and payloads come from strangers. A character that a terminal would obey, or that would turn a line around, is
+written as an escape; the JSON stays JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 10_000
+"""In a pipe nobody sees a margin: one row is one line."""
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+
+def shown(text: str) -> str:
+    """The text on one line, each character that is not printable as its escape: ESC is \\x1b."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def pretty_json(value: object) -> str:
+    """The value as indented JSON that a terminal can be shown. Raises ValueError for what JSON cannot say (NaN)."""
+    built: Any = msgspec.to_builtins(value, builtin_types=(float,))
+    text = json.dumps(built, indent=2, ensure_ascii=False, allow_nan=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    # Only inside strings can there be such characters, and there JSON has its own escape for each UTF-16 unit.
+    return "".join(each if each == "\n" or each.isprintable() else _json_escape(each) for each in text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def show_json(value: object) -> None:
+    """Print the value as JSON, and nothing else, to standard output."""
+    _console().out(pretty_json(value), highlight=False)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and lines: with colour on a terminal; in a pipe plain, a row on a line, without trailing blanks."""
+    console = _console()
+    if console.is_terminal:
+        console.print(*parts, sep="\n")
+        return
+    plain = Console(
+        file=io.StringIO(), width=PIPE_WIDTH, color_system=None, markup=False, emoji=False, highlight=False
+    )
+    plain.print(*parts, sep="\n")
+    written = plain.file.getvalue() if isinstance(plain.file, io.StringIO) else ""
+    for line in written.splitlines():
+        console.out(line.rstrip(), highlight=False)
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches standard output."""
+    return _console().is_terminal
+
+
+def error_console() -> Console:
+    """Standard error, for progress and for what went wrong."""
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def _console() -> Console:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding has no letter for must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def cell(value: object, style: str = "") -> Text:
+    """A value in a table: safe, times in UTC to the second, nothing for None, yes and no for truth."""
+    match value:
+        case None:
+            text = "-"
+        case bool():
+            text = "yes" if value else "no"
+        case datetime():
+            text = moment(value)
+        case _:
+            text = str(value)
+    return Text(shown(text), style=style or ("dim" if value is None else ""), overflow="fold")
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Group:
+    """A table whose cells are made safe; numbers stand at the right."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    body = [list(row) for row in rows]
+    for position, name in enumerate(columns):
+        numeric = bool(body) and all(isinstance(row[position], int | None) for row in body)
+        made.add_column(
+            name,
+            justify="right" if numeric and any(row[position] is not None for row in body) else "left",
+            overflow="fold",
+        )
+    for row in body:
+        made.add_row(*(each if isinstance(each, Text) else cell(each) for each in row))
+    return Group(heading(title), made)
+
+
+def pairs(title: str, rows: Iterable[tuple[str, object]]) -> Group:
+    """Names and their values, one below the other."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in rows:
+        made.add_row(Text(shown(name)), value if isinstance(value, Text) else cell(value))
+    return Group(heading(title), made)
+
+
+def heading(text: str) -> Text:
+    """What the lines below it are about. Not a table's own title, which would be broken to the table's width."""
+    return Text(shown(text), style="bold", overflow="fold")
+
+
+def moment(at: datetime) -> str:
+    """A time to the second; all our times are UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it: 0.4 s, 12 min, 3 h, 5 d."""
+    for unit, size in _UNITS:
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 event, 2 events, 1,200 events."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
