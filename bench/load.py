@@ -90,7 +90,7 @@ class Load:
         self._plan = plan
         self._requests = requests
         self._due: deque[tuple[int, float]] = deque()
-        self._idle: list[Connection] = []
+        self._idle: deque[Connection] = deque()
         self._next = 0
         self._answers: Counter[str] = Counter()
         self._latencies: list[float] = []
@@ -137,7 +137,8 @@ class Load:
             due = began + index / rate
             await asyncio.sleep(max(due - monotonic(), 0))
             if self._idle:
-                self._idle.pop().send(self._requests[index], began=due)
+                # The longest idle first: a server closes a connection that is idle for some seconds.
+                self._idle.popleft().send(self._requests[index], began=due)
             else:
                 self._due.append((index, due))  # goes out late, and its wait counts
 

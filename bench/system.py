@@ -159,6 +159,8 @@ class Machine:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+        if process.returncode or not answer:
+            raise BenchError("the load generator failed: see above")
         outcome = msgspec.json.decode(answer, type=Outcome)
         if outcome.accepted != outcome.sent:
             raise BenchError(
