@@ -17,16 +17,25 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from subledger.billing.registry import is_id
 from subledger.db.connection import Pool, PostgresAway, create_pool
+from subledger.db.queries.customers import CustomerKey
+from subledger.db.queries.refresh import (
+    RefreshState,
+    select_full_customer,
+    select_refresh_state,
+    want_refresh,
+)
 from subledger.db.queries.status import ping, select_backlog
 from subledger.runtime.bell import Bell, connect_redis
-from subledger.runtime.settings import Settings
 from subledger.runtime.envelope import read_envelope
+from subledger.runtime.settings import Settings
 from subledger.webhooks.inbox import Inbox, InboxUnavailable
 from subledger.webhooks.signature import BadSignature, verify_signature
 
 BODY_TIMEOUT_SECONDS = 20.0
 READY_TIMEOUT_SECONDS = 2.0
+REFRESH_POLL_SECONDS = 0.1
 
 NotMigrated = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
 """What Postgres says of a table that is not there yet."""
@@ -129,6 +138,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", desk.healthz),
             Route("/readyz", desk.readyz),
             Route("/status", desk.status),
+            Route("/customers/{customer_id}/refresh", desk.refresh, methods=["POST"]),
         ],
         exception_handlers={
             HTTPException: _answer_http_exception,
@@ -185,6 +195,45 @@ class OperatorsDesk:
             raise Refusal(503, f"Postgres is {NOT_MIGRATED}") from None
         return _json({**dataclasses.asdict(backlog), "settled": backlog.settled})
 
+    async def refresh(self, request: Request) -> Response:
+        """Read one customer's lists at Stripe now, and answer with its record once it is exact.
+
+        What a checkout success page calls. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer.
+        """
+        self._require_admin(request)
+        live_mode = self._settings.live_mode
+        if live_mode is None:
+            raise Refusal(
+                409, "without STRIPE_API_KEY nothing can be read from Stripe: set it, or wait for webhooks"
+            )
+        key = (request.query_params.get("account", ""), live_mode, request.path_params["customer_id"])
+        deadline = time.monotonic() + _wait_seconds(request)
+        if not all(is_id(part) and "\x00" not in part for part in (key[0] or "-", key[2])):
+            raise Refusal(422, "the customer and the account must be ids of Stripe")
+        try:
+            async with (await self._database()).acquire() as connection:
+                await want_refresh(connection, key)
+            await self._bell.ring_bulk()
+            await self._bell.ring()
+            state = await self._refreshed(key, deadline)
+            async with (await self._database()).acquire() as connection:
+                record = await select_full_customer(connection, key)
+        except PostgresAway:
+            raise Refusal(503, "Postgres is away") from None
+        if state.finished:
+            return _json({"customer": record})
+        reason = state.error or "Stripe has not been read to the end in time"
+        return _json({"error": reason, "customer": record}, status=504)
+
+    async def _refreshed(self, key: CustomerKey, deadline: float) -> RefreshState:
+        """The state of a refresh once it is finished, has failed, or has used up its time."""
+        while True:
+            async with (await self._database()).acquire() as connection:
+                state = await select_refresh_state(connection, key)
+            if state.finished or state.error is not None or time.monotonic() > deadline:
+                return state
+            await asyncio.sleep(REFRESH_POLL_SECONDS)
+
     async def close(self) -> None:
         if self._pool is not None:
             self._pool.terminate()
@@ -210,6 +259,13 @@ class OperatorsDesk:
         given_bytes = given.strip().encode("latin-1")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given_bytes, token.encode()):
             raise Refusal(401, "the Authorization header must be: Bearer ADMIN_TOKEN")
+
+
+def _wait_seconds(request: Request) -> int:
+    text = request.query_params.get("wait", "10")
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= 30):
+        raise Refusal(422, "wait must be a whole number of seconds from 1 to 30")
+    return int(text)
 
 
 async def _answer_refusal(_: Request, error: Exception) -> Response:

@@ -251,7 +251,7 @@ async def _postpone(connection: Connection, failures: list[FailedRead]) -> None:
 async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
     """One read, with its nested lists whole; a failure says when to try again, and never what the object is."""
     try:
-        return await _read_whole(stripe, due)
+        return await read_whole(stripe, due)
     except StripeMissing as missing:
         if due.deleted_event_at is not None:
             return _deleted(due)
@@ -277,7 +277,8 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
         )
 
 
-async def _read_whole(stripe: StripeApi, due: DueRead) -> Answered:
+async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
+    """One object with its nested lists whole. Raises what StripeApi.read raises, NotJson and UnknownShape."""
     account_id, _, kind_name, object_id = due.key
     kind = KINDS[kind_name]
     path = kind.retrieve_path.format(id=quote(object_id, safe=""))

@@ -17,9 +17,9 @@ from subledger.billing.parse import UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection, Pool, PostgresAway
 from subledger.db.queries.histories import DueHistory, claim_histories, finish_history, postpone_history
-from subledger.db.queries.objects import Key, Mark, draw_tick, mark_objects, postpone_reads
+from subledger.db.queries.objects import DueRead, Key, Mark, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from subledger.worker.confirm import Answered, store_answers
+from subledger.worker.confirm import Answered, read_whole, store_answers
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 from subledger.worker.retry import retry_conflicts
 
@@ -70,7 +70,7 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     account_id, live_mode, customer_id = history.key
     customer = quote(customer_id, safe="")
     disputed: list[str] = []
-    await _mark(pool, (account_id, live_mode, "customer", customer_id), customer_id)
+    await _read_customer(pool, stripe, (account_id, live_mode, "customer", customer_id))
     for kind, query in _LISTS.items():
         path = f"{KINDS[kind].list_path}?customer={customer}&limit=100" + (f"&{query}" if query else "")
         async for answers in _pages(pool, stripe, path, account_id, live_mode):
@@ -128,18 +128,22 @@ async def _store(connection: Connection, answers: list[Answered], cut: list[Key]
         if doubted:
             await postpone_reads(connection, doubted)
     if cut:
-        await mark_objects(connection, [_bare_mark(key, None) for key in cut])
+        await mark_objects(connection, [_bare_mark(key) for key in cut])
 
 
-async def _mark(pool: Pool, key: Key, customer_id: str) -> None:
+async def _read_customer(pool: Pool, stripe: StripeApi, key: Key) -> None:
     async with pool.acquire() as connection:
-        await mark_objects(connection, [_bare_mark(key, customer_id)])
+        tick = await draw_tick(connection)
+    due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
+    answer = await read_whole(stripe, due)
+    async with pool.acquire() as connection:
+        await _store(connection, [answer], [])
 
 
-def _bare_mark(key: Key, customer_id: str | None) -> Mark:
+def _bare_mark(key: Key) -> Mark:
     return Mark(
         key=key,
-        customer_id=customer_id,
+        customer_id=None,
         nameless=False,
         event_id=None,
         event_created=None,

@@ -1,0 +1,72 @@
+"""What a checkout success page calls: one customer read at Stripe now, webhooks or not."""
+
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from subledger.sandbox import Sandbox, create_api, serve
+from tests.system import ADMIN_TOKEN, System, running_system
+
+API_KEY = "sk_test_refresh"
+
+
+async def refresh(
+    system: System, customer_id: str, *, wait: str = "20", token: str = ADMIN_TOKEN
+) -> tuple[int, dict[str, Any]]:
+    """POST the refresh; the status and the body."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{system.base_url}/customers/{customer_id}/refresh",
+            params={"wait": wait},
+            headers={"Authorization": f"Bearer {token}"},
+        ) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def test_refresh_without_any_webhook(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """A customer that no webhook ever told of is read from Stripe's lists, and answered with an exact record."""
+    sandbox = Sandbox(seed=5)
+    sandbox.play(customers=1)
+    sandbox.run()
+    async with (
+        serve(create_api(sandbox, [API_KEY])) as api_base,
+        running_system(
+            database_url=database_url,
+            redis_url=redis_url,
+            folder=tmp_path,
+            api_key=API_KEY,
+            api_base=api_base,
+        ) as system,
+    ):
+        truth = [
+            each
+            for each in sandbox.truth().values()
+            if each.account_id == "" and not each.live_mode and each.deleted_at is None and each.products
+        ][:12]
+        for expected in truth:
+            status, body = await refresh(system, expected.stripe_customer_id)
+            assert 200 == status, body
+            record = body["customer"]
+            assert (expected.status, expected.lifetime_revenue, expected.renewal_number, True) == (
+                record["status"],
+                record["lifetime_revenue"],
+                record["renewal_number"],
+                record["exact"],
+            ), expected
+            assert len(expected.products) == len(record["customer_products"])
+        status, body = await refresh(system, "cus_nobody", wait="2")
+        assert 504 == status
+        assert body["customer"] is None or body["customer"]["exact"] is False
+        assert 422 == (await refresh(system, "cus_x", wait="31"))[0]
+        assert 401 == (await refresh(system, "cus_x", token="wrong"))[0]
+
+
+async def test_refresh_needs_a_key(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """Without an API key there is nothing to refresh from: 409, and what to do."""
+    async with running_system(database_url=database_url, redis_url=redis_url, folder=tmp_path) as system:
+        status, body = await refresh(system, "cus_1")
+    assert 409 == status
+    assert "STRIPE_API_KEY" in body["error"]
