@@ -18,8 +18,8 @@ from subledger.db.connection import Pool, create_pool
 from subledger.db.migrate import migrate
 from subledger.db.queries.inbox import SignedEvent
 from subledger.runtime.bell import Bell, connect_redis
+from subledger.runtime.envelope import read_envelope
 from subledger.webhooks import inbox as inbox_module
-from subledger.webhooks.envelope import read_envelope
 from subledger.webhooks.inbox import Inbox, InboxUnavailable
 from tests.conftest import Services, at_database
 from tests.signing import signature_header
@@ -121,6 +121,10 @@ async def stored_ids(pool: Pool) -> list[str]:
 def posting(door: Door, *event_ids: str) -> list[asyncio.Task[Answer]]:
     """Each event on a connection of its own, all at once."""
     return [asyncio.create_task(door.post(event(event_id))) for event_id in event_ids]
+
+
+def read_all(event_ids: list[str]) -> list[SignedEvent]:
+    return [read_envelope(event(event_id), live_mode_default=False) for event_id in event_ids]
 
 
 def ids(count: int) -> list[str]:
@@ -342,6 +346,25 @@ async def test_client_that_leaves_while_its_event_is_stored(
     assert {*ids(5), "evt_gone"} == set(await stored_ids(pool))
 
 
+async def test_request_that_is_cancelled(inbox_database_url: str, pool: Pool) -> None:
+    """A request that uvicorn gives up on takes nobody along: its neighbours are told, later events are stored."""
+    bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
+    inbox = Inbox(inbox_database_url, bell)
+    await inbox.start()
+    async with inserts_held_up(pool):
+        storing = [asyncio.create_task(inbox.store(each)) for each in read_all(ids(3))]
+        await insert_waits(pool)
+        storing[0].cancel()
+        await asyncio.wait(storing[:1])
+        assert storing[0].cancelled()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*storing[1:])
+        await inbox.store(read_all(["evt_later"])[0])
+    await inbox.close()
+    await bell.close()
+    assert {*ids(3), "evt_later"} == set(await stored_ids(pool))
+
+
 # Postgres in trouble
 
 
@@ -443,10 +466,6 @@ def _children(pid: int) -> list[int]:
 
 
 # Closing
-
-
-def read_all(event_ids: list[str]) -> list[SignedEvent]:
-    return [read_envelope(event(event_id), live_mode_default=False) for event_id in event_ids]
 
 
 async def test_closing_stores_what_waits(inbox_database_url: str, pool: Pool) -> None:

@@ -167,6 +167,7 @@ async def test_slow_body(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{")
     answer = (await reader.read()).decode()
     assert answer.startswith("HTTP/1.1 408 ")
+    assert "connection: close" in answer.lower().splitlines()
     assert answer.endswith('{"error":"the body did not come within 0.1 s"}')
     writer.close()
     await writer.wait_closed()
