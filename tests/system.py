@@ -127,6 +127,7 @@ async def running_system(
     api_key: str | None = None,
     api_base: str | None = None,
     workers: int = 1,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[System]:
     """Web and workers, ready; stopped in good order at the end."""
     port = free_port()
@@ -138,6 +139,7 @@ async def running_system(
         "STRIPE_API_BASE": api_base or "",
         "ADMIN_TOKEN": ADMIN_TOKEN,
         "PORT": str(port),
+        **(settings or {}),
     }
     web = await start("web", environment, folder / "web.log")
     started = [await start("worker", environment, folder / f"worker-{n}.log") for n in range(workers)]

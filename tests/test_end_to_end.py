@@ -9,7 +9,7 @@ import pytest
 
 from subledger.sandbox import MIXED, NEW, Plan, Sandbox, arrange, create_api, deliver, serve
 from subledger.sandbox.truth import CustomerKey, ExpectedCustomer
-from tests.system import SECRET, running_system
+from tests.system import SECRET, running_system, until
 
 API_KEY = "sk_test_end_to_end"
 
@@ -146,3 +146,53 @@ async def test_records_equal_the_truth(
     assert status["quarantined_events"] == len({event.id for event in sent if event.live_mode})
     different = differences(truth, records)
     assert not different, "\n".join(different)
+
+
+async def test_gap_fill_alone_keeps_records_right(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """No webhook ever reaches the endpoint (a laptop, a locked-down network): reading /v1/events every second is
+    enough, also where the account had customers before.
+    """
+    sandbox = Sandbox(seed=23, event_retention_seconds=10 * 365 * 86_400)
+    sandbox.play(customers=40)
+    sandbox.advance(5 * 86_400)
+    async with (
+        serve(create_api(sandbox, [API_KEY])) as api_base,
+        running_system(
+            database_url=database_url,
+            redis_url=redis_url,
+            folder=tmp_path,
+            api_key=API_KEY,
+            api_base=api_base,
+            settings={"GAP_FILL_SECONDS": "1"},
+        ) as system,
+    ):
+
+        async def filled() -> object:
+            return (await system.status())["last_gap_fill_at"]
+
+        await until(filled, what="the first gap fill")
+        sandbox.run()
+        filled_at = await filled()
+
+        async def filled_again() -> object:
+            return await filled() != filled_at
+
+        # Two fills: one may have been under way while the account went on.
+        for _ in range(2):
+            filled_at = await filled()
+            await until(filled_again, what="another gap fill")
+        status = await system.settled(within_seconds=120)
+        assert 0 == status["parked"]
+        # The account's clock has jumped by months: a real Stripe would have forgotten events by then, and this is said.
+        assert "run `subledger audit --repair`" in str(status["alarms"])
+    truth = {
+        key: customer
+        for key, customer in sandbox.truth().items()
+        if customer.account_id == "" and not customer.live_mode
+    }
+    records = await read_records(database_url)
+    # Customers that did nothing since the first fill are the business of the backfill.
+    known = {key: truth[key] for key in truth.keys() & records.keys()}
+    different = differences(known, records)
+    assert not different, "\n".join(different)
+    assert len(known) >= 40

@@ -64,6 +64,7 @@ class Answered:
     answered_at: datetime
     late_reads: int = 0  # how many reads before it found a passed deadline unkept
     contradictions: int = 0  # how many reads before it took back what Stripe never takes back
+    also: tuple["Answered", ...] = ()  # what was read with it
     believed: bool = False  # they have agreed for so long that it is stored all the same
 
 
@@ -189,7 +190,7 @@ def _told_beside(
     """The objects inside an answer that it confirms as well, being whole and read with it (an invoice's payments, a
     charge's refunds). Others go to `references` and `beside`: fetched, and shown, only where nothing is known yet.
     """
-    told: list[Answered] = []
+    told: list[Answered] = list(answer.also)
     scope, owner = answer.key[:2], answer.parsed.customer_id
     todo = [answer.parsed]
     while todo:
@@ -287,23 +288,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     body: dict[str, Any] = dict(read_object(text))
     cut = nested_lists(body)
     for nested in cut:
-        rest: list[Any] = []
-        last_id = nested.last_id
-        for _ in range(PAGES_MAX):
-            separator = "&" if "?" in nested.url else "?"
-            page_path = f"{nested.url}{separator}limit=100"
-            if last_id is not None:
-                page_path += f"&starting_after={quote(last_id, safe='')}"
-            page = read_object(clean_json((await stripe.read(page_path, account_id=account_id)).body))
-            data = page.get("data")
-            if not isinstance(data, list):
-                raise NotJson(f"{nested.url} answered no list")
-            rest.extend(data)
-            if page.get("has_more") is not True or not data:
-                break
-            last_id = str(data[-1]["id"])
-        else:
-            raise NotJson(f"{nested.url} did not end after {PAGES_MAX} pages")
+        rest = await _read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
         whole = body
         for name in nested.path:
             whole[name] = dict(whole[name])
@@ -314,15 +299,56 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     if (parsed.kind, parsed.id) != (kind_name, object_id):
         raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
     raw = as_text(body) if cut else text.decode()
+    also: tuple[Answered, ...] = ()
+    if kind_name == "product" and not parsed.deleted:
+        also = await _prices_of(stripe, due, answered_at=answer.answered_at)
     return Answered(
         key=due.key,
         tick=due.tick,
         parsed=parsed,
         raw=raw,
         answered_at=answer.answered_at,
+        also=also,
         late_reads=due.late_reads,
         contradictions=due.contradictions,
         believed=due.contradicted_long and due.contradictions >= CONTRADICTIONS_BELIEVED,
+    )
+
+
+async def _read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:
+    """The entries of a list after the given one, to its end."""
+    rest: list[Any] = []
+    for _ in range(PAGES_MAX):
+        page_path = f"{url}{'&' if '?' in url else '?'}limit=100"
+        if after is not None:
+            page_path += f"&starting_after={quote(after, safe='')}"
+        page = read_object(clean_json((await stripe.read(page_path, account_id=account_id)).body))
+        data = page.get("data")
+        if not isinstance(data, list):
+            raise NotJson(f"{url} answered no list")
+        rest.extend(data)
+        if page.get("has_more") is not True or not data:
+            return rest
+        after = str(data[-1]["id"])
+    raise NotJson(f"{url} did not end after {PAGES_MAX} pages")
+
+
+async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: datetime) -> tuple[Answered, ...]:
+    """All prices of a product: a price's rank among them is a version number, so one that we never heard of matters."""
+    account_id, live_mode, _, product_id = product.key
+    url = f"{KINDS['price'].list_path}?product={quote(product_id, safe='')}"
+    found = [
+        (parse_object(body), body) for body in await _read_rest(stripe, url, None, account_id=account_id)
+    ]
+    return tuple(
+        Answered(
+            key=(account_id, live_mode, parsed.kind, parsed.id),
+            tick=product.tick,
+            parsed=parsed,
+            raw=as_text(body),
+            answered_at=answered_at,
+        )
+        for parsed, body in found
     )
 
 

@@ -17,6 +17,7 @@ from subledger.db.queries.accounts import (
     finish_gap,
     postpone_gap,
     raise_alarm,
+    see_accounts,
 )
 from subledger.db.queries.inbox import SignedEvent, reach_milestone, record_events
 from subledger.runtime.envelope import read_envelope
@@ -49,6 +50,9 @@ _decode_id = msgspec.json.Decoder(_EventId).decode
 async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every: timedelta) -> int:
     """Fill the gaps of every account that is due; returns how many events no webhook had brought."""
     missed = 0
+    async with pool.acquire() as connection:
+        # The key's own account, also before any event has come: perhaps none can reach the endpoint.
+        await see_accounts(connection, {("", live_mode)})
     while True:
         async with pool.acquire() as connection:
             gap = await claim_gap(connection, live_mode=live_mode, lease=LEASE)
