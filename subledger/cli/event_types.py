@@ -9,57 +9,56 @@ from collections.abc import Iterator, Mapping
 
 from subledger.billing.registry import concerned, kind_of
 
-_ACTIONS: Mapping[str, tuple[str, str]] = {
-    # The object that the events carry: the beginning of their types, and how they end.
-    "customer": ("customer", "created updated deleted"),
-    "subscription": (
+# The object that the events carry, the beginning of their types, and how they end.
+_FAMILIES: tuple[tuple[str, str, str], ...] = (
+    ("customer", "customer", "created updated deleted"),
+    (
+        "subscription",
         "customer.subscription",
         "created updated deleted paused resumed trial_will_end pending_update_applied pending_update_expired",
     ),
-    "discount": ("customer.discount", "created updated deleted"),
-    "subscription_schedule": (
+    ("discount", "customer.discount", "created updated deleted"),
+    (
+        "subscription_schedule",
         "subscription_schedule",
         "created updated released canceled completed aborted expiring",
     ),
-    "checkout.session": (
+    (
+        "checkout.session",
         "checkout.session",
         "completed async_payment_succeeded async_payment_failed expired",
     ),
     # invoice.upcoming is missing: it tells of an invoice that does not exist yet.
-    "invoice": (
+    ("invoice", "invoice", "created updated finalized finalization_failed sent will_be_due overdue deleted"),
+    (
         "invoice",
-        (
-            "created updated finalized finalization_failed sent will_be_due overdue "
-            "payment_action_required payment_attempt_required payment_failed payment_succeeded "
-            "paid overpaid marked_uncollectible voided deleted"
-        ),
+        "invoice",
+        "payment_action_required payment_attempt_required payment_failed payment_succeeded",
     ),
-    "invoice_payment": ("invoice_payment", "paid"),
-    "invoiceitem": ("invoiceitem", "created deleted"),
-    "payment_intent": (
+    ("invoice", "invoice", "paid overpaid marked_uncollectible voided"),
+    ("invoice_payment", "invoice_payment", "paid"),
+    ("invoiceitem", "invoiceitem", "created deleted"),
+    (
         "payment_intent",
-        (
-            "created processing requires_action amount_capturable_updated partially_funded payment_failed canceled "
-            "succeeded"
-        ),
+        "payment_intent",
+        "created processing requires_action amount_capturable_updated partially_funded",
     ),
-    "charge": ("charge", "pending succeeded failed captured updated expired refunded"),
-    "refund": ("refund", "created updated failed"),
-    "dispute": (
-        "charge.dispute",
-        "created updated funds_withdrawn funds_reinstated closed",
-    ),
-    "credit_note": ("credit_note", "created updated voided"),
-    "product": ("product", "created updated deleted"),
-    "price": ("price", "created updated deleted"),
-    "plan": ("plan", "created updated deleted"),
-}
+    ("payment_intent", "payment_intent", "payment_failed canceled succeeded"),
+    ("charge", "charge", "pending succeeded failed captured updated expired refunded"),
+    ("refund", "charge.refund", "updated"),
+    ("refund", "refund", "created updated failed"),
+    ("dispute", "charge.dispute", "created updated funds_withdrawn funds_reinstated closed"),
+    ("credit_note", "credit_note", "created updated voided"),
+    ("product", "product", "created updated deleted"),
+    ("price", "price", "created updated deleted"),
+    ("plan", "plan", "created updated deleted"),
+)
 
 _OBJECTS: Mapping[str, str] = {
     f"{beginning}.{ending}": carried
-    for carried, (beginning, endings) in _ACTIONS.items()
+    for carried, beginning, endings in _FAMILIES
     for ending in endings.split()
-} | {"charge.refund.updated": "refund"}
+}
 
 EVENT_TYPES: tuple[str, ...] = tuple(_OBJECTS)
 """Every type that marks something, grouped by the object that its events carry."""

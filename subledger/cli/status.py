@@ -15,7 +15,7 @@ from rich.text import Text
 
 from subledger.cli.reach import database, environment, served_mode
 from subledger.cli.terminal import cell, counted, error_console, moment, show, show_json, shown, span, table
-from subledger.db.connection import PostgresAway
+from subledger.db.connection import Connection, PostgresAway
 from subledger.db.queries.health import KnownProblem, WorkerSign, select_problems, select_workers
 from subledger.db.queries.status import Backlog, select_backlog
 
@@ -87,6 +87,11 @@ def left(backlog: Backlog) -> str:
     return ", ".join(parts) or "nothing"
 
 
+async def _look(environ: Mapping[str, str], live_mode: bool | None) -> Health:
+    async with database(environ) as connection:
+        return await _read_health(connection, live_mode)
+
+
 async def _until_settled(
     environ: Mapping[str, str], live_mode: bool | None, *, seconds: float, tell: Callable[[str], None]
 ) -> Health:
@@ -97,26 +102,31 @@ async def _until_settled(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
-        remaining = deadline - loop.time()
         try:
-            async with asyncio.timeout(max(remaining, LOOK_SECONDS_MIN)):
-                health = await _look(environ, live_mode)
+            async with database(environ) as connection:
+                return await _watch(connection, live_mode, deadline=deadline, tell=tell)
         except PostgresAway:
             if loop.time() >= deadline:
                 raise
             tell("Postgres cannot be reached")
-        else:
-            if health.backlog.settled or loop.time() >= deadline:
-                return health
-            tell(f"Left: {left(health.backlog)}")
+            await asyncio.sleep(min(POLL_SECONDS, max(deadline - loop.time(), 0)))
+
+
+async def _watch(
+    connection: Connection, live_mode: bool | None, *, deadline: float, tell: Callable[[str], None]
+) -> Health:
+    loop = asyncio.get_running_loop()
+    while True:
+        async with asyncio.timeout(max(deadline - loop.time(), LOOK_SECONDS_MIN)):
+            health = await _read_health(connection, live_mode)
+        if health.backlog.settled or loop.time() >= deadline:
+            return health
+        tell(f"Left: {left(health.backlog)}")
         await asyncio.sleep(min(POLL_SECONDS, max(deadline - loop.time(), 0)))
 
 
-async def _look(environ: Mapping[str, str], live_mode: bool | None) -> Health:
-    async with (
-        database(environ) as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+async def _read_health(connection: Connection, live_mode: bool | None) -> Health:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
         return Health(
             backlog=await select_backlog(connection, live_mode=live_mode),
             workers=await select_workers(connection),

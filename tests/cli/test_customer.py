@@ -1,0 +1,227 @@
+"""`subledger customer ID`: the whole record, found by any of its names, and why it is exact or not."""
+
+from __future__ import annotations
+
+import pytest
+
+from subledger.db.connection import Pool
+from tests.cli.command import subledger
+from tests.worker.room import (
+    NOON,
+    Body,
+    Room,
+    charge,
+    customer,
+    event,
+    item,
+    listing,
+    open_room,
+    subscription,
+)
+
+DAY = 86_400
+EVIL_NAME = "Eve \x1b[2J\x9b\u202e[red]x[/red] :smile:"
+
+
+async def story(room: Room) -> None:
+    """One customer who tries, buys and goes, and pays in three currencies."""
+    told = [
+        event("customer.created", ANNA),
+        event("customer.subscription.created", subscription(status="trialing", **TRIAL), after=1),
+        event("customer.subscription.updated", subscription(**TRIAL), after=7 * DAY),
+    ]
+    for body in told:
+        await room.apply(body)
+    for number, (currency, amount) in enumerate({"usd": 123456, "jpy": 5000, "kwd": 1234}.items()):
+        paid = charge(f"ch_{number}", currency=currency, amount=amount, amount_captured=amount)
+        await room.apply(event("charge.succeeded", paid, after=8 * DAY, event_id=f"evt_paid_{currency}"))
+
+
+ANNA = customer(name="Anna Berg", email="anna@example.com", metadata={"custom_uid": "anna-1", "plan": "pro"})
+TRIAL: Body = {
+    "trial_start": NOON,
+    "trial_end": NOON + 7 * DAY,
+    "items": listing([item("si_1", quantity=3)]),
+    "current_period_start": NOON,
+    "current_period_end": NOON + 30 * DAY,
+}
+
+
+async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str) -> None:
+    """custom_uid, Stripe id, uid and email; every column of the record, its products, revenue and history."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await story(room)
+        record = await room.record()
+        columns = set(record.keys())
+    documents = [
+        (await subledger(database_url, "customer", name, "--json")).json
+        for name in ("anna-1", "cus_1", str(record["uid"]), "anna@example.com", " Anna@Example.com ")
+    ]
+    first = documents[0]
+    assert [first] * 5 == documents
+    assert columns <= first.keys()
+    assert ("Anna Berg", {"custom_uid": "anna-1", "plan": "pro"}, "active", record["change"]) == (
+        first["name"],
+        first["metadata"],
+        first["status"],
+        first["change"],
+    )
+    assert [("sub_1", "prod_1", 3)] == [
+        (each["stripe_subscription_id"], each["stripe_product_id"], each["quantity"])
+        for each in first["products"]
+    ]
+    assert {"usd": 123456, "jpy": 5000, "kwd": 1234} == {
+        each["currency"]: each["net"] for each in first["revenue"]
+    }
+    assert [(None, "trialing"), ("trialing", "active")] == [
+        (each["status_before"], each["status_after"]) for each in first["status_changes"]
+    ]
+
+
+async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> None:
+    """Yen have no cents, dinars have a thousand; what happened stands in its order."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await story(room)
+    page = await subledger(database_url, "customer", "cus_1")
+    assert (0, "") == (page.code, page.err)
+    assert ["lifetime revenue 1,234.56 USD"] == page.lines("lifetime")
+    assert ["USD 1,234.56 0.00 0.00 0.00 1,234.56"] == page.lines("USD")
+    assert ["JPY 5,000 0 0 0 5,000"] == page.lines("JPY")
+    assert ["KWD 1.234 0.000 0.000 0.000 1.234"] == page.lines("KWD")
+    history = [line for line in page.lines("20") if " trialing " in line]
+    assert [" none trialing no event evt_", " trialing active no event evt_"] == [
+        line[len("2026-09-21 14:13:20 UTC") :].rstrip("0123456789") for line in history
+    ]
+    (paid,) = [line for line in page.out.splitlines() if "evt_paid_jpy" in line]
+    assert "charge.succeeded" in paid
+    assert paid.endswith("applied  charge ch_1")
+    (product,) = page.lines("prod_1 ")
+    assert product.startswith("prod_1 active active yes 3 2026-09-")
+    assert "plan=pro" in page.lines("metadata")[0]
+
+
+async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: str) -> None:
+    """Waiting for a read, missing and parked objects are named with their errors; confirmed, nothing is left to say."""
+    async with open_room(pool, database_url) as room:
+        await room.apply(
+            event("customer.created", ANNA),
+            event("customer.subscription.created", subscription()),
+            event("charge.succeeded", charge()),
+        )
+        waiting = await subledger(database_url, "customer", "cus_1")
+        assert "Not exact:" in waiting.out.splitlines()
+        assert {
+            f"{each} waits for a read" for each in ("customer cus_1", "subscription sub_1", "charge ch_1")
+        } == {line.strip() for line in waiting.out.splitlines() if "waits for a read" in line}
+
+        room.api.put(ANNA, subscription(), charge())
+        await room.settle()
+        settled = await subledger(database_url, "customer", "cus_1")
+        assert "Exact: complete, and confirmed by Stripe." in settled.out.splitlines()
+        document = (await subledger(database_url, "customer", "cus_1", "--json")).json
+        assert (True, [], []) == (
+            document["exact"],
+            document["unsettled_objects"],
+            document["not_exact_because"],
+        )
+
+        await room.receive(event("charge.updated", charge(), after=1))
+        del room.api.bodies["/v1/charges/ch_1"]
+        await room.engine.drain()
+        await room.confirm()
+        missing = await subledger(database_url, "customer", "cus_1", "--json")
+        assert [("ch_1", "missing")] == [
+            (each["id"], each["standing"]) for each in missing.json["unsettled_objects"]
+        ]
+        (reason,) = missing.json["not_exact_because"]
+        assert reason.startswith("charge ch_1 is not found at Stripe since 20")
+
+
+async def test_parked_object_is_named_with_its_error(pool: Pool, database_url: str) -> None:
+    """An answer that cannot be understood is given up after some tries, and the customer's page says which."""
+    async with open_room(pool, database_url) as room:
+        room.api.put(ANNA)
+        await room.apply(event("customer.created", ANNA), event("charge.succeeded", charge()))
+        for _ in range(5):
+            room.api.say("/v1/charges/ch_1", 200, b"[1, 2, \x1b")
+            await room.confirm()
+        await room.engine.derive()
+    page = await subledger(database_url, "customer", "cus_1")
+    (line,) = [line for line in page.out.splitlines() if "ch_1 is parked" in line]
+    assert "charge ch_1 is parked: " in line
+    assert "not JSON" in line
+
+
+async def test_incomplete_history_is_a_reason(pool: Pool, database_url: str) -> None:
+    """Confirmed is not enough: whoever was there before us has a history that nobody told us."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.apply(event("customer.updated", ANNA))
+    reasons = (await subledger(database_url, "customer", "cus_1", "--json")).json["not_exact_because"]
+    assert any(each.startswith("its history is not known from the start") for each in reasons)
+
+
+async def test_several_hits_are_listed(pool: Pool, database_url: str) -> None:
+    """One email, three customers: who asks is shown them all and chooses."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.apply(
+            event("customer.created", customer("cus_1", email="two@example.com", name="Ann \x1b[2J")),
+            event("customer.created", customer("cus_2", email="two@example.com")),
+            event("customer.created", customer("cus_3", email="two@example.com"), live=True),
+            event("customer.created", customer("cus_1", email="else@example.com"), account="acct_1"),
+        )
+    several = await subledger(database_url, "customer", "two@example.com")
+    assert (1, "") == (several.code, several.out)
+    assert all(f"  {each}  " in several.err for each in ("cus_1", "cus_2", "cus_3"))
+    assert "Ann \\x1b[2J" in several.err
+    assert "\x1b" not in several.err
+    live = await subledger(database_url, "customer", "two@example.com", "--live", "--json")
+    assert "cus_3" == live.json["stripe_customer_id"]
+    both = await subledger(database_url, "customer", "cus_1")
+    assert (1, True) == (both.code, "--account" in both.err)
+    own = await subledger(database_url, "customer", "cus_1", "--account", "", "--json")
+    connected = await subledger(database_url, "customer", "cus_1", "--account", "acct_1", "--json")
+    assert ["two@example.com", "else@example.com"] == [own.json["email"], connected.json["email"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "nobody",
+            "no customer nobody: give a custom_uid, a Stripe customer id (cus_...), a uid or an email",
+        ),
+        ("\x1b[2J", "no customer \\x1b[2J: "),
+        ("sub_1", "sub_1 is a subscription: see `subledger customer cus_1`"),
+        ("prod_1", "prod_1 is a product, not a customer"),
+    ],
+)
+async def test_unknown_is_told_what_to_give(pool: Pool, database_url: str, name: str, message: str) -> None:
+    """Exit code 1 and one message, which leads on where it can."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.apply(
+            event("customer.created", ANNA), event("customer.subscription.created", subscription(**TRIAL))
+        )
+    done = await subledger(database_url, "customer", name)
+    assert (1, "") == (done.code, done.out)
+    assert done.err.startswith(f"subledger: {message}")
+    assert "\x1b" not in done.err
+
+
+@pytest.mark.parametrize("given", [{}, {"FORCE_COLOR": "1", "TERM": "xterm-256color"}])
+async def test_names_cannot_command_the_terminal(
+    pool: Pool, database_url: str, given: dict[str, str]
+) -> None:
+    """What a stranger calls himself is shown, not obeyed: neither by the terminal nor as markup of ours."""
+    evil = customer(name=EVIL_NAME, description="two\nlines", metadata={"\x1b]0;t\x07": "\r"})
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.apply(event("customer.created", evil))
+    page = await subledger(database_url, "customer", "cus_1", **given)
+    document = await subledger(database_url, "customer", "cus_1", "--json", **given)
+    for done in (page, document):
+        assert 0 == done.code
+        for never in ("\x1b[2J", "\x1b]0", "\x9b", "\u202e", "\x07", "\r"):
+            assert never not in done.out
+    assert EVIL_NAME == document.json["name"]
+    shown = await subledger(database_url, "customer", "cus_1")
+    assert ["name Eve \\x1b[2J\\x9b\\u202e[red]x[/red] :smile:"] == shown.lines("name")
+    assert ["description two\\nlines"] == shown.lines("description")

@@ -1,0 +1,181 @@
+"""`subledger status`: what is left, who works, what to do; and waiting for nothing to be left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from subledger.db.connection import Pool
+from subledger.db.queries.accounts import raise_alarm
+from subledger.db.queries.workers import beat
+from tests.cli.command import Done, ended, running, subledger
+from tests.system import until
+from tests.worker.room import API_KEY, customer, event, open_room
+
+NOWHERE = "postgresql://app:pa55word@127.0.0.1:1/billing"
+
+
+async def test_nothing_received_is_settled(database_url: str) -> None:
+    """Zero everywhere, and the keys that GET /status promises (DESIGN.md section 5)."""
+    status = (await subledger(database_url, "status", "--json")).json
+    assert {
+        "pending_events": 0,
+        "stale_customers": 0,
+        "unconfirmed_objects": None,
+        "missing_objects": 0,
+        "parked": 0,
+        "oldest_pending_seconds": None,
+        "last_event_at": None,
+        "last_gap_fill_at": None,
+        "settled": True,
+        "workers": [],
+        "first_problems": [],
+    }.items() <= status.items()
+    page = await subledger(database_url, "status")
+    assert (0, "") == (page.code, page.err)
+    assert page.out.startswith("Settled:")
+    assert "No worker runs: start one with `subledger worker`." in page.out
+    assert "\x1b" not in page.out, "a pipe has no colours"
+
+
+async def test_pending_events_are_left(pool: Pool, database_url: str) -> None:
+    """Looking is no failure; waiting for what does not come is, and says what is left."""
+    async with open_room(pool, database_url) as room:
+        await room.receive(
+            event("customer.created", customer()), event("customer.created", customer("cus_2"))
+        )
+    page = await subledger(database_url, "status")
+    assert 0 == page.code
+    assert page.out.startswith("Not settled: 2 pending events.")
+    (line,) = page.lines("pending events")
+    assert line.startswith("pending events 2 ")
+    assert "no worker is alive: start `subledger worker`" in line
+    waited = await subledger(database_url, "status", "--wait", "0")
+    assert (1, page.lines("pending events")) == (waited.code, waited.lines("pending events"))
+    assert "subledger: not settled after 0 s: 2 pending events\n" == waited.err
+
+
+LOOKING = """
+select count(*), max(pg_terminate_backend(pid)::int) filter (where $1)
+from pg_stat_activity
+where datname = current_database() and application_name = 'subledger command'
+"""
+
+
+async def looks(pool: Pool, *, cut_off: bool = False) -> bool:
+    """Whether the command is connected; `cut_off` takes its connection away, as a restart of Postgres does."""
+    async with pool.acquire() as connection:
+        return bool(await connection.fetchval(LOOKING, cut_off))
+
+
+async def test_wait_ends_as_soon_as_settled(pool: Pool, database_url: str) -> None:
+    """It looks again and again, and is content the moment that nothing is left."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.receive(event("customer.created", customer()))
+        async with running(database_url, "status", "--wait", "50", "--json") as waiting:
+            await until(lambda: looks(pool), what="the command's first look")
+            assert waiting.returncode is None
+            await room.engine.drain()
+            began = asyncio.get_running_loop().time()
+            assert (await ended(waiting)).json["settled"]
+            assert asyncio.get_running_loop().time() - began < 20
+
+
+async def test_wait_outlasts_a_restart_of_postgres(pool: Pool, database_url: str) -> None:
+    """While Postgres is away it goes on asking, until the time is over."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.receive(event("customer.created", customer()))
+        async with running(database_url, "status", "--wait", "50", "--json") as waiting:
+            await until(lambda: looks(pool, cut_off=True), what="a look to be cut off")
+            await until(lambda: looks(pool), what="the next look")
+            await room.engine.drain()
+            assert (await ended(waiting)).json["settled"]
+
+
+async def test_unconfirmed_objects_count_where_a_key_reads(pool: Pool, database_url: str) -> None:
+    """Without a key nothing will be read, so nothing is waited for; with one, the records are not settled yet."""
+    async with open_room(pool, database_url) as room:
+        await room.apply(event("customer.created", customer()))
+        without = await subledger(database_url, "status")
+        assert (
+            0,
+            ["unconfirmed objects - no STRIPE_API_KEY here: nothing is read, records stay provisional"],
+        ) == (
+            without.code,
+            without.lines("unconfirmed"),
+        )
+        waited = await subledger(database_url, "status", "--wait", "0", STRIPE_API_KEY=API_KEY)
+        assert (1, "subledger: not settled after 0 s: 1 unconfirmed object\n") == (waited.code, waited.err)
+        room.api.put(customer())
+        await room.settle()
+    settled = await subledger(database_url, "status", "--wait", "0", "--json", STRIPE_API_KEY=API_KEY)
+    assert (True, 0) == (settled.json["settled"], settled.json["unconfirmed_objects"])
+
+
+async def test_what_somebody_should_mend_is_named(pool: Pool, database_url: str) -> None:
+    """Problems with their detail, alarms, parked things with the command that tries them again."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        bad = customer(metadata={"custom_uid": "%%%%"})
+        await room.apply(event("customer.created", bad), b"\x1b[2Jno event")
+        async with pool.acquire() as connection:
+            await raise_alarm(connection, "key", "the API key is of another account")
+    page = await subledger(database_url, "status")
+    assert "key: the API key is of another account" in page.out
+    assert "cus_1 custom_uid_invalid metadata.custom_uid of cus_1 is '%%%%'" in page.lines("cus_1")[0]
+    (parked,) = page.lines("parked")
+    assert parked.startswith("parked 1 given up: see `subledger events list --state parked`")
+    status = (await subledger(database_url, "status", "--json")).json
+    assert [("cus_1", "custom_uid_invalid")] == [
+        (each["customer_id"], each["kind"]) for each in status["first_problems"]
+    ]
+
+
+async def test_workers_are_alive_or_lost(pool: Pool, database_url: str) -> None:
+    """A worker that missed three beats is lost; what it last said of Redis is shown."""
+    async with pool.acquire() as connection:
+        await beat(connection, "host:1:1", {"redis": "ok", "arq_restarts": 0})
+        await beat(connection, "host:2:1", {"redis": "away: \x1b[2J", "arq_restarts": 7})
+        await connection.execute(
+            "update sync.workers set beat_at = now() - interval '3 min' where id = 'host:2:1'"
+        )
+    page = await subledger(database_url, "status")
+    (alive,), (lost,) = page.lines("host:1:1"), page.lines("host:2:1")
+    assert alive.startswith("host:1:1 alive ")
+    assert alive.endswith(" ok 0")
+    assert "host:2:1 lost 3 min ago away: \\x1b[2J 7" == lost
+    status = (await subledger(database_url, "status", "--json")).json
+    assert [("host:1:1", True), ("host:2:1", False)] == [
+        (each["id"], each["alive"]) for each in status["workers"]
+    ]
+
+
+async def test_a_terminal_gets_colours(database_url: str) -> None:
+    """The same page, for eyes."""
+    page = await subledger(database_url, "status", FORCE_COLOR="1", TERM="xterm-256color")
+    assert "\x1b[32m" in page.out
+
+
+@pytest.mark.parametrize("waiting", [(), ("--wait", "0.5")])
+async def test_unreachable_postgres_is_one_message(waiting: tuple[str, ...]) -> None:
+    """Exit code 1 and no password, whether one waits or not."""
+    done = await subledger(NOWHERE, "status", *waiting)
+    assert (1, "") == (done.code, done.out)
+    assert done.err.startswith("subledger: Postgres cannot be reached")
+    assert "pa55word" not in done.err
+
+
+async def test_an_empty_database_is_told_to_migrate(empty_database_url: str) -> None:
+    """What is missing has a remedy."""
+    done = await subledger(empty_database_url, "status")
+    assert (
+        Done(code=1, out="", err="subledger: the database is not migrated: run `subledger migrate`\n") == done
+    )
+
+
+async def test_wrong_arguments_exit_2(database_url: str) -> None:
+    """A wait is a number of seconds."""
+    for wrong in ("soon", "-1"):
+        done = await subledger(database_url, "status", "--wait", wrong)
+        assert (2, "") == (done.code, done.out)
+        assert "Usage: subledger status" in done.err
