@@ -5,12 +5,12 @@ after every change that an older mark tells of (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-import asyncpg
 import structlog
 
 from subledger.billing.deadlines import next_look
@@ -18,7 +18,7 @@ from subledger.billing.facts import Subscription
 from subledger.billing.monotone import MONOTONE, goes_back
 from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import KINDS
-from subledger.db.connection import Connection, Pool
+from subledger.db.connection import Connection, Pool, PostgresRefuses
 from subledger.db.queries.accounts import raise_alarm
 from subledger.db.queries.customers import mark_stale
 from subledger.db.queries.mirror import bury_rows, select_monotone
@@ -69,9 +69,14 @@ class Answered:
 
 
 async def confirm_batch(
-    pool: Pool, stripe: StripeApi, *, live_mode: bool, limit: int = BATCH
+    pool: Pool,
+    stripe: StripeApi,
+    *,
+    live_mode: bool,
+    limit: int = BATCH,
+    stored: Callable[[], None] = lambda: None,
 ) -> tuple[int, bool]:
-    """Read what is due and store what came, in groups as the answers arrive.
+    """Read what is due and store what came, in groups as the answers arrive; `stored` is called after each group.
 
     Returns how many reads were begun, and whether Stripe refused the key or did not know an object that we know.
     """
@@ -90,6 +95,7 @@ async def confirm_batch(
                 failures += await _store_all(connection, answers)
                 if failures:
                     await retry_conflicts(lambda: _postpone(connection, failures))  # noqa: B023
+            stored()
     finally:
         for task in reads:
             task.cancel()
@@ -103,7 +109,7 @@ async def _store_all(connection: Connection, answers: list[Answered]) -> list[Fa
         return []
     try:
         return await retry_conflicts(lambda: store_answers(connection, answers, source="event"))
-    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+    except PostgresRefuses as error:
         if len(answers) > 1:
             return [failure for answer in answers for failure in await _store_all(connection, [answer])]
         log.error("answer not stored", kind=answers[0].key[2], id=answers[0].key[3], error=str(error))

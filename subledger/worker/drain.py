@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 
 from subledger.billing.parse import Parsed, UnknownShape, parse_object
 from subledger.billing.registry import KINDS, ObjectRef, concerned, is_id, kind_of
-from subledger.db.connection import Connection
+from subledger.db.connection import Connection, PostgresRefuses
 from subledger.db.queries.accounts import see_accounts
 from subledger.db.queries.customers import CustomerKey, mark_stale
 from subledger.db.queries.inbox import (
@@ -163,7 +162,7 @@ async def drain_batch(
     if fresh:
         try:
             await retry_conflicts(lambda: _apply(connection, fresh))
-        except asyncpg.DataError as error:
+        except PostgresRefuses as error:
             log.warning("batch not applied, taking its events one by one", count=len(fresh), error=str(error))
             for reading in fresh:
                 await _apply_alone(connection, reading)
@@ -198,7 +197,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
     event = reading.event
     try:
         await retry_conflicts(lambda: _apply(connection, [reading]))
-    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as refused:
+    except PostgresRefuses as refused:
         log.warning("payload not shown", event_id=event.event_id, type=event.type, error=str(refused))
         bare = EventReading(
             event=event,

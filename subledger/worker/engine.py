@@ -10,7 +10,8 @@ histories and gaps. Neither waits for the other.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -72,14 +73,14 @@ class Engine:
             return 0
         async with self._draining:
             started, applied = time.monotonic(), 0
-            async with self._pool.acquire() as connection:
+            async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
                 while not self._over(started):
                     claimed = await drain_batch(
                         connection, served_mode=self._served_mode, confirms=self._lanes is not None
                     )
                     applied += claimed
                     if claimed:
-                        await self._derive_with(connection, started)
+                        derive_soon()
                     elif wait_for_more is None or not await wait_for_more():
                         break
             if applied:
@@ -95,25 +96,16 @@ class Engine:
             return 0
         async with self._confirming:
             started, reads = time.monotonic(), 0
-            while not self._over(started) and await self._key_may_read():
-                begun, refused = await confirm_batch(
-                    self._pool, self._lanes.live, live_mode=self._lanes.live_mode
-                )
-                reads += begun
-                if refused:
-                    self._doubt_key()
-                async with self._pool.acquire() as connection:
-                    if begun:
-                        await self._derive_with(connection, started)
-                        continue
-                    wait = (
-                        await seconds_to_next_read(connection, live_mode=self._lanes.live_mode)
-                        if linger
-                        else None
+            async with self._deriving_alongside() as derive_soon:
+                while not self._over(started) and await self._key_may_read():
+                    begun, refused = await confirm_batch(
+                        self._pool, self._lanes.live, live_mode=self._lanes.live_mode, stored=derive_soon
                     )
-                if wait is None or wait > CONFIRM_LINGER.total_seconds():
-                    break
-                await asyncio.sleep(max(wait, CONFIRM_POLL_SECONDS))
+                    reads += begun
+                    if refused:
+                        self._doubt_key()
+                    if not begun and not (linger and await self._read_falls_due(self._lanes.live_mode)):
+                        break
             if reads:
                 log.info("objects read", count=reads, duration_ms=_ms_since(started))
             return reads
@@ -142,6 +134,42 @@ class Engine:
                     break
                 await self.derive()
             await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
+
+    async def _read_falls_due(self, live_mode: bool) -> bool:
+        """Wait for the next read, if it is near; False where none is."""
+        async with self._pool.acquire() as connection:
+            wait = await seconds_to_next_read(connection, live_mode=live_mode)
+        if wait is None or wait > CONFIRM_LINGER.total_seconds():
+            return False
+        await asyncio.sleep(max(wait, CONFIRM_POLL_SECONDS))
+        return True
+
+    @asynccontextmanager
+    async def _deriving_alongside(self) -> AsyncIterator[Callable[[], None]]:
+        """Derive while the body works: it calls what it is given whenever it has made customers stale.
+
+        While Postgres is busy with one, Python is with the other; and the more there is to apply, the more changes of
+        one customer a derivation sees at once. All are derived when the context ends.
+        """
+        wanted, over = asyncio.Event(), False
+
+        async def derive_when_wanted() -> None:
+            while True:
+                await wanted.wait()
+                wanted.clear()
+                await self.derive()
+                if over and not wanted.is_set():
+                    return
+
+        task = asyncio.create_task(derive_when_wanted(), name="derive")
+        try:
+            yield wanted.set
+            over = True
+            wanted.set()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _derive_with(self, connection: Connection, started: float) -> int:
         async with self._deriving:
