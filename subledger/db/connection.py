@@ -27,6 +27,14 @@ PostgresAway = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
+# Ways in which a statement fails for what it was given: only its rows are to blame, and trying again changes nothing.
+# A limit of the program is one of them: a text that no index takes (54000), a structure that is too deep (54001).
+PostgresRefuses = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
 IDLE_SECONDS_MAX = 300.0
