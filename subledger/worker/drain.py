@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import asyncpg
 import structlog
 
 from subledger.billing.parse import Parsed, UnknownShape, parse_object
 from subledger.billing.registry import KINDS, ObjectRef, concerned, is_id, kind_of
-from subledger.db.connection import Connection, PostgresRefuses
+from subledger.db.connection import Connection, PostgresAway
 from subledger.db.queries.accounts import see_accounts
 from subledger.db.queries.customers import CustomerKey, mark_stale
 from subledger.db.queries.inbox import (
@@ -36,6 +37,9 @@ from subledger.worker.retry import retry_conflicts
 BATCH = 500
 LEASE = timedelta(seconds=60)
 ATTEMPTS_MAX = 3
+
+# Failures that say nothing against an event: Postgres is away, or the transaction has lost every race.
+TryLater = (*PostgresAway, asyncpg.TransactionRollbackError)
 
 log = structlog.get_logger()
 
@@ -162,8 +166,12 @@ async def drain_batch(
     if fresh:
         try:
             await retry_conflicts(lambda: _apply(connection, fresh))
-        except PostgresRefuses as error:
-            log.warning("batch not applied, taking its events one by one", count=len(fresh), error=str(error))
+        except TryLater:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad event must never stop another (I7)
+            log.warning(
+                "batch not applied, taking its events one by one", count=len(fresh), error=repr(error)
+            )
             for reading in fresh:
                 await _apply_alone(connection, reading)
     for reading in readings:
@@ -193,26 +201,37 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
 
 
 async def _apply_alone(connection: Connection, reading: EventReading) -> None:
-    """Apply one event; where Postgres refuses its payload, its marks alone; where even they fail, park it."""
+    """Apply one event; where its payload cannot be written, its marks alone; where even they cannot, park it."""
     event = reading.event
     try:
         await retry_conflicts(lambda: _apply(connection, [reading]))
-    except PostgresRefuses as refused:
-        log.warning("payload not shown", event_id=event.event_id, type=event.type, error=str(refused))
-        bare = EventReading(
-            event=event,
-            outcome=Outcome(
-                account_id=event.account_id,
-                live_mode=event.live_mode,
-                event_id=event.event_id,
-                state="parked",
-                error=f"Postgres refuses the payload: {refused}",
-            ),
-            concerns=reading.concerns,
-            deleted=reading.deleted,
-            first_of_customer=reading.first_of_customer,
-        )
-        await retry_conflicts(lambda: _apply(connection, [bare]))
+        return
+    except TryLater:
+        raise
+    except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
+        error = f"its payload cannot be written: {failure!r}"
+    log.error("event parked", event_id=event.event_id, type=event.type, error=error)
+    parked = Outcome(
+        account_id=event.account_id,
+        live_mode=event.live_mode,
+        event_id=event.event_id,
+        state="parked",
+        error=error,
+    )
+    marks = EventReading(
+        event=event,
+        outcome=parked,
+        concerns=reading.concerns,
+        deleted=reading.deleted,
+        first_of_customer=reading.first_of_customer,
+    )
+    try:
+        await retry_conflicts(lambda: _apply(connection, [marks]))
+    except TryLater:
+        raise
+    except Exception as failure:  # noqa: BLE001 - the same
+        log.error("event not even marked", event_id=event.event_id, type=event.type, error=repr(failure))
+        await retry_conflicts(lambda: _apply(connection, [EventReading(event=event, outcome=parked)]))
 
 
 async def _apply(connection: Connection, readings: Sequence[EventReading]) -> None:
