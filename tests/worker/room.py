@@ -324,13 +324,13 @@ class Room:
 
 @asynccontextmanager
 async def open_room(
-    pool: Pool, *, api: Api | None = None, api_key: str | None = API_KEY
+    pool: Pool, database_url: str, *, api: Api | None = None, api_key: str | None = API_KEY
 ) -> AsyncIterator[Room]:
     """A room on this database; without an API key it never reads, and records stay provisional."""
     api = api or Api()
     async with serve(api) as base_url:
         settings = Settings(
-            database_url="postgresql://unused/unused",
+            database_url=database_url,
             redis_url="redis://unused",
             stripe_api_key=api_key,
             stripe_api_base=base_url,
