@@ -19,7 +19,7 @@ from subledger.billing.monotone import MONOTONE, goes_back
 from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection, Pool, PostgresRefuses
-from subledger.db.queries.accounts import raise_alarm
+from subledger.db.queries.accounts import clear_alarms, raise_alarm
 from subledger.db.queries.customers import mark_stale
 from subledger.db.queries.mirror import bury_rows, select_monotone
 from subledger.db.queries.objects import (
@@ -95,12 +95,22 @@ async def confirm_batch(
                 failures += await _store_all(connection, answers)
                 if failures:
                     await retry_conflicts(lambda: _postpone(connection, failures))  # noqa: B023
+                await _say_refused(connection, answers, failures)
             stored()
     finally:
         for task in reads:
             task.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
     return len(due), refused
+
+
+async def _say_refused(connection: Connection, answers: list[Answered], failures: list[FailedRead]) -> None:
+    """Alarm about kinds that the key may not read, and take the alarm back once it may."""
+    readable = {answer.key[2] for answer in answers}
+    await clear_alarms(connection, [f"reads of {kind} refused" for kind in readable])
+    for kind, error in {each.key[2]: each.error for each in failures if each.refused}.items():
+        detail = f"give the API key the right to read {KINDS[kind].list_path}, or its customers stay inexact ({error})"
+        await raise_alarm(connection, f"reads of {kind} refused", detail)
 
 
 async def _store_all(connection: Connection, answers: list[Answered]) -> list[FailedRead]:

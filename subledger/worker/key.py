@@ -4,7 +4,7 @@ import msgspec
 import structlog
 
 from subledger.db.connection import Pool
-from subledger.db.queries.accounts import clear_alarm, raise_alarm, remember_key
+from subledger.db.queries.accounts import clear_alarms, raise_alarm, remember_key
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 
 ALARM = "api key"
@@ -42,7 +42,7 @@ async def check_key(pool: Pool, stripe: StripeApi, *, live_mode: bool) -> bool:
                     "set STRIPE_API_KEY to a key of that account, or DATABASE_URL to another database"
                 )
         if problem is None:
-            await clear_alarm(connection, ALARM)
+            await clear_alarms(connection, [ALARM])
         else:
             log.error("key refused", problem=problem)
             await raise_alarm(connection, ALARM, problem)

@@ -98,7 +98,7 @@ insert into sync.alarms (name, detail) values ($1, $2)
 on conflict (name) do update set detail = excluded.detail
 """
 
-CLEAR_ALARM = "delete from sync.alarms where name = $1"
+CLEAR_ALARMS = "delete from sync.alarms where name = any ($1::text[])"
 
 SELECT_ALARMS = "select name, detail, raised_at from sync.alarms order by name"
 
@@ -117,9 +117,9 @@ async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
     await connection.execute(RAISE_ALARM, name, detail)
 
 
-async def clear_alarm(connection: Connection, name: str) -> None:
-    """What the alarm told of is no longer so."""
-    await connection.execute(CLEAR_ALARM, name)
+async def clear_alarms(connection: Connection, names: Collection[str]) -> None:
+    """What these alarms told of is not so, or no longer."""
+    await connection.execute(CLEAR_ALARMS, list(names))
 
 
 async def select_alarms(connection: Connection) -> list[Alarm]:
