@@ -201,7 +201,8 @@ from due d
 where (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, d.kind, d.id)
 returning
   o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
-  o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long, nextval('sync.tick') as tick
+  o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long,
+  nextval('sync.tick') as tick
 """
 
 
