@@ -202,16 +202,16 @@ def _page(view: CustomerView) -> Iterator[RenderableType]:
         yield Text()
         yield table(
             "Products",
-            ["product", "status", "at Stripe", "access", "quantity", "current period", "subscription"],
+            ["product", "subscription", "status", "at Stripe", "access", "quantity", "current period"],
             [
                 (
                     each.product_id,
+                    each.stripe_subscription_id,
                     _status(each.status),
                     each.stripe_status,
                     each.has_access,
                     each.quantity,
                     _period(each),
-                    each.stripe_subscription_id,
                 )
                 for each in view.products
             ],
@@ -236,11 +236,11 @@ def _page(view: CustomerView) -> Iterator[RenderableType]:
         yield Text()
         yield table(
             "Last events (the newest of each object)",
-            ["received", "event", "type", "state", "of"],
+            ["event", "received", "type", "state", "of"],
             [
                 (
-                    each.received_at,
                     each.event_id,
+                    each.received_at,
                     each.type,
                     cell(each.state, STATE_STYLES[EventState(each.state)]),
                     ", ".join(each.objects),

@@ -114,22 +114,23 @@ def _list_page(listing: Listing) -> Iterator[RenderableType]:
     if listing.events:
         rows = [
             (
-                each.received_at,
                 each.event_id,
+                each.received_at,
                 each.type,
                 _state(each.state),
                 _scope(each.account_id, each.live_mode),
-                each.error or "",
+                # Why an event is ignored says no more than its type.
+                "" if each.state == EventState.IGNORED else each.error or "",
             )
             for each in listing.events
         ]
-        yield table("Events", ["received", "event", "type", "state", "mode", "error"], rows)
+        yield table("Events", ["event", "received", "type", "state", "mode", "error"], rows)
     if listing.objects:
         yield Text()
         parked = [
             (
-                each.parked_at,
                 each.id,
+                each.parked_at,
                 each.kind,
                 each.customer_id,
                 _scope(each.account_id, each.live_mode),
@@ -137,14 +138,14 @@ def _list_page(listing: Listing) -> Iterator[RenderableType]:
             )
             for each in listing.objects
         ]
-        yield table("Parked objects", ["parked", "object", "kind", "customer", "mode", "error"], parked)
+        yield table("Parked objects", ["object", "parked", "kind", "customer", "mode", "error"], parked)
     if listing.customers:
         yield Text()
         given_up = [
-            (each.parked_at, each.customer_id, _scope(each.account_id, each.live_mode), each.error)
+            (each.customer_id, each.parked_at, _scope(each.account_id, each.live_mode), each.error)
             for each in listing.customers
         ]
-        yield table("Parked customers", ["parked", "customer", "mode", "error"], given_up)
+        yield table("Parked customers", ["customer", "parked", "mode", "error"], given_up)
     if (
         listing.objects
         or listing.customers

@@ -21,6 +21,9 @@ from rich.text import Text
 PIPE_WIDTH = 10_000
 """In a pipe nobody sees a margin: one row is one line."""
 
+GAP = 2
+COLUMN_MIN = 8
+
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -70,11 +73,6 @@ def show(*parts: RenderableType) -> None:
         console.out(line.rstrip(), highlight=False)
 
 
-def on_terminal() -> bool:
-    """Whether somebody watches standard output."""
-    return _console().is_terminal
-
-
 def error_console() -> Console:
     """Standard error, for progress and for what went wrong."""
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -84,7 +82,10 @@ def _console() -> Console:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding has no letter for must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
-    return Console(markup=False, emoji=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
 
 
 def cell(value: object, style: str = "") -> Text:
@@ -102,24 +103,44 @@ def cell(value: object, style: str = "") -> Text:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Group:
-    """A table whose cells are made safe; numbers stand at the right."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    body = [list(row) for row in rows]
-    for position, name in enumerate(columns):
-        numeric = bool(body) and all(isinstance(row[position], int | None) for row in body)
+    """A table whose cells are made safe; numbers stand at the right, times are UTC as the column's name says.
+
+    Where a terminal is too narrow it is the last columns that are broken into lines: an id belongs into the first one,
+    so that it can be copied whole.
+    """
+    names, body = list(columns), [list(row) for row in rows]
+    by_column = list(zip(*body, strict=True)) or [()] * len(names)
+    cells = [[_table_cell(each) for each in column] for column in by_column]
+    for position, column in enumerate(by_column):
+        if any(isinstance(each, datetime) for each in column):
+            names[position] += " (UTC)"
+    widths = [
+        max(len(name), *(each.cell_len for each in column)) for name, column in zip(names, cells, strict=True)
+    ]
+    left, whole = _console().width, 0
+    while whole < len(names) and widths[whole] + (len(names) - whole - 1) * (COLUMN_MIN + GAP) <= left:
+        left -= widths[whole] + GAP
+        whole += 1
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+    for position, (name, column) in enumerate(zip(names, by_column, strict=True)):
+        numeric = any(column) and all(isinstance(each, int) and not isinstance(each, bool) for each in column)
         made.add_column(
-            name,
-            justify="right" if numeric and any(row[position] is not None for row in body) else "left",
-            overflow="fold",
+            name, justify="right" if numeric else "left", overflow="fold", no_wrap=position < whole
         )
-    for row in body:
-        made.add_row(*(each if isinstance(each, Text) else cell(each) for each in row))
+    for row in zip(*cells, strict=True):
+        made.add_row(*row)
     return Group(heading(title), made)
+
+
+def _table_cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    return cell(f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value)
 
 
 def pairs(title: str, rows: Iterable[tuple[str, object]]) -> Group:
     """Names and their values, one below the other."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in rows:
