@@ -246,6 +246,11 @@ async def _select_unsettled(
         rows = await connection.fetch(SELECT_UNSETTLED_INVOICES, *scope, list(customer_of))
         unsettled |= {customer_of[row[0]] for row in rows}
     owner_of = {charge.id: customer for customer, group in charges.items() for charge in group}
+    # A guest's charge names nobody, so it is not found by its customer.
+    guests = [charge.id for group in charges.values() for charge in group if charge.customer_id is None]
+    if guests:
+        rows = await connection.fetch(SELECT_UNSETTLED_OBJECTS, *scope, "charge", guests)
+        unsettled |= {owner_of[row[0]] for row in rows}
     for kind, parts in (("refund", refunds), ("dispute", disputes)):
         charge_of = {part.id: charge_id for charge_id, group in parts.items() for part in group}
         if charge_of:

@@ -17,9 +17,9 @@ Key = tuple[str, bool, str, str]
 QUIET = timedelta(seconds=1.5)
 """A burst of events about one object is read once: this long after its last event ..."""
 QUIET_MAX = timedelta(seconds=5)
+"""... but at most this long after its first."""
 CONTRADICTED_LONG = timedelta(hours=1)
 """Reads that agree for so long are believed even where they take back what Stripe never takes back."""
-"""... but at most this long after its first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
