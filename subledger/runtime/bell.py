@@ -57,6 +57,7 @@ class Bell:
         self._wanted = asyncio.Event()
         self._silent_until = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
 
     def ring_soon(self) -> None:
         """Ask for a ring and return at once."""
@@ -102,6 +103,9 @@ class Bell:
 
     async def close(self) -> None:
         """Stop ringing and close the connections."""
+        # Said as well as done: redis-py waits by asyncio.wait_for, which before Python 3.12 loses a cancellation that
+        # comes at the moment when what it waits for is done.
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -112,8 +116,9 @@ class Bell:
             log.info("redis connections dropped")
 
     async def _ring_while_wanted(self) -> None:
-        while True:
+        while not self._closing:
             await self._wanted.wait()
             self._wanted.clear()
             await self.ring()
-            await asyncio.sleep(RING_INTERVAL_SECONDS)
+            if not self._closing:
+                await asyncio.sleep(RING_INTERVAL_SECONDS)

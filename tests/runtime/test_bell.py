@@ -125,6 +125,21 @@ async def test_url_with_an_escaped_password(redis_url: str, client: ArqRedis) ->
         await client.acl_deluser(user)
 
 
+@pytest.mark.parametrize("connected", [False, True])
+async def test_closing_at_any_moment_of_a_ring(redis_url: str, connected: bool) -> None:
+    """Wherever a ring stands when the process is to stop, it does not keep it from stopping."""
+    for steps in range(60):
+        bell = Bell(connect_redis(redis_url), timeout_seconds=1.0)
+        if connected:
+            assert await bell.ring()
+        bell.ring_soon()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(bell.close())
+        _, late = await asyncio.wait([closing], timeout=5)
+        assert not late, f"still ringing after {steps} steps"
+
+
 # Redis in trouble
 
 
