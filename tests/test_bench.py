@@ -1,0 +1,59 @@
+"""The benchmark runs and counts rightly. How fast it is, no test says: that depends on the machine."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Path) -> None:
+    """Every part of `make bench` runs; what was posted was stored, and all of it came through."""
+    report = tmp_path / "figures.json"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bench.run",
+        "--quick",
+        "--json",
+        str(report),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(240):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert 0 == process.returncode, output.decode()
+    figures: dict[str, Any] = json.loads(report.read_text())
+    sizes = figures["sizes"]
+
+    assert "on" == figures["machine"]["fsync"]
+    receive = figures["receive"]
+    assert 500 + sizes["rounds"] * sizes["webhooks"] == receive["accepted"] == receive["events_stored"]
+    assert receive["ratio"]["median"] > 0
+
+    for way in ("backlog", "live"):
+        through = figures["provisional"][way]
+        assert sizes["backlog"] == sum(through["events_by_state"].values()) == through["events"]
+        assert through["records"] > 0
+        assert 0 == through["exact_records"], "without an API nothing is exact"
+
+        through = figures["exact"][way]
+        assert sum(through["events_by_state"].values()) == through["events"] > 0
+        assert through["records"] == through["exact_records"] > 0
+        # Each object that an event names is read once at least, and bursts of events are read together.
+        assert 0 < through["api_calls_per_1000_events"]["median"] < 1000
+
+    for latency in ("latency", "latency_exact"):
+        found = figures[latency]
+        assert round(sizes["rate"] * sizes["seconds"] / 2) == found["probes"] >= found["probes_seen"]
+        assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
+    assert figures["latency"]["probes"] == figures["latency"]["probes_seen"]
+    assert "receive, accepted/s" in output.decode()
