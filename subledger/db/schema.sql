@@ -12,6 +12,45 @@ CREATE SCHEMA sync;
 
 COMMENT ON SCHEMA sync IS 'The machinery: inbox, marks, leases. Not for readers.';
 
+CREATE FUNCTION sync.grant_readers() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+  reader text;
+  mirror record;
+begin
+  foreach reader in array array['billing_reader', 'billing_raw'] loop
+    if not exists (select from pg_roles where rolname = reader) then
+      begin
+        execute format('create role %I nologin', reader);
+      exception
+        when insufficient_privilege then
+          raise notice 'role % is missing: have it created, then select sync.grant_readers()', reader;
+          continue;
+        when duplicate_object or unique_violation then
+          null;  -- roles belong to the whole server: somebody created it for another database just now
+      end;
+    end if;
+    execute format('grant usage on schema billing, stripe to %I', reader);
+    execute format('grant select on all tables in schema billing to %I', reader);
+    for mirror in
+      -- A column of type json is what Stripe sent; everything else is typed.
+      select c.oid::regclass as name, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as typed
+      from pg_class c
+      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      where c.relnamespace = 'stripe'::regnamespace and c.relkind in ('r', 'p', 'v')
+        and (a.atttypid <> 'json'::regtype or reader = 'billing_raw')
+      group by c.oid
+    loop
+      execute format('grant select (%s) on %s to %I', mirror.typed, mirror.name, reader);
+    end loop;
+  end loop;
+end
+$$;
+
+COMMENT ON FUNCTION sync.grant_readers() IS 'Creates the roles billing_reader and billing_raw where it may, and gives them their rights. Safe to call again.';
+
 CREATE SEQUENCE billing.change
     START WITH 1
     INCREMENT BY 1
@@ -61,6 +100,74 @@ CREATE TABLE billing.customers (
     CONSTRAINT trial_end_only_in_trial CHECK ((is_trial OR (trial_end IS NULL)))
 );
 
+COMMENT ON TABLE billing.customers IS 'The record: one row per customer. Poll by change, or read by uid, custom_uid or stripe_customer_id.';
+
+COMMENT ON COLUMN billing.customers.uid IS 'Our id of the customer, for ever: that of billing.identities, else uuid5 of account, mode and Stripe id.';
+
+COMMENT ON COLUMN billing.customers.custom_uid IS 'The company''s own name of the customer, unique per account and mode: customer.metadata.custom_uid, else client_reference_id of its latest completed Checkout, else set locally. NULL: none, not URL-safe, or another customer''s (sync.problems says which).';
+
+COMMENT ON COLUMN billing.customers.stripe_customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN billing.customers.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN billing.customers.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN billing.customers.name IS 'Stripe''s customer.name.';
+
+COMMENT ON COLUMN billing.customers.email IS 'Stripe''s customer.email; not unique.';
+
+COMMENT ON COLUMN billing.customers.description IS 'Stripe''s customer.description.';
+
+COMMENT ON COLUMN billing.customers.fingerprint IS 'From billing.identities.';
+
+COMMENT ON COLUMN billing.customers.metadata IS 'Local metadata overlaid by Stripe''s customer.metadata, text to text.';
+
+COMMENT ON COLUMN billing.customers.send_email_receipts IS 'From billing.identities; NULL: not said.';
+
+COMMENT ON COLUMN billing.customers.status IS 'Of the current subscription: trialing, active, past_due, canceled (still active, end scheduled), ended. NULL: no subscription ever started.';
+
+COMMENT ON COLUMN billing.customers.has_access IS 'Whether any subscription lets the customer in; without a live one, whether a sandbox grant ran when this was derived.';
+
+COMMENT ON COLUMN billing.customers.product_id IS 'The company''s name of the current product: product.metadata.product_id, else Stripe''s id.';
+
+COMMENT ON COLUMN billing.customers.product_version_number IS 'Version of that product: metadata.version of price or product, else the price''s rank, from 1, among the product''s recurring prices by age.';
+
+COMMENT ON COLUMN billing.customers.stripe_product_id IS 'Stripe''s id of the product of the first item of the current subscription.';
+
+COMMENT ON COLUMN billing.customers.stripe_price_id IS 'Stripe''s id of the price of that item.';
+
+COMMENT ON COLUMN billing.customers.stripe_subscription_id IS 'Stripe''s id of the current subscription: the one that speaks for the customer.';
+
+COMMENT ON COLUMN billing.customers.quantity IS 'Units of that item; NULL: metered, or no subscription.';
+
+COMMENT ON COLUMN billing.customers.lifetime_revenue IS 'Net revenue in revenue_currency, minor units, since the beginning: net of refunds and disputes, gross of fees and taxes.';
+
+COMMENT ON COLUMN billing.customers.revenue_currency IS 'The currency with the largest gross + out_of_band; NULL: none, and lifetime_revenue is 0.';
+
+COMMENT ON COLUMN billing.customers.renewal_number IS 'Billing cycles that the current subscription has gone through, from 0; the end of a first trial is none.';
+
+COMMENT ON COLUMN billing.customers.is_trial IS 'Whether the current subscription is trialing at Stripe, also when its end is scheduled.';
+
+COMMENT ON COLUMN billing.customers.trial_end IS 'When that trial ends; NULL unless is_trial.';
+
+COMMENT ON COLUMN billing.customers.sandbox_end IS 'Until when a sandbox grant gives access; from billing.identities.';
+
+COMMENT ON COLUMN billing.customers.subscription_date IS 'When the current subscription started (start_date).';
+
+COMMENT ON COLUMN billing.customers.first_seen IS 'When the customer was first created, here or at Stripe.';
+
+COMMENT ON COLUMN billing.customers.last_seen IS 'When the customer itself was last active: noted locally, or its latest completed Checkout. Renewals are not activity.';
+
+COMMENT ON COLUMN billing.customers.exact IS 'Complete and confirmed: its history is known from the start, and nothing of it waits for a read, is missing or parked.';
+
+COMMENT ON COLUMN billing.customers.change IS 'Number of this row''s last change; grows over all rows. Poll `where change > $1`: nothing is missed.';
+
+COMMENT ON COLUMN billing.customers.created_at IS 'When the record was first written.';
+
+COMMENT ON COLUMN billing.customers.updated_at IS 'When anything of the record, its products or its revenue last changed; not moved by exact alone.';
+
+COMMENT ON COLUMN billing.customers.deleted_at IS 'When the customer was deleted at Stripe; its history stays.';
+
 CREATE TABLE stripe.charges (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -83,6 +190,44 @@ CREATE TABLE stripe.charges (
 );
 ALTER TABLE ONLY stripe.charges ALTER COLUMN raw SET STORAGE EXTERNAL;
 
+COMMENT ON TABLE stripe.charges IS 'Stripe''s charges: each attempt to take money. Revenue is summed over the succeeded and captured ones.';
+
+COMMENT ON COLUMN stripe.charges.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.charges.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.charges.id IS 'Stripe''s id of the charge.';
+
+COMMENT ON COLUMN stripe.charges.created IS 'When the charge was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.charges.customer_id IS 'Stripe''s id of the customer; NULL: a guest''s, whom its Checkout or invoice may name (sync.charge_owners).';
+
+COMMENT ON COLUMN stripe.charges.payment_intent_id IS 'Stripe''s id of the PaymentIntent behind it.';
+
+COMMENT ON COLUMN stripe.charges.invoice_id IS 'Stripe''s id of the invoice; only before 2025-03-31.';
+
+COMMENT ON COLUMN stripe.charges.status IS 'succeeded, pending or failed.';
+
+COMMENT ON COLUMN stripe.charges.captured IS 'false: authorized only, no money has moved.';
+
+COMMENT ON COLUMN stripe.charges.amount IS 'Asked for, minor units.';
+
+COMMENT ON COLUMN stripe.charges.amount_captured IS 'Taken, minor units; less than amount where the rest was released.';
+
+COMMENT ON COLUMN stripe.charges.amount_refunded IS 'Stripe''s own total of refunds, minor units; it counts the released rest of a partial capture as one.';
+
+COMMENT ON COLUMN stripe.charges.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.charges.disputed IS 'Whether it has ever been disputed.';
+
+COMMENT ON COLUMN stripe.charges.description IS 'charge.description.';
+
+COMMENT ON COLUMN stripe.charges.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.charges.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.charges.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
 CREATE VIEW billing.charges AS
  SELECT c.uid AS customer_uid,
     h.account_id,
@@ -100,6 +245,36 @@ CREATE VIEW billing.charges AS
     h.description
    FROM (stripe.charges h
      LEFT JOIN billing.customers c ON (((c.account_id = h.account_id) AND (c.live_mode = h.live_mode) AND (c.stripe_customer_id = h.customer_id))));
+
+COMMENT ON VIEW billing.charges IS 'The mirrored charges, joined to their customer''s uid. Amounts are minor units of currency.';
+
+COMMENT ON COLUMN billing.charges.customer_uid IS 'billing.customers.uid; NULL: no record, or nobody''s.';
+
+COMMENT ON COLUMN billing.charges.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN billing.charges.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN billing.charges.id IS 'Stripe''s id of the charge.';
+
+COMMENT ON COLUMN billing.charges.created IS 'When it was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN billing.charges.stripe_customer_id IS 'Stripe''s id of the customer that the charge itself names; NULL: a guest''s.';
+
+COMMENT ON COLUMN billing.charges.status IS 'succeeded, pending or failed.';
+
+COMMENT ON COLUMN billing.charges.captured IS 'false: authorized only, no money has moved.';
+
+COMMENT ON COLUMN billing.charges.currency IS 'Three-letter ISO code in lower case.';
+
+COMMENT ON COLUMN billing.charges.amount IS 'Asked for, minor units.';
+
+COMMENT ON COLUMN billing.charges.amount_captured IS 'Taken, minor units.';
+
+COMMENT ON COLUMN billing.charges.amount_refunded IS 'Stripe''s own total of refunds, minor units; the released rest of a partial capture counts.';
+
+COMMENT ON COLUMN billing.charges.disputed IS 'Whether it has ever been disputed.';
+
+COMMENT ON COLUMN billing.charges.description IS 'charge.description.';
 
 CREATE TABLE billing.customer_products (
     id uuid NOT NULL,
@@ -137,6 +312,70 @@ CREATE TABLE billing.customer_products (
     CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['trialing'::text, 'active'::text, 'past_due'::text, 'canceled'::text, 'ended'::text])))
 );
 
+COMMENT ON TABLE billing.customer_products IS 'What a customer has bought: one row per subscription and product, never-started and ended ones too.';
+
+COMMENT ON COLUMN billing.customer_products.id IS 'Our id of the row: uuid5 of its key, the same after every rebuild.';
+
+COMMENT ON COLUMN billing.customer_products.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.customer_products.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN billing.customer_products.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN billing.customer_products.stripe_customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN billing.customer_products.stripe_subscription_id IS 'Stripe''s id of the subscription.';
+
+COMMENT ON COLUMN billing.customer_products.stripe_product_id IS 'Stripe''s id of the product.';
+
+COMMENT ON COLUMN billing.customer_products.product_id IS 'The company''s name of the product: product.metadata.product_id, else Stripe''s id.';
+
+COMMENT ON COLUMN billing.customer_products.stripe_price_id IS 'Stripe''s id of the price of the product''s first item.';
+
+COMMENT ON COLUMN billing.customer_products.status IS 'trialing, active, past_due, canceled (still active, end scheduled) or ended; NULL: never started.';
+
+COMMENT ON COLUMN billing.customer_products.stripe_status IS 'Stripe''s own word for the subscription.';
+
+COMMENT ON COLUMN billing.customer_products.has_access IS 'Whether this subscription lets the customer in.';
+
+COMMENT ON COLUMN billing.customer_products.canceled IS 'Whether its cancellation is scheduled or done.';
+
+COMMENT ON COLUMN billing.customer_products.canceled_at IS 'When the cancellation was asked for.';
+
+COMMENT ON COLUMN billing.customer_products.starts_at IS 'When the subscription started.';
+
+COMMENT ON COLUMN billing.customer_products.ended_at IS 'When it ended: Stripe''s word, else when it was canceled, else when the customer was deleted.';
+
+COMMENT ON COLUMN billing.customer_products.trial_ends_at IS 'When its running trial ends; NULL: no trial runs.';
+
+COMMENT ON COLUMN billing.customer_products.free_trial_id IS 'Source not mirrored yet: NULL.';
+
+COMMENT ON COLUMN billing.customer_products.current_period_start IS 'Latest start of a period among the product''s items.';
+
+COMMENT ON COLUMN billing.customer_products.current_period_end IS 'Latest end of a period among the product''s items: paid until.';
+
+COMMENT ON COLUMN billing.customer_products.quantity IS 'Units of all items of the product; NULL: metered only.';
+
+COMMENT ON COLUMN billing.customer_products.options IS 'Feature id to summed quantity; the feature is metadata.feature_id of the price, else of the product.';
+
+COMMENT ON COLUMN billing.customer_products.collection_method IS 'charge_automatically or send_invoice.';
+
+COMMENT ON COLUMN billing.customer_products.processor IS 'Always stripe.';
+
+COMMENT ON COLUMN billing.customer_products.subscription_ids IS 'Stripe''s ids of all subscriptions of the customer that carry this product, in order of their start.';
+
+COMMENT ON COLUMN billing.customer_products.scheduled_ids IS 'Source not mirrored yet: NULL.';
+
+COMMENT ON COLUMN billing.customer_products.is_custom IS 'Source not mirrored yet: NULL.';
+
+COMMENT ON COLUMN billing.customer_products.api_version IS 'Source not mirrored yet: NULL.';
+
+COMMENT ON COLUMN billing.customer_products.external_id IS 'subscription.metadata.external_id.';
+
+COMMENT ON COLUMN billing.customer_products.entity_id IS 'subscription.metadata.entity_id.';
+
+COMMENT ON COLUMN billing.customer_products.created_at IS 'When the subscription was created at Stripe.';
+
 CREATE TABLE billing.customer_revenue (
     customer_uid uuid NOT NULL,
     account_id text NOT NULL,
@@ -150,6 +389,28 @@ CREATE TABLE billing.customer_revenue (
     net bigint NOT NULL,
     CONSTRAINT net_is_the_sum CHECK ((net = (((gross - refunded) - disputed) + out_of_band)))
 );
+
+COMMENT ON TABLE billing.customer_revenue IS 'What a customer has paid, one row per currency in which money moved. Currencies are never added up.';
+
+COMMENT ON COLUMN billing.customer_revenue.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.customer_revenue.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN billing.customer_revenue.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN billing.customer_revenue.stripe_customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN billing.customer_revenue.currency IS 'Three-letter ISO code in lower case. All amounts are in its minor units (JPY has no cents).';
+
+COMMENT ON COLUMN billing.customer_revenue.gross IS 'Captured by succeeded charges, minor units, before fees, transfers and taxes.';
+
+COMMENT ON COLUMN billing.customer_revenue.refunded IS 'Given back or on its way back, minor units; without refunds that failed and the released rest of partial captures.';
+
+COMMENT ON COLUMN billing.customer_revenue.disputed IS 'Withdrawn by disputes and not given back, minor units.';
+
+COMMENT ON COLUMN billing.customer_revenue.out_of_band IS 'Paid on invoices outside Stripe, minor units.';
+
+COMMENT ON COLUMN billing.customer_revenue.net IS 'gross - refunded - disputed + out_of_band, minor units.';
 
 CREATE TABLE sync.events (
     account_id text NOT NULL,
@@ -235,6 +496,20 @@ CREATE VIEW billing.freshness AS
            FROM sync.milestones
           WHERE (milestones.name = 'audit'::text)) AS last_audit_at;
 
+COMMENT ON VIEW billing.freshness IS 'How fresh the records are: one row.';
+
+COMMENT ON COLUMN billing.freshness.last_event_received_at IS 'When the last event was received.';
+
+COMMENT ON COLUMN billing.freshness.last_event_applied_at IS 'When events were last applied.';
+
+COMMENT ON COLUMN billing.freshness.pending IS 'Events received and not applied yet.';
+
+COMMENT ON COLUMN billing.freshness.oldest_pending_at IS 'When the oldest of those was received; NULL: there is none.';
+
+COMMENT ON COLUMN billing.freshness.last_gap_fill_at IS 'When /v1/events was last read to its end; NULL: never.';
+
+COMMENT ON COLUMN billing.freshness.last_audit_at IS 'When an audit last finished; NULL: never.';
+
 CREATE TABLE billing.identities (
     uid uuid NOT NULL,
     account_id text DEFAULT ''::text NOT NULL,
@@ -250,6 +525,32 @@ CREATE TABLE billing.identities (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT custom_uid_is_url_safe CHECK ((custom_uid ~ '^[A-Za-z0-9._~-]{1,255}$'::text))
 );
+
+COMMENT ON TABLE billing.identities IS 'What is ours and not Stripe''s about a customer: owned by the customers API. Deriving reads it and never writes it.';
+
+COMMENT ON COLUMN billing.identities.uid IS 'Our id of the customer, for ever.';
+
+COMMENT ON COLUMN billing.identities.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN billing.identities.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN billing.identities.stripe_customer_id IS 'Stripe''s id of the customer; NULL: not linked.';
+
+COMMENT ON COLUMN billing.identities.custom_uid IS 'The company''s own name of the customer, set locally: counts where Stripe states none.';
+
+COMMENT ON COLUMN billing.identities.fingerprint IS 'What recognises an anonymous customer.';
+
+COMMENT ON COLUMN billing.identities.send_email_receipts IS 'Whether the customer wants receipts by mail; NULL: not said.';
+
+COMMENT ON COLUMN billing.identities.metadata IS 'Local metadata, text to text. Where Stripe''s metadata has the same key, Stripe''s counts.';
+
+COMMENT ON COLUMN billing.identities.sandbox_product_id IS 'The product that a sandbox grant gives access to.';
+
+COMMENT ON COLUMN billing.identities.sandbox_end IS 'Until when a local, time-limited grant gives access. No Stripe object is behind it.';
+
+COMMENT ON COLUMN billing.identities.last_seen IS 'When the customer itself was last active here: usage, checks. Not renewals.';
+
+COMMENT ON COLUMN billing.identities.created_at IS 'When the customer was created here.';
 
 CREATE TABLE stripe.invoices (
     account_id text NOT NULL,
@@ -283,6 +584,64 @@ CREATE TABLE stripe.invoices (
 );
 ALTER TABLE ONLY stripe.invoices ALTER COLUMN raw SET STORAGE EXTERNAL;
 
+COMMENT ON TABLE stripe.invoices IS 'Stripe''s invoices, drafts and void ones too.';
+
+COMMENT ON COLUMN stripe.invoices.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.invoices.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.invoices.id IS 'Stripe''s id of the invoice.';
+
+COMMENT ON COLUMN stripe.invoices.created IS 'When the invoice was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.invoices.customer_id IS 'Stripe''s id of the customer that it bills.';
+
+COMMENT ON COLUMN stripe.invoices.subscription_id IS 'Stripe''s id of the subscription that it bills; NULL: none.';
+
+COMMENT ON COLUMN stripe.invoices.status IS 'draft, open, paid, void or uncollectible.';
+
+COMMENT ON COLUMN stripe.invoices.billing_reason IS 'Why it was made. subscription_cycle is what counts as a renewal.';
+
+COMMENT ON COLUMN stripe.invoices.period_start IS 'Start of the period in which its items were added.';
+
+COMMENT ON COLUMN stripe.invoices.period_end IS 'End of that period: on a subscription_cycle invoice the boundary of the cycle, which renewals are counted by.';
+
+COMMENT ON COLUMN stripe.invoices.lines_period_end IS 'Latest end of a period among the lines that came with it; Stripe sends the first ten.';
+
+COMMENT ON COLUMN stripe.invoices.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.invoices.total IS 'After discounts and taxes, minor units.';
+
+COMMENT ON COLUMN stripe.invoices.amount_due IS 'To be paid now, after credit balance, minor units.';
+
+COMMENT ON COLUMN stripe.invoices.amount_paid IS 'Paid, minor units. Since 2025-03-31 with money paid outside Stripe, before without it.';
+
+COMMENT ON COLUMN stripe.invoices.amount_remaining IS 'Still to be paid, minor units.';
+
+COMMENT ON COLUMN stripe.invoices.paid_out_of_band IS 'Paid outside Stripe; only in API versions before 2025-03-31, else NULL.';
+
+COMMENT ON COLUMN stripe.invoices.amount_paid_off_stripe IS 'Paid outside Stripe, minor units. Comes by reads since 2026-05-27, never in events; else NULL.';
+
+COMMENT ON COLUMN stripe.invoices.amount_paid_by_payments IS 'Paid by Stripe''s own payments, minor units: the sum over its payments. NULL: the answer did not list them.';
+
+COMMENT ON COLUMN stripe.invoices.collection_method IS 'charge_automatically or send_invoice.';
+
+COMMENT ON COLUMN stripe.invoices.attempt_count IS 'How many payments were attempted.';
+
+COMMENT ON COLUMN stripe.invoices.next_payment_attempt IS 'When the next payment will be attempted; NULL: never.';
+
+COMMENT ON COLUMN stripe.invoices.due_date IS 'When it is to be paid; NULL: it is charged automatically.';
+
+COMMENT ON COLUMN stripe.invoices.paid_at IS 'When it became paid.';
+
+COMMENT ON COLUMN stripe.invoices.number IS 'The number that the customer sees.';
+
+COMMENT ON COLUMN stripe.invoices.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.invoices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.invoices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
 CREATE VIEW billing.invoices AS
  SELECT c.uid AS customer_uid,
     i.account_id,
@@ -309,6 +668,52 @@ CREATE VIEW billing.invoices AS
    FROM (stripe.invoices i
      LEFT JOIN billing.customers c ON (((c.account_id = i.account_id) AND (c.live_mode = i.live_mode) AND (c.stripe_customer_id = i.customer_id))));
 
+COMMENT ON VIEW billing.invoices IS 'The mirrored invoices, joined to their customer''s uid. Amounts are minor units of currency.';
+
+COMMENT ON COLUMN billing.invoices.customer_uid IS 'billing.customers.uid; NULL: no record, or nobody''s.';
+
+COMMENT ON COLUMN billing.invoices.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN billing.invoices.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN billing.invoices.id IS 'Stripe''s id of the invoice.';
+
+COMMENT ON COLUMN billing.invoices.created IS 'When it was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN billing.invoices.stripe_customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN billing.invoices.stripe_subscription_id IS 'Stripe''s id of the subscription; NULL: none.';
+
+COMMENT ON COLUMN billing.invoices.status IS 'draft, open, paid, void or uncollectible.';
+
+COMMENT ON COLUMN billing.invoices.billing_reason IS 'Why it was made.';
+
+COMMENT ON COLUMN billing.invoices.period_start IS 'Start of the period in which its items were added.';
+
+COMMENT ON COLUMN billing.invoices.period_end IS 'End of that period; on a subscription_cycle invoice the boundary of the cycle.';
+
+COMMENT ON COLUMN billing.invoices.currency IS 'Three-letter ISO code in lower case.';
+
+COMMENT ON COLUMN billing.invoices.total IS 'After discounts and taxes, minor units.';
+
+COMMENT ON COLUMN billing.invoices.amount_due IS 'To be paid now, minor units.';
+
+COMMENT ON COLUMN billing.invoices.amount_paid IS 'Paid, minor units; with money paid outside Stripe since 2025-03-31.';
+
+COMMENT ON COLUMN billing.invoices.amount_remaining IS 'Still to be paid, minor units.';
+
+COMMENT ON COLUMN billing.invoices.attempt_count IS 'How many payments were attempted.';
+
+COMMENT ON COLUMN billing.invoices.next_payment_attempt IS 'When the next payment will be attempted; NULL: never.';
+
+COMMENT ON COLUMN billing.invoices.due_date IS 'When it is to be paid; NULL: it is charged automatically.';
+
+COMMENT ON COLUMN billing.invoices.paid_at IS 'When it became paid.';
+
+COMMENT ON COLUMN billing.invoices.number IS 'The number that the customer sees.';
+
+COMMENT ON COLUMN billing.invoices.deleted_at IS 'When it was deleted at Stripe; NULL: not.';
+
 CREATE TABLE billing.status_changes (
     id bigint NOT NULL,
     customer_uid uuid NOT NULL,
@@ -321,6 +726,24 @@ CREATE TABLE billing.status_changes (
     CONSTRAINT something_changed CHECK ((status_before IS DISTINCT FROM status_after)),
     CONSTRAINT source_is_known CHECK ((source = ANY (ARRAY['event'::text, 'sweep'::text, 'audit'::text, 'deadline'::text, 'backfill'::text])))
 );
+
+COMMENT ON TABLE billing.status_changes IS 'The history of billing.customers.status, oldest first by id. A provisional change that a read takes back goes with it.';
+
+COMMENT ON COLUMN billing.status_changes.id IS 'Order of the changes.';
+
+COMMENT ON COLUMN billing.status_changes.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.status_changes.status_before IS 'Status until then; NULL: none.';
+
+COMMENT ON COLUMN billing.status_changes.status_after IS 'Status from then on; NULL: none.';
+
+COMMENT ON COLUMN billing.status_changes.changed_at IS 'When: created of the deciding event, else when the change was derived.';
+
+COMMENT ON COLUMN billing.status_changes.exact IS 'Whether an exact record has confirmed the change; false: it may still be taken back.';
+
+COMMENT ON COLUMN billing.status_changes.event_id IS 'The event last applied to the deciding subscription; NULL: none.';
+
+COMMENT ON COLUMN billing.status_changes.source IS 'What told of it: event, sweep, audit, deadline or backfill.';
 
 ALTER TABLE billing.status_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME billing.status_changes_id_seq
@@ -352,6 +775,42 @@ CREATE TABLE stripe.checkout_sessions (
 );
 ALTER TABLE ONLY stripe.checkout_sessions ALTER COLUMN raw SET STORAGE EXTERNAL;
 
+COMMENT ON TABLE stripe.checkout_sessions IS 'Stripe''s Checkout sessions: what links a purchase to the company''s own customer.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.id IS 'Stripe''s id of the Checkout session.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.created IS 'When the Checkout session was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.customer_id IS 'Stripe''s id of the customer; NULL: a guest, or not known yet.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.status IS 'open, complete or expired.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.mode IS 'payment, subscription or setup.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.payment_status IS 'paid, unpaid or no_payment_required.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.client_reference_id IS 'What the company passed along: a claim of a custom_uid, once the session is complete.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.subscription_id IS 'Stripe''s id of the subscription that it started.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.payment_intent_id IS 'Stripe''s id of the PaymentIntent that paid it.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.invoice_id IS 'Stripe''s id of the invoice that it made.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.amount_total IS 'Minor units, after discounts and taxes.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.checkout_sessions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
 CREATE TABLE stripe.customers (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -367,6 +826,32 @@ CREATE TABLE stripe.customers (
     raw json
 );
 ALTER TABLE ONLY stripe.customers ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.customers IS 'Stripe''s customers, one row each, also those deleted since.';
+
+COMMENT ON COLUMN stripe.customers.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.customers.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.customers.id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN stripe.customers.created IS 'When the customer was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.customers.name IS 'customer.name.';
+
+COMMENT ON COLUMN stripe.customers.email IS 'customer.email. Not unique: Stripe allows several customers with one address.';
+
+COMMENT ON COLUMN stripe.customers.description IS 'customer.description.';
+
+COMMENT ON COLUMN stripe.customers.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.customers.custom_uid IS 'customer.metadata.custom_uid as it stands, valid or not: what this source claims. The one in force is billing.customers.custom_uid.';
+
+COMMENT ON COLUMN stripe.customers.test_clock IS 'Id of the test clock that the customer lives on; NULL: real time.';
+
+COMMENT ON COLUMN stripe.customers.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.customers.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
 CREATE TABLE stripe.disputes (
     account_id text NOT NULL,
@@ -387,6 +872,38 @@ CREATE TABLE stripe.disputes (
 );
 ALTER TABLE ONLY stripe.disputes ALTER COLUMN raw SET STORAGE EXTERNAL;
 
+COMMENT ON TABLE stripe.disputes IS 'Stripe''s disputes (chargebacks and inquiries).';
+
+COMMENT ON COLUMN stripe.disputes.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.disputes.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.disputes.id IS 'Stripe''s id of the dispute.';
+
+COMMENT ON COLUMN stripe.disputes.created IS 'When the dispute was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.disputes.charge_id IS 'Stripe''s id of the disputed charge.';
+
+COMMENT ON COLUMN stripe.disputes.payment_intent_id IS 'Stripe''s id of the PaymentIntent behind that charge.';
+
+COMMENT ON COLUMN stripe.disputes.status IS 'Stripe''s own word: needs_response, won, lost, warning_closed and others.';
+
+COMMENT ON COLUMN stripe.disputes.amount IS 'Disputed, minor units; may differ from the charge.';
+
+COMMENT ON COLUMN stripe.disputes.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.disputes.reason IS 'Why the bank says that it is disputed.';
+
+COMMENT ON COLUMN stripe.disputes.movements IS 'How many balance transactions it has: 0 nothing moved, 1 withdrawn, 2 given back. NULL: the answer did not list them.';
+
+COMMENT ON COLUMN stripe.disputes.moved_amount IS 'Sum of those, minor units of moved_currency, without fees: negative is money withdrawn.';
+
+COMMENT ON COLUMN stripe.disputes.moved_currency IS 'Currency of those; NULL: there are none, or of several currencies.';
+
+COMMENT ON COLUMN stripe.disputes.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.disputes.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
 CREATE TABLE stripe.invoice_payments (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -405,6 +922,38 @@ CREATE TABLE stripe.invoice_payments (
     raw json
 );
 ALTER TABLE ONLY stripe.invoice_payments ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.invoice_payments IS 'Which payments pay which invoice (since 2025-03-31). One may pay several, and several may pay one.';
+
+COMMENT ON COLUMN stripe.invoice_payments.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.invoice_payments.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.invoice_payments.id IS 'Stripe''s id of the invoice payment.';
+
+COMMENT ON COLUMN stripe.invoice_payments.created IS 'When the invoice payment was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.invoice_payments.invoice_id IS 'Stripe''s id of the invoice.';
+
+COMMENT ON COLUMN stripe.invoice_payments.status IS 'open, paid or canceled.';
+
+COMMENT ON COLUMN stripe.invoice_payments.amount_requested IS 'To be paid by it, minor units.';
+
+COMMENT ON COLUMN stripe.invoice_payments.amount_paid IS 'Paid by it, minor units; NULL: not paid.';
+
+COMMENT ON COLUMN stripe.invoice_payments.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.invoice_payments.payment_type IS 'payment_intent, charge or payment_record (paid outside Stripe).';
+
+COMMENT ON COLUMN stripe.invoice_payments.payment_intent_id IS 'Stripe''s id of the PaymentIntent that pays; NULL for other types.';
+
+COMMENT ON COLUMN stripe.invoice_payments.charge_id IS 'Stripe''s id of the charge that pays; NULL for other types.';
+
+COMMENT ON COLUMN stripe.invoice_payments.payment_record_id IS 'Stripe''s id of the payment record that pays; NULL for other types.';
+
+COMMENT ON COLUMN stripe.invoice_payments.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.invoice_payments.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
 CREATE TABLE stripe.prices (
     account_id text NOT NULL,
@@ -428,6 +977,44 @@ CREATE TABLE stripe.prices (
 );
 ALTER TABLE ONLY stripe.prices ALTER COLUMN raw SET STORAGE EXTERNAL;
 
+COMMENT ON TABLE stripe.prices IS 'Stripe''s prices: what a product costs, and how often. A plan is the price of the same id.';
+
+COMMENT ON COLUMN stripe.prices.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.prices.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.prices.id IS 'Stripe''s id of the price.';
+
+COMMENT ON COLUMN stripe.prices.created IS 'When the price was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.prices.product_id IS 'Stripe''s id of the product that it prices.';
+
+COMMENT ON COLUMN stripe.prices.active IS 'Whether it can be bought.';
+
+COMMENT ON COLUMN stripe.prices.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.prices.unit_amount IS 'Minor units for one unit. NULL: the price has tiers, or a fraction of a minor unit.';
+
+COMMENT ON COLUMN stripe.prices.unit_amount_decimal IS 'The exact amount of one unit in minor units, as Stripe writes it.';
+
+COMMENT ON COLUMN stripe.prices.billing_scheme IS 'per_unit or tiered.';
+
+COMMENT ON COLUMN stripe.prices.recurring IS 'Whether it is charged again and again; only such prices have a rank as version.';
+
+COMMENT ON COLUMN stripe.prices."interval" IS 'day, week, month or year; NULL: one-off.';
+
+COMMENT ON COLUMN stripe.prices.interval_count IS 'How many intervals make one period.';
+
+COMMENT ON COLUMN stripe.prices.usage_type IS 'licensed, or metered: billed by use, afterwards.';
+
+COMMENT ON COLUMN stripe.prices.nickname IS 'price.nickname.';
+
+COMMENT ON COLUMN stripe.prices.metadata IS 'The price''s metadata; version and feature_id have a meaning here (docs/record.md).';
+
+COMMENT ON COLUMN stripe.prices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.prices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
 CREATE TABLE stripe.products (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -440,6 +1027,26 @@ CREATE TABLE stripe.products (
     raw json
 );
 ALTER TABLE ONLY stripe.products ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.products IS 'Stripe''s products: what is sold.';
+
+COMMENT ON COLUMN stripe.products.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.products.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.products.id IS 'Stripe''s id of the product.';
+
+COMMENT ON COLUMN stripe.products.created IS 'When the product was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.products.name IS 'product.name.';
+
+COMMENT ON COLUMN stripe.products.active IS 'Whether it can be bought. NULL: this API version did not say.';
+
+COMMENT ON COLUMN stripe.products.metadata IS 'The product''s metadata; product_id, version and feature_id have a meaning here (docs/record.md).';
+
+COMMENT ON COLUMN stripe.products.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.products.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
 CREATE TABLE stripe.refunds (
     account_id text NOT NULL,
@@ -457,6 +1064,32 @@ CREATE TABLE stripe.refunds (
 );
 ALTER TABLE ONLY stripe.refunds ALTER COLUMN raw SET STORAGE EXTERNAL;
 
+COMMENT ON TABLE stripe.refunds IS 'Stripe''s refunds.';
+
+COMMENT ON COLUMN stripe.refunds.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.refunds.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.refunds.id IS 'Stripe''s id of the refund.';
+
+COMMENT ON COLUMN stripe.refunds.created IS 'When the refund was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.refunds.charge_id IS 'Stripe''s id of the charge that it gives back.';
+
+COMMENT ON COLUMN stripe.refunds.payment_intent_id IS 'Stripe''s id of the PaymentIntent behind that charge.';
+
+COMMENT ON COLUMN stripe.refunds.status IS 'pending, requires_action, succeeded, failed or canceled. It may fail after it succeeded: the money is back then.';
+
+COMMENT ON COLUMN stripe.refunds.amount IS 'Minor units.';
+
+COMMENT ON COLUMN stripe.refunds.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.refunds.reason IS 'duplicate, fraudulent, requested_by_customer, expired_uncaptured_charge, or NULL.';
+
+COMMENT ON COLUMN stripe.refunds.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.refunds.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
 CREATE TABLE stripe.subscription_items (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -471,6 +1104,32 @@ CREATE TABLE stripe.subscription_items (
     current_period_end timestamp with time zone,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL
 );
+
+COMMENT ON TABLE stripe.subscription_items IS 'The items of the subscriptions, complete also beyond the number that Stripe puts into one answer once the subscription was read.';
+
+COMMENT ON COLUMN stripe.subscription_items.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscription_items.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscription_items.id IS 'Stripe''s id of the item.';
+
+COMMENT ON COLUMN stripe.subscription_items.subscription_id IS 'Stripe''s id of the subscription that holds it.';
+
+COMMENT ON COLUMN stripe.subscription_items."position" IS 'Place in Stripe''s order, from 0. The first item decides product, price and quantity of the customer.';
+
+COMMENT ON COLUMN stripe.subscription_items.created IS 'When the item was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.subscription_items.price_id IS 'Stripe''s id of its price (of its plan, in old shapes).';
+
+COMMENT ON COLUMN stripe.subscription_items.product_id IS 'Stripe''s id of its product; NULL: this payload named the price alone.';
+
+COMMENT ON COLUMN stripe.subscription_items.quantity IS 'How many units; NULL: metered.';
+
+COMMENT ON COLUMN stripe.subscription_items.current_period_start IS 'Start of the item''s own period, since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscription_items.current_period_end IS 'End of the item''s own period, since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscription_items.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
 
 CREATE TABLE stripe.subscriptions (
     account_id text NOT NULL,
@@ -501,6 +1160,60 @@ CREATE TABLE stripe.subscriptions (
     raw json
 );
 ALTER TABLE ONLY stripe.subscriptions ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.subscriptions IS 'Stripe''s subscriptions. Their items are in stripe.subscription_items.';
+
+COMMENT ON COLUMN stripe.subscriptions.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscriptions.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscriptions.id IS 'Stripe''s id of the subscription.';
+
+COMMENT ON COLUMN stripe.subscriptions.created IS 'When the subscription was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.subscriptions.customer_id IS 'Stripe''s id of the customer that subscribed.';
+
+COMMENT ON COLUMN stripe.subscriptions.status IS 'Stripe''s own word, an open set. What it means is billing.customer_products.status.';
+
+COMMENT ON COLUMN stripe.subscriptions.start_date IS 'When it started; may be before created where it was backdated.';
+
+COMMENT ON COLUMN stripe.subscriptions.trial_start IS 'When its trial began: the first one (classic billing) or the latest one (flexible).';
+
+COMMENT ON COLUMN stripe.subscriptions.trial_end IS 'When its trial ends or ended. Stripe never clears it, so it does not tell whether a trial runs.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancel_at IS 'When it is scheduled to end; NULL: no date is set.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancel_at_period_end IS 'Whether it is scheduled to end with its period. The portal sets only cancel_at on flexible subscriptions.';
+
+COMMENT ON COLUMN stripe.subscriptions.canceled_at IS 'When the cancellation was asked for, not when it takes effect.';
+
+COMMENT ON COLUMN stripe.subscriptions.ended_at IS 'When it ended.';
+
+COMMENT ON COLUMN stripe.subscriptions.current_period_start IS 'Start of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscriptions.current_period_end IS 'End of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscriptions.collection_method IS 'charge_automatically or send_invoice.';
+
+COMMENT ON COLUMN stripe.subscriptions.currency IS 'Three-letter ISO code in lower case.';
+
+COMMENT ON COLUMN stripe.subscriptions.latest_invoice_id IS 'Stripe''s id of its latest invoice.';
+
+COMMENT ON COLUMN stripe.subscriptions.pause_collection IS 'keep_as_draft, mark_uncollectible or void: what becomes of invoices while collection pauses. NULL: it does not.';
+
+COMMENT ON COLUMN stripe.subscriptions.billing_mode IS 'classic or flexible; NULL counts as classic.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancellation_reason IS 'cancellation_details.reason: cancellation_requested, payment_failed, payment_disputed and others.';
+
+COMMENT ON COLUMN stripe.subscriptions.schedule_id IS 'Stripe''s id of the schedule that manages it.';
+
+COMMENT ON COLUMN stripe.subscriptions.test_clock IS 'Id of the test clock that it lives on; NULL: real time.';
+
+COMMENT ON COLUMN stripe.subscriptions.metadata IS 'The subscription''s metadata; entity_id, external_id and renewals_before_import have a meaning here (docs/record.md).';
+
+COMMENT ON COLUMN stripe.subscriptions.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.subscriptions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
 CREATE TABLE sync.accounts (
     account_id text NOT NULL,
@@ -568,6 +1281,14 @@ UNION
   WHERE ((h.customer_id IS NULL) AND (i.customer_id IS NOT NULL));
 
 COMMENT ON VIEW sync.charge_owners IS 'The customer whose money each charge is, also where the charge itself names none.';
+
+COMMENT ON COLUMN sync.charge_owners.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN sync.charge_owners.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN sync.charge_owners.charge_id IS 'Stripe''s id of the charge.';
+
+COMMENT ON COLUMN sync.charge_owners.customer_id IS 'Stripe''s id of the customer: of the charge, else of the Checkout session or invoice of its PaymentIntent.';
 
 CREATE TABLE sync.customers (
     account_id text NOT NULL,
@@ -760,6 +1481,44 @@ COMMENT ON COLUMN sync.problems.detail IS 'What is wrong and what to do.';
 
 COMMENT ON COLUMN sync.problems.first_seen_at IS 'When it was first seen.';
 
+CREATE TABLE sync.rebuilds (
+    id bigint NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    account_id text DEFAULT ''::text NOT NULL,
+    live_mode boolean DEFAULT false NOT NULL,
+    customer_id text DEFAULT ''::text NOT NULL,
+    derived bigint DEFAULT 0 NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL
+);
+
+COMMENT ON TABLE sync.rebuilds IS 'Rebuilds of all records, and how far each one came: a rebuild that was cut short goes on from there.';
+
+COMMENT ON COLUMN sync.rebuilds.id IS 'Numbers the rebuilds.';
+
+COMMENT ON COLUMN sync.rebuilds.started_at IS 'When it began.';
+
+COMMENT ON COLUMN sync.rebuilds.finished_at IS 'When the last customer was derived. NULL: under way, or cut short.';
+
+COMMENT ON COLUMN sync.rebuilds.account_id IS 'Account of the last customer that was derived.';
+
+COMMENT ON COLUMN sync.rebuilds.live_mode IS 'Mode of the last customer that was derived.';
+
+COMMENT ON COLUMN sync.rebuilds.customer_id IS 'Stripe id of the last customer that was derived; customers are taken in the order of (account_id, live_mode, customer_id).';
+
+COMMENT ON COLUMN sync.rebuilds.derived IS 'How many customers it has taken so far.';
+
+COMMENT ON COLUMN sync.rebuilds.changed IS 'How many of their records came out different.';
+
+ALTER TABLE sync.rebuilds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.rebuilds_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE sync.tick
     START WITH 1
     INCREMENT BY 1
@@ -804,6 +1563,20 @@ UNION ALL
           WHERE ((latest.account_id = i.account_id) AND (latest.live_mode = i.live_mode) AND (latest.customer_id = i.stripe_customer_id) AND (latest.status = 'complete'::text) AND (latest.client_reference_id IS NOT NULL))
           ORDER BY latest.created DESC, (latest.id COLLATE "C") DESC
          LIMIT 1), ''::text) !~ '^[A-Za-z0-9._~-]{1,255}$'::text));
+
+COMMENT ON VIEW sync.uid_claims IS 'Each customer''s claim of a custom_uid, by its first valid source. A view, so that it never disagrees with the mirror.';
+
+COMMENT ON COLUMN sync.uid_claims.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN sync.uid_claims.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN sync.uid_claims.custom_uid IS 'The name that is claimed.';
+
+COMMENT ON COLUMN sync.uid_claims.customer_id IS 'Stripe''s id of the customer that claims it.';
+
+COMMENT ON COLUMN sync.uid_claims.source IS 'metadata, checkout or local: where the claim stands.';
+
+COMMENT ON COLUMN sync.uid_claims.customer_created IS 'When that customer was created at Stripe: the earliest wins. NULL: not seen yet, and last.';
 
 CREATE TABLE sync.workers (
     id text NOT NULL,
@@ -909,6 +1682,9 @@ ALTER TABLE ONLY sync.objects
 ALTER TABLE ONLY sync.problems
     ADD CONSTRAINT problems_pkey PRIMARY KEY (account_id, live_mode, customer_id, kind, object_id);
 
+ALTER TABLE ONLY sync.rebuilds
+    ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY sync.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
@@ -928,9 +1704,13 @@ CREATE INDEX customers_status ON billing.customers USING btree (account_id, live
 
 CREATE INDEX customers_subscription ON billing.customers USING btree (stripe_subscription_id) WHERE (stripe_subscription_id IS NOT NULL);
 
+CREATE INDEX customers_trial_end ON billing.customers USING btree (trial_end) WHERE (trial_end IS NOT NULL);
+
 CREATE INDEX identities_custom_uid ON billing.identities USING btree (account_id, live_mode, custom_uid) WHERE (custom_uid IS NOT NULL);
 
 CREATE INDEX status_changes_customer ON billing.status_changes USING btree (customer_uid, id);
+
+CREATE INDEX status_changes_ended ON billing.status_changes USING btree (changed_at) WHERE (status_after = 'ended'::text);
 
 CREATE INDEX status_changes_provisional ON billing.status_changes USING btree (customer_uid, id) WHERE (NOT exact);
 
@@ -953,6 +1733,8 @@ CREATE INDEX invoice_payments_invoice ON stripe.invoice_payments USING btree (ac
 CREATE INDEX invoice_payments_payment_intent ON stripe.invoice_payments USING btree (account_id, live_mode, payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
 
 CREATE INDEX invoices_customer ON stripe.invoices USING btree (account_id, live_mode, customer_id);
+
+CREATE INDEX invoices_open ON stripe.invoices USING btree (account_id, live_mode, customer_id) WHERE (status = 'open'::text);
 
 CREATE INDEX prices_product ON stripe.prices USING btree (account_id, live_mode, product_id);
 
@@ -977,3 +1759,573 @@ CREATE INDEX objects_due ON sync.objects USING btree (read_at) WHERE (read_at IS
 CREATE INDEX objects_unresolved ON sync.objects USING btree (touched_at) WHERE (touched > resolved);
 
 CREATE INDEX objects_unsettled ON sync.objects USING btree (account_id, live_mode, customer_id) WHERE unsettled;
+
+CREATE UNIQUE INDEX rebuilds_one_at_a_time ON sync.rebuilds USING btree (((finished_at IS NULL))) WHERE (finished_at IS NULL);
+
+GRANT USAGE ON SCHEMA billing TO billing_reader;
+GRANT USAGE ON SCHEMA billing TO billing_raw;
+
+GRANT USAGE ON SCHEMA stripe TO billing_reader;
+GRANT USAGE ON SCHEMA stripe TO billing_raw;
+
+REVOKE ALL ON FUNCTION sync.grant_readers() FROM PUBLIC;
+
+GRANT SELECT ON TABLE billing.customers TO billing_reader;
+GRANT SELECT ON TABLE billing.customers TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(customer_id) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(customer_id) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(payment_intent_id) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(invoice_id) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(status) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(status) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(captured) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(captured) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(amount) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(amount) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(amount_captured) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(amount_captured) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(amount_refunded) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(amount_refunded) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(disputed) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(disputed) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(description) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(description) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.charges TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.charges TO billing_raw;
+
+GRANT SELECT ON TABLE billing.charges TO billing_reader;
+GRANT SELECT ON TABLE billing.charges TO billing_raw;
+
+GRANT SELECT ON TABLE billing.customer_products TO billing_reader;
+GRANT SELECT ON TABLE billing.customer_products TO billing_raw;
+
+GRANT SELECT ON TABLE billing.customer_revenue TO billing_reader;
+GRANT SELECT ON TABLE billing.customer_revenue TO billing_raw;
+
+GRANT SELECT ON TABLE billing.freshness TO billing_reader;
+GRANT SELECT ON TABLE billing.freshness TO billing_raw;
+
+GRANT SELECT ON TABLE billing.identities TO billing_reader;
+GRANT SELECT ON TABLE billing.identities TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(customer_id) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(customer_id) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(subscription_id) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(subscription_id) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(status) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(status) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(billing_reason) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(billing_reason) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(period_start) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(period_start) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(period_end) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(period_end) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(lines_period_end) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(lines_period_end) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(total) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(total) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(amount_due) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(amount_due) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(amount_paid) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(amount_paid) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(amount_remaining) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(amount_remaining) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(paid_out_of_band) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(paid_out_of_band) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(amount_paid_off_stripe) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(amount_paid_off_stripe) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(amount_paid_by_payments) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(amount_paid_by_payments) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(collection_method) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(collection_method) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(attempt_count) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(attempt_count) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(next_payment_attempt) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(next_payment_attempt) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(due_date) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(due_date) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(paid_at) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(paid_at) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(number) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(number) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.invoices TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT ON TABLE billing.invoices TO billing_reader;
+GRANT SELECT ON TABLE billing.invoices TO billing_raw;
+
+GRANT SELECT ON TABLE billing.status_changes TO billing_reader;
+GRANT SELECT ON TABLE billing.status_changes TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(customer_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(customer_id) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(status) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(status) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(mode) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(mode) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(payment_status) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(payment_status) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(client_reference_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(client_reference_id) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(subscription_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(subscription_id) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(payment_intent_id) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(invoice_id) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(amount_total) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(amount_total) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.checkout_sessions TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(name) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(name) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(email) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(email) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(description) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(description) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(charge_id) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(charge_id) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(payment_intent_id) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(status) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(status) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(amount) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(amount) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(reason) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(reason) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(movements) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(movements) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(moved_amount) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(moved_amount) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(moved_currency) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(moved_currency) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.disputes TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(invoice_id) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(status) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(status) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(amount_requested) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(amount_requested) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(amount_paid) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(amount_paid) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(payment_type) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(payment_type) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(payment_intent_id) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(charge_id) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(charge_id) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(payment_record_id) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(payment_record_id) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.invoice_payments TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(product_id) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(product_id) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(active) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(active) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(unit_amount) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(unit_amount) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(unit_amount_decimal) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(unit_amount_decimal) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(billing_scheme) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(billing_scheme) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(recurring) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(recurring) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT("interval") ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT("interval") ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(interval_count) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(interval_count) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(usage_type) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(usage_type) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(name) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(name) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(active) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(active) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.products TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(charge_id) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(charge_id) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(payment_intent_id) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(status) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(status) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(amount) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(amount) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(reason) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(reason) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.refunds TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(subscription_id) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(subscription_id) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT("position") ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT("position") ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(price_id) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(price_id) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(product_id) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(product_id) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(quantity) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(quantity) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(current_period_start) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(current_period_start) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(current_period_end) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(current_period_end) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.subscription_items TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(account_id) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(live_mode) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(live_mode) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(id) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(id) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(created) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(created) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(customer_id) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(customer_id) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(status) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(status) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(start_date) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(start_date) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(trial_start) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(trial_start) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(trial_end) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(trial_end) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(cancel_at) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(cancel_at) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(cancel_at_period_end) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(cancel_at_period_end) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(canceled_at) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(canceled_at) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(ended_at) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(ended_at) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(current_period_start) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(current_period_start) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(current_period_end) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(current_period_end) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(collection_method) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(collection_method) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(currency) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(currency) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(latest_invoice_id) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(latest_invoice_id) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(pause_collection) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(pause_collection) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(billing_mode) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(billing_mode) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(cancellation_reason) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(cancellation_reason) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(schedule_id) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(schedule_id) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(test_clock) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(test_clock) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(metadata) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(metadata) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.subscriptions TO billing_reader;
+GRANT SELECT(deleted_at) ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(raw) ON TABLE stripe.subscriptions TO billing_raw;
