@@ -99,7 +99,7 @@ async def test_agreeing_answers_are_believed_after_an_hour(room: Room) -> None:
     assert "contradiction subscription sub_1" == await room.fetchval("select name from sync.alarms")
 
 
-def facts(**fields: object) -> Subscription:
+def facts(**fields: Any) -> Subscription:
     found = parse_object(subscription(**fields)).facts
     assert isinstance(found, Subscription)
     return found
