@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import psutil
@@ -408,17 +409,27 @@ async def test_insert_that_does_not_end(door: Door, pool: Pool, monkeypatch: pyt
     assert ["evt_1"] == await stored_ids(pool)
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[Server]:
-    """A migrated Postgres of this test's own, to be stopped and started."""
-    with throwaway_home() as home, start_postgres(home, durable=False) as server:
-        migrate(server.url)
+@pytest.fixture(scope="module")
+def own_home() -> Iterator[Path]:
+    """A home of this module's own: to make a cluster takes longer than to start its server."""
+    with throwaway_home() as home:
+        with start_postgres(home, durable=False) as server:
+            migrate(server.url)
+        yield home
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_postgres(own_home: Path) -> AsyncIterator[Server]:
+    """A migrated Postgres, its inbox empty, to be stopped and started."""
+    with start_postgres(own_home, durable=False) as server:
+        connection = await asyncpg.connect(server.url)
+        await connection.execute("truncate sync.events")
+        await connection.close()
         yield server
 
 
-async def test_postgres_stopped_and_started(own_postgres: Server) -> None:
+async def test_postgres_stopped_and_started(own_home: Path, own_postgres: Server) -> None:
     """503 as long as it is away, hung or stopped, and 200 when it is back, with nothing lost and nothing twice."""
-    home = own_postgres.log.parents[1]
     async with open_door(settings(database_url=own_postgres.url)) as door:
         assert 200 == (await door.post(event("evt_1"))).status
         own_postgres.stop()
@@ -426,7 +437,7 @@ async def test_postgres_stopped_and_started(own_postgres: Server) -> None:
         assert [503] * 3 == [answer.status for answer in answers]
         assert (503, "away") == _postgres(await door.ask("GET", "/readyz"))
         assert 200 == (await door.ask("GET", "/healthz")).status
-        with start_postgres(home, durable=False) as again:
+        with start_postgres(own_home, durable=False) as again:
             assert own_postgres.port == again.port, "the test's own server did not come back where it was"
             answers = await asyncio.gather(*posting(door, "evt_1", "evt_2", "evt_2"))
             assert [200] * 3 == [answer.status for answer in answers]
