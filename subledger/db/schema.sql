@@ -34,16 +34,19 @@ begin
     end if;
     execute format('grant usage on schema billing, stripe to %I', reader);
     execute format('grant select on all tables in schema billing to %I', reader);
+    if reader = 'billing_raw' then
+      grant select on all tables in schema stripe to billing_raw;
+      continue;
+    end if;
     for mirror in
       -- A column of type json is what Stripe sent; everything else is typed.
       select c.oid::regclass as name, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as typed
       from pg_class c
-      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.atttypid <> 'json'::regtype
       where c.relnamespace = 'stripe'::regnamespace and c.relkind in ('r', 'p', 'v')
-        and (a.atttypid <> 'json'::regtype or reader = 'billing_raw')
       group by c.oid
     loop
-      execute format('grant select (%s) on %s to %I', mirror.typed, mirror.name, reader);
+      execute format('grant select (%s) on %s to billing_reader', mirror.typed, mirror.name);
     end loop;
   end loop;
 end
@@ -1481,44 +1484,6 @@ COMMENT ON COLUMN sync.problems.detail IS 'What is wrong and what to do.';
 
 COMMENT ON COLUMN sync.problems.first_seen_at IS 'When it was first seen.';
 
-CREATE TABLE sync.rebuilds (
-    id bigint NOT NULL,
-    started_at timestamp with time zone DEFAULT now() NOT NULL,
-    finished_at timestamp with time zone,
-    account_id text DEFAULT ''::text NOT NULL,
-    live_mode boolean DEFAULT false NOT NULL,
-    customer_id text DEFAULT ''::text NOT NULL,
-    derived bigint DEFAULT 0 NOT NULL,
-    changed bigint DEFAULT 0 NOT NULL
-);
-
-COMMENT ON TABLE sync.rebuilds IS 'Rebuilds of all records, and how far each one came: a rebuild that was cut short goes on from there.';
-
-COMMENT ON COLUMN sync.rebuilds.id IS 'Numbers the rebuilds.';
-
-COMMENT ON COLUMN sync.rebuilds.started_at IS 'When it began.';
-
-COMMENT ON COLUMN sync.rebuilds.finished_at IS 'When the last customer was derived. NULL: under way, or cut short.';
-
-COMMENT ON COLUMN sync.rebuilds.account_id IS 'Account of the last customer that was derived.';
-
-COMMENT ON COLUMN sync.rebuilds.live_mode IS 'Mode of the last customer that was derived.';
-
-COMMENT ON COLUMN sync.rebuilds.customer_id IS 'Stripe id of the last customer that was derived; customers are taken in the order of (account_id, live_mode, customer_id).';
-
-COMMENT ON COLUMN sync.rebuilds.derived IS 'How many customers it has taken so far.';
-
-COMMENT ON COLUMN sync.rebuilds.changed IS 'How many of their records came out different.';
-
-ALTER TABLE sync.rebuilds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME sync.rebuilds_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
 CREATE SEQUENCE sync.tick
     START WITH 1
     INCREMENT BY 1
@@ -1682,9 +1647,6 @@ ALTER TABLE ONLY sync.objects
 ALTER TABLE ONLY sync.problems
     ADD CONSTRAINT problems_pkey PRIMARY KEY (account_id, live_mode, customer_id, kind, object_id);
 
-ALTER TABLE ONLY sync.rebuilds
-    ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
-
 ALTER TABLE ONLY sync.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
@@ -1704,13 +1666,9 @@ CREATE INDEX customers_status ON billing.customers USING btree (account_id, live
 
 CREATE INDEX customers_subscription ON billing.customers USING btree (stripe_subscription_id) WHERE (stripe_subscription_id IS NOT NULL);
 
-CREATE INDEX customers_trial_end ON billing.customers USING btree (trial_end) WHERE (trial_end IS NOT NULL);
-
 CREATE INDEX identities_custom_uid ON billing.identities USING btree (account_id, live_mode, custom_uid) WHERE (custom_uid IS NOT NULL);
 
 CREATE INDEX status_changes_customer ON billing.status_changes USING btree (customer_uid, id);
-
-CREATE INDEX status_changes_ended ON billing.status_changes USING btree (changed_at) WHERE (status_after = 'ended'::text);
 
 CREATE INDEX status_changes_provisional ON billing.status_changes USING btree (customer_uid, id) WHERE (NOT exact);
 
@@ -1733,8 +1691,6 @@ CREATE INDEX invoice_payments_invoice ON stripe.invoice_payments USING btree (ac
 CREATE INDEX invoice_payments_payment_intent ON stripe.invoice_payments USING btree (account_id, live_mode, payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
 
 CREATE INDEX invoices_customer ON stripe.invoices USING btree (account_id, live_mode, customer_id);
-
-CREATE INDEX invoices_open ON stripe.invoices USING btree (account_id, live_mode, customer_id) WHERE (status = 'open'::text);
 
 CREATE INDEX prices_product ON stripe.prices USING btree (account_id, live_mode, product_id);
 
@@ -1760,8 +1716,6 @@ CREATE INDEX objects_unresolved ON sync.objects USING btree (touched_at) WHERE (
 
 CREATE INDEX objects_unsettled ON sync.objects USING btree (account_id, live_mode, customer_id) WHERE unsettled;
 
-CREATE UNIQUE INDEX rebuilds_one_at_a_time ON sync.rebuilds USING btree (((finished_at IS NULL))) WHERE (finished_at IS NULL);
-
 GRANT USAGE ON SCHEMA billing TO billing_reader;
 GRANT USAGE ON SCHEMA billing TO billing_raw;
 
@@ -1773,58 +1727,41 @@ REVOKE ALL ON FUNCTION sync.grant_readers() FROM PUBLIC;
 GRANT SELECT ON TABLE billing.customers TO billing_reader;
 GRANT SELECT ON TABLE billing.customers TO billing_raw;
 
+GRANT SELECT ON TABLE stripe.charges TO billing_raw;
+
 GRANT SELECT(account_id) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(customer_id) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(customer_id) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(payment_intent_id) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(payment_intent_id) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(invoice_id) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(invoice_id) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(status) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(status) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(captured) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(captured) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(amount) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(amount) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(amount_captured) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(amount_captured) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(amount_refunded) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(amount_refunded) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(disputed) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(disputed) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(description) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(description) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.charges TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.charges TO billing_raw;
-
-GRANT SELECT(raw) ON TABLE stripe.charges TO billing_raw;
 
 GRANT SELECT ON TABLE billing.charges TO billing_reader;
 GRANT SELECT ON TABLE billing.charges TO billing_raw;
@@ -1841,88 +1778,61 @@ GRANT SELECT ON TABLE billing.freshness TO billing_raw;
 GRANT SELECT ON TABLE billing.identities TO billing_reader;
 GRANT SELECT ON TABLE billing.identities TO billing_raw;
 
+GRANT SELECT ON TABLE stripe.invoices TO billing_raw;
+
 GRANT SELECT(account_id) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(customer_id) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(customer_id) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(subscription_id) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(subscription_id) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(status) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(status) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(billing_reason) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(billing_reason) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(period_start) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(period_start) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(period_end) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(period_end) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(lines_period_end) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(lines_period_end) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(total) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(total) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(amount_due) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(amount_due) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(amount_paid) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(amount_paid) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(amount_remaining) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(amount_remaining) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(paid_out_of_band) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(paid_out_of_band) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(amount_paid_off_stripe) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(amount_paid_off_stripe) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(amount_paid_by_payments) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(amount_paid_by_payments) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(collection_method) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(collection_method) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(attempt_count) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(attempt_count) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(next_payment_attempt) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(next_payment_attempt) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(due_date) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(due_date) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(paid_at) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(paid_at) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(number) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(number) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.invoices TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.invoices TO billing_raw;
-
-GRANT SELECT(raw) ON TABLE stripe.invoices TO billing_raw;
 
 GRANT SELECT ON TABLE billing.invoices TO billing_reader;
 GRANT SELECT ON TABLE billing.invoices TO billing_raw;
@@ -1930,402 +1840,276 @@ GRANT SELECT ON TABLE billing.invoices TO billing_raw;
 GRANT SELECT ON TABLE billing.status_changes TO billing_reader;
 GRANT SELECT ON TABLE billing.status_changes TO billing_raw;
 
+GRANT SELECT ON TABLE stripe.checkout_sessions TO billing_raw;
+
 GRANT SELECT(account_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(customer_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(customer_id) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(status) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(status) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(mode) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(mode) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(payment_status) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(payment_status) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(client_reference_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(client_reference_id) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(subscription_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(subscription_id) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(payment_intent_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(payment_intent_id) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(invoice_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(invoice_id) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(amount_total) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(amount_total) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.checkout_sessions TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.checkout_sessions TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.checkout_sessions TO billing_raw;
 
-GRANT SELECT(raw) ON TABLE stripe.checkout_sessions TO billing_raw;
+GRANT SELECT ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(name) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(name) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(email) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(email) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(description) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(description) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_raw;
 
-GRANT SELECT(raw) ON TABLE stripe.customers TO billing_raw;
+GRANT SELECT ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(charge_id) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(charge_id) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(payment_intent_id) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(payment_intent_id) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(status) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(status) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(amount) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(amount) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(reason) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(reason) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(movements) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(movements) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(moved_amount) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(moved_amount) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(moved_currency) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(moved_currency) ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.disputes TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.disputes TO billing_raw;
 
-GRANT SELECT(raw) ON TABLE stripe.disputes TO billing_raw;
+GRANT SELECT ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(invoice_id) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(invoice_id) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(status) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(status) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(amount_requested) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(amount_requested) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(amount_paid) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(amount_paid) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(payment_type) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(payment_type) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(payment_intent_id) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(payment_intent_id) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(charge_id) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(charge_id) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(payment_record_id) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(payment_record_id) ON TABLE stripe.invoice_payments TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.invoice_payments TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.invoice_payments TO billing_raw;
 
-GRANT SELECT(raw) ON TABLE stripe.invoice_payments TO billing_raw;
+GRANT SELECT ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(product_id) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(product_id) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(active) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(active) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(unit_amount) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(unit_amount) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(unit_amount_decimal) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(unit_amount_decimal) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(billing_scheme) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(billing_scheme) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(recurring) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(recurring) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT("interval") ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT("interval") ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(interval_count) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(interval_count) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(usage_type) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(usage_type) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_raw;
 
-GRANT SELECT(raw) ON TABLE stripe.prices TO billing_raw;
+GRANT SELECT ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(name) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(name) ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(active) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(active) ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.products TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.products TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.products TO billing_raw;
 
-GRANT SELECT(raw) ON TABLE stripe.products TO billing_raw;
+GRANT SELECT ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(charge_id) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(charge_id) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(payment_intent_id) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(payment_intent_id) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(status) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(status) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(amount) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(amount) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(reason) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(reason) ON TABLE stripe.refunds TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.refunds TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.refunds TO billing_raw;
 
-GRANT SELECT(raw) ON TABLE stripe.refunds TO billing_raw;
+GRANT SELECT ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(subscription_id) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(subscription_id) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT("position") ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT("position") ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(price_id) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(price_id) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(product_id) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(product_id) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(quantity) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(quantity) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(current_period_start) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(current_period_start) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(current_period_end) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(current_period_end) ON TABLE stripe.subscription_items TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.subscription_items TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(account_id) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(live_mode) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(live_mode) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(id) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(id) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(created) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(created) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(customer_id) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(customer_id) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(status) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(status) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(start_date) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(start_date) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(trial_start) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(trial_start) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(trial_end) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(trial_end) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(cancel_at) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(cancel_at) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(cancel_at_period_end) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(cancel_at_period_end) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(canceled_at) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(canceled_at) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(ended_at) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(ended_at) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(current_period_start) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(current_period_start) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(current_period_end) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(current_period_end) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(collection_method) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(collection_method) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(currency) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(currency) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(latest_invoice_id) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(latest_invoice_id) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(pause_collection) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(pause_collection) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(billing_mode) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(billing_mode) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(cancellation_reason) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(cancellation_reason) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(schedule_id) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(schedule_id) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(test_clock) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(test_clock) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(metadata) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(metadata) ON TABLE stripe.subscriptions TO billing_raw;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.subscriptions TO billing_reader;
-GRANT SELECT(deleted_at) ON TABLE stripe.subscriptions TO billing_raw;
-
-GRANT SELECT(raw) ON TABLE stripe.subscriptions TO billing_raw;

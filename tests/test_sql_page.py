@@ -1,0 +1,237 @@
+"""docs/sql.md: its queries run as a reader may run them, and readers see and write no more than they may."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from subledger.cli.servers import start_postgres, throwaway_home
+from subledger.db.connection import Pool
+from subledger.db.migrate import migrate
+from subledger.sandbox import STORIES, Sandbox, create_api
+from tests.worker.room import API_KEY, Api, customer, event, open_room
+
+PAGE = (Path(__file__).parents[1] / "docs/sql.md").read_text()
+QUERIES = {
+    heading: re.findall(r"```sql\n(.*?)```", body, re.DOTALL)
+    for heading, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+}
+
+
+@pytest.fixture
+async def reader_url(pool: Pool, database_url: str) -> AsyncIterator[str]:
+    """The URL by which somebody connects who is a member of billing_reader and of nothing else."""
+    async for url in _login(pool, database_url, "billing_reader"):
+        yield url
+
+
+@pytest.fixture
+async def raw_reader_url(pool: Pool, database_url: str) -> AsyncIterator[str]:
+    """The same of billing_raw."""
+    async for url in _login(pool, database_url, "billing_raw"):
+        yield url
+
+
+async def _login(pool: Pool, database_url: str, role: str) -> AsyncIterator[str]:
+    name, password = f"reader_{uuid4().hex}", uuid4().hex
+    async with pool.acquire() as connection:
+        await connection.execute(f"create role {name} login password '{password}' in role {role}")
+    url = urlsplit(database_url)
+    place = url.netloc.rpartition("@")[2]
+    yield urlunsplit(url._replace(netloc=f"{name}:{password}@{place}"))
+    async with pool.acquire() as connection:
+        await connection.execute(f"drop role {name}")
+
+
+async def test_every_query_of_the_page_answers_a_reader(
+    pool: Pool, database_url: str, reader_url: str
+) -> None:
+    """Each query runs as billing_reader, and on an account that lived every story it has something to say."""
+    sandbox = Sandbox(seed=5)
+    sandbox.play(sorted(STORIES))
+    async with open_room(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as room:
+        await room.apply(*sandbox.run())
+        await room.settle()
+    connection = await asyncpg.connect(reader_url)
+    try:
+        answers = {
+            heading: [await connection.fetch(query) for query in queries]
+            for heading, queries in QUERIES.items()
+        }
+        assert len(answers) >= 8
+        truth = {
+            key[2]: known
+            for key, known in sandbox.truth().items()
+            if not known.live_mode and not known.account_id
+        }
+        (active,) = answers["Active customers"]
+        assert len([each for each in truth.values() if each.has_access]) == len(active) > 0
+        by_month, by_customer = answers["Revenue by month and currency"]
+        assert {"usd"} < {row["currency"] for row in by_month}
+        assert sorted((row.currency, row.net) for each in truth.values() for row in each.revenue) == sorted(
+            (row["currency"], row["net"]) for row in by_customer
+        )
+        (churn,) = answers["Churn by month"]
+        assert sum(row["churned"] for row in churn) > 0
+        assert all(0 <= row["churned"] <= row["customers"] for row in churn)
+        (changed,) = answers["What changed since I last looked"]
+        assert [row["change"] for row in changed] == sorted(row["change"] for row in changed)
+        ((fresh,),) = answers["How fresh is this?"]
+        assert 0 == fresh["pending"]
+
+        (query,) = QUERIES["A customer's full object as one JSON"]
+        for customer_id, known in truth.items():
+            (row,) = await connection.fetch(query.replace("cus_1", customer_id))
+            document = json.loads(row["customer"])
+            assert (customer_id, known.status, len(known.products)) == (
+                document["stripe_customer_id"],
+                document["status"],
+                len(document["products"]),
+            )
+            assert {each.currency: each.net for each in known.revenue} == {
+                currency: each["net"] for currency, each in document["revenue"].items()
+            }
+    finally:
+        await connection.close()
+
+
+async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
+    """A trial that ends in three days, and 12.50 USD that are owed, each in its query; others in neither."""
+    async with pool.acquire() as connection:
+        await connection.execute("""
+            insert into billing.customers (uid, stripe_customer_id, account_id, live_mode, status, is_trial, trial_end,
+              stripe_subscription_id, stripe_product_id, change)
+            select gen_random_uuid(), 'cus_' || n, '', false, status, is_trial, now() + trial_left, 'sub_' || n,
+              'prod_1', n
+            from (values
+              (1, 'trialing', true, interval '3 days'), (2, 'canceled', true, interval '6 days'),
+              (3, 'trialing', true, interval '9 days'), (4, 'past_due', false, null), (5, 'active', false, null)
+            ) as of (n, status, is_trial, trial_left)
+        """)
+        await connection.execute("""
+            insert into billing.customer_products (id, customer_uid, account_id, live_mode, stripe_customer_id,
+              stripe_subscription_id, stripe_product_id, product_id, status, has_access, canceled, collection_method,
+              subscription_ids)
+            select gen_random_uuid(), uid, account_id, live_mode, stripe_customer_id, stripe_subscription_id,
+              stripe_product_id, 'pro', status, true, false, 'charge_automatically', array[stripe_subscription_id]
+            from billing.customers
+        """)
+        await connection.execute("""
+            insert into stripe.invoices (account_id, live_mode, id, created, customer_id, status, currency,
+              amount_remaining)
+            values ('', false, 'in_1', now(), 'cus_4', 'open', 'usd', 1000),
+              ('', false, 'in_2', now(), 'cus_4', 'open', 'usd', 250),
+              ('', false, 'in_3', now(), 'cus_4', 'paid', 'usd', 0),
+              ('', false, 'in_4', now(), 'cus_5', 'open', 'usd', 99)
+        """)
+        uids = {
+            row["stripe_customer_id"]: row["uid"]
+            for row in await connection.fetch("select stripe_customer_id, uid from billing.customers")
+        }
+    reader = await asyncpg.connect(reader_url)
+    try:
+        trials = await reader.fetch(QUERIES["Trials ending within a week"][0])
+        assert [(uids["cus_1"], True), (uids["cus_2"], False)] == [
+            (row["uid"], row["goes_on"]) for row in trials
+        ]
+        debts = await reader.fetch(QUERIES["Past due, with amounts"][0])
+        assert [(uids["cus_4"], "usd", 1250, 2)] == [
+            (row["uid"], row["currency"], row["owed"], row["invoices"]) for row in debts
+        ]
+    finally:
+        await reader.close()
+
+
+async def test_readers_see_typed_columns_and_write_nothing(
+    pool: Pool, database_url: str, reader_url: str, raw_reader_url: str
+) -> None:
+    """What Stripe sent is for billing_raw only, payloads and machinery for neither, and nobody of them writes."""
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.apply(event("customer.created", customer(name="Anna Berg")))
+        tables = [
+            f"{row[0]}.{row[1]}"
+            for row in await room.fetch(
+                "select schemaname, tablename from pg_tables where schemaname in ('stripe', 'billing')"
+            )
+        ]
+        machinery = [row[0] for row in await room.fetch("select relname from pg_class where relkind in ('r', 'v') "
+            "and relnamespace = 'sync'::regnamespace")]  # fmt: skip
+    assert len(tables) > 12
+    assert "events" in machinery
+    mirrored = "select raw from stripe.customers"
+    for url, sees_raw in ((reader_url, False), (raw_reader_url, True)):
+        connection = await asyncpg.connect(url)
+        try:
+            assert "Anna Berg" == await connection.fetchval("select name from stripe.customers")
+            assert "Anna Berg" == await connection.fetchval("select name from billing.customers")
+            if sees_raw:
+                assert "Anna Berg" == json.loads(await connection.fetchval(mirrored))["name"]
+            refused = [f"select * from sync.{name}" for name in machinery]
+            refused += [f"delete from {name}" for name in tables]
+            refused += ["select nextval('billing.change')", "select sync.grant_readers()"]
+            refused += ["create table billing.mine ()", "create table stripe.mine ()"]
+            refused += ["update billing.customers set status = 'active'"]
+            refused += (
+                []
+                if sees_raw
+                else [mirrored, "select * from stripe.invoices", "select c from stripe.customers c"]
+            )
+            for statement in refused:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+async def test_every_table_and_column_is_granted(pool: Pool, reader_url: str) -> None:
+    """A table or column that a later migration adds reaches readers, but for what Stripe sent."""
+    connection = await asyncpg.connect(reader_url)
+    try:
+        hidden = await connection.fetch("""
+            select c.oid::regclass::text || '.' || a.attname
+            from pg_class c
+            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            where c.relnamespace in ('stripe'::regnamespace, 'billing'::regnamespace) and c.relkind in ('r', 'v')
+              and not has_column_privilege(c.oid, a.attnum, 'select')
+        """)
+    finally:
+        await connection.close()
+    assert hidden
+    assert {"raw"} == {row[0].rpartition(".")[2] for row in hidden}
+
+
+async def test_migrating_without_the_right_to_create_roles() -> None:
+    """Whoever may not create roles migrates all the same, and grants them later, when somebody has created them."""
+    with throwaway_home() as home, start_postgres(home, durable=False) as server:
+        administrator = await asyncpg.connect(server.url)
+        try:
+            await administrator.execute("create role owner login password 'of-this-test'")
+            await administrator.execute("create database owned owner owner")
+            place = urlsplit(server.url).netloc.rpartition("@")[2]
+            owner_url = f"postgresql://owner:of-this-test@{place}/owned"
+            await asyncio.to_thread(migrate, owner_url)
+            owner = await asyncpg.connect(owner_url)
+            try:
+                roles = "select rolname::text from pg_roles where rolname like 'billing%' order by 1"
+                assert [] == await owner.fetch(roles)
+                await administrator.execute("create role billing_reader; create role billing_raw")
+                await owner.execute("select sync.grant_readers()")
+                may = "select has_column_privilege($1, 'stripe.customers', $2, 'select')"
+                assert [True, False, True] == [
+                    await owner.fetchval(may, role, column)
+                    for role, column in (
+                        ("billing_reader", "email"),
+                        ("billing_reader", "raw"),
+                        ("billing_raw", "raw"),
+                    )
+                ]
+            finally:
+                await owner.close()
+        finally:
+            await administrator.close()
