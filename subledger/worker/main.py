@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -131,9 +131,7 @@ class WorkerProcess:
             await stop.wait()
             log.info("worker stopping", id=self._id)
             engine.stopping.set()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel(tasks)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(2), pool.acquire() as connection:
                     await leave(connection, self._id)
@@ -203,6 +201,15 @@ async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings) -> La
         bulk=await lane(1 - LIVE_SHARE, BULK_CONCURRENCY_MAX),
         live_mode=settings.live_mode,
     )
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: redis-py waits by asyncio.wait_for, which on Python 3.11 can lose a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1.0)
 
 
 async def _close_pool(pool: Pool) -> None:
