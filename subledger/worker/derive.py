@@ -79,12 +79,19 @@ async def derive_batch(connection: Connection, *, policy: Policy, limit: int = B
     A customer that was claimed before, and so may be what killed its worker, is taken alone.
     """
     claimed = await claim_stale(connection, limit=limit, lease=LEASE)
-    claimed.sort(key=lambda stale: stale.key)
+    await derive_claimed(connection, claimed, policy=policy)
+    return len(claimed)
+
+
+async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy) -> int:
+    """Derive customers that are leased to us; returns how many records changed. What fails is noted at its customer."""
+    changed = 0
+    claimed = sorted(claimed, key=lambda stale: stale.key)
     fresh = [stale for stale in claimed if stale.attempts == 1]
     for _, scope in groupby(fresh, key=lambda stale: stale.key[:2]):
         group = list(scope)
         try:
-            await _derive(connection, group, policy)
+            changed += await _derive(connection, group, policy)
         except PostgresAway:
             raise
         except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
@@ -92,27 +99,28 @@ async def derive_batch(connection: Connection, *, policy: Policy, limit: int = B
                 "batch not derived, taking its customers one by one", count=len(group), error=str(error)
             )
             for stale in group:
-                await _derive_alone(connection, stale, policy)
+                changed += await _derive_alone(connection, stale, policy)
     for stale in claimed:
         if stale.attempts > 1:
-            await _derive_alone(connection, stale, policy)
-    return len(claimed)
+            changed += await _derive_alone(connection, stale, policy)
+    return changed
 
 
-async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> None:
+async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> int:
     try:
         if stale.attempts > ATTEMPTS_MAX:
             raise LostWorkers(f"taken {stale.attempts - 1} times, and its worker was lost each time")
-        await _derive(connection, [stale], policy)
+        return await _derive(connection, [stale], policy)
     except PostgresAway:
         raise
     except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
         log.error("customer not derived", customer=stale.key[2], attempts=stale.attempts, error=repr(error))
         await park_customer(connection, stale.key, error=repr(error), attempts_max=ATTEMPTS_MAX)
+        return 0
 
 
-async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy: Policy) -> None:
-    """Derive customers of one account and mode."""
+async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy: Policy) -> int:
+    """Derive customers of one account and mode; returns how many records changed."""
     account_id, live_mode, _ = group[0].key
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         facts = await load_facts(
@@ -126,7 +134,7 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
         )
         for stale in group
     ]
-    await retry_conflicts(lambda: store_derivations(connection, derivations))
+    return await retry_conflicts(lambda: store_derivations(connection, derivations))
 
 
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
