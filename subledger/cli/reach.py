@@ -25,11 +25,16 @@ def environment() -> Mapping[str, str]:
 
 
 def served_mode(environ: Mapping[str, str]) -> bool | None:
-    """The mode of the API key, None without one. Redis has no part in this, so it need not be named."""
+    """The mode of the API key, None without one."""
+    return settings(environ).live_mode
+
+
+def settings(environ: Mapping[str, str]) -> Settings:
+    """All settings, for a command that has no use for Redis, which therefore need not be named."""
     named = {"REDIS_URL": "redis://nobody/"} | {
         name: value for name, value in environ.items() if value.strip()
     }
-    return Settings.from_env(named).live_mode
+    return Settings.from_env(named)
 
 
 @asynccontextmanager

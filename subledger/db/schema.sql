@@ -1484,6 +1484,44 @@ COMMENT ON COLUMN sync.problems.detail IS 'What is wrong and what to do.';
 
 COMMENT ON COLUMN sync.problems.first_seen_at IS 'When it was first seen.';
 
+CREATE TABLE sync.rebuilds (
+    id bigint NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    account_id text DEFAULT ''::text NOT NULL,
+    live_mode boolean DEFAULT false NOT NULL,
+    customer_id text DEFAULT ''::text NOT NULL,
+    derived bigint DEFAULT 0 NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL
+);
+
+COMMENT ON TABLE sync.rebuilds IS 'Rebuilds of all records, and how far each one came: a rebuild that was cut short goes on from there.';
+
+COMMENT ON COLUMN sync.rebuilds.id IS 'Numbers the rebuilds.';
+
+COMMENT ON COLUMN sync.rebuilds.started_at IS 'When it began.';
+
+COMMENT ON COLUMN sync.rebuilds.finished_at IS 'When the last customer was derived. NULL: under way, or cut short.';
+
+COMMENT ON COLUMN sync.rebuilds.account_id IS 'Account of the last customer that was derived.';
+
+COMMENT ON COLUMN sync.rebuilds.live_mode IS 'Mode of the last customer that was derived.';
+
+COMMENT ON COLUMN sync.rebuilds.customer_id IS 'Stripe id of the last customer that was derived; customers are taken in the order of (account_id, live_mode, customer_id).';
+
+COMMENT ON COLUMN sync.rebuilds.derived IS 'How many customers it has taken so far.';
+
+COMMENT ON COLUMN sync.rebuilds.changed IS 'How many of their records came out different.';
+
+ALTER TABLE sync.rebuilds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.rebuilds_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE sync.tick
     START WITH 1
     INCREMENT BY 1
@@ -1647,6 +1685,9 @@ ALTER TABLE ONLY sync.objects
 ALTER TABLE ONLY sync.problems
     ADD CONSTRAINT problems_pkey PRIMARY KEY (account_id, live_mode, customer_id, kind, object_id);
 
+ALTER TABLE ONLY sync.rebuilds
+    ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY sync.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
@@ -1715,6 +1756,8 @@ CREATE INDEX objects_due ON sync.objects USING btree (read_at) WHERE (read_at IS
 CREATE INDEX objects_unresolved ON sync.objects USING btree (touched_at) WHERE (touched > resolved);
 
 CREATE INDEX objects_unsettled ON sync.objects USING btree (account_id, live_mode, customer_id) WHERE unsettled;
+
+CREATE UNIQUE INDEX rebuilds_one_at_a_time ON sync.rebuilds USING btree (((finished_at IS NULL))) WHERE (finished_at IS NULL);
 
 GRANT USAGE ON SCHEMA billing TO billing_reader;
 GRANT USAGE ON SCHEMA billing TO billing_raw;
