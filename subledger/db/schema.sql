@@ -1341,6 +1341,39 @@ COMMENT ON COLUMN sync.customers.history_attempts IS 'Pulls begun since the last
 
 COMMENT ON COLUMN sync.customers.history_error IS 'What the last failed pull said.';
 
+CREATE TABLE sync.drift (
+    scan_id bigint NOT NULL,
+    kind text NOT NULL,
+    id text NOT NULL,
+    what text NOT NULL,
+    fields text[] DEFAULT '{}'::text[] NOT NULL,
+    currency text,
+    amount bigint DEFAULT 0 NOT NULL,
+    verified boolean DEFAULT false NOT NULL,
+    repaired boolean DEFAULT false NOT NULL,
+    CONSTRAINT what_is_known CHECK ((what = ANY (ARRAY['differs'::text, 'lacking'::text, 'surplus'::text])))
+);
+
+COMMENT ON TABLE sync.drift IS 'What audits found: one row per object or record that does not agree with Stripe. Rows that turn out to agree when they are read by id go away.';
+
+COMMENT ON COLUMN sync.drift.scan_id IS 'The audit.';
+
+COMMENT ON COLUMN sync.drift.kind IS 'Kind of the mirrored object, or `record` for a row of billing.customers with its parts.';
+
+COMMENT ON COLUMN sync.drift.id IS 'Stripe id; of a record, the Stripe customer id.';
+
+COMMENT ON COLUMN sync.drift.what IS 'differs; lacking (Stripe has it, we do not); surplus (we have it, the list has not).';
+
+COMMENT ON COLUMN sync.drift.fields IS 'The columns that differ.';
+
+COMMENT ON COLUMN sync.drift.currency IS 'Currency of the amount.';
+
+COMMENT ON COLUMN sync.drift.amount IS 'Minor units: what is right minus what is stored. Of charges the amount captured, of refunds and disputes their amount, of invoices and invoice payments the amount paid, of records the lifetime revenue.';
+
+COMMENT ON COLUMN sync.drift.verified IS 'A read by id, or for a record a second derivation, has said so too.';
+
+COMMENT ON COLUMN sync.drift.repaired IS 'It was marked, so that confirm and derive mend it.';
+
 ALTER TABLE sync.events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.events_seq_seq
     START WITH 1
@@ -1349,6 +1382,26 @@ ALTER TABLE sync.events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE sync.forgotten (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    customer_id text NOT NULL,
+    forgotten_at timestamp with time zone DEFAULT now() NOT NULL,
+    erased_at timestamp with time zone
+);
+
+COMMENT ON TABLE sync.forgotten IS 'Customers whose personal data was erased: whatever is heard of them later is not stored.';
+
+COMMENT ON COLUMN sync.forgotten.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN sync.forgotten.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN sync.forgotten.customer_id IS 'Stripe customer id: all that is kept of who it was.';
+
+COMMENT ON COLUMN sync.forgotten.forgotten_at IS 'When it was asked for: from then on nothing is stored any more.';
+
+COMMENT ON COLUMN sync.forgotten.erased_at IS 'When the last of what was stored had been erased. NULL: under way, or cut short.';
 
 CREATE TABLE sync.key (
     only_row boolean DEFAULT true NOT NULL,
@@ -1522,6 +1575,134 @@ ALTER TABLE sync.rebuilds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE sync.scan_windows (
+    scan_id bigint NOT NULL,
+    kind text NOT NULL,
+    low timestamp with time zone NOT NULL,
+    high timestamp with time zone NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    cursor_id text,
+    cursor_created timestamp with time zone,
+    edge_ids text[] DEFAULT '{}'::text[] NOT NULL,
+    objects bigint DEFAULT 0 NOT NULL,
+    requests integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text,
+    CONSTRAINT low_is_below_high CHECK ((low < high)),
+    CONSTRAINT state_is_known CHECK ((state = ANY (ARRAY['open'::text, 'done'::text, 'failed'::text])))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE sync.scan_windows IS 'What a scan reads: for each kind, stretches of `created` that tile the whole. A stretch that holds much is halved while it is read.';
+
+COMMENT ON COLUMN sync.scan_windows.scan_id IS 'The scan.';
+
+COMMENT ON COLUMN sync.scan_windows.kind IS 'The kind whose list is read.';
+
+COMMENT ON COLUMN sync.scan_windows.low IS 'Objects created at or after it ...';
+
+COMMENT ON COLUMN sync.scan_windows.high IS '... and before it. Never changes: a split takes the older part away.';
+
+COMMENT ON COLUMN sync.scan_windows.state IS 'open; done (the last page said that nothing follows); failed (given up, see error).';
+
+COMMENT ON COLUMN sync.scan_windows.cursor_id IS 'The last object of the last stored page, committed with it. The list goes on after it, towards older ones.';
+
+COMMENT ON COLUMN sync.scan_windows.cursor_created IS 'When that object was created.';
+
+COMMENT ON COLUMN sync.scan_windows.edge_ids IS 'Of an audit: the objects seen that were created in the very second of the cursor.';
+
+COMMENT ON COLUMN sync.scan_windows.objects IS 'Objects of this kind that its pages held.';
+
+COMMENT ON COLUMN sync.scan_windows.requests IS 'Requests that its pages took.';
+
+COMMENT ON COLUMN sync.scan_windows.due_at IS 'When its next page is due; while a worker reads, the lease.';
+
+COMMENT ON COLUMN sync.scan_windows.attempts IS 'Requests begun since the last success, counted before the request.';
+
+COMMENT ON COLUMN sync.scan_windows.error IS 'What the last failed request said.';
+
+CREATE TABLE sync.scans (
+    id bigint NOT NULL,
+    purpose text NOT NULL,
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    kinds text[] NOT NULL,
+    since timestamp with time zone,
+    until timestamp with time zone,
+    customer_id text,
+    whole boolean NOT NULL,
+    repair boolean DEFAULT false NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    horizon timestamp with time zone,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    begun_tick bigint,
+    step text DEFAULT 'begin'::text NOT NULL,
+    step_cursor text DEFAULT ''::text NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text,
+    CONSTRAINT purpose_is_known CHECK ((purpose = ANY (ARRAY['backfill'::text, 'audit'::text]))),
+    CONSTRAINT something_is_read CHECK ((cardinality(kinds) > 0)),
+    CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'complete'::text, 'partial'::text, 'failed'::text, 'canceled'::text]))),
+    CONSTRAINT whole_has_no_bounds CHECK ((NOT (whole AND (((since IS DISTINCT FROM NULL::timestamp with time zone) OR (until IS DISTINCT FROM NULL::timestamp with time zone)) OR (customer_id IS DISTINCT FROM NULL::text)))))
+);
+
+COMMENT ON TABLE sync.scans IS 'Readings of an account''s lists from end to end: a backfill stores what it reads, an audit compares it.';
+
+COMMENT ON COLUMN sync.scans.id IS 'Number of the backfill or audit.';
+
+COMMENT ON COLUMN sync.scans.purpose IS 'backfill or audit.';
+
+COMMENT ON COLUMN sync.scans.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN sync.scans.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN sync.scans.kinds IS 'The kinds whose lists are read; others come with their parents.';
+
+COMMENT ON COLUMN sync.scans.since IS 'Only objects created at or after it. NULL: from the beginning of the account.';
+
+COMMENT ON COLUMN sync.scans.until IS 'Only objects created before it. NULL: up to the start of the reading.';
+
+COMMENT ON COLUMN sync.scans.customer_id IS 'Only this Stripe customer. NULL: all.';
+
+COMMENT ON COLUMN sync.scans.whole IS 'Every kind, from the beginning to the start: what it has read to the end makes customers complete.';
+
+COMMENT ON COLUMN sync.scans.repair IS 'An audit that has what differs read again by id.';
+
+COMMENT ON COLUMN sync.scans.status IS 'queued; running; complete (every window was read to its end); partial (some were not, see error); failed (nothing could be read); canceled.';
+
+COMMENT ON COLUMN sync.scans.requested_at IS 'When somebody, or the schedule, asked for it.';
+
+COMMENT ON COLUMN sync.scans.horizon IS 'By Stripe''s clock, when it began: what is younger comes as events. Windows end here.';
+
+COMMENT ON COLUMN sync.scans.started_at IS 'When its first request left.';
+
+COMMENT ON COLUMN sync.scans.finished_at IS 'When its last step was done. NULL: something is still to be done, also after a cancellation.';
+
+COMMENT ON COLUMN sync.scans.begun_tick IS 'sync.tick at its start: a row confirmed later than this is younger than what the lists may say.';
+
+COMMENT ON COLUMN sync.scans.step IS 'begin, lists, or what comes after them.';
+
+COMMENT ON COLUMN sync.scans.step_cursor IS 'How far the step is: the last Stripe id that it has dealt with.';
+
+COMMENT ON COLUMN sync.scans.due_at IS 'When its next step is due; while a worker does it, the lease.';
+
+COMMENT ON COLUMN sync.scans.attempts IS 'Turns at the step since its last success, counted before the work.';
+
+COMMENT ON COLUMN sync.scans.error IS 'Why it is partial or has failed: which kind, which window, what Stripe said.';
+
+ALTER TABLE sync.scans ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.scans_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE sync.tick
     START WITH 1
     INCREMENT BY 1
@@ -1667,11 +1848,17 @@ ALTER TABLE ONLY sync.alarms
 ALTER TABLE ONLY sync.customers
     ADD CONSTRAINT customers_pkey PRIMARY KEY (account_id, live_mode, customer_id);
 
+ALTER TABLE ONLY sync.drift
+    ADD CONSTRAINT drift_pkey PRIMARY KEY (scan_id, kind, id);
+
 ALTER TABLE ONLY sync.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (account_id, live_mode, event_id);
 
 ALTER TABLE ONLY sync.events
     ADD CONSTRAINT events_seq_key UNIQUE (seq);
+
+ALTER TABLE ONLY sync.forgotten
+    ADD CONSTRAINT forgotten_pkey PRIMARY KEY (account_id, live_mode, customer_id);
 
 ALTER TABLE ONLY sync.key
     ADD CONSTRAINT key_pkey PRIMARY KEY (only_row);
@@ -1687,6 +1874,12 @@ ALTER TABLE ONLY sync.problems
 
 ALTER TABLE ONLY sync.rebuilds
     ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY sync.scan_windows
+    ADD CONSTRAINT scan_windows_pkey PRIMARY KEY (scan_id, kind, high);
+
+ALTER TABLE ONLY sync.scans
+    ADD CONSTRAINT scans_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY sync.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
@@ -1713,15 +1906,21 @@ CREATE INDEX status_changes_customer ON billing.status_changes USING btree (cust
 
 CREATE INDEX status_changes_provisional ON billing.status_changes USING btree (customer_uid, id) WHERE (NOT exact);
 
+CREATE INDEX charges_created ON stripe.charges USING btree (account_id, live_mode, created);
+
 CREATE INDEX charges_customer ON stripe.charges USING btree (account_id, live_mode, customer_id);
 
 CREATE INDEX charges_guest ON stripe.charges USING btree (account_id, live_mode, payment_intent_id) WHERE (customer_id IS NULL);
 
 CREATE INDEX checkout_sessions_client_reference_id ON stripe.checkout_sessions USING btree (account_id, live_mode, client_reference_id) WHERE (client_reference_id IS NOT NULL);
 
+CREATE INDEX checkout_sessions_created ON stripe.checkout_sessions USING btree (account_id, live_mode, created);
+
 CREATE INDEX checkout_sessions_customer ON stripe.checkout_sessions USING btree (account_id, live_mode, customer_id);
 
 CREATE INDEX checkout_sessions_payment_intent ON stripe.checkout_sessions USING btree (account_id, live_mode, payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
+
+CREATE INDEX customers_created ON stripe.customers USING btree (account_id, live_mode, created);
 
 CREATE INDEX customers_custom_uid ON stripe.customers USING btree (account_id, live_mode, custom_uid) WHERE (custom_uid IS NOT NULL);
 
@@ -1730,6 +1929,8 @@ CREATE INDEX disputes_charge ON stripe.disputes USING btree (account_id, live_mo
 CREATE INDEX invoice_payments_invoice ON stripe.invoice_payments USING btree (account_id, live_mode, invoice_id);
 
 CREATE INDEX invoice_payments_payment_intent ON stripe.invoice_payments USING btree (account_id, live_mode, payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
+
+CREATE INDEX invoices_created ON stripe.invoices USING btree (account_id, live_mode, created);
 
 CREATE INDEX invoices_customer ON stripe.invoices USING btree (account_id, live_mode, customer_id);
 
@@ -1741,11 +1942,15 @@ CREATE INDEX subscription_items_price ON stripe.subscription_items USING btree (
 
 CREATE INDEX subscription_items_product ON stripe.subscription_items USING btree (account_id, live_mode, product_id);
 
+CREATE INDEX subscriptions_created ON stripe.subscriptions USING btree (account_id, live_mode, created);
+
 CREATE INDEX subscriptions_customer ON stripe.subscriptions USING btree (account_id, live_mode, customer_id);
 
 CREATE INDEX customers_history ON sync.customers USING btree (history_at) WHERE (history_at IS NOT NULL);
 
 CREATE INDEX customers_stale ON sync.customers USING btree (stale_since) WHERE ((stale > derived) AND (parked_at IS NULL));
+
+CREATE INDEX drift_unverified ON sync.drift USING btree (scan_id) WHERE (NOT verified);
 
 CREATE INDEX events_parked ON sync.events USING btree (seq) WHERE (state = ANY (ARRAY['parked'::text, 'quarantined'::text]));
 
@@ -1758,6 +1963,16 @@ CREATE INDEX objects_unresolved ON sync.objects USING btree (touched_at) WHERE (
 CREATE INDEX objects_unsettled ON sync.objects USING btree (account_id, live_mode, customer_id) WHERE unsettled;
 
 CREATE UNIQUE INDEX rebuilds_one_at_a_time ON sync.rebuilds USING btree (((finished_at IS NULL))) WHERE (finished_at IS NULL);
+
+CREATE INDEX scan_windows_open ON sync.scan_windows USING btree (due_at) WHERE (state = 'open'::text);
+
+CREATE INDEX scans_unfinished ON sync.scans USING btree (due_at) WHERE (finished_at IS NULL);
+
+ALTER TABLE ONLY sync.drift
+    ADD CONSTRAINT drift_scan_id_fkey FOREIGN KEY (scan_id) REFERENCES sync.scans(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY sync.scan_windows
+    ADD CONSTRAINT scan_windows_scan_id_fkey FOREIGN KEY (scan_id) REFERENCES sync.scans(id) ON DELETE CASCADE;
 
 GRANT USAGE ON SCHEMA billing TO billing_reader;
 GRANT USAGE ON SCHEMA billing TO billing_raw;

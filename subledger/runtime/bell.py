@@ -82,13 +82,13 @@ class Bell:
             return False
         return True
 
-    async def ring_bulk(self) -> None:
-        """Have the bulk lane looked at now instead of at its next sweep."""
+    async def ring_bulk(self, job: str = "sweep_bulk") -> None:
+        """Have the bulk lane looked at now instead of at its next sweep; `job` is one of its arq jobs."""
         if time.monotonic() < self._silent_until:
             return
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._client.enqueue_job("sweep_bulk", _job_id="sweep_bulk", _queue_name=BULK_QUEUE)
+                await self._client.enqueue_job(job, _job_id=job, _queue_name=BULK_QUEUE)
         except RedisError as error:
             log.warning("bulk bell not rung", error=repr(error))
 

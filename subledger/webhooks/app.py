@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,6 +29,8 @@ from subledger.db.queries.status import ping, select_backlog
 from subledger.runtime.bell import Bell, connect_redis
 from subledger.runtime.envelope import read_envelope
 from subledger.runtime.settings import Settings
+from subledger.webhooks.answers import Refusal, json_answer
+from subledger.webhooks.backfills import BackfillDesk
 from subledger.webhooks.inbox import Inbox, InboxUnavailable
 from subledger.webhooks.signature import BadSignature, verify_signature
 
@@ -42,15 +43,6 @@ NotMigrated = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyn
 NOT_MIGRATED = "not migrated: run `subledger migrate`"
 
 log = structlog.get_logger()
-
-
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
-    """An answer other than 200, with a sentence that says what was wrong and what to do."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 class WebhookEndpoint:
@@ -68,24 +60,23 @@ class WebhookEndpoint:
             event = read_envelope(body, live_mode_default=self._settings.live_mode or False)
             await self._inbox.store(event)
         except Refusal as refusal:
-            answer = _json({"error": refusal.message}, status=refusal.status)
+            answer = json_answer({"error": refusal.message}, status=refusal.status)
         except TimeoutError:
             message = f"the body did not come within {BODY_TIMEOUT_SECONDS:g} s"
-            answer = _json({"error": message}, status=408)
+            answer = json_answer({"error": message}, status=408)
             # Who sends a byte at a time would otherwise keep the connection for ever.
             answer.headers["Connection"] = "close"
         except InboxUnavailable:
-            answer = _json({"error": "the event could not be stored: send it again"}, status=503)
+            answer = json_answer({"error": "the event could not be stored: send it again"}, status=503)
         else:
             answer = RECEIVED
         await answer(scope, receive, send)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         bytes_max = self._settings.body_bytes_max
-        too_large = Refusal(413, f"the body is larger than {bytes_max} bytes")
         declared = _header(scope, b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > bytes_max:
-            raise too_large
+            raise _too_large(bytes_max)
         chunks = []
         size = 0
         while True:
@@ -95,7 +86,7 @@ class WebhookEndpoint:
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > bytes_max:
-                raise too_large
+                raise _too_large(bytes_max)
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)
@@ -139,6 +130,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/readyz", desk.readyz),
             Route("/status", desk.status),
             Route("/customers/{customer_id}/refresh", desk.refresh, methods=["POST"]),
+            *BackfillDesk(settings, bell, database=desk.database, require_admin=desk.require_admin).routes,
         ],
         exception_handlers={
             HTTPException: _answer_http_exception,
@@ -163,13 +155,13 @@ class OperatorsDesk:
 
     async def healthz(self, _: Request) -> Response:
         """The process runs."""
-        return _json({"status": "ok"})
+        return json_answer({"status": "ok"})
 
     async def readyz(self, _: Request) -> Response:
         """Postgres answers and is migrated. Redis is reported, not required: without it the sweep does the work."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                async with (await self._database()).acquire() as connection:
+                async with (await self.database()).acquire() as connection:
                     await ping(connection)
             postgres = "ok"
         except PostgresAway:
@@ -181,26 +173,26 @@ class OperatorsDesk:
             postgres = f"refuses: {type(error).__name__}: check DATABASE_URL"
         redis = "ok" if await self._bell.reachable() else "away: the sweep does its work"
         status = 200 if postgres == "ok" else 503
-        return _json({"postgres": postgres, "redis": redis}, status=status)
+        return json_answer({"postgres": postgres, "redis": redis}, status=status)
 
     async def status(self, request: Request) -> Response:
         """How far the records are behind (DESIGN.md section 5)."""
-        self._require_admin(request)
+        self.require_admin(request)
         try:
-            async with (await self._database()).acquire() as connection:
+            async with (await self.database()).acquire() as connection:
                 backlog = await select_backlog(connection, live_mode=self._settings.live_mode)
         except PostgresAway:
             raise Refusal(503, "Postgres is away") from None
         except NotMigrated:
             raise Refusal(503, f"Postgres is {NOT_MIGRATED}") from None
-        return _json({**dataclasses.asdict(backlog), "settled": backlog.settled})
+        return json_answer({**dataclasses.asdict(backlog), "settled": backlog.settled})
 
     async def refresh(self, request: Request) -> Response:
         """Read one customer's lists at Stripe now, and answer with its record once it is exact.
 
         What a checkout success page calls. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer.
         """
-        self._require_admin(request)
+        self.require_admin(request)
         live_mode = self._settings.live_mode
         if live_mode is None:
             raise Refusal(
@@ -211,24 +203,24 @@ class OperatorsDesk:
         if not all(is_id(part) and "\x00" not in part for part in (key[0] or "-", key[2])):
             raise Refusal(422, "the customer and the account must be ids of Stripe")
         try:
-            async with (await self._database()).acquire() as connection:
+            async with (await self.database()).acquire() as connection:
                 await want_refresh(connection, key)
             await self._bell.ring_bulk()
             await self._bell.ring()
             state = await self._refreshed(key, deadline)
-            async with (await self._database()).acquire() as connection:
+            async with (await self.database()).acquire() as connection:
                 record = await select_full_customer(connection, key)
         except PostgresAway:
             raise Refusal(503, "Postgres is away") from None
         if state.finished:
-            return _json({"customer": record})
+            return json_answer({"customer": record})
         reason = state.error or "Stripe has not been read to the end in time"
-        return _json({"error": reason, "customer": record}, status=504)
+        return json_answer({"error": reason, "customer": record}, status=504)
 
     async def _refreshed(self, key: CustomerKey, deadline: float) -> RefreshState:
         """The state of a refresh once it is finished, has failed, or has used up its time."""
         while True:
-            async with (await self._database()).acquire() as connection:
+            async with (await self.database()).acquire() as connection:
                 state = await select_refresh_state(connection, key)
             if state.finished or state.error is not None or time.monotonic() > deadline:
                 return state
@@ -238,7 +230,8 @@ class OperatorsDesk:
         if self._pool is not None:
             self._pool.terminate()
 
-    async def _database(self) -> Pool:
+    async def database(self) -> Pool:
+        """The pool of this desk, opened when it is first needed."""
         async with self._opening:
             if self._pool is None:
                 self._pool = await create_pool(
@@ -250,7 +243,8 @@ class OperatorsDesk:
                 )
             return self._pool
 
-    def _require_admin(self, request: Request) -> None:
+    def require_admin(self, request: Request) -> None:
+        """Raise Refusal unless the request has the admin token."""
         token = self._settings.admin_token
         if token is None:
             raise Refusal(403, "admin routes are off: set ADMIN_TOKEN and restart the web process")
@@ -270,7 +264,7 @@ def _wait_seconds(request: Request) -> int:
 
 async def _answer_refusal(_: Request, error: Exception) -> Response:
     refusal = error if isinstance(error, Refusal) else Refusal(500, "an error of ours")
-    answer = _json({"error": refusal.message}, status=refusal.status)
+    answer = json_answer({"error": refusal.message}, status=refusal.status)
     if refusal.status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
@@ -284,14 +278,18 @@ async def _answer_http_exception(_: Request, error: Exception) -> Response:
         404: "nothing is here: Stripe posts to /webhooks/stripe",
         405: f"only {headers.get('Allow')} is answered here",
     }
-    answer = _json({"error": messages.get(error.status_code, error.detail)}, status=error.status_code)
+    answer = json_answer({"error": messages.get(error.status_code, error.detail)}, status=error.status_code)
     answer.headers.update(headers)
     return answer
 
 
 async def _answer_fault(_: Request, __: Exception) -> Response:
     """Starlette raises the exception again after this answer, and uvicorn logs it with its traceback."""
-    return _json({"error": "an error of ours: the log says which"}, status=500)
+    return json_answer({"error": "an error of ours: the log says which"}, status=500)
+
+
+def _too_large(bytes_max: int) -> Refusal:
+    return Refusal(413, f"the body is larger than {bytes_max} bytes")
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
@@ -301,9 +299,4 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-def _json(content: object, *, status: int = 200) -> Response:
-    body = msgspec.json.encode(content)
-    return Response(body, status_code=status, media_type="application/json")
-
-
-RECEIVED = _json({"received": True})
+RECEIVED = json_answer({"received": True})

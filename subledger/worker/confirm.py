@@ -20,6 +20,7 @@ from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_ob
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection, Pool, PostgresRefuses
 from subledger.db.queries.accounts import clear_alarms, raise_alarm
+from subledger.db.queries.backfills import mark_known_stale
 from subledger.db.queries.customers import mark_stale
 from subledger.db.queries.mirror import bury_rows, select_monotone
 from subledger.db.queries.objects import (
@@ -66,6 +67,7 @@ class Answered:
     contradictions: int = 0  # how many reads before it took back what Stripe never takes back
     also: tuple["Answered", ...] = ()  # what was read with it
     believed: bool = False  # they have agreed for so long that it is stored all the same
+    beside: bool = False  # came inside an object that names its customer
 
 
 async def confirm_batch(
@@ -127,11 +129,15 @@ async def _store_all(connection: Connection, answers: list[Answered]) -> list[Fa
         return [FailedRead(key=answers[0].key, error=refused, retry_after=timedelta(hours=1), parked=True)]
 
 
-async def store_answers(connection: Connection, answers: list[Answered], *, source: str) -> list[FailedRead]:
+async def store_answers(
+    connection: Connection, answers: list[Answered], *, source: str, of_whole: bool = False
+) -> list[FailedRead]:
     """Store what Stripe said, each answer where the fence lets it through, in one transaction.
 
     An answer that takes back what Stripe never takes back is old: it is not stored but asked for again, which the
-    returned failures say.
+    returned failures say. `of_whole`: the answers are a page of a backfill of everything. What they name comes with
+    another page, so nothing is marked for it; and customers without a record get theirs when the backfill ends, so
+    that each is derived once.
     """
     beside: dict[Key, Shown] = {}
     references: dict[Key, str | None] = {}
@@ -146,11 +152,13 @@ async def store_answers(connection: Connection, answers: list[Answered], *, sour
         for failure in doubted:
             del by_key[failure.key]
         passed = await confirm_objects(
-            connection, [_reading(each) for each in by_key.values()], source=source
+            connection, [_reading(each, of_whole=of_whole) for each in by_key.values()], source=source
         )
         stored = {key: by_key[key] for key in passed}
         references = {key: customer for key, customer in references.items() if key not in by_key}
-        unknown = await mark_unknown(connection, references, source=source) if references else set()
+        unknown: set[Key] = set()
+        if references and not of_whole:
+            unknown = await mark_unknown(connection, references, source=source)
         shown = {
             key: Shown(parsed=each.parsed, raw=each.raw)
             for key, each in stored.items()
@@ -172,7 +180,7 @@ async def store_answers(connection: Connection, answers: list[Answered], *, sour
         )
         stale = {(*key[:2], each.customer_id) for key, each in passed.items() if each.customer_id is not None}
         if stale:
-            await mark_stale(connection, list(stale))
+            await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
     return doubted
 
 
@@ -226,6 +234,7 @@ def _told_beside(
                         parsed=inner,
                         raw=as_text(body),
                         answered_at=answer.answered_at,
+                        beside=owner is not None,
                     )
                 )
                 continue
@@ -238,7 +247,7 @@ def _told_beside(
     return told
 
 
-def _reading(answer: Answered) -> Reading:
+def _reading(answer: Answered, *, of_whole: bool) -> Reading:
     kind, parsed = KINDS[answer.parsed.kind], answer.parsed
     wait, late_reads = None, 0
     if isinstance(parsed.facts, Subscription):
@@ -250,7 +259,8 @@ def _reading(answer: Answered) -> Reading:
         tick=answer.tick,
         read_at=answer.answered_at,
         customer_id=parsed.customer_id,
-        nameless=not kind.catalogue and parsed.customer_id is None,
+        # Of a whole backfill, the object around it has named its customer in the same page.
+        nameless=not kind.catalogue and parsed.customer_id is None and not (of_whole and answer.beside),
         terminal=is_terminal(parsed),
         deleted=parsed.deleted,
         next_read=wait,
@@ -302,15 +312,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     answer = await stripe.read(path, account_id=account_id, expands=kind.expands)
     text = clean_json(answer.body)
     body: dict[str, Any] = dict(read_object(text))
-    cut = nested_lists(body)
-    for nested in cut:
-        rest = await _read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
-        whole = body
-        for name in nested.path:
-            whole[name] = dict(whole[name])
-            whole = whole[name]
-        whole["data"] = [*whole["data"], *rest]
-        whole["has_more"] = False
+    cut = await complete_lists(stripe, body, account_id=account_id)
     parsed = parse_object(body)
     if (parsed.kind, parsed.id) != (kind_name, object_id):
         raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
@@ -329,6 +331,23 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         contradictions=due.contradictions,
         believed=due.contradicted_long and due.contradictions >= CONTRADICTIONS_BELIEVED,
     )
+
+
+async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id: str) -> bool:
+    """Read the rest of the lists in an object that facts need whole and that Stripe has cut; False: none was cut.
+
+    Raises what StripeApi.read raises, and NotJson.
+    """
+    cut = nested_lists(body)
+    for nested in cut:
+        rest = await _read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
+        whole = body
+        for name in nested.path:
+            whole[name] = dict(whole[name])
+            whole = whole[name]
+        whole["data"] = [*whole["data"], *rest]
+        whole["has_more"] = False
+    return bool(cut)
 
 
 async def _read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:

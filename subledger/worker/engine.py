@@ -24,10 +24,12 @@ from subledger.runtime.settings import Settings
 from subledger.runtime.stripe_api import StripeApi
 from subledger.worker.confirm import confirm_batch
 from subledger.worker.derive import derive_batch, resolve_batch
+from subledger.worker.drain import BATCH as DRAIN_BATCH
 from subledger.worker.drain import drain_batch
 from subledger.worker.gaps import fill_due_gaps
 from subledger.worker.history import pull_histories
 from subledger.worker.key import check_key
+from subledger.worker.scans import Scanner
 
 LOOP_SECONDS_MAX = 25.0
 """A loop returns by then, so that its arq job ends well within its timeout; what is left rings again."""
@@ -60,6 +62,7 @@ class Engine:
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
         self._bulk = asyncio.Lock()
+        self._scanning = asyncio.Lock()
         self._key_checked_at = float("-inf")
         self._key_is_good = False
         self.stopping = asyncio.Event()
@@ -81,7 +84,8 @@ class Engine:
                     applied += claimed
                     if claimed:
                         derive_soon()
-                    elif wait_for_more is None or not await wait_for_more():
+                    # A batch that was not full has emptied the inbox: whatever comes now rings.
+                    if claimed < DRAIN_BATCH and not (wait_for_more is not None and await wait_for_more()):
                         break
             if applied:
                 log.info("events applied", count=applied, duration_ms=_ms_since(started))
@@ -134,6 +138,26 @@ class Engine:
                     break
                 await self.derive()
             await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
+
+    async def scan(self) -> bool:
+        """Go on with backfills and audits; True when the time was up before they were done."""
+        if self._lanes is None or self._scanning.locked():
+            return False
+        async with self._scanning:
+            if not await self._key_may_read():
+                return False
+            started = time.monotonic()
+            scanner = Scanner(
+                pool=self._pool,
+                stripe=self._lanes.bulk,
+                live_mode=self._lanes.live_mode,
+                policy=self._policy,
+                derive=self.derive,
+                over=lambda: self._over(started),
+                refused=self._doubt_key,
+            )
+            await scanner.run()
+            return self._over(started) and not self.stopping.is_set()
 
     async def _read_falls_due(self, live_mode: bool) -> bool:
         """Wait for the next read, if it is near; False where none is."""

@@ -39,7 +39,7 @@ POOL_SIZE = 12
 LIVE_SHARE = 0.7
 """The live lane's share of the request rate; the bulk lane has the rest, and neither borrows."""
 LIVE_CONCURRENCY_MAX = 16
-BULK_CONCURRENCY_MAX = 8
+BULK_CONCURRENCY_MAX = 16
 
 log = structlog.get_logger()
 
@@ -73,6 +73,15 @@ async def sweep_bulk(ctx: dict[Any, Any]) -> None:
     await engine.sweep_bulk()
 
 
+async def scan(ctx: dict[Any, Any]) -> None:
+    """arq job: go on with backfills and audits, for one turn. Rings again when the turn was too short."""
+    engine: Engine = ctx["engine"]
+    client: ArqRedis = ctx["redis"]
+    if await engine.scan():
+        with contextlib.suppress(*RedisError):
+            await client.enqueue_job("scan", _queue_name=BULK_QUEUE)
+
+
 async def ring_again(ctx: dict[Any, Any]) -> None:
     """A token that came between a drain's last look and its end: only now can its job be enqueued again."""
     client: ArqRedis = ctx["redis"]
@@ -83,7 +92,7 @@ async def ring_again(ctx: dict[Any, Any]) -> None:
 
 LANES: Mapping[str, tuple[Callable[..., Awaitable[object]], ...]] = {
     LIVE_QUEUE: (drain, confirm),
-    BULK_QUEUE: (sweep_bulk,),
+    BULK_QUEUE: (sweep_bulk, scan),
 }
 """The queues, and what each one's arq worker can do. Two workers, so that bulk jobs never delay a drain."""
 
@@ -119,6 +128,9 @@ class WorkerProcess:
                 asyncio.create_task(
                     keep_trying("bulk sweep", engine.sweep_bulk, pause_seconds=SWEEP_SECONDS),
                     name="bulk sweep",
+                ),
+                asyncio.create_task(
+                    keep_trying("scan", engine.scan, pause_seconds=SWEEP_SECONDS), name="scan sweep"
                 ),
                 asyncio.create_task(
                     keep_trying("sweep", engine.sweep, pause_seconds=SWEEP_SECONDS), name="sweep"

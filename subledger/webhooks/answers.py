@@ -1,0 +1,18 @@
+"""How the web process answers: JSON, and refusals that say what was wrong and what to do."""
+
+import msgspec
+from starlette.responses import Response
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
+    """An answer other than 200, with a sentence that says what was wrong and what to do."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def json_answer(content: object, *, status: int = 200) -> Response:
+    """The content as JSON."""
+    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")

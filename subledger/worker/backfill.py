@@ -1,0 +1,170 @@
+"""Backfill: an account's lists, page by page, pass the fence into the mirror; customers are derived at the end.
+
+A backfill of everything stores what its pages hold and marks nothing beside them: what one page names comes with
+another. Only what no list held is read by its id afterwards. Then all customers are called complete and derived, some
+hundred at a time, so that webhooks never wait behind them.
+"""
+
+from datetime import timedelta
+
+import structlog
+
+from subledger.db.connection import Connection, PostgresRefuses
+from subledger.db.queries.backfills import (
+    MARK_REFERENCES,
+    Hole,
+    Scan,
+    cover_customers,
+    finish_scan,
+    mark_references,
+    move_scan,
+    select_history,
+    select_holes,
+)
+from subledger.db.queries.histories import want_history
+from subledger.db.queries.objects import mark_objects, postpone_reads
+from subledger.worker.confirm import Answered, store_answers
+from subledger.worker.pages import Page
+from subledger.worker.retry import retry_conflicts
+from subledger.worker.steps import Helpers, bare_mark, bounds_of
+
+CUSTOMERS_AT_ONCE = 500
+HOLES_TOLD_MAX = 5
+HISTORY_ATTEMPTS_MAX = 5
+
+log = structlog.get_logger()
+
+
+async def store_page(connection: Connection, scan: Scan, page: Page, *, singly: bool) -> None:
+    """Pass a page through the fence, in the caller's transaction. `singly`: what Postgres refuses costs only itself,
+    and is left to be read by its id, which tells what is wrong with it.
+    """
+    if not singly:
+        await _store(connection, scan, list(page.answers))
+        return
+    for answer in page.answers:
+        try:
+            async with connection.transaction():
+                await _store(connection, scan, [answer])
+        except PostgresRefuses as error:
+            log.error("object not stored", kind=answer.key[2], id=answer.key[3], error=str(error))
+            await mark_objects(connection, [bare_mark(answer.key, source="backfill")])
+
+
+async def _store(connection: Connection, scan: Scan, answers: list[Answered]) -> None:
+    if answers:
+        doubted = await store_answers(connection, answers, source="backfill", of_whole=scan.whole)
+        if doubted:
+            await postpone_reads(connection, doubted)
+
+
+async def step_backfill(helpers: Helpers, scan: Scan) -> None:
+    """Do what comes after the lists, one bounded step a call; each is safe to do again."""
+    if scan.step == "begin":  # canceled before anybody began it
+        await _finish(helpers, scan, holes=[])
+    elif scan.step == "customer":
+        await _wait_for_customer(helpers, scan)
+    elif not scan.whole:
+        await _finish(helpers, scan, holes=await _holes(helpers, scan))
+    elif scan.step == "lists" and scan.status == "running":
+        await _move(helpers, scan, "references")
+    elif scan.step == "references" and scan.status == "running":
+        await _mark_references(helpers, scan)
+    else:
+        await _cover_customers(helpers, scan)
+
+
+async def _mark_references(helpers: Helpers, scan: Scan) -> None:
+    """Have read by id what was named and in no list, one column after the other."""
+    for column in MARK_REFERENCES:
+        if column <= scan.step_cursor:
+            continue
+        if helpers.over():
+            return
+        async with helpers.pool.acquire() as connection:
+            await mark_references(connection, column, account_id=scan.account_id, live_mode=scan.live_mode)
+            await move_scan(connection, scan.id, step="references", cursor=column)
+    await _move(helpers, scan, "customers")
+
+
+async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
+    """Call the customers complete, where every list was read to its end, and derive them.
+
+    Some at a time, each part derived before the next is marked: who is marked by a webhook meanwhile waits for one
+    part at most. Where something is missing, each customer's own history is pulled instead.
+    """
+    holes = await _holes(helpers, scan)
+    after = scan.step_cursor if scan.step == "customers" else ""
+    while not helpers.over():
+
+        async def cover(after: str = after) -> str | None:
+            async with helpers.pool.acquire() as connection, connection.transaction():
+                last = await cover_customers(
+                    connection,
+                    scan,
+                    complete=scan.status == "running" and not holes,
+                    after=after,
+                    limit=CUSTOMERS_AT_ONCE,
+                )
+                if last is not None:
+                    await move_scan(connection, scan.id, step="customers", cursor=last)
+                return last
+
+        last = await retry_conflicts(cover)
+        await helpers.derive()
+        if last is None:
+            await _finish(helpers, scan, holes=holes)
+            return
+        after = last
+
+
+async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
+    """One customer is read as its history is: by its own lists."""
+    if scan.customer_id is None:
+        raise ValueError(f"scan {scan.id} is of no customer")
+    key = (scan.account_id, scan.live_mode, scan.customer_id)
+    async with helpers.pool.acquire() as connection:
+        if not scan.step_cursor:
+            await want_history(connection, key)
+        wanted, attempts, error = await select_history(connection, key)
+        if scan.status == "canceled" or not wanted:
+            await finish_scan(connection, scan.id, status="complete", error=None)
+        elif attempts >= HISTORY_ATTEMPTS_MAX and error is not None:
+            await finish_scan(
+                connection, scan.id, status="partial", error=f"customer {scan.customer_id}: {error}"
+            )
+        else:
+            await move_scan(connection, scan.id, step="customer", cursor="wanted", wait=timedelta(seconds=1))
+
+
+async def _holes(helpers: Helpers, scan: Scan) -> list[Hole]:
+    if scan.horizon is None:
+        return []
+    low, high = bounds_of(scan, scan.horizon)
+    if low >= high:
+        return []
+    async with helpers.pool.acquire() as connection:
+        return await select_holes(connection, scan, low=low, high=high)
+
+
+async def _move(helpers: Helpers, scan: Scan, step: str) -> None:
+    async with helpers.pool.acquire() as connection:
+        await move_scan(connection, scan.id, step=step)
+
+
+async def _finish(helpers: Helpers, scan: Scan, *, holes: list[Hole]) -> None:
+    error = say_holes(holes) if holes and scan.status != "canceled" else None
+    async with helpers.pool.acquire() as connection:
+        await finish_scan(connection, scan.id, status="partial" if holes else "complete", error=error)
+    log.info("backfill ended", scan=scan.id, canceled=scan.status == "canceled", holes=len(holes))
+
+
+def say_holes(holes: list[Hole]) -> str:
+    """Which kinds and stretches were not read to their end, and why."""
+    told = [
+        f"{hole.kind} created from {hole.low:%Y-%m-%d %H:%M:%S} to {hole.high:%Y-%m-%d %H:%M:%S} UTC: {hole.error}"
+        for hole in holes[:HOLES_TOLD_MAX]
+    ]
+    if len(holes) > HOLES_TOLD_MAX:
+        told.append(f"and {len(holes) - HOLES_TOLD_MAX} more")
+    return "; ".join(told)

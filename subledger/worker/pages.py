@@ -1,0 +1,126 @@
+"""One page of one of Stripe's lists, as answers that the fence takes."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from subledger.billing.parse import UnknownShape, nested_lists, parse_object
+from subledger.billing.registry import Kind, is_id
+from subledger.db.connection import Pool
+from subledger.db.queries.objects import Key, draw_tick
+from subledger.runtime.stripe_api import StripeApi, StripeRefused
+from subledger.worker.confirm import Answered, complete_lists
+from subledger.worker.payload import NotJson, as_text, clean_json, read_object
+
+PAGE = 100
+SECOND = timedelta(seconds=1)
+
+_QUERIES = {"subscription": "status=all"}  # by default Stripe leaves out the canceled ones
+
+log = structlog.get_logger()
+
+
+class _Page(msgspec.Struct):
+    data: list[msgspec.Raw]
+    has_more: bool = False
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a page said. `unreadable` are objects whose shape we do not know: they are to be read by id."""
+
+    answers: tuple[Answered, ...]
+    unreadable: tuple[Key, ...]
+    last_id: str | None
+    has_more: bool
+    requests: int
+
+    @property
+    def created(self) -> list[datetime]:
+        """When its objects were created, in its own order: the youngest first."""
+        moments = (getattr(answer.parsed.facts, "created", None) for answer in self.answers)
+        return [moment for moment in moments if moment is not None]
+
+
+def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None) -> str:
+    """The path of one page of a kind's objects created in [low, high), after the object `after`."""
+    path = f"{kind.list_path}?limit={PAGE}&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
+    if kind.name in _QUERIES:
+        path += f"&{_QUERIES[kind.name]}"
+    for expand in kind.expands:
+        path += f"&expand[]=data.{quote(expand, safe='.')}"
+    return path if after is None else f"{path}&starting_after={quote(after, safe='')}"
+
+
+async def read_page(
+    pool: Pool,
+    stripe: StripeApi,
+    kind: Kind,
+    *,
+    account_id: str,
+    live_mode: bool,
+    low: datetime,
+    high: datetime,
+    after: str | None,
+    after_created: datetime | None,
+) -> Page:
+    """Read one page, its tick drawn before the request, and the rest of nested lists that are cut.
+
+    Raises what StripeApi.read raises, and NotJson.
+    """
+    async with pool.acquire() as connection:
+        tick = await draw_tick(connection)
+    before = stripe.requests
+    try:
+        answer = await stripe.read(list_path(kind, low=low, high=high, after=after), account_id=account_id)
+    except StripeRefused as refused:
+        if refused.status != 400 or after is None or after_created is None:
+            raise
+        # The object that the page was to begin after has been deleted: begin with the second of its creation.
+        log.info("list cursor is gone", kind=kind.name, after=after)
+        again = list_path(kind, low=low, high=min(high, after_created + SECOND), after=None)
+        answer = await stripe.read(again, account_id=account_id)
+    try:
+        page = _decode_page(clean_json(answer.body))
+    except msgspec.MsgspecError as error:
+        raise NotJson(f"{kind.list_path} answered no list: {error}") from None
+    answers: list[Answered] = []
+    unreadable: list[Key] = []
+    last_id: str | None = None
+    for raw in page.data:
+        text = bytes(raw)
+        body: dict[str, Any] = dict(read_object(text))
+        object_id = body.get("id")
+        if not is_id(object_id):
+            raise NotJson(f"{kind.list_path} holds something without an id")
+        last_id = object_id
+        cut = bool(nested_lists(body)) and await complete_lists(stripe, body, account_id=account_id)
+        try:
+            parsed = parse_object(body)
+        except UnknownShape as unknown:
+            log.error("object not understood", kind=kind.name, id=object_id, error=str(unknown))
+            unreadable.append((account_id, live_mode, kind.name, object_id))
+            continue
+        answers.append(
+            Answered(
+                key=(account_id, live_mode, parsed.kind, parsed.id),
+                tick=tick,
+                parsed=parsed,
+                raw=as_text(body) if cut else text.decode(),
+                answered_at=answer.answered_at,
+            )
+        )
+    return Page(
+        answers=tuple(answers),
+        unreadable=tuple(unreadable),
+        last_id=last_id,
+        has_more=page.has_more and last_id is not None,
+        requests=max(stripe.requests - before, 1),
+    )

@@ -1,0 +1,311 @@
+"""Scans: a backfill and an audit read an account's lists from end to end, in windows of `created` that are rows.
+
+A window's cursor is committed together with its page, so that whoever comes after a crash goes on where it ended. A
+window that holds much is split while it is read, its older part being open to others at once: so many windows are read
+side by side, and times when much was created make no long chain.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from subledger.billing.record import Policy
+from subledger.billing.registry import KINDS
+from subledger.db.connection import Connection, Pool, PostgresRefuses
+from subledger.db.queries.backfills import (
+    LostWindow,
+    Scan,
+    Window,
+    advance_window,
+    begin_scan,
+    claim_scan,
+    claim_window,
+    count_open_windows,
+    finish_scan,
+    postpone_scan,
+    postpone_window,
+    release_window,
+)
+from subledger.db.queries.objects import mark_objects
+from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from subledger.worker.backfill import step_backfill, store_page
+from subledger.worker.pages import Page, read_page
+from subledger.worker.payload import NotJson
+from subledger.worker.retry import retry_conflicts
+from subledger.worker.steps import Helpers, bare_mark, bounds_of
+
+LEASE = timedelta(seconds=90)
+ATTEMPTS_MAX = 10
+"""Failures of a window in a row before it is given up: about five minutes with the pauses between."""
+RETRY_SECONDS_MAX = 60.0
+WINDOWS_MIN, WINDOWS_MAX = 4, 16
+SECONDS_PER_WINDOW = 0.008
+"""A page takes about so long to be stored: while one is waited for, so many more windows can be served."""
+SPLIT_PAGES_MIN = 4
+"""A window is split while its pages so far promise at least so many more: each part may end with a page half full."""
+SPLIT_PAGES_MAX = 64
+"""The younger part of a split promises at most so many pages: what is far in the past is mostly empty."""
+STORING_MAX = 3
+"""Pages that are stored at the same time: the pool belongs to the live lane as well."""
+
+log = structlog.get_logger()
+
+
+class Scanner:
+    """One worker's turn at the scans of one mode. `over` tells when its time is up; it then ends within seconds."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        stripe: StripeApi,
+        live_mode: bool,
+        policy: Policy,
+        derive: Callable[[], Awaitable[int]],
+        over: Callable[[], bool],
+        refused: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._stripe = stripe
+        self._live_mode = live_mode
+        self._over = over
+        self._refused = refused
+        self._helpers = Helpers(pool=pool, stripe=stripe, policy=policy, derive=derive, over=over)
+        self._split = asyncio.Event()
+        self._storing = asyncio.Semaphore(STORING_MAX)
+        self._latencies: deque[float] = deque([0.0], maxlen=20)
+
+    async def run(self) -> bool:
+        """Work until nothing is to be done or the time is up; True when anything was done."""
+        busy = False
+        while not self._over():
+            async with self._pool.acquire() as connection:
+                scan = await claim_scan(connection, live_mode=self._live_mode, lease=LEASE)
+            if scan is not None:
+                await self._step(scan)
+            elif not await self._read_windows():
+                return busy
+            busy = True
+        return busy
+
+    # What is not the reading of windows
+
+    async def _step(self, scan: Scan) -> None:
+        try:
+            if scan.step == "begin" and scan.status == "queued":
+                await self._begin(scan)
+            else:
+                await step_backfill(self._helpers, scan)
+        except (StripeUnavailable, NotJson) as error:
+            log.warning("scan waits", scan=scan.id, step=scan.step, error=str(error))
+            wait = timedelta(seconds=min(2.0**scan.attempts, RETRY_SECONDS_MAX))
+            async with self._pool.acquire() as connection:
+                if scan.attempts < ATTEMPTS_MAX:
+                    await postpone_scan(connection, scan.id, wait=wait, error=str(error))
+                else:
+                    status = "failed" if scan.step == "begin" else "partial"
+                    await finish_scan(connection, scan.id, status=status, error=f"{scan.step}: {error}")
+        except (StripeMissing, StripeRefused) as error:
+            log.error("scan refused", scan=scan.id, step=scan.step, error=str(error))
+            self._refused()
+            async with self._pool.acquire() as connection:
+                await finish_scan(connection, scan.id, status="failed", error=f"{scan.step}: {error}")
+
+    async def _begin(self, scan: Scan) -> None:
+        """Fix the horizon by Stripe's clock, and open the windows."""
+        answer = await self._stripe.read("/v1/account", account_id=scan.account_id)
+        horizon = answer.answered_at
+        low, high = bounds_of(scan, horizon)
+        async with self._pool.acquire() as connection, connection.transaction():
+            step = "lists" if scan.customer_id is None else "customer"
+            await begin_scan(connection, scan, horizon=horizon, low=low, high=high, step=step)
+        log.info("scan begun", scan=scan.id, purpose=scan.purpose, kinds=",".join(scan.kinds))
+
+    # Windows
+
+    async def _read_windows(self) -> bool:
+        """Read windows side by side until none is due or the time is up; True when any was read."""
+        reading: set[asyncio.Task[None]] = set()
+        news = asyncio.create_task(self._split.wait())
+        begun = False
+        try:
+            while True:
+                while len(reading) < self._windows_wanted() and not self._over():
+                    async with self._pool.acquire() as connection:
+                        window = await claim_window(connection, live_mode=self._live_mode, lease=LEASE)
+                    if window is None:
+                        break
+                    begun = True
+                    reading.add(asyncio.create_task(self._read_window(window)))
+                if not reading:
+                    return begun
+                done, _ = await asyncio.wait({*reading, news}, return_when=asyncio.FIRST_COMPLETED)
+                if news in done:
+                    self._split.clear()
+                    news = asyncio.create_task(self._split.wait())
+                for task in done & reading:
+                    task.result()
+                reading -= done
+        finally:
+            for task in (*reading, news):
+                task.cancel()
+            await asyncio.gather(*reading, news, return_exceptions=True)
+
+    def _windows_wanted(self) -> int:
+        """How many windows to read side by side: more, the longer the API takes at its best."""
+        return min(WINDOWS_MIN + int(min(self._latencies) / SECONDS_PER_WINDOW), WINDOWS_MAX)
+
+    async def _read_window(self, window: Window) -> None:
+        """Read a window page by page, to its end or until the time is up; its failures are noted, not raised."""
+        attempts = window.attempts
+        try:
+            if attempts > ATTEMPTS_MAX:
+                await self._postpone(window, "its worker was lost each time", failed=True)
+                return
+            while True:
+                page = await self._read(window)
+                after = await self._after(window, page)
+                async with self._storing:
+                    await self._store(window, after, page)
+                if after.low > window.low:
+                    self._split.set()
+                if not page.has_more:
+                    return
+                window, attempts = after, 0
+                if self._over():
+                    async with self._pool.acquire() as connection:
+                        await release_window(connection, window)
+                    return
+        except LostWindow as lost:
+            log.info("window lost", error=str(lost))
+        except StripeUnavailable as error:
+            busy = error.limited_by is not None
+            await self._postpone(
+                window,
+                str(error),
+                failed=not busy and attempts >= ATTEMPTS_MAX,
+                counts=not busy,
+                attempts=attempts,
+            )
+        except NotJson as error:
+            await self._postpone(window, str(error), failed=attempts >= ATTEMPTS_MAX, attempts=attempts)
+        except (StripeMissing, StripeRefused) as error:
+            self._refused()
+            await self._postpone(window, str(error), failed=True)
+        except _CutShort:
+            await self._postpone(window, "cut short: the worker's turn was over", failed=False, counts=False)
+
+    async def _read(self, window: Window) -> Page:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        scan = window.scan
+        reading = asyncio.create_task(
+            read_page(
+                self._pool,
+                self._stripe,
+                KINDS[window.kind],
+                account_id=scan.account_id,
+                live_mode=scan.live_mode,
+                low=window.low,
+                high=window.high,
+                after=window.cursor_id,
+                after_created=window.cursor_created,
+            )
+        )
+        try:
+            while not reading.done():
+                await asyncio.wait({reading}, timeout=2.0)
+                if not reading.done() and self._over():
+                    raise _CutShort
+            page = reading.result()
+        finally:
+            reading.cancel()
+        if page.requests == 1:
+            self._latencies.append(loop.time() - began)
+        return page
+
+    async def _after(self, window: Window, page: Page) -> Window:
+        """The window once its page is stored: behind its last object, and without the older part if it is split."""
+        created = page.created
+        oldest = min(created, default=window.cursor_created)
+        edge = set(window.edge_ids) if oldest == window.cursor_created else set()
+        edge |= {
+            answer.parsed.id
+            for answer in page.answers
+            if getattr(answer.parsed.facts, "created", None) == oldest
+        }
+        after = replace(
+            window,
+            cursor_id=page.last_id or window.cursor_id,
+            cursor_created=oldest,
+            edge_ids=tuple(sorted(edge)) if window.scan.purpose == "audit" else (),
+        )
+        if not page.has_more or oldest is None:
+            return after
+        split_at = split_of(low=window.low, youngest=max(created), oldest=oldest)
+        if split_at is None:
+            return after
+        async with self._pool.acquire() as connection:
+            if await count_open_windows(connection, window.scan.id) >= 2 * self._windows_wanted():
+                return after
+        return replace(after, low=split_at)
+
+    async def _store(self, window: Window, after: Window, page: Page) -> None:
+        """Store or compare a page, and move the cursor, in one transaction."""
+        scan = window.scan
+
+        async def store(connection: Connection, *, singly: bool) -> None:
+            async with connection.transaction():
+                await advance_window(
+                    connection,
+                    window,
+                    after=after,
+                    objects=len(page.answers) + len(page.unreadable),
+                    requests=page.requests,
+                    done=not page.has_more,
+                    lease=LEASE,
+                )
+                await store_page(connection, scan, page, singly=singly)
+                if page.unreadable:
+                    await mark_objects(
+                        connection, [bare_mark(key, source=scan.purpose) for key in page.unreadable]
+                    )
+
+        async with self._pool.acquire() as connection:
+            try:
+                await retry_conflicts(lambda: store(connection, singly=False))
+            except PostgresRefuses:
+                await retry_conflicts(lambda: store(connection, singly=True))
+
+    async def _postpone(
+        self, window: Window, error: str, *, failed: bool, counts: bool = True, attempts: int = 1
+    ) -> None:
+        log.warning("window not read", scan=window.scan.id, kind=window.kind, failed=failed, error=error)
+        wait = timedelta(seconds=min(2.0**attempts, RETRY_SECONDS_MAX)) if counts else timedelta(seconds=0.5)
+        async with self._pool.acquire() as connection:
+            await postpone_window(
+                connection, window, error=error, retry_after=wait, failed=failed, counts=counts
+            )
+
+
+class _CutShort(Exception):  # noqa: N818 - it names what happened
+    """The turn was over before Stripe answered."""
+
+
+def split_of(*, low: datetime, youngest: datetime, oldest: datetime) -> datetime | None:
+    """Where to split what is left of a window, [low, oldest], after a page that reached from `youngest` to `oldest`.
+
+    None where it does not promise enough pages. In the middle, but never so far in the past that the younger part
+    promises more than its share.
+    """
+    page_seconds = max((youngest - oldest).total_seconds(), 1.0)
+    left_seconds = (oldest - low).total_seconds()
+    if left_seconds < SPLIT_PAGES_MIN * page_seconds:
+        return None
+    younger_seconds = math.floor(min(left_seconds / 2, SPLIT_PAGES_MAX * page_seconds))
+    return oldest - timedelta(seconds=max(younger_seconds, 1))

@@ -1,0 +1,43 @@
+"""What the steps of a scan have in common."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from subledger.billing.record import Policy
+from subledger.db.connection import Pool
+from subledger.db.queries.backfills import Scan
+from subledger.db.queries.objects import Key, Mark
+from subledger.runtime.stripe_api import StripeApi
+
+BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
+"""Older than any object of Stripe. An account does not reliably say when it was created."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Helpers:
+    """A worker's hands, lent to a step for one turn."""
+
+    pool: Pool
+    stripe: StripeApi
+    policy: Policy
+    derive: Callable[[], Awaitable[int]]
+    over: Callable[[], bool]
+
+
+def bounds_of(scan: Scan, horizon: datetime) -> tuple[datetime, datetime]:
+    """The stretch of `created` that a scan covers, [low, high). Stripe's seconds are whole: so is the last one."""
+    end = horizon.replace(microsecond=0) + timedelta(seconds=1)
+    return scan.since or BEGINNING, end if scan.until is None else min(scan.until, end)
+
+
+def bare_mark(key: Key, *, source: str) -> Mark:
+    """A mark that says only: read this object."""
+    return Mark(
+        key=key,
+        customer_id=key[3] if key[2] == "customer" else None,
+        nameless=False,
+        event_id=None,
+        event_created=None,
+        source=source,
+    )
