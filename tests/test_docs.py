@@ -1,0 +1,256 @@
+"""The pages of the house are true: what they name exists, what they show runs, where they point there is something."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from starlette.routing import Route
+
+from subledger.cli.app import app
+from subledger.db.connection import Pool
+from subledger.runtime.settings import Settings
+from subledger.webhooks.app import create_app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+README = (ROOT / "README.md").read_text()
+LIMITS = README[README.index("## Limits") : README.index("## Benchmarks")]
+VARIABLES = frozenset(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+SOURCE = "\n".join(path.read_text() for path in (ROOT / "subledger").rglob("*.py"))
+CONSTANTS = frozenset(re.findall(r"^([A-Z][A-Z_]+)(?:: .+)? = ", SOURCE, re.MULTILINE))
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(params=PAGES, ids=named)
+def page(request: pytest.FixtureRequest) -> Path:
+    """Each page in turn."""
+    path: Path = request.param
+    return path
+
+
+def claims(page: Path) -> str:
+    """What the page says there is: all but the README's Limits, which say what there is not."""
+    return page.read_text().replace(LIMITS, "")
+
+
+def code_of(text: str) -> Iterator[str]:
+    """What stands as code: fenced blocks and words in backquotes."""
+    yield from re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def commands_in(text: str) -> set[tuple[str, ...]]:
+    """The commands of ours that stand as code: (command,) or (group, command)."""
+    found: set[tuple[str, ...]] = set()
+    for code in code_of(text):
+        for first, second in re.findall(r"(?<![\w./-])subledger ([a-z]+)(?: ([a-z]+))?", code):
+            found.add((first, second) if first == "events" and second else (first,))
+    return found
+
+
+def known_commands() -> set[tuple[str, ...]]:
+    """The commands that there are."""
+    root = typer.main.get_command(app)
+    known: set[tuple[str, ...]] = set()
+    for name, command in getattr(root, "commands", {}).items():
+        known.add((name,))
+        known |= {(name, inner) for inner in getattr(command, "commands", {})}
+    return known
+
+
+def known_routes() -> set[str]:
+    """The paths that the web process answers."""
+    settings = Settings(
+        database_url="postgresql://h/d", redis_url="redis://h", stripe_webhook_secrets=("whsec_docs",)
+    )
+    return {route.path for route in create_app(settings).routes if isinstance(route, Route)}
+
+
+def test_make_targets_exist(page: Path) -> None:
+    """Whoever types what a page says meets a target."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    said = {
+        name for code in code_of(claims(page)) for name in re.findall(r"(?:^|\n|\s)make ([a-z]+)", f" {code}")
+    }
+    assert set() == said - targets
+
+
+def test_commands_exist(page: Path) -> None:
+    """Every command that a page names is one of `subledger --help`."""
+    assert set() == commands_in(claims(page)) - known_commands()
+
+
+def test_readme_names_every_command() -> None:
+    """A command that the README leaves out is one that nobody finds."""
+    said = commands_in(README) | {("up",)}  # `make up` runs it
+    assert {name for name in known_commands() if len(name) == 1} <= {name[:1] for name in said}
+
+
+def test_limits_are_true() -> None:
+    """What the README says is not there is not there: who builds it takes the sentence away."""
+    missing = commands_in(LIMITS)
+    assert missing
+    assert set() == missing & known_commands()
+    paths = {path for code in code_of(LIMITS) for path in re.findall(r"^(/[a-z]+)$", code)}
+    assert set() == {path for path in paths for route in known_routes() if route.startswith(path)}
+
+
+def test_routes_exist(page: Path) -> None:
+    """Every route that a page names with its method is answered."""
+    shapes = {re.sub(r"\{[^}]+\}", "{}", route) for route in known_routes()}
+    said = {
+        re.sub(r"\{[^}]+\}|cus_[\w.]+", "{}", path)
+        for code in code_of(claims(page))
+        for path in re.findall(r"(?:POST|GET) (/[^?\s]+)", code)
+        if not path.startswith("/v1/")  # Stripe's
+    }
+    assert set() == said - shapes
+
+
+def test_readme_has_every_variable() -> None:
+    """The table of the README is the list of the settings, no more and no less."""
+    table = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    assert VARIABLES == table
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    """What the README says of an absent variable is what the settings do."""
+    absent = dict(re.findall(r"^\| `([A-Z_]+)` \|.*\| (.+) \|$", README, re.MULTILINE))
+    settings = Settings.from_env({"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h"})
+    assert str(settings.port) == absent["PORT"]
+    assert f"`{settings.log_format}`" == absent["LOG_FORMAT"]
+    assert f"`{settings.stripe_api_base}`" == absent["STRIPE_API_BASE"]
+    assert f"{settings.gap_fill_seconds:g}" == absent["GAP_FILL_SECONDS"]
+    assert f"`{str(settings.past_due_has_access).lower()}`" == absent["PAST_DUE_HAS_ACCESS"]
+    rates = [
+        Settings(database_url="", redis_url="", stripe_api_key=key, stripe_api_base=base).api_rate_max
+        for key, base in (
+            ("sk_live_1", settings.stripe_api_base),
+            ("sk_test_1", settings.stripe_api_base),
+            ("sk_test_1", "http://localhost"),
+        )
+    ]
+    assert "{:.0f} live, {:.0f} test, {:,.0f} to a test double".format(*rates) == absent["STRIPE_RATE_MAX"]
+
+
+def test_variables_exist(page: Path) -> None:
+    """A page names no variable that nobody reads."""
+    said = {
+        name
+        for code in code_of(claims(page))
+        for name in re.findall(r"(?:export |^)([A-Z]+(?:_[A-Z]+)+)(?==|$)", code, re.MULTILINE)
+    }
+    assert set() == said - VARIABLES - CONSTANTS
+
+
+SQL = [
+    pytest.param(statement, id=f"{named(page)}-{number}")
+    for page in PAGES
+    for number, statement in enumerate(
+        re.findall(r"^```sql\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    )
+]
+
+
+@pytest.mark.parametrize("statement", SQL)
+async def test_sql_runs(pool: Pool, statement: str) -> None:
+    """Each query of the pages runs on a migrated database."""
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute(statement)
+        finally:
+            await transaction.rollback()
+
+
+def test_sql_is_found() -> None:
+    """The list is not empty by mistake."""
+    assert 3 <= sum(str(case.id).startswith("README.md") for case in SQL)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_resolve(page: Path) -> None:
+    """Each link within the house leads to a file, and to a heading of it where it names one."""
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path) if path else page
+        if not found.exists() or (anchor and anchor not in anchors(found)):
+            broken.append(target)
+    assert [] == broken
+
+
+def test_paths_exist(page: Path) -> None:
+    """A file that is named in passing is where it is said to be."""
+    places = (ROOT, ROOT / "subledger", ROOT / "tests", page.parent)
+    said = {
+        path for code in code_of(claims(page)) for path in re.findall(r"^[\w./]+\.(?:py|sql|toml|md)$", code)
+    }
+    # A bare name may be meant within the room that the sentence is about.
+    names = {path.name for path in (ROOT / "subledger").rglob("*.*")} | {
+        p.name for p in (ROOT / "tests").rglob("*.py")
+    }
+    lost = {
+        path
+        for path in said
+        if not any((place / path).exists() for place in places) and ("/" in path or path not in names)
+    }
+    assert set() == lost
+
+
+def known_tests() -> set[str]:
+    """The names of all tests, and of the files that hold them."""
+    names = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        names.add(path.stem)
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                names.add(node.name)
+    return names
+
+
+def test_tests_exist(page: Path) -> None:
+    """A promise that names its test names one that there is."""
+    assert set() == set(re.findall(r"\btest_\w+\b", page.read_text())) - known_tests() - VARIABLES
+
+
+def test_every_invariant_has_tests() -> None:
+    """ARCHITECTURE.md names for each of the ten invariants what holds it."""
+    rows = re.findall(r"^\| (I\d+) \|[^|]+\|(.*)\|$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    assert [f"I{number}" for number in range(1, 11)] == [name for name, _ in rows]
+    assert [] == [name for name, held_by in rows if "test_" not in held_by]
+
+
+BILLING_COLUMNS = """
+select c.relname, a.attname
+from pg_class c
+join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where c.relnamespace = 'billing'::regnamespace and c.relkind = 'r'
+"""
+
+
+async def test_record_page_names_every_column(pool: Pool) -> None:
+    """docs/record.md leaves no column of a record untold."""
+    page = (ROOT / "docs/record.md").read_text()
+    untold = [
+        f"{row['relname']}.{row['attname']}"
+        for row in await pool.fetch(BILLING_COLUMNS)
+        if row["attname"] not in page or f"billing.{row['relname']}" not in page
+    ]
+    assert [] == untold
