@@ -79,7 +79,9 @@ def _storable(*texts: str | None) -> bool:
     for text in texts:
         if text is None:
             continue
-        if len(text) > 1000 or "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if len(text) > 1000 or "\x00" in text:
+            return False
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             return False
     return True
 

@@ -184,22 +184,30 @@ where o.account_id = $1 and o.live_mode = $2 and o.charge_id = any (
 )
 """
 
+# Each step goes by a key: `offset 0` keeps a planner that has no statistics yet from joining in another order. On a
+# fresh database that took 60 ms a call instead of 1.
 SELECT_OWNERS_OF_PAYMENTS = """
-select distinct i.customer_id
+select distinct invoice.customer_id
 from stripe.invoice_payments p
-join stripe.invoices i on i.account_id = p.account_id and i.live_mode = p.live_mode and i.id = p.invoice_id
-where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[]) and i.customer_id is not null
+join lateral (
+  select i.customer_id
+  from stripe.invoices i
+  where i.account_id = $1 and i.live_mode = $2 and i.id = p.invoice_id and i.customer_id is not null
+  offset 0
+) invoice on true
+where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
 
 # A price has a rank among its product's prices: one that comes or goes concerns whoever has any of them.
 MARK_SUBSCRIBERS = """
-insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since)
-select distinct s.account_id, s.live_mode, s.customer_id, 1, now()
-from stripe.subscription_items i
-join stripe.subscriptions s on s.account_id = i.account_id and s.live_mode = i.live_mode and s.id = i.subscription_id
-where i.account_id = $1 and i.live_mode = $2 and s.customer_id is not null and (
-  i.price_id = any ($4::text[])
-  or i.product_id = any (
+with concerned as (
+  select i.subscription_id
+  from stripe.subscription_items i
+  where i.account_id = $1 and i.live_mode = $2 and i.price_id = any ($4::text[])
+  union
+  select i.subscription_id
+  from stripe.subscription_items i
+  where i.account_id = $1 and i.live_mode = $2 and i.product_id = any (
     array(
       select unnest($3::text[])
       union
@@ -207,7 +215,16 @@ where i.account_id = $1 and i.live_mode = $2 and s.customer_id is not null and (
     )
   )
 )
-order by 1, 2, 3
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since)
+select distinct $1::text, $2::boolean, subscription.customer_id, 1, now()
+from concerned
+join lateral (
+  select s.customer_id
+  from stripe.subscriptions s
+  where s.account_id = $1 and s.live_mode = $2 and s.id = concerned.subscription_id and s.customer_id is not null
+  offset 0
+) subscription on true
+order by 3
 on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
