@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup up test check format schema lock bench clean
+.PHONY: help setup up test simulate check format schema lock bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ up: $(INSTALLED) ## Run the whole system here: embedded servers and a sandbox ac
 
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
 	@$(PYTHON) -m pytest $(ARGS)
+
+simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for the seeds after it too)
+	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)
 
 check: $(INSTALLED) ## Formatting, lint, types and the layers
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "Run make format." >&2; exit 1; }

@@ -1,0 +1,49 @@
+"""Replay one seed: python -m tests.simulation SEED [COUNT]."""
+
+import logging
+import sys
+import time
+
+import structlog
+import uvloop
+
+from subledger.cli.servers import start_postgres, throwaway_home
+from subledger.db.migrate import migrate
+from tests.simulation.deaths import mortality
+from tests.simulation.world import open_ground, play
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def _replay(database_url: str, seeds: range) -> int:
+    failed = 0
+    with mortality():
+        async with open_ground(database_url) as ground:
+            for seed in seeds:
+                began = time.monotonic()
+                played = await play(ground, seed, say=_say if len(seeds) == 1 else lambda _: None)
+                failed += bool(played.differences)
+                verdict = "differs" if played.differences else "equal"
+                _say(
+                    f"seed {seed}: {verdict} after {time.monotonic() - began:.2f} s {played.facts} {played.died}",
+                )
+                for line in played.differences:
+                    _say(f"  {line}")
+    return failed
+
+
+def main() -> None:
+    """Play the seed that is named, and as many after it as are asked for."""
+    logging.getLogger("uvicorn.error").disabled = True  # it complains of every answer that is broken off
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    first, count = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    with throwaway_home() as home, start_postgres(home, durable=False) as postgres:
+        migrate(postgres.url)
+        failed = uvloop.run(_replay(postgres.url, range(first, first + count)))
+    sys.exit(1 if failed else 0)
+
+
+main()

@@ -1,0 +1,211 @@
+"""Deaths: a worker is lost just before or just after one of its commits, and Postgres sees what kill -9 leaves.
+
+Every statement goes through here while `mortality` lasts. A commit point is a statement that writes by itself, named by
+its constant, or a transaction, named by the function that opens it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import sys
+import weakref
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from random import Random
+from types import TracebackType
+from typing import Any
+from unittest.mock import patch
+
+import asyncpg
+from asyncpg.transaction import Transaction
+
+import subledger.db.queries
+from subledger.db.queries.mirror import MIRROR, SELECT_MONOTONE
+
+BEFORE, AFTER = "before", "after"
+Death = tuple[str, str]
+"""Where a worker dies: the commit point, and on which side of it."""
+
+_WRITES = re.compile(r"\b(?:insert into|update \w+\.\w+|delete from)\b")
+
+
+class WorkerDied(BaseException):
+    """This worker is no more."""
+
+
+@dataclass(slots=True, eq=False)
+class Fate:
+    """When the workers of one world die. The same for one seed, as far as they come by the same points."""
+
+    seed: int
+    share: float = 0.15
+    """How probably a world's workers die at a given point at all."""
+    at: Death | None = None
+    """Die there, whatever the seed says."""
+    enabled: bool = True
+    overdue: bool = False
+    """Nobody has died yet though it is time: the next who passes a commit point does."""
+    passed: Counter[str] = field(default_factory=Counter)
+    deadlocks: Counter[str] = field(default_factory=Counter)
+    """Statements that Postgres chose as a deadlock's victim."""
+    died: list[Death] = field(default_factory=list)
+
+    def strikes(self, point: str, side: str) -> bool:
+        """Whether somebody who is at this side of this commit point dies now."""
+        if side == BEFORE:
+            self.passed[point] += 1
+        if not self.enabled or (point, side) in self.died:
+            return False
+        if self.at is not None and (point, side) == self.at:
+            self.died.append(self.at)
+            return True
+        draws = Random(f"{self.seed}:{point}")  # noqa: S311 - replayable
+        doomed, chosen = draws.random() < self.share, draws.choice((BEFORE, AFTER))
+        due = doomed and self.passed[point] == draws.randint(1, 4)
+        if side == chosen and (due or (self.overdue and not self.died)):
+            self.died.append((point, side))
+            return True
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class Mortal:
+    """One worker's life. Its tasks run in a context that knows it."""
+
+    name: str
+    fate: Fate
+    dead: bool = False
+    connections: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
+    on_death: Callable[[], None] = lambda: None
+
+    def die(self) -> None:
+        """Cut every connection: Postgres rolls back what is open, as it does when a process is gone."""
+        self.dead = True
+        for connection in list(self.connections):
+            connection.terminate()
+        self.on_death()
+        raise WorkerDied
+
+    def at(self, point: str, side: str) -> None:
+        if self.dead or self.fate.strikes(point, side):
+            self.die()
+
+
+living: ContextVar[Mortal | None] = ContextVar("living", default=None)
+
+
+def statement_names() -> Mapping[str, str]:
+    """The name of every statement of ours, by its text."""
+    names: dict[str, str] = {}
+    for module in pkgutil.iter_modules(subledger.db.queries.__path__):
+        found = vars(importlib.import_module(f"subledger.db.queries.{module.name}"))
+        for name, text in found.items():
+            if isinstance(text, str) and name.isupper():
+                names.setdefault(text, f"{module.name}.{name}")
+    for kind, statements in MIRROR.items():
+        for text in (statements.write, statements.bury, statements.select_changed):
+            names[text] = f"mirror.{kind}"
+    names |= {text: f"mirror.monotone_{kind}" for kind, text in SELECT_MONOTONE.items()}
+    return names
+
+
+def _caller() -> str:
+    """The function of ours that is running: module.function."""
+    frame = sys._getframe(1)
+    while True:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("subledger."):
+            return f"{module.rpartition('.')[2]}.{frame.f_code.co_name}"
+        if frame.f_back is None:
+            return "unknown"
+        frame = frame.f_back
+
+
+_users: weakref.WeakKeyDictionary[Any, Mortal] = weakref.WeakKeyDictionary()
+
+
+def _take(connection: Any, mortal: Mortal) -> None:
+    """From now on this connection dies with this worker, and with no other."""
+    previous = _users.get(connection)
+    if previous is not mortal:
+        if previous is not None:
+            previous.connections.discard(connection)
+        _users[connection] = mortal
+        mortal.connections.add(connection)
+    if mortal.dead:
+        connection.terminate()
+        raise WorkerDied
+
+
+@contextmanager
+def mortality() -> Iterator[None]:
+    """While it lasts, whoever runs as a Mortal can die at its commits."""
+    names = statement_names()
+
+    def mortal_statement(method: str) -> Callable[..., Awaitable[Any]]:
+        original = getattr(asyncpg.Connection, method)
+
+        async def run(self: Any, query: str, *args: Any, **options: Any) -> Any:
+            mortal, name = living.get(), names.get(query)
+            if mortal is None or name is None:
+                return await original(self, query, *args, **options)
+            _take(self, mortal)
+            # What only reads, or is part of a transaction, is no commit.
+            commits = not self.is_in_transaction() and _WRITES.search(query) is not None
+            if commits:
+                mortal.at(name, BEFORE)
+            try:
+                answer = await original(self, query, *args, **options)
+            except asyncpg.DeadlockDetectedError:
+                mortal.fate.deadlocks[name] += 1
+                raise
+            if commits:
+                mortal.at(name, AFTER)
+            return answer
+
+        return run
+
+    original_transaction = asyncpg.Connection.transaction
+
+    def transaction(self: Any, **options: Any) -> Any:
+        opened = original_transaction(self, **options)
+        mortal = living.get()
+        if mortal is None:
+            return opened
+        _take(self, mortal)
+        return opened if options.get("readonly") else MortalTransaction(opened, mortal, _caller())
+
+    patches = [patch.object(asyncpg.Connection, "transaction", transaction)]
+    patches += [
+        patch.object(asyncpg.Connection, method, mortal_statement(method))
+        for method in ("execute", "fetch", "fetchrow", "fetchval")
+    ]
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
+        yield
+
+
+class MortalTransaction:
+    """A transaction that somebody may die in, just before or just after its commit."""
+
+    def __init__(self, inner: Transaction, mortal: Mortal, point: str) -> None:
+        self._inner, self._mortal, self._point = inner, mortal, point
+
+    async def __aenter__(self) -> None:
+        await self._inner.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            await self._inner.__aexit__(kind, error, trace)
+            return
+        self._mortal.at(self._point, BEFORE)
+        await self._inner.__aexit__(None, None, None)
+        self._mortal.at(self._point, AFTER)

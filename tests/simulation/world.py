@@ -1,0 +1,583 @@
+"""One seed, one world: an account lives, its webhooks come as they like, its API misbehaves, and workers die.
+
+Two workers (engines, each in a context that can die, deaths.py) work on one real Postgres while the sandbox account
+changes. Time is the sandbox's: it passes by moving the clock that Postgres itself reads (`install_clock`), so that
+every lease and appointment falls due when it should, and nobody waits. Then the faults stop, everything settles, and
+every record must equal the truth in every field, and be exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+import asyncpg
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from subledger.db.connection import Connection, Pool, PostgresAway
+from subledger.db.queries.accounts import see_accounts
+from subledger.db.queries.inbox import record_events
+from subledger.runtime.budget import Budget
+from subledger.runtime.envelope import read_envelope
+from subledger.runtime.settings import Settings
+from subledger.runtime.stripe_api import StripeApi
+from subledger.sandbox import (
+    MIXED,
+    NEW,
+    STORIES,
+    Account,
+    Event,
+    Faults,
+    History,
+    Plan,
+    Sandbox,
+    arrange,
+    create_api,
+    serve,
+)
+from subledger.sandbox.faults import PastView
+from subledger.worker.engine import Engine, Lanes
+from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
+from tests.test_end_to_end import differences, read_records
+
+API_KEY = "sk_test_simulation"
+CUSTOMERS_MIN = 20
+EVENTS_MIN = 300
+DAYS_MAX = 36
+"""How long a story may last, in days of the sandbox: longer ones would be few events in many waits."""
+CONNECTED = ("acct_1SandboxNorth", "acct_1SandboxSouth")
+WORKERS = 2
+YEAR = 365 * 86_400
+STALE_SECONDS = 1.4
+"""How far a read may lag behind: a little less than the quiet time after which an object is read (objects.QUIET)."""
+SLOW_SHARE = 0.12
+HIDDEN_SECONDS = 30.0
+ROUNDS_MAX = 60
+
+# A constant in its text, so that the planner puts the sum in place of the call.
+CLOCK = """
+create or replace function simulation.now() returns timestamptz language sql stable
+  return pg_catalog.now() + interval '{seconds} seconds'
+"""
+
+
+async def install_clock(connection: Connection) -> None:
+    """Give this database a clock that can be moved: an unqualified now() finds ours before Postgres's own.
+
+    For sessions that begin from now on.
+    """
+    await connection.execute("create schema if not exists simulation")
+    await set_clock(connection, 0.0)
+    name = await connection.fetchval("select current_database()")
+    settings = {
+        "search_path": "simulation, pg_catalog, public",
+        "timezone": "UTC",
+        "jit": "off",
+        # Nobody waits a second of real time to learn that he is a deadlock's victim.
+        "deadlock_timeout": "10ms",
+    }
+    for setting, value in settings.items():
+        await connection.execute(
+            f'alter database "{name}" set {setting} = {value if "," in value else repr(value)}'
+        )
+
+
+async def set_clock(connection: Connection, ahead_seconds: float) -> None:
+    """Say how much time has passed for everything in this database: leases run out, appointments fall due."""
+    await connection.execute(CLOCK.format(seconds=round(ahead_seconds, 6)))
+
+
+async def forget_everything(connection: Connection) -> None:
+    """Make every table of ours empty, and start the numbers anew."""
+    tables = await connection.fetchval(
+        "select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables "
+        "where schemaname in ('stripe', 'billing', 'sync')"
+    )
+    await connection.execute(f"truncate {tables} restart identity")
+
+
+class Patient(Budget):
+    """A budget that asks as fast as it may and remembers what Stripe said, so that a simulation waits for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(rate_max=1e9, concurrency_max=32)
+        self.reasons: Counter[str] = Counter()
+
+    def limited(self, reason: str) -> None:
+        self.reasons[reason] += 1
+
+
+class Lagging(History):
+    """What stale answers show: never a past in which a change is unknown that an event has told of already.
+
+    Stripe calls reads by id strong; what the design promises beyond that is no more than this.
+    """
+
+    told_until = float("-inf")
+    looks_back = 0
+
+    def as_of(self, account: Account, seconds_ago: float) -> PastView:
+        now = self._clock()
+        seen_at = max(now - seconds_ago, self.told_until)
+        self.looks_back += seen_at < now
+        return super().as_of(account, now - seen_at)
+
+    def tell(self) -> None:
+        """Whatever has happened until now may be known from events."""
+        self.told_until = self._clock()
+
+
+class Answers:
+    """The API of the world that is being played; holds some answers back, as they were when the question came, until
+    the world has gone some steps further.
+    """
+
+    def __init__(self) -> None:
+        self._app: ASGIApp | None = None
+        self._draws = Random(0)  # noqa: S311
+        self._held: list[tuple[int, asyncio.Event]] = []
+        self._step = 0
+        self.share = 0.0
+        self.held_back = 0
+        self.statuses: Counter[str] = Counter()
+
+    def begin(self, app: ASGIApp, history: Lagging, *, seed: int) -> None:
+        """From now on this world is played."""
+        self._history = history
+        self._app, self._draws, self.share = app, Random(f"{seed}:answers"), 0.0  # noqa: S311 - replayable
+        self.held_back = 0
+        self.statuses.clear()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            raise RuntimeError("no world is being played")
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        slow = self._draws.random() < self.share
+        if scope["path"] == "/v1/events":
+            self._history.tell()
+        await self._app(scope, receive, keep)
+        if slow:
+            free = asyncio.Event()
+            self._held.append((self._step + self._draws.randint(1, 3), free))
+            self.held_back += 1
+            await free.wait()
+        for message in answer:
+            await send(message)
+        self.statuses[_kind_of_answer(answer)] += 1
+
+    def go_on(self, *, release_all: bool = False) -> None:
+        """One step further: let go what was held for long enough."""
+        self._step += 1
+        for until, free in self._held:
+            if release_all or until <= self._step:
+                free.set()
+        self._held = [each for each in self._held if not each[1].is_set()]
+
+
+def _kind_of_answer(answer: list[Message]) -> str:
+    status = str(answer[0]["status"])
+    if answer[-1].get("more_body"):
+        return "reset"
+    if status == "429":
+        limited = any(name == b"stripe-rate-limited-reason" for name, _ in answer[0]["headers"])
+        return "429 rate" if limited else "429 lock"
+    return status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What all worlds of one process are played on, one after the other."""
+
+    database_url: str
+    connection: Connection
+    """The world's own, which nobody who dies has ever held."""
+    pool: Pool
+    answers: Answers
+    api_base: str
+    live: StripeApi
+    bulk: StripeApi
+
+
+async def _keep_as_it_is(_: Connection) -> None:
+    """No statement of ours leaves anything behind in its session."""
+
+
+@asynccontextmanager
+async def open_ground(database_url: str) -> AsyncIterator[Ground]:
+    """A database with a clock that can be moved, a pool, and an API server, for many worlds in turn."""
+    answers = Answers()
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await asyncpg.connect(database_url)
+        stack.push_async_callback(connection.close)
+        await install_clock(connection)
+        base = await stack.enter_async_context(serve(answers))
+        # Without the reset at every return: half of what a world costs is round trips.
+        pool = await stack.enter_async_context(
+            asyncpg.create_pool(database_url, min_size=0, max_size=24, reset=_keep_as_it_is)
+        )
+        live, bulk = [
+            await stack.enter_async_context(StripeApi(api_key=API_KEY, api_base=base, budget=Patient()))
+            for _ in range(2)
+        ]
+        yield Ground(
+            database_url=database_url,
+            connection=connection,
+            pool=pool,
+            answers=answers,
+            api_base=base,
+            live=live,
+            bulk=bulk,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Played:
+    """What became of one world."""
+
+    seed: int
+    differences: list[str]
+    passed: Counter[str]
+    died: list[Death]
+    deadlocks: Counter[str]
+    facts: dict[str, int]
+
+
+@functools.cache
+def short_stories() -> dict[str, tuple[int, int]]:
+    """The stories that end soon enough, with the number of their customers and of their events."""
+    found = {}
+    for name, story in STORIES.items():
+        sandbox = Sandbox(0)
+        begun = sandbox.now
+        sandbox.play(name)
+        events = len(sandbox.run())
+        if sandbox.now - begun <= DAYS_MAX * 86_400:
+            found[name] = (story.customers, events)
+    return found
+
+
+class World:
+    """The account, its workers and its troubles."""
+
+    def __init__(self, ground: Ground, seed: int, *, fate: Fate, say: Callable[[str], None]) -> None:
+        self.ground = ground
+        self.seed = seed
+        self.fate = fate
+        self.say = say
+        self.draws = Random(f"{seed}:world")  # noqa: S311 - replayable
+        self.sandbox = Sandbox(
+            seed,
+            event_versions=self.draws.choice((NEW, MIXED)),
+            inversions=True,
+            # A world leaps over weeks, in which a real worker would have filled its gaps a thousand times.
+            event_retention_seconds=YEAR,
+        )
+        for account_id in CONNECTED:
+            self.sandbox.account(account_id)
+        self.began = self.elapsed = float(self.sandbox.now)
+        self.history = Lagging(self.sandbox, keep_seconds=60.0, clock=self.clock)
+        self.faults = Faults(
+            latency_jitter_seconds=0.002,
+            rate_limited_share=0.04,
+            lock_timeout_share=0.04,
+            error_share=0.04,
+            reset_share=0.04,
+            stale_share=0.15,
+            stale_seconds=STALE_SECONDS,
+            hidden_when_new_seconds=HIDDEN_SECONDS,
+            seed=seed,
+        )
+        self.api = create_api(self.sandbox, [API_KEY], faults=self.faults, history=self.history)
+        self.settings = Settings(
+            database_url=ground.database_url,
+            redis_url="redis://unused",
+            stripe_api_key=API_KEY,
+            stripe_api_base=ground.api_base,
+            gap_fill_seconds=self.draws.choice((300.0, 86_400.0)),
+        )
+        self.deliveries: list[tuple[int, Event]] = []
+        self.step = 0
+        self.facts: Counter[str] = Counter()
+        self.workers = [Worker(self, n) for n in range(WORKERS)]
+
+    def clock(self) -> float:
+        """Seconds since 1970 of the world, which is the sandbox's clock with fractions."""
+        return max(float(self.sandbox.now), self.elapsed)
+
+    async def play(self) -> Played:
+        """Everything, from the first customer to the comparison."""
+        connection = self.ground.connection
+        await forget_everything(connection)
+        # The day of installation: its first fill decides from when on nothing is missed.
+        await see_accounts(connection, [(name, False) for name in ("", *CONNECTED)])
+        await set_clock(connection, 0.0)
+        answers = self.ground.answers
+        answers.begin(self.api, self.history, seed=self.seed)
+        await self.calmly(self.workers[0].engine.sweep_bulk())
+        self._cast()
+        while self.sandbox.playing:
+            await self._live_on()
+            if not self.sandbox.playing and self.facts["events"] < EVENTS_MIN:
+                self._stage(self.draws.choice(sorted(short_stories())))
+        await self._settle()
+        records = await read_records(self.ground.database_url)
+        truth = {key: each for key, each in self.sandbox.truth().items() if not each.live_mode}
+        found = sorted(differences(truth, records))
+        detours = [line for line in found if "were not lived through" in line]
+        self.facts["detours"] = len(detours)
+        self.facts["customers"] = len(truth)
+        self.facts["requests"] = self.api.tally.requests
+        self.facts["slow"] = answers.held_back
+        self.facts["stale"] = self.history.looks_back
+        self.facts["deadlocks"] = self.fate.deadlocks.total()
+        self.facts["deaths"] = len(self.fate.died)
+        self.facts.update(answers.statuses)
+        return Played(
+            seed=self.seed,
+            differences=[line for line in found if line not in detours],
+            passed=self.fate.passed,
+            died=self.fate.died,
+            deadlocks=self.fate.deadlocks,
+            facts=dict(self.facts),
+        )
+
+    def _cast(self) -> None:
+        stories = short_stories()
+        names = sorted(stories)
+        customers = events = 0
+        while customers <= CUSTOMERS_MIN or events < 0.8 * EVENTS_MIN:
+            # Long and short ones in turn, so that both numbers are reached together.
+            behind = events * CUSTOMERS_MIN < customers * EVENTS_MIN * 0.8
+            choice = sorted(self.draws.sample(names, 3), key=lambda name: stories[name][1] / stories[name][0])
+            name = choice[-1 if behind else 0]
+            customers, events = customers + stories[name][0], events + stories[name][1]
+            self._stage(name)
+
+    def _stage(self, name: str) -> None:
+        self.say(f"story {name}")
+        self.sandbox.play(name)
+
+    # Life
+
+    async def _live_on(self) -> None:
+        """Let the account live for some events, the mail bring some, and the workers work."""
+        self.step += 1
+        self.fate.overdue = self.facts["events"] > EVENTS_MIN // 2
+        wanted = self.draws.choice((4, 25, 50, 80))
+        events: list[Event] = []
+        began = self.sandbox.now
+        while self.sandbox.playing and len(events) < wanted:
+            events += self.sandbox.step()
+        if self.sandbox.now - began > 30:
+            await self._everybody_idle()
+        await self.pass_time(self.sandbox.now - self.elapsed)
+        self._post(events)
+        # Reads that were wanted before meet what no event has told of yet.
+        await self._work()
+        self.history.tell()
+        await self._bring([event for due, event in self.deliveries if due <= self.step])
+        self.deliveries = [each for each in self.deliveries if each[0] > self.step]
+        for _ in range(self.draws.choice((1, 1, 2))):
+            await self.pass_time(self.draws.choice((0.3, 1.6, 2.5, 6.0)))
+            await self._work()
+        if self.draws.random() < 0.15:
+            await self._everybody_idle()
+            await self.pass_time(100.0)
+            await self._work()
+
+    def _post(self, events: list[Event]) -> None:
+        plan = Plan(
+            shuffle=self.draws.random() < 0.7,
+            duplicate_share=0.1,
+            reid_share=0.07,
+            drop_share=0.08,
+            seed=self.draws.getrandbits(32),
+        )
+        sent, dropped = arrange(events, plan)
+        self.facts["events"] += len(events)
+        self.facts["dropped"] += len(dropped)
+        self.facts["doubled"] += len(sent) + len(dropped) - len(events)
+        for event in sent:
+            luck = self.draws.random()
+            delay = 10**6 if luck < 0.05 else self.draws.randint(1, 6) if luck < 0.3 else 0
+            self.facts["at the end"] += delay == 10**6
+            self.deliveries.append((self.step + delay, event))
+
+    async def _bring(self, events: list[Event]) -> None:
+        """Store webhooks as the door does, in one group; Stripe posts again what was not answered."""
+        while events:
+            group, events = events[:25], events[25:]
+            door = Mortal("door", self.fate)
+
+            async def store(group: list[Event] = group) -> None:
+                async with self.ground.pool.acquire() as connection:
+                    envelopes = [read_envelope(event.body, live_mode_default=False) for event in group]
+                    await record_events(
+                        connection, list({each.event_id: each for each in envelopes}.values())
+                    )
+
+            try:
+                await asyncio.create_task(as_mortal(door, store()))
+            except (WorkerDied, *PostgresAway):
+                self.say(f"step {self.step}: the door died")
+                self.deliveries += [(self.step + self.draws.randint(1, 3), event) for event in group]
+
+    async def _work(self) -> None:
+        """Wake some loops of some workers, and look at them for a moment."""
+        self.ground.answers.share = SLOW_SHARE
+        for worker in self.workers:
+            for name in worker.choose(self.draws):
+                worker.start(name)
+        running = [task for worker in self.workers for task in worker.tasks.values()]
+        if running:
+            await asyncio.wait(running, timeout=self.draws.choice((0.0, 0.004, 0.015)))
+        self.ground.answers.go_on()
+        await self._bury()
+
+    async def _bury(self) -> None:
+        for worker in self.workers:
+            await worker.look_after()
+
+    async def _everybody_idle(self) -> None:
+        self.ground.answers.share = 0.0
+        while running := [task for worker in self.workers for task in worker.tasks.values()]:
+            self.ground.answers.go_on(release_all=True)
+            await asyncio.wait(running, timeout=1.0)
+            await self._bury()
+
+    async def pass_time(self, seconds: float, *, account_too: bool = True) -> None:
+        """For Postgres and the API, and for the account, unless it is to stand still."""
+        if seconds <= 0:
+            return
+        self.elapsed += seconds
+        if account_too:
+            self._post(self.sandbox.advance(until=int(self.elapsed)))
+        await set_clock(self.ground.connection, self.elapsed - self.began)
+
+    # The end
+
+    async def calmly(self, work: Awaitable[object]) -> None:
+        """Without faults and deaths."""
+        self.fate.enabled = False
+        shares = self.ground.answers.share
+        self.ground.answers.share = 0.0
+        faults, self.api.faults = self.api.faults, Faults()
+        try:
+            await work
+        finally:
+            self.fate.enabled, self.api.faults, self.ground.answers.share = True, faults, shares
+
+    async def _settle(self) -> None:
+        """The faults stop; what was held back arrives; then time passes until nothing is left to be done."""
+        await self._everybody_idle()
+        self.history.tell()
+        await self._bring([event for _, event in self.deliveries])
+        self.deliveries = []
+        self.fate.enabled = False
+        self.api.faults = Faults()
+        engine = self.workers[0].engine
+        fill = self.settings.gap_fill_seconds
+        waits = (fill, 10.0, 95.0, 130.0, 1300.0, 3700.0, *[90_000.0] * ROUNDS_MAX)
+        left: list[asyncpg.Record] = []
+        for round_, wait in enumerate(waits):
+            await engine.sweep_bulk()
+            await engine.sweep()
+            left = await self.ground.connection.fetch(LEFT)
+            if not left and round_ > 0:
+                break
+            await self.pass_time(wait, account_too=False)
+        self.facts["left"] = len(left)
+        if left:
+            self.say(f"not settled: {left}")
+        await engine.sweep()
+
+
+LEFT = """
+select 'event' as what, event_id as id, state as detail from sync.events where state in ('pending', 'parked')
+union all
+select kind, id, error from sync.objects where unsettled
+union all
+select 'touched ' || kind, id, error from sync.objects where touched > resolved
+union all
+select 'stale', customer_id, error from sync.customers where stale > derived
+union all
+select 'history', customer_id, history_error from sync.customers where history_at is not null
+"""
+
+
+async def as_mortal(mortal: Mortal, work: Awaitable[object]) -> None:
+    """Run as this worker: its context is inherited by whatever tasks the work begins."""
+    living.set(mortal)
+    await work
+
+
+class Worker:
+    """A worker process as far as the fast form has one: an engine, its running loops, and its deaths."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self._number = number
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._be_born()
+
+    def _be_born(self) -> None:
+        world = self._world
+        self.mortal = Mortal(f"worker {self._number}", world.fate)
+        lanes = Lanes(live=world.ground.live, bulk=world.ground.bulk, live_mode=False)
+        self.engine = Engine(pool=world.ground.pool, lanes=lanes, settings=world.settings)
+
+    def choose(self, draws: Random) -> list[str]:
+        return [
+            name
+            for name, share in (("drain", 0.4), ("confirm", 0.4), ("sweep", 0.25), ("sweep_bulk", 0.3))
+            if draws.random() < share
+        ]
+
+    def start(self, name: str) -> None:
+        if name in self.tasks:
+            return
+        loops: dict[str, Callable[[], Awaitable[object]]] = {
+            "drain": self.engine.drain,
+            "confirm": functools.partial(self.engine.confirm, linger=False),
+            "sweep": self.engine.sweep,
+            "sweep_bulk": self.engine.sweep_bulk,
+        }
+        self.tasks[name] = asyncio.create_task(as_mortal(self.mortal, loops[name]()))
+
+    async def look_after(self) -> None:
+        """Take note of loops that have ended; where one died, all end, and the worker is born anew."""
+        ended = {name: task for name, task in self.tasks.items() if task.done()}
+        for name, task in ended.items():
+            del self.tasks[name]
+            error = task.exception()
+            if error is None or isinstance(error, WorkerDied):
+                continue
+            if self.mortal.dead or isinstance(error, PostgresAway):
+                continue
+            raise error
+        if self.mortal.dead:
+            self._world.say(
+                f"step {self._world.step}: {self.mortal.name} died at {self._world.fate.died[-1]}"
+            )
+            for task in self.tasks.values():
+                task.cancel()
+            await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+            self.tasks.clear()
+            self._be_born()
+
+
+async def play(
+    ground: Ground, seed: int, *, at: Death | None = None, say: Callable[[str], None] = lambda _: None
+) -> Played:
+    """Play one world. `at`: let a worker die there, wherever else the seed has them die."""
+    return await World(ground, seed, fate=Fate(seed=seed, at=at), say=say).play()
