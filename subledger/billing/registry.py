@@ -35,6 +35,10 @@ class Kind:
     names_customer: bool = False  # its facts carry customer_id (a customer names itself)
     deleted_event: str | None = None  # the event that, with a 404, proves a deletion
     absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once confirmed
+    # Of a kind that names no customer: the facts that hold the id of what it belongs to, and the kind of that.
+    belongs_to: tuple[tuple[str, str], ...] = ()
+    # Facts that tell who the customer is; like metadata and the object as Stripe sent it, they can be forgotten.
+    personal: tuple[str, ...] = ()
 
 
 def _by_name(*kinds: Kind) -> Mapping[str, Kind]:
@@ -52,6 +56,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         retrieve_path="/v1/customers/{id}",
         names_customer=True,
         deleted_event="customer.deleted",
+        personal=("name", "email", "description", "custom_uid"),
     ),
     Kind(
         name="product",
@@ -104,6 +109,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         facts=facts.InvoicePayment,
         list_path="/v1/invoice_payments",
         retrieve_path="/v1/invoice_payments/{id}",
+        belongs_to=(("invoice_id", "invoice"),),
     ),
     Kind(
         name="charge",
@@ -114,6 +120,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         retrieve_path="/v1/charges/{id}",
         expands=("refunds",),
         names_customer=True,
+        personal=("description",),
     ),
     Kind(
         name="refund",
@@ -122,6 +129,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         facts=facts.Refund,
         list_path="/v1/refunds",
         retrieve_path="/v1/refunds/{id}",
+        belongs_to=(("charge_id", "charge"),),
     ),
     Kind(
         name="dispute",
@@ -130,6 +138,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         facts=facts.Dispute,
         list_path="/v1/disputes",
         retrieve_path="/v1/disputes/{id}",
+        belongs_to=(("charge_id", "charge"),),
     ),
     Kind(
         name="checkout_session",
@@ -139,6 +148,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         list_path="/v1/checkout/sessions",
         retrieve_path="/v1/checkout/sessions/{id}",
         names_customer=True,
+        personal=("client_reference_id",),
     ),
 )
 

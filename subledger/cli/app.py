@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from subledger.cli import backfill, customer, events, rebuild, status
+from subledger.cli import backfill, customer, events, forget, rebuild, status
 from subledger.cli.reach import LookError
 from subledger.cli.running import effective_environment
 from subledger.cli.servers import ServerError
@@ -112,6 +112,7 @@ app.command()(status.status)
 app.command()(customer.customer)
 app.command()(backfill.backfill)
 app.command()(rebuild.rebuild)
+app.command()(forget.forget)
 app.add_typer(events.app, name="events")
 
 

@@ -35,6 +35,7 @@ from subledger.db.queries.objects import (
 )
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.drain import Shown, is_terminal, write_mirror
+from subledger.worker.forget import set_aside_answers
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 from subledger.worker.retry import retry_conflicts
 
@@ -154,8 +155,18 @@ async def store_answers(
         passed = await confirm_objects(
             connection, [_reading(each, of_whole=of_whole) for each in by_key.values()], source=source
         )
+        forgotten = await set_aside_answers(
+            connection,
+            {key: each.parsed for key, each in beside.items()}
+            | {key: each.parsed for key, each in by_key.items()},
+        )
+        passed = {key: each for key, each in passed.items() if key not in forgotten}
         stored = {key: by_key[key] for key in passed}
-        references = {key: customer for key, customer in references.items() if key not in by_key}
+        references = {
+            key: customer
+            for key, customer in references.items()
+            if key not in by_key and key not in forgotten
+        }
         unknown: set[Key] = set()
         if references and not of_whole:
             unknown = await mark_unknown(connection, references, source=source)

@@ -31,6 +31,7 @@ from subledger.db.queries.mirror import (
     write_rows,
 )
 from subledger.db.queries.objects import Key, Mark, mark_objects, mark_unknown, touch_objects
+from subledger.worker.forget import set_aside_events
 from subledger.worker.payload import NotJson, as_text, data_object, read_object
 from subledger.worker.retry import retry_conflicts
 
@@ -238,12 +239,26 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
     async with connection.transaction():
         await finish_events(connection, [reading.outcome for reading in readings])
         batch = _Batch()
-        for reading in readings:
+        for reading in await _without_forgotten(connection, readings):
             batch.add(reading)
         if batch.marks:
             await _show(connection, batch)
         await see_accounts(connection, {(each.event.account_id, each.event.live_mode) for each in readings})
         await reach_milestone(connection, "apply")
+
+
+async def _without_forgotten(connection: Connection, readings: Sequence[EventReading]) -> list[EventReading]:
+    """The readings of events that are not about forgotten customers; the others' payloads are erased."""
+    by_key = {(each.event.account_id, each.event.live_mode, each.event.event_id): each for each in readings}
+    set_aside = await set_aside_events(
+        connection,
+        {key: each.event for key, each in by_key.items()},
+        {
+            key: [(*key[:2], *ref) for ref in (*each.concerns, *each.beside, *each.references)]
+            for key, each in by_key.items()
+        },
+    )
+    return [each for key, each in by_key.items() if key not in set_aside]
 
 
 @dataclass(slots=True)

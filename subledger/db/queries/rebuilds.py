@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import asyncpg
+
 from subledger.db.connection import Connection
 from subledger.db.queries.customers import CustomerKey, StaleCustomer
 
@@ -91,17 +93,31 @@ async def claim_next(
 ) -> list[StaleCustomer]:
     """Lease the customers after this one, in order, whether or not they are stale; commit before reading facts."""
     rows = await connection.fetch(CLAIM_NEXT, *reached, limit, lease)
-    claimed = [
-        StaleCustomer(
-            key=(row["account_id"], row["live_mode"], row["customer_id"]),
-            stale=row["stale"],
-            complete=row["complete"],
-            attempts=row["attempts"],
-            as_of=row["as_of"],
-        )
-        for row in rows
-    ]
-    return sorted(claimed, key=lambda stale: stale.key)
+    return sorted((_claimed(row) for row in rows), key=lambda stale: stale.key)
+
+
+CLAIM_ONE = """
+update sync.customers
+set stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end,
+  leased_until = now() + interval '1 minute', attempts = 1, parked_at = null
+where account_id = $1 and live_mode = $2 and customer_id = $3
+returning account_id, live_mode, customer_id, stale, complete, attempts, now() as as_of
+"""
+
+
+async def claim_one(connection: Connection, key: CustomerKey) -> list[StaleCustomer]:
+    """Lease one customer, whether or not it is stale, if there is such a customer."""
+    return [_claimed(row) for row in await connection.fetch(CLAIM_ONE, *key)]
+
+
+def _claimed(row: asyncpg.Record) -> StaleCustomer:
+    return StaleCustomer(
+        key=(row["account_id"], row["live_mode"], row["customer_id"]),
+        stale=row["stale"],
+        complete=row["complete"],
+        attempts=row["attempts"],
+        as_of=row["as_of"],
+    )
 
 
 ADVANCE_REBUILD = """

@@ -1,0 +1,312 @@
+"""Forgetting a customer: who it was is gone from every table, its money stays, and nothing brings it back."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from subledger.billing.record import Policy
+from subledger.billing.registry import KINDS
+from subledger.db.connection import connect
+from subledger.db.queries.rebuilds import claim_one
+from subledger.worker.derive import derive_claimed
+from subledger.worker.forget import Forgotten, forget
+from subledger.worker.rebuild import rebuild
+from tests.system import until
+from tests.worker.room import (
+    NOON,
+    Body,
+    Room,
+    charge,
+    customer,
+    event,
+    item,
+    listing,
+    refund,
+    subscription,
+)
+from tests.worker.test_rederive import every_row
+
+SECRET = "annabelle-of-the-mill"
+"""Stands wherever something tells who the customer was; afterwards it must stand nowhere."""
+
+ANNA = customer(
+    name=SECRET,
+    email=f"{SECRET}@example.com",
+    description=SECRET,
+    phone=SECRET,
+    metadata={"custom_uid": SECRET, "entity": SECRET},
+)
+SUBSCRIPTION = subscription(
+    metadata={"external_id": SECRET, "entity_id": SECRET},
+    description=SECRET,
+    items=listing([item("si_1") | {"metadata": {"note": SECRET}}]),
+)
+CHARGE = charge(description=SECRET, metadata={"note": SECRET}, billing_details={"name": SECRET})
+REFUND = refund(instructions_email=SECRET)
+DISPUTE: Body = {
+    "object": "dispute",
+    "id": "dp_1",
+    "charge": "ch_1",
+    "created": NOON,
+    "status": "needs_response",
+    "amount": 300,
+    "currency": "usd",
+    "balance_transactions": [
+        {"object": "balance_transaction", "id": "txn_1", "amount": -300, "currency": "usd"}
+    ],
+    "evidence": {"customer_name": SECRET},
+}
+INVOICE: Body = {
+    "object": "invoice",
+    "id": "in_1",
+    "customer": "cus_1",
+    "customer_email": SECRET,
+    "created": NOON,
+    "status": "paid",
+    "total": 2000,
+    "amount_due": 2000,
+    "amount_paid": 2000,
+    "currency": "usd",
+    "metadata": {"note": SECRET},
+    "livemode": False,
+}
+SESSION: Body = {
+    "object": "checkout.session",
+    "id": "cs_1",
+    "customer": "cus_1",
+    "created": NOON,
+    "status": "complete",
+    "client_reference_id": SECRET,
+    "customer_details": {"email": SECRET},
+    "metadata": {"note": SECRET},
+    "livemode": False,
+}
+INVOICE_PAYMENT: Body = {
+    "object": "invoice_payment",
+    "id": "inpay_1",
+    "invoice": "in_1",
+    "created": NOON,
+    "status": "paid",
+    "amount_paid": 2000,
+    "currency": "usd",
+    "payment": {"type": "payment_intent", "payment_intent": "pi_1"},
+    "note": SECRET,
+}
+HISTORY = (
+    event("customer.created", ANNA),
+    event("customer.subscription.created", SUBSCRIPTION),
+    event("charge.succeeded", CHARGE),
+    event("charge.refunded", REFUND),
+    event("charge.dispute.created", DISPUTE),
+    event("invoice.paid", INVOICE),
+    event("invoice_payment.paid", INVOICE_PAYMENT),
+    event("checkout.session.completed", SESSION),
+    # Not mirrored, and stored all the same as it came.
+    event("customer.source.created", {"object": "card", "id": "card_1", "customer": "cus_1", "name": SECRET}),
+)
+OTHER = (
+    event(
+        "customer.created", customer("cus_2", name="Bert", email="bert@example.com", metadata={"by": "cus_1"})
+    ),
+    event("charge.succeeded", charge("ch_2", "cus_2")),
+)
+
+
+async def mentions(room: Room, text: str) -> list[str]:
+    """Every table that has a row which says this text, in whatever column, payloads of the inbox included."""
+    tables = await room.fetch(
+        "select c.oid::regclass::text from pg_class c where c.relkind = 'r' "
+        "and c.relnamespace in ('sync'::regnamespace, 'stripe'::regnamespace, 'billing'::regnamespace)"
+    )
+    found = []
+    for (table,) in tables:
+        shown = "t.payload" if table == "sync.events" else "''::bytea"
+        if await room.fetchval(
+            f"select count(*) from {table} t where position($1::text in t::text) > 0 "
+            f"or position(convert_to($1::text, 'UTF8') in {shown}) > 0",
+            text,
+        ):
+            found.append(table)
+    return sorted(found)
+
+
+async def forget_customer(room: Room, customer_id: str = "cus_1") -> Forgotten:
+    connection = await connect(room.settings.database_url, application_name="forget")
+    try:
+        key = ("", False, customer_id)
+        done = await forget(connection, key)
+        await derive_claimed(connection, await claim_one(connection, key), policy=Policy())
+        return done
+    finally:
+        await connection.close()
+
+
+async def money(room: Room) -> list[asyncpg.Record]:
+    return await room.fetch(
+        "select currency, gross, refunded, disputed, out_of_band, net from billing.customer_revenue "
+        "where stripe_customer_id = 'cus_1'"
+    )
+
+
+async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Room) -> None:
+    """No table says the name any more: mirror, record, identity, problems, inbox. Revenue, ids and times stay, the
+    record stands under an id that says nothing, and nobody else's data is touched.
+    """
+    room = webhooks_only
+    await room.execute(
+        "insert into billing.identities (uid, live_mode, stripe_customer_id, fingerprint, metadata) "
+        "values (gen_random_uuid(), false, 'cus_1', $1, jsonb_build_object('note', $1::text))",
+        SECRET,
+    )
+    await room.apply(*HISTORY, *OTHER)
+    before, paid = await room.record(), await money(room)
+    mirrored = {kind.table for kind in KINDS.values() if not kind.catalogue}
+    assert {
+        *mirrored,
+        "sync.events",
+        "billing.customers",
+        "billing.customer_products",
+        "billing.identities",
+    } <= {*await mentions(room, SECRET)}, "the story has nothing to hide"
+    other = await room.record("cus_2")
+
+    done = await forget_customer(room)
+
+    assert [] == await mentions(room, SECRET)
+    assert (len(HISTORY), 8) == (done.events, done.objects)
+    assert paid == await money(room) != []
+    after = await room.record()
+    assert ("ended", False, before["lifetime_revenue"], before["first_seen"]) == (
+        after["status"],
+        after["has_access"],
+        after["lifetime_revenue"],
+        before["first_seen"],
+    )
+    assert before["uid"] != after["uid"]
+    assert after["deleted_at"] is not None
+    assert after["change"] > before["change"]
+    changes = await room.fetch(
+        "select status_before, status_after from billing.status_changes where customer_uid = $1 order by id",
+        after["uid"],
+    )
+    # That it was active had not been confirmed by anybody, and never will be.
+    assert [(None, "ended")] == [tuple(row) for row in changes]
+    assert other == await room.record("cus_2")
+    assert 2 == await room.fetchval("select count(*) from sync.events where state = 'applied'")
+    assert ["billing.customers", "stripe.customers", "sync.events"] == await mentions(room, "Bert")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "redelivered"])
+async def test_no_later_event_brings_it_back(webhooks_only: Room, again: bool) -> None:
+    """Whatever Stripe says afterwards, of objects known and new, is not stored, and its bytes do not stay either;
+    events of others in the same batch are applied.
+    """
+    room = webhooks_only
+    await room.apply(*HISTORY)
+    await forget_customer(room)
+    rows = await every_row(room)
+    late: tuple[bytes, ...] = (
+        event("customer.updated", ANNA, after=9),
+        event("customer.subscription.updated", SUBSCRIPTION | {"status": "past_due"}, after=9),
+        event("charge.succeeded", charge("ch_9", description=SECRET), after=9),
+        event("charge.refunded", refund("re_9", "ch_1", instructions_email=SECRET), after=9),
+        event("charge.refunded", refund("re_10", "ch_9", instructions_email=SECRET), after=10),
+        event("payment_method.attached", {"object": "payment_method", "id": "pm_9", "customer": "cus_1",
+                                          "billing_details": {"name": SECRET}}, after=9),
+        event("customer.deleted", ANNA, after=11),
+    )  # fmt: skip
+    late = HISTORY if again else late
+    for each in late:
+        await room.apply(each)
+    await room.apply(*late, *OTHER)
+    assert [] == await mentions(room, SECRET)
+    assert "Bert" == (await room.record("cus_2"))["name"]
+    mine = await every_row(room)
+    assert rows["customers"] == [row for row in mine["customers"] if row["stripe_customer_id"] == "cus_1"]
+    assert 0 == await room.fetchval("select count(*) from sync.customers where stale > derived")
+    assert 0 == await room.fetchval("select count(*) from sync.events where state in ('pending', 'parked')")
+
+
+async def test_no_read_brings_it_back(room: Room) -> None:
+    """An answer of Stripe about an object of which nothing was known, or about one inside another, is not stored."""
+    room.api.put(ANNA, SUBSCRIPTION, CHARGE, REFUND, DISPUTE, INVOICE)
+    await room.apply(*HISTORY[:5])
+    await room.settle()
+    await forget_customer(room)
+    new = charge(
+        "ch_9", description=SECRET, refunds=listing([refund("re_9", "ch_9", instructions_email=SECRET)])
+    )
+    room.api.put(new)
+    thin = event("charge.succeeded", {}) .replace(b'"data": {"object": {}}', b'"related_object": {"type": "charge", "id": "ch_9"}')  # fmt: skip  # noqa: E501
+    await room.apply(thin)
+    assert ["sync.objects"] == [each for each in await mentions(room, "ch_9") if each != "sync.events"]
+    await room.settle()
+    assert "/v1/charges/ch_9" in room.api.asked
+    assert [] == await mentions(room, SECRET)
+    assert 1 == await room.fetchval("select count(*) from stripe.charges")
+    assert (await room.object("refund", "re_9"))["tombstone"]
+
+
+async def test_whoever_was_writing_is_waited_for(webhooks_only: Room) -> None:
+    """A transaction that was writing already, and did not know, commits first; what it wrote is erased as well."""
+    room = webhooks_only
+    await room.apply(*HISTORY[:1])
+    async with room.pool.acquire() as writer:
+        transaction = writer.transaction()
+        await transaction.start()
+        await writer.execute(
+            "insert into stripe.charges (account_id, live_mode, id, customer_id, description) "
+            "values ('', false, 'ch_1', 'cus_1', $1)",
+            SECRET,
+        )
+        erasing = asyncio.create_task(forget_customer(room))
+
+        async def registered() -> Any:
+            return await room.fetchval("select count(*) from sync.forgotten")
+
+        await until(registered, what="the customer's name on the list")
+        done, _ = await asyncio.wait([erasing], timeout=0.3)
+        assert not done, "it did not wait"
+        await transaction.commit()
+    await asyncio.wait_for(erasing, 10)
+    assert [] == await mentions(room, SECRET)
+    assert 1 == await room.fetchval("select count(*) from stripe.charges")
+
+
+async def test_cut_short_it_is_done_again(webhooks_only: Room) -> None:
+    """Forgetting twice changes nothing more, and a rebuild neither; sync.forgotten tells when it was done."""
+    room = webhooks_only
+    await room.apply(*HISTORY)
+    await room.execute(
+        "insert into sync.forgotten (account_id, live_mode, customer_id) values ('', false, 'cus_1')"
+    )
+    await forget_customer(room)
+    first = await every_row(room)
+    again = await forget_customer(room)
+    assert 0 == again.events
+    second = await every_row(room)
+    # Asked again, the record is emptied again: a change, though of nothing.
+    moved = ("change", "updated_at")
+    assert [{k: v for k, v in row.items() if k not in moved} for row in first["customers"]] == [
+        {k: v for k, v in row.items() if k not in moved} for row in second["customers"]
+    ]
+    assert first["status_changes"] == second["status_changes"]
+    connection = await connect(room.settings.database_url, application_name="rebuild")
+    try:
+        assert 0 == (await rebuild(connection, policy=Policy())).changed
+    finally:
+        await connection.close()
+    assert second == await every_row(room)
+    assert await room.fetchval("select erased_at is not null from sync.forgotten")
+
+
+async def test_every_table_with_a_uid_follows(webhooks_only: Room) -> None:
+    """A table of records that names the customer by uid must be known to whoever moves that uid."""
+    rows = await webhooks_only.fetch(
+        "select table_name::text from information_schema.columns c join information_schema.tables t "
+        "using (table_schema, table_name) where table_schema = 'billing' and column_name = 'customer_uid' "
+        "and table_type = 'BASE TABLE'"
+    )
+    assert {"customer_products", "customer_revenue", "status_changes"} == {row[0] for row in rows}
