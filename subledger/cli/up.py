@@ -112,6 +112,8 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
             "STRIPE_API_KEY": kept_secret(home / "sandbox.key", prefix="sk_test_"),
             "STRIPE_WEBHOOK_SECRET": kept_secret(home / "sandbox.secret", prefix="whsec_"),
             "STRIPE_API_BASE": f"http://{HOST}:{sandbox_port}",
+            # The sandbox keeps events for 30 days, as Stripe does, and lives through these in two of our minutes.
+            "GAP_FILL_SECONDS": "20",
         }
     environment |= given
     environment["PORT"] = str(port)

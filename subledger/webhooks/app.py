@@ -176,7 +176,7 @@ class OperatorsDesk:
         return json_answer({"postgres": postgres, "redis": redis}, status=status)
 
     async def status(self, request: Request) -> Response:
-        """How far the records are behind (DESIGN.md section 5)."""
+        """How far the records are behind."""
         self.require_admin(request)
         try:
             async with (await self.database()).acquire() as connection:

@@ -1,4 +1,4 @@
-"""Whose key it is: a key of another account or mode would make everything look deleted (DESIGN.md, I8)."""
+"""Whose key it is: a key of another account or mode would make everything look deleted (ARCHITECTURE.md, I8)."""
 
 import msgspec
 import structlog

@@ -17,7 +17,7 @@ NOWHERE = "postgresql://app:pa55word@127.0.0.1:1/billing"
 
 
 async def test_nothing_received_is_settled(database_url: str) -> None:
-    """Zero everywhere, and the keys that GET /status promises (DESIGN.md section 5)."""
+    """Zero everywhere, and the keys that GET /status promises."""
     status = (await subledger(database_url, "status", "--json")).json
     assert {
         "pending_events": 0,

@@ -14,7 +14,7 @@ STATUS_KEYS = {
     *("pending_events", "stale_customers", "unconfirmed_objects", "missing_objects", "parked"),
     *("oldest_pending_seconds", "last_event_at", "last_gap_fill_at"),
 }
-"""DESIGN.md section 5."""
+"""What other programs rely on."""
 
 
 async def test_ready(database_url: str, redis_url: str) -> None:

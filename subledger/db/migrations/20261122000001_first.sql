@@ -12,7 +12,7 @@ comment on schema sync is 'The machinery: inbox, marks, leases. Not for readers.
 
 create sequence sync.tick cache 1;
 comment on sequence sync.tick is
-  'The only clock that orders anything: marks and reads of Stripe draw from it (design 1.3). Cache 1, so that a number drawn later is greater.';
+  'The only clock that orders anything: marks and reads of Stripe draw from it. Cache 1, so that a number drawn later is greater.';
 
 create table sync.events (
   account_id    text        not null,

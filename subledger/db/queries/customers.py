@@ -234,7 +234,7 @@ on conflict (account_id, live_mode, customer_id) do update set
 
 
 async def resolve_touched(connection: Connection, touched: Sequence[TouchedObject]) -> None:
-    """Mark the customers whom the touched rows concern, from committed rows only (design 1.4).
+    """Mark the customers whom the touched rows concern, from committed rows only (ARCHITECTURE.md, deriving).
 
     In one transaction, objects before customers; `touched` must have been read before it began. Rows that are not
     committed yet are not seen, and need not be: whoever commits them marks their customer, and that derivation begins
