@@ -235,3 +235,17 @@ async def test_migrating_without_the_right_to_create_roles() -> None:
                 await owner.close()
         finally:
             await administrator.close()
+
+
+async def test_fields_page_names_columns_that_exist(pool: Pool) -> None:
+    """docs/fields.md: every table and column that it names is one that readers find."""
+    page = (Path(__file__).parents[1] / "docs/fields.md").read_text()
+    named = set(re.findall(r"`(billing\.\w+(?:\.\w+)?)`", page))
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            "select 'billing.' || table_name, column_name from information_schema.columns "
+            "where table_schema = 'billing'"
+        )
+    known = {row[0] for row in rows} | {f"{row[0]}.{row[1]}" for row in rows}
+    assert len(named) > 40
+    assert set() == named - known
