@@ -1,0 +1,232 @@
+"""A suite that finds nothing proves nothing: each of five bugs is planted here, and has to be found.
+
+One of them shows in any world; the others need an order of things that not every world brings about, and are given it.
+Each such order is played without the bug first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from subledger.billing.parse import parse_object
+from subledger.db.connection import Connection, Pool
+from subledger.db.queries import customers
+from subledger.db.queries.customers import RESOLVE_OBJECTS, TouchedObject, resolve_touched
+from subledger.db.queries.inbox import SignedEvent, record_events
+from subledger.db.queries.objects import FailedRead, Key, Reading, draw_tick, mark_unknown
+from subledger.runtime.bell import LIVE_QUEUE, TOKENS, Bell
+from subledger.webhooks import inbox
+from subledger.worker import confirm, drain
+from subledger.worker.confirm import Answered, store_answers
+from subledger.worker.drain import Shown, write_mirror
+from tests.simulation.deaths import mortality
+from tests.simulation.shares import be_quiet
+from tests.simulation.world import Ground, open_ground, play
+from tests.system import until
+from tests.webhooks.door import event as webhook
+from tests.webhooks.door import open_door, settings
+from tests.worker.room import NOON, Room, charge, customer, event, open_room, refund, subscription
+
+SEEDS_MAX = 10
+FORGET = """
+truncate sync.events, sync.objects, sync.customers, stripe.customers, stripe.subscriptions, stripe.charges,
+  stripe.refunds, billing.customers, billing.customer_products, billing.customer_revenue, billing.status_changes
+"""
+
+
+@pytest.fixture
+async def ground(database_url: str) -> AsyncIterator[Ground]:
+    """What worlds are played on."""
+    be_quiet()
+    with mortality():
+        async with open_ground(database_url) as ground:
+            yield ground
+
+
+@pytest.fixture
+async def room(pool: Pool, database_url: str) -> AsyncIterator[Room]:
+    """An engine that reads from an API whose answers the test says."""
+    async with open_room(pool, database_url) as room:
+        yield room
+
+
+async def seed_that_finds(ground: Ground) -> int:
+    """The first seed whose records differ from the truth."""
+    for seed in range(SEEDS_MAX):
+        if (await play(ground, seed)).differences:
+            return seed
+    raise AssertionError(f"not found in {SEEDS_MAX} worlds")
+
+
+# What any world finds
+
+
+async def test_stale_marks_that_do_nothing(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`on conflict do nothing` takes no lock, and loses the marks of whoever is stale or was before."""
+    head, conflict, _ = customers.MARK_STALE.partition("on conflict")
+    monkeypatch.setattr(customers, "MARK_STALE", f"{head}{conflict} do nothing")
+    await seed_that_finds(ground)
+
+
+# What needs an order of its own
+
+
+async def change_during_a_read_is_seen(room: Room) -> bool:
+    """A subscription changes while it is being read, and the event comes before the answer."""
+    room.api.put(customer(), subscription(status="active"))
+    await room.apply(
+        event("customer.created", customer()), event("customer.subscription.created", subscription())
+    )
+    held = room.api.hold("/v1/subscriptions/sub_1")
+    await room.make_due()
+    read = asyncio.create_task(room.engine.confirm(linger=False))
+    await held.asked.wait()
+    room.api.put(subscription(status="past_due"))
+    await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    held.open.set()
+    await read
+    await room.settle()
+    return "past_due" == str((await room.record())["status"])
+
+
+async def test_confirmed_drawn_after_the_read(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tick of a read is drawn when its answer is there: a mark that came meanwhile is taken for seen."""
+
+    async def store_as_of_now(
+        connection: Connection, answers: list[Answered], *, source: str
+    ) -> list[FailedRead]:
+        tick = await draw_tick(connection)
+        return await store_answers(connection, [replace(each, tick=tick) for each in answers], source=source)
+
+    assert await change_during_a_read_is_seen(room)
+    await room.execute(FORGET)
+    monkeypatch.setattr(confirm, "store_answers", store_as_of_now)
+    assert not await change_during_a_read_is_seen(room)
+
+
+async def deleted_customer_stays_deleted(room: Room) -> bool:
+    """A customer is deleted, and read so; then a late event has it read again, and a replica answers with the past."""
+    room.api.put(customer())
+    await room.apply(event("customer.created", customer()))
+    await room.settle()
+    room.api.bodies["/v1/customers/cus_1"] = {"object": "customer", "id": "cus_1", "deleted": True}
+    await room.apply(event("customer.deleted", customer(), after=60))
+    await room.settle()
+    await room.apply(event("customer.updated", customer(name="Ada"), after=30))
+    room.api.say("/v1/customers/cus_1", 200, customer(name="Ada"))
+    await room.settle()
+    return (await room.record())["deleted_at"] is not None
+
+
+async def test_no_tombstone(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a tombstone a deleted customer comes back."""
+    reading = confirm._reading
+
+    def reading_without_tombstone(*args: Any, **options: Any) -> Reading:
+        return replace(reading(*args, **options), deleted=False)
+
+    assert await deleted_customer_stays_deleted(room)
+    await room.execute(
+        "truncate sync.events, sync.objects, sync.customers, stripe.customers, billing.customers"
+    )
+    monkeypatch.setattr(confirm, "_reading", reading_without_tombstone)
+    assert not await deleted_customer_stays_deleted(room)
+
+
+async def refund_is_seen(room: Room) -> bool:
+    """One transaction writes a refund, another one its charge at the same time, and neither sees the other's row."""
+    tick = iter([await room.fetchval("select nextval('sync.tick')") for _ in range(3)])
+
+    def answered(body: dict[str, Any]) -> Answered:
+        parsed = parse_object(body)
+        return Answered(
+            key=("", False, parsed.kind, parsed.id),
+            tick=next(tick),
+            parsed=parsed,
+            raw="{}",
+            answered_at=datetime.fromtimestamp(NOON, UTC),
+        )
+
+    async with room.pool.acquire() as slow, room.pool.acquire() as quick:
+        # The charge is known by name: otherwise the refund's transaction would hold its place.
+        await mark_unknown(quick, {("", False, "charge", "ch_1"): "cus_1"}, source="event")
+        await confirm.store_answers(quick, [answered(customer())], source="event")
+        async with slow.transaction():
+            await confirm.store_answers(slow, [answered(refund())], source="event")
+            await confirm.store_answers(quick, [answered(charge())], source="event")
+            await room.engine.derive()
+    await room.engine.derive()
+    refunded: int = await room.fetchval("select refunded from billing.customer_revenue")
+    return refunded == 500
+
+
+async def test_fan_out_at_write_time(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom a refund concerns is looked up by the transaction that writes it: it cannot know what is not committed."""
+
+    async def write_and_tell(connection: Connection, shown: Mapping[Key, Shown], *, confirmed: bool) -> None:
+        await write_mirror(connection, shown, confirmed=confirmed)
+        rows = await connection.fetch(
+            "select account_id, live_mode, kind, id, touched from sync.objects where touched > resolved"
+        )
+        touched = [TouchedObject(key=(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
+        await resolve_touched(connection, [each for each in touched if each.key in shown])
+
+    async def resolve_nobody(connection: Connection, touched: Sequence[TouchedObject]) -> None:
+        keys = [each.key for each in touched]
+        columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], [k[3] for k in keys])
+        await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
+
+    assert await refund_is_seen(room)
+    await room.execute(FORGET)
+    for module in (confirm, drain):
+        monkeypatch.setattr(module, "write_mirror", write_and_tell)
+    monkeypatch.setattr("subledger.worker.derive.resolve_touched", resolve_nobody)
+    assert not await refund_is_seen(room)
+
+
+async def redelivery_rings(database_url: str, redis_url: str, event_id: str) -> bool:
+    """An event is stored and its job lost, Redis having been wiped; Stripe sends it again. Whether that rings."""
+    web = settings(database_url=database_url, redis_url=redis_url)
+    async with Redis.from_url(redis_url) as client, open_door(web) as door:
+
+        async def rung() -> bool:
+            return bool(await client.exists(TOKENS)) and await client.zscore(LIVE_QUEUE, "drain") is not None
+
+        assert 200 == (await door.post(webhook(event_id))).status
+        await until(rung, what="the first ring")
+        await client.flushdb()
+        assert 200 == (await door.post(webhook(event_id))).status
+        try:
+            await until(rung, within_seconds=2.0, what="the second ring")
+        except AssertionError:
+            return False
+        return True
+
+
+async def test_ring_only_when_the_row_was_created(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that is known rings nobody: a job that Redis lost is never enqueued again."""
+    created = 0
+    ring_soon = Bell.ring_soon
+
+    async def record(connection: Connection, events: Sequence[SignedEvent]) -> int:
+        nonlocal created
+        created = await record_events(connection, events)
+        return created
+
+    def ring_when_created(bell: Bell) -> None:
+        if created:
+            ring_soon(bell)
+
+    assert await redelivery_rings(database_url, redis_url, "evt_1")
+    async with Redis.from_url(redis_url) as client:
+        await client.flushdb()
+    monkeypatch.setattr(inbox, "record_events", record)
+    monkeypatch.setattr(Bell, "ring_soon", ring_when_created)
+    assert not await redelivery_rings(database_url, redis_url, "evt_2")
