@@ -100,13 +100,17 @@ from stripe.products p
 where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
 
+# Own names first, as an array: each arm of the view then goes by its index. As a join, or as `any (select ...)`, it
+# would read every claim of the account (measured with 10,000 customers: 325 ms instead of 6).
 SELECT_RIVAL_CLAIMS = """
 select rival.custom_uid, rival.customer_id, rival.source, rival.customer_created
 from sync.uid_claims rival
 where rival.account_id = $1 and rival.live_mode = $2 and rival.custom_uid = any (
-  select own.custom_uid
-  from sync.uid_claims own
-  where own.account_id = $1 and own.live_mode = $2 and own.customer_id = any ($3::text[])
+  array(
+    select own.custom_uid
+    from sync.uid_claims own
+    where own.account_id = $1 and own.live_mode = $2 and own.customer_id = any ($3::text[])
+  )
 )
 """
 

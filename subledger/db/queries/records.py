@@ -147,17 +147,18 @@ async def replace_problems(
     )
 
 
+# By arrays, so that each arm of the view goes by its index: joined, it would be read whole (measured with 20,000
+# customers: 630 ms instead of 0.2). A namesake in another account may be among them, and is derived for nothing.
 SELECT_CLAIMANTS = """
-select distinct claim.account_id, claim.live_mode, claim.customer_id
+select claim.account_id, claim.live_mode, claim.customer_id
 from sync.uid_claims claim
-join unnest($1::text[], $2::boolean[], $3::text[]) as passed (account_id, live_mode, custom_uid)
-  using (account_id, live_mode, custom_uid)
+where claim.account_id = any ($1::text[]) and claim.live_mode = any ($2::boolean[])
+  and claim.custom_uid = any ($3::text[])
 union
 select holder.account_id, holder.live_mode, holder.stripe_customer_id
 from billing.customers holder
-join unnest($1::text[], $2::boolean[], $3::text[]) as passed (account_id, live_mode, custom_uid)
-  using (account_id, live_mode, custom_uid)
-where holder.stripe_customer_id is not null
+where holder.account_id = any ($1::text[]) and holder.live_mode = any ($2::boolean[])
+  and holder.custom_uid = any ($3::text[]) and holder.stripe_customer_id is not null
 order by 1, 2, 3
 """
 
