@@ -1,0 +1,190 @@
+"""The statements that run all day find their rows by the index made for them, however large the tables are."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from subledger.db.connection import Connection, Pool
+from subledger.db.queries import customers, facts, histories, inbox, objects, records
+
+CUSTOMERS = 10_000
+"""In each of two accounts; what follows makes some 300,000 rows of them."""
+ACCOUNTS = ("", "acct_b")
+BATCH = 20
+"""So many at a time: what a statement reads must be of that order, and not of that of its tables."""
+
+# One story for everybody, set by set: a subscription with an item, an invoice that a charge paid, some money back.
+# Every hundredth customer has something to do; every tenth charge is a guest's.
+FILL = """
+insert into stripe.customers (account_id, live_mode, id, created, custom_uid)
+select $1, false, 'cus_' || n, now(), case when n % 3 = 0 then 'uid_' || n end from generate_series(1, $2::int) n;
+insert into stripe.products (account_id, live_mode, id) select $1, false, 'prod_' || n from generate_series(1, 200) n;
+insert into stripe.prices (account_id, live_mode, id, product_id)
+select $1, false, 'price_' || n, 'prod_' || 1 + n % 200 from generate_series(1, 2000) n;
+insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status)
+select $1, false, 'sub_' || n, 'cus_' || n, 'active' from generate_series(1, $2::int) n;
+insert into stripe.subscription_items (account_id, live_mode, id, subscription_id, position, price_id, product_id)
+select $1, false, 'si_' || n, 'sub_' || n, 0, 'price_' || 1 + n % 2000, 'prod_' || 1 + n % 200
+from generate_series(1, $2::int) n;
+insert into stripe.invoices (account_id, live_mode, id, customer_id, subscription_id, status)
+select $1, false, 'in_' || n, 'cus_' || n, 'sub_' || n, 'paid' from generate_series(1, $2::int) n;
+insert into stripe.invoice_payments (account_id, live_mode, id, invoice_id, payment_intent_id)
+select $1, false, 'inpay_' || n, 'in_' || n, 'pi_' || n from generate_series(1, $2::int) n;
+insert into stripe.charges (account_id, live_mode, id, customer_id, payment_intent_id)
+select $1, false, 'ch_' || n, case when n % 10 > 0 then 'cus_' || n end, 'pi_' || n from generate_series(1, $2::int) n;
+insert into stripe.refunds (account_id, live_mode, id, charge_id)
+select $1, false, 're_' || n, 'ch_' || n from generate_series(1, $2::int) n;
+insert into stripe.disputes (account_id, live_mode, id, charge_id)
+select $1, false, 'dp_' || n, 'ch_' || n from generate_series(1, $2::int) n;
+insert into stripe.checkout_sessions (
+  account_id, live_mode, id, customer_id, payment_intent_id, client_reference_id, status
+)
+select $1, false, 'cs_' || n, 'cus_' || n, 'pi_' || n, case when n % 3 = 1 then 'ref_' || n end, 'complete'
+from generate_series(1, $2::int) n;
+insert into sync.events (account_id, live_mode, event_id, type, payload, state)
+select $1, false, 'evt_' || n, 'customer.updated', 'x', case when n % 100 = 0 then 'pending' else 'applied' end
+from generate_series(1, $2::int) n;
+insert into sync.customers (account_id, live_mode, customer_id, stale, derived, stale_since, history_at)
+select $1, false, 'cus_' || n, 2, case when n % 100 = 0 then 1 else 2 end, now(), case when n % 100 = 0 then now() end
+from generate_series(1, $2::int) n;
+insert into sync.objects (account_id, live_mode, kind, id, customer_id, dirty, confirmed, read_at, touched, resolved)
+select $1, false, kind, prefix || n, case when named then 'cus_' || n end, case when n % 100 = 0 then 3 else 1 end, 2,
+  case when n % 100 = 0 then now() end, case when n % 100 = 0 then 1 else 0 end, 0
+from generate_series(1, $2::int) n,
+  (values ('customer', 'cus_', true), ('subscription', 'sub_', true), ('invoice', 'in_', true),
+    ('invoice_payment', 'inpay_', false), ('charge', 'ch_', true), ('refund', 're_', false),
+    ('dispute', 'dp_', false)) kinds (kind, prefix, named);
+insert into billing.identities (uid, account_id, live_mode, stripe_customer_id, custom_uid)
+select gen_random_uuid(), $1, false, 'cus_' || n, 'own_' || n from generate_series(1, $2::int) n;
+insert into billing.customers (uid, account_id, live_mode, stripe_customer_id, change)
+select gen_random_uuid(), $1, false, 'cus_' || n, nextval('billing.change') from generate_series(1, $2::int) n;
+insert into billing.customer_products (
+  id, customer_uid, account_id, live_mode, stripe_customer_id, stripe_subscription_id, stripe_product_id, product_id,
+  has_access, canceled, subscription_ids
+)
+select gen_random_uuid(), uid, account_id, live_mode, stripe_customer_id, 'sub_' || uid, 'prod', 'prod', true, false,
+  '{}'
+from billing.customers where account_id = $1;
+insert into billing.customer_revenue (
+  customer_uid, account_id, live_mode, stripe_customer_id, currency, gross, refunded, disputed, out_of_band, net
+)
+select uid, account_id, live_mode, stripe_customer_id, 'usd', 1, 0, 0, 0, 1
+from billing.customers where account_id = $1;
+insert into billing.status_changes (customer_uid, status_after, changed_at, exact, source)
+select uid, 'active', now(), true, 'event' from billing.customers where account_id = $1
+"""
+
+SMALL = {"products", "prices", "milestones", "accounts"}
+"""Tables that may be read from end to end: a catalogue is small beside its customers."""
+
+
+WAITING = {"events_pending", "objects_due", "objects_unresolved", "customers_stale", "customers_history"}
+"""Indexes of what waits for work: a `limit` ends their scans, whatever the planner thinks that they hold."""
+MANY = CUSTOMERS // 10
+
+
+async def fill(connection: Connection) -> None:
+    """Two accounts with the same ids."""
+    for account in ACCOUNTS:
+        for statement in FILL.split(";\n"):
+            parameters = (account, CUSTOMERS)[: 2 if "$2" in statement else 1]
+            await connection.execute(statement, *parameters)
+    await connection.execute("analyze")
+
+
+def ids(prefix: str) -> list[str]:
+    """A batch of ids, spread over the table."""
+    return [f"{prefix}_{number}" for number in range(7, CUSTOMERS, CUSTOMERS // BATCH)]
+
+
+LEASE = timedelta(seconds=60)
+SCOPE = ("acct_b", False)
+
+HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
+    "claim events": (inbox.CLAIM_EVENTS, (BATCH, LEASE), {"events_pending", "events_pkey"}),
+    "claim reads": (
+        objects.CLAIM_READS,
+        (["customer", "invoice"], False, BATCH, LEASE, LEASE),
+        {"objects_due", "objects_pkey"},
+    ),
+    "seconds to next read": (objects.SECONDS_TO_NEXT_READ, (False,), {"objects_due"}),
+    "claim stale": (customers.CLAIM_STALE, (BATCH, LEASE), {"customers_stale", "customers_pkey"}),
+    "claim histories": (
+        histories.CLAIM_HISTORIES,
+        (False, 8, LEASE),
+        {"customers_history", "customers_pkey"},
+    ),
+    "touched": (customers.SELECT_TOUCHED, (BATCH,), {"objects_unresolved"}),
+    "owners of charges": (
+        customers.SELECT_OWNERS_OF_CHARGES,
+        (*SCOPE, ids("ch"), ids("re"), ids("dp")),
+        {"charges_pkey", "refunds_pkey", "disputes_pkey"},
+    ),
+    "owners of payments": (
+        customers.SELECT_OWNERS_OF_PAYMENTS,
+        (*SCOPE, ids("inpay")),
+        {"invoice_payments_pkey", "invoices_pkey"},
+    ),
+    "subscribers": (customers.MARK_SUBSCRIBERS, (*SCOPE, ["prod_3"], ["price_3"]), set()),
+    "facts: customers": (facts.SELECT_CUSTOMERS, (*SCOPE, ids("cus")), {"customers_pkey"}),
+    "facts: identities": (
+        facts.SELECT_IDENTITIES,
+        (*SCOPE, ids("cus")),
+        {"identities_account_id_live_mode_stripe_customer_id_key"},
+    ),
+    "facts: subscriptions": (facts.SELECT_SUBSCRIPTIONS, (*SCOPE, ids("cus")), {"subscriptions_customer"}),
+    "facts: items": (facts.SELECT_ITEMS, (*SCOPE, ids("sub")), {"subscription_items_pkey"}),
+    "facts: invoices": (facts.SELECT_INVOICES, (*SCOPE, ids("cus")), {"invoices_customer"}),
+    "facts: charges": (
+        facts.SELECT_CHARGES,
+        (*SCOPE, ids("cus")),
+        {"charges_customer", "charges_guest", "checkout_sessions_customer", "invoices_customer"},
+    ),
+    "facts: refunds": (facts.SELECT_REFUNDS, (*SCOPE, ids("ch")), {"refunds_charge"}),
+    "facts: disputes": (facts.SELECT_DISPUTES, (*SCOPE, ids("ch")), {"disputes_charge"}),
+    "facts: sessions": (facts.SELECT_SESSIONS, (*SCOPE, ids("cus")), {"checkout_sessions_customer"}),
+    "facts: rival claims": (facts.SELECT_RIVAL_CLAIMS, (*SCOPE, ids("cus")), {"customers_custom_uid"}),
+    "unsettled customers": (facts.SELECT_UNSETTLED_CUSTOMERS, (*SCOPE, ids("cus")), {"objects_unsettled"}),
+    "unsettled refunds": (facts.SELECT_UNSETTLED_OBJECTS, (*SCOPE, "refund", ids("re")), {"objects_pkey"}),
+    "unsettled invoices": (
+        facts.SELECT_UNSETTLED_INVOICES,
+        (*SCOPE, ids("in")),
+        {"invoice_payments_invoice", "objects_pkey"},
+    ),
+    "claimants": (
+        records.SELECT_CLAIMANTS,
+        (["acct_b"] * 2, [False] * 2, ["uid_3", "uid_6"]),
+        {"customers_custom_uid", "custom_uid_is_unique"},
+    ),
+}
+"""Each statement with parameters of the size that it is run with, and indexes that must serve it."""
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+async def test_hot_statements_use_their_indexes(pool: Pool) -> None:
+    """No statement of the daily work reads a large table from end to end; each uses the indexes meant for it."""
+    wrong = []
+    async with pool.acquire() as connection:
+        await fill(connection)
+        for name, (statement, parameters, wanted) in HOT.items():
+            explained = await connection.fetchval(f"explain (format json) {statement}", *parameters)
+            plan = list(nodes(json.loads(explained)[0]["Plan"]))
+            whole = {
+                f"{node['Relation Name']} ({node['Plan Rows']} rows)"
+                for node in plan
+                if node.get("Relation Name", "prices") not in SMALL
+                and (node["Node Type"] == "Seq Scan" or node["Plan Rows"] > MANY)
+                and node.get("Index Name") not in WAITING
+            }
+            used = {node["Index Name"] for node in plan if "Index Name" in node}
+            if whole:
+                wrong.append(f"{name} reads a great part of {sorted(whole)}")
+            if wanted - used:
+                wrong.append(f"{name} goes by {sorted(used)}, not by {sorted(wanted - used)}")
+    assert not wrong, "\n".join(wrong)
