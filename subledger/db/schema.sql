@@ -1351,6 +1351,7 @@ CREATE TABLE sync.drift (
     amount bigint DEFAULT 0 NOT NULL,
     verified boolean DEFAULT false NOT NULL,
     repaired boolean DEFAULT false NOT NULL,
+    said json,
     CONSTRAINT what_is_known CHECK ((what = ANY (ARRAY['differs'::text, 'lacking'::text, 'surplus'::text])))
 );
 
@@ -1373,6 +1374,8 @@ COMMENT ON COLUMN sync.drift.amount IS 'Minor units: what is right minus what is
 COMMENT ON COLUMN sync.drift.verified IS 'A read by id, or for a record a second derivation, has said so too.';
 
 COMMENT ON COLUMN sync.drift.repaired IS 'It was marked, so that confirm and derive mend it.';
+
+COMMENT ON COLUMN sync.drift.said IS 'What Stripe said of the object when it was read by its id; NULL where it knows none.';
 
 ALTER TABLE sync.events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.events_seq_seq
@@ -1710,7 +1713,7 @@ CREATE SEQUENCE sync.tick
     NO MAXVALUE
     CACHE 1;
 
-COMMENT ON SEQUENCE sync.tick IS 'The only clock that orders anything: marks and reads of Stripe draw from it (design 1.3). Cache 1, so that a number drawn later is greater.';
+COMMENT ON SEQUENCE sync.tick IS 'The only clock that orders anything: marks and reads of Stripe draw from it. Cache 1, so that a number drawn later is greater.';
 
 CREATE VIEW sync.uid_claims AS
  SELECT customers.account_id,

@@ -26,10 +26,9 @@ from subledger.db.queries.objects import mark_objects, postpone_reads
 from subledger.worker.confirm import Answered, store_answers
 from subledger.worker.pages import Page
 from subledger.worker.retry import retry_conflicts
-from subledger.worker.steps import Helpers, bare_mark, bounds_of
+from subledger.worker.steps import Helpers, bare_mark, bounds_of, say_holes
 
 CUSTOMERS_AT_ONCE = 500
-HOLES_TOLD_MAX = 5
 HISTORY_ATTEMPTS_MAX = 5
 
 log = structlog.get_logger()
@@ -157,14 +156,3 @@ async def _finish(helpers: Helpers, scan: Scan, *, holes: list[Hole]) -> None:
     async with helpers.pool.acquire() as connection:
         await finish_scan(connection, scan.id, status="partial" if holes else "complete", error=error)
     log.info("backfill ended", scan=scan.id, canceled=scan.status == "canceled", holes=len(holes))
-
-
-def say_holes(holes: list[Hole]) -> str:
-    """Which kinds and stretches were not read to their end, and why."""
-    told = [
-        f"{hole.kind} created from {hole.low:%Y-%m-%d %H:%M:%S} to {hole.high:%Y-%m-%d %H:%M:%S} UTC: {hole.error}"
-        for hole in holes[:HOLES_TOLD_MAX]
-    ]
-    if len(holes) > HOLES_TOLD_MAX:
-        told.append(f"and {len(holes) - HOLES_TOLD_MAX} more")
-    return "; ".join(told)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 from urllib.parse import quote
 
@@ -219,6 +220,11 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
     return doubted
 
 
+def whole_objects(answer: Answered) -> list[Answered]:
+    """The answer, and the objects inside it that it tells of as a read of their own would."""
+    return [answer, *_told_beside(answer, {}, {})]
+
+
 def _told_beside(
     answer: Answered, references: dict[Key, str | None], beside: dict[Key, Shown]
 ) -> list[Answered]:
@@ -344,21 +350,23 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     )
 
 
-async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id: str) -> bool:
-    """Read the rest of the lists in an object that facts need whole and that Stripe has cut; False: none was cut.
+async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id: str) -> int:
+    """Read the rest of the lists in an object that facts need whole and that Stripe has cut; returns how many requests
+    that took, 0 when none was cut.
 
     Raises what StripeApi.read raises, and NotJson.
     """
-    cut = nested_lists(body)
-    for nested in cut:
+    requests = 0
+    for nested in nested_lists(body):
         rest = await _read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
+        requests += max(ceil(len(rest) / 100), 1)
         whole = body
         for name in nested.path:
             whole[name] = dict(whole[name])
             whole = whole[name]
         whole["data"] = [*whole["data"], *rest]
         whole["has_more"] = False
-    return bool(cut)
+    return requests
 
 
 async def _read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:
@@ -409,7 +417,7 @@ def _deleted(due: DueRead) -> Answered:
 
 
 def _missing(due: DueRead, error: str) -> FailedRead:
-    """A 404 proves a deletion only together with a `*.deleted` event; see DESIGN.md, I8."""
+    """A 404 proves a deletion only together with a `*.deleted` event; see ARCHITECTURE.md, I8."""
     if due.never_read and due.attempts <= len(UNSEEN_AFTER):
         return FailedRead(key=due.key, error=error, retry_after=UNSEEN_AFTER[due.attempts - 1])
     step = due.attempts - 1 - (len(UNSEEN_AFTER) if due.never_read else 0)

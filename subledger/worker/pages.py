@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from subledger.billing.parse import UnknownShape, nested_lists, parse_object
+from subledger.billing.parse import UnknownShape, parse_object
 from subledger.billing.registry import Kind, is_id
 from subledger.db.connection import Pool
 from subledger.db.queries.objects import Key, draw_tick
@@ -36,6 +36,7 @@ _decode_page = msgspec.json.Decoder(_Page).decode
 class Page:
     """What a page said. `unreadable` are objects whose shape we do not know: they are to be read by id."""
 
+    tick: int
     answers: tuple[Answered, ...]
     unreadable: tuple[Key, ...]
     last_id: str | None
@@ -77,7 +78,7 @@ async def read_page(
     """
     async with pool.acquire() as connection:
         tick = await draw_tick(connection)
-    before = stripe.requests
+    requests = 1
     try:
         answer = await stripe.read(list_path(kind, low=low, high=high, after=after), account_id=account_id)
     except StripeRefused as refused:
@@ -87,6 +88,7 @@ async def read_page(
         log.info("list cursor is gone", kind=kind.name, after=after)
         again = list_path(kind, low=low, high=min(high, after_created + SECOND), after=None)
         answer = await stripe.read(again, account_id=account_id)
+        requests += 1
     try:
         page = _decode_page(clean_json(answer.body))
     except msgspec.MsgspecError as error:
@@ -101,7 +103,8 @@ async def read_page(
         if not is_id(object_id):
             raise NotJson(f"{kind.list_path} holds something without an id")
         last_id = object_id
-        cut = bool(nested_lists(body)) and await complete_lists(stripe, body, account_id=account_id)
+        extra = await complete_lists(stripe, body, account_id=account_id)
+        requests += extra
         try:
             parsed = parse_object(body)
         except UnknownShape as unknown:
@@ -113,14 +116,15 @@ async def read_page(
                 key=(account_id, live_mode, parsed.kind, parsed.id),
                 tick=tick,
                 parsed=parsed,
-                raw=as_text(body) if cut else text.decode(),
+                raw=as_text(body) if extra else text.decode(),
                 answered_at=answer.answered_at,
             )
         )
     return Page(
+        tick=tick,
         answers=tuple(answers),
         unreadable=tuple(unreadable),
         last_id=last_id,
         has_more=page.has_more and last_id is not None,
-        requests=max(stripe.requests - before, 1),
+        requests=requests,
     )

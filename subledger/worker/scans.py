@@ -33,6 +33,7 @@ from subledger.db.queries.backfills import (
 )
 from subledger.db.queries.objects import mark_objects
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from subledger.worker.audit import audit_page, step_audit
 from subledger.worker.backfill import step_backfill, store_page
 from subledger.worker.pages import Page, read_page
 from subledger.worker.payload import NotJson
@@ -99,8 +100,10 @@ class Scanner:
         try:
             if scan.step == "begin" and scan.status == "queued":
                 await self._begin(scan)
-            else:
+            elif scan.purpose == "backfill":
                 await step_backfill(self._helpers, scan)
+            else:
+                await step_audit(self._helpers, scan)
         except (StripeUnavailable, NotJson) as error:
             log.warning("scan waits", scan=scan.id, step=scan.step, error=str(error))
             wait = timedelta(seconds=min(2.0**scan.attempts, RETRY_SECONDS_MAX))
@@ -270,7 +273,10 @@ class Scanner:
                     done=not page.has_more,
                     lease=LEASE,
                 )
-                await store_page(connection, scan, page, singly=singly)
+                if scan.purpose == "backfill":
+                    await store_page(connection, scan, page, singly=singly)
+                else:
+                    await audit_page(connection, window, after, page)
                 if page.unreadable:
                     await mark_objects(
                         connection, [bare_mark(key, source=scan.purpose) for key in page.unreadable]

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from subledger.billing.record import Policy
 from subledger.db.connection import Pool
-from subledger.db.queries.backfills import Scan
+from subledger.db.queries.backfills import Hole, Scan
 from subledger.db.queries.objects import Key, Mark
 from subledger.runtime.stripe_api import StripeApi
 
 BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
 """Older than any object of Stripe. An account does not reliably say when it was created."""
+HOLES_TOLD_MAX = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +42,14 @@ def bare_mark(key: Key, *, source: str) -> Mark:
         event_created=None,
         source=source,
     )
+
+
+def say_holes(holes: list[Hole]) -> str:
+    """Which kinds and stretches were not read to their end, and why."""
+    told = [
+        f"{hole.kind} created from {hole.low:%Y-%m-%d %H:%M:%S} to {hole.high:%Y-%m-%d %H:%M:%S} UTC: {hole.error}"
+        for hole in holes[:HOLES_TOLD_MAX]
+    ]
+    if len(holes) > HOLES_TOLD_MAX:
+        told.append(f"and {len(holes) - HOLES_TOLD_MAX} more")
+    return "; ".join(told)

@@ -102,6 +102,7 @@ create table sync.drift (
   amount       bigint  not null default 0,
   verified     boolean not null default false,
   repaired     boolean not null default false,
+  said         json,
   primary key (scan_id, kind, id),
   constraint what_is_known check (what in ('differs', 'lacking', 'surplus'))
 );
@@ -115,6 +116,7 @@ comment on column sync.drift.fields is 'The columns that differ.';
 comment on column sync.drift.currency is 'Currency of the amount.';
 comment on column sync.drift.amount is 'Minor units: what is right minus what is stored. Of charges the amount captured, of refunds and disputes their amount, of invoices and invoice payments the amount paid, of records the lifetime revenue.';
 comment on column sync.drift.verified is 'A read by id, or for a record a second derivation, has said so too.';
+comment on column sync.drift.said is 'What Stripe said of the object when it was read by its id; NULL where it knows none.';
 comment on column sync.drift.repaired is 'It was marked, so that confirm and derive mend it.';
 
 -- migrate:down

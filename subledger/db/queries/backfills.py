@@ -181,7 +181,7 @@ returning true
 
 OPEN_WINDOWS = """
 insert into sync.scan_windows (scan_id, kind, low, high)
-select $1, kind, $3, $4 from unnest($2::text[]) as new (kind)
+select $1::bigint, kind, $3, $4 from unnest($2::text[]) as new (kind)
 """
 
 

@@ -1,0 +1,148 @@
+"""Damage to a database that was right: mirror rows and records changed, deleted and invented, chosen by a seed."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from subledger.billing.record import CustomerRecord
+from subledger.billing.registry import KINDS
+from subledger.db.queries.audits import RECORD
+from subledger.db.queries.columns import Column, columns_of
+from tests.backfill.account import Attached
+
+MARK = "damaged"
+LONG_AGO = datetime(2001, 2, 3, tzinfo=UTC)
+
+KEYS = {"id", "uid", "account_id", "live_mode"}
+CHECKED = {"status": "past_due", "custom_uid": "damaged-uid"}
+"""Columns of records that take only certain words."""
+
+
+async def damage(account: Attached, *, seed: int, rows: int, records: int) -> dict[tuple[str, str], str]:
+    """Damage so many mirror rows and records; what each is, by kind and id."""
+    choices = Random(seed)  # noqa: S311 - a damage must replay from its seed
+    done: dict[tuple[str, str], str] = {}
+    kinds = list(KINDS)
+    for number in range(rows):
+        kind = kinds[number % len(kinds)]
+        way = choices.choices(("differs", "lacking", "surplus"), weights=(8, 2, 1))[0]
+        found = await damage_row(account, kind, way, choices, taken=set(done))
+        if found is not None:
+            done[found] = way
+    done |= await damage_records(account, choices, count=records)
+    return done
+
+
+async def damage_row(
+    account: Attached, kind: str, way: str, choices: Random, *, taken: set[tuple[str, str]]
+) -> tuple[str, str] | None:
+    """Damage one row of a kind; None where no row is left that nothing has been done to."""
+    table = KINDS[kind].table
+    # Of the deleted there is nothing to compare with: Stripe tells their ids alone.
+    ids = [
+        row[0]
+        for row in await account.fetch(f"select id from {table} where deleted_at is null order by id")
+        if (kind, row[0]) not in taken
+    ]
+    if not ids:
+        return None
+    chosen = choices.choice(ids)
+    match way:
+        case "lacking":
+            await account.execute(f"delete from {table} where id = $1", chosen)
+        case "surplus":
+            invented = f"{kind[:3]}_invented{choices.randrange(10**12)}"
+            columns = [column for column in columns_of(KINDS[kind].facts) if column.name != "id"]
+            names = ", ".join(column.name for column in columns)
+            await account.execute(
+                f"insert into {table} (account_id, live_mode, id, {names}, raw) "
+                f"select account_id, live_mode, $2, {names}, raw from {table} where id = $1",
+                chosen,
+                invented,
+            )
+            chosen = invented
+        case _:
+            columns = [column for column in columns_of(KINDS[kind].facts) if column.name not in KEYS]
+            await change(account, table, "id", chosen, columns, choices)
+    return kind, chosen
+
+
+async def damage_records(account: Attached, choices: Random, *, count: int) -> dict[tuple[str, str], str]:
+    """Damage records: their fields, their products and revenue; take some away, and invent some."""
+    done: dict[tuple[str, str], str] = {}
+    rows = await account.fetch("select uid, stripe_customer_id from billing.customers order by uid")
+    chosen = choices.sample(rows, count)
+    columns = [column for column in columns_of(CustomerRecord) if column.name not in KEYS]
+    for number, row in enumerate(chosen):
+        uid, customer_id = row["uid"], row["stripe_customer_id"]
+        match number % 6:
+            case 0:
+                await account.execute("delete from billing.customers where uid = $1", uid)
+                done[RECORD, customer_id] = "lacking"
+            case 1:
+                gone = await account.fetch(
+                    "delete from billing.customer_products where customer_uid = $1 returning id", uid
+                )
+                if gone:
+                    done[RECORD, customer_id] = "differs"
+            case 2:
+                changed = await account.fetch(
+                    "update billing.customer_revenue set gross = gross + 7, net = net + 7 where customer_uid = $1 "
+                    "returning currency",
+                    uid,
+                )
+                if changed:
+                    done[RECORD, customer_id] = "differs"
+            case 3:
+                invented = f"cus_nobody{number}"
+                await account.execute(
+                    "insert into billing.customers (uid, stripe_customer_id, account_id, live_mode, change) "
+                    "values ($1, $2, '', false, nextval('billing.change'))",
+                    UUID(int=choices.getrandbits(128)),
+                    invented,
+                )
+                done[RECORD, invented] = "surplus"
+            case _:
+                await change(account, "billing.customers", "uid", uid, columns, choices)
+                done[RECORD, customer_id] = "differs"
+    return done
+
+
+async def change(
+    account: Attached, table: str, key: str, value: object, columns: list[Column], choices: Random
+) -> None:
+    """Give one column of one row another value than it has."""
+    column = choices.choice(columns)
+    before = await account.fetchval(f"select {column.name} from {table} where {key} = $1", value)
+    where = f"update {table} set {column.name} = $2 where {key} = $1"
+    await account.execute(where, value, another(column, before, choices, record=key == "uid"))
+    if (table, column.name) == ("billing.customers", "trial_end"):
+        await account.execute(f"update {table} set is_trial = true where {key} = $1", value)
+
+
+def another(column: Column, before: Any, choices: Random, *, record: bool) -> object:
+    """A value of the column's type that is not the one before."""
+    match column.type:
+        case "boolean":
+            return not before
+        case "bigint":
+            return (before or 0) + choices.randint(1, 1000)
+        case "timestamptz":
+            return LONG_AGO if before is None else before + timedelta(hours=choices.randint(1, 50))
+        case "jsonb":
+            found: Mapping[str, object] = json.loads(before)
+            return json.dumps({**found, MARK: "yes"})
+        case _ if record and column.name in CHECKED:
+            word = CHECKED[column.name]
+            return (
+                None
+                if before == word
+                else f"{word}{choices.randrange(10**6)}"
+                if "uid" in column.name
+                else word
+            )
+        case _:
+            return f"{before or ''}{MARK}"
