@@ -50,6 +50,13 @@ insert into sync.events (account_id, live_mode, event_id, type, api_version, cre
 select *
 from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
   as new (account_id, live_mode, event_id, type, api_version, created, payload)
+-- `do nothing` alone waits for whoever is updating the row just then: a redelivery, and all that share the statement
+-- with it, for the batch that applies its event.
+where (
+  select true
+  from sync.events known
+  where known.account_id = new.account_id and known.live_mode = new.live_mode and known.event_id = new.event_id
+) is null
 -- Two groups that share keys must wait for each other in one order.
 order by account_id, live_mode, event_id
 on conflict do nothing
