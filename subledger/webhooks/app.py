@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from subledger.billing.registry import is_id
 from subledger.db.connection import Pool, PostgresAway, create_pool
+from subledger.db.queries.audits import select_last_audit
 from subledger.db.queries.customers import CustomerKey
 from subledger.db.queries.refresh import (
     RefreshState,
@@ -181,11 +182,12 @@ class OperatorsDesk:
         try:
             async with (await self.database()).acquire() as connection:
                 backlog = await select_backlog(connection, live_mode=self._settings.live_mode)
+                audit = await select_last_audit(connection)
         except PostgresAway:
             raise Refusal(503, "Postgres is away") from None
         except NotMigrated:
             raise Refusal(503, f"Postgres is {NOT_MIGRATED}") from None
-        return json_answer({**dataclasses.asdict(backlog), "settled": backlog.settled})
+        return json_answer({**dataclasses.asdict(backlog), "settled": backlog.settled, "last_audit": audit})
 
     async def refresh(self, request: Request) -> Response:
         """Read one customer's lists at Stripe now, and answer with its record once it is exact.

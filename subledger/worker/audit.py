@@ -22,17 +22,18 @@ from subledger.billing.lists import THROUGH
 from subledger.billing.parse import Parsed, parse_object
 from subledger.billing.record import Derived, customer_uid, derive_record
 from subledger.billing.registry import KINDS
-from subledger.db.connection import Connection
+from subledger.db.connection import Connection, Pool
 from subledger.db.queries.audits import (
     RECORD,
     AuditedCustomer,
     Drift,
     StoredWhole,
+    close_audit,
     count_suspects,
     count_unresolved,
     differing,
     dismiss,
-    forget_old_audits,
+    is_audit_due,
     keys_of,
     mark_repaired,
     note_drift,
@@ -60,9 +61,11 @@ from subledger.db.queries.facts import load_facts
 from subledger.db.queries.inbox import reach_milestone
 from subledger.db.queries.mirror import MirrorRow, bury_rows, select_changed
 from subledger.db.queries.objects import DueRead, Key, draw_tick, mark_objects
+from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.runtime.stripe_api import StripeMissing
 from subledger.worker.confirm import Answered, read_whole, whole_objects
 from subledger.worker.drain import Shown, write_mirror
+from subledger.worker.forget import set_aside_answers
 from subledger.worker.pages import SECOND, Page
 from subledger.worker.payload import as_text
 from subledger.worker.retry import retry_conflicts
@@ -73,6 +76,7 @@ CUSTOMERS_AT_ONCE = 500
 DRIFT_EXAMINED_MAX = 10_000
 """Beyond it the mirror is not damaged but empty or of something else: a backfill is what helps, not reads by id."""
 AUDITS_KEPT = 30
+NIGHTLY_HOUR_UTC = 3
 MOTION_WAIT = timedelta(seconds=1)
 MOTION_WAITS_MAX = 120
 """What changes without an end, or cannot be read, is left unsaid: the audit then ends as partial."""
@@ -89,6 +93,15 @@ _AMOUNTS = {
 log = structlog.get_logger()
 
 
+async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
+    """Have the key's own account audited and mended once a night; True when this call has asked for it."""
+    async with pool.acquire() as connection, connection.transaction():
+        if not await is_audit_due(connection, live_mode=live_mode, hour=NIGHTLY_HOUR_UTC):
+            return False
+        await ask_for_scan(connection, read_request({}), purpose="audit", live_mode=live_mode, repair=True)
+        return True
+
+
 # --- What a page raises ----------------------------------------------------------------------------------------------
 
 
@@ -99,9 +112,9 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
         for each in whole_objects(answer):
             told.setdefault(each.key, each)
     scope = (window.scan.account_id, window.scan.live_mode)
-    suspects: dict[Key, str] = dict.fromkeys(
-        await _otherwise(connection, scope, list(told.values())), "differs"
-    )
+    forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in told.items()})
+    told_of = [each for key, each in told.items() if key not in forgotten]
+    suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
     listed = {answer.key[3] for answer in page.answers} | {key[3] for key in page.unreadable}
     for object_id in await _surplus(connection, scope, window, after, page, listed):
         suspects.setdefault((*scope, window.kind, object_id), "surplus")
@@ -587,7 +600,7 @@ async def _finish(helpers: Helpers, scan: Scan) -> None:
             await finish_scan(connection, scan.id, status=status, error=error)
             if status == "complete" and scan.status == "running" and scan.whole:
                 await reach_milestone(connection, "audit")
-            await forget_old_audits(connection, keep=AUDITS_KEPT)
+            await close_audit(connection, scan, keep=AUDITS_KEPT)
     log.info("audit ended", scan=scan.id, status=status)
 
 

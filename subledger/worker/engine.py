@@ -22,6 +22,7 @@ from subledger.db.connection import Connection, Pool, PostgresAway
 from subledger.db.queries.objects import seconds_to_next_read
 from subledger.runtime.settings import Settings
 from subledger.runtime.stripe_api import StripeApi
+from subledger.worker.audit import ask_for_nightly_audit
 from subledger.worker.confirm import confirm_batch
 from subledger.worker.derive import derive_batch, resolve_batch
 from subledger.worker.drain import BATCH as DRAIN_BATCH
@@ -36,6 +37,7 @@ LOOP_SECONDS_MAX = 25.0
 CONFIRM_LINGER = timedelta(seconds=6)
 CONFIRM_POLL_SECONDS = 0.2
 KEY_CHECK_SECONDS = 60.0
+SCHEDULE_CHECK_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -64,6 +66,7 @@ class Engine:
         self._bulk = asyncio.Lock()
         self._scanning = asyncio.Lock()
         self._key_checked_at = float("-inf")
+        self._schedule_checked_at = float("-inf")
         self._key_is_good = False
         self.stopping = asyncio.Event()
 
@@ -147,6 +150,9 @@ class Engine:
             if not await self._key_may_read():
                 return False
             started = time.monotonic()
+            if started - self._schedule_checked_at > SCHEDULE_CHECK_SECONDS:
+                self._schedule_checked_at = started
+                await ask_for_nightly_audit(self._pool, live_mode=self._lanes.live_mode)
             scanner = Scanner(
                 pool=self._pool,
                 stripe=self._lanes.bulk,

@@ -14,7 +14,7 @@ from subledger.billing.lists import THROUGH
 from subledger.billing.record import CustomerProduct, CustomerRecord, Revenue
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection
-from subledger.db.queries.backfills import Scan
+from subledger.db.queries.backfills import Scan, select_scan
 from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from subledger.db.queries.customers import CustomerKey
 from subledger.db.queries.mirror import ITEM_COLUMNS, MIRROR
@@ -46,8 +46,15 @@ insert into sync.drift (scan_id, kind, id, what)
 select $1::bigint, s.kind, s.id, s.what
 from unnest($4::text[], $5::text[], $6::text[]) as s (kind, id, what)
 left join sync.objects o on o.account_id = $2 and o.live_mode = $3 and o.kind = s.kind and o.id = s.id
-where o.id is null
-  or (o.confirmed < $7 and (o.dirty < o.confirmed or o.missing_since is not null or o.parked_at is not null))
+where (
+    o.id is null
+    or (o.confirmed < $7 and (o.dirty < o.confirmed or o.missing_since is not null or o.parked_at is not null))
+  )
+  -- Of a customer who is forgotten nothing is asked any more.
+  and not exists (
+    select from sync.forgotten f
+    where f.account_id = $2 and f.live_mode = $3 and f.customer_id = o.customer_id
+  )
 order by 1, 2, 3
 on conflict do nothing
 """
@@ -243,7 +250,8 @@ async def dismiss(connection: Connection, scan: Scan, agreed: Sequence[tuple[str
 
 NOTE_DRIFT = """
 insert into sync.drift (scan_id, kind, id, what, fields, currency, amount, said, verified)
-select $1::bigint, kind, id, what, array(select jsonb_array_elements_text(fields::jsonb)), currency, amount, said::json, $9
+select $1::bigint, kind, id, what, array(select jsonb_array_elements_text(fields::jsonb)), currency, amount,
+  said::json, $9
 from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[])
   as new (kind, id, what, fields, currency, amount, said)
 order by kind, id
@@ -598,6 +606,9 @@ async def report_audit(connection: Connection, scan: Scan) -> AuditReport:
     )
 
 
+# Bodies were kept to compare with; they tell who customers are, and belong nowhere but into the mirror.
+DROP_SAID = "update sync.drift set said = null where scan_id = $1 and said is not null"
+
 FORGET_OLD_AUDITS = """
 delete from sync.scans
 where purpose = 'audit' and finished_at is not null and id not in (
@@ -606,8 +617,9 @@ where purpose = 'audit' and finished_at is not null and id not in (
 """
 
 
-async def forget_old_audits(connection: Connection, *, keep: int) -> None:
-    """Drop the results of all but the latest audits."""
+async def close_audit(connection: Connection, scan: Scan, *, keep: int) -> None:
+    """Keep of this audit what was found and not what Stripe said, and only the latest audits."""
+    await connection.execute(DROP_SAID, scan.id)
     await connection.execute(FORGET_OLD_AUDITS, keep)
 
 
@@ -635,6 +647,18 @@ async def is_audit_due(connection: Connection, *, live_mode: bool, hour: int) ->
     await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
     due: bool = await connection.fetchval(IS_AUDIT_DUE, live_mode, hour)
     return due
+
+
+SELECT_LAST_AUDIT = """
+select id from sync.scans where purpose = 'audit' and status in ('complete', 'partial') order by id desc limit 1
+"""
+
+
+async def select_last_audit(connection: Connection) -> AuditReport | None:
+    """The latest audit that came to an end; None where there was none yet."""
+    scan_id = await connection.fetchval(SELECT_LAST_AUDIT)
+    scan = None if scan_id is None else await select_scan(connection, scan_id, "audit")
+    return None if scan is None else await report_audit(connection, scan)
 
 
 def keys_of(scope: Scope, ids: Sequence[str]) -> list[CustomerKey]:
