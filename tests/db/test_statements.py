@@ -16,7 +16,12 @@ def statements() -> Iterator[tuple[str, str]]:
     for module in pkgutil.iter_modules(queries.__path__):
         loaded = importlib.import_module(f"{queries.__name__}.{module.name}")
         for name, value in vars(loaded).items():
-            if name.isupper() and not name.startswith("_") and isinstance(value, str) and " " in value.strip():
+            if (
+                name.isupper()
+                and not name.startswith("_")
+                and isinstance(value, str)
+                and " " in value.strip()
+            ):
                 yield f"{module.name}.{name}", value
     for kind, generated in MIRROR.items():
         yield f"mirror.{kind}.write", generated.write
