@@ -496,7 +496,7 @@ class World:
         self.deliveries = []
         self.fate.enabled = False
         self.api.faults = Faults()
-        engine = self.workers[0].engine
+        engine = Worker(self, WORKERS).engine
         fill = self.settings.gap_fill_seconds
         waits = (fill, 10.0, 95.0, 130.0, 1300.0, 3700.0, *[90_000.0] * ROUNDS_MAX)
         left: list[asyncpg.Record] = []
