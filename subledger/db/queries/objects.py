@@ -74,14 +74,16 @@ on conflict (account_id, live_mode, kind, id) do update set
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
   (shown_created, shown_seq, terminal) = (
-    -- The provisional rule: newer than what is shown, not deleted, and no state left that Stripe never leaves. Such a
-    -- state is shown however late it comes.
+    -- The provisional rule: newer than what is shown, and no state left that Stripe never leaves. Such a state is shown
+    -- however late it comes. A tombstone stays one, but may learn its last full body from an older event: no read
+    -- tells it.
     select
       case when show.it then excluded.shown_created else o.shown_created end,
       case when show.it then excluded.shown_seq else o.shown_seq end,
       case when show.it then excluded.terminal else o.terminal end
     from (
-      select excluded.shown_seq > 0 and not o.tombstone and case
+      select excluded.shown_seq > 0
+        and (not o.tombstone or excluded.shown_created <= coalesce(o.deleted_event_at, 'infinity')) and case
         when excluded.terminal = o.terminal then
           (coalesce(excluded.shown_created, '-infinity'), excluded.shown_seq)
             > (coalesce(o.shown_created, '-infinity'), o.shown_seq)
@@ -267,8 +269,8 @@ insert into sync.objects as o (
   source, read_at, late_reads
 )
 select
-  account_id, live_mode, kind, id, tick, read_at, customer_id, nameless::int, case when nameless then now() end,
-  terminal, deleted, $10, now() + next_read, late_reads
+  account_id, live_mode, kind, id, tick, case when not deleted then read_at end, customer_id, nameless::int,
+  case when nameless then now() end, terminal, deleted, $10, now() + next_read, late_reads
 from unnest(
   $1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::boolean[],
   $9::boolean[], $11::boolean[], $12::interval[], $13::integer[]
@@ -281,8 +283,9 @@ on conflict (account_id, live_mode, kind, id) do update set
   tombstone = excluded.tombstone,
   terminal = excluded.terminal,
   customer_id = coalesce(excluded.customer_id, o.customer_id),
-  -- A payload is shown over a read only when Stripe made it after the read began.
-  shown_created = excluded.shown_created,
+  -- A payload is shown over a read only when Stripe made it after the read began; over a deletion, which has no body,
+  -- when it is newer than the last body.
+  shown_created = coalesce(excluded.shown_created, o.shown_created),
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
   attempts = 0, error = null, missing_since = null, parked_at = null, contradictions = 0, contradicted_at = null,
