@@ -40,7 +40,8 @@ from subledger.worker.payload import NotJson
 from subledger.worker.retry import retry_conflicts
 from subledger.worker.steps import Helpers, bare_mark, bounds_of
 
-LEASE = timedelta(seconds=90)
+LEASE = timedelta(seconds=30)
+"""Longer than one request may take. Who is slower loses the window, and its page is read again."""
 ATTEMPTS_MAX = 10
 """Failures of a window in a row before it is given up: about five minutes with the pauses between."""
 RETRY_SECONDS_MAX = 60.0

@@ -7,11 +7,12 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from subledger.billing.facts import SubscriptionItem
 from subledger.billing.record import CustomerRecord
 from subledger.billing.registry import KINDS
+from subledger.db.connection import Connection
 from subledger.db.queries.audits import RECORD
 from subledger.db.queries.columns import Column, columns_of
-from tests.backfill.account import Attached
 
 MARK = "damaged"
 LONG_AGO = datetime(2001, 2, 3, tzinfo=UTC)
@@ -21,43 +22,44 @@ CHECKED = {"status": "past_due", "custom_uid": "damaged-uid"}
 """Columns of records that take only certain words."""
 
 
-async def damage(account: Attached, *, seed: int, rows: int, records: int) -> dict[tuple[str, str], str]:
+async def damage(connection: Connection, *, seed: int, rows: int, records: int) -> dict[tuple[str, str], str]:
     """Damage so many mirror rows and records; what each is, by kind and id."""
     choices = Random(seed)  # noqa: S311 - a damage must replay from its seed
     done: dict[tuple[str, str], str] = {}
-    kinds = list(KINDS)
+    # Of the deleted there is nothing to compare with: Stripe tells their ids alone.
+    whole = {
+        kind.name: [
+            row[0]
+            for row in await connection.fetch(
+                f"select id from {kind.table} where deleted_at is null order by id"
+            )
+        ]
+        for kind in KINDS.values()
+    }
+    kinds = [kind for kind, ids in whole.items() if ids]
     for number in range(rows):
         kind = kinds[number % len(kinds)]
-        way = choices.choices(("differs", "lacking", "surplus"), weights=(8, 2, 1))[0]
-        found = await damage_row(account, kind, way, choices, taken=set(done))
-        if found is not None:
-            done[found] = way
-    done |= await damage_records(account, choices, count=records)
+        if whole[kind]:
+            way = choices.choices(("differs", "lacking", "surplus"), weights=(8, 2, 1))[0]
+            chosen = whole[kind].pop(choices.randrange(len(whole[kind])))
+            done[kind, await damage_row(connection, kind, chosen, way, choices)] = way
+    done |= await damage_records(connection, choices, count=records)
     return done
 
 
-async def damage_row(
-    account: Attached, kind: str, way: str, choices: Random, *, taken: set[tuple[str, str]]
-) -> tuple[str, str] | None:
-    """Damage one row of a kind; None where no row is left that nothing has been done to."""
+async def damage_row(connection: Connection, kind: str, chosen: str, way: str, choices: Random) -> str:
+    """Damage one row of a kind, or invent one like it; returns the id of the row that is wrong."""
     table = KINDS[kind].table
-    # Of the deleted there is nothing to compare with: Stripe tells their ids alone.
-    ids = [
-        row[0]
-        for row in await account.fetch(f"select id from {table} where deleted_at is null order by id")
-        if (kind, row[0]) not in taken
-    ]
-    if not ids:
-        return None
-    chosen = choices.choice(ids)
     match way:
+        case "differs" if kind == "subscription" and choices.random() < 0.4:
+            await damage_items(connection, chosen, choices)
         case "lacking":
-            await account.execute(f"delete from {table} where id = $1", chosen)
+            await connection.execute(f"delete from {table} where id = $1", chosen)
         case "surplus":
             invented = f"{kind[:3]}_invented{choices.randrange(10**12)}"
             columns = [column for column in columns_of(KINDS[kind].facts) if column.name != "id"]
             names = ", ".join(column.name for column in columns)
-            await account.execute(
+            await connection.execute(
                 f"insert into {table} (account_id, live_mode, id, {names}, raw) "
                 f"select account_id, live_mode, $2, {names}, raw from {table} where id = $1",
                 chosen,
@@ -66,30 +68,56 @@ async def damage_row(
             chosen = invented
         case _:
             columns = [column for column in columns_of(KINDS[kind].facts) if column.name not in KEYS]
-            await change(account, table, "id", chosen, columns, choices)
-    return kind, chosen
+            await change(connection, table, "id", chosen, columns, choices)
+    return chosen
 
 
-async def damage_records(account: Attached, choices: Random, *, count: int) -> dict[tuple[str, str], str]:
+async def damage_items(connection: Connection, subscription_id: str, choices: Random) -> None:
+    """Damage one item of a subscription: change it, take it away, or invent one like it."""
+    table = "stripe.subscription_items"
+    items = await connection.fetch(
+        f"select id from {table} where subscription_id = $1 order by id", subscription_id
+    )
+    chosen: str = choices.choice(items)[0]
+    columns = [
+        column for column in columns_of(SubscriptionItem) if column.name not in (*KEYS, "subscription_id")
+    ]
+    match choices.randrange(3):
+        case 0:
+            await connection.execute(f"delete from {table} where id = $1", chosen)
+        case 1:
+            names = ", ".join(column.name for column in columns_of(SubscriptionItem) if column.name != "id")
+            await connection.execute(
+                f"insert into {table} (account_id, live_mode, id, {names}) "
+                f"select account_id, live_mode, id || 'invented', {names} from {table} where id = $1",
+                chosen,
+            )
+        case _:
+            await change(connection, table, "id", chosen, columns, choices)
+
+
+async def damage_records(
+    connection: Connection, choices: Random, *, count: int
+) -> dict[tuple[str, str], str]:
     """Damage records: their fields, their products and revenue; take some away, and invent some."""
     done: dict[tuple[str, str], str] = {}
-    rows = await account.fetch("select uid, stripe_customer_id from billing.customers order by uid")
+    rows = await connection.fetch("select uid, stripe_customer_id from billing.customers order by uid")
     chosen = choices.sample(rows, count)
     columns = [column for column in columns_of(CustomerRecord) if column.name not in KEYS]
     for number, row in enumerate(chosen):
         uid, customer_id = row["uid"], row["stripe_customer_id"]
         match number % 6:
             case 0:
-                await account.execute("delete from billing.customers where uid = $1", uid)
+                await connection.execute("delete from billing.customers where uid = $1", uid)
                 done[RECORD, customer_id] = "lacking"
             case 1:
-                gone = await account.fetch(
+                gone = await connection.fetch(
                     "delete from billing.customer_products where customer_uid = $1 returning id", uid
                 )
                 if gone:
                     done[RECORD, customer_id] = "differs"
             case 2:
-                changed = await account.fetch(
+                changed = await connection.fetch(
                     "update billing.customer_revenue set gross = gross + 7, net = net + 7 where customer_uid = $1 "
                     "returning currency",
                     uid,
@@ -98,7 +126,7 @@ async def damage_records(account: Attached, choices: Random, *, count: int) -> d
                     done[RECORD, customer_id] = "differs"
             case 3:
                 invented = f"cus_nobody{number}"
-                await account.execute(
+                await connection.execute(
                     "insert into billing.customers (uid, stripe_customer_id, account_id, live_mode, change) "
                     "values ($1, $2, '', false, nextval('billing.change'))",
                     UUID(int=choices.getrandbits(128)),
@@ -106,21 +134,31 @@ async def damage_records(account: Attached, choices: Random, *, count: int) -> d
                 )
                 done[RECORD, invented] = "surplus"
             case _:
-                await change(account, "billing.customers", "uid", uid, columns, choices)
+                await change(connection, "billing.customers", "uid", uid, columns, choices)
                 done[RECORD, customer_id] = "differs"
     return done
 
 
 async def change(
-    account: Attached, table: str, key: str, value: object, columns: list[Column], choices: Random
+    connection: Connection, table: str, key: str, value: object, columns: list[Column], choices: Random
 ) -> None:
     """Give one column of one row another value than it has."""
     column = choices.choice(columns)
-    before = await account.fetchval(f"select {column.name} from {table} where {key} = $1", value)
-    where = f"update {table} set {column.name} = $2 where {key} = $1"
-    await account.execute(where, value, another(column, before, choices, record=key == "uid"))
-    if (table, column.name) == ("billing.customers", "trial_end"):
-        await account.execute(f"update {table} set is_trial = true where {key} = $1", value)
+    if table == "billing.customers" and column.name in ("is_trial", "trial_end"):
+        # A check holds them together.
+        await connection.execute(
+            f"update {table} set is_trial = not is_trial, trial_end = case when is_trial then null else $2 end "
+            f"where {key} = $1",
+            value,
+            LONG_AGO,
+        )
+        return
+    before = await connection.fetchval(f"select {column.name} from {table} where {key} = $1", value)
+    await connection.execute(
+        f"update {table} set {column.name} = $2 where {key} = $1",
+        value,
+        another(column, before, choices, record=key == "uid"),
+    )
 
 
 def another(column: Column, before: Any, choices: Random, *, record: bool) -> object:

@@ -40,7 +40,8 @@ async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url
         await account.scanned(await account.request())
         await account.settle()
         records = await records_without_history(database_url)
-        wrong = await damage(account, seed=3, rows=300, records=60)
+        async with pool.acquire() as connection:
+            wrong = await damage(connection, seed=3, rows=300, records=60)
         ended = await account.scanned(await account.request(purpose="audit", repair=True))
         assert ("complete", None) == (ended["status"], ended["error"])
         found = {

@@ -10,5 +10,5 @@ async def test_everything_from_nothing(pool: Pool, database_url: str) -> None:
         ended = await account.scanned(await account.request())
         assert ("complete", None) == (ended["status"], ended["error"])
         await account.settle()
-        different = await different_records(account)
+        different = await different_records(account.api.sandbox, database_url)
         assert not different, "\n".join(different[:20])

@@ -570,7 +570,7 @@ with known as (
   from sync.customers
   join unnest($1::text[], $2::boolean[], $3::text[]) as new (account_id, live_mode, customer_id)
     using (account_id, live_mode, customer_id)
-  where derived > 0
+  where complete
   order by 1, 2, 3
   for no key update of customers
 )
@@ -582,7 +582,9 @@ where (c.account_id, c.live_mode, c.customer_id) = (k.account_id, k.live_mode, k
 
 
 async def mark_known_stale(connection: Connection, customers: Sequence[CustomerKey]) -> None:
-    """Raise `stale` of those customers that have a record; the others get theirs when the scan ends."""
+    """Raise `stale` of those customers that are complete already. The others are derived when all of them is known:
+    a status in the middle of the filling is one that they never had.
+    """
     await connection.execute(
         MARK_KNOWN_STALE,
         [key[0] for key in customers],
