@@ -77,6 +77,8 @@ async def test_every_query_of_the_page_answers_a_reader(
         assert sorted((row.currency, row.net) for each in truth.values() for row in each.revenue) == sorted(
             (row["currency"], row["net"]) for row in by_customer
         )
+        (recurring,) = answers["Monthly recurring revenue"]
+        assert {row["currency"]: row["customers"] > 0 and row["mrr"] > 0 for row in recurring}["usd"]
         (churn,) = answers["Churn by month"]
         assert sum(row["churned"] for row in churn) > 0
         assert all(0 <= row["churned"] <= row["customers"] for row in churn)

@@ -85,6 +85,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         facts=facts.Subscription,
         list_path="/v1/subscriptions",
         retrieve_path="/v1/subscriptions/{id}",
+        expands=("discounts.source.coupon",),
         names_customer=True,
         # customer.subscription.deleted is no deletion: the object stays retrievable, with status canceled.
         deleted_event=None,

@@ -54,6 +54,41 @@ $$;
 
 COMMENT ON FUNCTION sync.grant_readers() IS 'Creates the roles billing_reader and billing_raw where it may, and gives them their rights. Safe to call again.';
 
+CREATE FUNCTION sync.recurring_discounts(subscription json, as_of timestamp with time zone) RETURNS TABLE(known boolean, percent_off numeric, amount_off numeric, currency text)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+  with named as (
+    -- One discount by itself until 2025-03-31, then a list; for a while both, the list holding ids of the same.
+    select subscription -> 'discount' as discount
+    where json_typeof(subscription -> 'discount') = 'object'
+    union all
+    select entry
+    from json_array_elements(
+      case when json_typeof(subscription -> 'discounts') = 'array' then subscription -> 'discounts' else '[]' end
+    ) as entry
+    where json_typeof(entry) = 'object' or json_typeof(entry) = 'string'
+      and entry #>> '{}' is distinct from subscription -> 'discount' ->> 'id'
+  ), read as (
+    select
+      to_timestamp((discount ->> 'end')::float8) as ends,
+      case
+        when json_typeof(discount -> 'coupon') = 'object' then discount -> 'coupon'
+        when json_typeof(discount -> 'source' -> 'coupon') = 'object' then discount -> 'source' -> 'coupon'
+      end as coupon
+    from (
+      -- An id alone has no fields to look into.
+      select case when json_typeof(discount) = 'object' then discount else '{}' end as discount from named
+    ) as whole
+  )
+  select coupon is not null and (coupon ->> 'percent_off' is not null or coupon ->> 'amount_off' is not null),
+    (coupon ->> 'percent_off')::numeric, (coupon ->> 'amount_off')::numeric, lower(coupon ->> 'currency')
+  from read
+  where (ends is null or ends > as_of) and coupon ->> 'duration' is distinct from 'once'
+$$;
+
+COMMENT ON FUNCTION sync.recurring_discounts(subscription json, as_of timestamp with time zone) IS 'The discounts that this subscription will still have with its next invoices. Not known: Stripe named one by its id alone.';
+
 CREATE SEQUENCE billing.change
     START WITH 1
     INCREMENT BY 1
@@ -278,6 +313,298 @@ COMMENT ON COLUMN billing.charges.amount_refunded IS 'Stripe''s own total of ref
 COMMENT ON COLUMN billing.charges.disputed IS 'Whether it has ever been disputed.';
 
 COMMENT ON COLUMN billing.charges.description IS 'charge.description.';
+
+CREATE TABLE stripe.prices (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    product_id text,
+    active boolean,
+    currency text,
+    unit_amount bigint,
+    unit_amount_decimal text,
+    billing_scheme text,
+    recurring boolean DEFAULT false NOT NULL,
+    "interval" text,
+    interval_count bigint,
+    usage_type text,
+    nickname text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.prices ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.prices IS 'Stripe''s prices: what a product costs, and how often. A plan is the price of the same id.';
+
+COMMENT ON COLUMN stripe.prices.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.prices.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.prices.id IS 'Stripe''s id of the price.';
+
+COMMENT ON COLUMN stripe.prices.created IS 'When the price was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.prices.product_id IS 'Stripe''s id of the product that it prices.';
+
+COMMENT ON COLUMN stripe.prices.active IS 'Whether it can be bought.';
+
+COMMENT ON COLUMN stripe.prices.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.prices.unit_amount IS 'Minor units for one unit. NULL: the price has tiers, or a fraction of a minor unit.';
+
+COMMENT ON COLUMN stripe.prices.unit_amount_decimal IS 'The exact amount of one unit in minor units, as Stripe writes it.';
+
+COMMENT ON COLUMN stripe.prices.billing_scheme IS 'per_unit or tiered.';
+
+COMMENT ON COLUMN stripe.prices.recurring IS 'Whether it is charged again and again; only such prices have a rank as version.';
+
+COMMENT ON COLUMN stripe.prices."interval" IS 'day, week, month or year; NULL: one-off.';
+
+COMMENT ON COLUMN stripe.prices.interval_count IS 'How many intervals make one period.';
+
+COMMENT ON COLUMN stripe.prices.usage_type IS 'licensed, or metered: billed by use, afterwards.';
+
+COMMENT ON COLUMN stripe.prices.nickname IS 'price.nickname.';
+
+COMMENT ON COLUMN stripe.prices.metadata IS 'The price''s metadata; version and feature_id have a meaning here (docs/record.md).';
+
+COMMENT ON COLUMN stripe.prices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.prices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+CREATE TABLE stripe.subscription_items (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    subscription_id text NOT NULL,
+    "position" bigint NOT NULL,
+    created timestamp with time zone,
+    price_id text,
+    product_id text,
+    quantity bigint,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+COMMENT ON TABLE stripe.subscription_items IS 'The items of the subscriptions, complete also beyond the number that Stripe puts into one answer once the subscription was read.';
+
+COMMENT ON COLUMN stripe.subscription_items.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscription_items.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscription_items.id IS 'Stripe''s id of the item.';
+
+COMMENT ON COLUMN stripe.subscription_items.subscription_id IS 'Stripe''s id of the subscription that holds it.';
+
+COMMENT ON COLUMN stripe.subscription_items."position" IS 'Place in Stripe''s order, from 0. The first item decides product, price and quantity of the customer.';
+
+COMMENT ON COLUMN stripe.subscription_items.created IS 'When the item was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.subscription_items.price_id IS 'Stripe''s id of its price (of its plan, in old shapes).';
+
+COMMENT ON COLUMN stripe.subscription_items.product_id IS 'Stripe''s id of its product; NULL: this payload named the price alone.';
+
+COMMENT ON COLUMN stripe.subscription_items.quantity IS 'How many units; NULL: metered.';
+
+COMMENT ON COLUMN stripe.subscription_items.current_period_start IS 'Start of the item''s own period, since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscription_items.current_period_end IS 'End of the item''s own period, since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscription_items.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+CREATE TABLE stripe.subscriptions (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    status text,
+    start_date timestamp with time zone,
+    trial_start timestamp with time zone,
+    trial_end timestamp with time zone,
+    cancel_at timestamp with time zone,
+    cancel_at_period_end boolean DEFAULT false NOT NULL,
+    canceled_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    collection_method text,
+    currency text,
+    latest_invoice_id text,
+    pause_collection text,
+    billing_mode text,
+    cancellation_reason text,
+    schedule_id text,
+    test_clock text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.subscriptions ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.subscriptions IS 'Stripe''s subscriptions. Their items are in stripe.subscription_items.';
+
+COMMENT ON COLUMN stripe.subscriptions.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscriptions.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscriptions.id IS 'Stripe''s id of the subscription.';
+
+COMMENT ON COLUMN stripe.subscriptions.created IS 'When the subscription was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.subscriptions.customer_id IS 'Stripe''s id of the customer that subscribed.';
+
+COMMENT ON COLUMN stripe.subscriptions.status IS 'Stripe''s own word, an open set. What it means is billing.customer_products.status.';
+
+COMMENT ON COLUMN stripe.subscriptions.start_date IS 'When it started; may be before created where it was backdated.';
+
+COMMENT ON COLUMN stripe.subscriptions.trial_start IS 'When its trial began: the first one (classic billing) or the latest one (flexible).';
+
+COMMENT ON COLUMN stripe.subscriptions.trial_end IS 'When its trial ends or ended. Stripe never clears it, so it does not tell whether a trial runs.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancel_at IS 'When it is scheduled to end; NULL: no date is set.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancel_at_period_end IS 'Whether it is scheduled to end with its period. The portal sets only cancel_at on flexible subscriptions.';
+
+COMMENT ON COLUMN stripe.subscriptions.canceled_at IS 'When the cancellation was asked for, not when it takes effect.';
+
+COMMENT ON COLUMN stripe.subscriptions.ended_at IS 'When it ended.';
+
+COMMENT ON COLUMN stripe.subscriptions.current_period_start IS 'Start of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscriptions.current_period_end IS 'End of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscriptions.collection_method IS 'charge_automatically or send_invoice.';
+
+COMMENT ON COLUMN stripe.subscriptions.currency IS 'Three-letter ISO code in lower case.';
+
+COMMENT ON COLUMN stripe.subscriptions.latest_invoice_id IS 'Stripe''s id of its latest invoice.';
+
+COMMENT ON COLUMN stripe.subscriptions.pause_collection IS 'keep_as_draft, mark_uncollectible or void: what becomes of invoices while collection pauses. NULL: it does not.';
+
+COMMENT ON COLUMN stripe.subscriptions.billing_mode IS 'classic or flexible; NULL counts as classic.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancellation_reason IS 'cancellation_details.reason: cancellation_requested, payment_failed, payment_disputed and others.';
+
+COMMENT ON COLUMN stripe.subscriptions.schedule_id IS 'Stripe''s id of the schedule that manages it.';
+
+COMMENT ON COLUMN stripe.subscriptions.test_clock IS 'Id of the test clock that it lives on; NULL: real time.';
+
+COMMENT ON COLUMN stripe.subscriptions.metadata IS 'The subscription''s metadata; entity_id, external_id and renewals_before_import have a meaning here (docs/record.md).';
+
+COMMENT ON COLUMN stripe.subscriptions.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.subscriptions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+CREATE VIEW billing.customer_mrr AS
+ WITH items AS (
+         SELECT s.account_id,
+            s.live_mode,
+            s.customer_id,
+            s.id AS subscription_id,
+            s.currency,
+            s.raw,
+            (
+                CASE p."interval"
+                    WHEN 'year'::text THEN ((1)::numeric / 12.0)
+                    WHEN 'month'::text THEN 1.0
+                    WHEN 'week'::text THEN ((52)::numeric / 12.0)
+                    WHEN 'day'::text THEN ((365)::numeric / 12.0)
+                    ELSE NULL::numeric
+                END / (NULLIF(p.interval_count, 0))::numeric) AS per_month,
+                CASE
+                    WHEN ((s.pause_collection = 'void'::text) OR (NOT p.recurring) OR (p.usage_type = 'metered'::text)) THEN (0)::numeric
+                    WHEN ((p.billing_scheme = 'per_unit'::text) AND (p.currency = s.currency)) THEN (COALESCE((p.unit_amount_decimal)::numeric, (p.unit_amount)::numeric) * (COALESCE(i.quantity, (1)::bigint))::numeric)
+                    ELSE NULL::numeric
+                END AS amount,
+            row_number() OVER (PARTITION BY s.account_id, s.live_mode, s.id ORDER BY i."position") AS place
+           FROM ((stripe.subscriptions s
+             JOIN stripe.subscription_items i ON (((i.account_id = s.account_id) AND (i.live_mode = s.live_mode) AND (i.subscription_id = s.id))))
+             LEFT JOIN stripe.prices p ON (((p.account_id = i.account_id) AND (p.live_mode = i.live_mode) AND (p.id = i.price_id))))
+          WHERE ((s.status = ANY (ARRAY['active'::text, 'past_due'::text])) AND (s.deleted_at IS NULL))
+        ), subscriptions AS (
+         SELECT items.account_id,
+            items.live_mode,
+            items.customer_id,
+            items.subscription_id,
+            items.currency,
+                CASE
+                    WHEN bool_and(
+                    CASE
+                        WHEN (items.amount = (0)::numeric) THEN true
+                        ELSE ((items.amount * items.per_month) IS NOT NULL)
+                    END) THEN sum(
+                    CASE
+                        WHEN (items.amount = (0)::numeric) THEN (0)::numeric
+                        ELSE (items.amount * items.per_month)
+                    END)
+                    ELSE NULL::numeric
+                END AS list_price,
+            max(items.per_month) FILTER (WHERE (items.place = 1)) AS per_month,
+            (array_agg(items.raw))[1] AS raw
+           FROM items
+          GROUP BY items.account_id, items.live_mode, items.customer_id, items.subscription_id, items.currency
+        ), discounted AS (
+         SELECT s.account_id,
+            s.live_mode,
+            s.customer_id,
+            s.subscription_id,
+            s.currency,
+                CASE
+                    WHEN (s.list_price = (0)::numeric) THEN (0)::numeric
+                    WHEN (s.list_price IS NULL) THEN NULL::numeric
+                    WHEN (d_1.known AND (NOT items.discounted)) THEN GREATEST(((s.list_price * d_1.factor) - (d_1.amount_off * s.per_month)), (0)::numeric)
+                    ELSE NULL::numeric
+                END AS amount
+           FROM ((subscriptions s
+             CROSS JOIN LATERAL ( SELECT COALESCE(bool_and((r.known AND ((r.amount_off IS NULL) OR (r.currency = s.currency)))), true) AS known,
+                    (COALESCE(exp(sum(ln(NULLIF(((1)::numeric - (LEAST(r.percent_off, (100)::numeric) / (100)::numeric)), (0)::numeric)))), (1)::numeric) * (
+                        CASE
+                            WHEN bool_or((r.percent_off >= (100)::numeric)) THEN 0
+                            ELSE 1
+                        END)::numeric) AS factor,
+                    COALESCE(sum(r.amount_off), (0)::numeric) AS amount_off
+                   FROM sync.recurring_discounts(s.raw, now()) r(known, percent_off, amount_off, currency)) d_1)
+             CROSS JOIN LATERAL ( SELECT COALESCE(bool_or(((json_typeof((entry.value -> 'discounts'::text)) = 'array'::text) AND (json_array_length((entry.value -> 'discounts'::text)) > 0))), false) AS discounted
+                   FROM json_array_elements(
+                        CASE
+                            WHEN (json_typeof(((s.raw -> 'items'::text) -> 'data'::text)) = 'array'::text) THEN ((s.raw -> 'items'::text) -> 'data'::text)
+                            ELSE '[]'::json
+                        END) entry(value)) items)
+        )
+ SELECT c.uid AS customer_uid,
+    d.account_id,
+    d.live_mode,
+    d.customer_id AS stripe_customer_id,
+    d.currency,
+        CASE
+            WHEN bool_and((d.amount IS NOT NULL)) THEN round(sum(d.amount), 4)
+            ELSE NULL::numeric
+        END AS mrr,
+    count(*) AS subscriptions
+   FROM (discounted d
+     JOIN billing.customers c ON (((c.account_id = d.account_id) AND (c.live_mode = d.live_mode) AND (c.stripe_customer_id = d.customer_id))))
+  WHERE (c.deleted_at IS NULL)
+  GROUP BY c.uid, d.account_id, d.live_mode, d.customer_id, d.currency;
+
+COMMENT ON VIEW billing.customer_mrr IS 'Monthly recurring revenue by customer and currency: what the subscriptions that are paid for (active, past due, canceled but still running) bring in a month at their present prices, after discounts that go on.';
+
+COMMENT ON COLUMN billing.customer_mrr.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.customer_mrr.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN billing.customer_mrr.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN billing.customer_mrr.stripe_customer_id IS 'Stripe customer id.';
+
+COMMENT ON COLUMN billing.customer_mrr.currency IS 'Currency of mrr. Never added up with another.';
+
+COMMENT ON COLUMN billing.customer_mrr.mrr IS 'Minor units of the currency per month, to four decimals: a year is 12 months, a week 12/52 and a day 12/365 of a month. Metered items, trials and paused collection are 0. NULL: not known, because of a tiered price, a price in another currency, or a discount that Stripe named by its id alone.';
+
+COMMENT ON COLUMN billing.customer_mrr.subscriptions IS 'How many subscriptions it is the sum of.';
 
 CREATE TABLE billing.customer_products (
     id uuid NOT NULL,
@@ -717,46 +1044,6 @@ COMMENT ON COLUMN billing.invoices.number IS 'The number that the customer sees.
 
 COMMENT ON COLUMN billing.invoices.deleted_at IS 'When it was deleted at Stripe; NULL: not.';
 
-CREATE TABLE billing.status_changes (
-    id bigint NOT NULL,
-    customer_uid uuid NOT NULL,
-    status_before text,
-    status_after text,
-    changed_at timestamp with time zone NOT NULL,
-    exact boolean NOT NULL,
-    event_id text,
-    source text NOT NULL,
-    CONSTRAINT something_changed CHECK ((status_before IS DISTINCT FROM status_after)),
-    CONSTRAINT source_is_known CHECK ((source = ANY (ARRAY['event'::text, 'sweep'::text, 'audit'::text, 'deadline'::text, 'backfill'::text])))
-);
-
-COMMENT ON TABLE billing.status_changes IS 'The history of billing.customers.status, oldest first by id. A provisional change that a read takes back goes with it.';
-
-COMMENT ON COLUMN billing.status_changes.id IS 'Order of the changes.';
-
-COMMENT ON COLUMN billing.status_changes.customer_uid IS 'billing.customers.uid.';
-
-COMMENT ON COLUMN billing.status_changes.status_before IS 'Status until then; NULL: none.';
-
-COMMENT ON COLUMN billing.status_changes.status_after IS 'Status from then on; NULL: none.';
-
-COMMENT ON COLUMN billing.status_changes.changed_at IS 'When: created of the deciding event, else when the change was derived.';
-
-COMMENT ON COLUMN billing.status_changes.exact IS 'Whether an exact record has confirmed the change; false: it may still be taken back.';
-
-COMMENT ON COLUMN billing.status_changes.event_id IS 'The event last applied to the deciding subscription; NULL: none.';
-
-COMMENT ON COLUMN billing.status_changes.source IS 'What told of it: event, sweep, audit, deadline or backfill.';
-
-ALTER TABLE billing.status_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME billing.status_changes_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
 CREATE TABLE stripe.checkout_sessions (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -813,48 +1100,6 @@ COMMENT ON COLUMN stripe.checkout_sessions.metadata IS 'The object''s metadata, 
 COMMENT ON COLUMN stripe.checkout_sessions.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.checkout_sessions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
-
-CREATE TABLE stripe.customers (
-    account_id text NOT NULL,
-    live_mode boolean NOT NULL,
-    id text NOT NULL,
-    created timestamp with time zone,
-    name text,
-    email text,
-    description text,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    custom_uid text,
-    test_clock text,
-    deleted_at timestamp with time zone,
-    raw json
-);
-ALTER TABLE ONLY stripe.customers ALTER COLUMN raw SET STORAGE EXTERNAL;
-
-COMMENT ON TABLE stripe.customers IS 'Stripe''s customers, one row each, also those deleted since.';
-
-COMMENT ON COLUMN stripe.customers.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN stripe.customers.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN stripe.customers.id IS 'Stripe''s id of the customer.';
-
-COMMENT ON COLUMN stripe.customers.created IS 'When the customer was created, by Stripe''s clock.';
-
-COMMENT ON COLUMN stripe.customers.name IS 'customer.name.';
-
-COMMENT ON COLUMN stripe.customers.email IS 'customer.email. Not unique: Stripe allows several customers with one address.';
-
-COMMENT ON COLUMN stripe.customers.description IS 'customer.description.';
-
-COMMENT ON COLUMN stripe.customers.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
-
-COMMENT ON COLUMN stripe.customers.custom_uid IS 'customer.metadata.custom_uid as it stands, valid or not: what this source claims. The one in force is billing.customers.custom_uid.';
-
-COMMENT ON COLUMN stripe.customers.test_clock IS 'Id of the test clock that the customer lives on; NULL: real time.';
-
-COMMENT ON COLUMN stripe.customers.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
-
-COMMENT ON COLUMN stripe.customers.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
 CREATE TABLE stripe.disputes (
     account_id text NOT NULL,
@@ -958,99 +1203,6 @@ COMMENT ON COLUMN stripe.invoice_payments.deleted_at IS 'When it was deleted at 
 
 COMMENT ON COLUMN stripe.invoice_payments.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
-CREATE TABLE stripe.prices (
-    account_id text NOT NULL,
-    live_mode boolean NOT NULL,
-    id text NOT NULL,
-    created timestamp with time zone,
-    product_id text,
-    active boolean,
-    currency text,
-    unit_amount bigint,
-    unit_amount_decimal text,
-    billing_scheme text,
-    recurring boolean DEFAULT false NOT NULL,
-    "interval" text,
-    interval_count bigint,
-    usage_type text,
-    nickname text,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    deleted_at timestamp with time zone,
-    raw json
-);
-ALTER TABLE ONLY stripe.prices ALTER COLUMN raw SET STORAGE EXTERNAL;
-
-COMMENT ON TABLE stripe.prices IS 'Stripe''s prices: what a product costs, and how often. A plan is the price of the same id.';
-
-COMMENT ON COLUMN stripe.prices.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN stripe.prices.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN stripe.prices.id IS 'Stripe''s id of the price.';
-
-COMMENT ON COLUMN stripe.prices.created IS 'When the price was created, by Stripe''s clock.';
-
-COMMENT ON COLUMN stripe.prices.product_id IS 'Stripe''s id of the product that it prices.';
-
-COMMENT ON COLUMN stripe.prices.active IS 'Whether it can be bought.';
-
-COMMENT ON COLUMN stripe.prices.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
-
-COMMENT ON COLUMN stripe.prices.unit_amount IS 'Minor units for one unit. NULL: the price has tiers, or a fraction of a minor unit.';
-
-COMMENT ON COLUMN stripe.prices.unit_amount_decimal IS 'The exact amount of one unit in minor units, as Stripe writes it.';
-
-COMMENT ON COLUMN stripe.prices.billing_scheme IS 'per_unit or tiered.';
-
-COMMENT ON COLUMN stripe.prices.recurring IS 'Whether it is charged again and again; only such prices have a rank as version.';
-
-COMMENT ON COLUMN stripe.prices."interval" IS 'day, week, month or year; NULL: one-off.';
-
-COMMENT ON COLUMN stripe.prices.interval_count IS 'How many intervals make one period.';
-
-COMMENT ON COLUMN stripe.prices.usage_type IS 'licensed, or metered: billed by use, afterwards.';
-
-COMMENT ON COLUMN stripe.prices.nickname IS 'price.nickname.';
-
-COMMENT ON COLUMN stripe.prices.metadata IS 'The price''s metadata; version and feature_id have a meaning here (docs/record.md).';
-
-COMMENT ON COLUMN stripe.prices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
-
-COMMENT ON COLUMN stripe.prices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
-
-CREATE TABLE stripe.products (
-    account_id text NOT NULL,
-    live_mode boolean NOT NULL,
-    id text NOT NULL,
-    created timestamp with time zone,
-    name text,
-    active boolean,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    deleted_at timestamp with time zone,
-    raw json
-);
-ALTER TABLE ONLY stripe.products ALTER COLUMN raw SET STORAGE EXTERNAL;
-
-COMMENT ON TABLE stripe.products IS 'Stripe''s products: what is sold.';
-
-COMMENT ON COLUMN stripe.products.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN stripe.products.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN stripe.products.id IS 'Stripe''s id of the product.';
-
-COMMENT ON COLUMN stripe.products.created IS 'When the product was created, by Stripe''s clock.';
-
-COMMENT ON COLUMN stripe.products.name IS 'product.name.';
-
-COMMENT ON COLUMN stripe.products.active IS 'Whether it can be bought. NULL: this API version did not say.';
-
-COMMENT ON COLUMN stripe.products.metadata IS 'The product''s metadata; product_id, version and feature_id have a meaning here (docs/record.md).';
-
-COMMENT ON COLUMN stripe.products.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
-
-COMMENT ON COLUMN stripe.products.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
-
 CREATE TABLE stripe.refunds (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -1093,130 +1245,260 @@ COMMENT ON COLUMN stripe.refunds.deleted_at IS 'When it was deleted at Stripe: t
 
 COMMENT ON COLUMN stripe.refunds.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
-CREATE TABLE stripe.subscription_items (
-    account_id text NOT NULL,
-    live_mode boolean NOT NULL,
-    id text NOT NULL,
-    subscription_id text NOT NULL,
-    "position" bigint NOT NULL,
-    created timestamp with time zone,
-    price_id text,
-    product_id text,
-    quantity bigint,
-    current_period_start timestamp with time zone,
-    current_period_end timestamp with time zone,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL
+CREATE VIEW sync.charge_owners AS
+ SELECT charges.account_id,
+    charges.live_mode,
+    charges.id AS charge_id,
+    charges.customer_id
+   FROM stripe.charges
+  WHERE (charges.customer_id IS NOT NULL)
+UNION
+ SELECT h.account_id,
+    h.live_mode,
+    h.id AS charge_id,
+    s.customer_id
+   FROM (stripe.charges h
+     JOIN stripe.checkout_sessions s ON (((s.account_id = h.account_id) AND (s.live_mode = h.live_mode) AND (s.payment_intent_id = h.payment_intent_id))))
+  WHERE ((h.customer_id IS NULL) AND (s.customer_id IS NOT NULL))
+UNION
+ SELECT h.account_id,
+    h.live_mode,
+    h.id AS charge_id,
+    i.customer_id
+   FROM ((stripe.charges h
+     JOIN stripe.invoice_payments p ON (((p.account_id = h.account_id) AND (p.live_mode = h.live_mode) AND (p.payment_intent_id = h.payment_intent_id))))
+     JOIN stripe.invoices i ON (((i.account_id = p.account_id) AND (i.live_mode = p.live_mode) AND (i.id = p.invoice_id))))
+  WHERE ((h.customer_id IS NULL) AND (i.customer_id IS NOT NULL));
+
+COMMENT ON VIEW sync.charge_owners IS 'The customer whose money each charge is, also where the charge itself names none.';
+
+COMMENT ON COLUMN sync.charge_owners.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN sync.charge_owners.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN sync.charge_owners.charge_id IS 'Stripe''s id of the charge.';
+
+COMMENT ON COLUMN sync.charge_owners.customer_id IS 'Stripe''s id of the customer: of the charge, else of the Checkout session or invoice of its PaymentIntent.';
+
+CREATE VIEW billing.monthly_revenue AS
+ WITH refunded AS (
+         SELECT r.account_id,
+            r.live_mode,
+            r.charge_id,
+            COALESCE(sum(r.amount) FILTER (WHERE (r.status = ANY (ARRAY['pending'::text, 'requires_action'::text, 'succeeded'::text]))), (0)::numeric) AS standing,
+            COALESCE(sum(r.amount) FILTER (WHERE (r.status = ANY (ARRAY['failed'::text, 'canceled'::text]))), (0)::numeric) AS came_back
+           FROM stripe.refunds r
+          GROUP BY r.account_id, r.live_mode, r.charge_id
+        ), charged AS (
+         SELECT h.account_id,
+            h.live_mode,
+            h.id,
+            h.created,
+            h.currency,
+            COALESCE(h.amount_captured, h.amount, (0)::bigint) AS gross,
+            GREATEST((GREATEST(COALESCE(r.standing, (0)::numeric), ((COALESCE(h.amount_refunded, (0)::bigint))::numeric - COALESCE(r.came_back, (0)::numeric)), (0)::numeric) - ((COALESCE(h.amount, h.amount_captured, (0)::bigint) - COALESCE(h.amount_captured, h.amount, (0)::bigint)))::numeric), (0)::numeric) AS refunded
+           FROM (stripe.charges h
+             LEFT JOIN refunded r ON (((r.account_id = h.account_id) AND (r.live_mode = h.live_mode) AND (r.charge_id = h.id))))
+          WHERE ((h.status = 'succeeded'::text) AND h.captured AND (h.currency IS NOT NULL) AND (EXISTS ( SELECT
+                   FROM sync.charge_owners o
+                  WHERE ((o.account_id = h.account_id) AND (o.live_mode = h.live_mode) AND (o.charge_id = h.id)))))
+        ), disputed AS (
+         SELECT h.account_id,
+            h.live_mode,
+            h.id,
+            COALESCE((- sum(d.moved_amount) FILTER (WHERE (d.moved_currency = h.currency))), (0)::numeric) AS moved,
+            COALESCE(sum(
+                CASE
+                    WHEN ((d.currency = h.currency) AND (d.amount IS NOT NULL)) THEN (d.amount)::numeric
+                    ELSE GREATEST(((h.gross)::numeric - h.refunded), (0)::numeric)
+                END) FILTER (WHERE (((d.moved_amount IS NULL) OR (d.moved_currency IS DISTINCT FROM h.currency)) AND
+                CASE
+                    WHEN (d.movements IS NULL) THEN (d.status = 'lost'::text)
+                    ELSE (d.movements = 1)
+                END)), (0)::numeric) AS estimated
+           FROM (charged h
+             JOIN stripe.disputes d ON (((d.account_id = h.account_id) AND (d.live_mode = h.live_mode) AND (d.charge_id = h.id))))
+          GROUP BY h.account_id, h.live_mode, h.id
+        ), money AS (
+         SELECT h.account_id,
+            h.live_mode,
+            h.created,
+            h.currency,
+            h.gross,
+            h.refunded,
+            COALESCE((d.moved + LEAST(d.estimated, GREATEST((((h.gross)::numeric - h.refunded) - d.moved), (0)::numeric))), (0)::numeric) AS disputed,
+            0 AS out_of_band
+           FROM (charged h
+             LEFT JOIN disputed d ON (((d.account_id = h.account_id) AND (d.live_mode = h.live_mode) AND (d.id = h.id))))
+        UNION ALL
+         SELECT i.account_id,
+            i.live_mode,
+            COALESCE(i.paid_at, i.created) AS "coalesce",
+            i.currency,
+            0,
+            0,
+            0,
+                CASE
+                    WHEN (i.amount_paid_off_stripe IS NOT NULL) THEN i.amount_paid_off_stripe
+                    WHEN (i.status IS DISTINCT FROM 'paid'::text) THEN (0)::bigint
+                    WHEN (i.paid_out_of_band IS NOT NULL) THEN
+                    CASE
+                        WHEN i.paid_out_of_band THEN COALESCE(i.amount_due, (0)::bigint)
+                        ELSE (0)::bigint
+                    END
+                    WHEN (i.amount_paid_by_payments IS NOT NULL) THEN GREATEST((COALESCE(i.amount_paid, (0)::bigint) - i.amount_paid_by_payments), (0)::bigint)
+                    ELSE (0)::bigint
+                END AS "case"
+           FROM stripe.invoices i
+          WHERE ((i.currency IS NOT NULL) AND (i.customer_id IS NOT NULL) AND (i.deleted_at IS NULL))
+        )
+ SELECT account_id,
+    live_mode,
+    (date_trunc('month'::text, (created AT TIME ZONE 'UTC'::text)))::date AS month,
+    currency,
+    (sum(gross))::bigint AS gross,
+    (sum(refunded))::bigint AS refunded,
+    (sum(disputed))::bigint AS disputed,
+    (sum(out_of_band))::bigint AS out_of_band,
+    (sum(((((gross)::numeric - refunded) - disputed) + (out_of_band)::numeric)))::bigint AS net
+   FROM money
+  WHERE ((gross <> 0) OR (refunded <> (0)::numeric) OR (disputed <> (0)::numeric) OR (out_of_band <> 0))
+  GROUP BY account_id, live_mode, (date_trunc('month'::text, (created AT TIME ZONE 'UTC'::text))), currency;
+
+COMMENT ON VIEW billing.monthly_revenue IS 'What customers paid, by the month (UTC) of the charge or of the payment outside Stripe. What was given back counts against the month in which it had been paid, so that a month can still fall.';
+
+COMMENT ON COLUMN billing.monthly_revenue.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN billing.monthly_revenue.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN billing.monthly_revenue.month IS 'First day of the month.';
+
+COMMENT ON COLUMN billing.monthly_revenue.currency IS 'Currency of the amounts.';
+
+COMMENT ON COLUMN billing.monthly_revenue.gross IS 'Captured, minor units.';
+
+COMMENT ON COLUMN billing.monthly_revenue.refunded IS 'Given back of it since, or on its way, minor units.';
+
+COMMENT ON COLUMN billing.monthly_revenue.disputed IS 'Withdrawn of it by disputes and not given back, minor units.';
+
+COMMENT ON COLUMN billing.monthly_revenue.out_of_band IS 'Paid on invoices outside Stripe, minor units.';
+
+COMMENT ON COLUMN billing.monthly_revenue.net IS 'gross - refunded - disputed + out_of_band, minor units.';
+
+CREATE TABLE billing.status_changes (
+    id bigint NOT NULL,
+    customer_uid uuid NOT NULL,
+    status_before text,
+    status_after text,
+    changed_at timestamp with time zone NOT NULL,
+    exact boolean NOT NULL,
+    event_id text,
+    source text NOT NULL,
+    CONSTRAINT something_changed CHECK ((status_before IS DISTINCT FROM status_after)),
+    CONSTRAINT source_is_known CHECK ((source = ANY (ARRAY['event'::text, 'sweep'::text, 'audit'::text, 'deadline'::text, 'backfill'::text])))
 );
 
-COMMENT ON TABLE stripe.subscription_items IS 'The items of the subscriptions, complete also beyond the number that Stripe puts into one answer once the subscription was read.';
+COMMENT ON TABLE billing.status_changes IS 'The history of billing.customers.status, oldest first by id. A provisional change that a read takes back goes with it.';
 
-COMMENT ON COLUMN stripe.subscription_items.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+COMMENT ON COLUMN billing.status_changes.id IS 'Order of the changes.';
 
-COMMENT ON COLUMN stripe.subscription_items.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+COMMENT ON COLUMN billing.status_changes.customer_uid IS 'billing.customers.uid.';
 
-COMMENT ON COLUMN stripe.subscription_items.id IS 'Stripe''s id of the item.';
+COMMENT ON COLUMN billing.status_changes.status_before IS 'Status until then; NULL: none.';
 
-COMMENT ON COLUMN stripe.subscription_items.subscription_id IS 'Stripe''s id of the subscription that holds it.';
+COMMENT ON COLUMN billing.status_changes.status_after IS 'Status from then on; NULL: none.';
 
-COMMENT ON COLUMN stripe.subscription_items."position" IS 'Place in Stripe''s order, from 0. The first item decides product, price and quantity of the customer.';
+COMMENT ON COLUMN billing.status_changes.changed_at IS 'When: created of the deciding event, else when the change was derived.';
 
-COMMENT ON COLUMN stripe.subscription_items.created IS 'When the item was created, by Stripe''s clock.';
+COMMENT ON COLUMN billing.status_changes.exact IS 'Whether an exact record has confirmed the change; false: it may still be taken back.';
 
-COMMENT ON COLUMN stripe.subscription_items.price_id IS 'Stripe''s id of its price (of its plan, in old shapes).';
+COMMENT ON COLUMN billing.status_changes.event_id IS 'The event last applied to the deciding subscription; NULL: none.';
 
-COMMENT ON COLUMN stripe.subscription_items.product_id IS 'Stripe''s id of its product; NULL: this payload named the price alone.';
+COMMENT ON COLUMN billing.status_changes.source IS 'What told of it: event, sweep, audit, deadline or backfill.';
 
-COMMENT ON COLUMN stripe.subscription_items.quantity IS 'How many units; NULL: metered.';
+ALTER TABLE billing.status_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME billing.status_changes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
-COMMENT ON COLUMN stripe.subscription_items.current_period_start IS 'Start of the item''s own period, since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscription_items.current_period_end IS 'End of the item''s own period, since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscription_items.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
-
-CREATE TABLE stripe.subscriptions (
+CREATE TABLE stripe.customers (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
     id text NOT NULL,
     created timestamp with time zone,
-    customer_id text,
-    status text,
-    start_date timestamp with time zone,
-    trial_start timestamp with time zone,
-    trial_end timestamp with time zone,
-    cancel_at timestamp with time zone,
-    cancel_at_period_end boolean DEFAULT false NOT NULL,
-    canceled_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    current_period_start timestamp with time zone,
-    current_period_end timestamp with time zone,
-    collection_method text,
-    currency text,
-    latest_invoice_id text,
-    pause_collection text,
-    billing_mode text,
-    cancellation_reason text,
-    schedule_id text,
+    name text,
+    email text,
+    description text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    custom_uid text,
     test_clock text,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.customers ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.customers IS 'Stripe''s customers, one row each, also those deleted since.';
+
+COMMENT ON COLUMN stripe.customers.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.customers.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.customers.id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN stripe.customers.created IS 'When the customer was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.customers.name IS 'customer.name.';
+
+COMMENT ON COLUMN stripe.customers.email IS 'customer.email. Not unique: Stripe allows several customers with one address.';
+
+COMMENT ON COLUMN stripe.customers.description IS 'customer.description.';
+
+COMMENT ON COLUMN stripe.customers.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.customers.custom_uid IS 'customer.metadata.custom_uid as it stands, valid or not: what this source claims. The one in force is billing.customers.custom_uid.';
+
+COMMENT ON COLUMN stripe.customers.test_clock IS 'Id of the test clock that the customer lives on; NULL: real time.';
+
+COMMENT ON COLUMN stripe.customers.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.customers.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+CREATE TABLE stripe.products (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    name text,
+    active boolean,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     deleted_at timestamp with time zone,
     raw json
 );
-ALTER TABLE ONLY stripe.subscriptions ALTER COLUMN raw SET STORAGE EXTERNAL;
+ALTER TABLE ONLY stripe.products ALTER COLUMN raw SET STORAGE EXTERNAL;
 
-COMMENT ON TABLE stripe.subscriptions IS 'Stripe''s subscriptions. Their items are in stripe.subscription_items.';
+COMMENT ON TABLE stripe.products IS 'Stripe''s products: what is sold.';
 
-COMMENT ON COLUMN stripe.subscriptions.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+COMMENT ON COLUMN stripe.products.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
 
-COMMENT ON COLUMN stripe.subscriptions.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+COMMENT ON COLUMN stripe.products.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
 
-COMMENT ON COLUMN stripe.subscriptions.id IS 'Stripe''s id of the subscription.';
+COMMENT ON COLUMN stripe.products.id IS 'Stripe''s id of the product.';
 
-COMMENT ON COLUMN stripe.subscriptions.created IS 'When the subscription was created, by Stripe''s clock.';
+COMMENT ON COLUMN stripe.products.created IS 'When the product was created, by Stripe''s clock.';
 
-COMMENT ON COLUMN stripe.subscriptions.customer_id IS 'Stripe''s id of the customer that subscribed.';
+COMMENT ON COLUMN stripe.products.name IS 'product.name.';
 
-COMMENT ON COLUMN stripe.subscriptions.status IS 'Stripe''s own word, an open set. What it means is billing.customer_products.status.';
+COMMENT ON COLUMN stripe.products.active IS 'Whether it can be bought. NULL: this API version did not say.';
 
-COMMENT ON COLUMN stripe.subscriptions.start_date IS 'When it started; may be before created where it was backdated.';
+COMMENT ON COLUMN stripe.products.metadata IS 'The product''s metadata; product_id, version and feature_id have a meaning here (docs/record.md).';
 
-COMMENT ON COLUMN stripe.subscriptions.trial_start IS 'When its trial began: the first one (classic billing) or the latest one (flexible).';
+COMMENT ON COLUMN stripe.products.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
-COMMENT ON COLUMN stripe.subscriptions.trial_end IS 'When its trial ends or ended. Stripe never clears it, so it does not tell whether a trial runs.';
-
-COMMENT ON COLUMN stripe.subscriptions.cancel_at IS 'When it is scheduled to end; NULL: no date is set.';
-
-COMMENT ON COLUMN stripe.subscriptions.cancel_at_period_end IS 'Whether it is scheduled to end with its period. The portal sets only cancel_at on flexible subscriptions.';
-
-COMMENT ON COLUMN stripe.subscriptions.canceled_at IS 'When the cancellation was asked for, not when it takes effect.';
-
-COMMENT ON COLUMN stripe.subscriptions.ended_at IS 'When it ended.';
-
-COMMENT ON COLUMN stripe.subscriptions.current_period_start IS 'Start of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscriptions.current_period_end IS 'End of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscriptions.collection_method IS 'charge_automatically or send_invoice.';
-
-COMMENT ON COLUMN stripe.subscriptions.currency IS 'Three-letter ISO code in lower case.';
-
-COMMENT ON COLUMN stripe.subscriptions.latest_invoice_id IS 'Stripe''s id of its latest invoice.';
-
-COMMENT ON COLUMN stripe.subscriptions.pause_collection IS 'keep_as_draft, mark_uncollectible or void: what becomes of invoices while collection pauses. NULL: it does not.';
-
-COMMENT ON COLUMN stripe.subscriptions.billing_mode IS 'classic or flexible; NULL counts as classic.';
-
-COMMENT ON COLUMN stripe.subscriptions.cancellation_reason IS 'cancellation_details.reason: cancellation_requested, payment_failed, payment_disputed and others.';
-
-COMMENT ON COLUMN stripe.subscriptions.schedule_id IS 'Stripe''s id of the schedule that manages it.';
-
-COMMENT ON COLUMN stripe.subscriptions.test_clock IS 'Id of the test clock that it lives on; NULL: real time.';
-
-COMMENT ON COLUMN stripe.subscriptions.metadata IS 'The subscription''s metadata; entity_id, external_id and renewals_before_import have a meaning here (docs/record.md).';
-
-COMMENT ON COLUMN stripe.subscriptions.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
-
-COMMENT ON COLUMN stripe.subscriptions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+COMMENT ON COLUMN stripe.products.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
 CREATE TABLE sync.accounts (
     account_id text NOT NULL,
@@ -1257,41 +1539,6 @@ COMMENT ON COLUMN sync.alarms.name IS 'What kind of alarm, and of what.';
 COMMENT ON COLUMN sync.alarms.detail IS 'What is wrong and what to do.';
 
 COMMENT ON COLUMN sync.alarms.raised_at IS 'Since when.';
-
-CREATE VIEW sync.charge_owners AS
- SELECT charges.account_id,
-    charges.live_mode,
-    charges.id AS charge_id,
-    charges.customer_id
-   FROM stripe.charges
-  WHERE (charges.customer_id IS NOT NULL)
-UNION
- SELECT h.account_id,
-    h.live_mode,
-    h.id AS charge_id,
-    s.customer_id
-   FROM (stripe.charges h
-     JOIN stripe.checkout_sessions s ON (((s.account_id = h.account_id) AND (s.live_mode = h.live_mode) AND (s.payment_intent_id = h.payment_intent_id))))
-  WHERE ((h.customer_id IS NULL) AND (s.customer_id IS NOT NULL))
-UNION
- SELECT h.account_id,
-    h.live_mode,
-    h.id AS charge_id,
-    i.customer_id
-   FROM ((stripe.charges h
-     JOIN stripe.invoice_payments p ON (((p.account_id = h.account_id) AND (p.live_mode = h.live_mode) AND (p.payment_intent_id = h.payment_intent_id))))
-     JOIN stripe.invoices i ON (((i.account_id = p.account_id) AND (i.live_mode = p.live_mode) AND (i.id = p.invoice_id))))
-  WHERE ((h.customer_id IS NULL) AND (i.customer_id IS NOT NULL));
-
-COMMENT ON VIEW sync.charge_owners IS 'The customer whose money each charge is, also where the charge itself names none.';
-
-COMMENT ON COLUMN sync.charge_owners.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN sync.charge_owners.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN sync.charge_owners.charge_id IS 'Stripe''s id of the charge.';
-
-COMMENT ON COLUMN sync.charge_owners.customer_id IS 'Stripe''s id of the customer: of the charge, else of the Checkout session or invoice of its PaymentIntent.';
 
 CREATE TABLE sync.customers (
     account_id text NOT NULL,
@@ -2027,198 +2274,6 @@ GRANT SELECT(deleted_at) ON TABLE stripe.charges TO billing_reader;
 GRANT SELECT ON TABLE billing.charges TO billing_reader;
 GRANT SELECT ON TABLE billing.charges TO billing_raw;
 
-GRANT SELECT ON TABLE billing.customer_products TO billing_reader;
-GRANT SELECT ON TABLE billing.customer_products TO billing_raw;
-
-GRANT SELECT ON TABLE billing.customer_revenue TO billing_reader;
-GRANT SELECT ON TABLE billing.customer_revenue TO billing_raw;
-
-GRANT SELECT ON TABLE billing.freshness TO billing_reader;
-GRANT SELECT ON TABLE billing.freshness TO billing_raw;
-
-GRANT SELECT ON TABLE billing.identities TO billing_reader;
-GRANT SELECT ON TABLE billing.identities TO billing_raw;
-
-GRANT SELECT ON TABLE stripe.invoices TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(customer_id) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(subscription_id) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(status) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(billing_reason) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(period_start) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(period_end) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(lines_period_end) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(total) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(amount_due) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(amount_paid) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(amount_remaining) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(paid_out_of_band) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(amount_paid_off_stripe) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(amount_paid_by_payments) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(collection_method) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(attempt_count) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(next_payment_attempt) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(due_date) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(paid_at) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(number) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.invoices TO billing_reader;
-
-GRANT SELECT ON TABLE billing.invoices TO billing_reader;
-GRANT SELECT ON TABLE billing.invoices TO billing_raw;
-
-GRANT SELECT ON TABLE billing.status_changes TO billing_reader;
-GRANT SELECT ON TABLE billing.status_changes TO billing_raw;
-
-GRANT SELECT ON TABLE stripe.checkout_sessions TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(customer_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(status) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(mode) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(payment_status) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(client_reference_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(subscription_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(payment_intent_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(invoice_id) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(amount_total) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.checkout_sessions TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.customers TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(name) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(email) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(description) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.disputes TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(charge_id) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(payment_intent_id) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(status) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(amount) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(reason) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(movements) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(moved_amount) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(moved_currency) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.disputes TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.invoice_payments TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(invoice_id) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(status) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(amount_requested) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(amount_paid) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(payment_type) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(payment_intent_id) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(charge_id) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(payment_record_id) ON TABLE stripe.invoice_payments TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.invoice_payments TO billing_reader;
-
 GRANT SELECT ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_reader;
@@ -2254,48 +2309,6 @@ GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_reader;
 GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.products TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT(name) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT(active) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.products TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.refunds TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(charge_id) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(payment_intent_id) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(status) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(amount) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(reason) ON TABLE stripe.refunds TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.refunds TO billing_reader;
 
 GRANT SELECT ON TABLE stripe.subscription_items TO billing_raw;
 
@@ -2374,3 +2387,243 @@ GRANT SELECT(test_clock) ON TABLE stripe.subscriptions TO billing_reader;
 GRANT SELECT(metadata) ON TABLE stripe.subscriptions TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT ON TABLE billing.customer_mrr TO billing_reader;
+GRANT SELECT ON TABLE billing.customer_mrr TO billing_raw;
+
+GRANT SELECT ON TABLE billing.customer_products TO billing_reader;
+GRANT SELECT ON TABLE billing.customer_products TO billing_raw;
+
+GRANT SELECT ON TABLE billing.customer_revenue TO billing_reader;
+GRANT SELECT ON TABLE billing.customer_revenue TO billing_raw;
+
+GRANT SELECT ON TABLE billing.freshness TO billing_reader;
+GRANT SELECT ON TABLE billing.freshness TO billing_raw;
+
+GRANT SELECT ON TABLE billing.identities TO billing_reader;
+GRANT SELECT ON TABLE billing.identities TO billing_raw;
+
+GRANT SELECT ON TABLE stripe.invoices TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(subscription_id) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(billing_reason) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(period_start) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(period_end) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(lines_period_end) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(total) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(amount_due) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(amount_paid) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(amount_remaining) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(paid_out_of_band) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(amount_paid_off_stripe) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(amount_paid_by_payments) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(collection_method) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(attempt_count) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(next_payment_attempt) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(due_date) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(paid_at) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(number) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT ON TABLE billing.invoices TO billing_reader;
+GRANT SELECT ON TABLE billing.invoices TO billing_raw;
+
+GRANT SELECT ON TABLE stripe.checkout_sessions TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(mode) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(payment_status) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(client_reference_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(subscription_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(amount_total) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.checkout_sessions TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.disputes TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(charge_id) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(reason) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(movements) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(moved_amount) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(moved_currency) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.disputes TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.invoice_payments TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(amount_requested) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(amount_paid) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(payment_type) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(charge_id) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(payment_record_id) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.invoice_payments TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.refunds TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(charge_id) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(reason) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.refunds TO billing_reader;
+
+GRANT SELECT ON TABLE billing.monthly_revenue TO billing_reader;
+GRANT SELECT ON TABLE billing.monthly_revenue TO billing_raw;
+
+GRANT SELECT ON TABLE billing.status_changes TO billing_reader;
+GRANT SELECT ON TABLE billing.status_changes TO billing_raw;
+
+GRANT SELECT ON TABLE stripe.customers TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(name) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(email) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(description) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.products TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT(name) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT(active) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.products TO billing_reader;

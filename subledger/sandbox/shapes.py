@@ -106,6 +106,8 @@ def _expand(body: Body, path: list[str], whole: str, shape: Version, view: View)
         include(body, shape, view)
     if head not in body:
         raise CannotExpandError(f"This property cannot be expanded ({whole}).")
+    if isinstance(body, _Source) and head == "coupon":
+        body[head] = body.whole
     value = body[head]
     if (isinstance(value, (bool, int)) and include is None) or (isinstance(value, str) and "_" not in value):
         raise CannotExpandError(f"This property cannot be expanded ({whole}).")
@@ -256,6 +258,14 @@ def plan(thing: Price, _shape: Version, view: View) -> Body:
     }
 
 
+class _Source(Body):
+    """Where a discount comes from: names its coupon, and has it for who asks to have it expanded."""
+
+    def __init__(self, coupon: Body) -> None:
+        super().__init__(type="coupon", coupon=coupon["id"])
+        self.whole = coupon
+
+
 def _discount(discount: Discount, owner: Thing | None, shape: Version) -> Body:
     coupon: Body = {
         "id": discount.coupon,
@@ -283,7 +293,7 @@ def _discount(discount: Discount, owner: Thing | None, shape: Version) -> Body:
         "subscription": owner.id if isinstance(owner, Subscription) else getattr(owner, "subscription", None),
     }
     if shape.discount_source:
-        body["source"] = {"type": "coupon", "coupon": discount.coupon}
+        body["source"] = _Source(coupon)
     else:
         body["coupon"] = coupon
     return body

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 # What a list of each kind is asked for, beside its customer. Items and payments that Stripe cuts are read by id.
 _LISTS = {
-    "subscription": "status=all",
+    "subscription": "status=all&expand[]=data.discounts.source.coupon",
     "invoice": "expand[]=data.payments&expand[]=data.amount_paid_off_stripe",
     "charge": "expand[]=data.refunds",
     "checkout_session": "",

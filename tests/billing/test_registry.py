@@ -62,10 +62,12 @@ def test_what_is_sold_makes_no_customer_inexact() -> None:
 
 
 def test_reads_ask_for_what_facts_need_and_stripe_leaves_out() -> None:
-    """Out-of-band money and refunds are found only in expanded answers (STRIPE 3.1)."""
-    assert {"invoice": ("payments", "amount_paid_off_stripe"), "charge": ("refunds",)} == {
-        kind.name: kind.expands for kind in KINDS.values() if kind.expands
-    }
+    """Out-of-band money, refunds and what a discount takes off are found only in expanded answers."""
+    assert {
+        "subscription": ("discounts.source.coupon",),
+        "invoice": ("payments", "amount_paid_off_stripe"),
+        "charge": ("refunds",),
+    } == {kind.name: kind.expands for kind in KINDS.values() if kind.expands}
 
 
 def test_kind_of_an_object_that_we_do_not_mirror() -> None:
