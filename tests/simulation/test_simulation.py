@@ -33,7 +33,8 @@ async def database_urls(servers: Services, template: str) -> AsyncIterator[list[
 def report(played: list[Played]) -> str:
     """The seeds whose records differ from the truth, with the differences."""
     return "\n".join(
-        f"make simulate SEED={each.seed}  {each.facts['left']} left, {each.died}\n  " + "\n  ".join(each.differences[:10])
+        f"make simulate SEED={each.seed}  {each.facts['left']} left, {each.died}\n  "
+        + "\n  ".join(each.differences[:10])
         for each in played
         if each.differences
     )
