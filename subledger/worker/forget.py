@@ -21,6 +21,7 @@ from subledger.db.queries.forgotten import (
     StoredEvent,
     any_forgotten,
     close_objects,
+    erase_drift,
     erase_events,
     erase_record,
     erase_rows,
@@ -89,6 +90,7 @@ async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str
         for kind in SELECT_OWNED:
             ids = {object_id for of, object_id in owned if of == kind}
             await erase_rows(connection, kind, key, sorted(ids))
+        await erase_drift(connection, key, owned)
         await erase_record(connection, key, uid=customer_uid(*key))
     return owned
 

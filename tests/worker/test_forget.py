@@ -161,6 +161,13 @@ async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Room) -> No
         SECRET,
     )
     await room.apply(*HISTORY, *OTHER)
+    await room.execute(
+        "with scan as (insert into sync.scans (purpose, live_mode, account_id, kinds, whole) "
+        "values ('audit', false, '', '{customer}', false) returning id) "
+        "insert into sync.drift (scan_id, kind, id, what, said) "
+        "select id, 'customer', 'cus_1', 'differs', json_build_object('name', $1::text) from scan",
+        SECRET,
+    )
     before, paid = await room.record(), await money(room)
     mirrored = {kind.table for kind in KINDS.values() if not kind.catalogue}
     assert {

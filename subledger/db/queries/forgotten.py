@@ -224,6 +224,13 @@ ERASE_PROBLEMS = """
 delete from sync.problems where account_id = $1 and live_mode = $2 and customer_id = $3
 """
 
+# What an audit heard of its objects; that they differed, it keeps.
+ERASE_DRIFT = """
+update sync.drift d set said = null
+from sync.scans s, unnest($3::text[], $4::text[]) as owned (kind, id)
+where s.id = d.scan_id and s.account_id = $1 and s.live_mode = $2 and d.kind = owned.kind and d.id = owned.id
+"""
+
 # As a new fact of it would: the record is derived again, by whoever comes first, from what is left.
 MARK_FORGOTTEN = """
 update sync.customers
@@ -274,6 +281,11 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
     change = await connection.fetchval(ERASE_RECORD, *key, uid)
     if change is not None:
         await connection.execute(NOTIFY, str(change))
+
+
+async def erase_drift(connection: Connection, key: CustomerKey, owned: Collection[tuple[str, str]]) -> None:
+    """Empty what audits have heard of these objects (kind and id) of the customer."""
+    await connection.execute(ERASE_DRIFT, *key[:2], [kind for kind, _ in owned], [each for _, each in owned])
 
 
 SELECT_EVENTS_AFTER = """
