@@ -28,18 +28,17 @@ def revise_history(
     """How the history comes to end at `status`.
 
     `provisional` is its unconfirmed tail, oldest first; `status_before` is where the history ends now. A provisional
-    record only appends. An exact one keeps the provisional steps up to the last that ends where it does, and takes
-    back those after it; where none does, all of them go, since the confirmation disagrees with where they led.
+    record only appends. An exact one confirms a first step that leads straight to its status, and takes back all
+    others: a detour may only show that payloads of several objects came in a strange order (a second subscription
+    before the first), and a history may skip what was lived through but never tell what was not.
     """
     if not exact:
         appended = None if status == status_before else (status_before, status)
         return Revision(taken_back=(), confirmed=(), appended=appended)
-    agreeing = [position for position, step in enumerate(provisional) if step.status_after == status]
-    kept = agreeing[-1] + 1 if agreeing else 0
     start = provisional[0].status_before if provisional else status_before
-    end = status if kept else start
+    straight = bool(provisional) and provisional[0].status_after == status
     return Revision(
-        taken_back=tuple(step.id for step in provisional[kept:]),
-        confirmed=tuple(step.id for step in provisional[:kept]),
-        appended=None if end == status else (end, status),
+        taken_back=tuple(step.id for step in provisional[int(straight) :]),
+        confirmed=(provisional[0].id,) if straight else (),
+        appended=None if straight or start == status else (start, status),
     )
