@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup up test simulate check format schema lock bench clean
+.PHONY: help setup up test simulate prove check format schema lock bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to c
 
 simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for the seeds after it too)
 	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)
+
+prove: $(INSTALLED) ## Attach to an account of 20,000 customers, damage the database, and have the audit mend it
+	@PROVE_CUSTOMERS=20000 $(PYTHON) -m pytest tests/backfill/test_attached.py $(ARGS)
 
 check: $(INSTALLED) ## Formatting, lint, types and the layers
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "Run make format." >&2; exit 1; }

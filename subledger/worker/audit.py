@@ -40,6 +40,7 @@ from subledger.db.queries.audits import (
     raise_tombstones,
     remove_records,
     remove_rows,
+    rename_records,
     select_buried,
     select_changed_items,
     select_customers_after,
@@ -52,6 +53,7 @@ from subledger.db.queries.audits import (
     select_surplus_records,
     select_suspects,
     select_unlisted,
+    select_waiting,
     select_whole_records,
     suspect,
 )
@@ -69,7 +71,7 @@ from subledger.worker.forget import set_aside_answers
 from subledger.worker.pages import SECOND, Page
 from subledger.worker.payload import as_text
 from subledger.worker.retry import retry_conflicts
-from subledger.worker.steps import Helpers, bare_mark, bounds_of, say_holes
+from subledger.worker.steps import HOLD, Helpers, bare_mark, bounds_of, say_holes
 
 READS_AT_ONCE = 20
 CUSTOMERS_AT_ONCE = 500
@@ -194,6 +196,10 @@ async def step_audit(helpers: Helpers, scan: Scan) -> None:
             await _verify_records(helpers, scan)
         case "repair":
             await _repair(helpers, scan)
+        case "repair parts":
+            await _repair_parts(helpers, scan)
+        case "repair records":
+            await _repair_records(helpers, scan)
         case _:
             await _finish(helpers, scan)
 
@@ -244,6 +250,7 @@ async def _verify_objects(helpers: Helpers, scan: Scan) -> None:
         verdicts = await asyncio.gather(*(_read(helpers, scan, kind, named) for kind, named, _ in suspects))
         async with helpers.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
             moving += await _judge(connection, scan, verdicts)
+    await _move(helpers, scan, "reads", cursor=scan.step_cursor)
 
 
 async def _read(helpers: Helpers, scan: Scan, kind: str, object_id: str) -> _Verdict:
@@ -371,10 +378,11 @@ async def _compare_records(helpers: Helpers, scan: Scan) -> None:
                 await note_drift(connection, scan, found, verified=False)
                 if customers:
                     after = customers[-1].id
-                    await move_scan(connection, scan.id, step="records", cursor=after)
+                    await move_scan(connection, scan.id, step="records", cursor=after, wait=HOLD)
         if len(customers) < CUSTOMERS_AT_ONCE:
             await _move(helpers, scan, "second look")
             return
+    await _move(helpers, scan, "records", cursor=after)
 
 
 async def _wrong_records(
@@ -510,6 +518,7 @@ async def _verify_records(helpers: Helpers, scan: Scan) -> None:
             await _note_surplus_records(helpers, scan)
             await _move(helpers, scan, "repair" if scan.repair else "done")
             return
+    await _move(helpers, scan, "second look", cursor=scan.step_cursor)
 
 
 async def _note_surplus_records(helpers: Helpers, scan: Scan) -> None:
@@ -529,19 +538,49 @@ async def _note_surplus_records(helpers: Helpers, scan: Scan) -> None:
 
 
 async def _repair(helpers: Helpers, scan: Scan) -> None:
-    """Mark what differs; confirm reads it again, and derive makes the records anew.
+    """Have what names a customer read again; what concerns customers only by such objects comes after them.
 
     A row that Stripe does not know, and that no event and no read ever told of, is nobody's: it goes. One that was
-    told of stays, as missing, since a 404 proves nothing.
+    told of stays, as missing, since a 404 proves nothing. Records of nobody go first, and so do wrong names of records:
+    whoever is derived meanwhile tells others by them.
     """
     scope = (scan.account_id, scan.live_mode)
-    async with helpers.pool.acquire() as connection:
+    async with helpers.pool.acquire() as connection, connection.transaction():
         drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX + CUSTOMERS_AT_ONCE)
-        surplus_records = await select_surplus_records(connection, scope)
+        records = [each for each in drift if each.kind == RECORD]
+        surplus = await select_surplus_records(connection, scope)
+        nobody = [each.id for each in records if each.what == "surplus"]
+        await remove_records(connection, [surplus[each] for each in nobody if each in surplus])
+        names = {
+            customer_uid(*scope, each.id): each.id for each in records if "stripe_customer_id" in each.fields
+        }
+        await rename_records(connection, scope, names)
+    await _repair_objects(helpers, scan, [kind for kind in KINDS if not _is_part(kind)], then="repair parts")
+
+
+async def _repair_parts(helpers: Helpers, scan: Scan) -> None:
+    """The rest, once what names customers is right: whom a refund or a price concerns, is asked of the mirror."""
+    scope = (scan.account_id, scan.live_mode)
+    async with helpers.pool.acquire() as connection:
+        drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
+        owners = [(each.kind, each.id) for each in drift if each.kind != RECORD and not _is_part(each.kind)]
+        waiting = await select_waiting(connection, scope, owners)
+    if waiting and await _wait(helpers, scan):
+        return
+    await _repair_objects(helpers, scan, [kind for kind in KINDS if _is_part(kind)], then="repair records")
+
+
+def _is_part(kind: str) -> bool:
+    return not KINDS[kind].names_customer
+
+
+async def _repair_objects(helpers: Helpers, scan: Scan, kinds: Sequence[str], *, then: str) -> None:
+    scope = (scan.account_id, scan.live_mode)
 
     async def mark() -> None:
         async with helpers.pool.acquire() as connection, connection.transaction():
-            objects = [each for each in drift if each.kind != RECORD]
+            drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
+            objects = [each for each in drift if each.kind in kinds]
             heard_of = await select_motion(connection, scope, [(each.kind, each.id, 0) for each in objects])
             invented = [
                 each for each in objects if each.said is None and (each.kind, each.id) not in heard_of
@@ -552,24 +591,33 @@ async def _repair(helpers: Helpers, scan: Scan) -> None:
                 connection,
                 [bare_mark((*scope, each.kind, each.id), source="audit") for each in marked],
             )
-            for kind in KINDS:
+            for kind in kinds:
                 ids = [each.id for each in invented if each.kind == kind]
                 if ids:
                     await remove_rows(connection, scope, kind, ids)
-            nobody = [
-                surplus_records[each.id]
-                for each in drift
-                if each.kind == RECORD and each.what == "surplus" and each.id in surplus_records
-            ]
-            await remove_records(connection, nobody)
-            stale = {each.id for each in drift if each.kind == RECORD and each.what != "surplus"}
-            stale |= {each.customer_id for each in marks.values() if each.customer_id is not None}
+                await mark_repaired(
+                    connection, scan, kind, [each.id for each in objects if each.kind == kind]
+                )
+            stale = {each.customer_id for each in marks.values() if each.customer_id is not None}
             if stale:
                 await mark_stale(connection, keys_of(scope, sorted(stale)))
-            for kind in (*KINDS, RECORD):
-                ids = [each.id for each in drift if each.kind == kind]
-                if ids:
-                    await mark_repaired(connection, scan, kind, ids)
+            await move_scan(connection, scan.id, step=then)
+
+    await retry_conflicts(mark)
+
+
+async def _repair_records(helpers: Helpers, scan: Scan) -> None:
+    """Have the wrong records derived anew."""
+    scope = (scan.account_id, scan.live_mode)
+
+    async def mark() -> None:
+        async with helpers.pool.acquire() as connection, connection.transaction():
+            drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX + CUSTOMERS_AT_ONCE)
+            records = [each for each in drift if each.kind == RECORD]
+            wrong = sorted(each.id for each in records if each.what != "surplus")
+            if wrong:
+                await mark_stale(connection, keys_of(scope, wrong))
+            await mark_repaired(connection, scan, RECORD, [each.id for each in records])
             await move_scan(connection, scan.id, step="done")
 
     await retry_conflicts(mark)
@@ -614,6 +662,6 @@ async def _wait(helpers: Helpers, scan: Scan) -> bool:
     return True
 
 
-async def _move(helpers: Helpers, scan: Scan, step: str) -> None:
+async def _move(helpers: Helpers, scan: Scan, step: str, *, cursor: str = "") -> None:
     async with helpers.pool.acquire() as connection:
-        await move_scan(connection, scan.id, step=step)
+        await move_scan(connection, scan.id, step=step, cursor=cursor)

@@ -26,7 +26,7 @@ from subledger.db.queries.objects import mark_objects, postpone_reads
 from subledger.worker.confirm import Answered, store_answers
 from subledger.worker.pages import Page
 from subledger.worker.retry import retry_conflicts
-from subledger.worker.steps import Helpers, bare_mark, bounds_of, say_holes
+from subledger.worker.steps import HOLD, Helpers, bare_mark, bounds_of, say_holes
 
 CUSTOMERS_AT_ONCE = 500
 HISTORY_ATTEMPTS_MAX = 5
@@ -75,14 +75,17 @@ async def step_backfill(helpers: Helpers, scan: Scan) -> None:
 
 async def _mark_references(helpers: Helpers, scan: Scan) -> None:
     """Have read by id what was named and in no list, one column after the other."""
+    after = scan.step_cursor
     for column in MARK_REFERENCES:
-        if column <= scan.step_cursor:
+        if column <= after:
             continue
         if helpers.over():
+            await _move(helpers, scan, "references", cursor=after)
             return
         async with helpers.pool.acquire() as connection:
             await mark_references(connection, column, account_id=scan.account_id, live_mode=scan.live_mode)
-            await move_scan(connection, scan.id, step="references", cursor=column)
+            await move_scan(connection, scan.id, step="references", cursor=column, wait=HOLD)
+        after = column
     await _move(helpers, scan, "customers")
 
 
@@ -106,7 +109,7 @@ async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
                     limit=CUSTOMERS_AT_ONCE,
                 )
                 if last is not None:
-                    await move_scan(connection, scan.id, step="customers", cursor=last)
+                    await move_scan(connection, scan.id, step="customers", cursor=last, wait=HOLD)
                 return last
 
         last = await retry_conflicts(cover)
@@ -115,6 +118,7 @@ async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
             await _finish(helpers, scan, holes=holes)
             return
         after = last
+    await _move(helpers, scan, "customers", cursor=after)
 
 
 async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
@@ -146,9 +150,9 @@ async def _holes(helpers: Helpers, scan: Scan) -> list[Hole]:
         return await select_holes(connection, scan, low=low, high=high)
 
 
-async def _move(helpers: Helpers, scan: Scan, step: str) -> None:
+async def _move(helpers: Helpers, scan: Scan, step: str, *, cursor: str = "") -> None:
     async with helpers.pool.acquire() as connection:
-        await move_scan(connection, scan.id, step=step)
+        await move_scan(connection, scan.id, step=step, cursor=cursor)
 
 
 async def _finish(helpers: Helpers, scan: Scan, *, holes: list[Hole]) -> None:

@@ -69,6 +69,7 @@ class Answered:
     contradictions: int = 0  # how many reads before it took back what Stripe never takes back
     also: tuple["Answered", ...] = ()  # what was read with it
     believed: bool = False  # they have agreed for so long that it is stored all the same
+    audited: bool = False  # an audit has found already that the stored row is wrong
     beside: bool = False  # came inside an object that names its customer
 
 
@@ -205,7 +206,7 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
         for key, row in stored.items():
             answer = answers[key]
             reason = None if answer.parsed.facts is None else goes_back(row, answer.parsed.facts)
-            if reason is None:
+            if reason is None or answer.audited:
                 continue
             if answer.believed:
                 log.error("a read is believed against all rules", kind=kind, id=key[3], reason=reason)
@@ -347,6 +348,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         late_reads=due.late_reads,
         contradictions=due.contradictions,
         believed=due.contradicted_long and due.contradictions >= CONTRADICTIONS_BELIEVED,
+        audited=due.audited,
     )
 
 

@@ -13,6 +13,8 @@ from subledger.runtime.stripe_api import StripeApi
 BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
 """Older than any object of Stripe. An account does not reliably say when it was created."""
 HOLES_TOLD_MAX = 5
+HOLD = timedelta(seconds=30)
+"""How long a step that notes its progress keeps its lease with each note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

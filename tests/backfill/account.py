@@ -63,6 +63,7 @@ class Attached:
         for _ in range(turns):
             await self.hurry()
             await self.engine.scan()
+            await self.confirm()
             (row,) = await self.fetch("select * from sync.scans where id = $1", scan.id)
             if row["finished_at"] is not None:
                 return row
@@ -73,17 +74,21 @@ class Attached:
         await self.execute("update sync.scan_windows set due_at = now() where due_at > now()")
         await self.execute("update sync.scans set due_at = now() where due_at > now()")
 
+    async def confirm(self) -> None:
+        """Read what is marked, as if its time had come."""
+        await self.execute(
+            "update sync.objects set read_at = now() where read_at > now() and dirty >= confirmed "
+            "and missing_since is null and parked_at is null"
+        )
+        await self.engine.confirm(linger=False)
+
     async def settle(self) -> None:
         """Read what is marked, and derive, until nothing is left."""
         left = -1
         for _ in range(20):
-            await self.execute(
-                "update sync.objects set read_at = now() where read_at > now() and dirty >= confirmed "
-                "and missing_since is null and parked_at is null"
-            )
             await self.execute("update sync.customers set history_at = now() where history_at > now()")
             await self.engine.drain()
-            await self.engine.confirm(linger=False)
+            await self.confirm()
             await self.engine.sweep_bulk()
             await self.engine.derive()
             left = await self.fetchval(

@@ -147,8 +147,8 @@ async def change(
     if table == "billing.customers" and column.name in ("is_trial", "trial_end"):
         # A check holds them together.
         await connection.execute(
-            f"update {table} set is_trial = not is_trial, trial_end = case when is_trial then null else $2 end "
-            f"where {key} = $1",
+            f"update {table} set is_trial = not is_trial, "
+            f"trial_end = case when is_trial then null else $2::timestamptz end where {key} = $1",
             value,
             LONG_AGO,
         )

@@ -8,10 +8,9 @@ import pytest
 from subledger.billing.lists import listed_kinds
 from subledger.db.connection import Pool
 from subledger.runtime.settings import Settings
-from subledger.sandbox import serve
-from subledger.webhooks.app import create_app
 from tests.cli.command import subledger
 from tests.system import ADMIN_TOKEN
+from tests.webhooks.door import open_door
 
 API_KEY = "sk_test_routes"
 
@@ -27,7 +26,10 @@ async def desk(database_url: str, redis_url: str) -> AsyncIterator[aiohttp.Clien
         admin_token=ADMIN_TOKEN,
     )
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-    async with serve(create_app(settings)) as url, aiohttp.ClientSession(url, headers=headers) as session:
+    async with (
+        open_door(settings) as door,
+        aiohttp.ClientSession(f"http://127.0.0.1:{door.port}", headers=headers) as session,
+    ):
         yield session
 
 

@@ -311,6 +311,23 @@ async def select_motion(
     return {(row[0], row[1]): row[2] for row in rows}
 
 
+SELECT_WAITING = """
+select kind, id
+from sync.objects
+join unnest($3::text[], $4::text[]) as k (kind, id) using (kind, id)
+where account_id = $1 and live_mode = $2 and dirty >= confirmed and not tombstone and missing_since is null
+  and parked_at is null
+"""
+
+
+async def select_waiting(
+    connection: Connection, scope: Scope, objects: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Which of these (kind, id) are marked and have not been read since."""
+    rows = await connection.fetch(SELECT_WAITING, *scope, [o[0] for o in objects], [o[1] for o in objects])
+    return [(row[0], row[1]) for row in rows]
+
+
 SELECT_STORED_FACTS: Mapping[str, str] = {
     kind.name: f"""
 select {names_of(MIRROR[kind.name].columns)}, deleted_at
@@ -498,6 +515,19 @@ order by r.stripe_customer_id
 async def select_surplus_records(connection: Connection, scope: Scope) -> dict[str, UUID]:
     """Records of Stripe customers that nothing ever told of: Stripe id -> uid."""
     return {row[1]: row[0] for row in await connection.fetch(SELECT_SURPLUS_RECORDS, *scope)}
+
+
+RENAME_RECORDS = """
+update billing.customers r
+set stripe_customer_id = k.customer_id
+from unnest($3::uuid[], $4::text[]) as k (uid, customer_id)
+where r.account_id = $1 and r.live_mode = $2 and r.uid = k.uid and r.stripe_customer_id is distinct from k.customer_id
+"""
+
+
+async def rename_records(connection: Connection, scope: Scope, names: Mapping[UUID, str]) -> None:
+    """Give records (uid -> Stripe customer id) the customer back whose they are: others are found by that name."""
+    await connection.execute(RENAME_RECORDS, *scope, list(names), list(names.values()))
 
 
 REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"

@@ -184,6 +184,7 @@ class DueRead:
     late_reads: int = 0
     contradictions: int = 0
     contradicted_long: bool = False
+    audited: bool = False  # an audit has read it, and found that its row is wrong
 
 
 CLAIM_READS = """
@@ -204,7 +205,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, d.
 returning
   o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
   o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long,
-  nextval('sync.tick') as tick
+  o.source is not distinct from 'audit' as audited, nextval('sync.tick') as tick
 """
 
 
@@ -223,6 +224,7 @@ async def claim_reads(
             late_reads=row["late_reads"],
             contradictions=row["contradictions"],
             contradicted_long=bool(row["contradicted_long"]),
+            audited=row["audited"],
         )
         for row in rows
     ]
