@@ -159,26 +159,33 @@ async def drain_batch(
 ) -> int:
     """Claim and apply one batch; returns how many events were claimed.
 
-    An event that was claimed before, and so may be what killed its worker, is taken alone.
+    Events that were claimed before, and so may be what killed their worker, come first, each claimed and taken alone.
     """
-    events = await claim_events(connection, limit=limit, lease=LEASE)
-    readings = [_read_safely(event, served_mode=served_mode, confirms=confirms) for event in events]
-    fresh = [reading for reading in readings if reading.event.attempts == 1]
-    if fresh:
-        try:
-            await retry_conflicts(lambda: _apply(connection, fresh))
-        except TryLater:
-            raise
-        except Exception as error:  # noqa: BLE001 - one bad event must never stop another (I7)
-            log.warning(
-                "batch not applied, taking its events one by one", count=len(fresh), error=repr(error)
-            )
-            for reading in fresh:
-                await _apply_alone(connection, reading)
-    for reading in readings:
-        if reading.event.attempts > 1:
+    taken = 0
+    while taken < limit:
+        events = await claim_events(connection, limit=limit - taken, lease=LEASE)
+        taken += len(events)
+        readings = [_read_safely(event, served_mode=served_mode, confirms=confirms) for event in events]
+        if not readings or readings[0].event.attempts == 1:
+            await _apply_fresh(connection, readings)
+            break
+        for reading in readings:
             await _apply_alone(connection, reading)
-    return len(events)
+    return taken
+
+
+async def _apply_fresh(connection: Connection, readings: Sequence[EventReading]) -> None:
+    """Apply events that nobody has tried before, together if they let us."""
+    if not readings:
+        return
+    try:
+        await retry_conflicts(lambda: _apply(connection, readings))
+    except TryLater:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad event must never stop another (I7)
+        log.warning("batch not applied, taking its events one by one", count=len(readings), error=repr(error))
+        for reading in readings:
+            await _apply_alone(connection, reading)
 
 
 def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:

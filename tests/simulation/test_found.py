@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from subledger.db.connection import Pool
+from subledger.db.queries.customers import claim_stale, mark_stale
+from subledger.db.queries.inbox import claim_events
+from subledger.worker import derive, drain
 from tests.worker.room import Room, charge, customer, event, open_room
 
 
@@ -30,3 +33,32 @@ async def test_tombstone_learns_its_last_body(room: Room) -> None:
     await room.settle()
     record = await room.record()
     assert ("Ada", True, True) == (record["name"], record["deleted_at"] is not None, record["exact"])
+
+
+async def test_deaths_condemn_only_what_was_in_hand(room: Room) -> None:
+    """Seed 165: a worker is lost three times, each time for something else, with one batch leased. I4: whatever was
+    leased along with what it had in hand is not given up.
+    """
+    await room.receive(
+        *(event("charge.succeeded", charge(f"ch_{n}"), event_id=f"evt_{n}") for n in range(1, 4))
+    )
+    for leased in ("evt_1 evt_2 evt_3", "evt_1", "evt_1"):
+        async with room.pool.acquire() as connection:
+            claimed = await claim_events(connection, limit=10, lease=drain.LEASE)
+        assert leased == " ".join(each.event_id for each in claimed)
+        await room.make_due()
+    await room.engine.drain()
+    assert {"evt_1": "parked", "evt_2": "applied", "evt_3": "applied"} == await room.event_states()
+
+
+async def test_deaths_condemn_only_whom_they_had_in_hand(room: Room) -> None:
+    """The same of customers whose records are derived."""
+    async with room.pool.acquire() as connection:
+        await mark_stale(connection, [("", False, f"cus_{n}") for n in range(1, 4)])
+        for leased in (3, 1, 1):
+            assert leased == len(await claim_stale(connection, limit=10, lease=derive.LEASE))
+            await room.make_due()
+    await room.engine.derive()
+    parked = await room.fetchval("select count(*) from sync.customers where parked_at is not null")
+    assert 1 == parked
+    assert 2 == await room.fetchval("select count(*) from sync.customers where derived = stale")

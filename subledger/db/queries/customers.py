@@ -58,14 +58,28 @@ class StaleCustomer:
     as_of: datetime
 
 
+# What was claimed before comes first, and one at a time: attempts are counted for nobody who was not in hand when a
+# worker was lost.
 CLAIM_STALE = """
-with next as (
+with suspect as (
   select account_id, live_mode, customer_id
   from sync.customers
-  where stale > derived and parked_at is null and (leased_until is null or leased_until < now())
+  where stale > derived and parked_at is null and attempts > 0 and (leased_until is null or leased_until < now())
+  order by stale_since
+  limit 1
+  for no key update skip locked
+), fresh as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where stale > derived and parked_at is null and attempts = 0 and (leased_until is null or leased_until < now())
+    and not exists (select from suspect)
   order by stale_since
   limit $1
   for no key update skip locked
+), next as (
+  select * from suspect
+  union all
+  select * from fresh
 )
 update sync.customers c
 set attempts = c.attempts + 1, leased_until = now() + $2

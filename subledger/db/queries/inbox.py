@@ -78,14 +78,27 @@ async def record_events(connection: Connection, events: Sequence[SignedEvent]) -
     return int(said.rpartition(" ")[2])  # "INSERT 0 n"
 
 
+# What was claimed before comes first, and one at a time: attempts are counted for nothing that was not in hand when its
+# worker was lost, or three deaths would condemn a whole batch.
 CLAIM_EVENTS = """
-with next as (
+with suspect as (
   select account_id, live_mode, event_id
   from sync.events
-  where state = 'pending' and (leased_until is null or leased_until < now())
+  where state = 'pending' and attempts > 0 and (leased_until is null or leased_until < now())
+  order by seq
+  limit 1
+  for no key update skip locked
+), fresh as (
+  select account_id, live_mode, event_id
+  from sync.events
+  where state = 'pending' and attempts = 0 and leased_until is null and not exists (select from suspect)
   order by seq
   limit $1
   for no key update skip locked
+), next as (
+  select * from suspect
+  union all
+  select * from fresh
 )
 update sync.events e
 set attempts = attempts + 1, leased_until = now() + $2
