@@ -61,12 +61,22 @@ class StaleCustomer:
 # What was claimed before comes first, and one at a time: attempts are counted for nobody who was not in hand when a
 # worker was lost.
 CLAIM_STALE = """
-with suspect as (
-  select account_id, live_mode, customer_id
+-- Claims go by age, so whoever was claimed before stands among those who have waited longest.
+with head as (
+  select account_id, live_mode, customer_id, attempts, leased_until
   from sync.customers
-  where stale > derived and parked_at is null and attempts > 0 and (leased_until is null or leased_until < now())
+  where stale > derived and parked_at is null
   order by stale_since
-  limit 1
+  limit 4000
+), suspect as (
+  select c.account_id, c.live_mode, c.customer_id
+  from sync.customers c
+  where (c.account_id, c.live_mode, c.customer_id) = (
+    select h.account_id, h.live_mode, h.customer_id
+    from head h
+    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now())
+    limit 1
+  ) and c.stale > c.derived and (c.leased_until is null or c.leased_until < now())
   for no key update skip locked
 ), fresh as (
   select account_id, live_mode, customer_id

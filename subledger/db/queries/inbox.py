@@ -81,12 +81,22 @@ async def record_events(connection: Connection, events: Sequence[SignedEvent]) -
 # What was claimed before comes first, and one at a time: attempts are counted for nothing that was not in hand when its
 # worker was lost, or three deaths would condemn a whole batch.
 CLAIM_EVENTS = """
-with suspect as (
-  select account_id, live_mode, event_id
+-- Claims go by age, so whatever was claimed before stands among the oldest: a backlog is not searched to its end.
+with head as (
+  select account_id, live_mode, event_id, attempts, leased_until
   from sync.events
-  where state = 'pending' and attempts > 0 and (leased_until is null or leased_until < now())
+  where state = 'pending'
   order by seq
-  limit 1
+  limit 4000
+), suspect as (
+  select e.account_id, e.live_mode, e.event_id
+  from sync.events e
+  where (e.account_id, e.live_mode, e.event_id) = (
+    select h.account_id, h.live_mode, h.event_id
+    from head h
+    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now())
+    limit 1
+  ) and e.state = 'pending' and (e.leased_until is null or e.leased_until < now())
   for no key update skip locked
 ), fresh as (
   select account_id, live_mode, event_id
