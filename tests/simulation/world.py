@@ -57,7 +57,7 @@ YEAR = 365 * 86_400
 STALE_SECONDS = 1.4
 """How far a read may lag behind: a little less than the quiet time after which an object is read (objects.QUIET)."""
 SLOW_SHARE = 0.12
-HIDDEN_SECONDS = 30.0
+HIDDEN_SECONDS = 100.0
 ROUNDS_MAX = 60
 
 # A constant in its text, so that the planner puts the sum in place of the call.
@@ -292,7 +292,7 @@ class World:
             lock_timeout_share=0.04,
             error_share=0.04,
             reset_share=0.04,
-            stale_share=0.15,
+            stale_share=0.4,
             stale_seconds=STALE_SECONDS,
             hidden_when_new_seconds=HIDDEN_SECONDS,
             seed=seed,
