@@ -218,8 +218,9 @@ class Engine:
             return False
         now = time.monotonic()
         if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
-            self._key_checked_at = now
             self._key_is_good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
+            # Only a check that came to its end counts: one that Postgres cut off is made again at once.
+            self._key_checked_at = now
         return self._key_is_good
 
     def _doubt_key(self) -> None:
