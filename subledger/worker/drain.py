@@ -74,32 +74,23 @@ class EventReading:
 def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
     """Everything that applying the event needs; pure. What cannot be read costs the payload, never the mark."""
 
-    def outcome(state: str, error: str | None = None) -> Outcome:
-        return Outcome(
-            account_id=event.account_id,
-            live_mode=event.live_mode,
-            event_id=event.event_id,
-            state=state,
-            error=error,
-        )
-
     if served_mode is not None and event.live_mode != served_mode:
         served = "live" if served_mode else "test"
         return EventReading(
-            event=event, outcome=outcome("quarantined", f"the API key serves {served} mode only")
+            event=event, outcome=_outcome(event, "quarantined", f"the API key serves {served} mode only")
         )
     try:
         raw, body = data_object(event.payload)
     except NotJson as not_snapshot:
         related = _related_object(event)
         if related is None:
-            return EventReading(event=event, outcome=outcome("parked", str(not_snapshot)))
-        return EventReading(event=event, outcome=outcome("applied"), concerns=(related,))
+            return EventReading(event=event, outcome=_outcome(event, "parked", str(not_snapshot)))
+        return EventReading(event=event, outcome=_outcome(event, "applied"), concerns=(related,))
     concerns = concerned(event.type, body)
     if not concerns:
         reason = f"{event.type or 'an event without a type'} concerns nothing that is mirrored"
-        return EventReading(event=event, outcome=outcome("ignored", reason))
-    reading = EventReading(event=event, outcome=outcome("applied"), concerns=concerns)
+        return EventReading(event=event, outcome=_outcome(event, "ignored", reason))
+    reading = EventReading(event=event, outcome=_outcome(event, "applied"), concerns=concerns)
     own = concerns[0]
     if event.type == KINDS[own.kind].deleted_event:
         reading.deleted = own
@@ -112,7 +103,7 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
         _collect(reading, raw, body)
     except UnknownShape as error:
         # With an API key the read decides; without one this payload was all there was.
-        reading.outcome = outcome("applied" if confirms else "parked", str(error))
+        reading.outcome = _outcome(event, "applied" if confirms else "parked", str(error))
     return reading
 
 
@@ -139,6 +130,16 @@ def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> Non
     for named in reading.references:
         if KINDS[named.kind].names_customer:
             reading.references[named] = named.id if named.kind == "customer" else customer_id
+
+
+def _outcome(event: ClaimedEvent, state: str, error: str | None = None) -> Outcome:
+    return Outcome(
+        account_id=event.account_id,
+        live_mode=event.live_mode,
+        event_id=event.event_id,
+        state=state,
+        error=error,
+    )
 
 
 def _related_object(event: ClaimedEvent) -> ObjectRef | None:
@@ -198,14 +199,7 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
         except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
             error = f"an error of ours: {failure!r}"
     log.error("event parked", event_id=event.event_id, type=event.type, error=error)
-    parked = Outcome(
-        account_id=event.account_id,
-        live_mode=event.live_mode,
-        event_id=event.event_id,
-        state="parked",
-        error=error,
-    )
-    return EventReading(event=event, outcome=parked)
+    return EventReading(event=event, outcome=_outcome(event, "parked", error))
 
 
 async def _apply_alone(connection: Connection, reading: EventReading) -> None:
@@ -219,13 +213,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
     except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
         error = f"its payload cannot be written: {failure!r}"
     log.error("event parked", event_id=event.event_id, type=event.type, error=error)
-    parked = Outcome(
-        account_id=event.account_id,
-        live_mode=event.live_mode,
-        event_id=event.event_id,
-        state="parked",
-        error=error,
-    )
+    parked = _outcome(event, "parked", error)
     marks = EventReading(
         event=event,
         outcome=parked,
