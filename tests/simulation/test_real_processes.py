@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ import pytest
 import redis
 
 from subledger.cli.servers import Server, start_postgres, start_valkey, throwaway_home
-from subledger.db.connection import PostgresAway
+from subledger.db.connection import OwnConnection, PostgresAway
 from subledger.db.migrate import migrate
 from subledger.db.queries.accounts import see_accounts
 from subledger.sandbox import MIXED, Event, Faults, Plan, Sandbox, create_api, deliver, serve
@@ -102,13 +103,19 @@ class Trouble:
         return [self.kill_worker, self.kill_web, self.wipe_redis, self.hang_redis, self.crash_postgres]
 
 
-async def _ask(url: str, statement: str) -> list[asyncpg.Record]:
-    """On a connection of its own, since none outlives a crash."""
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[OwnConnection]:
+    """A connection for one errand, since none outlives a crash."""
     connection = await asyncpg.connect(url)
     try:
-        return list(await connection.fetch(statement))
+        yield connection
     finally:
         await connection.close()
+
+
+async def _ask(url: str, statement: str) -> list[asyncpg.Record]:
+    async with _connected(url) as connection:
+        return list(await connection.fetch(statement))
 
 
 def play(sandbox: Sandbox, draws: Random) -> None:
@@ -144,9 +151,8 @@ async def test_records_equal_the_truth(
         seed=seed,
     )
     async with serve(create_api(sandbox, [API_KEY], faults=faults)) as api_base:
-        connection = await asyncpg.connect(url)
-        await see_accounts(connection, [(account_id, False) for account_id in ("", *CONNECTED)])
-        await connection.close()
+        async with _connected(url) as connection:
+            await see_accounts(connection, [(account_id, False) for account_id in ("", *CONNECTED)])
         async with running_system(
             database_url=url,
             redis_url=machines.valkey.url,
@@ -212,9 +218,8 @@ async def _settled(url: str) -> bool:
     """Nothing is left to be done, and every gap has been filled since it was asked for the last time."""
     try:
         before = (await _ask(url, "select now()"))[0][0]
-        connection = await asyncpg.connect(url)
-        await connection.execute(MAKE_DUE)
-        await connection.close()
+        async with _connected(url) as connection:
+            await connection.execute(MAKE_DUE)
         await until(
             lambda: _ask(
                 url, f"select 1 where not exists (select from sync.accounts where filled_at < '{before}')"
