@@ -46,8 +46,28 @@ class Price:
     interval: str | None
     interval_count: int | None
     usage_type: str | None
+    meter_id: str | None  # the billing meter whose count is charged for
     nickname: str | None
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    id: str
+    lookup_key: str | None  # the company's own name of it
+    name: str | None
+    active: bool | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    id: str
+    created: datetime | None
+    display_name: str | None
+    event_name: str | None
+    status: str | None  # active, inactive
+    formula: str | None  # sum, count, last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,10 +215,48 @@ class CheckoutSession:
     metadata: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveEntitlementSummary:
+    id: str  # the customer's: Stripe gives it none of its own
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveEntitlement:
+    id: str
+    customer_id: str
+    feature_id: str | None
+    lookup_key: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentIntent:
+    id: str
+    created: datetime | None
+    customer_id: str | None
+    status: str | None  # requires_payment_method, processing, succeeded, canceled ...
+    amount: int | None
+    amount_capturable: int | None
+    amount_received: int | None
+    currency: str | None
+    payment_method_id: str | None
+    latest_charge_id: str | None
+    invoice_id: str | None  # before basil only
+    capture_method: str | None
+    setup_future_usage: str | None
+    cancellation_reason: str | None
+    canceled_at: datetime | None
+    description: str | None
+    receipt_email: str | None
+    metadata: dict[str, str]
+
+
 Facts = (
     Customer
     | Product
     | Price
+    | Feature
+    | Meter
     | Subscription
     | Invoice
     | InvoicePayment
@@ -206,8 +264,13 @@ Facts = (
     | Refund
     | Dispute
     | CheckoutSession
+    | PaymentIntent
+    | ActiveEntitlementSummary
 )
-"""The facts of one mirrored object. Subscription items travel with their subscription."""
+"""The facts of one mirrored object."""
+
+Part = SubscriptionItem | ActiveEntitlement
+"""What travels with the object that holds it: items with their subscription, entitlements with their summary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,4 +319,6 @@ class CustomerFacts:
     sessions: tuple[CheckoutSession, ...] = ()
     prices: tuple[Price, ...] = ()  # every known price of the products in `items`
     products: tuple[Product, ...] = ()
+    entitlements: tuple[ActiveEntitlement, ...] = ()
+    features: tuple[Feature, ...] = ()  # those in `entitlements` that are known
     rival_claims: tuple[UidClaim, ...] = ()  # all claims, its own too, of the uids that this customer claims

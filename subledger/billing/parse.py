@@ -13,13 +13,19 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from subledger.billing.facts import (
+    ActiveEntitlement,
+    ActiveEntitlementSummary,
     Charge,
     CheckoutSession,
     Customer,
     Dispute,
     Facts,
+    Feature,
     Invoice,
     InvoicePayment,
+    Meter,
+    PaymentIntent,
+    Part,
     Price,
     Product,
     Refund,
@@ -45,10 +51,15 @@ class Parsed:
     deleted: bool
     customer_id: str | None
     live_mode: bool | None  # None where Stripe does not say (refunds): take it from the event or the key
-    items: tuple[SubscriptionItem, ...]  # of a subscription
-    items_cut: bool  # the list of items is absent or goes on: nothing may be concluded from what is not in it
+    parts: tuple[Part, ...]  # what travels with it and is stored in a table of its own
+    items_cut: bool  # the list of them is absent or goes on: nothing may be concluded from what is not in it
     embedded: tuple[Json, ...]  # whole objects of mirrored kinds found inside, each once
     references: tuple[ObjectRef, ...]  # mirrored objects named inside by id only, each once
+
+    @property
+    def items(self) -> tuple[SubscriptionItem, ...]:
+        """Of a subscription: its items."""
+        return tuple(part for part in self.parts if isinstance(part, SubscriptionItem))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +82,11 @@ def parse_object(body: Json) -> Parsed:
     kind = kind_of(name) if isinstance(name, str) else None
     if kind is None:
         raise UnknownShape(f"object is {_shown(name)}, which is not mirrored: add it to billing/registry.py")
-    object_id = body.get("id")
+    object_id = body.get(kind.id_field)
     if not is_id(object_id):
-        raise UnknownShape(f"{name}: id is {_shown(object_id)}: only an object with an id can be stored")
+        raise UnknownShape(
+            f"{name}: {kind.id_field} is {_shown(object_id)}: only an object with an id can be stored"
+        )
     found = _Found()
     try:
         live_mode = _flag(body, "livemode")
@@ -84,12 +97,7 @@ def parse_object(body: Json) -> Parsed:
             f"{name} {object_id}: {refused.field} is {refused.came}, wanted {refused.wanted}: "
             "if Stripe means it, read this shape in billing/parse.py"
         ) from None
-    customer_id: str | None = None
-    match facts:
-        case Subscription() | Invoice() | Charge() | CheckoutSession():
-            customer_id = facts.customer_id
-        case _ if kind.name == "customer":
-            customer_id = object_id
+    customer_id = object_id if kind.id_is_customers else getattr(facts, "customer_id", None)
     return Parsed(
         kind=kind.name,
         id=object_id,
@@ -97,7 +105,7 @@ def parse_object(body: Json) -> Parsed:
         deleted=deleted,
         customer_id=customer_id,
         live_mode=live_mode,
-        items=tuple(found.items.values()),
+        parts=tuple(found.parts.values()),
         items_cut=found.items_cut,
         embedded=tuple(found.embedded.values()),
         references=tuple(ref for ref in found.references if ref not in found.embedded),
@@ -109,7 +117,13 @@ _WHOLE_LISTS: Mapping[str, tuple[str, str]] = {
     "subscription": ("items", "/v1/subscription_items?subscription={id}"),
     "charge": ("refunds", "/v1/refunds?charge={id}"),
     "invoice": ("payments", "/v1/invoice_payments?invoice={id}"),
+    "entitlements.active_entitlement_summary": (
+        "entitlements",
+        "/v1/entitlements/active_entitlements?customer={id}",
+    ),
 }
+# Their lists state a URL by which they cannot be read on: it does not name the customer, or is none of the API's.
+_URLS_WRONG = frozenset({"entitlements.active_entitlement_summary"})
 
 
 def nested_lists(body: Json) -> tuple[NestedList, ...]:
@@ -125,9 +139,10 @@ def nested_lists(body: Json) -> tuple[NestedList, ...]:
     last = data[-1] if isinstance(data, list) and data else None
     last_id = last.get("id") if isinstance(last, dict) else None
     own_url = cut.get("url")
-    if isinstance(own_url, str) and own_url.startswith("/v1/"):
+    kind = kind_of(name)
+    if isinstance(own_url, str) and own_url.startswith("/v1/") and name not in _URLS_WRONG:
         url = own_url
-    elif is_id(object_id := body.get("id")):
+    elif is_id(object_id := body.get("id" if kind is None else kind.id_field)):
         url = url.format(id=quote(object_id, safe=""))
     else:
         return ()
@@ -140,12 +155,12 @@ def nested_lists(body: Json) -> tuple[NestedList, ...]:
 class _Found:
     """What turns up beside an object's own facts while it is read."""
 
-    __slots__ = ("embedded", "items", "items_cut", "references")
+    __slots__ = ("embedded", "items_cut", "parts", "references")
 
     def __init__(self) -> None:
         self.embedded: dict[ObjectRef, Json] = {}
         self.references: dict[ObjectRef, None] = {}
-        self.items: dict[str, SubscriptionItem] = {}
+        self.parts: dict[str, Part] = {}
         self.items_cut = False
 
 
@@ -189,22 +204,63 @@ def _price(object_id: str, body: Json, found: _Found) -> Price:
         interval=_text(recurring, "interval", "recurring."),
         interval_count=_integer(recurring, "interval_count", "recurring."),
         usage_type=_text(recurring, "usage_type", "recurring."),
+        meter_id=_link(recurring, "meter", "meter", found, "recurring."),
         nickname=_text(body, "nickname"),
         metadata=_metadata(body),
     )
+
+
+def _feature(object_id: str, body: Json, _: _Found) -> Feature:
+    return Feature(
+        id=object_id,
+        lookup_key=_text(body, "lookup_key"),
+        name=_text(body, "name"),
+        active=_flag(body, "active"),
+        metadata=_metadata(body),
+    )
+
+
+def _meter(object_id: str, body: Json, _: _Found) -> Meter:
+    return Meter(
+        id=object_id,
+        created=_moment(body, "created"),
+        display_name=_text(body, "display_name"),
+        event_name=_text(body, "event_name"),
+        status=_text(body, "status"),
+        formula=_text(_inner(body, "default_aggregation"), "formula", "default_aggregation."),
+    )
+
+
+def _active_entitlement_summary(customer_id: str, body: Json, found: _Found) -> ActiveEntitlementSummary:
+    _note(found, "customer", customer_id)
+    entries, found.items_cut = _entries(body, "entitlements")
+    for position, entry in enumerate(entries):
+        path = f"entitlements.data[{position}]."
+        entitlement_id = _id_of(entry, "id", path)
+        if entitlement_id is None:
+            raise _Refused(path + "id", None, "an id")
+        found.parts[entitlement_id] = ActiveEntitlement(
+            id=entitlement_id,
+            customer_id=customer_id,
+            feature_id=_link(entry, "feature", "feature", found, path),
+            lookup_key=_text(entry, "lookup_key", path),
+        )
+    return ActiveEntitlementSummary(id=customer_id, customer_id=customer_id)
 
 
 def _subscription(object_id: str, body: Json, found: _Found) -> Subscription:
     entries, found.items_cut = _entries(body, "items")
     start = _moment(body, "current_period_start")
     end = _moment(body, "current_period_end")
+    items: dict[str, SubscriptionItem] = {}
     for position, entry in enumerate(entries):
         item = _item(entry, position, object_id, start, end, found)
-        found.items.setdefault(item.id, item)
+        items.setdefault(item.id, item)
+    found.parts.update(items)
     if start is None:
-        start = _latest(item.current_period_start for item in found.items.values())
+        start = _latest(item.current_period_start for item in items.values())
     if end is None:
-        end = _latest(item.current_period_end for item in found.items.values())
+        end = _latest(item.current_period_end for item in items.values())
 
     pause = _inner(body, "pause_collection")
     mode = _inner(body, "billing_mode")
@@ -463,10 +519,39 @@ def _checkout_session(object_id: str, body: Json, found: _Found) -> CheckoutSess
     )
 
 
+def _payment_intent(object_id: str, body: Json, _: _Found) -> PaymentIntent:
+    charge_id = _id_of(body, "latest_charge")
+    if charge_id is None:  # before 2022-11-15 all charges were in it, the latest first
+        charges = _entries(body, "charges")[0]
+        charge_id = _id_of(charges[0], "id", "charges.data[0].") if charges else None
+    return PaymentIntent(
+        id=object_id,
+        created=_moment(body, "created"),
+        customer_id=_owner_id(body),
+        status=_text(body, "status"),
+        amount=_integer(body, "amount"),
+        amount_capturable=_integer(body, "amount_capturable"),
+        amount_received=_integer(body, "amount_received"),
+        currency=_text(body, "currency"),
+        payment_method_id=_id_of(body, "payment_method"),
+        latest_charge_id=charge_id,
+        invoice_id=_id_of(body, "invoice"),
+        capture_method=_text(body, "capture_method"),
+        setup_future_usage=_text(body, "setup_future_usage"),
+        cancellation_reason=_text(body, "cancellation_reason"),
+        canceled_at=_moment(body, "canceled_at"),
+        description=_text(body, "description"),
+        receipt_email=_text(body, "receipt_email"),
+        metadata=_metadata(body),
+    )
+
+
 _PARSERS: Mapping[str, Callable[[str, Json, _Found], Facts]] = {
     "customer": _customer,
     "product": _product,
     "price": _price,
+    "feature": _feature,
+    "meter": _meter,
     "subscription": _subscription,
     "invoice": _invoice,
     "invoice_payment": _invoice_payment,
@@ -474,6 +559,8 @@ _PARSERS: Mapping[str, Callable[[str, Json, _Found], Facts]] = {
     "refund": _refund,
     "dispute": _dispute,
     "checkout_session": _checkout_session,
+    "payment_intent": _payment_intent,
+    "active_entitlement_summary": _active_entitlement_summary,
 }
 
 
@@ -618,6 +705,12 @@ def _link(body: Json, field: str, kind: str, found: _Found, path: str = "") -> s
 def _customer_id(body: Json, found: _Found) -> str | None:
     """The customer; where Accounts v2 leaves it null, the account that stands in its place."""
     customer = _link(body, "customer", "customer", found)
+    return _id_of(body, "customer_account") if customer is None else customer
+
+
+def _owner_id(body: Json) -> str | None:
+    """`_customer_id` for kinds that no event has read: nothing is fetched for what they name."""
+    customer = _id_of(body, "customer")
     return _id_of(body, "customer_account") if customer is None else customer
 
 

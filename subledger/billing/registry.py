@@ -28,8 +28,11 @@ class Kind:
     stripe_object: str  # Stripe's `object` field
     table: str
     facts: type[facts.Facts]
-    list_path: str
+    list_path: str | None  # None: no list holds them all (lists.PER_CUSTOMER)
     retrieve_path: str  # with {id}, to be filled with the quoted id
+    list_by_created: bool = (
+        True  # its list can be asked for a stretch of `created`; else it is read in one go
+    )
     expands: tuple[str, ...] = ()  # what a retrieve asks for, because Stripe leaves it out otherwise
     catalogue: bool = False  # describes what is sold, so a pending read of it makes no customer inexact
     names_customer: bool = False  # its facts carry customer_id (a customer names itself)
@@ -37,8 +40,20 @@ class Kind:
     absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once confirmed
     # Of a kind that names no customer: the facts that hold the id of what it belongs to, and the kind of that.
     belongs_to: tuple[tuple[str, str], ...] = ()
+    # Stripe has no such object to be read, only the list that stands in this field of it.
+    list_field: str | None = None
     # Facts that tell who the customer is; like metadata and the object as Stripe sent it, they can be forgotten.
     personal: tuple[str, ...] = ()
+    # False: no record depends on it. Its payloads are shown by the same rule, but no event has it read: lists confirm
+    # it, in a backfill, and an audit finds what has changed since. Nothing is fetched for what it names, nor because
+    # something names it.
+    confirmed_on_event: bool = True
+    id_field: str = "id"  # `customer` where Stripe keeps one per customer, and gives it no id
+
+    @property
+    def id_is_customers(self) -> bool:
+        """Whether its id is the id of its customer."""
+        return self.name == "customer" or self.id_field == "customer"
 
 
 def _by_name(*kinds: Kind) -> Mapping[str, Kind]:
@@ -77,6 +92,26 @@ KINDS: Mapping[str, Kind] = _by_name(
         retrieve_path="/v1/prices/{id}",
         catalogue=True,
         deleted_event="price.deleted",
+    ),
+    Kind(
+        name="feature",
+        stripe_object="entitlements.feature",
+        table="stripe.features",
+        facts=facts.Feature,
+        list_path="/v1/entitlements/features",
+        list_by_created=False,
+        retrieve_path="/v1/entitlements/features/{id}",
+        catalogue=True,
+    ),
+    Kind(
+        name="meter",
+        stripe_object="billing.meter",
+        table="stripe.meters",
+        facts=facts.Meter,
+        list_path="/v1/billing/meters",
+        list_by_created=False,
+        retrieve_path="/v1/billing/meters/{id}",
+        catalogue=True,
     ),
     Kind(
         name="subscription",
@@ -151,7 +186,33 @@ KINDS: Mapping[str, Kind] = _by_name(
         names_customer=True,
         personal=("client_reference_id",),
     ),
+    Kind(
+        name="payment_intent",
+        stripe_object="payment_intent",
+        table="stripe.payment_intents",
+        facts=facts.PaymentIntent,
+        list_path="/v1/payment_intents",
+        retrieve_path="/v1/payment_intents/{id}",
+        names_customer=True,
+        absorbing=frozenset({"succeeded", "canceled"}),
+        personal=("description", "receipt_email"),
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="active_entitlement_summary",
+        stripe_object="entitlements.active_entitlement_summary",
+        table="stripe.active_entitlement_summaries",
+        facts=facts.ActiveEntitlementSummary,
+        list_path=None,
+        retrieve_path="/v1/entitlements/active_entitlements?customer={id}&limit=100",
+        names_customer=True,
+        id_field="customer",
+        list_field="entitlements",
+    ),
 )
+
+HINTED: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if not kind.confirmed_on_event)
+"""The kinds that no event has read: only lists confirm them."""
 
 _BY_STRIPE_OBJECT: Mapping[str, Kind] = {kind.stripe_object: kind for kind in KINDS.values()}
 
@@ -199,7 +260,7 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
     refs: dict[ObjectRef, None] = {}
     kind = kind_of(name)
     if kind is not None:
-        own_id = body.get("id")
+        own_id = body.get(kind.id_field)
         if not is_id(own_id):
             return ()  # invoice.upcoming carries an invoice that does not exist yet
         refs[ObjectRef(kind.name, own_id)] = None

@@ -314,6 +314,32 @@ COMMENT ON COLUMN billing.charges.disputed IS 'Whether it has ever been disputed
 
 COMMENT ON COLUMN billing.charges.description IS 'charge.description.';
 
+CREATE TABLE billing.customer_features (
+    customer_uid uuid NOT NULL,
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    stripe_customer_id text NOT NULL,
+    feature_id text NOT NULL,
+    lookup_key text,
+    name text
+);
+
+COMMENT ON TABLE billing.customer_features IS 'One row per customer and feature that it may use now, as Stripe''s entitlements have it.';
+
+COMMENT ON COLUMN billing.customer_features.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.customer_features.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN billing.customer_features.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN billing.customer_features.stripe_customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN billing.customer_features.feature_id IS 'Stripe''s id of the feature.';
+
+COMMENT ON COLUMN billing.customer_features.lookup_key IS 'The company''s own name of the feature: of the feature as it is now, else of the entitlement.';
+
+COMMENT ON COLUMN billing.customer_features.name IS 'The feature''s name, for people. NULL until the feature has been read.';
+
 CREATE TABLE stripe.prices (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -332,7 +358,8 @@ CREATE TABLE stripe.prices (
     nickname text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     deleted_at timestamp with time zone,
-    raw json
+    raw json,
+    meter_id text
 );
 ALTER TABLE ONLY stripe.prices ALTER COLUMN raw SET STORAGE EXTERNAL;
 
@@ -373,6 +400,8 @@ COMMENT ON COLUMN stripe.prices.metadata IS 'The price''s metadata; version and 
 COMMENT ON COLUMN stripe.prices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.prices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+COMMENT ON COLUMN stripe.prices.meter_id IS 'The billing meter whose count is charged for (recurring.meter). NULL: the price is not metered, or by old usage records.';
 
 CREATE TABLE stripe.subscription_items (
     account_id text NOT NULL,
@@ -741,6 +770,56 @@ COMMENT ON COLUMN billing.customer_revenue.disputed IS 'Withdrawn by disputes an
 COMMENT ON COLUMN billing.customer_revenue.out_of_band IS 'Paid on invoices outside Stripe, minor units.';
 
 COMMENT ON COLUMN billing.customer_revenue.net IS 'gross - refunded - disputed + out_of_band, minor units.';
+
+CREATE TABLE billing.customer_usage (
+    customer_uid uuid NOT NULL,
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    stripe_customer_id text NOT NULL,
+    stripe_subscription_id text NOT NULL,
+    meter_id text NOT NULL,
+    event_name text,
+    display_name text,
+    value numeric NOT NULL,
+    quota_limit bigint,
+    period_start timestamp with time zone NOT NULL,
+    period_end timestamp with time zone NOT NULL,
+    expected_charge bigint,
+    currency text,
+    read_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE billing.customer_usage IS 'What a customer has used in the current period, by subscription and meter: a reading of Stripe at a moment, no part of the record.';
+
+COMMENT ON COLUMN billing.customer_usage.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.customer_usage.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN billing.customer_usage.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN billing.customer_usage.stripe_customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN billing.customer_usage.stripe_subscription_id IS 'The subscription that charges for it.';
+
+COMMENT ON COLUMN billing.customer_usage.meter_id IS 'Stripe''s id of the meter.';
+
+COMMENT ON COLUMN billing.customer_usage.event_name IS 'The name under which the usage is reported to Stripe.';
+
+COMMENT ON COLUMN billing.customer_usage.display_name IS 'The meter''s name, for people.';
+
+COMMENT ON COLUMN billing.customer_usage.value IS 'What the meter has counted in the period, by its own formula.';
+
+COMMENT ON COLUMN billing.customer_usage.quota_limit IS 'How much is agreed: metadata quota_limit of the price, else of its product, else of its feature, where it is a whole number; else NULL.';
+
+COMMENT ON COLUMN billing.customer_usage.period_start IS 'Begin of the current period of the subscription''s item.';
+
+COMMENT ON COLUMN billing.customer_usage.period_end IS 'End of that period.';
+
+COMMENT ON COLUMN billing.customer_usage.expected_charge IS 'What the subscription''s next invoice would ask for if it were made now (amount_due of Stripe''s preview), minor units; the same in each of its rows. NULL where Stripe previews none.';
+
+COMMENT ON COLUMN billing.customer_usage.currency IS 'Currency of expected_charge.';
+
+COMMENT ON COLUMN billing.customer_usage.read_at IS 'By Stripe''s clock, when it was read.';
 
 CREATE TABLE sync.events (
     account_id text NOT NULL,
@@ -1425,6 +1504,52 @@ ALTER TABLE billing.status_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+CREATE TABLE stripe.active_entitlement_summaries (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    customer_id text,
+    deleted_at timestamp with time zone,
+    raw json
+);
+
+COMMENT ON TABLE stripe.active_entitlement_summaries IS 'Per customer, that its active entitlements were told of; they themselves are in stripe.active_entitlements.';
+
+COMMENT ON COLUMN stripe.active_entitlement_summaries.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN stripe.active_entitlement_summaries.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN stripe.active_entitlement_summaries.id IS 'The customer''s id: Stripe gives a summary none of its own.';
+
+COMMENT ON COLUMN stripe.active_entitlement_summaries.customer_id IS 'The customer.';
+
+COMMENT ON COLUMN stripe.active_entitlement_summaries.deleted_at IS 'Always NULL: a summary becomes empty, and is never deleted.';
+
+COMMENT ON COLUMN stripe.active_entitlement_summaries.raw IS 'The summary as Stripe sent it last, or made of the list that was read in its place.';
+
+CREATE TABLE stripe.active_entitlements (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    customer_id text NOT NULL,
+    feature_id text,
+    lookup_key text
+);
+
+COMMENT ON TABLE stripe.active_entitlements IS 'The features that each customer is entitled to now. What it has lost has no row.';
+
+COMMENT ON COLUMN stripe.active_entitlements.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN stripe.active_entitlements.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN stripe.active_entitlements.id IS 'Stripe id (ent_...).';
+
+COMMENT ON COLUMN stripe.active_entitlements.customer_id IS 'The customer.';
+
+COMMENT ON COLUMN stripe.active_entitlements.feature_id IS 'The feature.';
+
+COMMENT ON COLUMN stripe.active_entitlements.lookup_key IS 'The feature''s lookup key, as the entitlement says it.';
+
 CREATE TABLE stripe.customers (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -1466,6 +1591,145 @@ COMMENT ON COLUMN stripe.customers.test_clock IS 'Id of the test clock that the 
 COMMENT ON COLUMN stripe.customers.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.customers.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+CREATE TABLE stripe.features (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    lookup_key text,
+    name text,
+    active boolean,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+
+COMMENT ON TABLE stripe.features IS 'Stripe''s features (entitlements.feature): what products can entitle to.';
+
+COMMENT ON COLUMN stripe.features.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN stripe.features.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN stripe.features.id IS 'Stripe id (feat_...).';
+
+COMMENT ON COLUMN stripe.features.lookup_key IS 'The company''s own name of the feature, by which services ask for it. Unique at Stripe.';
+
+COMMENT ON COLUMN stripe.features.name IS 'Its name, for people.';
+
+COMMENT ON COLUMN stripe.features.active IS 'False once it is archived: no further product can be given it.';
+
+COMMENT ON COLUMN stripe.features.metadata IS 'Metadata as Stripe has it.';
+
+COMMENT ON COLUMN stripe.features.deleted_at IS 'Always NULL: Stripe archives features and deletes none.';
+
+COMMENT ON COLUMN stripe.features.raw IS 'The object as Stripe sent it last.';
+
+CREATE TABLE stripe.meters (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    display_name text,
+    event_name text,
+    status text,
+    formula text,
+    deleted_at timestamp with time zone,
+    raw json
+);
+
+COMMENT ON TABLE stripe.meters IS 'Stripe''s billing meters: how usage is added up.';
+
+COMMENT ON COLUMN stripe.meters.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN stripe.meters.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN stripe.meters.id IS 'Stripe id (mtr_...).';
+
+COMMENT ON COLUMN stripe.meters.created IS 'When it was created.';
+
+COMMENT ON COLUMN stripe.meters.display_name IS 'Its name, for people.';
+
+COMMENT ON COLUMN stripe.meters.event_name IS 'The name under which usage is reported to Stripe.';
+
+COMMENT ON COLUMN stripe.meters.status IS 'active or inactive.';
+
+COMMENT ON COLUMN stripe.meters.formula IS 'How events are aggregated: sum, count or last.';
+
+COMMENT ON COLUMN stripe.meters.deleted_at IS 'Always NULL: Stripe deactivates meters and deletes none.';
+
+COMMENT ON COLUMN stripe.meters.raw IS 'The object as Stripe sent it last.';
+
+CREATE TABLE stripe.payment_intents (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    status text,
+    amount bigint,
+    amount_capturable bigint,
+    amount_received bigint,
+    currency text,
+    payment_method_id text,
+    latest_charge_id text,
+    invoice_id text,
+    capture_method text,
+    setup_future_usage text,
+    cancellation_reason text,
+    canceled_at timestamp with time zone,
+    description text,
+    receipt_email text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.payment_intents ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.payment_intents IS 'Stripe payment intents: the way of one payment, over all its attempts. No record depends on it.';
+
+COMMENT ON COLUMN stripe.payment_intents.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN stripe.payment_intents.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN stripe.payment_intents.id IS 'Stripe id (pi_...).';
+
+COMMENT ON COLUMN stripe.payment_intents.created IS 'When it was created at Stripe.';
+
+COMMENT ON COLUMN stripe.payment_intents.customer_id IS 'The customer who pays. NULL: a guest.';
+
+COMMENT ON COLUMN stripe.payment_intents.status IS 'Stripe''s own word: requires_payment_method, requires_confirmation, requires_action, processing, requires_capture, succeeded, canceled. Open set.';
+
+COMMENT ON COLUMN stripe.payment_intents.amount IS 'Minor units: what is to be paid.';
+
+COMMENT ON COLUMN stripe.payment_intents.amount_capturable IS 'Minor units: authorized, and not captured yet.';
+
+COMMENT ON COLUMN stripe.payment_intents.amount_received IS 'Minor units: what came in. Refunds do not lower it.';
+
+COMMENT ON COLUMN stripe.payment_intents.currency IS 'Three letters, lower case.';
+
+COMMENT ON COLUMN stripe.payment_intents.payment_method_id IS 'The payment method that was used last.';
+
+COMMENT ON COLUMN stripe.payment_intents.latest_charge_id IS 'The charge of its last attempt.';
+
+COMMENT ON COLUMN stripe.payment_intents.invoice_id IS 'The invoice that it pays. Before 2025-03-31 only; later stripe.invoice_payments tells it.';
+
+COMMENT ON COLUMN stripe.payment_intents.capture_method IS 'automatic, automatic_async or manual.';
+
+COMMENT ON COLUMN stripe.payment_intents.setup_future_usage IS 'Whether the payment method is kept for later: on_session, off_session. NULL: it is not.';
+
+COMMENT ON COLUMN stripe.payment_intents.cancellation_reason IS 'Why it was canceled.';
+
+COMMENT ON COLUMN stripe.payment_intents.canceled_at IS 'When it was canceled.';
+
+COMMENT ON COLUMN stripe.payment_intents.description IS 'Description. Personal: emptied when its customer is forgotten.';
+
+COMMENT ON COLUMN stripe.payment_intents.receipt_email IS 'Where the receipt goes. Personal: emptied when its customer is forgotten.';
+
+COMMENT ON COLUMN stripe.payment_intents.metadata IS 'Metadata as Stripe has it.';
+
+COMMENT ON COLUMN stripe.payment_intents.deleted_at IS 'Always NULL: Stripe deletes none.';
+
+COMMENT ON COLUMN stripe.payment_intents.raw IS 'The object as Stripe sent it last.';
 
 CREATE TABLE stripe.products (
     account_id text NOT NULL,
@@ -1699,7 +1963,8 @@ CREATE TABLE sync.objects (
     touched bigint DEFAULT 0 NOT NULL,
     resolved bigint DEFAULT 0 NOT NULL,
     touched_at timestamp with time zone,
-    unsettled boolean GENERATED ALWAYS AS (((NOT tombstone) AND ((dirty >= confirmed) OR (missing_since IS NOT NULL) OR (parked_at IS NOT NULL)))) STORED
+    unsettled boolean GENERATED ALWAYS AS (((NOT tombstone) AND ((dirty >= confirmed) OR (missing_since IS NOT NULL) OR (parked_at IS NOT NULL)))) STORED,
+    told bigint DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 
@@ -1715,7 +1980,7 @@ COMMENT ON COLUMN sync.objects.id IS 'Stripe id.';
 
 COMMENT ON COLUMN sync.objects.customer_id IS 'The Stripe customer that the object names, once known. NULL for kinds that name none.';
 
-COMMENT ON COLUMN sync.objects.dirty IS 'Tick of the newest mark: something about it changed before this number was drawn.';
+COMMENT ON COLUMN sync.objects.dirty IS 'Tick of the newest mark: something about it changed before this number was drawn. -1: events have told of it, of a kind that no event has read.';
 
 COMMENT ON COLUMN sync.objects.confirmed IS 'Tick of the read that is stored, drawn before its request left. Confirmed means confirmed > dirty.';
 
@@ -1760,6 +2025,8 @@ COMMENT ON COLUMN sync.objects.resolved IS 'The value of touched up to which the
 COMMENT ON COLUMN sync.objects.touched_at IS 'When touched was last raised.';
 
 COMMENT ON COLUMN sync.objects.unsettled IS 'A read is pending, or the object is missing or parked: its customer is not exact.';
+
+COMMENT ON COLUMN sync.objects.told IS 'Of kinds that no event has read (billing/registry.py): tick of the newest event about it. A read that began before it, and is stored after it, is made again.';
 
 CREATE TABLE sync.problems (
     account_id text NOT NULL,
@@ -2012,6 +2279,39 @@ COMMENT ON COLUMN sync.uid_claims.source IS 'metadata, checkout or local: where 
 
 COMMENT ON COLUMN sync.uid_claims.customer_created IS 'When that customer was created at Stripe: the earliest wins. NULL: not seen yet, and last.';
 
+CREATE TABLE sync.usage (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    customer_id text NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    asked bigint DEFAULT 0 NOT NULL,
+    answered bigint DEFAULT 0 NOT NULL,
+    read_at timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE sync.usage IS 'The customers whose usage is read: those with a metered subscription, and those who were asked for.';
+
+COMMENT ON COLUMN sync.usage.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN sync.usage.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN sync.usage.customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN sync.usage.due_at IS 'When its next reading is due; while a worker reads, the lease. Infinity: it has no metered subscription now.';
+
+COMMENT ON COLUMN sync.usage.asked IS 'How often somebody asked for a reading.';
+
+COMMENT ON COLUMN sync.usage.answered IS 'The value of `asked` before the latest reading began: what was asked until then is answered.';
+
+COMMENT ON COLUMN sync.usage.read_at IS 'When its latest reading was stored. NULL: never.';
+
+COMMENT ON COLUMN sync.usage.attempts IS 'Readings begun since the last success, counted before the request.';
+
+COMMENT ON COLUMN sync.usage.error IS 'Why the latest reading failed, or what of it Stripe refused.';
+
 CREATE TABLE sync.workers (
     id text NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -2032,6 +2332,9 @@ COMMENT ON COLUMN sync.workers.detail IS 'What it says of itself: version, Redis
 ALTER TABLE ONLY billing.customers
     ADD CONSTRAINT custom_uid_is_unique UNIQUE (account_id, live_mode, custom_uid) DEFERRABLE INITIALLY DEFERRED;
 
+ALTER TABLE ONLY billing.customer_features
+    ADD CONSTRAINT customer_features_pkey PRIMARY KEY (account_id, live_mode, stripe_customer_id, feature_id);
+
 ALTER TABLE ONLY billing.customer_products
     ADD CONSTRAINT customer_products_id_key UNIQUE (id);
 
@@ -2040,6 +2343,9 @@ ALTER TABLE ONLY billing.customer_products
 
 ALTER TABLE ONLY billing.customer_revenue
     ADD CONSTRAINT customer_revenue_pkey PRIMARY KEY (account_id, live_mode, stripe_customer_id, currency);
+
+ALTER TABLE ONLY billing.customer_usage
+    ADD CONSTRAINT customer_usage_pkey PRIMARY KEY (account_id, live_mode, stripe_customer_id, stripe_subscription_id, meter_id);
 
 ALTER TABLE ONLY billing.customers
     ADD CONSTRAINT customers_pkey PRIMARY KEY (uid);
@@ -2056,6 +2362,12 @@ ALTER TABLE ONLY billing.status_changes
 ALTER TABLE ONLY billing.customers
     ADD CONSTRAINT stripe_customer_is_unique UNIQUE (account_id, live_mode, stripe_customer_id);
 
+ALTER TABLE ONLY stripe.active_entitlement_summaries
+    ADD CONSTRAINT active_entitlement_summaries_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.active_entitlements
+    ADD CONSTRAINT active_entitlements_pkey PRIMARY KEY (account_id, live_mode, customer_id, id);
+
 ALTER TABLE ONLY stripe.charges
     ADD CONSTRAINT charges_pkey PRIMARY KEY (account_id, live_mode, id);
 
@@ -2068,11 +2380,20 @@ ALTER TABLE ONLY stripe.customers
 ALTER TABLE ONLY stripe.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (account_id, live_mode, id);
 
+ALTER TABLE ONLY stripe.features
+    ADD CONSTRAINT features_pkey PRIMARY KEY (account_id, live_mode, id);
+
 ALTER TABLE ONLY stripe.invoice_payments
     ADD CONSTRAINT invoice_payments_pkey PRIMARY KEY (account_id, live_mode, id);
 
 ALTER TABLE ONLY stripe.invoices
     ADD CONSTRAINT invoices_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.meters
+    ADD CONSTRAINT meters_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.payment_intents
+    ADD CONSTRAINT payment_intents_pkey PRIMARY KEY (account_id, live_mode, id);
 
 ALTER TABLE ONLY stripe.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (account_id, live_mode, id);
@@ -2131,8 +2452,15 @@ ALTER TABLE ONLY sync.scan_windows
 ALTER TABLE ONLY sync.scans
     ADD CONSTRAINT scans_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY sync.usage
+    ADD CONSTRAINT usage_pkey PRIMARY KEY (account_id, live_mode, customer_id);
+
 ALTER TABLE ONLY sync.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
+
+CREATE INDEX customer_features_lookup_key ON billing.customer_features USING btree (account_id, live_mode, lookup_key);
+
+CREATE INDEX customer_features_uid ON billing.customer_features USING btree (customer_uid);
 
 CREATE INDEX customer_products_customer ON billing.customer_products USING btree (account_id, live_mode, stripe_customer_id);
 
@@ -2141,6 +2469,8 @@ CREATE INDEX customer_products_product ON billing.customer_products USING btree 
 CREATE INDEX customer_products_uid ON billing.customer_products USING btree (customer_uid);
 
 CREATE INDEX customer_revenue_uid ON billing.customer_revenue USING btree (customer_uid);
+
+CREATE INDEX customer_usage_uid ON billing.customer_usage USING btree (customer_uid);
 
 CREATE UNIQUE INDEX customers_change ON billing.customers USING btree (change);
 
@@ -2155,6 +2485,8 @@ CREATE INDEX identities_custom_uid ON billing.identities USING btree (account_id
 CREATE INDEX status_changes_customer ON billing.status_changes USING btree (customer_uid, id);
 
 CREATE INDEX status_changes_provisional ON billing.status_changes USING btree (customer_uid, id) WHERE (NOT exact);
+
+CREATE INDEX active_entitlements_feature ON stripe.active_entitlements USING btree (account_id, live_mode, feature_id);
 
 CREATE INDEX charges_created ON stripe.charges USING btree (account_id, live_mode, created);
 
@@ -2183,6 +2515,10 @@ CREATE INDEX invoice_payments_payment_intent ON stripe.invoice_payments USING bt
 CREATE INDEX invoices_created ON stripe.invoices USING btree (account_id, live_mode, created);
 
 CREATE INDEX invoices_customer ON stripe.invoices USING btree (account_id, live_mode, customer_id);
+
+CREATE INDEX payment_intents_created ON stripe.payment_intents USING btree (account_id, live_mode, created);
+
+CREATE INDEX payment_intents_customer ON stripe.payment_intents USING btree (account_id, live_mode, customer_id);
 
 CREATE INDEX prices_product ON stripe.prices USING btree (account_id, live_mode, product_id);
 
@@ -2217,6 +2553,10 @@ CREATE UNIQUE INDEX rebuilds_one_at_a_time ON sync.rebuilds USING btree (((finis
 CREATE INDEX scan_windows_open ON sync.scan_windows USING btree (due_at) WHERE (state = 'open'::text);
 
 CREATE INDEX scans_unfinished ON sync.scans USING btree (due_at) WHERE (finished_at IS NULL);
+
+CREATE INDEX usage_asked ON sync.usage USING btree (due_at) WHERE (asked > answered);
+
+CREATE INDEX usage_due ON sync.usage USING btree (due_at);
 
 ALTER TABLE ONLY sync.drift
     ADD CONSTRAINT drift_scan_id_fkey FOREIGN KEY (scan_id) REFERENCES sync.scans(id) ON DELETE CASCADE;
@@ -2274,6 +2614,9 @@ GRANT SELECT(deleted_at) ON TABLE stripe.charges TO billing_reader;
 GRANT SELECT ON TABLE billing.charges TO billing_reader;
 GRANT SELECT ON TABLE billing.charges TO billing_raw;
 
+GRANT SELECT ON TABLE billing.customer_features TO billing_reader;
+GRANT SELECT ON TABLE billing.customer_features TO billing_raw;
+
 GRANT SELECT ON TABLE stripe.prices TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_reader;
@@ -2309,6 +2652,8 @@ GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_reader;
 GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(meter_id) ON TABLE stripe.prices TO billing_reader;
 
 GRANT SELECT ON TABLE stripe.subscription_items TO billing_raw;
 
@@ -2396,6 +2741,9 @@ GRANT SELECT ON TABLE billing.customer_products TO billing_raw;
 
 GRANT SELECT ON TABLE billing.customer_revenue TO billing_reader;
 GRANT SELECT ON TABLE billing.customer_revenue TO billing_raw;
+
+GRANT SELECT ON TABLE billing.customer_usage TO billing_reader;
+GRANT SELECT ON TABLE billing.customer_usage TO billing_raw;
 
 GRANT SELECT ON TABLE billing.freshness TO billing_reader;
 GRANT SELECT ON TABLE billing.freshness TO billing_raw;
@@ -2586,6 +2934,32 @@ GRANT SELECT ON TABLE billing.monthly_revenue TO billing_raw;
 GRANT SELECT ON TABLE billing.status_changes TO billing_reader;
 GRANT SELECT ON TABLE billing.status_changes TO billing_raw;
 
+GRANT SELECT ON TABLE stripe.active_entitlement_summaries TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.active_entitlement_summaries TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.active_entitlement_summaries TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.active_entitlement_summaries TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.active_entitlement_summaries TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.active_entitlement_summaries TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.active_entitlements TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.active_entitlements TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.active_entitlements TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.active_entitlements TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.active_entitlements TO billing_reader;
+
+GRANT SELECT(feature_id) ON TABLE stripe.active_entitlements TO billing_reader;
+
+GRANT SELECT(lookup_key) ON TABLE stripe.active_entitlements TO billing_reader;
+
 GRANT SELECT ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_reader;
@@ -2609,6 +2983,88 @@ GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_reader;
 GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.features TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT(lookup_key) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT(name) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT(active) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.features TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.meters TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(display_name) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(event_name) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(formula) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.meters TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.payment_intents TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(amount_capturable) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(amount_received) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(payment_method_id) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(latest_charge_id) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(capture_method) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(setup_future_usage) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(cancellation_reason) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(canceled_at) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(description) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(receipt_email) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.payment_intents TO billing_reader;
 
 GRANT SELECT ON TABLE stripe.products TO billing_raw;
 

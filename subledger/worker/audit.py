@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from subledger.billing.facts import Facts, SubscriptionItem
+from subledger.billing.facts import Facts, Part
 from subledger.billing.lists import THROUGH
 from subledger.billing.parse import Parsed, parse_object
 from subledger.billing.record import Derived, customer_uid, derive_record
@@ -42,7 +42,7 @@ from subledger.db.queries.audits import (
     remove_rows,
     rename_records,
     select_buried,
-    select_changed_items,
+    select_changed_parts,
     select_customers_after,
     select_customers_by_id,
     select_drift,
@@ -61,7 +61,7 @@ from subledger.db.queries.backfills import Scan, Window, finish_scan, move_scan,
 from subledger.db.queries.customers import mark_stale
 from subledger.db.queries.facts import load_facts
 from subledger.db.queries.inbox import reach_milestone
-from subledger.db.queries.mirror import MirrorRow, bury_rows, select_changed
+from subledger.db.queries.mirror import PARTS, MirrorRow, bury_rows, select_changed
 from subledger.db.queries.objects import DueRead, Key, draw_tick, mark_objects
 from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.runtime.stripe_api import StripeMissing
@@ -145,10 +145,10 @@ async def _otherwise(connection: Connection, scope: tuple[str, bool], told: Sequ
         found += await select_changed(connection, kind, rows)
         ids = [each.key[3] for each in of_kind]
         found += [(*scope, kind, named) for named in await select_buried(connection, scope, kind, ids)]
-        if kind == "subscription":
-            items = [item for each in of_kind for item in each.parsed.items]
+        if kind in PARTS:
+            parts = [part for each in of_kind for part in each.parsed.parts]
             whole = [each.key[3] for each in of_kind if not each.parsed.items_cut]
-            changed = await select_changed_items(connection, scope, whole, items)
+            changed = await select_changed_parts(connection, scope, kind, whole, parts)
             found += [(*scope, kind, named) for named in changed]
     return found
 
@@ -319,8 +319,8 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
     fields = differing(parsed.facts, stored)
     if stored["deleted_at"] is not None:
         fields += ("deleted_at",)
-    if kind == "subscription" and not _same_items(parsed.items, stored["items"]):
-        fields += ("items",)
+    if kind in PARTS and not _same_parts(parsed.parts, stored["parts"]):
+        fields += ("parts",)
     if not fields:
         return None
     return Drift(
@@ -334,10 +334,10 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
     )
 
 
-def _same_items(wanted: Sequence[SubscriptionItem], stored: Sequence[Mapping[str, Any]]) -> bool:
+def _same_parts(wanted: Sequence[Part], stored: Sequence[Mapping[str, Any]]) -> bool:
     by_id = {row["id"]: row for row in stored}
-    return by_id.keys() == {item.id for item in wanted} and not any(
-        differing(item, by_id[item.id]) for item in wanted
+    return by_id.keys() == {part.id for part in wanted} and not any(
+        differing(part, by_id[part.id]) for part in wanted
     )
 
 
@@ -466,6 +466,11 @@ def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
         differing(row, stored.revenue[row.currency]) for row in derived.revenue
     ):
         fields.append("customer_revenue")
+    features = {row.feature_id: row for row in derived.features}
+    if features.keys() != stored.features.keys() or any(
+        differing(row, stored.features[row.feature_id]) for row in derived.features
+    ):
+        fields.append("customer_features")
     if not fields:
         return None
     return Drift(

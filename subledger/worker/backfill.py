@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 
+from subledger.billing.registry import HINTED
 from subledger.db.connection import Connection, PostgresRefuses
 from subledger.db.queries.backfills import (
     MARK_REFERENCES,
@@ -90,12 +91,13 @@ async def _mark_references(helpers: Helpers, scan: Scan) -> None:
 
 
 async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
-    """Call the customers complete, where every list was read to its end, and derive them.
+    """Call the customers complete, where every list that records depend on was read to its end, and derive them.
 
     Some at a time, each part derived before the next is marked: who is marked by a webhook meanwhile waits for one
     part at most. Where something is missing, each customer's own history is pulled instead.
     """
     holes = await _holes(helpers, scan)
+    complete = scan.status == "running" and all(hole.kind in HINTED for hole in holes)
     after = scan.step_cursor if scan.step == "customers" else ""
     while not helpers.over():
 
@@ -104,7 +106,7 @@ async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
                 last = await cover_customers(
                     connection,
                     scan,
-                    complete=scan.status == "running" and not holes,
+                    complete=complete,
                     after=after,
                     limit=CUSTOMERS_AT_ONCE,
                 )

@@ -18,7 +18,7 @@ from subledger.billing.deadlines import next_look
 from subledger.billing.facts import Subscription
 from subledger.billing.monotone import MONOTONE, goes_back
 from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
-from subledger.billing.registry import KINDS
+from subledger.billing.registry import HINTED, KINDS, Kind
 from subledger.db.connection import Connection, Pool, PostgresRefuses
 from subledger.db.queries.accounts import clear_alarms, raise_alarm
 from subledger.db.queries.backfills import mark_known_stale
@@ -34,7 +34,7 @@ from subledger.db.queries.objects import (
     mark_unknown,
     postpone_reads,
 )
-from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from subledger.runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.drain import Shown, is_terminal, write_mirror
 from subledger.worker.forget import set_aside_answers
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
@@ -114,8 +114,12 @@ async def _say_refused(connection: Connection, answers: list[Answered], failures
     readable = {answer.key[2] for answer in answers}
     await clear_alarms(connection, [f"reads of {kind} refused" for kind in readable])
     for kind, error in {each.key[2]: each.error for each in failures if each.refused}.items():
-        detail = f"give the API key the right to read {KINDS[kind].list_path}, or its customers stay inexact ({error})"
+        detail = f"give the API key the right to read {_path_of(KINDS[kind])}, or its customers stay inexact ({error})"
         await raise_alarm(connection, f"reads of {kind} refused", detail)
+
+
+def _path_of(kind: Kind) -> str:
+    return kind.list_path or kind.retrieve_path.partition("?")[0]
 
 
 async def _store_all(connection: Connection, answers: list[Answered]) -> list[FailedRead]:
@@ -191,7 +195,11 @@ async def store_answers(
             {key: each.answered_at for key, each in gone.items() if deleted_at[key] is None},
             told_by_event=False,
         )
-        stale = {(*key[:2], each.customer_id) for key, each in passed.items() if each.customer_id is not None}
+        stale = {
+            (*key[:2], each.customer_id)
+            for key, each in passed.items()
+            if each.customer_id is not None and key[2] not in HINTED
+        }
         if stale:
             await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
     return doubted
@@ -278,7 +286,10 @@ def _reading(answer: Answered, *, of_whole: bool) -> Reading:
         read_at=answer.answered_at,
         customer_id=parsed.customer_id,
         # Of a whole backfill, the object around it has named its customer in the same page.
-        nameless=not kind.catalogue and parsed.customer_id is None and not (of_whole and answer.beside),
+        nameless=kind.confirmed_on_event
+        and not kind.catalogue
+        and parsed.customer_id is None
+        and not (of_whole and answer.beside),
         terminal=is_terminal(parsed),
         deleted=parsed.deleted,
         next_read=wait,
@@ -327,9 +338,14 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     account_id, _, kind_name, object_id = due.key
     kind = KINDS[kind_name]
     path = kind.retrieve_path.format(id=quote(object_id, safe=""))
-    answer = await stripe.read(path, account_id=account_id, expands=kind.expands)
-    text = clean_json(answer.body)
-    body: dict[str, Any] = dict(read_object(text))
+    if kind.list_field is None:
+        answer = await stripe.read(path, account_id=account_id, expands=kind.expands)
+        text = clean_json(answer.body)
+        body: dict[str, Any] = dict(read_object(text))
+    else:
+        answer, held = await _read_held(stripe, due, path)
+        body = {"object": kind.stripe_object, kind.id_field: object_id, kind.list_field: held}
+        text = as_text(body).encode()
     cut = await complete_lists(stripe, body, account_id=account_id)
     parsed = parse_object(body)
     if (parsed.kind, parsed.id) != (kind_name, object_id):
@@ -350,6 +366,22 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         believed=due.contradicted_long and due.contradictions >= CONTRADICTIONS_BELIEVED,
         audited=due.audited,
     )
+
+
+async def _read_held(stripe: StripeApi, due: DueRead, path: str) -> tuple[Answer, dict[str, Any]]:
+    """The list that stands for what Stripe keeps once per customer. A deleted customer has an empty one."""
+    account_id, _, _, customer_id = due.key
+    try:
+        answer = await stripe.read(path, account_id=account_id)
+    except (StripeMissing, StripeRefused) as refused:
+        if isinstance(refused, StripeRefused) and refused.status != 400:
+            raise
+        customer_path = KINDS["customer"].retrieve_path.format(id=quote(customer_id, safe=""))
+        answer = await stripe.read(customer_path, account_id=account_id)
+        if read_object(clean_json(answer.body)).get("deleted") is not True:
+            raise refused from None
+        return answer, {"object": "list", "data": [], "has_more": False}
+    return answer, dict(read_object(clean_json(answer.body)))
 
 
 async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id: str) -> int:

@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from subledger.billing.parse import Parsed, UnknownShape, parse_object
-from subledger.billing.registry import KINDS, ObjectRef, concerned, is_id, kind_of
+from subledger.billing.registry import HINTED, KINDS, ObjectRef, concerned, is_id, kind_of
 from subledger.db.connection import Connection, PostgresAway
 from subledger.db.queries.accounts import see_accounts
 from subledger.db.queries.customers import CustomerKey, mark_stale
@@ -23,11 +23,12 @@ from subledger.db.queries.inbox import (
     reach_milestone,
 )
 from subledger.db.queries.mirror import (
+    PARTS,
+    HeldParts,
     MirrorRow,
-    SubscriptionItems,
     bury_rows,
     select_changed,
-    write_items,
+    write_parts,
     write_rows,
 )
 from subledger.db.queries.objects import Key, Mark, mark_objects, mark_unknown, touch_objects
@@ -102,8 +103,9 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
     try:
         _collect(reading, raw, body)
     except UnknownShape as error:
-        # With an API key the read decides; without one this payload was all there was.
-        reading.outcome = _outcome(event, "applied" if confirms else "parked", str(error))
+        # With an API key the read decides; without one, or where no read is asked for, this payload was all there was.
+        reads = confirms and KINDS[own.kind].confirmed_on_event
+        reading.outcome = _outcome(event, "applied" if reads else "parked", str(error))
     return reading
 
 
@@ -121,6 +123,8 @@ def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> Non
             continue  # the object around it was readable: it is fetched by its own name
         customer_id = customer_id or parsed.customer_id
         ref = ObjectRef(parsed.kind, parsed.id)
+        if ref.kind in HINTED and ref not in reading.concerns:
+            continue  # nothing is fetched because something names it
         if not parsed.deleted:
             shown = Shown(parsed=parsed, raw=text or as_text(each))
             (reading.payloads if ref in reading.concerns else reading.beside)[ref] = shown
@@ -295,12 +299,13 @@ class _Batch:
 def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, deleted: bool) -> Mark:
     kind = KINDS[key[2]]
     customer_id = None if shown is None else shown.parsed.customer_id
-    if kind.name == "customer":
+    if kind.id_is_customers:
         customer_id = key[3]
     return Mark(
         key=key,
         customer_id=customer_id,
-        nameless=not kind.catalogue
+        nameless=kind.confirmed_on_event
+        and not kind.catalogue
         and customer_id is None
         and (shown is not None or not kind.names_customer),
         event_id=event.event_id,
@@ -310,6 +315,7 @@ def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, deleted: bool) 
         payload_seq=0 if shown is None else event.seq,
         terminal=shown is not None and is_terminal(shown.parsed),
         deleted_event_at=event.created if deleted else None,
+        asks=kind.confirmed_on_event,
     )
 
 
@@ -337,6 +343,7 @@ def _joined(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         payload_seq=payload.payload_seq,
         terminal=payload.terminal,
         deleted_event_at=earlier.deleted_event_at or later.deleted_event_at,
+        asks=later.asks,
     )
     return joined, keep_payload
 
@@ -363,11 +370,15 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     shown |= {key: payload for key, payload in batch.beside.items() if key in unknown}
     await write_mirror(connection, shown, confirmed=False)
     await bury_rows(connection, batch.deletions, told_by_event=True)
-    stale = {(*key[:2], each.customer_id) for key, each in marked.items() if each.customer_id is not None}
+    stale = {
+        (*key[:2], each.customer_id)
+        for key, each in marked.items()
+        if each.customer_id is not None and key[2] not in HINTED
+    }
     stale |= {
         (*key[:2], payload.parsed.customer_id)
         for key, payload in shown.items()
-        if payload.parsed.customer_id is not None
+        if payload.parsed.customer_id is not None and key[2] not in HINTED
     }
     stale |= batch.complete
     if stale:
@@ -388,20 +399,20 @@ async def write_mirror(connection: Connection, shown: Mapping[Key, Shown], *, co
         }
         if not rows:
             continue
-        if kind.catalogue:
+        if kind.catalogue and kind.confirmed_on_event:
             changed = await select_changed(connection, kind.name, list(rows.values()))
             if changed:
                 await touch_objects(connection, changed)
         await write_rows(connection, kind.name, list(rows.values()), confirmed=confirmed)
-        if kind.name == "subscription":
-            lists = [
-                SubscriptionItems(
+        if kind.name in PARTS:
+            held = [
+                HeldParts(
                     account_id=key[0],
                     live_mode=key[1],
-                    subscription_id=key[3],
-                    items=shown[key].parsed.items,
+                    owner_id=key[3],
+                    parts=shown[key].parsed.parts,
                     cut=shown[key].parsed.items_cut,
                 )
                 for key in rows
             ]
-            await write_items(connection, lists)
+            await write_parts(connection, kind.name, held)

@@ -51,8 +51,13 @@ class Page:
 
 
 def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None) -> str:
-    """The path of one page of a kind's objects created in [low, high), after the object `after`."""
-    path = f"{kind.list_path}?limit={PAGE}&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
+    """The path of one page of a kind's objects created in [low, high), after the object `after`.
+
+    Of a kind whose list knows no such bounds, all objects.
+    """
+    path = f"{kind.list_path}?limit={PAGE}"
+    if kind.list_by_created:
+        path += f"&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
     if kind.name in _QUERIES:
         path += f"&{_QUERIES[kind.name]}"
     for expand in kind.expands:

@@ -249,7 +249,7 @@ class Scanner:
             cursor_created=oldest,
             edge_ids=tuple(sorted(edge)) if window.scan.purpose == "audit" else (),
         )
-        if not page.has_more or oldest is None:
+        if not page.has_more or oldest is None or not KINDS[window.kind].list_by_created:
             return after
         split_at = split_of(low=window.low, youngest=max(created), oldest=oldest)
         if split_at is None:

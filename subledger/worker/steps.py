@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from subledger.billing.record import Policy
+from subledger.billing.registry import KINDS
 from subledger.db.connection import Pool
 from subledger.db.queries.backfills import Hole, Scan
 from subledger.db.queries.objects import Key, Mark
@@ -38,7 +39,7 @@ def bare_mark(key: Key, *, source: str) -> Mark:
     """A mark that says only: read this object."""
     return Mark(
         key=key,
-        customer_id=key[3] if key[2] == "customer" else None,
+        customer_id=key[3] if KINDS[key[2]].id_is_customers else None,
         nameless=False,
         event_id=None,
         event_created=None,

@@ -9,15 +9,15 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from subledger.billing.facts import SubscriptionItem
+from subledger.billing.facts import Part
 from subledger.billing.lists import THROUGH
-from subledger.billing.record import CustomerProduct, CustomerRecord, Revenue
-from subledger.billing.registry import KINDS
+from subledger.billing.record import CustomerFeature, CustomerProduct, CustomerRecord, Revenue
+from subledger.billing.registry import KINDS, Kind
 from subledger.db.connection import Connection
 from subledger.db.queries.backfills import Scan, select_scan
-from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
+from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of
 from subledger.db.queries.customers import CustomerKey
-from subledger.db.queries.mirror import ITEM_COLUMNS, MIRROR
+from subledger.db.queries.mirror import MIRROR, PARTS, PartStatements
 from subledger.db.queries.objects import Key
 
 RECORD = "record"
@@ -75,33 +75,38 @@ async def suspect(connection: Connection, scan: Scan, suspects: Mapping[Key, str
         )
 
 
-_ITEM_NAMES = [column for column in ITEM_COLUMNS if column.name not in ("id", "subscription_id")]
-
-SELECT_CHANGED_ITEMS = f"""
+def _changed_parts(statements: PartStatements) -> str:
+    table, owner, columns = statements.table, statements.owner, statements.columns
+    others = [column for column in columns if column.name not in ("id", owner)]
+    values = ", ".join(f"{column.value} as {column.name}" for column in columns)
+    return f"""
 with new as (
-  select {values_of(ITEM_COLUMNS)}
-  from unnest({parameters_of(ITEM_COLUMNS, first=4)}) as new ({names_of(ITEM_COLUMNS)})
+  select {values}
+  from unnest({parameters_of(columns, first=4)}) as new ({names_of(columns)})
 )
-select new.subscription_id
+select new.{owner}
 from new
-left join stripe.subscription_items old
-  on old.account_id = $1 and old.live_mode = $2 and old.subscription_id = new.subscription_id and old.id = new.id
-where old.id is null
-  or ({names_of(_ITEM_NAMES, prefix="old.")}) is distinct from ({names_of(_ITEM_NAMES, prefix="new.")})
+left join {table} old
+  on old.account_id = $1 and old.live_mode = $2 and old.{owner} = new.{owner} and old.id = new.id
+where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({names_of(others, prefix="new.")})
 union
-select old.subscription_id
-from stripe.subscription_items old
-where old.account_id = $1 and old.live_mode = $2 and old.subscription_id = any ($3::text[])
-  and not exists (select from new where new.subscription_id = old.subscription_id and new.id = old.id)
-""".replace("select new.id,", "select new.id as id,")
+select old.{owner}
+from {table} old
+where old.account_id = $1 and old.live_mode = $2 and old.{owner} = any ($3::text[])
+  and not exists (select from new where new.{owner} = old.{owner} and new.id = old.id)
+"""
 
 
-async def select_changed_items(
-    connection: Connection, scope: Scope, subscription_ids: Sequence[str], items: Sequence[SubscriptionItem]
+SELECT_CHANGED_PARTS: Mapping[str, str] = {kind: _changed_parts(each) for kind, each in PARTS.items()}
+"""Per kind with parts: the objects among $3 whose stored parts are not exactly those given."""
+
+
+async def select_changed_parts(
+    connection: Connection, scope: Scope, kind: str, owner_ids: Sequence[str], parts: Sequence[Part]
 ) -> list[str]:
-    """The subscriptions among these whose stored items are not exactly these."""
+    """The objects among these whose stored parts are not exactly these."""
     rows = await connection.fetch(
-        SELECT_CHANGED_ITEMS, *scope, list(subscription_ids), *arrays_of(ITEM_COLUMNS, items)
+        SELECT_CHANGED_PARTS[kind], *scope, list(owner_ids), *arrays_of(PARTS[kind].columns, parts)
     )
     return [row[0] for row in rows]
 
@@ -121,6 +126,10 @@ async def select_buried(connection: Connection, scope: Scope, kind: str, ids: Se
     return [row[0] for row in await connection.fetch(SELECT_BURIED[kind], *scope, ids)]
 
 
+def _says_created(kind: Kind) -> bool:
+    return any(field.name == "created" for field in fields(kind.facts))
+
+
 SELECT_SURPLUS: Mapping[str, str] = {
     kind.name: f"""
 select id from {kind.table}
@@ -128,8 +137,9 @@ where account_id = $1 and live_mode = $2 and created >= $3 and created < $4 and 
   and deleted_at is null
 """
     for kind in KINDS.values()
+    if _says_created(kind)
 }
-"""Per kind: the rows created in [$3, $4) that a list did not hold."""
+"""Per kind that says when it was created: the rows created in [$3, $4) that a list did not hold."""
 
 
 async def select_surplus(
@@ -141,7 +151,9 @@ async def select_surplus(
     high: datetime,
     listed: Collection[str],
 ) -> list[str]:
-    """The rows created in [low, high) that are not among the listed ids."""
+    """The rows created in [low, high) that are not among the listed ids; none of kinds that do not say it."""
+    if kind not in SELECT_SURPLUS:
+        return []
     rows = await connection.fetch(SELECT_SURPLUS[kind], *scope, low, high, list(listed))
     return [row[0] for row in rows]
 
@@ -176,8 +188,10 @@ def _unlisted() -> dict[str, str]:
     select from {KINDS[parent].table} p
     where p.account_id = t.account_id and p.live_mode = t.live_mode and p.id = t.{parent}_id
   )"""
-        else:
+        elif _says_created(kind):
             where = "(t.created is null or t.created < $3 or t.created >= $4)"
+        else:
+            where = "true"  # they are few, and are all read by id
         statements[kind.name] = f"""
 select t.id, 'surplus' as what
 from {kind.table} t
@@ -185,7 +199,7 @@ where t.account_id = $1 and t.live_mode = $2 and t.deleted_at is null and {where
   and not exists (
     select from sync.objects o
     where o.account_id = t.account_id and o.live_mode = t.live_mode and o.kind = '{kind.name}' and o.id = t.id
-      and (o.confirmed >= $5 or o.dirty >= $5)
+      and (o.confirmed >= $5 or o.dirty >= $5 or o.told >= $5)
   )
 union all
 select o.id, 'lacking'
@@ -294,7 +308,7 @@ async def select_drift(connection: Connection, scan: Scan, *, limit: int) -> lis
 
 SELECT_MOTION = """
 select kind, id,
-  confirmed >= tick or (dirty >= confirmed and missing_since is null and parked_at is null) as moving
+  confirmed >= tick or told >= tick or (dirty >= confirmed and missing_since is null and parked_at is null) as moving
 from sync.objects
 join unnest($3::text[], $4::text[], $5::bigint[]) as k (kind, id, tick) using (kind, id)
 where account_id = $1 and live_mode = $2
@@ -338,27 +352,32 @@ where account_id = $1 and live_mode = $2 and id = any ($3::text[])
 }
 """Per kind: the stored facts of these ids, as they stand."""
 
-SELECT_STORED_ITEMS = f"""
-select {names_of(ITEM_COLUMNS)}
-from stripe.subscription_items
-where account_id = $1 and live_mode = $2 and subscription_id = any ($3::text[])
-order by subscription_id, id
+SELECT_STORED_PARTS: Mapping[str, str] = {
+    kind: f"""
+select {names_of(parts.columns)}
+from {parts.table}
+where account_id = $1 and live_mode = $2 and {parts.owner} = any ($3::text[])
+order by {parts.owner}, id
 """
+    for kind, parts in PARTS.items()
+}
+"""Per kind with parts: the stored parts of these objects."""
 
 
 async def select_stored_facts(
     connection: Connection, scope: Scope, kind: str, ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The stored columns of these objects, by id; of subscriptions with `items`, by their ids."""
+    """The stored columns of these objects, by id; of those that hold parts with `parts`, by their ids."""
     rows = await connection.fetch(SELECT_STORED_FACTS[kind], *scope, ids)
     columns = MIRROR[kind].columns
     stored = {row["id"]: {**_decoded(columns, row), "deleted_at": row["deleted_at"]} for row in rows}
-    if kind == "subscription":
+    if kind in PARTS:
+        parts = PARTS[kind]
         for each in stored.values():
-            each["items"] = []
-        for row in await connection.fetch(SELECT_STORED_ITEMS, *scope, ids):
-            if row["subscription_id"] in stored:
-                stored[row["subscription_id"]]["items"].append(_decoded(ITEM_COLUMNS, row))
+            each["parts"] = []
+        for row in await connection.fetch(SELECT_STORED_PARTS[kind], *scope, ids):
+            if row[parts.owner] in stored:
+                stored[row[parts.owner]]["parts"].append(_decoded(parts.columns, row))
     return stored
 
 
@@ -377,17 +396,18 @@ REMOVE_ROWS: Mapping[str, str] = {
 }
 """Per kind: takes rows away that nothing ever told of."""
 
-REMOVE_ITEMS = """
-delete from stripe.subscription_items
-where account_id = $1 and live_mode = $2 and subscription_id = any ($3::text[])
-"""
+REMOVE_PARTS: Mapping[str, str] = {
+    kind: f"delete from {parts.table} where account_id = $1 and live_mode = $2 and {parts.owner} = any ($3::text[])"
+    for kind, parts in PARTS.items()
+}
+"""Per kind with parts: takes the parts of such rows away."""
 
 
 async def remove_rows(connection: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> None:
     """Take mirror rows away: only those that Stripe does not know and that no event or read ever told of."""
     await connection.execute(REMOVE_ROWS[kind], *scope, ids)
-    if kind == "subscription":
-        await connection.execute(REMOVE_ITEMS, *scope, ids)
+    if kind in PARTS:
+        await connection.execute(REMOVE_PARTS[kind], *scope, ids)
 
 
 RAISE_TOMBSTONES = """
@@ -468,6 +488,7 @@ async def count_unresolved(connection: Connection) -> int:
 _RECORD_COLUMNS = columns_of(CustomerRecord)
 _PRODUCT_COLUMNS = columns_of(CustomerProduct)
 _REVENUE_COLUMNS = columns_of(Revenue)
+_FEATURE_COLUMNS = columns_of(CustomerFeature)
 
 SELECT_RECORDS = f"select {names_of(_RECORD_COLUMNS)} from billing.customers where uid = any ($1::uuid[])"
 SELECT_PRODUCTS = f"""
@@ -475,6 +496,9 @@ select {names_of(_PRODUCT_COLUMNS)} from billing.customer_products where custome
 """
 SELECT_REVENUE = f"""
 select {names_of(_REVENUE_COLUMNS)} from billing.customer_revenue where customer_uid = any ($1::uuid[])
+"""
+SELECT_CUSTOMER_FEATURES = f"""
+select {names_of(_FEATURE_COLUMNS)} from billing.customer_features where customer_uid = any ($1::uuid[])
 """
 
 
@@ -485,17 +509,20 @@ class StoredWhole:
     record: dict[str, Any] | None
     products: dict[object, dict[str, Any]]
     revenue: dict[object, dict[str, Any]]
+    features: dict[object, dict[str, Any]]
 
 
 async def select_whole_records(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, StoredWhole]:
     """The stored records and their parts, by uid; a customer without any is there too."""
-    stored = {uid: StoredWhole(record=None, products={}, revenue={}) for uid in uids}
+    stored = {uid: StoredWhole(record=None, products={}, revenue={}, features={}) for uid in uids}
     for row in await connection.fetch(SELECT_RECORDS, uids):
         stored[row["uid"]].record = _decoded(_RECORD_COLUMNS, row)
     for row in await connection.fetch(SELECT_PRODUCTS, uids):
         stored[row["customer_uid"]].products[row["id"]] = _decoded(_PRODUCT_COLUMNS, row)
     for row in await connection.fetch(SELECT_REVENUE, uids):
         stored[row["customer_uid"]].revenue[row["currency"]] = _decoded(_REVENUE_COLUMNS, row)
+    for row in await connection.fetch(SELECT_CUSTOMER_FEATURES, uids):
+        stored[row["customer_uid"]].features[row["feature_id"]] = _decoded(_FEATURE_COLUMNS, row)
     return stored
 
 
@@ -533,12 +560,14 @@ async def rename_records(connection: Connection, scope: Scope, names: Mapping[UU
 REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"
 REMOVE_RECORD_PRODUCTS = "delete from billing.customer_products where customer_uid = any ($1::uuid[])"
 REMOVE_RECORD_REVENUE = "delete from billing.customer_revenue where customer_uid = any ($1::uuid[])"
+REMOVE_RECORD_FEATURES = "delete from billing.customer_features where customer_uid = any ($1::uuid[])"
 
 
 async def remove_records(connection: Connection, uids: Sequence[UUID]) -> None:
     """Take records of nobody away, with their parts."""
     await connection.execute(REMOVE_RECORD_PRODUCTS, uids)
     await connection.execute(REMOVE_RECORD_REVENUE, uids)
+    await connection.execute(REMOVE_RECORD_FEATURES, uids)
     await connection.execute(REMOVE_RECORDS, uids)
 
 

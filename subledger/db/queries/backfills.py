@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from subledger.billing.facts import SubscriptionItem
-from subledger.billing.registry import KINDS
+from subledger.billing.facts import ActiveEntitlement, SubscriptionItem
+from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import columns_of
 from subledger.db.queries.customers import CustomerKey
@@ -480,14 +480,17 @@ async def select_holes(connection: Connection, scan: Scan, *, low: datetime, hig
 
 def _mark_references() -> dict[str, str]:
     """Per column that names a mirrored object: the statement that marks those which nobody knows of yet."""
-    tables: list[tuple[str, type, str]] = [(kind.table, kind.facts, kind.name) for kind in KINDS.values()]
+    tables: list[tuple[str, type, str]] = [
+        (kind.table, kind.facts, kind.name) for kind in KINDS.values() if kind.confirmed_on_event
+    ]
     tables.append(("stripe.subscription_items", SubscriptionItem, "subscription_item"))
+    tables.append(("stripe.active_entitlements", ActiveEntitlement, "active_entitlement"))
     statements = {}
     for table, facts, holder in tables:
         columns = {column.name for column in columns_of(facts)}
         for column in sorted(columns):
             named = column.removesuffix("_id").removeprefix("latest_")
-            if not column.endswith("_id") or named not in KINDS or named == holder:
+            if not column.endswith("_id") or named not in KINDS or named in HINTED or named == holder:
                 continue
             owner = f"t.{column}" if named == "customer" else "t.customer_id"
             if not KINDS[named].names_customer or ("customer_id" not in columns):

@@ -209,11 +209,18 @@ where account_id = $1 and live_mode = $2 and subscription_id = any ($3::text[])
 """
 
 
+ERASE_ENTITLEMENTS = """
+delete from stripe.active_entitlements where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
+"""
+
+
 async def erase_rows(connection: Connection, kind: str, key: CustomerKey, ids: Sequence[str]) -> None:
     """Empty what these rows of the mirror tell of who their customer is."""
     await connection.execute(ERASE_ROWS[kind], *key[:2], ids)
     if kind == "subscription":
         await connection.execute(ERASE_ITEMS, *key[:2], ids)
+    if kind == "active_entitlement_summary":
+        await connection.execute(ERASE_ENTITLEMENTS, *key[:2], ids)
 
 
 ERASE_IDENTITY = """
@@ -260,6 +267,18 @@ update billing.customer_revenue set customer_uid = $4
 where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
 
+ERASE_FEATURES = """
+delete from billing.customer_features where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+ERASE_USAGE = """
+delete from billing.customer_usage where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+FORGET_USAGE = """
+delete from sync.usage where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
 MOVE_STATUS_CHANGES = """
 update billing.status_changes set customer_uid = $4
 where customer_uid = (
@@ -274,7 +293,8 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
     """Delete the customer's identity and empty its record, which goes on under `uid`. Last in its transaction."""
     await connection.execute(ERASE_PROBLEMS, *key)
     await connection.execute(MARK_FORGOTTEN, *key)
-    await connection.execute(ERASE_IDENTITY, *key)
+    for statement in (ERASE_IDENTITY, ERASE_FEATURES, ERASE_USAGE, FORGET_USAGE):
+        await connection.execute(statement, *key)
     for statement in (MOVE_STATUS_CHANGES, ERASE_PRODUCTS, MOVE_REVENUE):
         await connection.execute(statement, *key, uid)
     await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)

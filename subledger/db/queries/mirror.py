@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from subledger.billing.facts import Facts, SubscriptionItem
+from subledger.billing.facts import ActiveEntitlement, Facts, Part, SubscriptionItem
 from subledger.billing.monotone import MONOTONE
 from subledger.billing.registry import KINDS, Kind
 from subledger.db.connection import Connection
@@ -136,63 +136,90 @@ async def bury_rows(
             )
 
 
-ITEM_COLUMNS = columns_of(SubscriptionItem)
-
-WRITE_ITEMS = f"""
-insert into stripe.subscription_items (account_id, live_mode, {names_of(ITEM_COLUMNS)})
-select new.account_id, new.live_mode, {values_of(ITEM_COLUMNS)}
-from unnest($1::text[], $2::boolean[], {parameters_of(ITEM_COLUMNS, first=3)})
-  as new (account_id, live_mode, {names_of(ITEM_COLUMNS)})
-order by new.account_id, new.live_mode, new.subscription_id, new.id
-on conflict (account_id, live_mode, subscription_id, id) do update set
-  {", ".join(f"{c.name} = excluded.{c.name}" for c in ITEM_COLUMNS if c.name not in ("id", "subscription_id"))}
-"""
-
-REMOVE_OTHER_ITEMS = """
-delete from stripe.subscription_items i
-using unnest($1::text[], $2::boolean[], $3::text[]) as whole (account_id, live_mode, subscription_id)
-where (i.account_id, i.live_mode, i.subscription_id) = (whole.account_id, whole.live_mode, whole.subscription_id)
-  and not exists (
-    select
-    from unnest($4::text[], $5::boolean[], $6::text[], $7::text[]) as kept (account_id, live_mode, subscription_id, id)
-    where (kept.account_id, kept.live_mode, kept.subscription_id, kept.id)
-      = (i.account_id, i.live_mode, i.subscription_id, i.id)
-  )
-"""
+# Parts: what travels with the object that holds it, and has rows of its own.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionItems:
-    """The items of one subscription; a cut list adds and changes items but never removes one."""
+class PartStatements:
+    """The statements of one table of parts; `owner` is its column that names the object which holds them."""
+
+    table: str
+    owner: str
+    columns: tuple[Column, ...]
+    write: str
+    remove_others: str
+
+
+def _part_statements(table: str, part: type[Part], *, owner: str) -> PartStatements:
+    columns = columns_of(part)
+    names = names_of(columns)
+    others = ", ".join(f"{c.name} = excluded.{c.name}" for c in columns if c.name not in ("id", owner))
+    return PartStatements(
+        table=table,
+        owner=owner,
+        columns=columns,
+        write=f"""
+insert into {table} (account_id, live_mode, {names})
+select new.account_id, new.live_mode, {values_of(columns)}
+from unnest($1::text[], $2::boolean[], {parameters_of(columns, first=3)}) as new (account_id, live_mode, {names})
+order by new.account_id, new.live_mode, new.{owner}, new.id
+on conflict (account_id, live_mode, {owner}, id) do update set {others}
+""",
+        remove_others=f"""
+delete from {table} part
+using unnest($1::text[], $2::boolean[], $3::text[]) as whole (account_id, live_mode, owner)
+where (part.account_id, part.live_mode, part.{owner}) = (whole.account_id, whole.live_mode, whole.owner)
+  and not exists (
+    select from unnest($4::text[], $5::boolean[], $6::text[], $7::text[]) as kept (account_id, live_mode, owner, id)
+    where (kept.account_id, kept.live_mode, kept.owner, kept.id)
+      = (part.account_id, part.live_mode, part.{owner}, part.id)
+  )
+""",
+    )
+
+
+PARTS: Mapping[str, PartStatements] = {
+    "subscription": _part_statements("stripe.subscription_items", SubscriptionItem, owner="subscription_id"),
+    "active_entitlement_summary": _part_statements(
+        "stripe.active_entitlements", ActiveEntitlement, owner="customer_id"
+    ),
+}
+"""The statements of the parts of each kind that has any, by the kind's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldParts:
+    """The parts of one object; a cut list adds and changes parts but never removes one."""
 
     account_id: str
     live_mode: bool
-    subscription_id: str
-    items: tuple[SubscriptionItem, ...]
+    owner_id: str
+    parts: tuple[Part, ...]
     cut: bool
 
 
-async def write_items(connection: Connection, lists: Sequence[SubscriptionItems]) -> None:
-    """Write the items of subscriptions whose objects the caller has locked."""
-    flat = [(each.account_id, each.live_mode, item) for each in lists for item in each.items]
+async def write_parts(connection: Connection, kind: str, lists: Sequence[HeldParts]) -> None:
+    """Write the parts of objects of one kind, which the caller has locked."""
+    statements = PARTS[kind]
+    flat = [(each.account_id, each.live_mode, part) for each in lists for part in each.parts]
     if flat:
         await connection.execute(
-            WRITE_ITEMS,
+            statements.write,
             [account_id for account_id, _, _ in flat],
             [live_mode for _, live_mode, _ in flat],
-            *arrays_of(ITEM_COLUMNS, [item for _, _, item in flat]),
+            *arrays_of(statements.columns, [part for _, _, part in flat]),
         )
     whole = [each for each in lists if not each.cut]
     if whole:
         await connection.execute(
-            REMOVE_OTHER_ITEMS,
+            statements.remove_others,
             [each.account_id for each in whole],
             [each.live_mode for each in whole],
-            [each.subscription_id for each in whole],
-            [each.account_id for each in whole for _ in each.items],
-            [each.live_mode for each in whole for _ in each.items],
-            [each.subscription_id for each in whole for _ in each.items],
-            [item.id for each in whole for item in each.items],
+            [each.owner_id for each in whole],
+            [each.account_id for each in whole for _ in each.parts],
+            [each.live_mode for each in whole for _ in each.parts],
+            [each.owner_id for each in whole for _ in each.parts],
+            [part.id for each in whole for part in each.parts],
         )
 
 

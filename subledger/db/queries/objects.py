@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from subledger.billing.registry import HINTED
 from subledger.db.connection import Connection
 
 Key = tuple[str, bool, str, str]
@@ -36,31 +37,36 @@ class Mark:
     payload_seq: int = 0  # inbox number of the payload; 0: there is none to show
     terminal: bool = False  # the payload's state is one that Stripe never leaves
     deleted_event_at: datetime | None = None
+    asks: bool = True  # a read is to confirm it; False for events of kinds that are confirmed by lists only
 
 
 MARK_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
-  deleted_event_at, touched, touched_at, dirty, first_marked_at, read_at
+  deleted_event_at, touched, touched_at, dirty, told, first_marked_at, read_at
 )
 select
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, payload_created, payload_seq, terminal,
-  deleted_event_at, nameless::int, case when nameless then now() end, nextval('sync.tick'), now(), now() + $13
+  deleted_event_at, nameless::int, case when nameless then now() end,
+  -- Below every `confirmed`: nothing is asked of Stripe.
+  case when asks then nextval('sync.tick') else -1 end, case when asks then 0 else nextval('sync.tick') end,
+  case when asks then now() end, case when asks then now() + $13 end
 from unnest(
   $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
-  $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[]
+  $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[]
 ) as new (
   account_id, live_mode, kind, id, customer_id, nameless, event_id, event_created, source, payload_created, payload_seq,
-  terminal, deleted_event_at
+  terminal, deleted_event_at, asks
 )
 order by account_id, live_mode, kind, id
 on conflict (account_id, live_mode, kind, id) do update set
   customer_id = coalesce(excluded.customer_id, o.customer_id),
   -- The number is drawn before the row lock is waited for: a late committer must not lower it.
   dirty = greatest(o.dirty, excluded.dirty),
-  first_marked_at = coalesce(o.first_marked_at, now()),
+  told = greatest(o.told, excluded.told),
+  first_marked_at = coalesce(o.first_marked_at, excluded.first_marked_at),
   read_at = case
-    when o.tombstone or o.parked_at is not null then o.read_at
+    when o.tombstone or o.parked_at is not null or excluded.read_at is null then o.read_at
     else least(excluded.read_at, coalesce(o.first_marked_at, now()) + $15)
   end,
   attempts = case when o.first_marked_at is null then 0 else o.attempts end,
@@ -121,6 +127,7 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         QUIET,
         [mark.deleted_event_at for mark in marks],
         QUIET_MAX,
+        [mark.asks for mark in marks],
     )
     return {(row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5]) for row in rows}
 
@@ -292,10 +299,16 @@ on conflict (account_id, live_mode, kind, id) do update set
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
   attempts = 0, error = null, missing_since = null, parked_at = null, contradictions = 0, contradicted_at = null,
   late_reads = excluded.late_reads,
-  -- A mark that came after the tick keeps its own appointment.
-  first_marked_at = case when excluded.tombstone or excluded.confirmed > o.dirty then null else o.first_marked_at end,
+  -- A mark that came after the tick keeps its own appointment. What was only told after it gets one: the next list
+  -- may be far away.
+  dirty = case when excluded.confirmed > o.told then o.dirty else greatest(o.dirty, o.told) end,
+  first_marked_at = case
+    when excluded.tombstone or excluded.confirmed > greatest(o.dirty, o.told) then null else o.first_marked_at
+  end,
   read_at = case
-    when excluded.tombstone then null when excluded.confirmed > o.dirty then excluded.read_at else o.read_at
+    when excluded.tombstone then null
+    when excluded.confirmed > greatest(o.dirty, o.told) then excluded.read_at
+    else coalesce(o.read_at, now())
   end
 where o.confirmed < excluded.confirmed and not o.tombstone
 returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id
@@ -370,14 +383,14 @@ set error = f.error,
   contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end
 from failed f
 where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
-returning o.account_id, o.live_mode, o.customer_id
+returning o.account_id, o.live_mode, o.customer_id, o.kind
 """
 
 
 async def postpone_reads(
     connection: Connection, failures: Sequence[FailedRead]
 ) -> list[tuple[str, bool, str]]:
-    """Keep the objects dirty and say when to read them again; returns the customers that this concerns."""
+    """Keep the objects dirty and say when to read them again; returns the customers whose records this concerns."""
     rows = await connection.fetch(
         POSTPONE_READS,
         *_columns([failure.key for failure in failures]),
@@ -387,7 +400,7 @@ async def postpone_reads(
         [failure.parked for failure in failures],
         [failure.contradicts for failure in failures],
     )
-    return [(row[0], row[1], row[2]) for row in rows if row[2] is not None]
+    return [(row[0], row[1], row[2]) for row in rows if row[2] is not None and row[3] not in HINTED]
 
 
 def _columns(keys: Sequence[Key]) -> tuple[list[str], list[bool], list[str], list[str]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from subledger.billing.registry import HINTED
 from subledger.db.connection import Connection
 
 
@@ -31,6 +32,7 @@ class Backlog:
         return not (self.pending_events or self.stale_customers or self.unconfirmed_objects)
 
 
+# Kinds that no event has read do not count: when one of theirs is read all the same, no record waits for it.
 # A touched row whose customers are not marked yet counts as one stale customer: they are about to be.
 SELECT_BACKLOG = """
 select
@@ -41,13 +43,16 @@ select
     select count(*)
     from sync.objects
     where read_at is not null and not tombstone and dirty >= confirmed and missing_since is null and parked_at is null
-      and live_mode = $1
+      and live_mode = $1 and kind <> all ($2::text[])
   ) + (
     select count(*)
     from sync.customers
     where history_at is not null and history_attempts < 5 and live_mode = $1
   ) as unconfirmed_objects,
-  (select count(*) from sync.objects where unsettled and missing_since is not null) as missing_objects,
+  (
+    select count(*) from sync.objects
+    where unsettled and missing_since is not null and kind <> all ($2::text[])
+  ) as missing_objects,
   (select count(*) from sync.events where state = 'parked')
     + (select count(*) from sync.objects where unsettled and parked_at is not null)
     + (select count(*) from sync.customers where parked_at is not null) as parked,
@@ -63,7 +68,7 @@ from billing.freshness f
 
 async def select_backlog(connection: Connection, *, live_mode: bool | None) -> Backlog:
     """Count what is to be done; `live_mode` is that of the API key, None without one."""
-    row = await connection.fetchrow(SELECT_BACKLOG, live_mode)
+    row = await connection.fetchrow(SELECT_BACKLOG, live_mode, list(HINTED))
     if row is None:
         raise LookupError("billing.freshness has no row: run `subledger migrate`")
     values = dict(row)

@@ -1,0 +1,180 @@
+"""Kinds on which no record depends: shown by their payloads, never read because of an event, confirmed by lists."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from subledger.billing.registry import KINDS
+from subledger.db.queries.backfills import request_scan
+from subledger.db.queries.status import select_backlog
+from subledger.worker.confirm import store_answers
+from subledger.worker.pages import read_page
+from tests.worker.room import NOON, Body, Room, customer, event, listing
+
+KEY = ("", False, "payment_intent", "pi_1")
+
+
+def intent(**fields: object) -> Body:
+    """A payment intent that waits for its payment method."""
+    return {
+        "object": "payment_intent",
+        "id": "pi_1",
+        "customer": "cus_1",
+        "created": NOON,
+        "status": "requires_payment_method",
+        "amount": 2000,
+        "currency": "usd",
+        "payment_method": "pm_unheard_of",
+        "latest_charge": None,
+        "livemode": False,
+        "metadata": {},
+    } | fields
+
+
+async def shown(room: Room) -> tuple[Any, ...]:
+    (row,) = await room.fetch("select status, amount, deleted_at from stripe.payment_intents")
+    return tuple(row)
+
+
+async def exact_customer(room: Room) -> None:
+    """A customer whose record is exact."""
+    room.api.put(customer())
+    await room.apply(event("customer.created", customer()))
+    await room.settle()
+    assert (await room.record())["exact"]
+
+
+async def backfilled(room: Room, *bodies: Body, purpose: Any = "backfill", repair: bool = False) -> str:
+    """Read the list of payment intents, holding these; how the scan ended."""
+    room.api.bodies["/v1/payment_intents"] = listing(list(bodies))
+    async with room.pool.acquire() as connection:
+        scan = await request_scan(
+            connection,
+            purpose=purpose,
+            account_id="",
+            live_mode=False,
+            kinds=["payment_intent"],
+            whole=False,
+            repair=repair,
+        )
+    for _ in range(20):
+        await room.execute("update sync.scans set due_at = now() where due_at > now()")
+        await room.engine.scan()
+        await room.confirm()
+        (row,) = await room.fetch("select status, finished_at from sync.scans where id = $1", scan.id)
+        if row["finished_at"] is not None:
+            return str(row["status"])
+    raise AssertionError("the scan has not ended")
+
+
+async def test_an_event_shows_and_asks_for_nothing(room: Room) -> None:
+    """The payload is shown at once; nothing is read, nobody is stale or inexact, and nothing is left to be done."""
+    await exact_customer(room)
+    before = await room.record()
+    asked = len(room.api.asked)
+    await room.apply(event("payment_intent.created", intent(), after=1))
+    assert ("requires_payment_method", 2000, None) == await shown(room)
+    fence = await room.object(*KEY[2:])
+    assert (None, False, 0) == (fence["read_at"], fence["unsettled"], fence["confirmed"])
+    assert [] == await room.left()
+    async with room.pool.acquire() as connection:
+        backlog = await select_backlog(connection, live_mode=False)
+    assert (True, 0, 0) == (backlog.settled, backlog.unconfirmed_objects, backlog.missing_objects)
+    await room.settle()
+    assert asked == len(room.api.asked)
+    assert before == await room.record()
+
+
+async def test_events_of_what_nobody_knows_fetch_nothing(room: Room) -> None:
+    """Neither the customer nor the payment method that it names is read, and no customer begins to exist."""
+    await room.apply(event("payment_intent.created", intent(), after=1))
+    await room.settle()
+    assert not [path for path in room.api.asked if path != "/v1/account"]
+    assert [] == await room.fetch("select * from sync.customers")
+    assert ["payment_intent"] == [row[0] for row in await room.fetch("select kind from sync.objects")]
+
+
+async def test_the_newer_payload_stays(room: Room) -> None:
+    """The provisional rule holds as for any object: an older event changes nothing, nor does one after the end."""
+    await room.apply(event("payment_intent.processing", intent(status="processing"), after=5))
+    await room.apply(event("payment_intent.created", intent(), after=1))
+    assert "processing" == (await shown(room))[0]
+    await room.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=6))
+    await room.apply(event("payment_intent.processing", intent(status="processing"), after=9))
+    assert "succeeded" == (await shown(room))[0]
+
+
+async def test_what_it_concerns_is_read(room: Room) -> None:
+    """The charge that it names is one that records depend on: that is read as before."""
+    await room.apply(event("payment_intent.succeeded", intent(latest_charge="ch_1"), after=1))
+    await room.confirm()
+    assert ["/v1/charges/ch_1"] == [path for path in room.api.asked if "charges" in path]
+    assert not [path for path in room.api.asked if "payment_intents" in path]
+
+
+async def test_a_payload_that_cannot_be_read_is_parked(room: Room) -> None:
+    """No read would ever tell what it was: somebody must see it."""
+    await room.apply(event("payment_intent.created", intent(amount="much"), event_id="evt_odd"))
+    assert {"evt_odd": "parked"} == await room.event_states()
+
+
+async def test_a_list_confirms(room: Room) -> None:
+    """What a backfill's page says is stored over what payloads have shown."""
+    await room.apply(event("payment_intent.created", intent(), after=1))
+    assert "complete" == await backfilled(room, intent(status="canceled", amount=1500))
+    assert ("canceled", 1500, None) == await shown(room)
+    fence = await room.object(*KEY[2:])
+    assert (True, False, None) == (fence["confirmed"] > fence["told"], fence["unsettled"], fence["read_at"])
+
+
+async def test_a_page_that_an_event_overtook_is_not_the_last_word(room: Room) -> None:
+    """The event came after the page was asked for, so the page may be older: the object is read once by its id."""
+    room.api.bodies["/v1/payment_intents"] = listing([intent()])
+    async with room.pool.acquire() as connection:
+        page = await read_page(
+            room.pool,
+            room.lanes.bulk if room.lanes else None,  # type: ignore[arg-type]
+            KINDS["payment_intent"],
+            account_id="",
+            live_mode=False,
+            low=datetime.fromtimestamp(NOON - 1, UTC),
+            high=datetime.fromtimestamp(NOON + 1, UTC),
+            after=None,
+            after_created=None,
+        )
+        room.api.bodies["/v1/payment_intents/pi_1"] = intent(status="succeeded")
+        await room.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=5))
+        await store_answers(connection, list(page.answers), source="backfill", of_whole=True)
+    await room.confirm()
+    assert "succeeded" == (await shown(room))[0]
+    fence = await room.object(*KEY[2:])
+    assert (False, True) == (fence["unsettled"], fence["confirmed"] > fence["told"])
+
+
+async def test_an_audit_finds_and_mends(room: Room) -> None:
+    """What no event told of is found by an audit, read again by its id, and mended; its customer stays exact."""
+    await exact_customer(room)
+    await room.apply(event("payment_intent.created", intent(), after=1))
+    now = intent(status="canceled")
+    room.api.bodies["/v1/payment_intents/pi_1"] = now
+    assert "complete" == await backfilled(room, now, purpose="audit", repair=True)
+    await room.confirm()
+    assert "canceled" == (await shown(room))[0]
+    (drift,) = await room.fetch("select kind, id, what, repaired from sync.drift")
+    assert ("payment_intent", "pi_1", "differs", True) == tuple(drift)
+    assert (await room.record())["exact"]
+
+
+async def test_one_that_stripe_does_not_know_costs_no_exactness(room: Room) -> None:
+    """A repair that meets a 404 leaves the row, and neither the customer nor /status is any worse for it."""
+    await exact_customer(room)
+    await room.apply(event("payment_intent.created", intent(), after=1))
+    assert "complete" == await backfilled(room, purpose="audit", repair=True)
+    await room.confirm()
+    fence = await room.object(*KEY[2:])
+    assert fence["missing_since"] is not None
+    assert ("requires_payment_method", 2000, None) == await shown(room)
+    await room.engine.derive()
+    assert (await room.record())["exact"]
+    async with room.pool.acquire() as connection:
+        backlog = await select_backlog(connection, live_mode=False)
+    assert (0, 0, True) == (backlog.unconfirmed_objects, backlog.missing_objects, backlog.settled)
