@@ -24,6 +24,10 @@ EVENT_TYPES = {
     "refund": "refund.created",
     "dispute": "charge.dispute.created",
     "checkout.session": "checkout.session.completed",
+    "entitlements.active_entitlement_summary": "entitlements.active_entitlement_summary.updated",
+    # There is no event of features alone: one would be read all the same.
+    "entitlements.feature": "entitlements.feature.updated",
+    "billing.meter": "billing.meter.updated",
 }
 
 
@@ -64,7 +68,9 @@ async def test_stripes_examples_land(database_url: str, redis_url: str, tmp_path
         for name, body in examples.items():
             kind = kind_of(name)
             assert kind is not None
-            raw = await connection.fetchval(f"select raw from {kind.table} where id = $1", body["id"])
+            raw = await connection.fetchval(
+                f"select raw from {kind.table} where id = $1", body[kind.id_field]
+            )
             assert body == json.loads(raw), name
         assert len(KINDS) == len(examples)
         record = await connection.fetchrow("select * from billing.customers")

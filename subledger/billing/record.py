@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from subledger.billing.claims import custom_uid_of
 from subledger.billing.facts import CustomerFacts
+from subledger.billing.features import CustomerFeature, features_of
 from subledger.billing.problems import Problem, status_unknown
 from subledger.billing.products import (
     NAMESPACE,
@@ -24,6 +25,7 @@ from subledger.billing.revenue import Revenue, main_revenue, revenue_of
 from subledger.billing.status import Policy, Standing, Status, current_of, is_known, standing_of
 
 __all__ = [
+    "CustomerFeature",
     "CustomerProduct",
     "CustomerRecord",
     "Derived",
@@ -79,6 +81,7 @@ class Derived:
     record: CustomerRecord
     products: tuple[CustomerProduct, ...]
     revenue: tuple[Revenue, ...]
+    features: tuple[CustomerFeature, ...]
     problems: tuple[Problem, ...]
     deciding_subscription_id: str | None  # the current subscription, whose events change the status
 
@@ -160,6 +163,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         record=record,
         products=products_of(facts, customer_uid=uid, standings=standings, items=items, catalogue=catalogue),
         revenue=revenue,
+        features=features_of(facts, customer_uid=uid),
         problems=tuple(sorted(problems)),
         deciding_subscription_id=record.stripe_subscription_id,
     )

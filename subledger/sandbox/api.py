@@ -271,6 +271,8 @@ class Api:
                 return self._events(account, parameters)
             case ["v1", "events", event_id]:
                 return self._event(account, event_id)
+            case ["v1", "entitlements", "features"] | ["v1", "billing", "meters"]:
+                return shapes.listing("/" + "/".join(parts), [], has_more=False)
             case ["v1", "subscription_items"]:
                 return self._subscription_items(account, view, parameters, shape)
             case ["v1", "invoices", invoice_id, "lines"]:

@@ -151,6 +151,7 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             uids,
             [product for each in kept for product in each.derived.products],
             [revenue for each in kept for revenue in each.derived.revenue],
+            [feature for each in kept for feature in each.derived.features],
         )
         await replace_problems(
             connection,

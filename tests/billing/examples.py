@@ -63,6 +63,7 @@ PRICE = Price(
     interval="month",
     interval_count=1,
     usage_type="licensed",
+    meter_id=None,
     nickname=None,
     metadata={},
 )

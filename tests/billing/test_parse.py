@@ -14,12 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subledger.billing.facts import (
+    ActiveEntitlement,
+    ActiveEntitlementSummary,
     Charge,
     CheckoutSession,
     Customer,
     Dispute,
+    Feature,
     Invoice,
     InvoicePayment,
+    Meter,
     Price,
     Product,
     Refund,
@@ -83,6 +87,7 @@ STORY: dict[str, Any] = {
         interval="month",
         interval_count=1,
         usage_type="licensed",
+        meter_id=None,
         nickname="monthly",
         metadata={"version": "3"},
     ),
@@ -203,6 +208,18 @@ STORY: dict[str, Any] = {
         currency="usd",
         metadata={"campaign": "july"},
     ),
+    "entitlements.feature": Feature(
+        id="feat_seats", lookup_key="seats", name="Seats", active=True, metadata={"quota_limit": "5"}
+    ),
+    "billing.meter": Meter(
+        id="mtr_calls",
+        created=at(1751328000),
+        display_name="Calls",
+        event_name="api_calls",
+        status="active",
+        formula="sum",
+    ),
+    "entitlements.active_entitlement_summary": ActiveEntitlementSummary(id="cus_ada", customer_id="cus_ada"),
 }
 
 STORY_ITEMS = (
@@ -279,13 +296,21 @@ def test_old_shape_gives_the_same_facts(version: str, stripe_object: str) -> Non
     assert (STORY_ITEMS if stripe_object == "subscription" else ()) == parsed.items
 
 
+YOUNG = {
+    "invoice_payment",
+    "billing.meter",
+    "entitlements.feature",
+    "entitlements.active_entitlement_summary",
+}
+
+
 def test_story_has_all_kinds() -> None:
-    """Invoice payments came with basil; everything else existed in every version."""
+    """Invoice payments came with basil, meters and entitlements in 2024; everything else existed in every version."""
     kinds = {kind.stripe_object for kind in KINDS.values()}
     assert kinds == set(story())
     assert kinds == set(stripe_examples())
     for version in OLD_VERSIONS:
-        assert kinds - {"invoice_payment"} == set(story(version))
+        assert kinds - YOUNG == set(story(version))
 
 
 @pytest.mark.parametrize("stripe_object", stripe_examples())
@@ -294,8 +319,9 @@ def test_stripe_own_examples_are_read(stripe_object: str) -> None:
     body = stripe_examples()[stripe_object]
     facts = parse_object(body).facts
     assert facts is not None
-    assert body["id"] == facts.id
-    assert at(body["created"]) == facts.created
+    assert body.get("id", body.get("customer")) == facts.id
+    if "created" in body:
+        assert at(body["created"]) == getattr(facts, "created", None)
     # Facts of the same name as a plain field of the example say the same.
     for field in dataclasses.fields(facts):
         if isinstance(body.get(field.name), str | bool) and field.name != "pause_collection":
@@ -909,9 +935,9 @@ def test_what_is_no_object(body: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_deleted_body(kind: Any) -> None:
     """A body that says deleted has no facts; a deleted customer still names itself."""
-    parsed = parse_object({"id": "x_1", "object": kind.stripe_object, "deleted": True})
+    parsed = parse_object({kind.id_field: "x_1", "object": kind.stripe_object, "deleted": True})
     assert (None, True, None) == (parsed.facts, parsed.deleted, parsed.live_mode)
-    assert ("x_1" if kind.name == "customer" else None) == parsed.customer_id
+    assert ("x_1" if kind.id_is_customers else None) == parsed.customer_id
     assert ((), ()) == (parsed.embedded, parsed.references)
 
 
@@ -996,6 +1022,20 @@ LINKS: list[tuple[str, Body, list[str], list[tuple[str, str]]]] = [
         [],
         [("customer", "cus_ada"), ("subscription", "sub_ada"), ("invoice", "in_jul")],
     ),
+    (
+        "price",
+        {"recurring": {"interval": "month", "meter": "mtr_calls"}},
+        [],
+        [("product", "prod_pro"), ("meter", "mtr_calls")],
+    ),
+    ("entitlements.feature", {}, [], []),
+    ("billing.meter", {}, [], []),
+    (
+        "entitlements.active_entitlement_summary",
+        {},
+        ["feat_seats"],
+        [("customer", "cus_ada"), ("feature", "feat_export")],
+    ),
 ]
 
 
@@ -1032,6 +1072,31 @@ def test_cut_items(changes: Body, count: int, cut: bool) -> None:
     """From a list that goes on, or is not there, nothing may be removed."""
     parsed = parse_object(body_of("subscription", **changes))
     assert (count, cut) == (len(parsed.items), parsed.items_cut)
+
+
+def test_entitlements_of_a_summary() -> None:
+    """What a summary holds, whether it names a feature or holds it; a list that goes on says so."""
+    body = story()["entitlements.active_entitlement_summary"]
+    seats = ActiveEntitlement(
+        id="ent_seats", customer_id="cus_ada", feature_id="feat_seats", lookup_key="seats"
+    )
+    export = ActiveEntitlement(
+        id="ent_export", customer_id="cus_ada", feature_id="feat_export", lookup_key="export"
+    )
+    parsed = parse_object(body)
+    assert ((seats, export), False) == (parsed.parts, parsed.items_cut)
+    body["entitlements"]["has_more"] = True
+    assert parse_object(body).items_cut
+    assert parse_object({"object": body["object"], "customer": "cus_ada"}).items_cut
+    with pytest.raises(UnknownShape, match="id is missing"):
+        parse_object(body | {"entitlements": {"object": "list", "data": [{"feature": "feat_1"}]}})
+
+
+def test_metered_price_names_its_meter() -> None:
+    """Since basil; a price that is not metered, or counts old usage records, names none."""
+    assert "mtr_1" == facts_of("price", recurring={"interval": "month", "meter": "mtr_1"}).meter_id
+    assert facts_of("price", recurring={"interval": "month", "meter": None}).meter_id is None
+    assert facts_of("price", recurring=None).meter_id is None
 
 
 def test_other_kinds_have_no_items() -> None:
@@ -1071,6 +1136,18 @@ NESTED: list[tuple[Body, tuple[str, str, str | None] | None]] = [
     (
         {"object": "invoice", "id": "in&1", "payments": cut_list("https://elsewhere.example/v1/", "p")},
         ("payments", "/v1/invoice_payments?invoice=in%261", "p"),
+    ),
+    # The payload's URL is none of the API's, and the list's own does not name the customer.
+    *(
+        (
+            {
+                "object": "entitlements.active_entitlement_summary",
+                "customer": "cus_1",
+                "entitlements": cut_list(url, "ent_10"),
+            },
+            ("entitlements", "/v1/entitlements/active_entitlements?customer=cus_1", "ent_10"),
+        )
+        for url in ("/v1/customer/cus_1/entitlements", "/v1/entitlements/active_entitlements")
     ),
     ({"object": "subscription", "items": cut_list(None, "a")}, None),
     (
@@ -1168,10 +1245,10 @@ def conforms(value: object, wanted: Any) -> bool:
 
 
 def assert_storable(parsed: Parsed) -> None:
-    for row in (*([] if parsed.facts is None else [parsed.facts]), *parsed.items):
+    for row in (*([] if parsed.facts is None else [parsed.facts]), *parsed.parts):
         for name, wanted in get_type_hints(type(row)).items():
             assert conforms(getattr(row, name), wanted), (name, getattr(row, name))
-    assert len(parsed.items) == len({item.id for item in parsed.items})
+    assert len(parsed.parts) == len({part.id for part in parsed.parts})
     for ref in parsed.references:
         assert ref.kind in KINDS
         assert 0 < len(ref.id) <= 255

@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subledger.billing.facts import (
+    ActiveEntitlement,
     Charge,
     CheckoutSession,
     Customer,
     CustomerFacts,
     Dispute,
+    Feature,
     Identity,
     Invoice,
     Price,
@@ -214,6 +216,7 @@ IDS: dict[str, list[str | None]] = {
     "charge_id": ["a", "b", None],
     "product_id": ["prod_a", "prod_b", None],
     "price_id": ["a", "b", "c", None],
+    "feature_id": ["a", "b", "é", None],
     "currency": ["usd", "eur", None],
     "moved_currency": ["usd", "eur", None],
     "custom_uid": ["ada", "bob", "%", None],
@@ -292,6 +295,8 @@ ANY_FACTS = st.builds(
     sessions=several(CheckoutSession),
     prices=several(Price),
     products=several(Product, id=st.sampled_from(["prod_a", "prod_b"])),
+    entitlements=several(ActiveEntitlement),
+    features=several(Feature),
     rival_claims=st.lists(any_of(UidClaim), max_size=3).map(tuple),
 )
 TUPLES = [field.name for field in fields(CustomerFacts) if isinstance(field.default, tuple)]
@@ -335,6 +340,9 @@ def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: d
         assert row.gross or row.refunded or row.disputed or row.out_of_band
     keys = [(product.stripe_subscription_id, product.stripe_product_id) for product in derived.products]
     assert sorted(set(keys)) == keys
+    features = [feature.feature_id for feature in derived.features]
+    assert sorted(set(features)) == features
+    assert not (facts.deleted_at and features)
     problems = [(problem.kind, problem.object_id) for problem in derived.problems]
     assert sorted(set(problems)) == problems
 
@@ -343,7 +351,7 @@ def test_every_tuple_of_facts_is_shuffled() -> None:
     """The property above looks at all of them."""
     assert {
         "subscriptions", "items", "invoices", "charges", "refunds", "disputes", "sessions", "prices", "products",
-        "rival_claims",
+        "entitlements", "features", "rival_claims",
     } == set(TUPLES)  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subledger.billing.facts import Facts
+from subledger.billing.lists import PER_CUSTOMER, listed_kinds
 from subledger.billing.registry import KINDS, ObjectRef, concerned, kind_of
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
 
@@ -20,6 +21,8 @@ def test_kinds_stand_in_lock_order() -> None:
         "customer",
         "product",
         "price",
+        "feature",
+        "meter",
         "subscription",
         "invoice",
         "invoice_payment",
@@ -27,6 +30,7 @@ def test_kinds_stand_in_lock_order() -> None:
         "refund",
         "dispute",
         "checkout_session",
+        "active_entitlement_summary",
     ] == list(KINDS)
 
 
@@ -37,7 +41,19 @@ def test_every_fact_type_has_one_kind() -> None:
     for name, kind in KINDS.items():
         assert name == kind.name
         assert kind is kind_of(kind.stripe_object)
-        assert f"{kind.list_path}/{{id}}" == kind.retrieve_path
+        if kind.list_field is None:
+            assert f"{kind.list_path}/{{id}}" == kind.retrieve_path
+
+
+def test_what_no_list_holds_is_read_per_customer() -> None:
+    """Entitlements are kept once per customer, and go by the customer's id."""
+    assert set(PER_CUSTOMER) == {kind.name for kind in KINDS.values() if kind.list_path is None}
+    for name in PER_CUSTOMER:
+        assert KINDS[name].names_customer
+        assert KINDS[name].id_is_customers
+    assert {"customer", *PER_CUSTOMER} == {kind.name for kind in KINDS.values() if kind.id_is_customers}
+    assert "feature" in listed_kinds(["active_entitlement_summary"])
+    assert not set(PER_CUSTOMER) & set(listed_kinds())
 
 
 def test_kinds_that_name_a_customer_have_it_in_their_facts() -> None:
@@ -58,7 +74,9 @@ def test_an_ended_subscription_is_no_deletion() -> None:
 
 def test_what_is_sold_makes_no_customer_inexact() -> None:
     """A pending read of a product or price says nothing about a customer; of anything else it may."""
-    assert {"product", "price"} == {kind.name for kind in KINDS.values() if kind.catalogue}
+    assert {"product", "price", "feature", "meter"} == {
+        kind.name for kind in KINDS.values() if kind.catalogue
+    }
 
 
 def test_reads_ask_for_what_facts_need_and_stripe_leaves_out() -> None:
@@ -81,6 +99,12 @@ SUBSCRIPTION: Body = {"id": "sub_1", "object": "subscription"}
 
 EVENTS: list[tuple[str, Body, list[tuple[str, str]]]] = [
     ("customer.created", {"id": "cus_1", "object": "customer"}, [("customer", "cus_1")]),
+    (
+        "entitlements.active_entitlement_summary.updated",
+        {"object": "entitlements.active_entitlement_summary", "customer": "cus_1"},
+        [("active_entitlement_summary", "cus_1")],
+    ),
+    ("billing.meter.updated", {"id": "mtr_1", "object": "billing.meter"}, [("meter", "mtr_1")]),
     (
         "customer.deleted",
         {"id": "cus_1", "object": "customer", "subscriptions": {"data": [SUBSCRIPTION]}},
@@ -279,4 +303,4 @@ def test_every_object_of_the_story_marks_itself_first(version: str) -> None:
     for stripe_object, body in story(version).items():
         kind = kind_of(stripe_object)
         assert kind is not None
-        assert ObjectRef(kind.name, body["id"]) == concerned(f"{stripe_object}.updated", body)[0]
+        assert ObjectRef(kind.name, body[kind.id_field]) == concerned(f"{stripe_object}.updated", body)[0]

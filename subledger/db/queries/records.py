@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from subledger.billing.history import Step
-from subledger.billing.record import CustomerProduct, CustomerRecord, Revenue
+from subledger.billing.record import CustomerFeature, CustomerProduct, CustomerRecord, Revenue
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from subledger.db.queries.customers import CustomerKey
@@ -17,6 +17,7 @@ NUMBERING_LOCK = 0x5B1ED6E4
 RECORD_COLUMNS = columns_of(CustomerRecord)
 PRODUCT_COLUMNS = columns_of(CustomerProduct)
 REVENUE_COLUMNS = columns_of(Revenue)
+FEATURE_COLUMNS = columns_of(CustomerFeature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,11 @@ returning customer_uid
 
 PRODUCT_KEY = ("account_id", "live_mode", "stripe_subscription_id", "stripe_product_id")
 REVENUE_KEY = ("account_id", "live_mode", "stripe_customer_id", "currency")
+FEATURE_KEY = ("account_id", "live_mode", "stripe_customer_id", "feature_id")
 
 WRITE_PRODUCTS = _upsert("billing.customer_products", PRODUCT_KEY, PRODUCT_COLUMNS)
 WRITE_REVENUE = _upsert("billing.customer_revenue", REVENUE_KEY, REVENUE_COLUMNS)
+WRITE_FEATURES = _upsert("billing.customer_features", FEATURE_KEY, FEATURE_COLUMNS)
 
 REMOVE_PRODUCTS = """
 delete from billing.customer_products p
@@ -77,22 +80,40 @@ where r.customer_uid = derived.customer_uid
 returning r.customer_uid
 """
 
+REMOVE_FEATURES = """
+delete from billing.customer_features f
+using unnest($1::uuid[]) as derived (customer_uid)
+where f.customer_uid = derived.customer_uid
+  and not (f.customer_uid, f.feature_id) = any (
+    select kept.customer_uid, kept.feature_id from unnest($2::uuid[], $3::text[]) as kept (customer_uid, feature_id)
+  )
+returning f.customer_uid
+"""
+
 
 async def write_parts(
     connection: Connection,
     uids: Sequence[UUID],
     products: Sequence[CustomerProduct],
     revenue: Sequence[Revenue],
+    features: Sequence[CustomerFeature],
 ) -> set[UUID]:
-    """Make these the customers' only products and revenue; returns the customers for whom something changed."""
+    """Make these the customers' only products, revenue and features; returns the customers for whom something
+    changed.
+    """
     rows = await connection.fetch(REMOVE_PRODUCTS, uids, [product.id for product in products])
     rows += await connection.fetch(
         REMOVE_REVENUE, uids, [row.customer_uid for row in revenue], [row.currency for row in revenue]
+    )
+    rows += await connection.fetch(
+        REMOVE_FEATURES, uids, [row.customer_uid for row in features], [row.feature_id for row in features]
     )
     if products:
         rows += await connection.fetch(WRITE_PRODUCTS, *arrays_of(PRODUCT_COLUMNS, products))
     if revenue:
         rows += await connection.fetch(WRITE_REVENUE, *arrays_of(REVENUE_COLUMNS, revenue))
+    if features:
+        rows += await connection.fetch(WRITE_FEATURES, *arrays_of(FEATURE_COLUMNS, features))
     return {row[0] for row in rows}
 
 
