@@ -12,9 +12,9 @@ from subledger.sandbox.account import Account, Event
 from subledger.sandbox.api import Api, create_api, serve
 from subledger.sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
 from subledger.sandbox.faults import Faults, History
-from subledger.sandbox.shapes import BEFORE_BASIL, ENDIVE, OLDEST
 from subledger.sandbox.stories import NOT_PLAYED, STORIES, Stage, Story, StoryBrokenError
 from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, ExpectedProduct, ExpectedRevenue
+from subledger.sandbox.versions import BEFORE_BASIL, ENDIVE, OLDEST
 from subledger.sandbox.world import MIXED, NEW, OLD, START, Sandbox
 
 __all__ = [

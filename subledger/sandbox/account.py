@@ -14,10 +14,14 @@ from subledger.sandbox import shapes
 from subledger.sandbox.books import Books, customer_status
 from subledger.sandbox.catalogue import Catalogue
 from subledger.sandbox.customers import Customers
+from subledger.sandbox.entitlements import Entitlements
 from subledger.sandbox.invoices import Invoices
+from subledger.sandbox.metering import Metering
 from subledger.sandbox.objects import LIST_KINDS, Customer, Price, Product, Subscription, Thing
 from subledger.sandbox.payments import Payments
+from subledger.sandbox.schedules import Schedules
 from subledger.sandbox.subscriptions import Subscriptions
+from subledger.sandbox.versions import Body, Version, version
 
 if TYPE_CHECKING:
     from subledger.sandbox.world import Sandbox
@@ -57,6 +61,12 @@ class Shelf:
         self.rows.append(thing)
         if thing.customer is not None:
             self.of_customer[thing.customer].append(thing)
+
+    def disown(self, thing: Thing) -> None:
+        """The object stays, but no longer belongs to its customer."""
+        if thing.customer is not None:
+            self.of_customer[thing.customer].remove(thing)
+            thing.customer = None
 
     def remove(self, thing: Thing) -> None:
         del self.rows[bisect_left(self.rows, thing.serial, key=_BY_SERIAL)]
@@ -105,13 +115,16 @@ class Account:
         self._ids = Random(f"{name}:ids")
         self._event_choices = Random(f"{name}:events")
         self._born = 0
-        self._shown: dict[str, dict[str, shapes.Body]] = {}
+        self._shown: dict[str, dict[str, Body]] = {}
         self._burst: tuple[int, int] = (-1, 0)
         self.catalogue = Catalogue(self)
         self.clients = Customers(self)
         self.payments = Payments(self)
         self.invoices = Invoices(self)
         self.subscriptions = Subscriptions(self)
+        self.schedules = Schedules(self)
+        self.metering = Metering(self)
+        self.entitlements = Entitlements(self)
 
     @property
     def now(self) -> int:
@@ -131,6 +144,13 @@ class Account:
         self.shelves[thing.kind].add(thing)
         self.world.changed(self, thing)
 
+    def remove(self, thing: Thing) -> None:
+        """Nobody finds it any more."""
+        self.shelves[thing.kind].remove(thing)
+        del self.things[thing.id]
+        self._shown.pop(thing.id, None)
+        self.world.changed(self, thing)
+
     def forget(self, customer_id: str) -> None:
         """Drop a customer with all its objects, as if the account had never had it (bounds a long play's memory).
 
@@ -148,6 +168,8 @@ class Account:
         self.shelves[customer.kind].remove(customer)
         self._shown.pop(customer_id, None)
         self.books.forget(customer_id, [subscription.id for subscription in subscriptions])
+        self.metering.forget(customer_id)
+        self.payments.forget_payouts()
 
     def find(self, object_id: str) -> Thing | None:
         return self.things.get(object_id)
@@ -193,34 +215,42 @@ class Account:
         before = self._shown.setdefault(thing.id, {})
         previous = before.get(chosen) if event_type.endswith(".updated") else None
         for name in self.world.event_versions:
-            before[name] = shapes.render(thing, shapes.version(name), self)
-        return self._record(event_type, before[chosen], chosen, thing.id, thing.customer, previous)
+            before[name] = shapes.render(thing, version(name), self)
+        event = self._record(event_type, before[chosen], chosen, thing.id, thing.customer, previous)
+        if isinstance(thing, Subscription) and thing.customer is not None:
+            self.entitlements.review(thing.customer)
+        return event
 
-    def emit_body(
-        self, event_type: str, thing: Thing, make: Callable[[shapes.Version], shapes.Body]
-    ) -> Event:
+    def emit_aside(self, event_type: str, thing: Thing) -> None:
+        """Like `emit`, of something that no record depends on: an event only where the sandbox is to tell all."""
+        if self.world.side_events:
+            self.emit(event_type, thing)
+        else:
+            self.world.changed(self, thing)
+
+    def emit_body(self, event_type: str, thing: Thing, make: Callable[[Version], Body]) -> Event:
         """Record an event whose object is not the stored one: an old name of it, or a preview without an id."""
         chosen = self._event_choices.choice(self.world.event_versions)
-        body = make(shapes.version(chosen))
+        body = make(version(chosen))
         return self._record(event_type, body, chosen, body.get("id"), thing.customer, None)
 
     def _record(
         self,
         event_type: str,
-        body: shapes.Body,
+        body: Body,
         api_version: str,
         object_id: str | None,
         customer: str | None,
-        previous: shapes.Body | None,
+        previous: Body | None,
     ) -> Event:
-        data: shapes.Body = {"object": body}
+        data: Body = {"object": body}
         if event_type.endswith(".updated"):
             data["previous_attributes"] = {} if previous is None else _differences(previous, body)
         event_id = self.new_id("evt_")
         # Nothing but its event tells when a customer was deleted, so that one is stamped to the second.
         created = self.now + (0 if event_type == "customer.deleted" else self._lag())
         request = self.world.request
-        envelope: shapes.Body = {
+        envelope: Body = {
             "id": event_id,
             "object": "event",
             "api_version": api_version,
@@ -263,9 +293,9 @@ class Account:
         return lag
 
 
-def _differences(before: shapes.Body, after: shapes.Body) -> shapes.Body:
+def _differences(before: Body, after: Body) -> Body:
     """The fields that changed with their old values; inside an object only those of its fields that changed."""
-    found: shapes.Body = {}
+    found: Body = {}
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)
         if old == new:

@@ -25,49 +25,62 @@ from subledger.sandbox import shapes
 from subledger.sandbox.account import Account, Event
 from subledger.sandbox.faults import Faults, History, PastView, RateMeter, draws
 from subledger.sandbox.objects import (
+    BalanceTransaction,
     Charge,
     CheckoutSession,
     Customer,
     Dispute,
+    Feature,
     Invoice,
     InvoicePayment,
+    Meter,
+    PaymentMethod,
+    Payout,
     Price,
     Product,
     Refund,
     Subscription,
     Thing,
 )
+from subledger.sandbox.periods import MINUTE
+from subledger.sandbox.side_shapes import meter_summary
+from subledger.sandbox.versions import ENDIVE, Body, CannotExpandError, Version, listing
+from subledger.sandbox.versions import version as known_version
 from subledger.sandbox.world import Sandbox
 
-_LISTED = {
-    "customers": "customer",
-    "products": "product",
-    "prices": "price",
-    "subscriptions": "subscription",
-    "invoices": "invoice",
-    "invoice_payments": "invoice_payment",
-    "payment_intents": "payment_intent",
-    "charges": "charge",
-    "refunds": "refund",
-    "disputes": "dispute",
+_PAGING = "limit starting_after ending_before expand"
+_COLLECTIONS: dict[str, tuple[str, str]] = {
+    "balance_transactions": ("balance_transaction", "created currency payout source type"),
+    "billing/meters": ("billing.meter", "status"),
+    "charges": ("charge", "created customer payment_intent"),
+    "checkout/sessions": ("checkout.session", "created customer payment_intent status subscription"),
+    "coupons": ("coupon", "created"),
+    "credit_notes": ("credit_note", "created customer invoice"),
+    "customers": ("customer", "created email test_clock"),
+    "disputes": ("dispute", "created charge payment_intent"),
+    "entitlements/active_entitlements": ("entitlements.active_entitlement", "customer"),
+    "entitlements/features": ("entitlements.feature", "archived lookup_key"),
+    "invoice_payments": ("invoice_payment", "created invoice payment status"),
+    "invoices": ("invoice", "created customer status subscription"),
+    "payment_intents": ("payment_intent", "created customer"),
+    "payment_methods": ("payment_method", "customer type"),
+    "payouts": ("payout", "created status"),
+    "plans": ("plan", "active created product"),
+    "prices": ("price", "active created currency product type"),
+    "products": ("product", "active created"),
+    "radar/early_fraud_warnings": ("radar.early_fraud_warning", "charge created payment_intent"),
+    "refunds": ("refund", "charge created payment_intent"),
+    "reviews": ("review", "created"),
+    "setup_intents": ("setup_intent", "created customer payment_method"),
+    "subscription_schedules": ("subscription_schedule", "created customer scheduled"),
+    "subscriptions": ("subscription", "created customer price status test_clock"),
+    "tax_ids": ("tax_id", "customer owner"),
 }
+"""What Stripe lists, each with its kind and with the parameters that its list takes beside those of paging."""
+_OF_A_CUSTOMER = {"payment_methods": "payment_method", "tax_ids": "tax_id"}
+_WITH_ARCHIVED = {"true": (False,), "false": (True,)}
 _KEY_PREFIXES = {"sk_test_": False, "rk_test_": False, "sk_live_": True, "rk_live_": True}
 _LIST_LIMIT, _LIST_LIMIT_MAX = 10, 100
-_PARAMETERS = frozenset(
-    {
-        "active",
-        "charge",
-        "created",
-        "customer",
-        "delivery_success",
-        "email",
-        "ending_before",
-        "expand",
-        "invoice",
-    }
-    | {"limit", "payment", "payment_intent", "price", "product", "starting_after", "status", "subscription"}
-    | {"test_clock", "type", "types"}
-)
 _BY_SERIAL = attrgetter("serial")
 
 AnyRow = TypeVar("AnyRow", Thing, Event)
@@ -124,7 +137,7 @@ class Api:
         *,
         faults: Faults | None = None,
         history: History | None = None,
-        api_version: str = shapes.ENDIVE,
+        api_version: str = ENDIVE,
     ) -> None:
         self.sandbox = sandbox
         self.keys = frozenset(keys)
@@ -146,12 +159,13 @@ class Api:
         self.tally.requests += 1
         version = self._api_version
         headers: Sequence[tuple[str, str]] = ()
+        form = b"" if scope["method"] == "GET" else await _read(receive)
         try:
             request_headers = dict(scope["headers"])
             version = request_headers.get(b"stripe-version", b"").decode() or version
             await self._misbehave(receive, send)
             account = self._authenticate(request_headers, scope["path"])
-            status, body = 200, self._answer(scope, account, version)
+            status, body = 200, self._answer(scope, account, version, form)
         except RefusedError as refusal:
             self.tally.refused += 1
             status, body, headers = refusal.status, msgspec.json.encode(refusal.body), refusal.headers
@@ -239,31 +253,32 @@ class Api:
 
     # What is asked
 
-    def _answer(self, scope: Scope, account: Account, version: str) -> bytes:
+    def _answer(self, scope: Scope, account: Account, version: str, form: bytes) -> bytes:
+        path: str = scope["path"]
+        if scope["method"] == "POST" and path == "/v1/invoices/create_preview":
+            return msgspec.json.encode(self._preview(account, form, known_version(version)))
         if scope["method"] != "GET":
             raise _unrecognized(scope)
-        path: str = scope["path"]
         query: bytes = scope["query_string"]
         faults = self.faults
         if self._history is not None and (faults.stale_share or faults.hidden_when_new_seconds):
             view: View = account
             if self._happens(faults.stale_share):
                 view = self._history.as_of(account, faults.stale_seconds)
-            return msgspec.json.encode(self._body(scope, account, view, shapes.version(version)))
+            return msgspec.json.encode(self._body(scope, account, view, known_version(version)))
         if self._ready_as_of != self.sandbox.changes:
             self._ready.clear()
             self._ready_as_of = self.sandbox.changes
         question = (account.account_id, account.live_mode, path, query, version)
         body = self._ready.get(question)
         if body is None:
-            body = msgspec.json.encode(self._body(scope, account, account, shapes.version(version)))
+            body = msgspec.json.encode(self._body(scope, account, account, known_version(version)))
             self._ready[question] = body
         return body
 
-    def _body(self, scope: Scope, account: Account, view: View, shape: shapes.Version) -> object:
+    def _body(self, scope: Scope, account: Account, view: View, shape: Version) -> object:
         parts = [unquote(part) for part in scope["path"].strip("/").split("/")]
         parameters = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
-        self._check_parameters(parameters)
         match parts:
             case ["v1", "account"]:
                 return _account_body(account)
@@ -271,35 +286,38 @@ class Api:
                 return self._events(account, parameters)
             case ["v1", "events", event_id]:
                 return self._event(account, event_id)
-            case ["v1", "entitlements", "features"] | ["v1", "billing", "meters"]:
-                return shapes.listing("/" + "/".join(parts), [], has_more=False)
             case ["v1", "subscription_items"]:
                 return self._subscription_items(account, view, parameters, shape)
             case ["v1", "invoices", invoice_id, "lines"]:
                 return self._lines(account, view, invoice_id, parameters, shape)
+            case ["v1", "checkout", "sessions", session_id, "line_items"]:
+                return self._session_lines(account, view, session_id, parameters, shape)
             case ["v1", "charges", charge_id, "refunds"]:
                 self._find(account, account, charge_id, "charge")
-                return self._list(account, view, "refund", [*parameters, ("charge", charge_id)], shape, parts)
-            case ["v1", "checkout", "sessions"]:
-                return self._list(account, view, "checkout.session", parameters, shape, parts)
-            case ["v1", "checkout", "sessions", object_id]:
-                return self._retrieve(account, view, object_id, "checkout.session", parameters, shape)
-            case ["v1", collection] if collection in _LISTED:
-                return self._list(account, view, _LISTED[collection], parameters, shape, parts)
-            case ["v1", collection, object_id] if collection in _LISTED:
-                return self._retrieve(account, view, object_id, _LISTED[collection], parameters, shape)
+                return self._list(
+                    account, view, "refunds", [*parameters, ("charge", charge_id)], shape, parts
+                )
+            case ["v1", "customers", customer_id, collection] if collection in _OF_A_CUSTOMER:
+                self._find(account, account, customer_id, "customer")
+                of_them = [*parameters, ("customer", customer_id)]
+                return self._list(account, view, collection, of_them, shape, parts)
+            case ["v1", "customers", _, collection, object_id] if collection in _OF_A_CUSTOMER:
+                return self._retrieve(account, view, object_id, _OF_A_CUSTOMER[collection], parameters, shape)
+            case ["v1", "billing", "meters", meter_id, "event_summaries"]:
+                return self._use(account, view, meter_id, parameters)
+            case ["v1", *collected] if "/".join(collected) in _COLLECTIONS:
+                return self._list(account, view, "/".join(collected), parameters, shape, parts)
+            case ["v1", *collected, object_id] if "/".join(collected) in _COLLECTIONS:
+                kind, _ = _COLLECTIONS["/".join(collected)]
+                return self._retrieve(account, view, object_id, kind, parameters, shape)
             case _:
                 raise _unrecognized(scope)
 
-    def _check_parameters(self, parameters: Parameters) -> None:
-        for name, _ in parameters:
-            if name.split("[")[0] not in _PARAMETERS:
-                raise RefusedError(
-                    400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name
-                )
-
     def _find(self, account: Account, view: View, object_id: str, kind: str) -> Thing:
         thing = view.find(object_id)
+        if kind == "plan" and isinstance(thing, Price) and thing.interval is not None:
+            # A recurring price is a plan, too, under the same id.
+            kind = thing.kind
         hidden = self.faults.hidden_when_new_seconds
         if hidden and self._history is not None and self._history.age_seconds(account, object_id) < hidden:
             thing = None
@@ -314,9 +332,12 @@ class Api:
         object_id: str,
         kind: str,
         parameters: Parameters,
-        shape: shapes.Version,
+        shape: Version,
     ) -> object:
+        _check_parameters(parameters, "")
         thing = self._find(account, view, object_id, kind)
+        if kind == "plan" and isinstance(thing, Price):
+            return shapes.plan(thing, shape, view)
         if isinstance(thing, Customer) and thing.deleted_at is not None:
             return shapes.deleted_customer(thing.id)
         return _rendered(thing, shape, view, _expands(parameters))
@@ -327,49 +348,110 @@ class Api:
         self,
         account: Account,
         view: View,
-        kind: str,
+        collection: str,
         parameters: Parameters,
-        shape: shapes.Version,
+        shape: Version,
         parts: Sequence[str],
     ) -> object:
+        kind, taken = _COLLECTIONS[collection]
+        _check_parameters(parameters, taken)
         wanted = dict(parameters)
+        if kind == "entitlements.active_entitlement" and "customer" not in wanted:
+            raise _missing_parameter("customer")
         low, high = _created_window(wanted)
-        rows = account.shelves[kind].between(low, high, wanted.get("customer"))
-        page, has_more = _page(rows, wanted, _filter(wanted), account.find)
+        shelf = account.shelves["price" if kind == "plan" else kind]
+        rows = shelf.between(low, high, wanted.get("customer"))
+        page, has_more = _page(rows, wanted, _filter(kind, wanted), account.find)
         expands = [path.removeprefix("data.") for path in _expands(parameters, within="data.")]
-        shown = (view.find(thing.id) for thing in page)
-        data = [_rendered(thing, shape, view, expands) for thing in shown if thing is not None]
-        return shapes.listing("/" + "/".join(parts), data, has_more=has_more)
+        shown = [thing for thing in (view.find(thing.id) for thing in page) if thing is not None]
+        if kind == "plan":
+            data = [shapes.plan(thing, shape, view) for thing in shown if isinstance(thing, Price)]
+        else:
+            data = [_rendered(thing, shape, view, expands) for thing in shown]
+        return listing("/" + "/".join(parts), data, has_more=has_more)
 
     def _subscription_items(
-        self, account: Account, view: View, parameters: Parameters, shape: shapes.Version
+        self, account: Account, view: View, parameters: Parameters, shape: Version
     ) -> object:
+        _check_parameters(parameters, "subscription")
         wanted = dict(parameters)
         subscription_id = wanted.get("subscription")
         if subscription_id is None:
-            raise RefusedError(
-                400, "Missing required param: subscription.", code="parameter_missing", param="subscription"
-            )
+            raise _missing_parameter("subscription")
         subscription = self._find(account, view, subscription_id, "subscription")
         if not isinstance(subscription, Subscription):
             raise _no_such("subscription", subscription_id, "subscription")
         items = [shapes.item(entry, subscription, shape, view) for entry in subscription.items]
         data, has_more = _cut_page(items, wanted)
-        return shapes.listing("/v1/subscription_items", data, has_more=has_more)
+        return listing("/v1/subscription_items", data, has_more=has_more)
 
     def _lines(
-        self, account: Account, view: View, invoice_id: str, parameters: Parameters, shape: shapes.Version
+        self, account: Account, view: View, invoice_id: str, parameters: Parameters, shape: Version
     ) -> object:
+        _check_parameters(parameters, "")
         invoice = self._find(account, view, invoice_id, "invoice")
         if not isinstance(invoice, Invoice):
             raise _no_such("invoice", invoice_id)
         lines = [shapes.line(entry, invoice, shape, view) for entry in invoice.lines]
         data, has_more = _cut_page(lines, dict(parameters))
-        return shapes.listing(f"/v1/invoices/{invoice_id}/lines", data, has_more=has_more)
+        return listing(f"/v1/invoices/{invoice_id}/lines", data, has_more=has_more)
+
+    def _session_lines(
+        self, account: Account, view: View, session_id: str, parameters: Parameters, shape: Version
+    ) -> object:
+        _check_parameters(parameters, "")
+        session = self._find(account, view, session_id, "checkout.session")
+        if not isinstance(session, CheckoutSession):
+            raise _no_such("checkout.session", session_id)
+        lines = [shapes.session_line(entry, session, shape, view) for entry in session.lines]
+        data, has_more = _cut_page(lines, dict(parameters))
+        return listing(f"/v1/checkout/sessions/{session_id}/line_items", data, has_more=has_more)
+
+    # Use, and what it will cost
+
+    def _use(self, account: Account, view: View, meter_id: str, parameters: Parameters) -> object:
+        """The one summary of a window, or none where nothing was reported."""
+        _check_parameters(parameters, "customer start_time end_time")
+        wanted = dict(parameters)
+        meter = self._find(account, view, meter_id, "billing.meter")
+        if not isinstance(meter, Meter):
+            raise _no_such("billing.meter", meter_id)
+        customer_id = wanted.get("customer")
+        if customer_id is None:
+            raise _missing_parameter("customer")
+        self._find(account, account, customer_id, "customer")
+        start, end = _whole_minute(wanted, "start_time"), _whole_minute(wanted, "end_time")
+        used = account.metering.used(customer_id, meter_id, start, end)
+        rows = [] if used is None else [meter_summary(meter, customer_id, (start, end), used, view)]
+        return listing(f"/v1/billing/meters/{meter_id}/event_summaries", rows, has_more=False)
+
+    def _preview(self, account: Account, form: bytes, shape: Version) -> object:
+        parameters = parse_qsl(form.decode(), keep_blank_values=True)
+        _check_parameters(parameters, "customer subscription")
+        wanted = dict(parameters)
+        if "subscription" in wanted:
+            found = self._find(account, account, wanted["subscription"], "subscription")
+            asked = [found] if isinstance(found, Subscription) else []
+        elif "customer" in wanted:
+            self._find(account, account, wanted["customer"], "customer")
+            asked = account.subscriptions_of(wanted["customer"])
+        else:
+            raise RefusedError(400, "You must specify either a customer or a subscription.")
+        previews = [preview for each in asked if (preview := account.subscriptions.preview(each)) is not None]
+        if not previews:
+            raise RefusedError(
+                404,
+                f"No upcoming invoices for customer: {wanted.get('customer')}",
+                code="invoice_upcoming_none",
+            )
+        # Of several subscriptions Stripe shows the invoice that comes first.
+        first = min(previews, key=lambda preview: preview.period_end)
+        return _rendered(first, shape, account, _expands(parameters))
 
     # Events
 
     def _events(self, account: Account, parameters: Parameters) -> object:
+        _check_parameters(parameters, "created delivery_success type types")
         wanted = dict(parameters)
         types = {
             value for name, value in parameters if name in ("types[]", "type") or name.startswith("types[")
@@ -388,13 +470,46 @@ class Api:
             )
 
         page, has_more = _page(account.log.rows, wanted, keeps, account.find_event)
-        return shapes.listing("/v1/events", [msgspec.Raw(event.body) for event in page], has_more=has_more)
+        return listing("/v1/events", [msgspec.Raw(event.body) for event in page], has_more=has_more)
 
     def _event(self, account: Account, event_id: str) -> object:
         event = account.find_event(event_id)
         if event is None or event.created < self.sandbox.now - self.sandbox.event_retention_seconds:
             raise _no_such("event", event_id)
         return msgspec.Raw(event.body)
+
+
+async def _read(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        part: bytes = message.get("body", b"")
+        body += part
+        if not message.get("more_body"):
+            return body
+
+
+def _check_parameters(parameters: Parameters, taken: str) -> None:
+    """Refuse what Stripe refuses: a parameter that this list, or this object, does not take."""
+    known = f"{_PAGING} {taken}".split()
+    for name, _ in parameters:
+        if name.split("[")[0] not in known:
+            raise RefusedError(
+                400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name
+            )
+
+
+def _missing_parameter(name: str) -> RefusedError:
+    return RefusedError(400, f"Missing required param: {name}.", code="parameter_missing", param=name)
+
+
+def _whole_minute(wanted: dict[str, str], name: str) -> int:
+    moment = _integer(wanted, name)
+    if moment is None:
+        raise _missing_parameter(name)
+    if moment % MINUTE:
+        raise RefusedError(400, f"{name} must be aligned with minute boundaries.", param=name)
+    return moment
 
 
 class _BrokenOffError(Exception):
@@ -436,10 +551,10 @@ def _expands(parameters: Parameters, *, within: str = "") -> list[str]:
     return paths
 
 
-def _rendered(thing: Thing, shape: shapes.Version, view: View, expands: Sequence[str]) -> shapes.Body:
+def _rendered(thing: Thing, shape: Version, view: View, expands: Sequence[str]) -> Body:
     try:
         return shapes.render(thing, shape, view, expands)
-    except shapes.CannotExpandError as problem:
+    except CannotExpandError as problem:
         raise RefusedError(400, str(problem), param="expand") from problem
 
 
@@ -525,7 +640,7 @@ def _no_such_cursor(param: str, object_id: str) -> RefusedError:
     return RefusedError(400, f"No such object: '{object_id}'", code="resource_missing", param=param)
 
 
-def _cut_page(rows: list[shapes.Body], wanted: dict[str, str]) -> tuple[list[shapes.Body], bool]:
+def _cut_page(rows: list[Body], wanted: dict[str, str]) -> tuple[list[Body], bool]:
     """A page of rows in their own order: the items of a subscription, the lines of an invoice."""
     limit = _limit(wanted)
     start = 0
@@ -538,9 +653,24 @@ def _cut_page(rows: list[shapes.Body], wanted: dict[str, str]) -> tuple[list[sha
     return rows[start : start + limit], len(rows) > start + limit
 
 
-def _filter(wanted: dict[str, str]) -> Callable[[Thing], bool]:
+def _filter(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
     """Which objects a list shows, by the parameters that its kind knows."""
     status = wanted.get("status")
+    archived = _WITH_ARCHIVED.get(wanted.get("archived", ""), (True, False))
+    # What is asked for by the name of one of the object's own fields.
+    named = [
+        (name, wanted[name])
+        for name in (
+            "charge",
+            "currency",
+            "invoice",
+            "lookup_key",
+            "payment_intent",
+            "payment_method",
+            "source",
+        )
+        if name in wanted
+    ]
 
     def keeps(thing: Thing) -> bool:
         match thing:
@@ -570,8 +700,12 @@ def _filter(wanted: dict[str, str]) -> Callable[[Thing], bool]:
                     thing.payment_intent, wanted.get("payment_intent")
                 )
             case Price():
-                return _is(thing.product, wanted.get("product")) and _is(
-                    str(thing.active).lower(), wanted.get("active")
+                return (
+                    _is(thing.product, wanted.get("product"))
+                    and _is(str(thing.active).lower(), wanted.get("active"))
+                    and (kind == "price" or thing.interval is not None)
+                    and _is("one_time" if thing.interval is None else "recurring", wanted.get("type"))
+                    and _is(thing.currency, wanted.get("currency"))
                 )
             case Product():
                 return _is(str(thing.active).lower(), wanted.get("active"))
@@ -581,10 +715,20 @@ def _filter(wanted: dict[str, str]) -> Callable[[Thing], bool]:
                     and _is(thing.subscription, wanted.get("subscription"))
                     and _is(thing.payment_intent, wanted.get("payment_intent"))
                 )
+            case PaymentMethod() | BalanceTransaction():
+                return _is(thing.type, wanted.get("type")) and _has(thing, named)
+            case Payout() | Meter():
+                return _is(thing.status, status)
+            case Feature():
+                return thing.active in archived and _has(thing, named)
             case _:
-                return True
+                return _has(thing, named)
 
     return keeps
+
+
+def _has(thing: Thing, named: Sequence[tuple[str, str]]) -> bool:
+    return all(getattr(thing, name) == value for name, value in named)
 
 
 def _is(value: str | None, wanted: str | None) -> bool:
@@ -602,7 +746,7 @@ def _subscription_listed(subscription: Subscription, status: str | None) -> bool
     return subscription.status == status
 
 
-def _account_body(account: Account) -> shapes.Body:
+def _account_body(account: Account) -> Body:
     return {
         "id": account.account_id or "acct_sandbox",
         "object": "account",
@@ -658,7 +802,7 @@ def create_api(
     *,
     faults: Faults | None = None,
     history: History | None = None,
-    api_version: str = shapes.ENDIVE,
+    api_version: str = ENDIVE,
 ) -> Api:
     """The REST API of a sandbox as an ASGI application; see Api for the parameters."""
     return Api(sandbox, keys, faults=faults, history=history, api_version=api_version)

@@ -1,10 +1,11 @@
 """Products and prices of the account."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from subledger.sandbox import shapes
-from subledger.sandbox.objects import Metadata, Price, Product
+from subledger.sandbox.objects import Coupon, Metadata, Meter, Price, Product, Tier
 
 if TYPE_CHECKING:
     from subledger.sandbox.account import Account
@@ -37,8 +38,12 @@ class Catalogue:
         interval: str | None = "month",
         interval_count: int = 1,
         metered: bool = False,
+        meter: Meter | None = None,
+        tiers: Sequence[Tier] = (),
+        tiers_mode: str = "graduated",
         metadata: Metadata | None = None,
     ) -> Price:
+        """Offer the product at a price. `meter`: what is used is billed when the period is over."""
         account = self._account
         price = Price(
             id=account.new_id("price_"),
@@ -48,7 +53,10 @@ class Catalogue:
             unit_amount=unit_amount,
             interval=interval,
             interval_count=interval_count,
-            metered=metered,
+            metered=metered or meter is not None,
+            meter=None if meter is None else meter.id,
+            tiers=tuple(tiers),
+            tiers_mode=tiers_mode if tiers else None,
             metadata=dict(metadata or {}),
         )
         account.add(price)
@@ -57,6 +65,30 @@ class Catalogue:
             account.emit_body("plan.created", price, lambda shape: shapes.plan(price, shape, account))
         account.emit("price.created", price)
         return price
+
+    def coupon(
+        self,
+        *,
+        percent_off: int | None = None,
+        amount_off: int | None = None,
+        currency: str = "usd",
+        duration: str = "forever",
+        duration_in_months: int | None = None,
+    ) -> Coupon:
+        """Something off, in per cent or in minor units of a currency: forever, once, or for some months."""
+        account = self._account
+        coupon = Coupon(
+            id=account.new_id(""),
+            created=account.now,
+            percent_off=percent_off,
+            amount_off=amount_off,
+            currency=None if amount_off is None else currency,
+            duration=duration,
+            duration_in_months=duration_in_months,
+        )
+        account.add(coupon)
+        account.emit_aside("coupon.created", coupon)
+        return coupon
 
     def edit_product(
         self, product: Product, *, name: str | None = None, metadata: Metadata | None = None

@@ -1,8 +1,20 @@
 """Customers of the account, and their Checkout sessions."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from subledger.sandbox.objects import CheckoutSession, Customer, Metadata, PaymentIntent, Subscription
+from subledger.sandbox.objects import (
+    CheckoutSession,
+    Customer,
+    Metadata,
+    PaymentIntent,
+    PaymentMethod,
+    Price,
+    SessionLine,
+    SetupIntent,
+    Subscription,
+    TaxId,
+)
 from subledger.sandbox.periods import DAY
 
 if TYPE_CHECKING:
@@ -35,8 +47,24 @@ class Customers:
             payment_method=payment_method,
         )
         account.add(customer)
+        if payment_method is not None:
+            self._attach_method(customer)
         account.emit("customer.created", customer)
         return customer
+
+    def _attach_method(self, customer: Customer, *, last4: str = "4242") -> PaymentMethod:
+        account = self._account
+        by_debit = (customer.payment_method or "").startswith("debit")
+        method = PaymentMethod(
+            id=account.new_id("pm_"),
+            created=account.now,
+            customer=customer.id,
+            type="us_bank_account" if by_debit else "card",
+            last4=last4,
+        )
+        account.add(method)
+        customer.default_payment_method = method.id
+        return method
 
     def update(
         self,
@@ -52,8 +80,57 @@ class Customers:
         self._account.emit("customer.updated", customer)
 
     def set_payment_method(self, customer: Customer, payment_method: str | None) -> None:
+        """Say how payments behave from now on; None takes what is on file away."""
+        account = self._account
         customer.payment_method = payment_method
-        self._account.emit("customer.updated", customer)
+        if payment_method is None:
+            self._detach_methods(customer)
+        elif customer.default_payment_method is None:
+            account.emit_aside("payment_method.attached", self._attach_method(customer))
+        account.emit("customer.updated", customer)
+
+    def _detach_methods(self, customer: Customer) -> None:
+        account = self._account
+        customer.default_payment_method = None
+        for method in tuple(account.shelves["payment_method"].of_customer.get(customer.id, ())):
+            account.shelves["payment_method"].disown(method)
+            account.emit_aside("payment_method.detached", method)
+
+    def set_up_card(self, customer: Customer, *, last4: str = "4444") -> SetupIntent:
+        """Put a card on file without a payment; it is the one that is charged from now on."""
+        account = self._account
+        intent = SetupIntent(id=account.new_id("seti_"), created=account.now, customer=customer.id)
+        account.add(intent)
+        account.emit("setup_intent.created", intent)
+        customer.payment_method = "good"
+        method = self._attach_method(customer, last4=last4)
+        intent.status, intent.payment_method = "succeeded", method.id
+        account.emit("payment_method.attached", method)
+        account.emit("setup_intent.succeeded", intent)
+        account.emit("customer.updated", customer)
+        return intent
+
+    def add_tax_id(self, customer: Customer, value: str, *, kind: str = "eu_vat") -> TaxId:
+        account = self._account
+        tax_id = TaxId(
+            id=account.new_id("txi_"),
+            created=account.now,
+            customer=customer.id,
+            type=kind,
+            value=value,
+            country=value[:2],
+        )
+        account.add(tax_id)
+        account.emit("customer.tax_id.created", tax_id)
+        return tax_id
+
+    def verify_tax_id(self, tax_id: TaxId) -> None:
+        tax_id.verification = "verified"
+        self._account.emit("customer.tax_id.updated", tax_id)
+
+    def remove_tax_id(self, tax_id: TaxId) -> None:
+        self._account.emit("customer.tax_id.deleted", tax_id)
+        self._account.remove(tax_id)
 
     def credit(self, customer: Customer, amount: int) -> None:
         """Add to the customer's credit balance, from which the next invoices are paid first."""
@@ -68,6 +145,9 @@ class Customers:
         for subscription in account.subscriptions_of(customer.id):
             if subscription.ended_at is None:
                 account.subscriptions.end(subscription, reason=None)
+        for kind in ("payment_method", "tax_id"):
+            for thing in tuple(account.shelves[kind].of_customer.get(customer.id, ())):
+                account.remove(thing)
 
     # Checkout
 
@@ -79,8 +159,12 @@ class Customers:
         amount: int,
         currency: str = "usd",
         client_reference_id: str | None = None,
+        plans: Sequence[tuple[Price, int]] = (),
     ) -> CheckoutSession:
-        """The buyer is on the payment page. Stripe sends no event for that."""
+        """The buyer is on the payment page. Stripe sends no event for that.
+
+        `plans`: what is bought; left out, one thing that costs the amount and has no price.
+        """
         account = self._account
         prefix = "cs_live_" if account.live_mode else "cs_test_"
         session = CheckoutSession(
@@ -93,6 +177,17 @@ class Customers:
             expires_at=account.now + DAY,
             client_reference_id=client_reference_id,
         )
+        # Their ids follow from the session's: nothing else is drawn for them.
+        session.lines = [
+            SessionLine(
+                id=f"li_{session.id[8:]}{place}",
+                description=account.product(price.product).name,
+                amount=price.amount_for(quantity),
+                quantity=quantity,
+                price=price.id,
+            )
+            for place, (price, quantity) in enumerate(plans)
+        ] or [SessionLine(id=f"li_{session.id[8:]}", description="Purchase", amount=amount)]
         account.add(session)
         account.world.at(session.expires_at, lambda: self._expire(session))
         return session

@@ -4,12 +4,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from subledger.sandbox.objects import (
+    Charge,
+    CreditNote,
     Customer,
     Discount,
     Invoice,
     InvoicePayment,
     Line,
     PaymentIntent,
+    Refund,
     Subscription,
 )
 from subledger.sandbox.periods import DAY, HOUR
@@ -27,6 +30,7 @@ class Invoices:
         self._numbers: defaultdict[str, int] = defaultdict(int)
         self.waiting_lines: defaultdict[str, list[Line]] = defaultdict(list)
         """Prorations per subscription that the next cycle invoice will carry."""
+        self._credit_numbers: defaultdict[str, int] = defaultdict(int)
 
     # Birth
 
@@ -41,9 +45,11 @@ class Invoices:
         subscription: str | None = None,
         item: str | None = None,
         proration: bool = False,
+        line_id: str | None = None,
     ) -> Line:
+        """One line; `line_id` for one that is only shown and must not change what ids come next."""
         return Line(
-            id=self._account.new_id("il_"),
+            id=line_id or self._account.new_id("il_"),
             amount=amount,
             description=description,
             period_start=period[0],
@@ -84,9 +90,11 @@ class Invoices:
             if subscription is None
             else subscription.collection_method,
             days_until_due=None if subscription is None else subscription.days_until_due,
-            discounts=list(discounts or []),
+            discounts=[entry for entry in discounts or [] if not entry.used],
             from_invoice=from_invoice,
         )
+        for discount in invoice.discounts:
+            discount.used = discount.coupon.duration == "once" and invoice.subtotal > 0
         account.add(invoice)
         if subscription is not None:
             subscription.latest_invoice = invoice.id
@@ -309,9 +317,76 @@ class Invoices:
             account.emit("customer.updated", customer)
         self._received(invoice, amount)
 
-    def credit_before_payment(self, invoice: Invoice, amount: int) -> None:
+    # Credit notes
+
+    def _credit(
+        self,
+        invoice: Invoice,
+        *,
+        before_payment: int = 0,
+        refund: Refund | None = None,
+        to_balance: int = 0,
+        out_of_band: int = 0,
+    ) -> CreditNote:
+        account = self._account
+        self._credit_numbers[invoice.id] += 1
+        note = CreditNote(
+            id=account.new_id("cn_"),
+            created=account.now,
+            customer=invoice.customer,
+            invoice=invoice.id,
+            currency=invoice.currency,
+            number=f"{invoice.number}-CN-{self._credit_numbers[invoice.id]:02d}",
+            before_payment=before_payment,
+            refunded=0 if refund is None else refund.amount,
+            refund=None if refund is None else refund.id,
+            to_balance=to_balance,
+            out_of_band=out_of_band,
+        )
+        account.add(note)
+        account.emit("credit_note.created", note)
+        return note
+
+    def credit_after_payment(
+        self, invoice: Invoice, *, refunded: int = 0, to_balance: int = 0, out_of_band: int = 0
+    ) -> CreditNote:
+        """Give back (part of) a paid invoice: to the card, to the customer's balance, or outside Stripe."""
+        account = self._account
+        refund = account.payments.refund(self._charge_of(invoice), refunded) if refunded else None
+        if to_balance:
+            account.clients.credit(account.customer(invoice.customer), to_balance)
+        if out_of_band:
+            account.books.move_cash(invoice.customer or "", invoice.currency, "out_of_band", -out_of_band)
+        invoice.credited_after_payment += refunded + to_balance + out_of_band
+        note = self._credit(invoice, refund=refund, to_balance=to_balance, out_of_band=out_of_band)
+        account.emit("invoice.updated", invoice)
+        return note
+
+    def _charge_of(self, invoice: Invoice) -> Charge:
+        for thing in reversed(self._account.shelves["charge"].of_customer[invoice.customer or ""]):
+            if isinstance(thing, Charge) and thing.invoice == invoice.id:
+                return thing
+        raise KeyError(f"{invoice.id} has no charge")
+
+    def void_credit(self, note: CreditNote) -> None:
+        """Take back a credit note on an invoice that is still open."""
+        account = self._account
+        invoice = account.find(note.invoice)
+        if not isinstance(invoice, Invoice) or invoice.status != "open":
+            raise ValueError(f"{note.id} cannot be voided any more")
+        note.status, note.voided_at = "void", account.now
+        invoice.credited_before_payment -= note.before_payment
+        account.emit("credit_note.voided", note)
+        account.emit("invoice.updated", invoice)
+
+    def credit_before_payment(self, invoice: Invoice, amount: int) -> CreditNote:
         """A credit note on an open invoice; one over the whole amount closes it as paid without money."""
         invoice.credited_before_payment += amount
+        note = self._credit(invoice, before_payment=amount)
+        self._after_credit(invoice)
+        return note
+
+    def _after_credit(self, invoice: Invoice) -> None:
         if invoice.amount_remaining == 0:
             self._close_as_paid(invoice, received=True)
         else:

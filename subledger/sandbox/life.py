@@ -82,6 +82,7 @@ def _sign_up(stage: Stage, customer: Customer, price: Price) -> Generator[int, N
         mode="subscription",
         amount=price.unit_amount,
         client_reference_id=f"u-{customer.id[4:12]}",
+        plans=[(price, 1)],
     )
     yield stage.choices.randint(1, 9) * MINUTE
     needs_check = stage.choices.random() < 0.1

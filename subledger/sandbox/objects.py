@@ -38,6 +38,8 @@ class Customer(Thing):
     deleted_at: int | None = None
     payment_method: str | None = "good"
     """How a payment behaves: good, declines, needs_3ds, debit (settles after days), debit_fails; None: none on file."""
+    default_payment_method: str | None = None
+    """The id of what stands for it at Stripe."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +52,15 @@ class Product(Thing):
     updated: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """What the units up to and including `up_to` cost; None: all that are left."""
+
+    up_to: int | None
+    unit_amount: int
+    flat_amount: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Price(Thing):
     kind: ClassVar[str] = "price"
@@ -57,21 +68,66 @@ class Price(Thing):
     product: str
     currency: str
     unit_amount: int
+    """Of a tiered price 0: its tiers tell."""
     interval: str | None
     """day, week, month, year; None for a one-off price."""
     interval_count: int = 1
     metered: bool = False
+    meter: str | None = None
+    tiers: tuple[Tier, ...] = ()
+    tiers_mode: str | None = None
+    """graduated: each unit costs what its own tier says; volume: all cost what the last one's tier says."""
     active: bool = True
     nickname: str | None = None
     metadata: Metadata = field(default_factory=dict)
 
+    def amount_for(self, quantity: int) -> int:
+        """What this many units cost for one period."""
+        if not self.tiers:
+            return self.unit_amount * quantity
+        if self.tiers_mode == "volume":
+            tier = next(tier for tier in self.tiers if tier.up_to is None or quantity <= tier.up_to)
+            return tier.flat_amount + tier.unit_amount * quantity
+        amount = counted = 0
+        for tier in self.tiers:
+            reached = quantity if tier.up_to is None else min(quantity, tier.up_to)
+            amount += tier.flat_amount + tier.unit_amount * (reached - counted)
+            counted = reached
+            if counted == quantity:
+                break
+        return amount
+
+
+@dataclass(slots=True, kw_only=True)
+class Coupon(Thing):
+    kind: ClassVar[str] = "coupon"
+
+    percent_off: int | None = None
+    amount_off: int | None = None
+    currency: str | None = None
+    """Of an amount_off."""
+    duration: str = "forever"
+    """forever, once, repeating."""
+    duration_in_months: int | None = None
+    times_redeemed: int = 0
+
+    def off(self, amount: int) -> int:
+        """What the coupon takes off an amount, which never falls below nothing."""
+        if self.percent_off is not None:
+            return amount * self.percent_off // 100
+        return min(self.amount_off or 0, amount)
+
 
 @dataclass(slots=True, kw_only=True)
 class Discount:
+    """A coupon at work, from its start to its end."""
+
     id: str
-    coupon: str
-    percent_off: int
+    coupon: Coupon
     start: int
+    end: int | None = None
+    used: bool = False
+    """A coupon for `once` that has been on an invoice does nothing any more."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,7 +215,9 @@ class Invoice(Thing):
     balance_applied: int = 0
     """Taken from the customer's credit balance when the invoice was finalised."""
     credited_before_payment: int = 0
-    """Taken off by a credit note while the invoice was open."""
+    """Taken off by credit notes while the invoice was open."""
+    credited_after_payment: int = 0
+    """Given back by credit notes once it was paid."""
     paid_by_stripe: int = 0
     paid_off_stripe: int = 0
     overpaid: int = 0
@@ -179,12 +237,17 @@ class Invoice(Thing):
         return sum(line.amount for line in self.lines)
 
     @property
-    def discount_amount(self) -> int:
-        return sum(max(self.subtotal, 0) * discount.percent_off // 100 for discount in self.discounts)
+    def discount_amounts(self) -> list[int]:
+        """What each discount takes off: each of what the ones before it have left."""
+        left, amounts = max(self.subtotal, 0), []
+        for discount in self.discounts:
+            amounts.append(discount.coupon.off(left))
+            left -= amounts[-1]
+        return amounts
 
     @property
     def total(self) -> int:
-        return self.subtotal - self.discount_amount - self.credited_before_payment
+        return self.subtotal - sum(self.discount_amounts) - self.credited_before_payment
 
     @property
     def amount_due(self) -> int:
@@ -225,6 +288,7 @@ class PaymentIntent(Thing):
     payment_record: str | None = None
     canceled_at: int | None = None
     capture_method: str = "automatic"
+    payment_method: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -245,6 +309,8 @@ class Charge(Thing):
     method: str = "card"
     description: str | None = None
     balance_transaction: str | None = None
+    payment_method: str | None = None
+    review: str | None = None
     refunds: list[str] = field(default_factory=list)
     transfer_destination: str | None = None
     transfer_amount: int | None = None
@@ -270,14 +336,25 @@ class Refund(Thing):
 
 
 @dataclass(slots=True, kw_only=True)
-class BalanceTransaction:
-    id: str
-    created: int
+class BalanceTransaction(Thing):
+    """A movement on the account's own balance at Stripe. `customer`: whose money it was, which Stripe does not show."""
+
+    kind: ClassVar[str] = "balance_transaction"
+
     amount: int
     currency: str
     fee: int
-    kind: str
+    category: str
+    """Stripe's reporting category: charge, refund, refund_failure, dispute, dispute_reversal, payout."""
     source: str
+
+    @property
+    def type(self) -> str:
+        return "adjustment" if self.category.startswith("dispute") else self.category
+
+    @property
+    def net(self) -> int:
+        return self.amount - self.fee
 
 
 @dataclass(slots=True, kw_only=True)
@@ -294,6 +371,17 @@ class Dispute(Thing):
     is_charge_refundable: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLine:
+    """What is bought in a Checkout; one that was not made from a price has none."""
+
+    id: str
+    description: str
+    amount: int
+    quantity: int = 1
+    price: str | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class CheckoutSession(Thing):
     kind: ClassVar[str] = "checkout.session"
@@ -308,19 +396,185 @@ class CheckoutSession(Thing):
     subscription: str | None = None
     invoice: str | None = None
     payment_intent: str | None = None
+    lines: list[SessionLine] = field(default_factory=list)
     metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A stretch of a schedule: the price and the quantity of each item from its start to its end."""
+
+    plans: tuple[tuple[str, int], ...]
+    start: int
+    end: int
+
+
+@dataclass(slots=True, kw_only=True)
+class SubscriptionSchedule(Thing):
+    """What is to happen to a subscription, or when one is to begin."""
+
+    kind: ClassVar[str] = "subscription_schedule"
+
+    phases: list[Phase]
+    currency: str
+    status: str = "not_started"
+    """not_started, active, completed, released, canceled."""
+    subscription: str | None = None
+    released_subscription: str | None = None
+    canceled_at: int | None = None
+    completed_at: int | None = None
+    released_at: int | None = None
+    end_behavior: str = "release"
+    """What becomes of the subscription after the last phase: release, cancel."""
+    phases_begun: int = 0
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def running_phase(self) -> Phase | None:
+        return self.phases[self.phases_begun - 1] if self.status == "active" else None
+
+
+@dataclass(slots=True, kw_only=True)
+class CreditNote(Thing):
+    kind: ClassVar[str] = "credit_note"
+
+    invoice: str
+    currency: str
+    number: str
+    before_payment: int = 0
+    """Taken off what was still to be paid."""
+    refunded: int = 0
+    refund: str | None = None
+    to_balance: int = 0
+    out_of_band: int = 0
+    """Given back outside Stripe."""
+    status: str = "issued"
+    voided_at: int | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def after_payment(self) -> int:
+        return self.refunded + self.to_balance + self.out_of_band
+
+
+@dataclass(slots=True, kw_only=True)
+class PaymentMethod(Thing):
+    """A card or a bank account; `customer` None: detached."""
+
+    kind: ClassVar[str] = "payment_method"
+
+    type: str = "card"
+    last4: str = "4242"
+
+
+@dataclass(slots=True, kw_only=True)
+class SetupIntent(Thing):
+    kind: ClassVar[str] = "setup_intent"
+
+    status: str = "requires_payment_method"
+    payment_method: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TaxId(Thing):
+    kind: ClassVar[str] = "tax_id"
+
+    type: str
+    value: str
+    country: str
+    verification: str = "pending"
+
+
+@dataclass(slots=True, kw_only=True)
+class Review(Thing):
+    """A charge that people are to look at. `customer`: whose charge it is, which Stripe does not show."""
+
+    kind: ClassVar[str] = "review"
+
+    charge: str
+    payment_intent: str | None = None
+    open: bool = True
+    reason: str = "rule"
+    closed_reason: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class EarlyFraudWarning(Thing):
+    """The card's bank suspects fraud. `customer`: whose charge it is, which Stripe does not show."""
+
+    kind: ClassVar[str] = "radar.early_fraud_warning"
+
+    charge: str
+    payment_intent: str | None = None
+    actionable: bool = True
+    fraud_type: str = "made_with_stolen_card"
+
+
+@dataclass(slots=True, kw_only=True)
+class Payout(Thing):
+    kind: ClassVar[str] = "payout"
+
+    amount: int
+    currency: str
+    arrival_date: int
+    balance_transaction: str | None = None
+    status: str = "in_transit"
+
+
+@dataclass(slots=True, kw_only=True)
+class Feature(Thing):
+    """Something that products entitle to. Stripe shows no time of its birth."""
+
+    kind: ClassVar[str] = "entitlements.feature"
+
+    lookup_key: str
+    name: str
+    active: bool = True
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class ActiveEntitlement(Thing):
+    kind: ClassVar[str] = "entitlements.active_entitlement"
+
+    feature: str
+    lookup_key: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Meter(Thing):
+    kind: ClassVar[str] = "billing.meter"
+
+    event_name: str
+    display_name: str
+    status: str = "active"
+    deactivated_at: int | None = None
+    updated: int = 0
 
 
 LIST_KINDS = (
     Customer,
     Product,
     Price,
+    Coupon,
     Subscription,
+    SubscriptionSchedule,
     Invoice,
+    CreditNote,
     InvoicePayment,
     PaymentIntent,
+    PaymentMethod,
+    SetupIntent,
     Charge,
     Refund,
     Dispute,
+    Review,
+    EarlyFraudWarning,
+    BalanceTransaction,
+    Payout,
     CheckoutSession,
+    TaxId,
+    Feature,
+    ActiveEntitlement,
+    Meter,
 )

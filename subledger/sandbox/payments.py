@@ -1,5 +1,7 @@
 """Money through Stripe: payment intents, charges, refunds, disputes. Each movement is entered in the books."""
 
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from subledger.sandbox.objects import (
@@ -7,22 +9,99 @@ from subledger.sandbox.objects import (
     Charge,
     Customer,
     Dispute,
+    EarlyFraudWarning,
     Invoice,
     PaymentIntent,
+    Payout,
     Refund,
+    Review,
 )
-from subledger.sandbox.periods import DAY, HOUR
+from subledger.sandbox.periods import DAY, HOUR, WEEK
 
 if TYPE_CHECKING:
     from subledger.sandbox.account import Account
 
 DEBIT_SETTLES_AFTER = 5 * DAY
 CANCEL_AFTER_DISPUTE = HOUR
+PAID_OUT_EVERY = WEEK
+PAYOUT_ARRIVES_AFTER = 2 * DAY
+PAYOUTS_KEPT = 400 * DAY
+DISPUTE_FEE = 1500
 
 
 class Payments:
     def __init__(self, account: "Account") -> None:
         self._account = account
+        self._balance: Counter[str] = Counter()
+        """What is on the account's balance at Stripe, by currency."""
+        self._payout_due = False
+
+    # The account's own balance
+
+    def book(
+        self, source_id: str, amount: int, currency: str, category: str, *, owner: str | None, fee: int = 0
+    ) -> BalanceTransaction:
+        """Enter a movement on the account's balance; what is on it is paid out once a week."""
+        account = self._account
+        entry = BalanceTransaction(
+            id=account.new_id("txn_"),
+            created=account.now,
+            customer=owner,
+            amount=amount,
+            currency=currency,
+            fee=fee,
+            category=category,
+            source=source_id,
+        )
+        account.add(entry)
+        self._balance[currency] += entry.net
+        if not self._payout_due:
+            self._payout_due = True
+            account.world.at(account.now + PAID_OUT_EVERY, self._pay_out)
+        return entry
+
+    def _pay_out(self) -> None:
+        account = self._account
+        self._payout_due = False
+        for currency, amount in sorted(self._balance.items()):
+            if amount <= 0:
+                continue
+            payout = Payout(
+                id=account.new_id("po_"),
+                created=account.now,
+                amount=amount,
+                currency=currency,
+                arrival_date=account.now + PAYOUT_ARRIVES_AFTER,
+            )
+            entry = BalanceTransaction(
+                id=account.new_id("txn_"),
+                created=account.now,
+                amount=-amount,
+                currency=currency,
+                fee=0,
+                category="payout",
+                source=payout.id,
+            )
+            payout.balance_transaction = entry.id
+            account.add(entry)
+            account.add(payout)
+            self._balance[currency] = 0
+            account.emit_aside("payout.created", payout)
+            account.world.at(payout.arrival_date, partial(self._arrive, payout))
+
+    def _arrive(self, payout: Payout) -> None:
+        payout.status = "paid"
+        self._account.emit_aside("payout.paid", payout)
+
+    def forget_payouts(self) -> None:
+        """Drop payouts of long ago, as if the account had never had them (bounds a long play's memory)."""
+        account = self._account
+        rows = account.shelves["payout"].rows
+        while rows and rows[0].created < account.now - PAYOUTS_KEPT:
+            payout = rows[0]
+            if isinstance(payout, Payout) and payout.balance_transaction is not None:
+                account.remove(account.things[payout.balance_transaction])
+            account.remove(payout)
 
     # Charges
 
@@ -80,16 +159,17 @@ class Payments:
             status="pending",
             captured=False,
             payment_intent=intent.id,
+            payment_method=customer.default_payment_method,
             invoice=intent.invoice,
         )
         account.add(charge)
-        intent.latest_charge = charge.id
+        intent.latest_charge, intent.payment_method = charge.id, customer.default_payment_method
         return charge
 
     def _succeed(self, charge: Charge, intent: PaymentIntent | None) -> None:
         account = self._account
         charge.status, charge.captured, charge.amount_captured = "succeeded", True, charge.amount
-        charge.balance_transaction = account.new_id("txn_")
+        self._book_charge(charge, charge.amount)
         if intent is not None:
             intent.status, intent.amount_received = "succeeded", charge.amount
         if charge.payer is not None:
@@ -97,6 +177,11 @@ class Payments:
         account.emit("charge.succeeded", charge)
         if intent is not None:
             account.emit("payment_intent.succeeded", intent)
+
+    def _book_charge(self, charge: Charge, amount: int) -> None:
+        fee = amount * 29 // 1000 + 30
+        entry = self.book(charge.id, amount, charge.currency, "charge", owner=charge.payer, fee=fee)
+        charge.balance_transaction = entry.id
 
     def _fail(self, charge: Charge, intent: PaymentIntent) -> None:
         charge.status = "failed"
@@ -158,7 +243,7 @@ class Payments:
         """Take (part of) an authorization; Stripe books the part that is released as a refund."""
         account = self._account
         charge.captured, charge.amount_captured = True, amount
-        charge.balance_transaction = account.new_id("txn_")
+        self._book_charge(charge, amount)
         account.books.move_cash(charge.payer or "", charge.currency, "gross", amount)
         released = charge.amount - amount
         if released:
@@ -195,7 +280,6 @@ class Payments:
             charge=charge.id,
             payment_intent=charge.payment_intent,
             status=status,
-            balance_transaction=account.new_id("txn_"),
         )
         account.add(refund)
         return refund
@@ -209,6 +293,9 @@ class Payments:
         charge.amount_refunded += amount
         charge.refunded = charge.amount_refunded == charge.amount
         account.books.move_cash(charge.payer or "", charge.currency, "refunded", amount)
+        refund.balance_transaction = self.book(
+            refund.id, -amount, charge.currency, "refund", owner=charge.payer
+        ).id
         account.emit("refund.created", refund)
         account.emit("charge.refunded", charge)
         return refund
@@ -230,7 +317,9 @@ class Payments:
         if not isinstance(charge, Charge):
             raise KeyError(refund.charge)
         refund.status = status
-        refund.failure_balance_transaction = account.new_id("txn_")
+        refund.failure_balance_transaction = self.book(
+            refund.id, refund.amount, charge.currency, "refund_failure", owner=charge.payer
+        ).id
         if amount_refunded_falls_back:
             charge.amount_refunded -= refund.amount
             charge.refunded = False
@@ -282,20 +371,14 @@ class Payments:
         return dispute
 
     def _withdraw(self, dispute: Dispute, charge: Charge, amount: int) -> None:
-        self._move_disputed(dispute, charge, -amount, fee=1500, kind="dispute")
+        self._move_disputed(dispute, charge, -amount, fee=DISPUTE_FEE, category="dispute")
 
-    def _move_disputed(self, dispute: Dispute, charge: Charge, amount: int, *, fee: int, kind: str) -> None:
+    def _move_disputed(
+        self, dispute: Dispute, charge: Charge, amount: int, *, fee: int, category: str
+    ) -> None:
         account = self._account
         dispute.balance_transactions.append(
-            BalanceTransaction(
-                id=account.new_id("txn_"),
-                created=account.now,
-                amount=amount,
-                currency=charge.currency,
-                fee=fee,
-                kind=kind,
-                source=dispute.id,
-            )
+            self.book(dispute.id, amount, charge.currency, category, owner=charge.payer, fee=fee)
         )
         account.books.move_cash(charge.payer or "", charge.currency, "disputed", -amount)
 
@@ -306,7 +389,7 @@ class Payments:
         taken = -sum(entry.amount for entry in dispute.balance_transactions)
         charge = account.find(dispute.charge)
         if status == "won" and taken and isinstance(charge, Charge):
-            self._move_disputed(dispute, charge, taken, fee=0, kind="dispute_reversal")
+            self._move_disputed(dispute, charge, taken, fee=0, category="dispute_reversal")
         account.emit("charge.dispute.closed", dispute)
         if status == "won" and taken:
             account.emit("charge.dispute.funds_reinstated", dispute)
@@ -322,6 +405,41 @@ class Payments:
             subscription = account.subscription(invoice.subscription)
             if subscription.ended_at is None:
                 account.subscriptions.end(subscription, reason="payment_disputed")
+
+    # Suspicions
+
+    def open_review(self, charge: Charge) -> Review:
+        """A rule asks people to look at a charge."""
+        account = self._account
+        review = Review(
+            id=account.new_id("prv_"),
+            created=account.now,
+            customer=charge.payer,
+            charge=charge.id,
+            payment_intent=charge.payment_intent,
+        )
+        account.add(review)
+        charge.review = review.id
+        account.emit("review.opened", review)
+        return review
+
+    def close_review(self, review: Review, reason: str = "approved") -> None:
+        review.open, review.reason, review.closed_reason = False, reason, reason
+        self._account.emit("review.closed", review)
+
+    def warn_of_fraud(self, charge: Charge) -> EarlyFraudWarning:
+        """The card's bank tells that it suspects fraud; no money moves by that."""
+        account = self._account
+        warning = EarlyFraudWarning(
+            id=account.new_id("issfr_"),
+            created=account.now,
+            customer=charge.payer,
+            charge=charge.id,
+            payment_intent=charge.payment_intent,
+        )
+        account.add(warning)
+        account.emit("radar.early_fraud_warning.created", warning)
+        return warning
 
     # Connect
 
@@ -342,5 +460,6 @@ class Payments:
             source_transfer=account.new_id("tr_"),
         )
         to.add(mirror)
+        mirror.balance_transaction = to.payments.book(mirror.id, share, "usd", "payment", owner=None).id
         to.emit("payment.created", mirror)
         return charge

@@ -3,8 +3,8 @@
 A version is compared by its date. The thresholds are those of Stripe's changelog that a reader of these objects meets.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from subledger.sandbox.objects import (
     Charge,
@@ -20,17 +20,12 @@ from subledger.sandbox.objects import (
     Price,
     Product,
     Refund,
+    SessionLine,
     Subscription,
     Thing,
 )
-
-Body = dict[str, Any]
-
-ENDIVE = "2026-10-28.endive"
-BEFORE_BASIL = "2024-06-20"
-OLDEST = "2020-08-27"
-
-NESTED_LIST_MAX = 10
+from subledger.sandbox.side_shapes import SIDE_SHAPES, balance_transaction, coupon
+from subledger.sandbox.versions import Body, CannotExpandError, Version, View, cut_listing
 
 _NOWHERE: Body = {
     "city": None,
@@ -42,43 +37,6 @@ _NOWHERE: Body = {
 }
 
 
-class View(Protocol):
-    """Where a shape looks up the objects that it shows inside another."""
-
-    live_mode: bool
-
-    def find(self, object_id: str) -> Thing | None: ...
-
-
-class CannotExpandError(Exception):
-    """The path of an expand[] parameter leads nowhere; the message is Stripe's."""
-
-
-class Version:
-    """An API version, as the questions that the shapes ask it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        date = name[:10]
-        self.charge_lists_refunds = date < "2022-11-15"
-        self.single_discount = date < "2025-03-31"
-        self.discount_lists = date >= "2024-01-01"
-        self.basil = date >= "2025-03-31"
-        self.item_periods = date >= "2024-01-01"
-        self.billing_mode = date >= "2024-01-01"
-        self.discount_source = date >= "2025-09-30"
-        self.off_stripe_amount = date >= "2026-05-27"
-        self.refund_customer = date >= "2026-07-29"
-        self.endive = date >= "2026-09-30"
-
-
-_VERSIONS: dict[str, Version] = {}
-
-
-def version(name: str) -> Version:
-    return _VERSIONS.get(name) or _VERSIONS.setdefault(name, Version(name))
-
-
 def render(thing: Thing, shape: Version, view: View, expands: Iterable[str] = ()) -> Body:
     """The object as this version shows it, with the given paths expanded.
 
@@ -88,15 +46,6 @@ def render(thing: Thing, shape: Version, view: View, expands: Iterable[str] = ()
     for path in expands:
         _expand(body, path.split("."), path, shape, view)
     return body
-
-
-def listing(url: str, rows: Sequence[object], *, has_more: bool) -> Body:
-    return {"object": "list", "data": rows, "has_more": has_more, "url": url}
-
-
-def cut_listing(url: str, rows: list[Body]) -> Body:
-    """A list inside another object: only its first ten rows."""
-    return listing(url, rows[:NESTED_LIST_MAX], has_more=len(rows) > NESTED_LIST_MAX)
 
 
 def _expand(body: Body, path: list[str], whole: str, shape: Version, view: View) -> None:
@@ -130,7 +79,7 @@ def _shown(entry: Any, body: Body, shape: Version, view: View) -> Any:
     owner = view.find(body["id"])
     for discount in getattr(owner, "discounts", ()):
         if discount.id == entry:
-            return _discount(discount, owner, shape)
+            return _discount(discount, owner, shape, view)
     found = view.find(entry)
     return entry if found is None else render(found, shape, view)
 
@@ -151,7 +100,7 @@ def _customer(thing: Customer, shape: Version, view: View) -> Body:
         "invoice_prefix": thing.id[-8:].upper(),
         "invoice_settings": {
             "custom_fields": None,
-            "default_payment_method": None if thing.payment_method is None else "pm_" + thing.id[4:],
+            "default_payment_method": thing.default_payment_method,
             "footer": None,
             "rendering_options": None,
         },
@@ -204,7 +153,7 @@ def _price(thing: Price, shape: Version, view: View) -> Body:
         recurring = {
             "interval": thing.interval,
             "interval_count": thing.interval_count,
-            "meter": None,
+            "meter": thing.meter,
             "trial_period_days": None,
             "usage_type": "metered" if thing.metered else "licensed",
         }
@@ -214,7 +163,7 @@ def _price(thing: Price, shape: Version, view: View) -> Body:
         "id": thing.id,
         "object": "price",
         "active": thing.active,
-        "billing_scheme": "per_unit",
+        "billing_scheme": "tiered" if thing.tiers else "per_unit",
         "created": thing.created,
         "currency": thing.currency,
         "custom_unit_amount": None,
@@ -225,11 +174,11 @@ def _price(thing: Price, shape: Version, view: View) -> Body:
         "product": thing.product,
         "recurring": recurring,
         "tax_behavior": "unspecified",
-        "tiers_mode": None,
+        "tiers_mode": thing.tiers_mode,
         "transform_quantity": None,
         "type": "one_time" if recurring is None else "recurring",
-        "unit_amount": thing.unit_amount,
-        "unit_amount_decimal": str(thing.unit_amount),
+        "unit_amount": None if thing.tiers else thing.unit_amount,
+        "unit_amount_decimal": None if thing.tiers else str(thing.unit_amount),
     }
 
 
@@ -239,19 +188,19 @@ def plan(thing: Price, _shape: Version, view: View) -> Body:
         "id": thing.id,
         "object": "plan",
         "active": thing.active,
-        "amount": thing.unit_amount,
-        "amount_decimal": str(thing.unit_amount),
-        "billing_scheme": "per_unit",
+        "amount": None if thing.tiers else thing.unit_amount,
+        "amount_decimal": None if thing.tiers else str(thing.unit_amount),
+        "billing_scheme": "tiered" if thing.tiers else "per_unit",
         "created": thing.created,
         "currency": thing.currency,
         "interval": thing.interval,
         "interval_count": thing.interval_count,
         "livemode": view.live_mode,
         "metadata": dict(thing.metadata),
-        "meter": None,
+        "meter": thing.meter,
         "nickname": thing.nickname,
         "product": thing.product,
-        "tiers_mode": None,
+        "tiers_mode": thing.tiers_mode,
         "transform_usage": None,
         "trial_period_days": None,
         "usage_type": "metered" if thing.metered else "licensed",
@@ -266,26 +215,14 @@ class _Source(Body):
         self.whole = coupon
 
 
-def _discount(discount: Discount, owner: Thing | None, shape: Version) -> Body:
-    coupon: Body = {
-        "id": discount.coupon,
-        "object": "coupon",
-        "amount_off": None,
-        "created": discount.start,
-        "currency": None,
-        "duration": "forever",
-        "duration_in_months": None,
-        "metadata": {},
-        "name": f"{discount.percent_off}% off",
-        "percent_off": float(discount.percent_off),
-        "valid": True,
-    }
+def _discount(discount: Discount, owner: Thing | None, shape: Version, view: View) -> Body:
+    whole = coupon(discount.coupon, shape, view)
     body: Body = {
         "id": discount.id,
         "object": "discount",
         "checkout_session": None,
         "customer": None if owner is None else owner.customer,
-        "end": None,
+        "end": discount.end,
         "invoice": None,
         "invoice_item": None,
         "promotion_code": None,
@@ -293,16 +230,16 @@ def _discount(discount: Discount, owner: Thing | None, shape: Version) -> Body:
         "subscription": owner.id if isinstance(owner, Subscription) else getattr(owner, "subscription", None),
     }
     if shape.discount_source:
-        body["source"] = _Source(coupon)
+        body["source"] = _Source(whole)
     else:
-        body["coupon"] = coupon
+        body["coupon"] = whole
     return body
 
 
-def _discount_fields(owner: Subscription | Invoice, shape: Version) -> Body:
+def _discount_fields(owner: Subscription | Invoice, shape: Version, view: View) -> Body:
     fields: Body = {}
     if shape.single_discount:
-        fields["discount"] = _discount(owner.discounts[0], owner, shape) if owner.discounts else None
+        fields["discount"] = _discount(owner.discounts[0], owner, shape, view) if owner.discounts else None
     if shape.discount_lists:
         fields["discounts"] = [discount.id for discount in owner.discounts]
     return fields
@@ -395,7 +332,7 @@ def _subscription(thing: Subscription, shape: Version, view: View) -> Body:
         "trial_settings": {"end_behavior": {"missing_payment_method": thing.trial_without_card}},
         "trial_start": thing.trial_start,
     }
-    body.update(_discount_fields(thing, shape))
+    body.update(_discount_fields(thing, shape, view))
     if not shape.basil:
         body["current_period_start"] = max(entry.period_start for entry in thing.items)
         body["current_period_end"] = min(entry.period_end for entry in thing.items)
@@ -460,7 +397,7 @@ def line(entry: Line, invoice: Invoice, shape: Version, view: View) -> Body:
             {
                 "type": "price_details",
                 "price_details": {"price": price.id, "product": price.product},
-                "unit_amount_decimal": str(price.unit_amount),
+                "unit_amount_decimal": None if price.tiers else str(price.unit_amount),
             }
             if isinstance(price, Price)
             else None
@@ -547,7 +484,7 @@ def _invoice(thing: Invoice, shape: Version, view: View) -> Body:
         "payment_settings": {"payment_method_options": None, "payment_method_types": None},
         "period_end": thing.period_end,
         "period_start": thing.period_start,
-        "post_payment_credit_notes_amount": 0,
+        "post_payment_credit_notes_amount": thing.credited_after_payment,
         "pre_payment_credit_notes_amount": thing.credited_before_payment,
         "receipt_number": None,
         "starting_balance": -thing.balance_applied,
@@ -564,12 +501,13 @@ def _invoice(thing: Invoice, shape: Version, view: View) -> Body:
         "test_clock": None,
         "total": thing.total,
         "total_discount_amounts": [
-            {"amount": thing.discount_amount, "discount": discount.id} for discount in thing.discounts
+            {"amount": amount, "discount": discount.id}
+            for amount, discount in zip(thing.discount_amounts, thing.discounts, strict=True)
         ],
         "total_excluding_tax": thing.total,
         "webhooks_delivered_at": thing.created,
     }
-    body.update(_discount_fields(thing, shape))
+    body.update(_discount_fields(thing, shape, view))
     if shape.basil:
         body["amount_overpaid"] = thing.overpaid
         body["confirmation_secret"] = None
@@ -633,10 +571,54 @@ def _include_refunds(body: Body, shape: Version, view: View) -> None:
         body["refunds"] = _refunds_of(charge, shape, view)
 
 
+def _include_tiers(body: Body, _shape: Version, view: View) -> None:
+    price = view.find(body["id"])
+    if isinstance(price, Price) and price.tiers:
+        body["tiers"] = [
+            {
+                "flat_amount": tier.flat_amount or None,
+                "flat_amount_decimal": str(tier.flat_amount) if tier.flat_amount else None,
+                "unit_amount": tier.unit_amount,
+                "unit_amount_decimal": str(tier.unit_amount),
+                "up_to": tier.up_to,
+            }
+            for tier in price.tiers
+        ]
+    else:
+        # A price without tiers may be asked for them all the same.
+        body["tiers"] = None
+
+
+def session_line(entry: SessionLine, session: CheckoutSession, shape: Version, view: View) -> Body:
+    price = None if entry.price is None else view.find(entry.price)
+    return {
+        "id": entry.id,
+        "object": "item",
+        "amount_discount": 0,
+        "amount_subtotal": entry.amount,
+        "amount_tax": 0,
+        "amount_total": entry.amount,
+        "currency": session.currency,
+        "description": entry.description,
+        "price": _price(price, shape, view) if isinstance(price, Price) else None,
+        "quantity": entry.quantity,
+    }
+
+
+def _include_session_lines(body: Body, shape: Version, view: View) -> None:
+    session = view.find(body["id"])
+    if isinstance(session, CheckoutSession):
+        rows = [session_line(entry, session, shape, view) for entry in session.lines]
+        body["line_items"] = cut_listing(f"/v1/checkout/sessions/{session.id}/line_items", rows)
+
+
 _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("invoice", "payments"): _include_payments,
     ("invoice", "amount_paid_off_stripe"): _include_off_stripe,
     ("charge", "refunds"): _include_refunds,
+    ("price", "tiers"): _include_tiers,
+    ("plan", "tiers"): _include_tiers,
+    ("checkout.session", "line_items"): _include_session_lines,
 }
 
 
@@ -675,7 +657,7 @@ def _payment_intent(thing: PaymentIntent, shape: Version, view: View) -> Body:
         "livemode": view.live_mode,
         "metadata": {},
         "next_action": None,
-        "payment_method": None,
+        "payment_method": thing.payment_method,
         "payment_method_types": ["card"],
         "status": thing.status,
         "transfer_data": None,
@@ -735,13 +717,13 @@ def _charge(thing: Charge, shape: Version, view: View) -> Body:
         },
         "paid": thing.status != "failed",
         "payment_intent": thing.payment_intent,
-        "payment_method": None,
+        "payment_method": thing.payment_method,
         "payment_method_details": {"type": thing.method, thing.method: {}},
         "receipt_email": None,
         "receipt_number": None,
         "receipt_url": None,
         "refunded": thing.refunded,
-        "review": None,
+        "review": thing.review,
         "shipping": None,
         "source": None,
         "source_transfer": thing.source_transfer,
@@ -790,27 +772,8 @@ def _refund(thing: Refund, shape: Version, _view: View) -> Body:
     return body
 
 
-def _dispute(thing: Dispute, _shape: Version, view: View) -> Body:
-    transactions: list[Body] = [
-        {
-            "id": entry.id,
-            "object": "balance_transaction",
-            "amount": entry.amount,
-            "available_on": entry.created,
-            "created": entry.created,
-            "currency": entry.currency,
-            "description": None,
-            "exchange_rate": None,
-            "fee": entry.fee,
-            "fee_details": [],
-            "net": entry.amount - entry.fee,
-            "reporting_category": entry.kind,
-            "source": entry.source,
-            "status": "available",
-            "type": "adjustment",
-        }
-        for entry in thing.balance_transactions
-    ]
+def _dispute(thing: Dispute, shape: Version, view: View) -> Body:
+    transactions = [balance_transaction(entry, shape, view) for entry in thing.balance_transactions]
     return {
         "id": thing.id,
         "object": "dispute",
@@ -897,4 +860,5 @@ _SHAPES: dict[str, Callable[..., Body]] = {
     "refund": _refund,
     "dispute": _dispute,
     "checkout.session": _checkout_session,
+    **SIDE_SHAPES,
 }

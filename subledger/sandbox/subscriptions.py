@@ -4,8 +4,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from subledger.sandbox import shapes
-from subledger.sandbox.objects import Customer, Discount, Invoice, Item, Line, Metadata, Price, Subscription
-from subledger.sandbox.periods import DAY, HOUR, boundary_after, period_around
+from subledger.sandbox.objects import (
+    Coupon,
+    Customer,
+    Discount,
+    Invoice,
+    Item,
+    Line,
+    Metadata,
+    Price,
+    Subscription,
+)
+from subledger.sandbox.periods import DAY, HOUR, add_intervals, boundary_after, period_around
+from subledger.sandbox.versions import Body, Version
 
 if TYPE_CHECKING:
     from subledger.sandbox.account import Account
@@ -16,6 +27,10 @@ PENDING_UPDATE_WITHIN = 23 * HOUR
 
 Plan = Price | tuple[Price, int]
 """A price, alone or with a quantity."""
+
+
+def _is_over(discount: Discount, moment: int) -> bool:
+    return discount.used or (discount.end is not None and discount.end <= moment)
 
 
 class Subscriptions:
@@ -39,9 +54,10 @@ class Subscriptions:
         after_retries: str = "cancel",
         pause_on_first_failure: bool = False,
         percent_off: int = 0,
+        coupon: Coupon | None = None,
         metadata: Metadata | None = None,
     ) -> Subscription:
-        """Subscribe a customer to one or several prices.
+        """Subscribe a customer to one or several prices. `percent_off`: by a coupon of its own, for ever.
 
         `bills_first_period=False` goes with a backdated start without prorations (an import): no first invoice.
         """
@@ -72,12 +88,10 @@ class Subscriptions:
             in_first_trial=trial_end is not None,
         )
         if percent_off:
-            subscription.discounts.append(
-                Discount(
-                    id=account.new_id("di_"), coupon=account.new_id(""), percent_off=percent_off, start=now
-                )
-            )
+            coupon = account.catalogue.coupon(percent_off=percent_off)
         account.add(subscription)
+        if coupon is not None:
+            self._redeem(subscription, coupon)
         account.books.cycles[subscription.id] = int(subscription.metadata.get("renewals_before_import", 0))
         if customer.currency is None:
             customer.currency = currency
@@ -93,6 +107,26 @@ class Subscriptions:
             self._start_paying(subscription, customer)
         self._watch(subscription)
         return subscription
+
+    def _redeem(self, subscription: Subscription, coupon: Coupon) -> None:
+        account = self._account
+        months = coupon.duration_in_months
+        ends = coupon.duration == "repeating" and months is not None
+        subscription.discounts.append(
+            Discount(
+                id=account.new_id("di_"),
+                coupon=coupon,
+                start=account.now,
+                end=add_intervals(account.now, "month", months or 0) if ends else None,
+            )
+        )
+        coupon.times_redeemed += 1
+        account.emit_aside("coupon.updated", coupon)
+
+    def discount(self, subscription: Subscription, coupon: Coupon) -> None:
+        """Give a running subscription a discount, from its next invoice on."""
+        self._redeem(subscription, coupon)
+        self._account.emit("customer.subscription.updated", subscription)
 
     def _new_item(self, price: Price, quantity: int, anchor: int, trial_end: int | None) -> Item:
         account = self._account
@@ -156,13 +190,13 @@ class Subscriptions:
         )
 
     def _lines(self, subscription: Subscription, items: Sequence[Item]) -> list[Line]:
-        """One line per item for its running period; nothing is asked for a trial or for metered use."""
+        """One line per item for its running period; nothing is asked for a trial, or for what will be metered."""
         account = self._account
         lines = []
         for item in items:
             price = account.price(item.price)
             free = subscription.status == "trialing" or item.quantity is None
-            amount = 0 if free else price.unit_amount * (item.quantity or 0)
+            amount = 0 if free else price.amount_for(item.quantity or 0)
             name = account.product(price.product).name
             lines.append(
                 account.invoices.line(
@@ -222,9 +256,16 @@ class Subscriptions:
         account = self._account
         boundary = account.now
         window = (min(item.period_start for item in due), boundary)
+        used = self._lines_of_use(subscription, due)
         for item in due:
             self._move_on(subscription, item, boundary)
-        lines = [*self._lines(subscription, due), *account.invoices.waiting_lines.pop(subscription.id, [])]
+        subscription.discounts = [entry for entry in subscription.discounts if not _is_over(entry, boundary)]
+        licensed = [item for item in due if account.price(item.price).meter is None]
+        lines = [
+            *self._lines(subscription, licensed),
+            *used,
+            *account.invoices.waiting_lines.pop(subscription.id, []),
+        ]
         invoice = account.invoices.draft(
             subscription.customer or "",
             lines,
@@ -241,6 +282,33 @@ class Subscriptions:
         else:
             account.invoices.finalize_later(invoice)
         return invoice
+
+    def _lines_of_use(
+        self, subscription: Subscription, items: Sequence[Item], *, shown_only: bool = False
+    ) -> list[Line]:
+        """What was used so far in the running periods of the metered items."""
+        account = self._account
+        lines = []
+        for item in items:
+            price = account.price(item.price)
+            if price.meter is None:
+                continue
+            period = (item.period_start, item.period_end)
+            used = account.metering.used(subscription.customer or "", price.meter, *period) or 0
+            free = subscription.status == "trialing"
+            lines.append(
+                account.invoices.line(
+                    0 if free else price.amount_for(used),
+                    account.product(price.product).name,
+                    period,
+                    price=price.id,
+                    quantity=used,
+                    subscription=subscription.id,
+                    item=item.id,
+                    line_id=f"il_tmp_{item.id[3:]}" if shown_only else None,
+                )
+            )
+        return lines
 
     def _move_on(self, subscription: Subscription, item: Item, boundary: int) -> None:
         price = self._account.price(item.price)
@@ -270,29 +338,62 @@ class Subscriptions:
     def _announce(self, subscription: Subscription, end: int) -> None:
         """invoice.upcoming: a preview that has no id."""
         account = self._account
-        alive = subscription.status in ("active", "trialing", "past_due")
-        leaving = subscription.cancel_at is not None and subscription.cancel_at <= end
         running = min(item.period_end for item in subscription.items) == end
-        if not alive or leaving or not running or subscription.pause_collection is not None:
+        preview = self.preview(subscription)
+        if preview is None or not running or subscription.pause_collection is not None:
             return
-        preview = Invoice(
-            id="upcoming",
-            created=account.now,
-            customer=subscription.customer,
-            subscription=subscription.id,
-            currency=subscription.currency,
-            billing_reason="upcoming",
-            lines=self._lines(subscription, subscription.items),
-            period_start=min(item.period_start for item in subscription.items),
-            period_end=end,
-        )
 
-        def without_id(shape: shapes.Version) -> shapes.Body:
+        def without_id(shape: Version) -> Body:
             body = shapes.render(preview, shape, account)
             del body["id"]
             return body
 
         account.emit_body("invoice.upcoming", preview, without_id)
+
+    def preview(self, subscription: Subscription) -> Invoice | None:
+        """The invoice that the end of the running period would bring if nothing changed; None: it brings none."""
+        account = self._account
+        if subscription.status not in ("active", "trialing", "past_due"):
+            return None
+        end = min(item.period_end for item in subscription.items)
+        leaving = subscription.cancel_at is not None and subscription.cancel_at <= end
+        due = [item for item in subscription.items if item.period_end == end]
+        lines = self._lines_of_use(subscription, due, shown_only=True)
+        if leaving and not lines:
+            return None
+        for item in due:
+            price = account.price(item.price)
+            if price.meter is not None or leaving:
+                continue
+            anchor, interval = subscription.billing_cycle_anchor, price.interval or "month"
+            lines.append(
+                account.invoices.line(
+                    price.amount_for(item.quantity or 0),
+                    account.product(price.product).name,
+                    (end, boundary_after(anchor, interval, price.interval_count, end)),
+                    price=price.id,
+                    quantity=item.quantity,
+                    subscription=subscription.id,
+                    item=item.id,
+                    line_id=f"il_tmp_{item.id[3:]}",
+                )
+            )
+        lines += account.invoices.waiting_lines.get(subscription.id, [])
+        preview = Invoice(
+            id="upcoming_in_" + subscription.id[4:],
+            created=account.now,
+            customer=subscription.customer,
+            subscription=subscription.id,
+            currency=subscription.currency,
+            billing_reason="upcoming",
+            lines=lines,
+            period_start=min(item.period_start for item in due),
+            period_end=end,
+            discounts=[entry for entry in subscription.discounts if not _is_over(entry, end)],
+        )
+        balance = account.customer(subscription.customer).balance
+        preview.balance_applied = min(max(preview.total, 0), max(-balance, 0))
+        return preview
 
     def _announce_trial_end(self, subscription: Subscription, end: int) -> None:
         if subscription.status == "trialing" and subscription.items[0].period_end == end:
@@ -404,6 +505,7 @@ class Subscriptions:
             subscription.canceled_at = account.now
         subscription.cancellation_reason = subscription.cancellation_reason or reason
         account.emit("customer.subscription.deleted", subscription)
+        account.schedules.subscription_ended(subscription)
         account.invoices.stop_advancing(subscription)
 
     def _end_if_due(self, subscription: Subscription) -> bool:
@@ -517,7 +619,8 @@ class Subscriptions:
         account = self._account
         price = account.price(item.price)
         left, whole = item.period_end - account.now, item.period_end - item.period_start
-        amount = price.unit_amount * (quantity - (item.quantity or 0)) * left // whole
+        difference = price.amount_for(quantity) - price.amount_for(item.quantity or 0)
+        amount = difference * left // whole
         return account.invoices.line(
             amount,
             "Remaining time after a change",
@@ -634,7 +737,6 @@ class Subscriptions:
 
     def enter_last_phase(self, subscription: Subscription, until: int) -> None:
         """A schedule with end_behavior=cancel reaches its last phase: only now `cancel_at` appears."""
-        subscription.schedule = subscription.schedule or self._account.new_id("sub_sched_")
         subscription.cancel_at = until
         self._account.emit("customer.subscription.updated", subscription)
         self._account.world.at(until, lambda: self._end_if_due(subscription))

@@ -17,10 +17,10 @@ from uuid import UUID
 from subledger.sandbox.account import Account, Event
 from subledger.sandbox.objects import Thing
 from subledger.sandbox.periods import DAY
-from subledger.sandbox.shapes import BEFORE_BASIL, ENDIVE, OLDEST
 from subledger.sandbox.stories import STORIES, Story
 from subledger.sandbox.stories.stage import Stage
 from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, read_truth
+from subledger.sandbox.versions import BEFORE_BASIL, ENDIVE, OLDEST
 
 START = 1_735_732_800
 """1 January 2025, 12:00 UTC."""
@@ -40,7 +40,7 @@ class Sandbox:
 
     `live_mode`: the mode in which stories play. `event_versions`: the API versions in which event payloads are
     rendered; with several, each event draws one. `inversions`: let `created` of events contradict their order, which
-    Stripe allows.
+    Stripe allows. `side_events`: also tell of each payout, payment method and coupon, on which no record depends.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Sandbox:
         start: int = START,
         event_versions: Sequence[str] = NEW,
         inversions: bool = False,
+        side_events: bool = False,
         event_retention_seconds: int = 30 * DAY,
     ) -> None:
         self.seed = seed
         self.now = start
         self.event_versions = tuple(event_versions)
         self.inversions = inversions
+        self.side_events = side_events
         self.event_retention_seconds = event_retention_seconds
         self.accounts: dict[tuple[str, bool], Account] = {}
         self.live_mode = live_mode

@@ -26,13 +26,17 @@ from subledger.sandbox import (
 )
 from subledger.sandbox.objects import Charge, Customer, Subscription, Thing
 from subledger.sandbox.periods import instant
-from subledger.sandbox.shapes import Body, item, render, version
+from subledger.sandbox.shapes import item, render
 from subledger.sandbox.truth import read_truth
+from subledger.sandbox.versions import Body, version
 
 ELSEWHERE = {
     "custom_uid": "hangs on the claims of other customers: compared end to end",
     "status_changes": "is history, not derived from facts: compared end to end",
 }
+
+DEPENDED_ON = ("subscription", "invoice", "charge", "refund", "dispute", "checkout.session")
+"""What a customer's record depends on, beside the customer and the catalogue."""
 
 NOT_TOLD = {
     (
@@ -70,8 +74,7 @@ def facts_of(account: Account, customer: Customer, api_version: str) -> facts.Cu
         shown(account, thing, api_version)
         for shelf in account.shelves.values()
         for thing in shelf.rows
-        if thing.kind not in ("customer", "product", "price", "payment_intent", "invoice_payment")
-        and belongs(thing, customer)
+        if thing.kind in DEPENDED_ON and belongs(thing, customer)
     ]
     parsed = [parse_object(body) for body in bodies]
     items = [entry for each in parsed for entry in each.items]

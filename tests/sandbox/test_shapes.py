@@ -9,7 +9,8 @@ import pytest
 
 from subledger.sandbox import BEFORE_BASIL, ENDIVE, MIXED, OLDEST, Sandbox
 from subledger.sandbox.objects import Thing
-from subledger.sandbox.shapes import CannotExpandError, render, version
+from subledger.sandbox.shapes import render
+from subledger.sandbox.versions import CannotExpandError, version
 
 Body = dict[str, Any]
 

@@ -16,9 +16,10 @@ from subledger.db.connection import Pool
 from subledger.sandbox import ENDIVE, OLDEST, Event, Faults, Plan, Sandbox, arrange, create_api
 from subledger.sandbox.api import Api as SandboxApi
 from subledger.sandbox.periods import DAY, HOUR
-from subledger.sandbox.shapes import render, version
+from subledger.sandbox.shapes import render
 from subledger.sandbox.stories import STORIES
 from subledger.sandbox.stories.stage import Stage
+from subledger.sandbox.versions import version
 from tests.worker.records import assert_true
 from tests.worker.room import API_KEY, Api, Room, empty, error, open_room
 

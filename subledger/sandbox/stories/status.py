@@ -369,7 +369,7 @@ def schedule_ends_by_canceling(stage: Stage) -> Iterator[int]:
     sub.schedule = stage.account.new_id("sub_sched_")
     yield stage.past_payment(sub)
     stage.expect(lea, status="active", renewal_number=1)
-    stage.account.subscriptions.enter_last_phase(sub, sub.items[0].period_end)
+    stage.account.schedules.end_with_phase(sub, sub.items[0].period_end)
     stage.expect(lea, status="canceled", has_access=True)
     yield stage.past_boundary(sub)
     stage.expect(lea, status="ended", renewal_number=1, net={"usd": 4000})
