@@ -85,7 +85,7 @@ async def change_during_a_read_is_seen(room: Room) -> bool:
     held = room.api.hold("/v1/subscriptions/sub_1")
     await room.make_due()
     read = asyncio.create_task(room.engine.confirm(linger=False))
-    await held.asked.wait()
+    await held.reached_by(read)
     room.api.put(subscription(status="past_due"))
     await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
     held.open.set()

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -59,6 +59,14 @@ STALE_SECONDS = 1.4
 SLOW_SHARE = 0.12
 HIDDEN_SECONDS = 100.0
 ROUNDS_MAX = 60
+
+FAULTS = {
+    "429 rate": "rate_limited_share",
+    "429 lock": "lock_timeout_share",
+    "500": "error_share",
+    "reset": "reset_share",
+}
+"""The answers that every world is to have, and the switch of each."""
 
 # A constant in its text, so that the planner puts the sum in place of the call.
 CLOCK = """
@@ -147,9 +155,9 @@ class Answers:
         self.held_back = 0
         self.statuses: Counter[str] = Counter()
 
-    def begin(self, app: ASGIApp, history: Lagging, *, seed: int) -> None:
+    def begin(self, app: ASGIApp, history: Lagging, faults: Faults, *, seed: int) -> None:
         """From now on this world is played."""
-        self._history = history
+        self._history, self._faults = history, faults
         self._app, self._draws, self.share = app, Random(f"{seed}:answers"), 0.0  # noqa: S311 - replayable
         self.held_back = 0
         self.statuses.clear()
@@ -165,7 +173,8 @@ class Answers:
         slow = self._draws.random() < self.share
         if scope["path"] == "/v1/events":
             self._history.tell()
-        await self._app(scope, receive, keep)
+        with self._every_fault_once():
+            await self._app(scope, receive, keep)
         if slow:
             free = asyncio.Event()
             self._held.append((self._step + self._draws.randint(1, 3), free))
@@ -174,6 +183,20 @@ class Answers:
         for message in answer:
             await send(message)
         self.statuses[_kind_of_answer(answer)] += 1
+
+    @contextlib.contextmanager
+    def _every_fault_once(self) -> Iterator[None]:
+        """Now and then an answer is the fault that chance has left out of this world so far."""
+        share = next((share for status, share in FAULTS.items() if not self.statuses[status]), None)
+        likely = getattr(self._faults, share) if share else 0.0
+        if share is None or not 0 < likely < 1 or sum(self.statuses.values()) % 20 != 19:
+            yield
+            return
+        setattr(self._faults, share, 1.0)
+        try:
+            yield
+        finally:
+            setattr(self._faults, share, likely)
 
     def go_on(self, *, release_all: bool = False) -> None:
         """One step further: let go what was held for long enough."""
@@ -322,7 +345,7 @@ class World:
         await see_accounts(connection, [(name, False) for name in ("", *CONNECTED)])
         await set_clock(connection, 0.0)
         answers = self.ground.answers
-        answers.begin(self.api, self.history, seed=self.seed)
+        answers.begin(self.api, self.history, self.faults, seed=self.seed)
         await self.calmly(self.workers[0].engine.sweep_bulk())
         self._cast()
         while self.sandbox.playing:

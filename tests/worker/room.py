@@ -135,6 +135,15 @@ class Gate:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def reached_by(self, work: "asyncio.Task[Any]") -> None:
+        """Return once the question has come; fail when the work that should ask it ends without asking."""
+        asking = asyncio.create_task(self.asked.wait())
+        await asyncio.wait([asking, work], return_when=asyncio.FIRST_COMPLETED)
+        if not self.asked.is_set():
+            asking.cancel()
+            work.result()
+            raise AssertionError("the work ended without asking")
+
 
 class Api:
     """An API that answers what a test says, and else what another API says, or 404."""

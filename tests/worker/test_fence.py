@@ -37,7 +37,7 @@ async def test_older_read_loses_though_stored_last(room: Room) -> None:
     gate = room.api.hold("/v1/subscriptions/sub_1")
     await room.make_due()
     slow = asyncio.create_task(room.engine.confirm(linger=False))
-    await gate.asked.wait()
+    await gate.reached_by(slow)
     room.api.put(subscription(status="past_due"))
     await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
     await room.make_due()
@@ -61,7 +61,7 @@ async def test_mark_during_a_read_keeps_the_object_dirty(room: Room) -> None:
     gate = room.api.hold("/v1/subscriptions/sub_1")
     await room.make_due()
     read = asyncio.create_task(room.engine.confirm(linger=False))
-    await gate.asked.wait()
+    await gate.reached_by(read)
     room.api.put(subscription(status="past_due"))
     # Its payload is lost on the way: only the mark is left of it.
     await room.apply(
