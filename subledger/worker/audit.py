@@ -1,7 +1,8 @@
 """Audit: whether the mirror says what Stripe's lists say, and the records what the mirror implies.
 
 A list only raises a suspicion. A read by id decides on each, and nothing is ever written from either: with `repair`,
-what differs is marked, and confirm and derive mend it. What a list lacks is looked for by its id before anything is
+what differs is marked, and confirm and derive mend it. Only kinds that no event has read, and that no record depends
+on, are brought up to date by the lists at once, since until then nobody could know. What a list lacks is looked for by its id before anything is
 said of it (DESIGN.md, I8). Records are compared with what the mirror would imply once it is right, so that a wrong
 row is counted once, and not again for each record that follows from it.
 """
@@ -18,10 +19,10 @@ import msgspec
 import structlog
 
 from subledger.billing.facts import Facts, Part
-from subledger.billing.lists import THROUGH
+from subledger.billing.lists import PER_CUSTOMER, THROUGH
 from subledger.billing.parse import Parsed, parse_object
 from subledger.billing.record import Derived, customer_uid, derive_record
-from subledger.billing.registry import KINDS
+from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Connection, Pool
 from subledger.db.queries.audits import (
     RECORD,
@@ -65,7 +66,8 @@ from subledger.db.queries.mirror import PARTS, MirrorRow, bury_rows, select_chan
 from subledger.db.queries.objects import DueRead, Key, draw_tick, mark_objects
 from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.runtime.stripe_api import StripeMissing
-from subledger.worker.confirm import Answered, read_whole, whole_objects
+from subledger.worker import entitlements
+from subledger.worker.confirm import Answered, read_whole, store_answers, whole_objects
 from subledger.worker.drain import Shown, write_mirror
 from subledger.worker.forget import set_aside_answers
 from subledger.worker.pages import SECOND, Page
@@ -117,6 +119,8 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
     forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in told.items()})
     told_of = [each for key, each in told.items() if key not in forgotten]
     suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
+    await _refresh(connection, [told[key] for key in suspects if key[2] in HINTED])
+    suspects = {key: what for key, what in suspects.items() if key[2] not in HINTED}
     listed = {answer.key[3] for answer in page.answers} | {key[3] for key in page.unreadable}
     for object_id in await _surplus(connection, scope, window, after, page, listed):
         suspects.setdefault((*scope, window.kind, object_id), "surplus")
@@ -128,6 +132,12 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
             ):
                 suspects.setdefault((*scope, part, object_id), "surplus")
     await suspect(connection, window.scan, suspects, tick=page.tick)
+
+
+async def _refresh(connection: Connection, answers: list[Answered]) -> None:
+    """Store what has changed of kinds that no event has read: nobody has promised that it would be known by now."""
+    if answers:
+        await store_answers(connection, answers, source="audit", of_whole=True)
 
 
 async def _otherwise(connection: Connection, scope: tuple[str, bool], told: Sequence[Answered]) -> list[Key]:
@@ -170,7 +180,7 @@ async def _surplus(
     low = window.low
     if page.has_more and after.cursor_created is not None:
         low = after.cursor_created + SECOND
-    if low >= high:
+    if low >= high or not KINDS[window.kind].list_holds_all:
         return []
     return await select_surplus(
         connection, scope, window.kind, low=low, high=high, listed=listed | set(window.edge_ids)
@@ -188,6 +198,8 @@ async def step_audit(helpers: Helpers, scan: Scan) -> None:
     match scan.step:
         case "lists":
             await _suspect_unlisted(helpers, scan)
+        case entitlements.STEP:
+            await _compare_entitlements(helpers, scan)
         case "reads":
             await _verify_objects(helpers, scan)
         case "records":
@@ -215,7 +227,25 @@ async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
                 connection, scope, kind, low=low, high=high, tick=scan.begun_tick or 0
             )
             await suspect(connection, scan, found, tick=scan.begun_tick or 0)
-    await _move(helpers, scan, "reads")
+    await _move(helpers, scan, entitlements.STEP if scan.whole else "reads")
+
+
+async def _compare_entitlements(helpers: Helpers, scan: Scan) -> None:
+    """Read everybody's entitlements, which no list holds; such a read is by id, and so decides at once."""
+    after = scan.step_cursor
+    while not helpers.over():
+        customers = await entitlements.entitled_after(helpers, scan, after)
+        if not customers:
+            await _move(helpers, scan, "reads")
+            return
+        verdicts = await asyncio.gather(
+            *(_read(helpers, scan, entitlements.KIND, customer_id) for customer_id in customers)
+        )
+        after = customers[-1]
+        async with helpers.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            await _judge(connection, scan, verdicts)  # of what is in motion, the fence takes care
+            await move_scan(connection, scan.id, step=entitlements.STEP, cursor=after, wait=HOLD)
+    await _move(helpers, scan, entitlements.STEP, cursor=after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +342,8 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
             said=verdict.raw,
         )
     currency, amount = _amount(kind, parsed.facts, stored)
+    if stored is None and kind in PER_CUSTOMER and not parsed.parts:
+        return None  # it has none, and none were ever told of
     if stored is None:
         return Drift(
             kind=kind, id=verdict.id, what="lacking", currency=currency, amount=amount, said=verdict.raw

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 
+from subledger.billing.lists import PER_CUSTOMER
 from subledger.billing.registry import HINTED
 from subledger.db.connection import Connection, PostgresRefuses
 from subledger.db.queries.backfills import (
@@ -24,12 +25,14 @@ from subledger.db.queries.backfills import (
 )
 from subledger.db.queries.histories import want_history
 from subledger.db.queries.objects import mark_objects, postpone_reads
+from subledger.worker import entitlements
 from subledger.worker.confirm import Answered, store_answers
 from subledger.worker.pages import Page
 from subledger.worker.retry import retry_conflicts
 from subledger.worker.steps import HOLD, Helpers, bare_mark, bounds_of, say_holes
 
 CUSTOMERS_AT_ONCE = 500
+FEATURES = PER_CUSTOMER[entitlements.KIND]
 HISTORY_ATTEMPTS_MAX = 5
 
 log = structlog.get_logger()
@@ -64,6 +67,8 @@ async def step_backfill(helpers: Helpers, scan: Scan) -> None:
         await _finish(helpers, scan, holes=[])
     elif scan.step == "customer":
         await _wait_for_customer(helpers, scan)
+    elif scan.status == "running" and FEATURES in scan.kinds and scan.step in ("lists", entitlements.STEP):
+        await entitlements.fill_entitlements(helpers, scan, then="references" if scan.whole else "done")
     elif not scan.whole:
         await _finish(helpers, scan, holes=await _holes(helpers, scan))
     elif scan.step == "lists" and scan.status == "running":

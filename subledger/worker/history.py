@@ -16,6 +16,7 @@ from subledger.billing.facts import Charge
 from subledger.billing.parse import UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection, Pool, PostgresAway
+from subledger.db.queries.entitlements import has_features
 from subledger.db.queries.histories import DueHistory, claim_histories, finish_history, postpone_history
 from subledger.db.queries.objects import DueRead, Key, Mark, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
@@ -70,7 +71,7 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     account_id, live_mode, customer_id = history.key
     customer = quote(customer_id, safe="")
     disputed: list[str] = []
-    await _read_customer(pool, stripe, (account_id, live_mode, "customer", customer_id))
+    await _read_by_id(pool, stripe, (account_id, live_mode, "customer", customer_id))
     for kind, query in _LISTS.items():
         path = f"{KINDS[kind].list_path}?customer={customer}&limit=100" + (f"&{query}" if query else "")
         async for answers in _pages(pool, stripe, path, account_id, live_mode):
@@ -83,6 +84,10 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
         path = f"{KINDS['dispute'].list_path}?charge={quote(charge_id, safe='')}&limit=100"
         async for _ in _pages(pool, stripe, path, account_id, live_mode):
             pass
+    async with pool.acquire() as connection:
+        entitles = await has_features(connection, (account_id, live_mode))
+    if entitles:
+        await _read_by_id(pool, stripe, (account_id, live_mode, "active_entitlement_summary", customer_id))
     async with pool.acquire() as connection:
         await finish_history(connection, history.key)
     log.info("history pulled", customer=customer_id)
@@ -131,7 +136,7 @@ async def _store(connection: Connection, answers: list[Answered], cut: list[Key]
         await mark_objects(connection, [_bare_mark(key) for key in cut])
 
 
-async def _read_customer(pool: Pool, stripe: StripeApi, key: Key) -> None:
+async def _read_by_id(pool: Pool, stripe: StripeApi, key: Key) -> None:
     async with pool.acquire() as connection:
         tick = await draw_tick(connection)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from subledger.db.connection import Connection
+from subledger.db.queries.entitlements import select_entitled_to
 from subledger.db.queries.objects import Key
 
 CustomerKey = tuple[str, bool, str]
@@ -279,6 +280,8 @@ async def resolve_touched(connection: Connection, touched: Sequence[TouchedObjec
         if payments := of.get("invoice_payment"):
             rows = await connection.fetch(SELECT_OWNERS_OF_PAYMENTS, *scope, payments)
             concerned |= {(*scope, row[0]) for row in rows}
+        if features := of.get("feature"):
+            concerned |= {(*scope, each) for each in await select_entitled_to(connection, scope, features)}
     if concerned:
         await mark_stale(connection, list(concerned))
     for scope, of in sorted(ids.items()):

@@ -1,0 +1,75 @@
+"""Entitlements, customer by customer: what a backfill and an audit do in place of a list that Stripe does not have."""
+
+import asyncio
+
+import structlog
+
+from subledger.billing.parse import UnknownShape
+from subledger.db.queries.backfills import Scan, move_scan
+from subledger.db.queries.entitlements import select_entitled
+from subledger.db.queries.objects import DueRead, draw_tick, mark_objects, postpone_reads
+from subledger.runtime.stripe_api import StripeMissing
+from subledger.worker.confirm import Answered, read_whole, store_answers
+from subledger.worker.payload import NotJson
+from subledger.worker.retry import retry_conflicts
+from subledger.worker.steps import HOLD, Helpers, bare_mark
+
+KIND = "active_entitlement_summary"
+STEP = "entitlements"
+READS_AT_ONCE = 20
+
+log = structlog.get_logger()
+
+
+async def entitled_after(helpers: Helpers, scan: Scan, after: str) -> list[str]:
+    """The next customers whose entitlements are to be read, at most as many as are read at once."""
+    async with helpers.pool.acquire() as connection:
+        return await select_entitled(
+            connection, (scan.account_id, scan.live_mode), after, limit=READS_AT_ONCE
+        )
+
+
+async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
+    """Read everybody's entitlements through the fence, and then go to the step `then`. Safe to do again.
+
+    In the bulk lane, since an account may have very many: marked, they would all stand before what webhooks mark. One
+    that cannot be read is marked all the same, and so tells what is wrong with it.
+    """
+    after = scan.step_cursor if scan.step == STEP else ""
+    while not helpers.over():
+        customers = await entitled_after(helpers, scan, after)
+        if not customers:
+            async with helpers.pool.acquire() as connection:
+                await move_scan(connection, scan.id, step=then)
+            return
+        found = await asyncio.gather(*(_read(helpers, scan, customer_id) for customer_id in customers))
+        answers = [each for each in found if each is not None]
+        unread = [customer for customer, each in zip(customers, found, strict=True) if each is None]
+        async with helpers.pool.acquire() as connection:
+            if answers:
+                doubted = await retry_conflicts(
+                    lambda: store_answers(connection, answers, source="backfill", of_whole=scan.whole)  # noqa: B023
+                )
+                if doubted:
+                    await postpone_reads(connection, doubted)
+            if unread:
+                scope = (scan.account_id, scan.live_mode)
+                marks = [bare_mark((*scope, KIND, customer_id), source="backfill") for customer_id in unread]
+                await mark_objects(connection, marks)
+            after = customers[-1]
+            await move_scan(connection, scan.id, step=STEP, cursor=after, wait=HOLD)
+    async with helpers.pool.acquire() as connection:
+        await move_scan(connection, scan.id, step=STEP, cursor=after)
+
+
+async def _read(helpers: Helpers, scan: Scan, customer_id: str) -> Answered | None:
+    """One customer's entitlements; None where they cannot be read, though others perhaps can."""
+    async with helpers.pool.acquire() as connection:
+        tick = await draw_tick(connection)
+    key = (scan.account_id, scan.live_mode, KIND, customer_id)
+    due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
+    try:
+        return await read_whole(helpers.stripe, due)
+    except (StripeMissing, NotJson, UnknownShape) as error:
+        log.warning("entitlements not read", customer=customer_id, error=str(error))
+        return None
