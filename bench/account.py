@@ -2,21 +2,30 @@
 
 `python -m bench.account PORT FOLDER CUSTOMERS SEED STORIES_EVERY` writes FOLDER/events.jsonl (one webhook body a line)
 and FOLDER/reads.jsonl (one [account, path] a line: every object, asked for as the worker asks), and then answers
-Stripe's API on PORT. The API's own count of requests is at /tally. With PORT 0 it ends after writing.
+Stripe's API on PORT. The API's own count of requests is at /tally. With PORT 0 it ends after writing. With PORT lists
+it writes FOLDER/lists instead, for `bench.double`: the objects of each list, the youngest first, as they come in pages.
 """
 
 import asyncio
 import sys
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.plans import API_KEY
+from subledger.billing.parse import NestedList, nested_lists
 from subledger.billing.registry import KINDS, kind_of
+from subledger.runtime.stripe_api import API_VERSION
 from subledger.sandbox import STORIES, Api, Sandbox, create_api
+from subledger.worker.pages import list_path
+
+LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
+FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def play(folder: Path, *, customers: int, seed: int, stories_every: int) -> Sandbox:
@@ -39,6 +48,83 @@ def play(folder: Path, *, customers: int, seed: int, stories_every: int) -> Sand
     return sandbox
 
 
+async def write_lists(sandbox: Sandbox, folder: Path) -> None:
+    """Write down every list of the account, the rests of the lists that are cut inside objects, and what is in no list
+    but can be read by its id.
+    """
+    home = sandbox.accounts["", False]
+    listed: set[str] = set()
+    rests: list[NestedList] = []
+    for kind in KINDS.values():
+        api = create_api(sandbox, [API_KEY])  # a new one each time: it keeps its answers
+        with (folder / f"{kind.name}.jsonl").open("wb") as file:
+            after: str | None = None
+            more = kind.list_path is not None
+            while more:
+                answer = await ask(api, list_path(kind, low=LONG_AGO, high=FAR_AHEAD, after=after))
+                if answer is None:
+                    break  # the sandbox has no such list
+                page = msgspec.json.decode(answer, type=_Page)
+                file.writelines(bytes(body) + b"\n" for body in page.data)
+                for body in page.data:
+                    found = msgspec.json.decode(body)
+                    rests += nested_lists(found)
+                    listed.add(after := found["id"])
+                more = page.has_more
+    api = create_api(sandbox, [API_KEY])
+    with (folder / "unlisted.jsonl").open("wb") as file:
+        for thing in home.things.values():
+            of = kind_of(thing.kind)
+            if of is not None and thing.id not in listed:
+                answer = await ask(api, of.retrieve_path.format(id=quote(thing.id, safe="")))
+                file.write(b"" if answer is None else answer + b"\n")
+    with (folder / "rests.jsonl").open("wb") as file:
+        for rest in rests:
+            target = f"{rest.url}{'&' if '?' in rest.url else '?'}limit=100&starting_after={rest.last_id}"
+            answer = await ask(api, target)
+            if answer is not None:
+                file.write(msgspec.json.encode((target, msgspec.Raw(answer))) + b"\n")
+    (folder / "now").write_text(str(sandbox.now))
+
+
+async def ask(api: Api, target: str) -> bytes | None:
+    """What the sandbox's API answers, asked without a network; None for 404."""
+    path, _, query = target.partition("?")
+    status: list[int] = []
+    told: list[bytes] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status.append(message["status"])
+        else:
+            told.append(message["body"])
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [
+            (b"authorization", f"Bearer {API_KEY}".encode()),
+            (b"stripe-version", API_VERSION.encode()),
+        ],
+    }
+    await api(scope, receive, send)
+    if status == [404]:
+        return None
+    if status != [200]:
+        raise RuntimeError(f"the sandbox answers {status} for {target}: {told}")
+    return b"".join(told)
+
+
+class _Page(msgspec.Struct):
+    data: list[msgspec.Raw]
+    has_more: bool
+
+
 def with_tally(api: Api) -> ASGIApp:
     """The API, and beside it how many requests it has seen."""
 
@@ -54,6 +140,18 @@ def with_tally(api: Api) -> ASGIApp:
 
 def main() -> None:
     port, folder, customers, seed, stories_every = sys.argv[1:]
+    if port == "lists":
+        sandbox = Sandbox(int(seed))
+        sandbox.play(list(STORIES)[:: int(stories_every)], customers=int(customers))
+        for step in count():
+            if not sandbox.playing:
+                break
+            sandbox.step()
+            if step % 10_000 == 0:
+                sandbox.forget_events(keep=0)  # nobody reads them, and they are larger than the objects
+        Path(folder).mkdir()
+        asyncio.run(write_lists(sandbox, Path(folder)))
+        return
     sandbox = play(Path(folder), customers=int(customers), seed=int(seed), stories_every=int(stories_every))
     if int(port):
         config = uvicorn.Config(

@@ -127,8 +127,8 @@ async def measure_receive(machine: Machine, account: Account, *, rounds: int, co
     return {
         "accepted": accepted,
         "events_stored": rows,
-        "stored": _spread_all(stored),
-        "without_storing": _spread_all(bare),
+        "stored": spread_all(stored),
+        "without_storing": spread_all(bare),
         "ratio": _spread(ratios),
     }
 
@@ -171,7 +171,7 @@ async def measure_backlog(machine: Machine, account: Account, *, rounds: int, co
             state = await describe(connection, exact=account.api is not None)
         finally:
             await connection.close()
-    return {"events": count, **state, **_spread_all(results)}
+    return {"events": count, **state, **spread_all(results)}
 
 
 async def measure_live(machine: Machine, account: Account, *, rounds: int, count: int) -> Figures:
@@ -206,7 +206,7 @@ async def measure_live(machine: Machine, account: Account, *, rounds: int, count
             state = await describe(connection, exact=exact)
         finally:
             await connection.close()
-    return {"events": count, **state, **_spread_all(results)}
+    return {"events": count, **state, **spread_all(results)}
 
 
 async def measure_latency(
@@ -425,5 +425,5 @@ def _spread(values: list[float]) -> Figures:
     return {"median": median(values), "min": min(values), "max": max(values), "values": values}
 
 
-def _spread_all(results: list[Figures]) -> Figures:
+def spread_all(results: list[Figures]) -> Figures:
     return {name: _spread([result[name] for result in results]) for name in results[0]}

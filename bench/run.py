@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.backfill import measure_backfill, written_lists
 from bench.parts import (
     WARM_UP,
     Figures,
@@ -42,6 +43,7 @@ class Part(enum.StrEnum):
     PROVISIONAL = "provisional"
     EXACT = "exact"
     LATENCY = "latency"
+    BACKFILL = "backfill"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,25 @@ class Sizes:
     rate: float = 100.0
     seconds: float = 15.0
     history: int = 4_000
+    backfill_customers: int = 2_000
+    backfill_latency_ms: float = 100.0
+    """Backfills are measured without latency, and with this one."""
+    backfill_growth: int = 10
+    """How many times as large the second account is; measured where backfill is asked for by name."""
     stories_every: int = 1
     """1: every story of the sandbox; n: every n-th."""
 
 
 QUICK = Sizes(
-    rounds=1, webhooks=600, backlog=600, exact_customers=8, seconds=2.0, history=300, stories_every=12
+    rounds=1,
+    webhooks=600,
+    backlog=600,
+    exact_customers=8,
+    seconds=2.0,
+    history=300,
+    backfill_customers=40,
+    backfill_latency_ms=5.0,
+    stories_every=12,
 )
 EVENTS_PER_CUSTOMER_MIN = 40
 """The stories make about 55: enough customers are played for the events that are needed."""
@@ -80,6 +95,7 @@ def main(
     exact_customers: Annotated[int | None, typer.Option(min=1, help="Customers of the exact parts.")] = None,
     rate: Annotated[float | None, typer.Option(min=1, help="Webhooks a second in latency.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="How long latency is watched.")] = None,
+    backfill_customers: Annotated[int | None, typer.Option(min=1, help="Customers of a backfill.")] = None,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this part; may be repeated.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
@@ -93,10 +109,11 @@ def main(
         exact_customers=exact_customers or base.exact_customers,
         rate=rate or base.rate,
         seconds=seconds or base.seconds,
+        backfill_customers=backfill_customers or base.backfill_customers,
     )
     try:
         with machine() as servers:
-            figures = asyncio.run(_measure(servers, sizes, set(only or Part)))
+            figures = asyncio.run(_measure(servers, sizes, set(only or Part), grow=bool(only) and not quick))
     except BenchError as error:
         raise SystemExit(f"bench: {error}") from None
     console.print(table(figures))
@@ -104,12 +121,14 @@ def main(
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-async def _measure(servers: Machine, sizes: Sizes, parts: set[Part]) -> Figures:
+async def _measure(servers: Machine, sizes: Sizes, parts: set[Part], *, grow: bool) -> Figures:
     figures: Figures = {"machine": await facts(servers), "sizes": sizes.__dict__}
     for line in machine_lines(figures["machine"]):
         console.print(line)
     await _measure_webhooks_alone(servers, sizes, parts, figures)
     await _measure_with_api(servers, sizes, parts, figures)
+    if Part.BACKFILL in parts:
+        await _measure_backfill(servers, sizes, figures, grow=grow)
     return figures
 
 
@@ -169,6 +188,26 @@ async def _measure_with_api(servers: Machine, sizes: Sizes, parts: set[Part], fi
             figures["latency_exact"] = await measure_latency(
                 servers, account, rate=sizes.rate, seconds=sizes.seconds, history=history
             )
+
+
+async def _measure_backfill(servers: Machine, sizes: Sizes, figures: Figures, *, grow: bool) -> None:
+    """Filling from nothing, from lists that are served from memory; with `grow`, a larger account as well."""
+    console.print("Backfill")
+    lists = await written_lists(
+        servers, customers=sizes.backfill_customers, stories_every=sizes.stories_every
+    )
+    figures["backfill"] = [
+        await measure_backfill(servers, lists, latency_ms=latency_ms, rounds=sizes.rounds)
+        for latency_ms in (0.0, sizes.backfill_latency_ms)
+    ]
+    if grow:
+        console.print("Backfill of a larger account")
+        larger = await written_lists(
+            servers,
+            customers=sizes.backfill_growth * sizes.backfill_customers,
+            stories_every=sizes.stories_every,
+        )
+        figures["backfill"].append(await measure_backfill(servers, larger, latency_ms=0.0, rounds=1))
 
 
 async def facts(servers: Machine) -> Figures:
@@ -231,7 +270,7 @@ def table(figures: Figures) -> Table:
         return "CPU us per event: " + ", ".join(
             f"{name.removesuffix('_cpu_us')} {spread['median']:.0f}"
             for name, spread in spreads.items()
-            if name.endswith("_cpu_us")
+            if name.endswith("_cpu_us") and not name.startswith("lists_")
         )
 
     if "generator" in figures:
@@ -262,6 +301,19 @@ def table(figures: Figures) -> Table:
             if "answer_p99_ms" in spreads:
                 beside = f"answers p99 {spreads['answer_p99_ms']['median']:.0f} ms; {beside}"
             row(f"through, {name}, {way}, events/s", spreads["per_second"], beside, spreads["others_share"])
+    for found in figures.get("backfill", ()):
+        spreads = found["stored"]
+        what = f"backfill, {found['objects']:,} objects, API {found['latency_ms']:g} ms, objects/s"
+        beside = (
+            f"{spreads['api_calls_per_1000_listed']['median']:.1f} API calls per 1,000 listed; "
+            f"worker memory {spreads['worker_memory_bytes']['max'] / 2**20:.0f} MiB; "
+            + cpu(spreads).replace("event", "object")
+        )
+        row(what, spreads["per_second"], beside, spreads["others_share"])
+        row("  its lists alone", spreads["lists_per_second"], "", None)
+        plain = found["without_storing"]
+        row("  without storing", plain["lists_per_second"], "", plain["others_share"])
+        row("  ratio", found["ratio"], "", None, digits=2)
     for name, what in (("latency", "post to record, ms"), ("latency_exact", "  beside reads, ms")):
         if name in figures:
             found = figures[name]

@@ -129,15 +129,16 @@ class Machine:
             yield web
 
     @contextmanager
-    def worker(self, site: Site, *, api_port: int | None) -> Iterator[Process]:
-        """The worker process; without an API it works from webhooks alone."""
+    def worker(self, site: Site, *, api_port: int | None, storing: bool = True) -> Iterator[Process]:
+        """The worker process; without an API it works from webhooks alone. `storing`: whether pages are kept."""
         environment = _environment(site)
         if api_port is not None:
             environment |= {
                 "STRIPE_API_KEY": API_KEY,
                 "STRIPE_API_BASE": f"http://127.0.0.1:{api_port}",
             }
-        with self.running("worker", "subledger", "worker", environment=environment) as worker:
+        arguments = ("subledger", "worker") if storing else ("bench.unstored",)
+        with self.running("worker", *arguments, environment=environment) as worker:
             yield worker
 
     async def load(self, plan: Plan, *, begin: Callable[[], None] = lambda: None) -> Outcome:
@@ -211,6 +212,17 @@ async def api_requests(api: Process) -> int:
     def ask() -> int:
         with urllib.request.urlopen(url, timeout=10) as response:
             return int(response.read())
+
+    return await asyncio.to_thread(ask)
+
+
+async def tally(api: Process) -> dict[str, int]:
+    """How many requests the double has seen, and how many of them it refused."""
+    url = f"http://127.0.0.1:{api.port}/tally"
+
+    def ask() -> dict[str, int]:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return msgspec.json.decode(response.read(), type=dict[str, int])
 
     return await asyncio.to_thread(ask)
 

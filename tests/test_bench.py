@@ -57,3 +57,12 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
         assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
     assert figures["latency"]["probes"] == figures["latency"]["probes_seen"]
     assert "receive, accepted/s" in output.decode()
+
+    instant, delayed = figures["backfill"]
+    assert (0.0, sizes["backfill_latency_ms"]) == (instant["latency_ms"], delayed["latency_ms"])
+    for found in (instant, delayed):
+        assert found["objects"] >= found["objects_listed"] > sizes["backfill_customers"]
+        # A hundred objects a page; of a small account most windows end with a page that is not full.
+        assert found["stored"]["api_calls_per_1000_listed"]["min"] >= 10
+        assert found["stored"]["worker_memory_bytes"]["max"] < 200 * 2**20
+        assert found["ratio"]["median"] > 0

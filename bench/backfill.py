@@ -1,0 +1,173 @@
+"""How fast an account that has lived is read into an empty database, and what that costs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from bench.parts import Figures, spread_all
+from bench.system import BenchError, Machine, Meter, Process, ready, settled, tally, watch, worker_ready
+from subledger.billing.lists import listed_kinds
+from subledger.billing.registry import KINDS
+from subledger.cli.servers import free_port
+from subledger.db.connection import OwnConnection
+from subledger.db.queries.backfills import Scan, request_scan, select_scan
+
+SECONDS_MAX = 600.0
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """The lists of an account, written down."""
+
+    folder: Path
+    counts: dict[str, int]
+    """Objects by kind; of those that are read with their parents too."""
+
+    @property
+    def objects(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def listed(self) -> int:
+        """Those that stand in the pages themselves."""
+        return sum(self.counts[kind] for kind in listed_kinds())
+
+
+async def written_lists(machine: Machine, *, customers: int, stories_every: int = 1) -> Lists:
+    """An account's lists, once its stories are over."""
+    folder = machine.folder / f"lists-{customers}"
+    arguments = ("bench.account", "lists", str(folder), str(customers), "11", str(stories_every))
+    with machine.running("lists", *arguments) as process:
+        if await asyncio.to_thread(process.process.wait):
+            process.check()
+    counts = {}
+    for kind in KINDS:
+        with (folder / f"{kind}.jsonl").open("rb") as file:
+            counts[kind] = sum(1 for _ in file)
+    return Lists(folder=folder, counts=counts)
+
+
+@asynccontextmanager
+async def double(machine: Machine, lists: Lists, *, latency_ms: float) -> AsyncIterator[Process]:
+    """The lists, served from memory."""
+    port = free_port()
+    arguments = ("bench.double", str(port), str(lists.folder), str(latency_ms))
+    with machine.running("double", *arguments, port=port) as process:
+        await ready(process, "/tally")
+        yield process
+
+
+async def measure_backfill(machine: Machine, lists: Lists, *, latency_ms: float, rounds: int) -> Figures:
+    """Backfills of everything, each into a database of its own, in turn with ones that store nothing."""
+    stored: list[Figures] = []
+    unstored: list[Figures] = []
+    async with double(machine, lists, latency_ms=latency_ms) as api:
+        for _ in range(rounds):
+            stored.append(await _backfill(machine, lists, api, storing=True))
+            unstored.append(await _backfill(machine, lists, api, storing=False))
+    return {
+        "objects": lists.objects,
+        "objects_listed": lists.listed,
+        "latency_ms": latency_ms,
+        "stored": spread_all(stored),
+        "without_storing": spread_all(unstored),
+        "ratio": spread_all(
+            [
+                {"ratio": plain["lists_seconds"] / with_it["lists_seconds"]}
+                for with_it, plain in zip(stored, unstored, strict=True)
+            ]
+        )["ratio"],
+    }
+
+
+async def _backfill(machine: Machine, lists: Lists, api: Process, *, storing: bool) -> Figures:
+    site = await machine.site()
+    connection = await watch(site)
+    try:
+        with machine.worker(site, api_port=api.port, storing=storing) as worker:
+            await worker_ready(connection, worker)
+            requests_before = (await tally(api))["requests"]
+            meter = Meter(worker=worker, postgres=machine.postgres, api=api)
+            scan = await request_scan(
+                connection,
+                purpose="backfill",
+                account_id="",
+                live_mode=False,
+                kinds=listed_kinds(),
+                whole=True,
+            )
+            memory = psutil.Process(worker.process.pid)
+            peak, lists_read, lists_cpu = 0, None, None
+            deadline = time.monotonic() + SECONDS_MAX
+            while scan.finished_at is None:
+                worker.check()
+                if time.monotonic() > deadline:
+                    raise BenchError(f"the backfill did not end: {scan}")
+                await asyncio.sleep(POLL_SECONDS)
+                peak = max(peak, memory.memory_info().rss)
+                scan = await select_scan(connection, scan.id) or scan
+                if lists_read is None and scan.step not in ("begin", "lists"):
+                    lists_read, lists_cpu = await _now(connection), meter.stop()
+            cpu = meter.stop()
+            lists_cpu = lists_cpu or cpu
+            asked = await tally(api)
+            if storing:
+                await settled(connection, worker, exact=True, events=0)
+        await _check(connection, lists, scan, storing=storing)
+        if asked["refused"]:
+            raise BenchError(f"the double did not understand {asked['refused']} requests")
+    finally:
+        await connection.close()
+    began, ended = scan.started_at, scan.finished_at
+    if began is None or ended is None:
+        raise BenchError(f"the backfill never began: {scan}")
+    lists_seconds = ((lists_read or ended) - began).total_seconds()
+    seconds = (ended - began).total_seconds()
+    return {
+        "lists_seconds": lists_seconds,
+        "seconds": seconds,
+        "lists_per_second": lists.objects / lists_seconds,
+        "per_second": lists.objects / seconds,
+        "api_calls": asked["requests"] - requests_before,
+        "api_calls_per_1000_listed": 1000 * (asked["requests"] - requests_before) / lists.listed,
+        "worker_memory_bytes": peak,
+        **{
+            f"lists_{name}_cpu_us": 1e6 * value / lists.objects
+            for name, value in lists_cpu.items()
+            if name != "others_share"
+        },
+        **{
+            f"{name}_cpu_us": 1e6 * value / lists.objects
+            for name, value in cpu.items()
+            if name != "others_share"
+        },
+        "others_share": cpu["others_share"],
+    }
+
+
+async def _now(connection: OwnConnection) -> datetime:
+    now: datetime = await connection.fetchval("select clock_timestamp()")
+    return now
+
+
+async def _check(connection: OwnConnection, lists: Lists, scan: Scan, *, storing: bool) -> None:
+    """Raise BenchError where anything is missing."""
+    if scan.status != "complete":
+        raise BenchError(f"the backfill ended {scan.status}: {scan.error}")
+    if not storing:
+        return
+    for kind in map(KINDS.__getitem__, listed_kinds()):
+        rows = await connection.fetchval(f"select count(*) from {kind.table} where deleted_at is null")
+        if rows != lists.counts[kind.name]:
+            raise BenchError(f"{rows} rows in {kind.table}, {lists.counts[kind.name]} objects in the list")
+    inexact = await connection.fetchval("select count(*) from billing.customers where not exact")
+    records = await connection.fetchval("select count(*) from billing.customers")
+    if inexact or records < lists.counts["customer"]:
+        raise BenchError(f"of {records} records {inexact} are not exact")

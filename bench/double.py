@@ -1,0 +1,146 @@
+"""Stripe's lists from memory: an API whose answers cost next to nothing, so that a backfill is measured and not it.
+
+`python -m bench.double PORT FOLDER LATENCY_MS` serves the objects that `bench.account` has written to FOLDER/lists,
+and answers LATENCY_MS after it was asked. At /tally it tells how many requests it has seen, and how many of them it
+did not understand.
+"""
+
+import asyncio
+import sys
+from bisect import bisect_left
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+from typing import cast
+from urllib.parse import parse_qsl
+
+import msgspec
+import uvloop
+
+from subledger.billing.registry import KINDS
+
+ACCOUNT = b'{"id":"acct_double","object":"account"}'
+EMPTY = ("/v1/events", "/v1/entitlements/active_entitlements")
+NOTHING = b'{"object":"list","has_more":false,"data":[]}'
+MISSING = b'{"error":{"code":"resource_missing","message":"No such object"}}'
+
+
+class Head(msgspec.Struct):
+    """What the double has to know of an object."""
+
+    id: str
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """The objects of one list, the youngest first."""
+
+    bodies: list[bytes]
+    ages: list[int]
+    """Minus `created`, so that it grows along the list."""
+    places: dict[str, int]
+
+    def page(self, wanted: dict[str, str]) -> bytes:
+        """The page that a query asks for."""
+        begin, end = 0, len(self.bodies)
+        if "created[lt]" in wanted:
+            begin = bisect_left(self.ages, 1 - int(wanted["created[lt]"]))
+        if "created[gte]" in wanted:
+            end = bisect_left(self.ages, 1 - int(wanted["created[gte]"]))
+        if "starting_after" in wanted:
+            begin = self.places[wanted["starting_after"]] + 1
+        stop = min(begin + int(wanted.get("limit", "10")), end)
+        more = b"true" if stop < end else b"false"
+        return b'{"object":"list","has_more":%b,"data":[%b]}' % (more, b",".join(self.bodies[begin:stop]))
+
+
+class Double:
+    """The account's objects, and how often it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        decode = msgspec.json.Decoder(Head).decode
+        self.requests = 0
+        self.refused = 0
+        self.date = formatdate(int((folder / "now").read_text()), usegmt=True).encode()
+        self._shelves: dict[str, Shelf] = {}
+        self._by_id: dict[str, bytes] = {}
+        for kind in KINDS.values():
+            bodies = (folder / f"{kind.name}.jsonl").read_bytes().splitlines()
+            heads = [decode(body) for body in bodies]
+            self._shelves[kind.list_path or kind.name] = Shelf(
+                bodies=bodies,
+                ages=[-head.created for head in heads],
+                places={head.id: place for place, head in enumerate(heads)},
+            )
+            self._by_id.update((head.id, body) for head, body in zip(heads, bodies, strict=True))
+        for body in (folder / "unlisted.jsonl").read_bytes().splitlines():
+            self._by_id[decode(body).id] = body
+
+        rests = (folder / "rests.jsonl").read_bytes().splitlines()
+        self._rests = dict(msgspec.json.decode(line, type=tuple[str, msgspec.Raw]) for line in rests)
+
+    def answer(self, target: str) -> tuple[bytes, bytes]:
+        """Status and body for a path with its query."""
+        path, _, query = target.partition("?")
+        if path == "/tally":
+            return b"200 OK", b'{"requests":%d,"refused":%d}' % (self.requests, self.refused)
+        self.requests += 1
+        if path == "/v1/account":
+            return b"200 OK", ACCOUNT
+        if path in EMPTY:
+            return b"200 OK", NOTHING
+        if path in self._shelves:
+            return b"200 OK", self._shelves[path].page(dict(parse_qsl(query)))
+        body = self._rests.get(target) or self._by_id.get(path.rpartition("/")[2])
+        if body is None:
+            self.refused += 1
+            return b"404 Not Found", MISSING
+        return b"200 OK", body
+
+
+class Answerer(asyncio.Protocol):
+    """Reads GET requests, one after the other; understands just what our client sends."""
+
+    def __init__(self, double: Double, latency_seconds: float) -> None:
+        self._double = double
+        self._latency_seconds = latency_seconds
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            self._buffer = head
+            return
+        status, body = self._double.answer(head.split(b" ", 2)[1].decode())
+        answer = (
+            b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (
+                status,
+                self._double.date,
+                len(body),
+                body,
+            )
+        )
+        if self._latency_seconds:
+            asyncio.get_running_loop().call_later(self._latency_seconds, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
+
+
+async def serve(port: int, folder: Path, latency_seconds: float) -> None:
+    """Answer for ever."""
+    double = Double(folder)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Answerer(double, latency_seconds), "127.0.0.1", port
+    )
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]) / 1000))
