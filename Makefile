@@ -37,7 +37,7 @@ up: $(INSTALLED) ## Run the whole system here: embedded servers and a sandbox ac
 	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(PYTHON) -m subledger up $(ARGS)
 
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for the seeds after it too)
 	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)

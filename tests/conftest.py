@@ -7,6 +7,7 @@ import importlib.metadata
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -65,6 +66,19 @@ def template(servers: Services) -> str:
     # A database that somebody is connected to cannot be copied.
     asyncio.run(_execute(servers.postgres_url, f"alter database {name} allow_connections false"))
     return name
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of several tells the process that reports which servers its tests talked to."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["services"] = session.config.stash.get(_VERSIONS, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The process that reports hears from a worker."""
+    if told := getattr(node, "workeroutput", {}).get("services"):
+        node.config.stash[_VERSIONS] = told
 
 
 def pytest_terminal_summary(
