@@ -12,6 +12,37 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Discount:
+    """What a coupon takes off; all None but the ids where Stripe named the coupon by its id alone."""
+
+    id: str | None = None
+    coupon_id: str | None = None
+    percent_off: str | None = None  # as Stripe writes it: 25 or 12.5
+    amount_off: int | None = None
+    currency: str | None = None  # of amount_off
+    duration: str | None = None  # forever, repeating or once
+    ends: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """One step of a tiered price: so much for each, and so much at once, up to a quantity."""
+
+    up_to: int | None = None  # None: without end
+    unit_amount: str | None = None  # decimal
+    flat_amount: str | None = None  # decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrencyOption:
+    """What a price costs in another currency than its own."""
+
+    currency: str
+    unit_amount: str | None = None  # decimal; None for tiered prices
+    tiers: tuple[Tier, ...] | None = None  # None: not told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
     id: str
     created: datetime | None
@@ -21,6 +52,7 @@ class Customer:
     metadata: dict[str, str]
     custom_uid: str | None  # metadata.custom_uid as it stands, valid or not
     test_clock: str | None
+    discounts: tuple[Discount, ...] | None  # of its subscriptions that have none of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +81,11 @@ class Price:
     meter_id: str | None  # the billing meter whose count is charged for
     nickname: str | None
     metadata: dict[str, str]
+    tiers_mode: str | None  # graduated or volume
+    tiers: tuple[Tier, ...] | None  # None: not told, since only a read tells them
+    currency_options: tuple[CurrencyOption, ...] | None  # None: not told, since only a read tells them
+    divide_quantity_by: int | None  # packages of so many
+    round_quantity: str | None  # up or down, to whole packages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +131,7 @@ class Subscription:
     schedule_id: str | None
     test_clock: str | None
     metadata: dict[str, str]
+    discounts: tuple[Discount, ...] | None  # in the order in which they apply; None: named by their ids alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +146,7 @@ class SubscriptionItem:
     current_period_start: datetime | None
     current_period_end: datetime | None
     metadata: dict[str, str]
+    discounts: tuple[Discount, ...] | None  # of this item alone; None: named by their ids alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +287,212 @@ class PaymentIntent:
     canceled_at: datetime | None
     description: str | None
     receipt_email: str | None
+    error_code: str | None  # of its last attempt, where that failed
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentMethod:
+    id: str
+    created: datetime | None
+    customer_id: str | None  # None: not attached, or not any more
+    type: str | None  # card, sepa_debit, us_bank_account ...
+    card_brand: str | None
+    card_last4: str | None
+    card_exp_month: int | None
+    card_exp_year: int | None
+    card_funding: str | None  # credit, debit, prepaid, unknown
+    card_country: str | None
+    billing_name: str | None
+    billing_email: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupIntent:
+    id: str
+    created: datetime | None
+    customer_id: str | None
+    status: str | None
+    usage: str | None  # off_session, on_session
+    payment_method_id: str | None
+    cancellation_reason: str | None
+    description: str | None
+    error_code: str | None  # of its last attempt, where that failed
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxId:
+    id: str
+    created: datetime | None
+    customer_id: str | None
+    type: str | None  # eu_vat, us_ein ...
+    country: str | None
+    value: str | None
+    verification_status: str | None  # pending, verified, unverified, unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coupon:
+    id: str
+    created: datetime | None
+    name: str | None
+    duration: str | None  # once, repeating, forever
+    duration_in_months: int | None
+    percent_off: str | None  # exact, as a decimal number
+    amount_off: int | None
+    currency: str | None  # of amount_off
+    max_redemptions: int | None
+    redeem_by: datetime | None
+    times_redeemed: int | None
+    valid: bool | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    id: str
+    created: datetime | None
+    product_id: str | None
+    active: bool | None
+    currency: str | None
+    amount: int | None
+    amount_decimal: str | None
+    billing_scheme: str | None
+    interval: str | None
+    interval_count: int | None
+    usage_type: str | None
+    trial_period_days: int | None
+    nickname: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionSchedule:
+    id: str
+    created: datetime | None
+    customer_id: str | None
+    status: str | None  # not_started, active, completed, released, canceled
+    subscription_id: str | None
+    released_subscription_id: str | None
+    starts_at: datetime | None  # of its first phase
+    ends_at: datetime | None  # of its last phase
+    current_phase_start: datetime | None
+    current_phase_end: datetime | None
+    end_behavior: str | None  # release, cancel
+    canceled_at: datetime | None
+    completed_at: datetime | None
+    released_at: datetime | None
+    test_clock: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionScheduleItem:
+    id: str  # `phase.item`, from 0: Stripe gives it none
+    schedule_id: str
+    phase: int  # from 0, in order of time
+    position: int  # Stripe's order within the phase, from 0
+    phase_start: datetime | None
+    phase_end: datetime | None
+    price_id: str | None
+    quantity: int | None  # None for metered prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditNote:
+    id: str
+    created: datetime | None
+    customer_id: str | None
+    invoice_id: str | None
+    status: str | None  # issued, void
+    type: str | None  # pre_payment, post_payment, mixed
+    reason: str | None
+    number: str | None
+    currency: str | None
+    amount: int | None
+    pre_payment_amount: int | None
+    post_payment_amount: int | None
+    out_of_band_amount: int | None  # given back outside Stripe
+    refund_ids: tuple[str, ...]
+    effective_at: datetime | None
+    voided_at: datetime | None
+    memo: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutLineItem:
+    id: str
+    session_id: str
+    position: int  # Stripe's order, from 0
+    description: str | None
+    price_id: str | None
+    product_id: str | None
+    quantity: int | None
+    currency: str | None
+    amount_subtotal: int | None
+    amount_discount: int | None
+    amount_tax: int | None
+    amount_total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    id: str
+    created: datetime | None
+    charge_id: str | None
+    payment_intent_id: str | None
+    open: bool | None
+    opened_reason: str | None
+    closed_reason: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyFraudWarning:
+    id: str
+    created: datetime | None
+    charge_id: str | None
+    payment_intent_id: str | None
+    actionable: bool | None
+    fraud_type: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payout:
+    id: str
+    created: datetime | None
+    status: str | None  # pending, in_transit, paid, failed, canceled
+    amount: int | None  # negative: Stripe took it from the bank account
+    currency: str | None
+    arrival_date: datetime | None
+    automatic: bool | None
+    method: str | None  # standard, instant
+    type: str | None  # bank_account, card
+    destination_id: str | None
+    balance_transaction_id: str | None
+    reconciliation_status: str | None
+    failure_code: str | None
+    description: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceTransaction:
+    id: str
+    created: datetime | None
+    type: str | None
+    reporting_category: str | None
+    status: str | None  # pending, available
+    amount: int | None
+    fee: int | None
+    net: int | None
+    currency: str | None
+    available_on: datetime | None
+    source_id: str | None  # the charge, refund, payout ... that moved the money
+    description: str | None
 
 
 Facts = (
@@ -265,11 +509,22 @@ Facts = (
     | Dispute
     | CheckoutSession
     | PaymentIntent
+    | PaymentMethod
+    | SetupIntent
+    | TaxId
+    | Coupon
+    | Plan
+    | SubscriptionSchedule
+    | CreditNote
+    | Review
+    | EarlyFraudWarning
+    | Payout
+    | BalanceTransaction
     | ActiveEntitlementSummary
 )
 """The facts of one mirrored object."""
 
-Part = SubscriptionItem | ActiveEntitlement
+Part = SubscriptionItem | SubscriptionScheduleItem | CheckoutLineItem | ActiveEntitlement
 """What travels with the object that holds it: items with their subscription, entitlements with their summary."""
 
 

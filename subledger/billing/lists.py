@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from subledger.billing.registry import KINDS
 
-THROUGH: Mapping[str, str] = {"invoice_payment": "invoice", "refund": "charge"}
+THROUGH: Mapping[str, str] = {"invoice_payment": "invoice", "refund": "charge", "tax_id": "customer"}
 """Kinds that are read with their parents, which carry them whole: by an expand, or by paging where the list is cut."""
 
 

@@ -40,6 +40,7 @@ class Kind:
     absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once confirmed
     # Of a kind that names no customer: the facts that hold the id of what it belongs to, and the kind of that.
     belongs_to: tuple[tuple[str, str], ...] = ()
+    list_holds_all: bool = True  # False: what its list lacks may exist all the same
     # Stripe has no such object to be read, only the list that stands in this field of it.
     list_field: str | None = None
     # Facts that tell who the customer is; like metadata and the object as Stripe sent it, they can be forgotten.
@@ -48,6 +49,9 @@ class Kind:
     # it, in a backfill, and an audit finds what has changed since. Nothing is fetched for what it names, nor because
     # something names it.
     confirmed_on_event: bool = True
+    # Facts that Stripe tells only who asks for them to be expanded, so that a payload says nothing of them: what a read
+    # has told stays. (A payload that does tell them is believed like any other.)
+    told_by_reads: tuple[str, ...] = ()
     id_field: str = "id"  # `customer` where Stripe keeps one per customer, and gives it no id
 
     @property
@@ -72,6 +76,8 @@ KINDS: Mapping[str, Kind] = _by_name(
         names_customer=True,
         deleted_event="customer.deleted",
         personal=("name", "email", "description", "custom_uid"),
+        expands=("tax_ids", "discount.source.coupon"),
+        told_by_reads=("discounts",),
     ),
     Kind(
         name="product",
@@ -91,6 +97,8 @@ KINDS: Mapping[str, Kind] = _by_name(
         list_path="/v1/prices",
         retrieve_path="/v1/prices/{id}",
         catalogue=True,
+        expands=("tiers", "currency_options"),
+        told_by_reads=("tiers", "currency_options"),
         deleted_event="price.deleted",
     ),
     Kind(
@@ -114,17 +122,51 @@ KINDS: Mapping[str, Kind] = _by_name(
         catalogue=True,
     ),
     Kind(
+        name="plan",
+        stripe_object="plan",
+        table="stripe.plans",
+        facts=facts.Plan,
+        list_path="/v1/plans",
+        retrieve_path="/v1/plans/{id}",
+        catalogue=True,
+        deleted_event="plan.deleted",
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="coupon",
+        stripe_object="coupon",
+        table="stripe.coupons",
+        facts=facts.Coupon,
+        list_path="/v1/coupons",
+        retrieve_path="/v1/coupons/{id}",
+        catalogue=True,
+        deleted_event="coupon.deleted",
+        confirmed_on_event=False,
+    ),
+    Kind(
         name="subscription",
         stripe_object="subscription",
         table="stripe.subscriptions",
         facts=facts.Subscription,
         list_path="/v1/subscriptions",
         retrieve_path="/v1/subscriptions/{id}",
-        expands=("discounts.source.coupon",),
+        # No deeper for items: expansions end at four levels, and a list begins with one. stripe.coupons has the rest.
+        expands=("discounts.source.coupon", "items.data.discounts"),
+        told_by_reads=("discounts",),
         names_customer=True,
         # customer.subscription.deleted is no deletion: the object stays retrievable, with status canceled.
         deleted_event=None,
         absorbing=frozenset({"canceled", "incomplete_expired"}),
+    ),
+    Kind(
+        name="subscription_schedule",
+        stripe_object="subscription_schedule",
+        table="stripe.subscription_schedules",
+        facts=facts.SubscriptionSchedule,
+        list_path="/v1/subscription_schedules",
+        retrieve_path="/v1/subscription_schedules/{id}",
+        names_customer=True,
+        absorbing=frozenset({"completed", "released", "canceled"}),
     ),
     Kind(
         name="invoice",
@@ -177,6 +219,17 @@ KINDS: Mapping[str, Kind] = _by_name(
         belongs_to=(("charge_id", "charge"),),
     ),
     Kind(
+        name="credit_note",
+        stripe_object="credit_note",
+        table="stripe.credit_notes",
+        facts=facts.CreditNote,
+        list_path="/v1/credit_notes",
+        retrieve_path="/v1/credit_notes/{id}",
+        names_customer=True,
+        absorbing=frozenset({"void"}),
+        personal=("memo",),
+    ),
+    Kind(
         name="checkout_session",
         stripe_object="checkout.session",
         table="stripe.checkout_sessions",
@@ -185,6 +238,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         retrieve_path="/v1/checkout/sessions/{id}",
         names_customer=True,
         personal=("client_reference_id",),
+        expands=("line_items",),
     ),
     Kind(
         name="payment_intent",
@@ -196,6 +250,84 @@ KINDS: Mapping[str, Kind] = _by_name(
         names_customer=True,
         absorbing=frozenset({"succeeded", "canceled"}),
         personal=("description", "receipt_email"),
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="payment_method",
+        stripe_object="payment_method",
+        table="stripe.payment_methods",
+        facts=facts.PaymentMethod,
+        list_path="/v1/payment_methods",
+        retrieve_path="/v1/payment_methods/{id}",
+        names_customer=True,
+        personal=("card_last4", "billing_name", "billing_email"),
+        confirmed_on_event=False,
+        list_by_created=False,
+        list_holds_all=False,  # what is detached from its customer is in no list
+    ),
+    Kind(
+        name="setup_intent",
+        stripe_object="setup_intent",
+        table="stripe.setup_intents",
+        facts=facts.SetupIntent,
+        list_path="/v1/setup_intents",
+        retrieve_path="/v1/setup_intents/{id}",
+        names_customer=True,
+        absorbing=frozenset({"succeeded", "canceled"}),
+        personal=("description",),
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="tax_id",
+        stripe_object="tax_id",
+        table="stripe.tax_ids",
+        facts=facts.TaxId,
+        list_path="/v1/tax_ids",
+        retrieve_path="/v1/tax_ids/{id}",
+        names_customer=True,
+        deleted_event="customer.tax_id.deleted",
+        personal=("value",),
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="review",
+        stripe_object="review",
+        table="stripe.reviews",
+        facts=facts.Review,
+        list_path="/v1/reviews",
+        retrieve_path="/v1/reviews/{id}",
+        belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="early_fraud_warning",
+        stripe_object="radar.early_fraud_warning",
+        table="stripe.early_fraud_warnings",
+        facts=facts.EarlyFraudWarning,
+        list_path="/v1/radar/early_fraud_warnings",
+        retrieve_path="/v1/radar/early_fraud_warnings/{id}",
+        belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="payout",
+        stripe_object="payout",
+        table="stripe.payouts",
+        facts=facts.Payout,
+        list_path="/v1/payouts",
+        retrieve_path="/v1/payouts/{id}",
+        absorbing=frozenset({"failed", "canceled"}),
+        confirmed_on_event=False,
+    ),
+    Kind(
+        name="balance_transaction",
+        stripe_object="balance_transaction",
+        table="stripe.balance_transactions",
+        facts=facts.BalanceTransaction,
+        list_path="/v1/balance_transactions",
+        retrieve_path="/v1/balance_transactions/{id}",
+        belongs_to=(("source_id", "charge"), ("source_id", "refund"), ("source_id", "dispute")),
+        personal=("description",),
         confirmed_on_event=False,
     ),
     Kind(

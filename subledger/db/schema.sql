@@ -54,40 +54,42 @@ $$;
 
 COMMENT ON FUNCTION sync.grant_readers() IS 'Creates the roles billing_reader and billing_raw where it may, and gives them their rights. Safe to call again.';
 
-CREATE FUNCTION sync.recurring_discounts(subscription json, as_of timestamp with time zone) RETURNS TABLE(known boolean, percent_off numeric, amount_off numeric, currency text)
-    LANGUAGE sql STABLE
+CREATE FUNCTION sync.identities_written() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     AS $$
-  with named as (
-    -- One discount by itself until 2025-03-31, then a list; for a while both, the list holding ids of the same.
-    select subscription -> 'discount' as discount
-    where json_typeof(subscription -> 'discount') = 'object'
-    union all
-    select entry
-    from json_array_elements(
-      case when json_typeof(subscription -> 'discounts') = 'array' then subscription -> 'discounts' else '[]' end
-    ) as entry
-    where json_typeof(entry) = 'object' or json_typeof(entry) = 'string'
-      and entry #>> '{}' is distinct from subscription -> 'discount' ->> 'id'
-  ), read as (
-    select
-      to_timestamp((discount ->> 'end')::float8) as ends,
-      case
-        when json_typeof(discount -> 'coupon') = 'object' then discount -> 'coupon'
-        when json_typeof(discount -> 'source' -> 'coupon') = 'object' then discount -> 'source' -> 'coupon'
-      end as coupon
-    from (
-      -- An id alone has no fields to look into.
-      select case when json_typeof(discount) = 'object' then discount else '{}' end as discount from named
-    ) as whole
-  )
-  select coupon is not null and (coupon ->> 'percent_off' is not null or coupon ->> 'amount_off' is not null),
-    (coupon ->> 'percent_off')::numeric, (coupon ->> 'amount_off')::numeric, lower(coupon ->> 'currency')
-  from read
-  where (ends is null or ends > as_of) and coupon ->> 'duration' is distinct from 'once'
+declare
+  accounts text[];
+  modes boolean[];
+  ids text[];
+begin
+  if tg_op = 'INSERT' then
+    select array_agg(account_id), array_agg(live_mode), array_agg(stripe_customer_id) into accounts, modes, ids
+    from written;
+  elsif tg_op = 'DELETE' then
+    select array_agg(account_id), array_agg(live_mode), array_agg(stripe_customer_id) into accounts, modes, ids
+    from erased;
+  else
+    select array_agg(account_id), array_agg(live_mode), array_agg(stripe_customer_id) into accounts, modes, ids
+    from (select * from written union all select * from erased) as both_sides;
+  end if;
+  -- As every fact of a customer does (MARK_STALE in db/queries/customers.py): in the transaction that writes it, by an
+  -- update that takes the lock, in the order in which everybody takes it.
+  insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at)
+  select distinct account_id, live_mode, customer_id, 1, now(), now() + interval '10 seconds'
+  from unnest(accounts, modes, ids) as k (account_id, live_mode, customer_id)
+  where customer_id is not null
+  order by account_id, live_mode, customer_id
+  on conflict (account_id, live_mode, customer_id) do update set
+    stale = c.stale + 1,
+    stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+    attempts = case when c.parked_at is null then c.attempts else 0 end,
+    parked_at = null;
+  return null;
+end
 $$;
 
-COMMENT ON FUNCTION sync.recurring_discounts(subscription json, as_of timestamp with time zone) IS 'The discounts that this subscription will still have with its next invoices. Not known: Stripe named one by its id alone.';
+COMMENT ON FUNCTION sync.identities_written() IS 'Whoever writes billing.identities has the records of those customers derived again, in the same transaction. Runs with its owner''s rights: services need none in sync.';
 
 CREATE SEQUENCE billing.change
     START WITH 1
@@ -166,9 +168,9 @@ COMMENT ON COLUMN billing.customers.status IS 'Of the current subscription: tria
 
 COMMENT ON COLUMN billing.customers.has_access IS 'Whether any subscription lets the customer in; without a live one, whether a sandbox grant ran when this was derived.';
 
-COMMENT ON COLUMN billing.customers.product_id IS 'The company''s name of the current product: product.metadata.product_id, else Stripe''s id.';
+COMMENT ON COLUMN billing.customers.product_id IS 'product.metadata.product_id of the current subscription, else Stripe''s product id. While a sandbox grant runs and no subscription is live: the grant''s product, where it names one.';
 
-COMMENT ON COLUMN billing.customers.product_version_number IS 'Version of that product: metadata.version of price or product, else the price''s rank, from 1, among the product''s recurring prices by age.';
+COMMENT ON COLUMN billing.customers.product_version_number IS 'metadata.version of price or product where it is a whole number, else the price''s rank by age among the product''s recurring prices. NULL while a sandbox grant gives the product.';
 
 COMMENT ON COLUMN billing.customers.stripe_product_id IS 'Stripe''s id of the product of the first item of the current subscription.';
 
@@ -188,7 +190,7 @@ COMMENT ON COLUMN billing.customers.is_trial IS 'Whether the current subscriptio
 
 COMMENT ON COLUMN billing.customers.trial_end IS 'When that trial ends; NULL unless is_trial.';
 
-COMMENT ON COLUMN billing.customers.sandbox_end IS 'Until when a sandbox grant gives access; from billing.identities.';
+COMMENT ON COLUMN billing.customers.sandbox_end IS 'When its sandbox grant ends or has ended: access for a time without a subscription. Of billing.identities, else the customer''s metadata, else a subscription''s. NULL: none was given.';
 
 COMMENT ON COLUMN billing.customers.subscription_date IS 'When the current subscription started (start_date).';
 
@@ -340,286 +342,17 @@ COMMENT ON COLUMN billing.customer_features.lookup_key IS 'The company''s own na
 
 COMMENT ON COLUMN billing.customer_features.name IS 'The feature''s name, for people. NULL until the feature has been read.';
 
-CREATE TABLE stripe.prices (
+CREATE TABLE billing.customer_mrr (
+    customer_uid uuid NOT NULL,
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
-    id text NOT NULL,
-    created timestamp with time zone,
-    product_id text,
-    active boolean,
-    currency text,
-    unit_amount bigint,
-    unit_amount_decimal text,
-    billing_scheme text,
-    recurring boolean DEFAULT false NOT NULL,
-    "interval" text,
-    interval_count bigint,
-    usage_type text,
-    nickname text,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    deleted_at timestamp with time zone,
-    raw json,
-    meter_id text
-);
-ALTER TABLE ONLY stripe.prices ALTER COLUMN raw SET STORAGE EXTERNAL;
-
-COMMENT ON TABLE stripe.prices IS 'Stripe''s prices: what a product costs, and how often. A plan is the price of the same id.';
-
-COMMENT ON COLUMN stripe.prices.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN stripe.prices.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN stripe.prices.id IS 'Stripe''s id of the price.';
-
-COMMENT ON COLUMN stripe.prices.created IS 'When the price was created, by Stripe''s clock.';
-
-COMMENT ON COLUMN stripe.prices.product_id IS 'Stripe''s id of the product that it prices.';
-
-COMMENT ON COLUMN stripe.prices.active IS 'Whether it can be bought.';
-
-COMMENT ON COLUMN stripe.prices.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
-
-COMMENT ON COLUMN stripe.prices.unit_amount IS 'Minor units for one unit. NULL: the price has tiers, or a fraction of a minor unit.';
-
-COMMENT ON COLUMN stripe.prices.unit_amount_decimal IS 'The exact amount of one unit in minor units, as Stripe writes it.';
-
-COMMENT ON COLUMN stripe.prices.billing_scheme IS 'per_unit or tiered.';
-
-COMMENT ON COLUMN stripe.prices.recurring IS 'Whether it is charged again and again; only such prices have a rank as version.';
-
-COMMENT ON COLUMN stripe.prices."interval" IS 'day, week, month or year; NULL: one-off.';
-
-COMMENT ON COLUMN stripe.prices.interval_count IS 'How many intervals make one period.';
-
-COMMENT ON COLUMN stripe.prices.usage_type IS 'licensed, or metered: billed by use, afterwards.';
-
-COMMENT ON COLUMN stripe.prices.nickname IS 'price.nickname.';
-
-COMMENT ON COLUMN stripe.prices.metadata IS 'The price''s metadata; version and feature_id have a meaning here (docs/record.md).';
-
-COMMENT ON COLUMN stripe.prices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
-
-COMMENT ON COLUMN stripe.prices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
-
-COMMENT ON COLUMN stripe.prices.meter_id IS 'The billing meter whose count is charged for (recurring.meter). NULL: the price is not metered, or by old usage records.';
-
-CREATE TABLE stripe.subscription_items (
-    account_id text NOT NULL,
-    live_mode boolean NOT NULL,
-    id text NOT NULL,
-    subscription_id text NOT NULL,
-    "position" bigint NOT NULL,
-    created timestamp with time zone,
-    price_id text,
-    product_id text,
-    quantity bigint,
-    current_period_start timestamp with time zone,
-    current_period_end timestamp with time zone,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL
+    stripe_customer_id text NOT NULL,
+    currency text NOT NULL,
+    mrr bigint,
+    subscriptions bigint NOT NULL
 );
 
-COMMENT ON TABLE stripe.subscription_items IS 'The items of the subscriptions, complete also beyond the number that Stripe puts into one answer once the subscription was read.';
-
-COMMENT ON COLUMN stripe.subscription_items.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN stripe.subscription_items.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN stripe.subscription_items.id IS 'Stripe''s id of the item.';
-
-COMMENT ON COLUMN stripe.subscription_items.subscription_id IS 'Stripe''s id of the subscription that holds it.';
-
-COMMENT ON COLUMN stripe.subscription_items."position" IS 'Place in Stripe''s order, from 0. The first item decides product, price and quantity of the customer.';
-
-COMMENT ON COLUMN stripe.subscription_items.created IS 'When the item was created, by Stripe''s clock.';
-
-COMMENT ON COLUMN stripe.subscription_items.price_id IS 'Stripe''s id of its price (of its plan, in old shapes).';
-
-COMMENT ON COLUMN stripe.subscription_items.product_id IS 'Stripe''s id of its product; NULL: this payload named the price alone.';
-
-COMMENT ON COLUMN stripe.subscription_items.quantity IS 'How many units; NULL: metered.';
-
-COMMENT ON COLUMN stripe.subscription_items.current_period_start IS 'Start of the item''s own period, since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscription_items.current_period_end IS 'End of the item''s own period, since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscription_items.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
-
-CREATE TABLE stripe.subscriptions (
-    account_id text NOT NULL,
-    live_mode boolean NOT NULL,
-    id text NOT NULL,
-    created timestamp with time zone,
-    customer_id text,
-    status text,
-    start_date timestamp with time zone,
-    trial_start timestamp with time zone,
-    trial_end timestamp with time zone,
-    cancel_at timestamp with time zone,
-    cancel_at_period_end boolean DEFAULT false NOT NULL,
-    canceled_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    current_period_start timestamp with time zone,
-    current_period_end timestamp with time zone,
-    collection_method text,
-    currency text,
-    latest_invoice_id text,
-    pause_collection text,
-    billing_mode text,
-    cancellation_reason text,
-    schedule_id text,
-    test_clock text,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    deleted_at timestamp with time zone,
-    raw json
-);
-ALTER TABLE ONLY stripe.subscriptions ALTER COLUMN raw SET STORAGE EXTERNAL;
-
-COMMENT ON TABLE stripe.subscriptions IS 'Stripe''s subscriptions. Their items are in stripe.subscription_items.';
-
-COMMENT ON COLUMN stripe.subscriptions.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN stripe.subscriptions.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN stripe.subscriptions.id IS 'Stripe''s id of the subscription.';
-
-COMMENT ON COLUMN stripe.subscriptions.created IS 'When the subscription was created, by Stripe''s clock.';
-
-COMMENT ON COLUMN stripe.subscriptions.customer_id IS 'Stripe''s id of the customer that subscribed.';
-
-COMMENT ON COLUMN stripe.subscriptions.status IS 'Stripe''s own word, an open set. What it means is billing.customer_products.status.';
-
-COMMENT ON COLUMN stripe.subscriptions.start_date IS 'When it started; may be before created where it was backdated.';
-
-COMMENT ON COLUMN stripe.subscriptions.trial_start IS 'When its trial began: the first one (classic billing) or the latest one (flexible).';
-
-COMMENT ON COLUMN stripe.subscriptions.trial_end IS 'When its trial ends or ended. Stripe never clears it, so it does not tell whether a trial runs.';
-
-COMMENT ON COLUMN stripe.subscriptions.cancel_at IS 'When it is scheduled to end; NULL: no date is set.';
-
-COMMENT ON COLUMN stripe.subscriptions.cancel_at_period_end IS 'Whether it is scheduled to end with its period. The portal sets only cancel_at on flexible subscriptions.';
-
-COMMENT ON COLUMN stripe.subscriptions.canceled_at IS 'When the cancellation was asked for, not when it takes effect.';
-
-COMMENT ON COLUMN stripe.subscriptions.ended_at IS 'When it ended.';
-
-COMMENT ON COLUMN stripe.subscriptions.current_period_start IS 'Start of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscriptions.current_period_end IS 'End of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
-
-COMMENT ON COLUMN stripe.subscriptions.collection_method IS 'charge_automatically or send_invoice.';
-
-COMMENT ON COLUMN stripe.subscriptions.currency IS 'Three-letter ISO code in lower case.';
-
-COMMENT ON COLUMN stripe.subscriptions.latest_invoice_id IS 'Stripe''s id of its latest invoice.';
-
-COMMENT ON COLUMN stripe.subscriptions.pause_collection IS 'keep_as_draft, mark_uncollectible or void: what becomes of invoices while collection pauses. NULL: it does not.';
-
-COMMENT ON COLUMN stripe.subscriptions.billing_mode IS 'classic or flexible; NULL counts as classic.';
-
-COMMENT ON COLUMN stripe.subscriptions.cancellation_reason IS 'cancellation_details.reason: cancellation_requested, payment_failed, payment_disputed and others.';
-
-COMMENT ON COLUMN stripe.subscriptions.schedule_id IS 'Stripe''s id of the schedule that manages it.';
-
-COMMENT ON COLUMN stripe.subscriptions.test_clock IS 'Id of the test clock that it lives on; NULL: real time.';
-
-COMMENT ON COLUMN stripe.subscriptions.metadata IS 'The subscription''s metadata; entity_id, external_id and renewals_before_import have a meaning here (docs/record.md).';
-
-COMMENT ON COLUMN stripe.subscriptions.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
-
-COMMENT ON COLUMN stripe.subscriptions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
-
-CREATE VIEW billing.customer_mrr AS
- WITH items AS (
-         SELECT s.account_id,
-            s.live_mode,
-            s.customer_id,
-            s.id AS subscription_id,
-            s.currency,
-            s.raw,
-            (
-                CASE p."interval"
-                    WHEN 'year'::text THEN ((1)::numeric / 12.0)
-                    WHEN 'month'::text THEN 1.0
-                    WHEN 'week'::text THEN ((52)::numeric / 12.0)
-                    WHEN 'day'::text THEN ((365)::numeric / 12.0)
-                    ELSE NULL::numeric
-                END / (NULLIF(p.interval_count, 0))::numeric) AS per_month,
-                CASE
-                    WHEN ((s.pause_collection = 'void'::text) OR (NOT p.recurring) OR (p.usage_type = 'metered'::text)) THEN (0)::numeric
-                    WHEN ((p.billing_scheme = 'per_unit'::text) AND (p.currency = s.currency)) THEN (COALESCE((p.unit_amount_decimal)::numeric, (p.unit_amount)::numeric) * (COALESCE(i.quantity, (1)::bigint))::numeric)
-                    ELSE NULL::numeric
-                END AS amount,
-            row_number() OVER (PARTITION BY s.account_id, s.live_mode, s.id ORDER BY i."position") AS place
-           FROM ((stripe.subscriptions s
-             JOIN stripe.subscription_items i ON (((i.account_id = s.account_id) AND (i.live_mode = s.live_mode) AND (i.subscription_id = s.id))))
-             LEFT JOIN stripe.prices p ON (((p.account_id = i.account_id) AND (p.live_mode = i.live_mode) AND (p.id = i.price_id))))
-          WHERE ((s.status = ANY (ARRAY['active'::text, 'past_due'::text])) AND (s.deleted_at IS NULL))
-        ), subscriptions AS (
-         SELECT items.account_id,
-            items.live_mode,
-            items.customer_id,
-            items.subscription_id,
-            items.currency,
-                CASE
-                    WHEN bool_and(
-                    CASE
-                        WHEN (items.amount = (0)::numeric) THEN true
-                        ELSE ((items.amount * items.per_month) IS NOT NULL)
-                    END) THEN sum(
-                    CASE
-                        WHEN (items.amount = (0)::numeric) THEN (0)::numeric
-                        ELSE (items.amount * items.per_month)
-                    END)
-                    ELSE NULL::numeric
-                END AS list_price,
-            max(items.per_month) FILTER (WHERE (items.place = 1)) AS per_month,
-            (array_agg(items.raw))[1] AS raw
-           FROM items
-          GROUP BY items.account_id, items.live_mode, items.customer_id, items.subscription_id, items.currency
-        ), discounted AS (
-         SELECT s.account_id,
-            s.live_mode,
-            s.customer_id,
-            s.subscription_id,
-            s.currency,
-                CASE
-                    WHEN (s.list_price = (0)::numeric) THEN (0)::numeric
-                    WHEN (s.list_price IS NULL) THEN NULL::numeric
-                    WHEN (d_1.known AND (NOT items.discounted)) THEN GREATEST(((s.list_price * d_1.factor) - (d_1.amount_off * s.per_month)), (0)::numeric)
-                    ELSE NULL::numeric
-                END AS amount
-           FROM ((subscriptions s
-             CROSS JOIN LATERAL ( SELECT COALESCE(bool_and((r.known AND ((r.amount_off IS NULL) OR (r.currency = s.currency)))), true) AS known,
-                    (COALESCE(exp(sum(ln(NULLIF(((1)::numeric - (LEAST(r.percent_off, (100)::numeric) / (100)::numeric)), (0)::numeric)))), (1)::numeric) * (
-                        CASE
-                            WHEN bool_or((r.percent_off >= (100)::numeric)) THEN 0
-                            ELSE 1
-                        END)::numeric) AS factor,
-                    COALESCE(sum(r.amount_off), (0)::numeric) AS amount_off
-                   FROM sync.recurring_discounts(s.raw, now()) r(known, percent_off, amount_off, currency)) d_1)
-             CROSS JOIN LATERAL ( SELECT COALESCE(bool_or(((json_typeof((entry.value -> 'discounts'::text)) = 'array'::text) AND (json_array_length((entry.value -> 'discounts'::text)) > 0))), false) AS discounted
-                   FROM json_array_elements(
-                        CASE
-                            WHEN (json_typeof(((s.raw -> 'items'::text) -> 'data'::text)) = 'array'::text) THEN ((s.raw -> 'items'::text) -> 'data'::text)
-                            ELSE '[]'::json
-                        END) entry(value)) items)
-        )
- SELECT c.uid AS customer_uid,
-    d.account_id,
-    d.live_mode,
-    d.customer_id AS stripe_customer_id,
-    d.currency,
-        CASE
-            WHEN bool_and((d.amount IS NOT NULL)) THEN round(sum(d.amount), 4)
-            ELSE NULL::numeric
-        END AS mrr,
-    count(*) AS subscriptions
-   FROM (discounted d
-     JOIN billing.customers c ON (((c.account_id = d.account_id) AND (c.live_mode = d.live_mode) AND (c.stripe_customer_id = d.customer_id))))
-  WHERE (c.deleted_at IS NULL)
-  GROUP BY c.uid, d.account_id, d.live_mode, d.customer_id, d.currency;
-
-COMMENT ON VIEW billing.customer_mrr IS 'Monthly recurring revenue by customer and currency: what the subscriptions that are paid for (active, past due, canceled but still running) bring in a month at their present prices, after discounts that go on.';
+COMMENT ON TABLE billing.customer_mrr IS 'Monthly recurring revenue by customer and currency: what the subscriptions that are paid for (active, past due, canceled but still running) bring in a month, after discounts that go on.';
 
 COMMENT ON COLUMN billing.customer_mrr.customer_uid IS 'billing.customers.uid.';
 
@@ -631,7 +364,7 @@ COMMENT ON COLUMN billing.customer_mrr.stripe_customer_id IS 'Stripe customer id
 
 COMMENT ON COLUMN billing.customer_mrr.currency IS 'Currency of mrr. Never added up with another.';
 
-COMMENT ON COLUMN billing.customer_mrr.mrr IS 'Minor units of the currency per month, to four decimals: a year is 12 months, a week 12/52 and a day 12/365 of a month. Metered items, trials and paused collection are 0. NULL: not known, because of a tiered price, a price in another currency, or a discount that Stripe named by its id alone.';
+COMMENT ON COLUMN billing.customer_mrr.mrr IS 'Minor units of the currency per month, rounded once per row: a year is 12 months, a week 12/52 and a day 12/365 of a month. Metered items, trials and paused collection are 0. NULL: not known, because Stripe has not told a price, its tiers or a discount yet.';
 
 COMMENT ON COLUMN billing.customer_mrr.subscriptions IS 'How many subscriptions it is the sum of.';
 
@@ -821,6 +554,102 @@ COMMENT ON COLUMN billing.customer_usage.currency IS 'Currency of expected_charg
 
 COMMENT ON COLUMN billing.customer_usage.read_at IS 'By Stripe''s clock, when it was read.';
 
+CREATE TABLE billing.local_entities (
+    uid uuid NOT NULL,
+    customer_uid uuid NOT NULL,
+    id text NOT NULL,
+    type text,
+    name text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE billing.local_entities IS 'Entities that are ours and not Stripe''s, written by services. Deriving neither reads nor writes it.';
+
+COMMENT ON COLUMN billing.local_entities.uid IS 'Ours, for ever.';
+
+COMMENT ON COLUMN billing.local_entities.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.local_entities.id IS 'The company''s own id of the entity. A row here stands before one that subscriptions name by the same id.';
+
+COMMENT ON COLUMN billing.local_entities.type IS 'workspace, project or what the company calls it.';
+
+COMMENT ON COLUMN billing.local_entities.name IS 'Its name, for people.';
+
+COMMENT ON COLUMN billing.local_entities.metadata IS 'Whatever the company keeps with it.';
+
+COMMENT ON COLUMN billing.local_entities.created_at IS 'When it was made.';
+
+CREATE TABLE billing.subscription_entities (
+    uid uuid NOT NULL,
+    customer_uid uuid NOT NULL,
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    stripe_customer_id text NOT NULL,
+    id text NOT NULL,
+    type text,
+    name text,
+    created_at timestamp with time zone
+);
+
+COMMENT ON TABLE billing.subscription_entities IS 'The entities that subscription metadata names: derived, like the record. Readers ask billing.entities.';
+
+COMMENT ON COLUMN billing.subscription_entities.uid IS 'Made from account, mode, customer and entity id, so the same after a rebuild.';
+
+COMMENT ON COLUMN billing.subscription_entities.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.subscription_entities.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN billing.subscription_entities.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN billing.subscription_entities.stripe_customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN billing.subscription_entities.id IS 'The company''s own id of the entity: metadata.entity_id of a subscription.';
+
+COMMENT ON COLUMN billing.subscription_entities.type IS 'metadata.entity_type of the subscription that began last among those that state one.';
+
+COMMENT ON COLUMN billing.subscription_entities.name IS 'metadata.entity_name of the subscription that began last among those that state one.';
+
+COMMENT ON COLUMN billing.subscription_entities.created_at IS 'The earliest start among its subscriptions.';
+
+CREATE VIEW billing.entities AS
+ SELECT local_entities.uid,
+    local_entities.customer_uid,
+    local_entities.id,
+    local_entities.type,
+    local_entities.name,
+    local_entities.metadata,
+    local_entities.created_at
+   FROM billing.local_entities
+UNION ALL
+ SELECT d.uid,
+    d.customer_uid,
+    d.id,
+    d.type,
+    d.name,
+    '{}'::jsonb AS metadata,
+    d.created_at
+   FROM billing.subscription_entities d
+  WHERE (NOT (EXISTS ( SELECT
+           FROM billing.local_entities l
+          WHERE ((l.customer_uid = d.customer_uid) AND (l.id = d.id)))));
+
+COMMENT ON VIEW billing.entities IS 'What a customer buys products for (workspaces, teams, stores): those that subscription metadata names, and our own.';
+
+COMMENT ON COLUMN billing.entities.uid IS 'Ours, for ever.';
+
+COMMENT ON COLUMN billing.entities.customer_uid IS 'billing.customers.uid of the customer that it belongs to.';
+
+COMMENT ON COLUMN billing.entities.id IS 'The company''s own id of it, unique per customer. billing.customer_products.entity_id names it.';
+
+COMMENT ON COLUMN billing.entities.type IS 'workspace, project or what the company calls it. NULL: nobody says.';
+
+COMMENT ON COLUMN billing.entities.name IS 'Its name, for people. NULL: nobody says.';
+
+COMMENT ON COLUMN billing.entities.metadata IS 'Whatever the company keeps with it; empty for one that only subscriptions name.';
+
+COMMENT ON COLUMN billing.entities.created_at IS 'When it was made here, or else the earliest start among its subscriptions.';
+
 CREATE TABLE sync.events (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -953,9 +782,9 @@ COMMENT ON COLUMN billing.identities.send_email_receipts IS 'Whether the custome
 
 COMMENT ON COLUMN billing.identities.metadata IS 'Local metadata, text to text. Where Stripe''s metadata has the same key, Stripe''s counts.';
 
-COMMENT ON COLUMN billing.identities.sandbox_product_id IS 'The product that a sandbox grant gives access to.';
+COMMENT ON COLUMN billing.identities.sandbox_product_id IS 'The product that the grant gives: the company''s own product_id.';
 
-COMMENT ON COLUMN billing.identities.sandbox_end IS 'Until when a local, time-limited grant gives access. No Stripe object is behind it.';
+COMMENT ON COLUMN billing.identities.sandbox_end IS 'When a sandbox grant given here ends. Stands before one in Stripe''s metadata; a live subscription stands before both.';
 
 COMMENT ON COLUMN billing.identities.last_seen IS 'When the customer itself was last active here: usage, checks. Not renewals.';
 
@@ -1464,6 +1293,136 @@ COMMENT ON COLUMN billing.monthly_revenue.out_of_band IS 'Paid on invoices outsi
 
 COMMENT ON COLUMN billing.monthly_revenue.net IS 'gross - refunded - disputed + out_of_band, minor units.';
 
+CREATE TABLE billing.mrr_changes (
+    id bigint NOT NULL,
+    customer_uid uuid NOT NULL,
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    currency text NOT NULL,
+    mrr_before bigint NOT NULL,
+    mrr_after bigint NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    exact boolean NOT NULL,
+    CONSTRAINT a_change_changes CHECK ((mrr_before <> mrr_after))
+);
+
+COMMENT ON TABLE billing.mrr_changes IS 'Append-only history of each customer''s MRR in each currency. What was shown provisionally and not confirmed is taken back.';
+
+COMMENT ON COLUMN billing.mrr_changes.id IS 'Order of the changes.';
+
+COMMENT ON COLUMN billing.mrr_changes.customer_uid IS 'billing.customers.uid.';
+
+COMMENT ON COLUMN billing.mrr_changes.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN billing.mrr_changes.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN billing.mrr_changes.currency IS 'Currency of both amounts.';
+
+COMMENT ON COLUMN billing.mrr_changes.mrr_before IS 'Minor units a month before; 0 at first.';
+
+COMMENT ON COLUMN billing.mrr_changes.mrr_after IS 'Minor units a month since.';
+
+COMMENT ON COLUMN billing.mrr_changes.changed_at IS 'When it changed: when a subscription began to be paid for or ended, else when the event happened that told of it, else when it was noticed. Never before the change that precedes it.';
+
+COMMENT ON COLUMN billing.mrr_changes.exact IS 'Confirmed by an exact record. False: may still be taken back.';
+
+ALTER TABLE billing.mrr_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME billing.mrr_changes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE VIEW billing.mrr_movements AS
+ WITH moved AS (
+         SELECT mrr_changes.account_id,
+            mrr_changes.live_mode,
+            mrr_changes.currency,
+            mrr_changes.customer_uid,
+            (date_trunc('month'::text, (mrr_changes.changed_at AT TIME ZONE 'UTC'::text)))::date AS month,
+            (sum((mrr_changes.mrr_after - mrr_changes.mrr_before)))::bigint AS by
+           FROM billing.mrr_changes
+          GROUP BY mrr_changes.account_id, mrr_changes.live_mode, mrr_changes.currency, mrr_changes.customer_uid, (date_trunc('month'::text, (mrr_changes.changed_at AT TIME ZONE 'UTC'::text)))
+        ), standing AS (
+         SELECT moved.account_id,
+            moved.live_mode,
+            moved.currency,
+            moved.customer_uid,
+            moved.month,
+            moved.by,
+            (sum(moved.by) OVER in_order)::bigint AS after,
+            ((sum(moved.by) OVER in_order)::bigint - moved.by) AS before
+           FROM moved
+          WINDOW in_order AS (PARTITION BY moved.account_id, moved.live_mode, moved.currency, moved.customer_uid ORDER BY moved.month)
+        ), known AS (
+         SELECT standing.account_id,
+            standing.live_mode,
+            standing.currency,
+            standing.customer_uid,
+            standing.month,
+            standing.by,
+            standing.after,
+            standing.before,
+            COALESCE(bool_or((standing.after > 0)) OVER (PARTITION BY standing.account_id, standing.live_mode, standing.currency, standing.customer_uid ORDER BY standing.month ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), false) AS earlier
+           FROM standing
+        ), summed AS (
+         SELECT known.account_id,
+            known.live_mode,
+            known.currency,
+            known.month,
+            sum(known.by) FILTER (WHERE ((known.before = 0) AND (NOT known.earlier))) AS new,
+            sum(known.by) FILTER (WHERE ((known.before > 0) AND (known.by > 0))) AS expansion,
+            sum(known.by) FILTER (WHERE ((known.after > 0) AND (known.by < 0))) AS contraction,
+            sum(known.by) FILTER (WHERE ((known.before > 0) AND (known.after = 0))) AS churn,
+            sum(known.by) FILTER (WHERE ((known.before = 0) AND known.earlier)) AS reactivation,
+            sum(known.by) AS net
+           FROM known
+          GROUP BY known.account_id, known.live_mode, known.currency, known.month
+        ), months AS (
+         SELECT summed_1.account_id,
+            summed_1.live_mode,
+            summed_1.currency,
+            (generate_series((min(summed_1.month))::timestamp without time zone, GREATEST((max(summed_1.month))::timestamp without time zone, date_trunc('month'::text, (now() AT TIME ZONE 'UTC'::text))), '1 mon'::interval))::date AS month
+           FROM summed summed_1
+          GROUP BY summed_1.account_id, summed_1.live_mode, summed_1.currency
+        )
+ SELECT months.account_id,
+    months.live_mode,
+    months.month,
+    months.currency,
+    (COALESCE(summed.new, (0)::numeric))::bigint AS new,
+    (COALESCE(summed.expansion, (0)::numeric))::bigint AS expansion,
+    (COALESCE(summed.contraction, (0)::numeric))::bigint AS contraction,
+    (COALESCE(summed.churn, (0)::numeric))::bigint AS churn,
+    (COALESCE(summed.reactivation, (0)::numeric))::bigint AS reactivation,
+    (sum(COALESCE(summed.net, (0)::numeric)) OVER (PARTITION BY months.account_id, months.live_mode, months.currency ORDER BY months.month))::bigint AS mrr_at_end
+   FROM (months
+     LEFT JOIN summed USING (account_id, live_mode, currency, month));
+
+COMMENT ON VIEW billing.mrr_movements IS 'How MRR came from the end of one month (UTC) to that of the next, customer by customer: new + expansion + contraction + churn + reactivation is the difference of two mrr_at_end. A row for every month since the first.';
+
+COMMENT ON COLUMN billing.mrr_movements.account_id IS 'Connected account, or empty.';
+
+COMMENT ON COLUMN billing.mrr_movements.live_mode IS 'Live or test.';
+
+COMMENT ON COLUMN billing.mrr_movements.month IS 'First day of the month.';
+
+COMMENT ON COLUMN billing.mrr_movements.currency IS 'Currency of the amounts.';
+
+COMMENT ON COLUMN billing.mrr_movements.new IS 'MRR of customers who had none at the end of any earlier month, minor units.';
+
+COMMENT ON COLUMN billing.mrr_movements.expansion IS 'What customers who stayed pay more, minor units.';
+
+COMMENT ON COLUMN billing.mrr_movements.contraction IS 'What customers who stayed pay less, minor units; never positive.';
+
+COMMENT ON COLUMN billing.mrr_movements.churn IS 'MRR of customers who have none any more, minor units; never positive.';
+
+COMMENT ON COLUMN billing.mrr_movements.reactivation IS 'MRR of customers who came back: none at the end of the month before, some at the end of an earlier one; minor units.';
+
+COMMENT ON COLUMN billing.mrr_movements.mrr_at_end IS 'MRR at the end of the month, or now; minor units a month.';
+
 CREATE TABLE billing.status_changes (
     id bigint NOT NULL,
     customer_uid uuid NOT NULL,
@@ -1550,6 +1509,236 @@ COMMENT ON COLUMN stripe.active_entitlements.feature_id IS 'The feature.';
 
 COMMENT ON COLUMN stripe.active_entitlements.lookup_key IS 'The feature''s lookup key, as the entitlement says it.';
 
+CREATE TABLE stripe.balance_transactions (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    type text,
+    reporting_category text,
+    status text,
+    amount bigint,
+    fee bigint,
+    net bigint,
+    currency text,
+    available_on timestamp with time zone,
+    source_id text,
+    description text,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.balance_transactions ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.balance_transactions IS 'Stripe''s balance transactions: each movement of money on the account at Stripe, with Stripe''s fee. Known from lists only: they have no events.';
+
+COMMENT ON COLUMN stripe.balance_transactions.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.balance_transactions.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.balance_transactions.id IS 'Stripe''s id of the balance transaction.';
+
+COMMENT ON COLUMN stripe.balance_transactions.created IS 'When the balance transaction was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.balance_transactions.type IS 'charge, payment, refund, payout, adjustment, stripe_fee ... Open set.';
+
+COMMENT ON COLUMN stripe.balance_transactions.reporting_category IS 'The same for accountants: charge, refund, dispute, payout, fee ... Open set.';
+
+COMMENT ON COLUMN stripe.balance_transactions.status IS 'pending or available.';
+
+COMMENT ON COLUMN stripe.balance_transactions.amount IS 'Moved, minor units; negative: taken off the balance.';
+
+COMMENT ON COLUMN stripe.balance_transactions.fee IS 'Stripe''s fees, minor units.';
+
+COMMENT ON COLUMN stripe.balance_transactions.net IS 'amount minus fee, minor units.';
+
+COMMENT ON COLUMN stripe.balance_transactions.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.balance_transactions.available_on IS 'When the money may be paid out.';
+
+COMMENT ON COLUMN stripe.balance_transactions.source_id IS 'Stripe''s id of the charge, refund, payout ... that moved it.';
+
+COMMENT ON COLUMN stripe.balance_transactions.description IS 'Free text. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.balance_transactions.deleted_at IS 'Always NULL: Stripe deletes none.';
+
+COMMENT ON COLUMN stripe.balance_transactions.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.checkout_line_items (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    session_id text NOT NULL,
+    "position" bigint NOT NULL,
+    description text,
+    price_id text,
+    product_id text,
+    quantity bigint,
+    currency text,
+    amount_subtotal bigint,
+    amount_discount bigint,
+    amount_tax bigint,
+    amount_total bigint
+);
+
+COMMENT ON TABLE stripe.checkout_line_items IS 'What a Checkout session sold, stored with it. Known once the session was read: events leave it out.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.id IS 'Stripe''s id of the line item.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.session_id IS 'Stripe''s id of the session.';
+
+COMMENT ON COLUMN stripe.checkout_line_items."position" IS 'Place in Stripe''s order, from 0.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.description IS 'The product''s name, as the customer saw it.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.price_id IS 'Stripe''s id of the price.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.product_id IS 'Stripe''s id of the product.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.quantity IS 'How many.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.amount_subtotal IS 'Before discounts and taxes, minor units.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.amount_discount IS 'Taken off, minor units; NULL before 2021.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.amount_tax IS 'Taxes, minor units; NULL before 2021.';
+
+COMMENT ON COLUMN stripe.checkout_line_items.amount_total IS 'After discounts and taxes, minor units.';
+
+CREATE TABLE stripe.coupons (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    name text,
+    duration text,
+    duration_in_months bigint,
+    percent_off text,
+    amount_off bigint,
+    currency text,
+    max_redemptions bigint,
+    redeem_by timestamp with time zone,
+    times_redeemed bigint,
+    valid boolean,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.coupons ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.coupons IS 'Stripe''s coupons: what may be taken off. Which subscription has one is in that subscription''s discounts.';
+
+COMMENT ON COLUMN stripe.coupons.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.coupons.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.coupons.id IS 'Stripe''s id of the coupon, often chosen by people.';
+
+COMMENT ON COLUMN stripe.coupons.created IS 'When the coupon was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.coupons.name IS 'Its name on invoices.';
+
+COMMENT ON COLUMN stripe.coupons.duration IS 'once, repeating (for duration_in_months) or forever.';
+
+COMMENT ON COLUMN stripe.coupons.duration_in_months IS 'Of a repeating one: for how many months.';
+
+COMMENT ON COLUMN stripe.coupons.percent_off IS 'Per cent off, exact, as a decimal number; NULL: amount_off counts.';
+
+COMMENT ON COLUMN stripe.coupons.amount_off IS 'Taken off, minor units of currency; NULL: percent_off counts.';
+
+COMMENT ON COLUMN stripe.coupons.currency IS 'Three-letter ISO code in lower case, of amount_off.';
+
+COMMENT ON COLUMN stripe.coupons.max_redemptions IS 'How often it may be redeemed by all customers together; NULL: without end.';
+
+COMMENT ON COLUMN stripe.coupons.redeem_by IS 'When it can be redeemed no more; NULL: never ends.';
+
+COMMENT ON COLUMN stripe.coupons.times_redeemed IS 'How often it has been redeemed.';
+
+COMMENT ON COLUMN stripe.coupons.valid IS 'Whether it can still be redeemed.';
+
+COMMENT ON COLUMN stripe.coupons.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.coupons.deleted_at IS 'When it was deleted at Stripe: the time of its *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.coupons.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.credit_notes (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    invoice_id text,
+    status text,
+    type text,
+    reason text,
+    number text,
+    currency text,
+    amount bigint,
+    pre_payment_amount bigint,
+    post_payment_amount bigint,
+    out_of_band_amount bigint,
+    refund_ids text[] DEFAULT '{}'::text[] NOT NULL,
+    effective_at timestamp with time zone,
+    voided_at timestamp with time zone,
+    memo text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.credit_notes ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.credit_notes IS 'Stripe''s credit notes: what of an invoice was taken back, before it was paid or after. Money given back outside Stripe is in customer_revenue.out_of_band.';
+
+COMMENT ON COLUMN stripe.credit_notes.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.credit_notes.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.credit_notes.id IS 'Stripe''s id of the credit note.';
+
+COMMENT ON COLUMN stripe.credit_notes.created IS 'When the credit note was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.credit_notes.customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN stripe.credit_notes.invoice_id IS 'Stripe''s id of the invoice.';
+
+COMMENT ON COLUMN stripe.credit_notes.status IS 'issued or void.';
+
+COMMENT ON COLUMN stripe.credit_notes.type IS 'pre_payment (it lowered what was due), post_payment (it gave back what was paid) or mixed.';
+
+COMMENT ON COLUMN stripe.credit_notes.reason IS 'duplicate, fraudulent, order_change, product_unsatisfactory or NULL.';
+
+COMMENT ON COLUMN stripe.credit_notes.number IS 'Its number on paper.';
+
+COMMENT ON COLUMN stripe.credit_notes.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.credit_notes.amount IS 'In all, minor units, tax included.';
+
+COMMENT ON COLUMN stripe.credit_notes.pre_payment_amount IS 'By how much it lowered what was due, minor units; NULL before 2024.';
+
+COMMENT ON COLUMN stripe.credit_notes.post_payment_amount IS 'How much of what was paid it gave back, minor units: as refunds, to the credit balance, and outside Stripe; NULL before 2024.';
+
+COMMENT ON COLUMN stripe.credit_notes.out_of_band_amount IS 'Given back outside Stripe, minor units; NULL: nothing.';
+
+COMMENT ON COLUMN stripe.credit_notes.refund_ids IS 'Stripe''s ids of its refunds.';
+
+COMMENT ON COLUMN stripe.credit_notes.effective_at IS 'Its date on paper.';
+
+COMMENT ON COLUMN stripe.credit_notes.voided_at IS 'When it was made void.';
+
+COMMENT ON COLUMN stripe.credit_notes.memo IS 'Free text on paper. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.credit_notes.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.credit_notes.deleted_at IS 'Always NULL: Stripe deletes none. A void one has status void.';
+
+COMMENT ON COLUMN stripe.credit_notes.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
 CREATE TABLE stripe.customers (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -1562,7 +1751,8 @@ CREATE TABLE stripe.customers (
     custom_uid text,
     test_clock text,
     deleted_at timestamp with time zone,
-    raw json
+    raw json,
+    discounts jsonb
 );
 ALTER TABLE ONLY stripe.customers ALTER COLUMN raw SET STORAGE EXTERNAL;
 
@@ -1591,6 +1781,44 @@ COMMENT ON COLUMN stripe.customers.test_clock IS 'Id of the test clock that the 
 COMMENT ON COLUMN stripe.customers.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.customers.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+COMMENT ON COLUMN stripe.customers.discounts IS 'The customer''s own discount, as a list of at most one, like stripe.subscriptions.discounts. It holds for subscriptions that have none of their own.';
+
+CREATE TABLE stripe.early_fraud_warnings (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    charge_id text,
+    payment_intent_id text,
+    actionable boolean,
+    fraud_type text,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.early_fraud_warnings ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.early_fraud_warnings IS 'Stripe''s early fraud warnings (radar.early_fraud_warning): what card issuers took for fraud; a dispute often follows.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.id IS 'Stripe''s id of the early fraud warning.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.created IS 'When the early fraud warning was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.charge_id IS 'Stripe''s id of the charge.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.payment_intent_id IS 'Stripe''s id of the PaymentIntent; NULL before 2021.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.actionable IS 'Whether a refund can still avert a dispute.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.fraud_type IS 'What the issuer says: made_with_stolen_card, misc, unauthorized_use_of_card ...';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.deleted_at IS 'Always NULL: Stripe deletes none.';
+
+COMMENT ON COLUMN stripe.early_fraud_warnings.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
 
 CREATE TABLE stripe.features (
     account_id text NOT NULL,
@@ -1679,57 +1907,318 @@ CREATE TABLE stripe.payment_intents (
     canceled_at timestamp with time zone,
     description text,
     receipt_email text,
+    error_code text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     deleted_at timestamp with time zone,
     raw json
 );
 ALTER TABLE ONLY stripe.payment_intents ALTER COLUMN raw SET STORAGE EXTERNAL;
 
-COMMENT ON TABLE stripe.payment_intents IS 'Stripe payment intents: the way of one payment, over all its attempts. No record depends on it.';
+COMMENT ON TABLE stripe.payment_intents IS 'Stripe''s PaymentIntents: the way of one payment, over all its attempts.';
 
-COMMENT ON COLUMN stripe.payment_intents.account_id IS 'Connected account, or empty.';
+COMMENT ON COLUMN stripe.payment_intents.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
 
-COMMENT ON COLUMN stripe.payment_intents.live_mode IS 'Live or test.';
+COMMENT ON COLUMN stripe.payment_intents.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
 
-COMMENT ON COLUMN stripe.payment_intents.id IS 'Stripe id (pi_...).';
+COMMENT ON COLUMN stripe.payment_intents.id IS 'Stripe''s id of the PaymentIntent.';
 
-COMMENT ON COLUMN stripe.payment_intents.created IS 'When it was created at Stripe.';
+COMMENT ON COLUMN stripe.payment_intents.created IS 'When the PaymentIntent was created, by Stripe''s clock.';
 
-COMMENT ON COLUMN stripe.payment_intents.customer_id IS 'The customer who pays. NULL: a guest.';
+COMMENT ON COLUMN stripe.payment_intents.customer_id IS 'Stripe''s id of the customer. NULL: a guest.';
 
-COMMENT ON COLUMN stripe.payment_intents.status IS 'Stripe''s own word: requires_payment_method, requires_confirmation, requires_action, processing, requires_capture, succeeded, canceled. Open set.';
+COMMENT ON COLUMN stripe.payment_intents.status IS 'requires_payment_method, requires_confirmation, requires_action, processing, requires_capture, succeeded or canceled. Open set.';
 
-COMMENT ON COLUMN stripe.payment_intents.amount IS 'Minor units: what is to be paid.';
+COMMENT ON COLUMN stripe.payment_intents.amount IS 'To be paid, minor units.';
 
-COMMENT ON COLUMN stripe.payment_intents.amount_capturable IS 'Minor units: authorized, and not captured yet.';
+COMMENT ON COLUMN stripe.payment_intents.amount_capturable IS 'Authorized and not captured yet, minor units.';
 
-COMMENT ON COLUMN stripe.payment_intents.amount_received IS 'Minor units: what came in. Refunds do not lower it.';
+COMMENT ON COLUMN stripe.payment_intents.amount_received IS 'Taken, minor units; refunds do not lower it.';
 
-COMMENT ON COLUMN stripe.payment_intents.currency IS 'Three letters, lower case.';
+COMMENT ON COLUMN stripe.payment_intents.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
 
-COMMENT ON COLUMN stripe.payment_intents.payment_method_id IS 'The payment method that was used last.';
+COMMENT ON COLUMN stripe.payment_intents.payment_method_id IS 'Stripe''s id of the payment method used last.';
 
-COMMENT ON COLUMN stripe.payment_intents.latest_charge_id IS 'The charge of its last attempt.';
+COMMENT ON COLUMN stripe.payment_intents.latest_charge_id IS 'Stripe''s id of the charge of its last attempt.';
 
-COMMENT ON COLUMN stripe.payment_intents.invoice_id IS 'The invoice that it pays. Before 2025-03-31 only; later stripe.invoice_payments tells it.';
+COMMENT ON COLUMN stripe.payment_intents.invoice_id IS 'Stripe''s id of the invoice that it pays; only before 2025-03-31. Later stripe.invoice_payments tells it.';
 
 COMMENT ON COLUMN stripe.payment_intents.capture_method IS 'automatic, automatic_async or manual.';
 
-COMMENT ON COLUMN stripe.payment_intents.setup_future_usage IS 'Whether the payment method is kept for later: on_session, off_session. NULL: it is not.';
+COMMENT ON COLUMN stripe.payment_intents.setup_future_usage IS 'Whether the payment method is kept for later: on_session or off_session; NULL: it is not.';
 
 COMMENT ON COLUMN stripe.payment_intents.cancellation_reason IS 'Why it was canceled.';
 
 COMMENT ON COLUMN stripe.payment_intents.canceled_at IS 'When it was canceled.';
 
-COMMENT ON COLUMN stripe.payment_intents.description IS 'Description. Personal: emptied when its customer is forgotten.';
+COMMENT ON COLUMN stripe.payment_intents.description IS 'Free text. Personal: emptied when the customer is forgotten.';
 
-COMMENT ON COLUMN stripe.payment_intents.receipt_email IS 'Where the receipt goes. Personal: emptied when its customer is forgotten.';
+COMMENT ON COLUMN stripe.payment_intents.receipt_email IS 'Where the receipt goes. Personal: emptied when the customer is forgotten.';
 
-COMMENT ON COLUMN stripe.payment_intents.metadata IS 'Metadata as Stripe has it.';
+COMMENT ON COLUMN stripe.payment_intents.error_code IS 'Why its last attempt failed, as Stripe''s code; NULL: it did not.';
+
+COMMENT ON COLUMN stripe.payment_intents.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
 
 COMMENT ON COLUMN stripe.payment_intents.deleted_at IS 'Always NULL: Stripe deletes none.';
 
-COMMENT ON COLUMN stripe.payment_intents.raw IS 'The object as Stripe sent it last.';
+COMMENT ON COLUMN stripe.payment_intents.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.payment_methods (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    type text,
+    card_brand text,
+    card_last4 text,
+    card_exp_month bigint,
+    card_exp_year bigint,
+    card_funding text,
+    card_country text,
+    billing_name text,
+    billing_email text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.payment_methods ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.payment_methods IS 'Stripe''s payment methods: cards and accounts that customers pay with.';
+
+COMMENT ON COLUMN stripe.payment_methods.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.payment_methods.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.payment_methods.id IS 'Stripe''s id of the payment method.';
+
+COMMENT ON COLUMN stripe.payment_methods.created IS 'When the payment method was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.payment_methods.customer_id IS 'Stripe''s id of the customer. NULL: not attached, or not any more.';
+
+COMMENT ON COLUMN stripe.payment_methods.type IS 'card, sepa_debit, us_bank_account ... Open set.';
+
+COMMENT ON COLUMN stripe.payment_methods.card_brand IS 'Of a card: visa, mastercard ...';
+
+COMMENT ON COLUMN stripe.payment_methods.card_last4 IS 'Of a card: its last four digits. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.payment_methods.card_exp_month IS 'Of a card: the month in which it expires.';
+
+COMMENT ON COLUMN stripe.payment_methods.card_exp_year IS 'Of a card: the year in which it expires.';
+
+COMMENT ON COLUMN stripe.payment_methods.card_funding IS 'Of a card: credit, debit, prepaid or unknown.';
+
+COMMENT ON COLUMN stripe.payment_methods.card_country IS 'Of a card: two-letter code of the country that issued it.';
+
+COMMENT ON COLUMN stripe.payment_methods.billing_name IS 'Whose it is. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.payment_methods.billing_email IS 'Email beside it. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.payment_methods.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.payment_methods.deleted_at IS 'Always NULL: Stripe deletes none. One that was detached has no customer_id any more.';
+
+COMMENT ON COLUMN stripe.payment_methods.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.payouts (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    status text,
+    amount bigint,
+    currency text,
+    arrival_date timestamp with time zone,
+    automatic boolean,
+    method text,
+    type text,
+    destination_id text,
+    balance_transaction_id text,
+    reconciliation_status text,
+    failure_code text,
+    description text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.payouts ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.payouts IS 'Stripe''s payouts: money that went from the account at Stripe to the company''s bank.';
+
+COMMENT ON COLUMN stripe.payouts.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.payouts.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.payouts.id IS 'Stripe''s id of the payout.';
+
+COMMENT ON COLUMN stripe.payouts.created IS 'When the payout was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.payouts.status IS 'pending, in_transit, paid, failed or canceled; paid may still become failed.';
+
+COMMENT ON COLUMN stripe.payouts.amount IS 'Paid out, minor units; negative: Stripe took it from the bank.';
+
+COMMENT ON COLUMN stripe.payouts.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.payouts.arrival_date IS 'When it is expected at the bank.';
+
+COMMENT ON COLUMN stripe.payouts.automatic IS 'false: somebody asked for it.';
+
+COMMENT ON COLUMN stripe.payouts.method IS 'standard or instant.';
+
+COMMENT ON COLUMN stripe.payouts.type IS 'bank_account or card.';
+
+COMMENT ON COLUMN stripe.payouts.destination_id IS 'Stripe''s id of the bank account or card.';
+
+COMMENT ON COLUMN stripe.payouts.balance_transaction_id IS 'Stripe''s id of its balance transaction.';
+
+COMMENT ON COLUMN stripe.payouts.reconciliation_status IS 'Whether Stripe can tell what it is made of: completed, in_progress or not_applicable; NULL before 2022.';
+
+COMMENT ON COLUMN stripe.payouts.failure_code IS 'Why it failed, as Stripe''s code.';
+
+COMMENT ON COLUMN stripe.payouts.description IS 'Free text.';
+
+COMMENT ON COLUMN stripe.payouts.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.payouts.deleted_at IS 'Always NULL: Stripe deletes none.';
+
+COMMENT ON COLUMN stripe.payouts.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.plans (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    product_id text,
+    active boolean,
+    currency text,
+    amount bigint,
+    amount_decimal text,
+    billing_scheme text,
+    "interval" text,
+    interval_count bigint,
+    usage_type text,
+    trial_period_days bigint,
+    nickname text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.plans ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.plans IS 'Stripe''s plans: what prices were called before 2020. Each is the price of the same id, in the old words.';
+
+COMMENT ON COLUMN stripe.plans.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.plans.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.plans.id IS 'Stripe''s id of the plan, which is that of its price (stripe.prices).';
+
+COMMENT ON COLUMN stripe.plans.created IS 'When the plan was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.plans.product_id IS 'Stripe''s id of the product.';
+
+COMMENT ON COLUMN stripe.plans.active IS 'false: archived; existing subscriptions keep it.';
+
+COMMENT ON COLUMN stripe.plans.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.plans.amount IS 'Per interval and unit, minor units; NULL for tiers and for fractions of a minor unit.';
+
+COMMENT ON COLUMN stripe.plans.amount_decimal IS 'The exact amount, minor units, as Stripe writes it.';
+
+COMMENT ON COLUMN stripe.plans.billing_scheme IS 'per_unit or tiered.';
+
+COMMENT ON COLUMN stripe.plans."interval" IS 'day, week, month or year.';
+
+COMMENT ON COLUMN stripe.plans.interval_count IS 'How many intervals a period has.';
+
+COMMENT ON COLUMN stripe.plans.usage_type IS 'licensed or metered.';
+
+COMMENT ON COLUMN stripe.plans.trial_period_days IS 'Days of trial that a subscription begins with when it asks for those of its plan.';
+
+COMMENT ON COLUMN stripe.plans.nickname IS 'A name for people of the company.';
+
+COMMENT ON COLUMN stripe.plans.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.plans.deleted_at IS 'When it was deleted at Stripe: the time of its *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.plans.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.prices (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    product_id text,
+    active boolean,
+    currency text,
+    unit_amount bigint,
+    unit_amount_decimal text,
+    billing_scheme text,
+    recurring boolean DEFAULT false NOT NULL,
+    "interval" text,
+    interval_count bigint,
+    usage_type text,
+    nickname text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json,
+    meter_id text,
+    tiers_mode text,
+    tiers jsonb,
+    currency_options jsonb,
+    divide_quantity_by bigint,
+    round_quantity text
+);
+ALTER TABLE ONLY stripe.prices ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.prices IS 'Stripe''s prices: what a product costs, and how often. A plan is the price of the same id.';
+
+COMMENT ON COLUMN stripe.prices.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.prices.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.prices.id IS 'Stripe''s id of the price.';
+
+COMMENT ON COLUMN stripe.prices.created IS 'When the price was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.prices.product_id IS 'Stripe''s id of the product that it prices.';
+
+COMMENT ON COLUMN stripe.prices.active IS 'Whether it can be bought.';
+
+COMMENT ON COLUMN stripe.prices.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.prices.unit_amount IS 'Minor units for one unit. NULL: the price has tiers, or a fraction of a minor unit.';
+
+COMMENT ON COLUMN stripe.prices.unit_amount_decimal IS 'The exact amount of one unit in minor units, as Stripe writes it.';
+
+COMMENT ON COLUMN stripe.prices.billing_scheme IS 'per_unit or tiered.';
+
+COMMENT ON COLUMN stripe.prices.recurring IS 'Whether it is charged again and again; only such prices have a rank as version.';
+
+COMMENT ON COLUMN stripe.prices."interval" IS 'day, week, month or year; NULL: one-off.';
+
+COMMENT ON COLUMN stripe.prices.interval_count IS 'How many intervals make one period.';
+
+COMMENT ON COLUMN stripe.prices.usage_type IS 'licensed, or metered: billed by use, afterwards.';
+
+COMMENT ON COLUMN stripe.prices.nickname IS 'price.nickname.';
+
+COMMENT ON COLUMN stripe.prices.metadata IS 'The price''s metadata; version and feature_id have a meaning here (docs/record.md).';
+
+COMMENT ON COLUMN stripe.prices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.prices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+COMMENT ON COLUMN stripe.prices.meter_id IS 'The billing meter whose count is charged for (recurring.meter). NULL: the price is not metered, or by old usage records.';
+
+COMMENT ON COLUMN stripe.prices.tiers_mode IS 'graduated (each tier''s part of the quantity at its own price) or volume (all of it at the price of the tier that it reaches). NULL: no tiers.';
+
+COMMENT ON COLUMN stripe.prices.tiers IS 'List of {up_to, unit_amount, flat_amount}: the tiers, amounts as decimals in minor units; up_to null is without end. Empty: no tiers. NULL: not known, since only a read tells them.';
+
+COMMENT ON COLUMN stripe.prices.currency_options IS 'List of {currency, unit_amount, tiers}: what the price costs in other currencies. NULL: not known, since only a read tells them.';
+
+COMMENT ON COLUMN stripe.prices.divide_quantity_by IS 'The quantity is divided by this before it is charged for (packages of so many). NULL: it is not.';
+
+COMMENT ON COLUMN stripe.prices.round_quantity IS 'up or down: how a divided quantity becomes whole.';
 
 CREATE TABLE stripe.products (
     account_id text NOT NULL,
@@ -1763,6 +2252,367 @@ COMMENT ON COLUMN stripe.products.metadata IS 'The product''s metadata; product_
 COMMENT ON COLUMN stripe.products.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.products.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+CREATE TABLE stripe.reviews (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    charge_id text,
+    payment_intent_id text,
+    open boolean,
+    opened_reason text,
+    closed_reason text,
+    reason text,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.reviews ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.reviews IS 'Stripe''s reviews: payments that a person at the company should look at.';
+
+COMMENT ON COLUMN stripe.reviews.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.reviews.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.reviews.id IS 'Stripe''s id of the review.';
+
+COMMENT ON COLUMN stripe.reviews.created IS 'When the review was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.reviews.charge_id IS 'Stripe''s id of the charge.';
+
+COMMENT ON COLUMN stripe.reviews.payment_intent_id IS 'Stripe''s id of the PaymentIntent.';
+
+COMMENT ON COLUMN stripe.reviews.open IS 'Whether it still waits for that person.';
+
+COMMENT ON COLUMN stripe.reviews.opened_reason IS 'rule or manual.';
+
+COMMENT ON COLUMN stripe.reviews.closed_reason IS 'approved, refunded, refunded_as_fraud, disputed, redacted, canceled ...; NULL: open.';
+
+COMMENT ON COLUMN stripe.reviews.reason IS 'Why it is open, or why it was closed.';
+
+COMMENT ON COLUMN stripe.reviews.deleted_at IS 'Always NULL: Stripe deletes none.';
+
+COMMENT ON COLUMN stripe.reviews.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.setup_intents (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    status text,
+    usage text,
+    payment_method_id text,
+    cancellation_reason text,
+    description text,
+    error_code text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.setup_intents ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.setup_intents IS 'Stripe''s SetupIntents: the keeping of a payment method for later, without a payment.';
+
+COMMENT ON COLUMN stripe.setup_intents.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.setup_intents.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.setup_intents.id IS 'Stripe''s id of the SetupIntent.';
+
+COMMENT ON COLUMN stripe.setup_intents.created IS 'When the SetupIntent was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.setup_intents.customer_id IS 'Stripe''s id of the customer. NULL: a guest.';
+
+COMMENT ON COLUMN stripe.setup_intents.status IS 'requires_payment_method, requires_confirmation, requires_action, processing, succeeded or canceled. Open set.';
+
+COMMENT ON COLUMN stripe.setup_intents.usage IS 'What it is kept for: off_session or on_session.';
+
+COMMENT ON COLUMN stripe.setup_intents.payment_method_id IS 'Stripe''s id of the payment method.';
+
+COMMENT ON COLUMN stripe.setup_intents.cancellation_reason IS 'Why it was canceled.';
+
+COMMENT ON COLUMN stripe.setup_intents.description IS 'Free text. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.setup_intents.error_code IS 'Why its last attempt failed, as Stripe''s code; NULL: it did not.';
+
+COMMENT ON COLUMN stripe.setup_intents.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.setup_intents.deleted_at IS 'Always NULL: Stripe deletes none.';
+
+COMMENT ON COLUMN stripe.setup_intents.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.subscription_items (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    subscription_id text NOT NULL,
+    "position" bigint NOT NULL,
+    created timestamp with time zone,
+    price_id text,
+    product_id text,
+    quantity bigint,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    discounts jsonb
+);
+
+COMMENT ON TABLE stripe.subscription_items IS 'The items of the subscriptions, complete also beyond the number that Stripe puts into one answer once the subscription was read.';
+
+COMMENT ON COLUMN stripe.subscription_items.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscription_items.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscription_items.id IS 'Stripe''s id of the item.';
+
+COMMENT ON COLUMN stripe.subscription_items.subscription_id IS 'Stripe''s id of the subscription that holds it.';
+
+COMMENT ON COLUMN stripe.subscription_items."position" IS 'Place in Stripe''s order, from 0. The first item decides product, price and quantity of the customer.';
+
+COMMENT ON COLUMN stripe.subscription_items.created IS 'When the item was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.subscription_items.price_id IS 'Stripe''s id of its price (of its plan, in old shapes).';
+
+COMMENT ON COLUMN stripe.subscription_items.product_id IS 'Stripe''s id of its product; NULL: this payload named the price alone.';
+
+COMMENT ON COLUMN stripe.subscription_items.quantity IS 'How many units; NULL: metered.';
+
+COMMENT ON COLUMN stripe.subscription_items.current_period_start IS 'Start of the item''s own period, since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscription_items.current_period_end IS 'End of the item''s own period, since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscription_items.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.subscription_items.discounts IS 'Discounts of this item alone, like stripe.subscriptions.discounts.';
+
+CREATE TABLE stripe.subscription_schedule_items (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    schedule_id text NOT NULL,
+    phase bigint NOT NULL,
+    "position" bigint NOT NULL,
+    phase_start timestamp with time zone,
+    phase_end timestamp with time zone,
+    price_id text,
+    quantity bigint
+);
+
+COMMENT ON TABLE stripe.subscription_schedule_items IS 'What the phases of a subscription schedule hold, stored with it: one row per phase and price.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.id IS 'Phase and place within it, both from 0, as ''phase.place'': Stripe gives these no id.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.schedule_id IS 'Stripe''s id of the schedule.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.phase IS 'Number of the phase, from 0, in order of time.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items."position" IS 'Place within the phase in Stripe''s order, from 0.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.phase_start IS 'When the phase begins.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.phase_end IS 'When the phase ends; NULL: open.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.price_id IS 'Stripe''s id of the price.';
+
+COMMENT ON COLUMN stripe.subscription_schedule_items.quantity IS 'How many; NULL for metered prices.';
+
+CREATE TABLE stripe.subscription_schedules (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    status text,
+    subscription_id text,
+    released_subscription_id text,
+    starts_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    current_phase_start timestamp with time zone,
+    current_phase_end timestamp with time zone,
+    end_behavior text,
+    canceled_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    released_at timestamp with time zone,
+    test_clock text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.subscription_schedules ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.subscription_schedules IS 'Stripe''s subscription schedules: subscriptions that begin later, and changes that are planned for running ones.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.id IS 'Stripe''s id of the schedule.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.created IS 'When the schedule was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.status IS 'not_started, active, completed, released or canceled. Open set.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.subscription_id IS 'Stripe''s id of the subscription that it runs; NULL while it has not started, and once it was released.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.released_subscription_id IS 'Stripe''s id of the subscription that it ran until it was released.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.starts_at IS 'When its first phase begins.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.ends_at IS 'When its last phase ends.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.current_phase_start IS 'When the phase began that runs now; NULL: none runs.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.current_phase_end IS 'When the phase ends that runs now.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.end_behavior IS 'What becomes of the subscription at the end: release or cancel.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.canceled_at IS 'When it was canceled.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.completed_at IS 'When its last phase was over.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.released_at IS 'When the subscription was released from it.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.test_clock IS 'Stripe''s id of the test clock that its time runs by; NULL: real time.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.deleted_at IS 'Always NULL: Stripe deletes none.';
+
+COMMENT ON COLUMN stripe.subscription_schedules.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+CREATE TABLE stripe.subscriptions (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    status text,
+    start_date timestamp with time zone,
+    trial_start timestamp with time zone,
+    trial_end timestamp with time zone,
+    cancel_at timestamp with time zone,
+    cancel_at_period_end boolean DEFAULT false NOT NULL,
+    canceled_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    collection_method text,
+    currency text,
+    latest_invoice_id text,
+    pause_collection text,
+    billing_mode text,
+    cancellation_reason text,
+    schedule_id text,
+    test_clock text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json,
+    discounts jsonb
+);
+ALTER TABLE ONLY stripe.subscriptions ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.subscriptions IS 'Stripe''s subscriptions. Their items are in stripe.subscription_items.';
+
+COMMENT ON COLUMN stripe.subscriptions.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.subscriptions.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.subscriptions.id IS 'Stripe''s id of the subscription.';
+
+COMMENT ON COLUMN stripe.subscriptions.created IS 'When the subscription was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.subscriptions.customer_id IS 'Stripe''s id of the customer that subscribed.';
+
+COMMENT ON COLUMN stripe.subscriptions.status IS 'Stripe''s own word, an open set. What it means is billing.customer_products.status.';
+
+COMMENT ON COLUMN stripe.subscriptions.start_date IS 'When it started; may be before created where it was backdated.';
+
+COMMENT ON COLUMN stripe.subscriptions.trial_start IS 'When its trial began: the first one (classic billing) or the latest one (flexible).';
+
+COMMENT ON COLUMN stripe.subscriptions.trial_end IS 'When its trial ends or ended. Stripe never clears it, so it does not tell whether a trial runs.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancel_at IS 'When it is scheduled to end; NULL: no date is set.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancel_at_period_end IS 'Whether it is scheduled to end with its period. The portal sets only cancel_at on flexible subscriptions.';
+
+COMMENT ON COLUMN stripe.subscriptions.canceled_at IS 'When the cancellation was asked for, not when it takes effect.';
+
+COMMENT ON COLUMN stripe.subscriptions.ended_at IS 'When it ended.';
+
+COMMENT ON COLUMN stripe.subscriptions.current_period_start IS 'Start of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscriptions.current_period_end IS 'End of the period: the subscription''s own, or the latest among its items since 2025-03-31.';
+
+COMMENT ON COLUMN stripe.subscriptions.collection_method IS 'charge_automatically or send_invoice.';
+
+COMMENT ON COLUMN stripe.subscriptions.currency IS 'Three-letter ISO code in lower case.';
+
+COMMENT ON COLUMN stripe.subscriptions.latest_invoice_id IS 'Stripe''s id of its latest invoice.';
+
+COMMENT ON COLUMN stripe.subscriptions.pause_collection IS 'keep_as_draft, mark_uncollectible or void: what becomes of invoices while collection pauses. NULL: it does not.';
+
+COMMENT ON COLUMN stripe.subscriptions.billing_mode IS 'classic or flexible; NULL counts as classic.';
+
+COMMENT ON COLUMN stripe.subscriptions.cancellation_reason IS 'cancellation_details.reason: cancellation_requested, payment_failed, payment_disputed and others.';
+
+COMMENT ON COLUMN stripe.subscriptions.schedule_id IS 'Stripe''s id of the schedule that manages it.';
+
+COMMENT ON COLUMN stripe.subscriptions.test_clock IS 'Id of the test clock that it lives on; NULL: real time.';
+
+COMMENT ON COLUMN stripe.subscriptions.metadata IS 'The subscription''s metadata; entity_id, external_id and renewals_before_import have a meaning here (docs/record.md).';
+
+COMMENT ON COLUMN stripe.subscriptions.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.subscriptions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+COMMENT ON COLUMN stripe.subscriptions.discounts IS 'List of {id, coupon_id, percent_off, amount_off, currency, duration, ends} in the order in which they apply: percent_off as a decimal, amount_off in minor units. NULL: not known, since Stripe named them by their ids alone.';
+
+CREATE TABLE stripe.tax_ids (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    type text,
+    country text,
+    value text,
+    verification_status text,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.tax_ids ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.tax_ids IS 'Stripe''s tax ids of customers.';
+
+COMMENT ON COLUMN stripe.tax_ids.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.tax_ids.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.tax_ids.id IS 'Stripe''s id of the tax id.';
+
+COMMENT ON COLUMN stripe.tax_ids.created IS 'When the tax id was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.tax_ids.customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN stripe.tax_ids.type IS 'eu_vat, us_ein ... Open set.';
+
+COMMENT ON COLUMN stripe.tax_ids.country IS 'Two-letter code of the country.';
+
+COMMENT ON COLUMN stripe.tax_ids.value IS 'The number itself. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.tax_ids.verification_status IS 'pending, verified, unverified or unavailable; NULL: not verified by Stripe.';
+
+COMMENT ON COLUMN stripe.tax_ids.deleted_at IS 'When it was deleted at Stripe: the time of its *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
+
+COMMENT ON COLUMN stripe.tax_ids.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
 
 CREATE TABLE sync.accounts (
     account_id text NOT NULL,
@@ -1818,7 +2668,8 @@ CREATE TABLE sync.customers (
     error text,
     history_at timestamp with time zone,
     history_attempts integer DEFAULT 0 NOT NULL,
-    history_error text
+    history_error text,
+    rederive_at timestamp with time zone
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 
@@ -1851,6 +2702,8 @@ COMMENT ON COLUMN sync.customers.history_at IS 'When its history is to be pulled
 COMMENT ON COLUMN sync.customers.history_attempts IS 'Pulls begun since the last success, counted before the first request.';
 
 COMMENT ON COLUMN sync.customers.history_error IS 'What the last failed pull said.';
+
+COMMENT ON COLUMN sync.customers.rederive_at IS 'When its record changes by time alone (a sandbox grant ends), as of its last derivation: it is derived again then. NULL: never.';
 
 CREATE TABLE sync.drift (
     scan_id bigint NOT NULL,
@@ -1964,7 +2817,9 @@ CREATE TABLE sync.objects (
     resolved bigint DEFAULT 0 NOT NULL,
     touched_at timestamp with time zone,
     unsettled boolean GENERATED ALWAYS AS (((NOT tombstone) AND ((dirty >= confirmed) OR (missing_since IS NOT NULL) OR (parked_at IS NOT NULL)))) STORED,
-    told bigint DEFAULT 0 NOT NULL
+    told bigint DEFAULT 0 NOT NULL,
+    fan_touched bigint,
+    fan_after text
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 
@@ -1980,7 +2835,7 @@ COMMENT ON COLUMN sync.objects.id IS 'Stripe id.';
 
 COMMENT ON COLUMN sync.objects.customer_id IS 'The Stripe customer that the object names, once known. NULL for kinds that name none.';
 
-COMMENT ON COLUMN sync.objects.dirty IS 'Tick of the newest mark: something about it changed before this number was drawn. -1: events have told of it, of a kind that no event has read.';
+COMMENT ON COLUMN sync.objects.dirty IS 'Tick of the newest mark: something about it changed before this number was drawn. -1: events have told of it, and it is of a kind that no event has read.';
 
 COMMENT ON COLUMN sync.objects.confirmed IS 'Tick of the read that is stored, drawn before its request left. Confirmed means confirmed > dirty.';
 
@@ -2026,7 +2881,11 @@ COMMENT ON COLUMN sync.objects.touched_at IS 'When touched was last raised.';
 
 COMMENT ON COLUMN sync.objects.unsettled IS 'A read is pending, or the object is missing or parked: its customer is not exact.';
 
-COMMENT ON COLUMN sync.objects.told IS 'Of kinds that no event has read (billing/registry.py): tick of the newest event about it. A read that began before it, and is stored after it, is made again.';
+COMMENT ON COLUMN sync.objects.told IS 'Of kinds that no event has read (billing/registry.py): tick of the newest event about it. A list that was asked for before it, and is stored after it, has the object read again.';
+
+COMMENT ON COLUMN sync.objects.fan_touched IS 'Of catalogue, while the customers whom it concerns are being marked batch by batch: the value of touched that this will have resolved. NULL: that is not begun.';
+
+COMMENT ON COLUMN sync.objects.fan_after IS 'How far that is: the last subscription, of a feature the last customer, in the order of their ids.';
 
 CREATE TABLE sync.problems (
     account_id text NOT NULL,
@@ -2046,7 +2905,7 @@ COMMENT ON COLUMN sync.problems.live_mode IS 'Live or test.';
 
 COMMENT ON COLUMN sync.problems.customer_id IS 'Stripe customer id whose record is concerned.';
 
-COMMENT ON COLUMN sync.problems.kind IS 'What kind of problem: custom_uid_invalid, custom_uid_taken, status_unknown.';
+COMMENT ON COLUMN sync.problems.kind IS 'What kind of problem: custom_uid_invalid, custom_uid_taken, status_unknown, sandbox_end_invalid.';
 
 COMMENT ON COLUMN sync.problems.object_id IS 'The Stripe object that causes it.';
 
@@ -2335,6 +3194,9 @@ ALTER TABLE ONLY billing.customers
 ALTER TABLE ONLY billing.customer_features
     ADD CONSTRAINT customer_features_pkey PRIMARY KEY (account_id, live_mode, stripe_customer_id, feature_id);
 
+ALTER TABLE ONLY billing.customer_mrr
+    ADD CONSTRAINT customer_mrr_pkey PRIMARY KEY (account_id, live_mode, stripe_customer_id, currency);
+
 ALTER TABLE ONLY billing.customer_products
     ADD CONSTRAINT customer_products_id_key UNIQUE (id);
 
@@ -2356,11 +3218,26 @@ ALTER TABLE ONLY billing.identities
 ALTER TABLE ONLY billing.identities
     ADD CONSTRAINT identities_pkey PRIMARY KEY (uid);
 
+ALTER TABLE ONLY billing.local_entities
+    ADD CONSTRAINT local_entities_customer_uid_id_key UNIQUE (customer_uid, id);
+
+ALTER TABLE ONLY billing.local_entities
+    ADD CONSTRAINT local_entities_pkey PRIMARY KEY (uid);
+
+ALTER TABLE ONLY billing.mrr_changes
+    ADD CONSTRAINT mrr_changes_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY billing.status_changes
     ADD CONSTRAINT status_changes_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY billing.customers
     ADD CONSTRAINT stripe_customer_is_unique UNIQUE (account_id, live_mode, stripe_customer_id);
+
+ALTER TABLE ONLY billing.subscription_entities
+    ADD CONSTRAINT subscription_entities_pkey PRIMARY KEY (account_id, live_mode, stripe_customer_id, id);
+
+ALTER TABLE ONLY billing.subscription_entities
+    ADD CONSTRAINT subscription_entities_uid_key UNIQUE (uid);
 
 ALTER TABLE ONLY stripe.active_entitlement_summaries
     ADD CONSTRAINT active_entitlement_summaries_pkey PRIMARY KEY (account_id, live_mode, id);
@@ -2368,17 +3245,32 @@ ALTER TABLE ONLY stripe.active_entitlement_summaries
 ALTER TABLE ONLY stripe.active_entitlements
     ADD CONSTRAINT active_entitlements_pkey PRIMARY KEY (account_id, live_mode, customer_id, id);
 
+ALTER TABLE ONLY stripe.balance_transactions
+    ADD CONSTRAINT balance_transactions_pkey PRIMARY KEY (account_id, live_mode, id);
+
 ALTER TABLE ONLY stripe.charges
     ADD CONSTRAINT charges_pkey PRIMARY KEY (account_id, live_mode, id);
 
+ALTER TABLE ONLY stripe.checkout_line_items
+    ADD CONSTRAINT checkout_line_items_pkey PRIMARY KEY (account_id, live_mode, session_id, id);
+
 ALTER TABLE ONLY stripe.checkout_sessions
     ADD CONSTRAINT checkout_sessions_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.coupons
+    ADD CONSTRAINT coupons_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.credit_notes
+    ADD CONSTRAINT credit_notes_pkey PRIMARY KEY (account_id, live_mode, id);
 
 ALTER TABLE ONLY stripe.customers
     ADD CONSTRAINT customers_pkey PRIMARY KEY (account_id, live_mode, id);
 
 ALTER TABLE ONLY stripe.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.early_fraud_warnings
+    ADD CONSTRAINT early_fraud_warnings_pkey PRIMARY KEY (account_id, live_mode, id);
 
 ALTER TABLE ONLY stripe.features
     ADD CONSTRAINT features_pkey PRIMARY KEY (account_id, live_mode, id);
@@ -2395,6 +3287,15 @@ ALTER TABLE ONLY stripe.meters
 ALTER TABLE ONLY stripe.payment_intents
     ADD CONSTRAINT payment_intents_pkey PRIMARY KEY (account_id, live_mode, id);
 
+ALTER TABLE ONLY stripe.payment_methods
+    ADD CONSTRAINT payment_methods_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.payouts
+    ADD CONSTRAINT payouts_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.plans
+    ADD CONSTRAINT plans_pkey PRIMARY KEY (account_id, live_mode, id);
+
 ALTER TABLE ONLY stripe.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (account_id, live_mode, id);
 
@@ -2404,11 +3305,26 @@ ALTER TABLE ONLY stripe.products
 ALTER TABLE ONLY stripe.refunds
     ADD CONSTRAINT refunds_pkey PRIMARY KEY (account_id, live_mode, id);
 
+ALTER TABLE ONLY stripe.reviews
+    ADD CONSTRAINT reviews_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.setup_intents
+    ADD CONSTRAINT setup_intents_pkey PRIMARY KEY (account_id, live_mode, id);
+
 ALTER TABLE ONLY stripe.subscription_items
     ADD CONSTRAINT subscription_items_pkey PRIMARY KEY (account_id, live_mode, subscription_id, id);
 
+ALTER TABLE ONLY stripe.subscription_schedule_items
+    ADD CONSTRAINT subscription_schedule_items_pkey PRIMARY KEY (account_id, live_mode, schedule_id, id);
+
+ALTER TABLE ONLY stripe.subscription_schedules
+    ADD CONSTRAINT subscription_schedules_pkey PRIMARY KEY (account_id, live_mode, id);
+
 ALTER TABLE ONLY stripe.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (account_id, live_mode, id);
+
+ALTER TABLE ONLY stripe.tax_ids
+    ADD CONSTRAINT tax_ids_pkey PRIMARY KEY (account_id, live_mode, id);
 
 ALTER TABLE ONLY sync.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (account_id, live_mode);
@@ -2462,6 +3378,8 @@ CREATE INDEX customer_features_lookup_key ON billing.customer_features USING btr
 
 CREATE INDEX customer_features_uid ON billing.customer_features USING btree (customer_uid);
 
+CREATE INDEX customer_mrr_uid ON billing.customer_mrr USING btree (customer_uid);
+
 CREATE INDEX customer_products_customer ON billing.customer_products USING btree (account_id, live_mode, stripe_customer_id);
 
 CREATE INDEX customer_products_product ON billing.customer_products USING btree (product_id, status);
@@ -2482,11 +3400,19 @@ CREATE INDEX customers_subscription ON billing.customers USING btree (stripe_sub
 
 CREATE INDEX identities_custom_uid ON billing.identities USING btree (account_id, live_mode, custom_uid) WHERE (custom_uid IS NOT NULL);
 
+CREATE INDEX mrr_changes_customer ON billing.mrr_changes USING btree (customer_uid, currency, id);
+
 CREATE INDEX status_changes_customer ON billing.status_changes USING btree (customer_uid, id);
 
 CREATE INDEX status_changes_provisional ON billing.status_changes USING btree (customer_uid, id) WHERE (NOT exact);
 
-CREATE INDEX active_entitlements_feature ON stripe.active_entitlements USING btree (account_id, live_mode, feature_id);
+CREATE INDEX subscription_entities_customer ON billing.subscription_entities USING btree (customer_uid, id);
+
+CREATE INDEX active_entitlements_of_feature ON stripe.active_entitlements USING btree (account_id, live_mode, feature_id, customer_id);
+
+CREATE INDEX balance_transactions_created ON stripe.balance_transactions USING btree (account_id, live_mode, created);
+
+CREATE INDEX balance_transactions_source ON stripe.balance_transactions USING btree (account_id, live_mode, source_id);
 
 CREATE INDEX charges_created ON stripe.charges USING btree (account_id, live_mode, created);
 
@@ -2502,11 +3428,23 @@ CREATE INDEX checkout_sessions_customer ON stripe.checkout_sessions USING btree 
 
 CREATE INDEX checkout_sessions_payment_intent ON stripe.checkout_sessions USING btree (account_id, live_mode, payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
 
+CREATE INDEX coupons_created ON stripe.coupons USING btree (account_id, live_mode, created);
+
+CREATE INDEX credit_notes_created ON stripe.credit_notes USING btree (account_id, live_mode, created);
+
+CREATE INDEX credit_notes_customer ON stripe.credit_notes USING btree (account_id, live_mode, customer_id);
+
+CREATE INDEX credit_notes_invoice ON stripe.credit_notes USING btree (account_id, live_mode, invoice_id);
+
 CREATE INDEX customers_created ON stripe.customers USING btree (account_id, live_mode, created);
 
 CREATE INDEX customers_custom_uid ON stripe.customers USING btree (account_id, live_mode, custom_uid) WHERE (custom_uid IS NOT NULL);
 
 CREATE INDEX disputes_charge ON stripe.disputes USING btree (account_id, live_mode, charge_id);
+
+CREATE INDEX early_fraud_warnings_charge ON stripe.early_fraud_warnings USING btree (account_id, live_mode, charge_id);
+
+CREATE INDEX early_fraud_warnings_created ON stripe.early_fraud_warnings USING btree (account_id, live_mode, created);
 
 CREATE INDEX invoice_payments_invoice ON stripe.invoice_payments USING btree (account_id, live_mode, invoice_id);
 
@@ -2520,19 +3458,45 @@ CREATE INDEX payment_intents_created ON stripe.payment_intents USING btree (acco
 
 CREATE INDEX payment_intents_customer ON stripe.payment_intents USING btree (account_id, live_mode, customer_id);
 
+CREATE INDEX payment_methods_customer ON stripe.payment_methods USING btree (account_id, live_mode, customer_id);
+
+CREATE INDEX payouts_created ON stripe.payouts USING btree (account_id, live_mode, created);
+
+CREATE INDEX plans_created ON stripe.plans USING btree (account_id, live_mode, created);
+
 CREATE INDEX prices_product ON stripe.prices USING btree (account_id, live_mode, product_id);
 
 CREATE INDEX refunds_charge ON stripe.refunds USING btree (account_id, live_mode, charge_id);
 
-CREATE INDEX subscription_items_price ON stripe.subscription_items USING btree (account_id, live_mode, price_id);
+CREATE INDEX reviews_charge ON stripe.reviews USING btree (account_id, live_mode, charge_id);
 
-CREATE INDEX subscription_items_product ON stripe.subscription_items USING btree (account_id, live_mode, product_id);
+CREATE INDEX reviews_created ON stripe.reviews USING btree (account_id, live_mode, created);
+
+CREATE INDEX setup_intents_created ON stripe.setup_intents USING btree (account_id, live_mode, created);
+
+CREATE INDEX setup_intents_customer ON stripe.setup_intents USING btree (account_id, live_mode, customer_id);
+
+CREATE INDEX subscription_items_of_price ON stripe.subscription_items USING btree (account_id, live_mode, price_id, subscription_id);
+
+CREATE INDEX subscription_items_of_product ON stripe.subscription_items USING btree (account_id, live_mode, product_id, subscription_id);
+
+CREATE INDEX subscription_schedule_items_price ON stripe.subscription_schedule_items USING btree (account_id, live_mode, price_id);
+
+CREATE INDEX subscription_schedules_created ON stripe.subscription_schedules USING btree (account_id, live_mode, created);
+
+CREATE INDEX subscription_schedules_customer ON stripe.subscription_schedules USING btree (account_id, live_mode, customer_id);
+
+CREATE INDEX subscription_schedules_subscription ON stripe.subscription_schedules USING btree (account_id, live_mode, subscription_id);
 
 CREATE INDEX subscriptions_created ON stripe.subscriptions USING btree (account_id, live_mode, created);
 
 CREATE INDEX subscriptions_customer ON stripe.subscriptions USING btree (account_id, live_mode, customer_id);
 
+CREATE INDEX tax_ids_customer ON stripe.tax_ids USING btree (account_id, live_mode, customer_id);
+
 CREATE INDEX customers_history ON sync.customers USING btree (history_at) WHERE (history_at IS NOT NULL);
+
+CREATE INDEX customers_rederive ON sync.customers USING btree (rederive_at) WHERE (rederive_at IS NOT NULL);
 
 CREATE INDEX customers_stale ON sync.customers USING btree (stale_since) WHERE ((stale > derived) AND (parked_at IS NULL));
 
@@ -2558,6 +3522,12 @@ CREATE INDEX usage_asked ON sync.usage USING btree (due_at) WHERE (asked > answe
 
 CREATE INDEX usage_due ON sync.usage USING btree (due_at);
 
+CREATE TRIGGER deleted AFTER DELETE ON billing.identities REFERENCING OLD TABLE AS erased FOR EACH STATEMENT EXECUTE FUNCTION sync.identities_written();
+
+CREATE TRIGGER inserted AFTER INSERT ON billing.identities REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION sync.identities_written();
+
+CREATE TRIGGER updated AFTER UPDATE ON billing.identities REFERENCING OLD TABLE AS erased NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION sync.identities_written();
+
 ALTER TABLE ONLY sync.drift
     ADD CONSTRAINT drift_scan_id_fkey FOREIGN KEY (scan_id) REFERENCES sync.scans(id) ON DELETE CASCADE;
 
@@ -2571,6 +3541,8 @@ GRANT USAGE ON SCHEMA stripe TO billing_reader;
 GRANT USAGE ON SCHEMA stripe TO billing_raw;
 
 REVOKE ALL ON FUNCTION sync.grant_readers() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION sync.identities_written() FROM PUBLIC;
 
 GRANT SELECT ON TABLE billing.customers TO billing_reader;
 GRANT SELECT ON TABLE billing.customers TO billing_raw;
@@ -2617,122 +3589,6 @@ GRANT SELECT ON TABLE billing.charges TO billing_raw;
 GRANT SELECT ON TABLE billing.customer_features TO billing_reader;
 GRANT SELECT ON TABLE billing.customer_features TO billing_raw;
 
-GRANT SELECT ON TABLE stripe.prices TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(product_id) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(active) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(unit_amount) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(unit_amount_decimal) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(billing_scheme) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(recurring) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT("interval") ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(interval_count) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(usage_type) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT(meter_id) ON TABLE stripe.prices TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.subscription_items TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(subscription_id) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT("position") ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(price_id) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(product_id) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(quantity) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(current_period_start) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(current_period_end) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.subscription_items TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.subscriptions TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(customer_id) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(status) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(start_date) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(trial_start) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(trial_end) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(cancel_at) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(cancel_at_period_end) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(canceled_at) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(ended_at) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(current_period_start) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(current_period_end) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(collection_method) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(latest_invoice_id) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(pause_collection) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(billing_mode) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(cancellation_reason) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(schedule_id) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(test_clock) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.subscriptions TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.subscriptions TO billing_reader;
-
 GRANT SELECT ON TABLE billing.customer_mrr TO billing_reader;
 GRANT SELECT ON TABLE billing.customer_mrr TO billing_raw;
 
@@ -2744,6 +3600,15 @@ GRANT SELECT ON TABLE billing.customer_revenue TO billing_raw;
 
 GRANT SELECT ON TABLE billing.customer_usage TO billing_reader;
 GRANT SELECT ON TABLE billing.customer_usage TO billing_raw;
+
+GRANT SELECT ON TABLE billing.local_entities TO billing_reader;
+GRANT SELECT ON TABLE billing.local_entities TO billing_raw;
+
+GRANT SELECT ON TABLE billing.subscription_entities TO billing_reader;
+GRANT SELECT ON TABLE billing.subscription_entities TO billing_raw;
+
+GRANT SELECT ON TABLE billing.entities TO billing_reader;
+GRANT SELECT ON TABLE billing.entities TO billing_raw;
 
 GRANT SELECT ON TABLE billing.freshness TO billing_reader;
 GRANT SELECT ON TABLE billing.freshness TO billing_raw;
@@ -2931,6 +3796,12 @@ GRANT SELECT(deleted_at) ON TABLE stripe.refunds TO billing_reader;
 GRANT SELECT ON TABLE billing.monthly_revenue TO billing_reader;
 GRANT SELECT ON TABLE billing.monthly_revenue TO billing_raw;
 
+GRANT SELECT ON TABLE billing.mrr_changes TO billing_reader;
+GRANT SELECT ON TABLE billing.mrr_changes TO billing_raw;
+
+GRANT SELECT ON TABLE billing.mrr_movements TO billing_reader;
+GRANT SELECT ON TABLE billing.mrr_movements TO billing_raw;
+
 GRANT SELECT ON TABLE billing.status_changes TO billing_reader;
 GRANT SELECT ON TABLE billing.status_changes TO billing_raw;
 
@@ -2960,6 +3831,146 @@ GRANT SELECT(feature_id) ON TABLE stripe.active_entitlements TO billing_reader;
 
 GRANT SELECT(lookup_key) ON TABLE stripe.active_entitlements TO billing_reader;
 
+GRANT SELECT ON TABLE stripe.balance_transactions TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(type) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(reporting_category) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(fee) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(net) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(available_on) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(source_id) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(description) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.balance_transactions TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.checkout_line_items TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(session_id) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT("position") ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(description) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(price_id) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(product_id) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(quantity) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(amount_subtotal) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(amount_discount) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(amount_tax) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT(amount_total) ON TABLE stripe.checkout_line_items TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.coupons TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(name) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(duration) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(duration_in_months) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(percent_off) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(amount_off) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(max_redemptions) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(redeem_by) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(times_redeemed) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(valid) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.credit_notes TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(type) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(reason) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(number) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(pre_payment_amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(post_payment_amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(out_of_band_amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(refund_ids) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(effective_at) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(voided_at) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(memo) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.credit_notes TO billing_reader;
+
 GRANT SELECT ON TABLE stripe.customers TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.customers TO billing_reader;
@@ -2983,6 +3994,28 @@ GRANT SELECT(custom_uid) ON TABLE stripe.customers TO billing_reader;
 GRANT SELECT(test_clock) ON TABLE stripe.customers TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT(discounts) ON TABLE stripe.customers TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.early_fraud_warnings TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(charge_id) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(actionable) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(fraud_type) ON TABLE stripe.early_fraud_warnings TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.early_fraud_warnings TO billing_reader;
 
 GRANT SELECT ON TABLE stripe.features TO billing_raw;
 
@@ -3062,9 +4095,167 @@ GRANT SELECT(description) ON TABLE stripe.payment_intents TO billing_reader;
 
 GRANT SELECT(receipt_email) ON TABLE stripe.payment_intents TO billing_reader;
 
+GRANT SELECT(error_code) ON TABLE stripe.payment_intents TO billing_reader;
+
 GRANT SELECT(metadata) ON TABLE stripe.payment_intents TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.payment_intents TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.payment_methods TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(type) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(card_brand) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(card_last4) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(card_exp_month) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(card_exp_year) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(card_funding) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(card_country) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(billing_name) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(billing_email) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.payment_methods TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.payouts TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(arrival_date) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(automatic) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(method) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(type) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(destination_id) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(balance_transaction_id) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(reconciliation_status) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(failure_code) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(description) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.payouts TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.plans TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(product_id) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(active) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(amount_decimal) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(billing_scheme) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT("interval") ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(interval_count) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(usage_type) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(trial_period_days) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(nickname) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.plans TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.prices TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(product_id) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(active) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(unit_amount) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(unit_amount_decimal) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(billing_scheme) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(recurring) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT("interval") ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(interval_count) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(usage_type) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(nickname) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(meter_id) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(tiers_mode) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(tiers) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(currency_options) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(divide_quantity_by) ON TABLE stripe.prices TO billing_reader;
+
+GRANT SELECT(round_quantity) ON TABLE stripe.prices TO billing_reader;
 
 GRANT SELECT ON TABLE stripe.products TO billing_raw;
 
@@ -3083,3 +4274,221 @@ GRANT SELECT(active) ON TABLE stripe.products TO billing_reader;
 GRANT SELECT(metadata) ON TABLE stripe.products TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.products TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.reviews TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(charge_id) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(payment_intent_id) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(open) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(opened_reason) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(closed_reason) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(reason) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.reviews TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.setup_intents TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(usage) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(payment_method_id) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(cancellation_reason) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(description) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(error_code) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.setup_intents TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.subscription_items TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(subscription_id) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT("position") ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(price_id) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(product_id) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(quantity) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(current_period_start) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(current_period_end) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT(discounts) ON TABLE stripe.subscription_items TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.subscription_schedule_items TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(schedule_id) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(phase) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT("position") ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(phase_start) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(phase_end) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(price_id) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT(quantity) ON TABLE stripe.subscription_schedule_items TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.subscription_schedules TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(subscription_id) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(released_subscription_id) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(starts_at) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(ends_at) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(current_phase_start) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(current_phase_end) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(end_behavior) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(canceled_at) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(completed_at) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(released_at) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(test_clock) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.subscription_schedules TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.subscriptions TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(start_date) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(trial_start) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(trial_end) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(cancel_at) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(cancel_at_period_end) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(canceled_at) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(ended_at) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(current_period_start) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(current_period_end) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(collection_method) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(latest_invoice_id) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(pause_collection) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(billing_mode) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(cancellation_reason) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(schedule_id) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(test_clock) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT(discounts) ON TABLE stripe.subscriptions TO billing_reader;
+
+GRANT SELECT ON TABLE stripe.tax_ids TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(type) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(country) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(value) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(verification_status) ON TABLE stripe.tax_ids TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.tax_ids TO billing_reader;

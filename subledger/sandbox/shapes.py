@@ -589,6 +589,12 @@ def _include_tiers(body: Body, _shape: Version, view: View) -> None:
         body["tiers"] = None
 
 
+def _include_currency_options(body: Body, _shape: Version, _view: View) -> None:
+    """Its own currency stands among them at Stripe; no price here has another."""
+    amounts = {name: body[name] for name in ("tax_behavior", "unit_amount", "unit_amount_decimal")}
+    body["currency_options"] = {body["currency"]: {"custom_unit_amount": None, **amounts}}
+
+
 def session_line(entry: SessionLine, session: CheckoutSession, shape: Version, view: View) -> Body:
     price = None if entry.price is None else view.find(entry.price)
     return {
@@ -617,6 +623,7 @@ _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("invoice", "amount_paid_off_stripe"): _include_off_stripe,
     ("charge", "refunds"): _include_refunds,
     ("price", "tiers"): _include_tiers,
+    ("price", "currency_options"): _include_currency_options,
     ("plan", "tiers"): _include_tiers,
     ("checkout.session", "line_items"): _include_session_lines,
 }

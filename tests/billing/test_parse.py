@@ -32,6 +32,7 @@ from subledger.billing.facts import (
 )
 from subledger.billing.parse import NestedList, Parsed, UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import KINDS, ObjectRef
+from tests.billing.further import FURTHER, FURTHER_OLD_SAYS, SCHEDULE_ITEMS
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story, stripe_examples
 
 Body = dict[str, Any]
@@ -222,6 +223,8 @@ STORY: dict[str, Any] = {
     "entitlements.active_entitlement_summary": ActiveEntitlementSummary(id="cus_ada", customer_id="cus_ada"),
 }
 
+STORY |= FURTHER
+
 STORY_ITEMS = (
     SubscriptionItem(
         id="si_seats",
@@ -270,7 +273,7 @@ OLD_SAYS: dict[tuple[str, str], dict[str, object]] = {
         "test_clock": None,
     },
     ("2020-08-27", "customer"): {"test_clock": None},
-}
+} | FURTHER_OLD_SAYS
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
@@ -280,7 +283,7 @@ def test_newest_shape(kind: Any) -> None:
     assert STORY[kind.stripe_object] == parsed.facts
     assert kind.facts is type(parsed.facts)
     assert (kind.name, STORY[kind.stripe_object].id, False) == (parsed.kind, parsed.id, parsed.deleted)
-    assert (None if kind.name == "refund" else False) is parsed.live_mode
+    assert (None if kind.name in ("refund", "balance_transaction") else False) is parsed.live_mode
     assert ("cus_ada" if kind.names_customer else None) == parsed.customer_id
 
 
@@ -293,7 +296,8 @@ def test_old_shape_gives_the_same_facts(version: str, stripe_object: str) -> Non
     parsed = parse_object(story(version)[stripe_object])
     newest = dataclasses.asdict(STORY[stripe_object])
     assert newest | OLD_SAYS.get((version, stripe_object), {}) == dataclasses.asdict(parsed.facts)  # type: ignore[arg-type]
-    assert (STORY_ITEMS if stripe_object == "subscription" else ()) == parsed.items
+    parts = {"subscription": STORY_ITEMS, "subscription_schedule": SCHEDULE_ITEMS}
+    assert parts.get(stripe_object, ()) == parsed.parts
 
 
 YOUNG = {
@@ -953,24 +957,25 @@ LINKS: list[tuple[str, Body, list[str], list[tuple[str, str]]]] = [
         "subscription",
         {},
         ["price_pro", "price_calls"],
-        [("product", "prod_pro"), ("product", "prod_calls"), ("customer", "cus_ada"), ("invoice", "in_aug")],
+        [("product", "prod_pro"), ("product", "prod_calls"), ("customer", "cus_ada"), ("invoice", "in_aug")]
+        + [("subscription_schedule", "sub_sched_1")],
     ),
     (
         "subscription",
         {"customer": CUSTOMER_BODY, "latest_invoice": INVOICE_BODY}
         | items({"price": PRICE}, {"price": PRICE}),
         ["price_1", "cus_ada", "in_aug"],
-        [("product", "prod_1")],
+        [("product", "prod_1"), ("subscription_schedule", "sub_sched_1")],
     ),
     (
         "subscription",
-        {"customer": None, "customer_account": "acct_1", "latest_invoice": None} | items(),
+        {"customer": None, "customer_account": "acct_1", "latest_invoice": None, "schedule": None} | items(),
         [],
         [],
     ),
     (
         "subscription",
-        {"customer": {"id": "cus_ada"}, "latest_invoice": None} | items(),
+        {"customer": {"id": "cus_ada"}, "latest_invoice": None, "schedule": None} | items(),
         [],
         [("customer", "cus_ada")],
     ),
@@ -1027,6 +1032,23 @@ LINKS: list[tuple[str, Body, list[str], list[tuple[str, str]]]] = [
         {"recurring": {"interval": "month", "meter": "mtr_calls"}},
         [],
         [("product", "prod_pro"), ("meter", "mtr_calls")],
+    ),
+    (
+        "subscription_schedule",
+        {},
+        [],
+        [("customer", "cus_ada"), ("subscription", "sub_ada")]
+        + [("price", "price_pro"), ("price", "price_calls"), ("price", "price_max")],
+    ),
+    ("credit_note", {}, [], [("customer", "cus_ada"), ("invoice", "in_aug"), ("refund", "re_1")]),
+    # Of what no event has read, nothing is fetched that it names.
+    *(
+        (name, {}, [], [])
+        for name in ("payment_intent", "payment_method", "setup_intent", "tax_id", "coupon", "plan")
+    ),
+    *(
+        (name, {}, [], [])
+        for name in ("review", "radar.early_fraud_warning", "payout", "balance_transaction")
     ),
     ("entitlements.feature", {}, [], []),
     ("billing.meter", {}, [], []),
@@ -1241,6 +1263,8 @@ def conforms(value: object, wanted: Any) -> bool:
         return isinstance(value, datetime) and value.tzinfo is UTC
     if typing.get_origin(wanted) is dict:
         return isinstance(value, dict) and all(isinstance(text, str) for text in [*value, *value.values()])
+    if typing.get_origin(wanted) is tuple:
+        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
     return type(value) is wanted
 
 

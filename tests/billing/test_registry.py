@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from subledger.billing.facts import Facts
 from subledger.billing.lists import PER_CUSTOMER, listed_kinds
-from subledger.billing.registry import KINDS, ObjectRef, concerned, kind_of
+from subledger.billing.registry import HINTED, KINDS, ObjectRef, concerned, kind_of
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]
@@ -23,13 +23,25 @@ def test_kinds_stand_in_lock_order() -> None:
         "price",
         "feature",
         "meter",
+        "plan",
+        "coupon",
         "subscription",
+        "subscription_schedule",
         "invoice",
         "invoice_payment",
         "charge",
         "refund",
         "dispute",
+        "credit_note",
         "checkout_session",
+        "payment_intent",
+        "payment_method",
+        "setup_intent",
+        "tax_id",
+        "review",
+        "early_fraud_warning",
+        "payout",
+        "balance_transaction",
         "active_entitlement_summary",
     ] == list(KINDS)
 
@@ -67,29 +79,53 @@ def test_an_ended_subscription_is_no_deletion() -> None:
     """customer.subscription.deleted leaves an object that can still be read: it must not become a tombstone."""
     assert KINDS["subscription"].deleted_event is None
     assert {"canceled", "incomplete_expired"} == KINDS["subscription"].absorbing
-    assert {"customer.deleted", "product.deleted", "price.deleted", "invoice.deleted"} == {
-        kind.deleted_event for kind in KINDS.values() if kind.deleted_event
-    }
+    assert {
+        "customer.deleted",
+        "product.deleted",
+        "price.deleted",
+        "plan.deleted",
+        "coupon.deleted",
+        "invoice.deleted",
+        "customer.tax_id.deleted",
+    } == {kind.deleted_event for kind in KINDS.values() if kind.deleted_event}
 
 
 def test_what_is_sold_makes_no_customer_inexact() -> None:
     """A pending read of a product or price says nothing about a customer; of anything else it may."""
-    assert {"product", "price", "feature", "meter"} == {
+    assert {"product", "price", "feature", "meter", "plan", "coupon"} == {
         kind.name for kind in KINDS.values() if kind.catalogue
+    }
+
+
+def test_records_depend_on_what_events_have_read() -> None:
+    """What no record depends on is not worth a request for each event."""
+    assert HINTED == {
+        "plan",
+        "coupon",
+        "payment_intent",
+        "payment_method",
+        "setup_intent",
+        "tax_id",
+        "review",
+        "early_fraud_warning",
+        "payout",
+        "balance_transaction",
     }
 
 
 def test_reads_ask_for_what_facts_need_and_stripe_leaves_out() -> None:
     """Out-of-band money, refunds and what a discount takes off are found only in expanded answers."""
     assert {
+        "customer": ("tax_ids",),
         "subscription": ("discounts.source.coupon",),
         "invoice": ("payments", "amount_paid_off_stripe"),
         "charge": ("refunds",),
+        "checkout_session": ("line_items",),
     } == {kind.name: kind.expands for kind in KINDS.values() if kind.expands}
 
 
 def test_kind_of_an_object_that_we_do_not_mirror() -> None:
-    assert kind_of("payout") is None
+    assert kind_of("topup") is None
 
 
 CHARGE: Body = {"id": "ch_1", "object": "charge"}
@@ -113,7 +149,8 @@ EVENTS: list[tuple[str, Body, list[tuple[str, str]]]] = [
     ("customer.subscription.deleted", SUBSCRIPTION, [("subscription", "sub_1")]),
     ("product.updated", {"id": "prod_1", "object": "product"}, [("product", "prod_1")]),
     ("price.created", {"id": "price_1", "object": "price"}, [("price", "price_1")]),
-    ("plan.created", {"id": "gold", "object": "plan"}, [("price", "gold")]),
+    ("plan.created", {"id": "gold", "object": "plan"}, [("plan", "gold"), ("price", "gold")]),
+    ("plan.deleted", {"id": "gold", "object": "plan"}, [("plan", "gold")]),
     ("invoice.paid", INVOICE, [("invoice", "in_1")]),
     (
         "invoice.paid",
@@ -162,12 +199,12 @@ EVENTS: list[tuple[str, Body, list[tuple[str, str]]]] = [
     (
         "payment_intent.succeeded",
         {"id": "pi_1", "object": "payment_intent", "latest_charge": "ch_1"},
-        [("charge", "ch_1")],
+        [("payment_intent", "pi_1"), ("charge", "ch_1")],
     ),
     (
         "payment_intent.succeeded",
         {"id": "pi_1", "object": "payment_intent", "latest_charge": CHARGE},
-        [("charge", "ch_1")],
+        [("payment_intent", "pi_1"), ("charge", "ch_1")],
     ),
     (
         "payment_intent.succeeded",
@@ -176,13 +213,17 @@ EVENTS: list[tuple[str, Body, list[tuple[str, str]]]] = [
             "object": "payment_intent",
             "charges": {"object": "list", "data": [CHARGE, {"id": "ch_2"}]},
         },
-        [("charge", "ch_1"), ("charge", "ch_2")],
+        [("payment_intent", "pi_1"), ("charge", "ch_1"), ("charge", "ch_2")],
     ),
-    ("payment_intent.created", {"id": "pi_1", "object": "payment_intent", "latest_charge": None}, []),
+    (
+        "payment_intent.created",
+        {"id": "pi_1", "object": "payment_intent", "latest_charge": None},
+        [("payment_intent", "pi_1")],
+    ),
     (
         "credit_note.created",
         {"id": "cn_1", "object": "credit_note", "invoice": "in_1", "refund": "re_1"},
-        [("invoice", "in_1"), ("refund", "re_1")],
+        [("credit_note", "cn_1"), ("invoice", "in_1"), ("refund", "re_1")],
     ),
     (
         "credit_note.created",
@@ -196,12 +237,12 @@ EVENTS: list[tuple[str, Body, list[tuple[str, str]]]] = [
                 {"amount_refunded": 5, "refund": None, "type": "payment_record_refund"},
             ],
         },
-        [("invoice", "in_1"), ("refund", "re_1"), ("refund", "re_2")],
+        [("credit_note", "cn_1"), ("invoice", "in_1"), ("refund", "re_1"), ("refund", "re_2")],
     ),
     (
         "subscription_schedule.updated",
         {"id": "sub_sched_1", "object": "subscription_schedule", "subscription": "sub_1"},
-        [("subscription", "sub_1")],
+        [("subscription_schedule", "sub_sched_1"), ("subscription", "sub_1")],
     ),
     (
         "subscription_schedule.released",
@@ -211,14 +252,17 @@ EVENTS: list[tuple[str, Body, list[tuple[str, str]]]] = [
             "subscription": None,
             "released_subscription": "sub_1",
         },
-        [("subscription", "sub_1")],
+        [("subscription_schedule", "sub_sched_1"), ("subscription", "sub_1")],
     ),
     (
         "checkout.session.completed",
         {"id": "cs_1", "object": "checkout.session", "subscription": "sub_1"},
         [("checkout_session", "cs_1")],
     ),
-    ("payout.paid", {"id": "po_1", "object": "payout"}, []),
+    ("payout.paid", {"id": "po_1", "object": "payout"}, [("payout", "po_1")]),
+    ("topup.succeeded", {"id": "tu_1", "object": "topup"}, []),
+    ("review.opened", {"id": "prv_1", "object": "review", "charge": "ch_1"}, [("review", "prv_1")]),
+    ("balance.available", {"object": "balance", "available": []}, []),
     ("a.type.of.tomorrow", SUBSCRIPTION, [("subscription", "sub_1")]),
     ("a.type.of.tomorrow", {"id": "x_1", "object": "object_of_tomorrow", "customer": "cus_1"}, []),
 ]
@@ -240,7 +284,9 @@ def test_concerned_takes_the_whole_event_too(
 
 def test_an_object_is_marked_once() -> None:
     twice = {"id": "pi_1", "object": "payment_intent", "latest_charge": "ch_1", "charges": {"data": [CHARGE]}}
-    assert (ObjectRef("charge", "ch_1"),) == concerned("payment_intent.succeeded", twice)
+    assert (ObjectRef("payment_intent", "pi_1"), ObjectRef("charge", "ch_1")) == concerned(
+        "payment_intent.succeeded", twice
+    )
 
 
 @pytest.mark.parametrize("unusable", ["", "x" * 256, 7, None, True, ["in_1"], {"id": "in_1"}])

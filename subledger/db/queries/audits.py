@@ -79,6 +79,12 @@ def _changed_parts(statements: PartStatements) -> str:
     table, owner, columns = statements.table, statements.owner, statements.columns
     others = [column for column in columns if column.name not in ("id", owner)]
     values = ", ".join(f"{column.value} as {column.name}" for column in columns)
+    told = ", ".join(
+        f"coalesce(new.{column.name}, old.{column.name})"
+        if column.name in statements.told_by_reads
+        else f"new.{column.name}"
+        for column in others
+    )
     return f"""
 with new as (
   select {values}
@@ -88,7 +94,7 @@ select new.{owner}
 from new
 left join {table} old
   on old.account_id = $1 and old.live_mode = $2 and old.{owner} = new.{owner} and old.id = new.id
-where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({names_of(others, prefix="new.")})
+where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({told})
 union
 select old.{owner}
 from {table} old
@@ -188,6 +194,8 @@ def _unlisted() -> dict[str, str]:
     select from {KINDS[parent].table} p
     where p.account_id = t.account_id and p.live_mode = t.live_mode and p.id = t.{parent}_id
   )"""
+        elif not kind.list_holds_all:
+            where = "false"
         elif _says_created(kind):
             where = "(t.created is null or t.created < $3 or t.created >= $4)"
         else:

@@ -1,0 +1,210 @@
+"""The further kinds: where their fields stood, what is found inside, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from subledger.billing.facts import CheckoutLineItem
+from subledger.billing.lists import THROUGH
+from subledger.billing.parse import NestedList, UnknownShape, nested_lists, parse_object
+from subledger.billing.registry import HINTED, KINDS, ObjectRef
+from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
+
+Body = dict[str, Any]
+
+
+def body_of(stripe_object: str, **changes: Any) -> Body:
+    return story()[stripe_object] | changes
+
+
+def facts_of(stripe_object: str, **changes: Any) -> Any:
+    return parse_object(body_of(stripe_object, **changes)).facts
+
+
+# One field of one kind, as it came and as it is read.
+READ: list[tuple[str, Body, str, object]] = [
+    ("payment_intent", {"latest_charge": {"id": "ch_9", "object": "charge"}}, "latest_charge_id", "ch_9"),
+    ("payment_intent", {"latest_charge": None}, "latest_charge_id", None),
+    ("payment_intent", {"customer": None, "customer_account": "acct_9"}, "customer_id", "acct_9"),
+    ("payment_intent", {"last_payment_error": {"code": "card_declined"}}, "error_code", "card_declined"),
+    ("payment_intent", {"last_payment_error": {"type": "api_error"}}, "error_code", None),
+    (
+        "payment_method",
+        {"type": "sepa_debit", "card": None, "sepa_debit": {"last4": "3000"}},
+        "card_brand",
+        None,
+    ),
+    ("payment_method", {"billing_details": None}, "billing_email", None),
+    ("payment_method", {"customer": None}, "customer_id", None),
+    (
+        "tax_id",
+        {"customer": None, "owner": {"type": "customer", "customer": "cus_9"}},
+        "customer_id",
+        "cus_9",
+    ),
+    ("tax_id", {"customer": None, "owner": {"type": "self"}}, "customer_id", None),
+    ("tax_id", {"verification": None}, "verification_status", None),
+    ("coupon", {"percent_off": 25}, "percent_off", "25"),
+    ("coupon", {"percent_off": 25.0}, "percent_off", "25"),
+    ("coupon", {"percent_off": 33.333}, "percent_off", "33.333"),
+    ("coupon", {"percent_off": None}, "percent_off", None),
+    ("plan", {"product": {"id": "prod_9", "object": "product"}}, "product_id", "prod_9"),
+    ("plan", {"amount": None, "amount_decimal": "0.5"}, "amount_decimal", "0.5"),
+    ("subscription_schedule", {"phases": None}, "starts_at", None),
+    ("subscription_schedule", {"current_phase": None}, "current_phase_end", None),
+    (
+        "subscription_schedule",
+        {"subscription": {"id": "sub_9", "object": "subscription"}},
+        "subscription_id",
+        "sub_9",
+    ),
+    ("credit_note", {"out_of_band_amount": None}, "out_of_band_amount", None),
+    ("credit_note", {"refunds": []}, "refund_ids", ()),
+    (
+        "credit_note",
+        {
+            "refunds": [
+                {"refund": "re_1"},
+                {"type": "payment_record_refund", "refund": None},
+                {"refund": "re_2"},
+            ]
+        },
+        "refund_ids",
+        ("re_1", "re_2"),
+    ),
+    ("review", {"charge": {"id": "ch_9", "object": "charge"}}, "charge_id", "ch_9"),
+    ("payout", {"destination": {"id": "ba_9", "object": "bank_account"}}, "destination_id", "ba_9"),
+    ("payout", {"amount": -100}, "amount", -100),
+    ("balance_transaction", {"source": None}, "source_id", None),
+    ("balance_transaction", {"source": {"id": "re_9", "object": "refund"}}, "source_id", "re_9"),
+]
+
+
+@pytest.mark.parametrize(("stripe_object", "changes", "field", "expected"), READ)
+def test_where_a_fact_stands(stripe_object: str, changes: Body, field: str, expected: object) -> None:
+    assert expected == getattr(facts_of(stripe_object, **changes), field)
+
+
+REFUSED: list[tuple[str, Body, str]] = [
+    ("payment_intent", {"amount": "much"}, "amount is 'much'"),
+    ("payment_method", {"card": "visa"}, "card is 'visa'"),
+    ("payment_method", {"card": {"exp_year": "soon"}}, "card.exp_year is 'soon'"),
+    ("setup_intent", {"status": 7}, "status is 7"),
+    ("tax_id", {"value": {}}, "value is an object"),
+    ("coupon", {"percent_off": "half"}, "percent_off is 'half'"),
+    ("coupon", {"percent_off": float("nan")}, "percent_off"),
+    ("coupon", {"amount_off": 1.5}, "amount_off is 1.5"),
+    ("plan", {"interval_count": True}, "interval_count is True"),
+    ("subscription_schedule", {"phases": {"data": []}}, "phases is an object"),
+    ("subscription_schedule", {"phases": ["p"]}, r"phases\[0\] is 'p'"),
+    (
+        "subscription_schedule",
+        {"phases": [{"items": [{"quantity": "x"}]}]},
+        r"phases\[0\].items\[0\].quantity",
+    ),
+    ("credit_note", {"refunds": {"object": "list"}}, "refunds is an object"),
+    ("credit_note", {"out_of_band_amount": "4.5"}, "out_of_band_amount is '4.5'"),
+    ("review", {"open": "yes"}, "open is 'yes'"),
+    ("radar.early_fraud_warning", {"actionable": 1}, "actionable is 1"),
+    ("payout", {"arrival_date": "monday"}, "arrival_date is 'monday'"),
+    ("balance_transaction", {"net": 10**20}, "net is"),
+]
+
+
+@pytest.mark.parametrize(("stripe_object", "changes", "message"), REFUSED)
+def test_unknown_shapes_are_refused(stripe_object: str, changes: Body, message: str) -> None:
+    """A wrong number is worse than a late one."""
+    with pytest.raises(UnknownShape, match=message):
+        facts_of(stripe_object, **changes)
+
+
+@pytest.mark.parametrize("version", [NEWEST, *OLD_VERSIONS])
+def test_nothing_is_fetched_for_what_unread_kinds_name(version: str) -> None:
+    """In no version does such an object embed or name anything that would be marked."""
+    for stripe_object, body in story(version).items():
+        parsed = parse_object(body)
+        if parsed.kind in HINTED:
+            assert ((), ()) == (parsed.embedded, parsed.references), stripe_object
+
+
+def test_unread_kinds_are_listed_or_read_with_a_parent() -> None:
+    """Only a list can confirm them."""
+    for name in HINTED:
+        assert KINDS[name].list_path is not None or name in THROUGH
+
+
+def test_tax_ids_come_with_their_customer() -> None:
+    """A customer that was read with its tax ids hands them on whole."""
+    tax_id = story()["tax_id"]
+    customer = body_of("customer", tax_ids={"object": "list", "data": [tax_id], "has_more": False})
+    assert (tax_id,) == parse_object(customer).embedded
+    customer["tax_ids"]["has_more"] = True
+    assert (
+        NestedList(path=("tax_ids",), url="/v1/customers/cus_ada/tax_ids", last_id="txi_1"),
+    ) == nested_lists(customer)
+
+
+LINE: Body = {
+    "id": "li_1",
+    "object": "item",
+    "amount_discount": 100,
+    "amount_subtotal": 2000,
+    "amount_tax": 19,
+    "amount_total": 1919,
+    "currency": "usd",
+    "description": "Pro",
+    "price": {"id": "price_pro", "object": "price", "product": "prod_pro"},
+    "quantity": 2,
+}
+
+
+def lines(*entries: Body, has_more: bool = False) -> Body:
+    return {"line_items": {"object": "list", "data": list(entries), "has_more": has_more}}
+
+
+def test_lines_of_a_session() -> None:
+    """What a session sold, in Stripe's order; nothing is fetched for a price that was made for it."""
+    parsed = parse_object(body_of("checkout.session", **lines(LINE, {"id": "li_2", "price": None})))
+    assert (
+        CheckoutLineItem(
+            id="li_1",
+            session_id="cs_test_1",
+            position=0,
+            description="Pro",
+            price_id="price_pro",
+            product_id="prod_pro",
+            quantity=2,
+            currency="usd",
+            amount_subtotal=2000,
+            amount_discount=100,
+            amount_tax=19,
+            amount_total=1919,
+        )
+        == parsed.parts[0]
+    )
+    assert [("li_1", 0), ("li_2", 1)] == [(part.id, getattr(part, "position", None)) for part in parsed.parts]
+    assert not parsed.items_cut
+    assert not {ref.kind for ref in parsed.references} & {"price", "product"}
+
+
+@pytest.mark.parametrize("fields", [{}, lines(LINE, has_more=True), {"line_items": None}])
+def test_lines_that_are_not_all_there(fields: Body) -> None:
+    """Events leave the lines out, and lists cut them: nothing is removed for that."""
+    assert parse_object(body_of("checkout.session", **fields)).items_cut
+
+
+def test_a_line_needs_an_id() -> None:
+    with pytest.raises(UnknownShape, match=r"line_items.data\[0\].id is missing"):
+        parse_object(body_of("checkout.session", **lines({"price": None})))
+
+
+def test_prices_of_a_schedule_are_fetched() -> None:
+    """A price that only a schedule names makes a row of customer_products; an expanded one is handed on."""
+    price = story()["price"]
+    phases = [
+        {"start_date": 1, "end_date": 2, "items": [{"price": price}, {"price": "price_2"}, {"plan": "gold"}]}
+    ]
+    parsed = parse_object(body_of("subscription_schedule", phases=phases))
+    assert (price,) == parsed.embedded
+    assert {ObjectRef("price", "price_2"), ObjectRef("price", "gold")} <= set(parsed.references)
+    assert ["0.0", "0.1", "0.2"] == [part.id for part in parsed.parts]
