@@ -121,6 +121,7 @@ class Customers:
             country=value[:2],
         )
         account.add(tax_id)
+        customer.tax_ids.append(tax_id.id)
         account.emit("customer.tax_id.created", tax_id)
         return tax_id
 

@@ -40,6 +40,7 @@ class Customer(Thing):
     """How a payment behaves: good, declines, needs_3ds, debit (settles after days), debit_fails; None: none on file."""
     default_payment_method: str | None = None
     """The id of what stands for it at Stripe."""
+    tax_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -618,6 +618,14 @@ def _include_session_lines(body: Body, shape: Version, view: View) -> None:
         body["line_items"] = cut_listing(f"/v1/checkout/sessions/{session.id}/line_items", rows)
 
 
+def _include_tax_ids(body: Body, shape: Version, view: View) -> None:
+    customer = view.find(body["id"])
+    if isinstance(customer, Customer):
+        found = (view.find(tax_id) for tax_id in reversed(customer.tax_ids))
+        rows = [render(tax_id, shape, view) for tax_id in found if tax_id is not None]
+        body["tax_ids"] = cut_listing(f"/v1/customers/{customer.id}/tax_ids", rows)
+
+
 _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("invoice", "payments"): _include_payments,
     ("invoice", "amount_paid_off_stripe"): _include_off_stripe,
@@ -626,6 +634,7 @@ _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("price", "currency_options"): _include_currency_options,
     ("plan", "tiers"): _include_tiers,
     ("checkout.session", "line_items"): _include_session_lines,
+    ("customer", "tax_ids"): _include_tax_ids,
 }
 
 
