@@ -29,7 +29,7 @@ from subledger.db.queries.refresh import (
 from subledger.db.queries.status import ping, select_backlog
 from subledger.runtime.bell import Bell, connect_redis
 from subledger.runtime.envelope import read_envelope
-from subledger.runtime.settings import Settings
+from subledger.runtime.settings import Settings, webhook_secret_doubts
 from subledger.webhooks.answers import Refusal, json_answer
 from subledger.webhooks.backfills import BackfillDesk
 from subledger.webhooks.inbox import Inbox, InboxUnavailable
@@ -110,6 +110,8 @@ class WebhookEndpoint:
 def create_app(settings: Settings) -> Starlette:
     """The web process's application. Starts without Postgres and without Redis; says so in /readyz."""
     settings = settings.for_web()
+    for doubt in webhook_secret_doubts(settings):
+        log.warning("odd configuration", doubt=doubt)
     bell = Bell(connect_redis(settings.redis_url), timeout_seconds=settings.ring_timeout_ms / 1000)
     inbox = Inbox(settings.database_url, bell)
     desk = OperatorsDesk(settings, bell)

@@ -54,6 +54,13 @@ async def test_refuses_to_start_without_a_secret() -> None:
         create_app(settings(secrets=()))
 
 
+async def test_odd_secret_is_told_at_the_start(log: io.StringIO) -> None:
+    """A secret that was pasted from the wrong place is doubted before the first webhook is refused for it."""
+    create_app(settings(secrets=("whsec_right", "pk_test_wrong")))
+    (line,) = log.getvalue().splitlines()
+    assert "1 of its secrets do not start with whsec_" in json.loads(line)["doubt"]
+
+
 @pytest.mark.parametrize(
     ("status", "sign"),
     [
