@@ -35,7 +35,9 @@ _LISTS = {
     "subscription": "status=all&expand[]=data.discounts.source.coupon",
     "invoice": "expand[]=data.payments&expand[]=data.amount_paid_off_stripe",
     "charge": "expand[]=data.refunds",
-    "checkout_session": "",
+    "checkout_session": "expand[]=data.line_items",
+    "subscription_schedule": "",
+    "credit_note": "",
 }
 
 

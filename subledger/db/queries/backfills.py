@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from subledger.billing.facts import ActiveEntitlement, SubscriptionItem
+from subledger.billing.facts import ActiveEntitlement, SubscriptionItem, SubscriptionScheduleItem
 from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import columns_of
@@ -484,12 +484,16 @@ def _mark_references() -> dict[str, str]:
         (kind.table, kind.facts, kind.name) for kind in KINDS.values() if kind.confirmed_on_event
     ]
     tables.append(("stripe.subscription_items", SubscriptionItem, "subscription_item"))
+    tables.append(
+        ("stripe.subscription_schedule_items", SubscriptionScheduleItem, "subscription_schedule_item")
+    )
     tables.append(("stripe.active_entitlements", ActiveEntitlement, "active_entitlement"))
     statements = {}
     for table, facts, holder in tables:
         columns = {column.name for column in columns_of(facts)}
         for column in sorted(columns):
-            named = column.removesuffix("_id").removeprefix("latest_")
+            named = column.removesuffix("_id").removeprefix("latest_").removeprefix("released_")
+            named = {"schedule": "subscription_schedule"}.get(named, named)
             if not column.endswith("_id") or named not in KINDS or named in HINTED or named == holder:
                 continue
             owner = f"t.{column}" if named == "customer" else "t.customer_id"

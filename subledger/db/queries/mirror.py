@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from subledger.billing.facts import ActiveEntitlement, Facts, Part, SubscriptionItem
+from subledger.billing.facts import (
+    ActiveEntitlement,
+    CheckoutLineItem,
+    Facts,
+    Part,
+    SubscriptionItem,
+    SubscriptionScheduleItem,
+)
 from subledger.billing.monotone import MONOTONE
 from subledger.billing.registry import KINDS, Kind
 from subledger.db.connection import Connection
@@ -31,8 +38,17 @@ def _statements(kind: Kind) -> MirrorStatements:
     names, values = names_of(columns), values_of(columns)
     others = [column for column in columns if column.name != "id"]
     source = f"unnest($1::text[], $2::boolean[], {parameters_of(columns, first=3)}"
-    assignments = ", ".join(f"{column.name} = excluded.{column.name}" for column in others)
     raw, confirmed = len(columns) + 3, len(columns) + 4
+
+    def written(name: str) -> str:
+        kept = f"coalesce(excluded.{name}, case when not ${confirmed}::boolean then mirror.{name} end)"
+        return kept if name in kind.told_by_reads else f"excluded.{name}"
+
+    def told(column: Column) -> str:
+        kept = f"coalesce({column.value}, old.{column.name})"
+        return kept if column.name in kind.told_by_reads else column.value
+
+    assignments = ", ".join(f"{column.name} = {written(column.name)}" for column in others)
     return MirrorStatements(
         columns=columns,
         # A payload says nothing of a deletion that is already known; a read that finds the object alive does.
@@ -60,7 +76,7 @@ select new.account_id, new.live_mode, new.id
 from {source}) as new (account_id, live_mode, {names})
 left join {kind.table} old
   on old.account_id = new.account_id and old.live_mode = new.live_mode and old.id = new.id
-where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({values_of(others)})
+where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({", ".join(told(column) for column in others)})
 """,
     )
 
@@ -146,20 +162,28 @@ class PartStatements:
     table: str
     owner: str
     columns: tuple[Column, ...]
+    told_by_reads: tuple[str, ...]  # as in Kind
     write: str
     remove_others: str
 
 
-def _part_statements(table: str, part: type[Part], *, owner: str) -> PartStatements:
+def _part_statements(
+    table: str, part: type[Part], *, owner: str, told_by_reads: tuple[str, ...] = ()
+) -> PartStatements:
     columns = columns_of(part)
     names = names_of(columns)
-    others = ", ".join(f"{c.name} = excluded.{c.name}" for c in columns if c.name not in ("id", owner))
+
+    def written(name: str) -> str:
+        return f"coalesce(excluded.{name}, part.{name})" if name in told_by_reads else f"excluded.{name}"
+
+    others = ", ".join(f"{c.name} = {written(c.name)}" for c in columns if c.name not in ("id", owner))
     return PartStatements(
         table=table,
         owner=owner,
         columns=columns,
+        told_by_reads=told_by_reads,
         write=f"""
-insert into {table} (account_id, live_mode, {names})
+insert into {table} as part (account_id, live_mode, {names})
 select new.account_id, new.live_mode, {values_of(columns)}
 from unnest($1::text[], $2::boolean[], {parameters_of(columns, first=3)}) as new (account_id, live_mode, {names})
 order by new.account_id, new.live_mode, new.{owner}, new.id
@@ -179,7 +203,13 @@ where (part.account_id, part.live_mode, part.{owner}) = (whole.account_id, whole
 
 
 PARTS: Mapping[str, PartStatements] = {
-    "subscription": _part_statements("stripe.subscription_items", SubscriptionItem, owner="subscription_id"),
+    "subscription": _part_statements(
+        "stripe.subscription_items", SubscriptionItem, owner="subscription_id", told_by_reads=("discounts",)
+    ),
+    "subscription_schedule": _part_statements(
+        "stripe.subscription_schedule_items", SubscriptionScheduleItem, owner="schedule_id"
+    ),
+    "checkout_session": _part_statements("stripe.checkout_line_items", CheckoutLineItem, owner="session_id"),
     "active_entitlement_summary": _part_statements(
         "stripe.active_entitlements", ActiveEntitlement, owner="customer_id"
     ),
