@@ -39,6 +39,15 @@ def custom_uid_taken(object_id: str, field: str, custom_uid: str, *, holder: str
     )
 
 
+def sandbox_end_invalid(object_id: str, sandbox_end: str) -> Problem:
+    return Problem(
+        kind="sandbox_end_invalid",
+        object_id=object_id,
+        detail=f"metadata.sandbox_end of {object_id} is {_shown(sandbox_end)}, which is no time, and grants nothing. "
+        "Write Unix seconds (1790000000) or ISO 8601 (2026-09-21T14:13:20Z) there.",
+    )
+
+
 _SHOWN_MAX = 60
 
 

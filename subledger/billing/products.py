@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from subledger.billing.facts import CustomerFacts, Price, Product, SubscriptionItem
-from subledger.billing.status import BEFORE_ALL_TIMES, Standing, Status
+from subledger.billing.status import BEFORE_ALL_TIMES, Standing, Status, start_order
 
 NAMESPACE = UUID("de58e270-f9f0-4048-ab1e-f63051485ef5")
 """Ours, for the uuid5 of everything that gets its id from Stripe's. Never changes: readers keep these ids."""
@@ -134,7 +134,7 @@ def products_of(
     """
     sold: list[tuple[Standing, str, list[SubscriptionItem]]] = []
     carriers: dict[str, list[str]] = {}
-    for standing in sorted(standings, key=_start):
+    for standing in sorted(standings, key=lambda each: start_order(each.subscription)):
         of_product: dict[str, list[SubscriptionItem]] = {}
         for item in items.get(standing.subscription.id, ()):
             stripe_product_id = catalogue.stripe_product_id_of(item)
@@ -155,15 +155,6 @@ def products_of(
             catalogue=catalogue,
         )
         for standing, stripe_product_id, its_items in sold
-    )
-
-
-def _start(standing: Standing) -> tuple[datetime, datetime, str]:
-    subscription = standing.subscription
-    return (
-        subscription.start_date or BEFORE_ALL_TIMES,
-        subscription.created or BEFORE_ALL_TIMES,
-        subscription.id,
     )
 
 

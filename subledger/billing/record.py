@@ -4,14 +4,16 @@ The same facts give the same record, in whatever order they come, so that a reco
 again. Each definition has a function of its own in status, renewals, revenue, products and claims.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
 from subledger.billing.claims import custom_uid_of
+from subledger.billing.entities import CustomerEntity, entities_of
 from subledger.billing.facts import CustomerFacts
 from subledger.billing.features import CustomerFeature, features_of
+from subledger.billing.grants import grant_of
+from subledger.billing.mrr import CustomerMrr, Mrr
 from subledger.billing.problems import Problem, status_unknown
 from subledger.billing.products import (
     NAMESPACE,
@@ -22,10 +24,13 @@ from subledger.billing.products import (
 )
 from subledger.billing.renewals import renewal_number
 from subledger.billing.revenue import Revenue, main_revenue, revenue_of
-from subledger.billing.status import Policy, Standing, Status, current_of, is_known, standing_of
+from subledger.billing.status import Policy, Status, current_of, is_known, standing_of
+from subledger.billing.usage import meterings_of
 
 __all__ = [
+    "CustomerEntity",
     "CustomerFeature",
+    "CustomerMrr",
     "CustomerProduct",
     "CustomerRecord",
     "Derived",
@@ -35,6 +40,7 @@ __all__ = [
     "Status",
     "customer_uid",
     "derive_record",
+    "uid_of",
 ]
 
 
@@ -82,8 +88,12 @@ class Derived:
     products: tuple[CustomerProduct, ...]
     revenue: tuple[Revenue, ...]
     features: tuple[CustomerFeature, ...]
+    entities: tuple[CustomerEntity, ...]
+    mrr: tuple[CustomerMrr, ...]
     problems: tuple[Problem, ...]
     deciding_subscription_id: str | None  # the current subscription, whose events change the status
+    metered: bool  # whether it has usage to be read (billing/usage.py)
+    rederive_at: datetime | None  # the next moment at which time alone changes any of this
 
 
 def customer_uid(account_id: str, live_mode: bool, stripe_customer_id: str) -> UUID:
@@ -91,17 +101,21 @@ def customer_uid(account_id: str, live_mode: bool, stripe_customer_id: str) -> U
     return uuid5(NAMESPACE, f"{account_id}/{'live' if live_mode else 'test'}/{stripe_customer_id}")
 
 
+def uid_of(facts: CustomerFacts) -> UUID:
+    """The customer's uid: that of its identity here, else that of a customer whom Stripe knew first."""
+    if facts.identity is not None:
+        return UUID(facts.identity.uid)
+    return customer_uid(facts.account_id, facts.live_mode, facts.customer_id)
+
+
 def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:
     """What these facts mean. Never raises for what Stripe may say or leave out.
 
-    `as_of` decides only whether a sandbox grant still runs; everything else changes when Stripe says so.
+    `as_of` decides only whether a sandbox grant still runs and which discounts have ended; everything else changes when
+    Stripe says so.
     """
     identity, customer = facts.identity, facts.customer
-    uid = (
-        customer_uid(facts.account_id, facts.live_mode, facts.customer_id)
-        if identity is None
-        else UUID(identity.uid)
-    )
+    uid = uid_of(facts)
     standings = [
         standing_of(subscription, deleted_at=facts.deleted_at, policy=policy)
         for subscription in facts.subscriptions
@@ -118,11 +132,22 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         if standing.status is Status.PAST_DUE and not is_known(standing.subscription.status)
     ]
 
+    grant, not_understood = grant_of(facts)
+    problems += not_understood
+    live = [standing for standing in standings if standing.status not in (None, Status.ENDED)]
+    # Whoever has a live subscription is judged by that, and a deleted customer has lost what it was given.
+    outranked = bool(live) or facts.deleted_at is not None
+    granted = grant if grant is not None and grant.end > as_of and not outranked else None
+
     subscription = None if current is None else current.subscription
     its_items = [] if subscription is None else items.get(subscription.id, [])
     first_item = its_items[0] if its_items else None
     stripe_product_id = None if first_item is None else catalogue.stripe_product_id_of(first_item)
     is_trial = current is not None and current.is_trial
+    product_id = None if stripe_product_id is None else catalogue.product_id(stripe_product_id)
+    version = None if first_item is None else catalogue.version_of(first_item)
+    if granted is not None and granted.product_id is not None:
+        product_id, version = granted.product_id, None
 
     record = CustomerRecord(
         uid=uid,
@@ -138,9 +163,9 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         | ({} if customer is None else customer.metadata),
         send_email_receipts=None if identity is None else identity.send_email_receipts,
         status=None if current is None else current.status,
-        has_access=_has_access(facts, standings, as_of=as_of),
-        product_id=None if stripe_product_id is None else catalogue.product_id(stripe_product_id),
-        product_version_number=None if first_item is None else catalogue.version_of(first_item),
+        has_access=granted is not None or any(standing.has_access for standing in live),
+        product_id=product_id,
+        product_version_number=version,
         stripe_product_id=stripe_product_id,
         stripe_price_id=None if first_item is None else first_item.price_id,
         stripe_subscription_id=None if subscription is None else subscription.id,
@@ -152,7 +177,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         else renewal_number(subscription, facts.invoices, [catalogue.price_of(item) for item in its_items]),
         is_trial=is_trial,
         trial_end=subscription.trial_end if subscription is not None and is_trial else None,
-        sandbox_end=None if identity is None else identity.sandbox_end,
+        sandbox_end=None if grant is None else grant.end,
         subscription_date=None if subscription is None else subscription.start_date,
         first_seen=_first_seen(facts),
         last_seen=_last_seen(facts),
@@ -164,18 +189,13 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         products=products_of(facts, customer_uid=uid, standings=standings, items=items, catalogue=catalogue),
         revenue=revenue,
         features=features_of(facts, customer_uid=uid),
+        entities=entities_of(facts, customer_uid=uid),
+        mrr=Mrr(facts).rows(customer_uid=uid, as_of=as_of),
         problems=tuple(sorted(problems)),
         deciding_subscription_id=record.stripe_subscription_id,
+        metered=bool(meterings_of(facts)),
+        rederive_at=None if granted is None else granted.end,
     )
-
-
-def _has_access(facts: CustomerFacts, standings: Iterable[Standing], *, as_of: datetime) -> bool:
-    """Whether any subscription lets the customer in; without a live one, whether a sandbox grant still runs."""
-    live = [standing for standing in standings if standing.status not in (None, Status.ENDED)]
-    if live:
-        return any(standing.has_access for standing in live)
-    granted_until = None if facts.identity is None else facts.identity.sandbox_end
-    return granted_until is not None and granted_until > as_of
 
 
 def _first_seen(facts: CustomerFacts) -> datetime | None:

@@ -147,6 +147,15 @@ def current_of(standings: Iterable[Standing]) -> Standing | None:
     return max(started, key=_precedence, default=None)
 
 
+def start_order(subscription: Subscription) -> tuple[datetime, datetime, str]:
+    """Sorts subscriptions by when they began: by start, then by creation, then by id."""
+    return (
+        subscription.start_date or BEFORE_ALL_TIMES,
+        subscription.created or BEFORE_ALL_TIMES,
+        subscription.id,
+    )
+
+
 def _precedence(standing: Standing) -> tuple[int, datetime, datetime, str]:
     subscription = standing.subscription
     decisive = standing.ended_at if standing.status is Status.ENDED else subscription.start_date

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from subledger.billing.facts import CustomerFacts
 from subledger.billing.history import revise_history
 from subledger.billing.record import Derived, Policy, derive_record
 from subledger.db.connection import Connection, PostgresAway
@@ -39,6 +40,8 @@ from subledger.db.queries.records import (
     write_records,
     write_status_changes,
 )
+from subledger.db.queries.usage import enlist_metered
+from subledger.worker.mrr import DerivedMrr, write_mrr_history
 from subledger.worker.retry import retry_conflicts
 
 BATCH = 500
@@ -57,6 +60,7 @@ class Derivation:
     """A customer's record, and the claim under which it may be stored."""
 
     stale: StaleCustomer
+    facts: CustomerFacts
     derived: Derived
 
 
@@ -130,6 +134,7 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
     derivations = [
         Derivation(
             stale=stale,
+            facts=by_customer[stale.key[2]],
             derived=derive_record(by_customer[stale.key[2]], as_of=stale.as_of, policy=policy),
         )
         for stale in group
@@ -140,7 +145,9 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
     """Store the records, where nobody was faster with later facts; returns how many changed."""
     async with connection.transaction():
-        mine = await finish_derived(connection, [each.stale for each in derivations])
+        mine = await finish_derived(
+            connection, {each.stale: each.derived.rederive_at for each in derivations}
+        )
         kept = [each for each in derivations if each.stale.key in mine]
         if not kept:
             return 0
@@ -152,6 +159,8 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             [product for each in kept for product in each.derived.products],
             [revenue for each in kept for revenue in each.derived.revenue],
             [feature for each in kept for feature in each.derived.features],
+            [entity for each in kept for entity in each.derived.entities],
+            [row for each in kept for row in each.derived.mrr],
         )
         await replace_problems(
             connection,
@@ -168,7 +177,14 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             ],
         )
         await _write_history(connection, kept, stored)
+        await write_mrr_history(
+            connection,
+            [DerivedMrr(facts=each.facts, derived=each.derived, as_of=each.stale.as_of) for each in kept],
+        )
         await _tell_claimants(connection, kept, stored)
+        metered = [each.stale.key for each in kept if each.derived.metered]
+        if metered:
+            await enlist_metered(connection, metered)
         return await write_records(
             connection,
             [each.derived.record for each in kept],
@@ -214,7 +230,7 @@ async def _write_history(
         tail = tails.get(record.uid, [])
         if before == record.status and not (tail and record.exact):
             continue
-        revision = revise_history(tail, status_before=before, status=record.status, exact=record.exact)
+        revision = revise_history(tail, before=before, now=record.status, exact=record.exact)
         taken_back += revision.taken_back
         confirmed += revision.confirmed
         if revision.appended is not None:

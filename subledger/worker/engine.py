@@ -19,11 +19,13 @@ import structlog
 
 from subledger.billing.record import Policy
 from subledger.db.connection import Connection, Pool, PostgresAway
+from subledger.db.queries.customers import mark_overdue
 from subledger.db.queries.objects import seconds_to_next_read
 from subledger.runtime.settings import Settings
 from subledger.runtime.stripe_api import StripeApi
 from subledger.worker.audit import ask_for_nightly_audit
 from subledger.worker.confirm import confirm_batch
+from subledger.worker.derive import BATCH as DERIVE_BATCH
 from subledger.worker.derive import derive_batch, resolve_batch
 from subledger.worker.drain import BATCH as DRAIN_BATCH
 from subledger.worker.drain import drain_batch
@@ -31,6 +33,7 @@ from subledger.worker.gaps import fill_due_gaps
 from subledger.worker.history import pull_histories
 from subledger.worker.key import check_key
 from subledger.worker.scans import Scanner
+from subledger.worker.usage import refresh_usage
 
 LOOP_SECONDS_MAX = 25.0
 """A loop returns by then, so that its arq job ends well within its timeout; what is left rings again."""
@@ -60,6 +63,7 @@ class Engine:
         self._served_mode = settings.live_mode
         self._policy = Policy(past_due_has_access=settings.past_due_has_access)
         self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
+        self._usage_every = timedelta(seconds=settings.usage_seconds) or None
         self._draining = asyncio.Lock()
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
@@ -126,10 +130,11 @@ class Engine:
         """Everything of the live lane that Postgres says is to be done, without Redis."""
         await self.drain()
         await self.confirm(linger=False)
+        await self._notice_time()
         await self.derive()
 
     async def sweep_bulk(self) -> None:
-        """Everything of the bulk lane that Postgres says is to be done: histories, then gaps."""
+        """Everything of the bulk lane that Postgres says is to be done: what somebody waits for before the rest."""
         if self._lanes is None or self._bulk.locked():
             return
         async with self._bulk:
@@ -137,10 +142,22 @@ class Engine:
             if not await self._key_may_read():
                 return
             while not self._over(started):
-                if not await pull_histories(self._pool, lanes.bulk, live_mode=lanes.live_mode):
+                asked = await self._refresh_usage(lanes, asked_only=True)
+                pulled = await pull_histories(self._pool, lanes.bulk, live_mode=lanes.live_mode)
+                if pulled:
+                    await self.derive()
+                if not (asked or pulled or await self._refresh_usage(lanes, asked_only=False)):
                     break
-                await self.derive()
             await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
+
+    async def _refresh_usage(self, lanes: Lanes, *, asked_only: bool) -> int:
+        return await refresh_usage(
+            self._pool,
+            lanes.bulk,
+            live_mode=lanes.live_mode,
+            every=self._usage_every,
+            asked_only=asked_only,
+        )
 
     async def scan(self) -> bool:
         """Go on with backfills and audits; True when the time was up before they were done."""
@@ -200,6 +217,12 @@ class Engine:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _notice_time(self) -> None:
+        """Whatever has ended since the last look, no event tells of it: those records are derived again."""
+        async with self._pool.acquire() as connection:
+            while await mark_overdue(connection, limit=DERIVE_BATCH) == DERIVE_BATCH:
+                pass
 
     async def _derive_with(self, connection: Connection, started: float) -> int:
         async with self._deriving:

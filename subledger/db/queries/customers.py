@@ -1,6 +1,6 @@
 """Which customers' records are older than their facts, and who takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -117,16 +117,16 @@ async def claim_stale(connection: Connection, *, limit: int, lease: timedelta) -
 
 FINISH_DERIVED = """
 with done as (
-  select c.account_id, c.live_mode, c.customer_id, new.stale
+  select c.account_id, c.live_mode, c.customer_id, new.stale, new.rederive_at
   from sync.customers c
-  join unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[]) as new (account_id, live_mode, customer_id, stale)
-    using (account_id, live_mode, customer_id)
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[], $5::timestamptz[])
+    as new (account_id, live_mode, customer_id, stale, rederive_at) using (account_id, live_mode, customer_id)
   where c.derived < new.stale
   order by 1, 2, 3
   for no key update of c
 )
 update sync.customers c
-set derived = done.stale, leased_until = null, attempts = 0, error = null
+set derived = done.stale, rederive_at = done.rederive_at, leased_until = null, attempts = 0, error = null
 from done
 where (c.account_id, c.live_mode, c.customer_id) = (done.account_id, done.live_mode, done.customer_id)
   -- Whoever waited for the lock sees the row as it is now.
@@ -135,12 +135,43 @@ returning c.account_id, c.live_mode, c.customer_id
 """
 
 
-async def finish_derived(connection: Connection, customers: Sequence[StaleCustomer]) -> set[CustomerKey]:
-    """Take the right to store these records; a customer that was derived from later facts is not returned."""
+async def finish_derived(
+    connection: Connection, customers: Mapping[StaleCustomer, datetime | None]
+) -> set[CustomerKey]:
+    """Take the right to store these records; a customer that was derived from later facts is not returned.
+
+    Beside each stands when its record will change by time alone.
+    """
     rows = await connection.fetch(
-        FINISH_DERIVED, *_columns([customer.key for customer in customers]), [c.stale for c in customers]
+        FINISH_DERIVED,
+        *_columns([customer.key for customer in customers]),
+        [customer.stale for customer in customers],
+        list(customers.values()),
     )
     return {(row[0], row[1], row[2]) for row in rows}
+
+
+MARK_OVERDUE = """
+with overdue as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where rederive_at <= now()
+  order by rederive_at
+  limit $1
+  for no key update skip locked
+)
+update sync.customers c
+set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+  rederive_at = null
+from overdue o
+where (c.account_id, c.live_mode, c.customer_id) = (o.account_id, o.live_mode, o.customer_id)
+"""
+
+
+async def mark_overdue(connection: Connection, *, limit: int) -> int:
+    """Mark the customers whose records time alone has changed, as a new fact of them would; returns how many."""
+    done: str = await connection.execute(MARK_OVERDUE, limit)
+    return int(done.split()[-1])
 
 
 PARK_CUSTOMER = """

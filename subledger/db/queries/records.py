@@ -6,7 +6,14 @@ from datetime import datetime
 from uuid import UUID
 
 from subledger.billing.history import Step
-from subledger.billing.record import CustomerFeature, CustomerProduct, CustomerRecord, Revenue
+from subledger.billing.record import (
+    CustomerEntity,
+    CustomerFeature,
+    CustomerMrr,
+    CustomerProduct,
+    CustomerRecord,
+    Revenue,
+)
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from subledger.db.queries.customers import CustomerKey
@@ -18,6 +25,8 @@ RECORD_COLUMNS = columns_of(CustomerRecord)
 PRODUCT_COLUMNS = columns_of(CustomerProduct)
 REVENUE_COLUMNS = columns_of(Revenue)
 FEATURE_COLUMNS = columns_of(CustomerFeature)
+ENTITY_COLUMNS = columns_of(CustomerEntity)
+MRR_COLUMNS = columns_of(CustomerMrr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +67,13 @@ returning customer_uid
 PRODUCT_KEY = ("account_id", "live_mode", "stripe_subscription_id", "stripe_product_id")
 REVENUE_KEY = ("account_id", "live_mode", "stripe_customer_id", "currency")
 FEATURE_KEY = ("account_id", "live_mode", "stripe_customer_id", "feature_id")
+ENTITY_KEY = ("account_id", "live_mode", "stripe_customer_id", "id")
 
 WRITE_PRODUCTS = _upsert("billing.customer_products", PRODUCT_KEY, PRODUCT_COLUMNS)
 WRITE_REVENUE = _upsert("billing.customer_revenue", REVENUE_KEY, REVENUE_COLUMNS)
 WRITE_FEATURES = _upsert("billing.customer_features", FEATURE_KEY, FEATURE_COLUMNS)
+WRITE_ENTITIES = _upsert("billing.subscription_entities", ENTITY_KEY, ENTITY_COLUMNS)
+WRITE_MRR = _upsert("billing.customer_mrr", REVENUE_KEY, MRR_COLUMNS)
 
 REMOVE_PRODUCTS = """
 delete from billing.customer_products p
@@ -90,6 +102,23 @@ where f.customer_uid = derived.customer_uid
 returning f.customer_uid
 """
 
+REMOVE_ENTITIES = """
+delete from billing.subscription_entities e
+using unnest($1::uuid[]) as derived (customer_uid)
+where e.customer_uid = derived.customer_uid and not e.uid = any ($2::uuid[])
+returning e.customer_uid
+"""
+
+REMOVE_MRR = """
+delete from billing.customer_mrr m
+using unnest($1::uuid[]) as derived (customer_uid)
+where m.customer_uid = derived.customer_uid
+  and not (m.customer_uid, m.currency) = any (
+    select kept.customer_uid, kept.currency from unnest($2::uuid[], $3::text[]) as kept (customer_uid, currency)
+  )
+returning m.customer_uid
+"""
+
 
 async def write_parts(
     connection: Connection,
@@ -97,9 +126,11 @@ async def write_parts(
     products: Sequence[CustomerProduct],
     revenue: Sequence[Revenue],
     features: Sequence[CustomerFeature],
+    entities: Sequence[CustomerEntity],
+    mrr: Sequence[CustomerMrr],
 ) -> set[UUID]:
-    """Make these the customers' only products, revenue and features; returns the customers for whom something
-    changed.
+    """Make these the customers' only products, revenue, features, entities and MRR; returns the customers for whom
+    something changed.
     """
     rows = await connection.fetch(REMOVE_PRODUCTS, uids, [product.id for product in products])
     rows += await connection.fetch(
@@ -108,12 +139,20 @@ async def write_parts(
     rows += await connection.fetch(
         REMOVE_FEATURES, uids, [row.customer_uid for row in features], [row.feature_id for row in features]
     )
+    rows += await connection.fetch(REMOVE_ENTITIES, uids, [entity.uid for entity in entities])
+    rows += await connection.fetch(
+        REMOVE_MRR, uids, [row.customer_uid for row in mrr], [row.currency for row in mrr]
+    )
     if products:
         rows += await connection.fetch(WRITE_PRODUCTS, *arrays_of(PRODUCT_COLUMNS, products))
     if revenue:
         rows += await connection.fetch(WRITE_REVENUE, *arrays_of(REVENUE_COLUMNS, revenue))
     if features:
         rows += await connection.fetch(WRITE_FEATURES, *arrays_of(FEATURE_COLUMNS, features))
+    if entities:
+        rows += await connection.fetch(WRITE_ENTITIES, *arrays_of(ENTITY_COLUMNS, entities))
+    if mrr:
+        rows += await connection.fetch(WRITE_MRR, *arrays_of(MRR_COLUMNS, mrr))
     return {row[0] for row in rows}
 
 
@@ -313,12 +352,14 @@ from unnest({parameters_of(STATUS_CHANGE_COLUMNS, first=1)}) as new ({names_of(S
 """
 
 
-async def select_provisional_changes(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, list[Step]]:
+async def select_provisional_changes(
+    connection: Connection, uids: Sequence[UUID]
+) -> dict[UUID, list[Step[str | None]]]:
     """The unconfirmed tail of each customer's status changes, oldest first."""
-    tails: dict[UUID, list[Step]] = {}
+    tails: dict[UUID, list[Step[str | None]]] = {}
     for row in await connection.fetch(SELECT_PROVISIONAL_CHANGES, uids):
         tails.setdefault(row["customer_uid"], []).append(
-            Step(id=row["id"], status_before=row["status_before"], status_after=row["status_after"])
+            Step(id=row["id"], before=row["status_before"], after=row["status_after"])
         )
     return tails
 
