@@ -129,6 +129,7 @@ def test_defaults_are_those_of_the_settings() -> None:
     assert f"`{settings.log_format}`" == absent["LOG_FORMAT"]
     assert f"`{settings.stripe_api_base}`" == absent["STRIPE_API_BASE"]
     assert f"{settings.gap_fill_seconds:g}" == absent["GAP_FILL_SECONDS"]
+    assert f"{settings.usage_seconds:g}" == absent["USAGE_SECONDS"]
     assert f"`{str(settings.past_due_has_access).lower()}`" == absent["PAST_DUE_HAS_ACCESS"]
     rates = [
         Settings(database_url="", redis_url="", stripe_api_key=key, stripe_api_base=base).api_rate_max

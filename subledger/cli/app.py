@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from subledger.cli import audit, backfill, customer, events, forget, rebuild, status
+from subledger.cli import audit, backfill, customer, events, forget, rebuild, status, usage
 from subledger.cli.reach import LookError
 from subledger.cli.running import effective_environment
 from subledger.cli.servers import ServerError
@@ -110,6 +110,7 @@ def worker() -> None:
 
 app.command()(status.status)
 app.command()(customer.customer)
+app.command()(usage.usage)
 app.command()(backfill.backfill)
 app.command()(audit.audit)
 app.command()(rebuild.rebuild)

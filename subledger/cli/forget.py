@@ -10,12 +10,11 @@ from typing import Annotated
 import typer
 
 from subledger.billing.record import Policy
-from subledger.cli.reach import LookError, database, environment, settings
+from subledger.cli.reach import LookError, database, environment, find_one, settings
 from subledger.cli.terminal import counted, shown
 from subledger.db.connection import Connection
 from subledger.db.queries.customers import CustomerKey
 from subledger.db.queries.rebuilds import claim_one
-from subledger.db.queries.timeline import find_customers
 from subledger.runtime.logs import configure_logs
 from subledger.worker import forget as work
 from subledger.worker.derive import derive_claimed
@@ -65,12 +64,7 @@ async def _forget(
 async def _find(
     connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None
 ) -> CustomerKey:
-    found = await find_customers(connection, name, account_id=account_id, live_mode=live_mode, limit=2)
-    if not found:
-        raise LookError(f"no customer {shown(name)}: see `subledger customer {shown(name)}`")
-    if len(found) > 1:
-        raise LookError(f"{shown(name)} is more than one customer: see `subledger customer {shown(name)}`")
-    (record,) = found
+    record = await find_one(connection, name, account_id=account_id, live_mode=live_mode)
     if record.stripe_customer_id is None:
         raise LookError(
             f"{shown(name)} is no customer at Stripe: whoever owns billing.identities has to erase it"

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from subledger.cli.running import effective_environment
-from subledger.db.connection import OwnConnection, PostgresAway, connect
+from subledger.cli.terminal import shown
+from subledger.db.connection import Connection, OwnConnection, PostgresAway, connect
+from subledger.db.queries.timeline import StoredCustomer, find_customers
 from subledger.runtime.settings import Settings, database_url_from_env
 
 CLOSE_TIMEOUT_SECONDS = 2.0
@@ -35,6 +37,18 @@ def settings(environ: Mapping[str, str]) -> Settings:
         name: value for name, value in environ.items() if value.strip()
     }
     return Settings.from_env(named)
+
+
+async def find_one(
+    connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None
+) -> StoredCustomer:
+    """The one customer of this name: custom_uid, Stripe id, uid or email. Raises LookError where there is not one."""
+    found = await find_customers(connection, name, account_id=account_id, live_mode=live_mode, limit=2)
+    if not found:
+        raise LookError(f"no customer {shown(name)}: see `subledger customer {shown(name)}`")
+    if len(found) > 1:
+        raise LookError(f"{shown(name)} is more than one customer: see `subledger customer {shown(name)}`")
+    return found[0]
 
 
 @asynccontextmanager

@@ -45,6 +45,8 @@ class Settings:
     """Requests a second that one worker process may send to Stripe; None: what suits the API (see `api_rate_max`)."""
     gap_fill_seconds: float = 300.0
     """How often /v1/events is read for what no webhook brought. A few seconds make do without any webhook."""
+    usage_seconds: float = 3600.0
+    """How often each customer's metered usage is read; 0: only when somebody asks for it."""
     past_due_has_access: bool = True
     tolerance_seconds: int = 300
     body_bytes_max: int = 2 * MIB
@@ -132,6 +134,7 @@ class Settings:
             log_format=read("LOG_FORMAT", _log_format, "json"),
             stripe_rate_max=read("STRIPE_RATE_MAX", _positive, None),
             gap_fill_seconds=read("GAP_FILL_SECONDS", _positive, None) or 300.0,
+            usage_seconds=read("USAGE_SECONDS", _not_negative, 3600.0),
             past_due_has_access=read("PAST_DUE_HAS_ACCESS", _flag, True),
         )
         if problems:
@@ -227,6 +230,12 @@ def _positive(text: str) -> float | None:
     if number <= 0:
         raise ValueError("must be a number greater than 0")
     return number
+
+
+def _not_negative(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
+        raise ValueError("must be a number, 0 or greater")
+    return float(text)
 
 
 def _log_format(text: str) -> str:

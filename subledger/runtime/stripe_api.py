@@ -91,12 +91,30 @@ class StripeApi:
 
         Raises StripeMissing, StripeRefused or StripeUnavailable.
         """
+        return await self._ask("GET", path, account_id=account_id, expands=expands)
+
+    async def preview(self, path: str, fields: Mapping[str, str], *, account_id: str) -> Answer:
+        """POST to a path of the API that only computes an answer, and creates and changes nothing at Stripe.
+
+        Raises as `read` does.
+        """
+        return await self._ask("POST", path, account_id=account_id, fields=fields)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        account_id: str,
+        expands: tuple[str, ...] = (),
+        fields: Mapping[str, str] | None = None,
+    ) -> Answer:
         query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
         async with self._budget:
             self.requests += 1
             try:
-                status, headers, body = await self._get(url, account_id)
+                status, headers, body = await self._send(method, url, account_id, fields)
             except TimeoutError:
                 raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
             except (aiohttp.ClientError, OSError) as error:
@@ -109,12 +127,16 @@ class StripeApi:
             self._budget.limited(refusal.limited_by)
         raise refusal
 
-    async def _get(self, url: str, account_id: str) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(
+        self, method: str, url: str, account_id: str, fields: Mapping[str, str] | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
         if self._session is None:
             raise RuntimeError("StripeApi is used outside its `async with`")
         headers = {"Stripe-Account": account_id} if account_id else {}
         # Not followed: a redirect would carry the key elsewhere.
-        async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+        async with self._session.request(
+            method, url, headers=headers, data=fields, allow_redirects=False
+        ) as response:
             chunks, size = [], 0
             while chunk := await response.content.readany():
                 chunks.append(chunk)

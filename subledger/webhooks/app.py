@@ -27,6 +27,7 @@ from subledger.db.queries.refresh import (
     want_refresh,
 )
 from subledger.db.queries.status import ping, select_backlog
+from subledger.db.queries.usage import ask_for_usage, select_usage, select_usage_state
 from subledger.runtime.bell import Bell, connect_redis
 from subledger.runtime.envelope import read_envelope
 from subledger.runtime.settings import Settings, webhook_secret_doubts
@@ -133,6 +134,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/readyz", desk.readyz),
             Route("/status", desk.status),
             Route("/customers/{customer_id}/refresh", desk.refresh, methods=["POST"]),
+            Route("/customers/{customer_id}/usage", desk.usage, methods=["POST"]),
             *BackfillDesk(settings, bell, database=desk.database, require_admin=desk.require_admin).routes,
         ],
         exception_handlers={
@@ -196,16 +198,8 @@ class OperatorsDesk:
 
         What a checkout success page calls. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer.
         """
-        self.require_admin(request)
-        live_mode = self._settings.live_mode
-        if live_mode is None:
-            raise Refusal(
-                409, "without STRIPE_API_KEY nothing can be read from Stripe: set it, or wait for webhooks"
-            )
-        key = (request.query_params.get("account", ""), live_mode, request.path_params["customer_id"])
+        key = self._customer_to_read(request)
         deadline = time.monotonic() + _wait_seconds(request)
-        if not all(is_id(part) and "\x00" not in part for part in (key[0] or "-", key[2])):
-            raise Refusal(422, "the customer and the account must be ids of Stripe")
         try:
             async with (await self.database()).acquire() as connection:
                 await want_refresh(connection, key)
@@ -229,6 +223,45 @@ class OperatorsDesk:
             if state.finished or state.error is not None or time.monotonic() > deadline:
                 return state
             await asyncio.sleep(REFRESH_POLL_SECONDS)
+
+    async def usage(self, request: Request) -> Response:
+        """Read one customer's metered usage at Stripe now, and answer with it.
+
+        `wait`: seconds, 1 to 30. 504 with the usage as it was read last when it takes longer. `note` tells what of it
+        Stripe refuses to say.
+        """
+        key = self._customer_to_read(request)
+        deadline = time.monotonic() + _wait_seconds(request)
+        try:
+            async with (await self.database()).acquire() as connection:
+                asked = await ask_for_usage(connection, key)
+            await self._bell.ring_bulk()
+            while True:
+                async with (await self.database()).acquire() as connection:
+                    state = await select_usage_state(connection, key, asked)
+                    usage = await select_usage(connection, key)
+                if state.answered or state.error is not None or time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(REFRESH_POLL_SECONDS)
+        except PostgresAway:
+            raise Refusal(503, "Postgres is away") from None
+        if state.answered:
+            return json_answer({"usage": usage, "note": state.error})
+        reason = state.error or "Stripe has not been read to the end in time"
+        return json_answer({"error": reason, "usage": usage}, status=504)
+
+    def _customer_to_read(self, request: Request) -> CustomerKey:
+        """Whom a request of an operator names, to be read from Stripe. Raises Refusal."""
+        self.require_admin(request)
+        live_mode = self._settings.live_mode
+        if live_mode is None:
+            raise Refusal(
+                409, "without STRIPE_API_KEY nothing can be read from Stripe: set it, or wait for webhooks"
+            )
+        key = (request.query_params.get("account", ""), live_mode, request.path_params["customer_id"])
+        if not all(is_id(part) and "\x00" not in part for part in (key[0] or "-", key[2])):
+            raise Refusal(422, "the customer and the account must be ids of Stripe")
+        return key
 
     async def close(self) -> None:
         if self._pool is not None:

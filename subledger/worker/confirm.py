@@ -392,7 +392,7 @@ async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id:
     """
     requests = 0
     for nested in nested_lists(body):
-        rest = await _read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
+        rest = await read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
         requests += max(ceil(len(rest) / 100), 1)
         whole = body
         for name in nested.path:
@@ -403,7 +403,7 @@ async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id:
     return requests
 
 
-async def _read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:
+async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:
     """The entries of a list after the given one, to its end."""
     rest: list[Any] = []
     for _ in range(PAGES_MAX):
@@ -426,7 +426,7 @@ async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: dateti
     account_id, live_mode, _, product_id = product.key
     url = f"{KINDS['price'].list_path}?product={quote(product_id, safe='')}"
     found = [
-        (parse_object(body), body) for body in await _read_rest(stripe, url, None, account_id=account_id)
+        (parse_object(body), body) for body in await read_rest(stripe, url, None, account_id=account_id)
     ]
     return tuple(
         Answered(

@@ -293,10 +293,10 @@ async def scan(room: Room, **given: Any) -> Any:
         await room.execute("update sync.scans set due_at = now() where finished_at is null")
         await room.engine.scan()
         await room.settle()
-        (row,) = await room.fetch("select * from sync.scans where id = $1", asked.id)
+        row = (await room.fetch("select * from sync.scans where id = $1", asked.id))[0]
         if row["finished_at"] is not None:
             return row
-    raise AssertionError(f"not ended: {dict(row)}")
+    raise AssertionError("the scan has not ended")
 
 
 async def test_backfill_reads_entitlements_of_subscribers(entitling: Room, stripe: Stripe) -> None:

@@ -6,8 +6,9 @@ Only names from our own source become SQL; every value is a parameter.
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
@@ -21,6 +22,7 @@ _SQL_TYPES = {
     UUID: "uuid",
     dict: "jsonb",
     tuple: "text[]",
+    Decimal: "numeric",
 }
 
 
@@ -64,6 +66,8 @@ def _sql_type(hint: object) -> str:
     if isinstance(hint, types.UnionType):
         (hint,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
     plain = typing.cast("type", typing.get_origin(hint) or hint)
+    if plain is tuple and is_dataclass(typing.get_args(hint)[0]):
+        return "jsonb"
     return "text" if issubclass(plain, StrEnum) else _SQL_TYPES[plain]
 
 
