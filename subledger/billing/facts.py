@@ -572,8 +572,12 @@ class CustomerFacts:
     refunds: tuple[Refund, ...] = ()
     disputes: tuple[Dispute, ...] = ()
     sessions: tuple[CheckoutSession, ...] = ()
-    prices: tuple[Price, ...] = ()  # every known price of the products in `items`
+    credit_notes: tuple[CreditNote, ...] = ()
+    schedules: tuple[SubscriptionSchedule, ...] = ()
+    schedule_items: tuple[SubscriptionScheduleItem, ...] = ()
+    prices: tuple[Price, ...] = ()  # every known price of the products in `items` and `schedule_items`
     products: tuple[Product, ...] = ()
+    coupons: tuple[Coupon, ...] = ()  # those of discounts that do not say themselves what they take off
     entitlements: tuple[ActiveEntitlement, ...] = ()
     features: tuple[Feature, ...] = ()  # those in `entitlements` that are known
     rival_claims: tuple[UidClaim, ...] = ()  # all claims, its own too, of the uids that this customer claims

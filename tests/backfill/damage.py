@@ -171,8 +171,11 @@ def another(column: Column, before: Any, choices: Random, *, record: bool) -> ob
         case "timestamptz":
             return LONG_AGO if before is None else before + timedelta(hours=choices.randint(1, 50))
         case "jsonb":
-            found: Mapping[str, object] = json.loads(before)
-            return json.dumps({**found, MARK: "yes"})
+            found = None if before is None else json.loads(before)
+            if isinstance(found, dict):
+                return json.dumps({**found, MARK: "yes"})
+            # A list: of discounts, of tiers.
+            return json.dumps([] if found else [{"id": MARK, "currency": MARK}])
         case _ if record and column.name in CHECKED:
             word = CHECKED[column.name]
             return (

@@ -46,6 +46,7 @@ CUSTOMER = Customer(
     metadata={},
     custom_uid=None,
     test_clock=None,
+    discounts=(),
 )
 
 PRODUCT = Product(id="prod_1", created=START, name="Plan", active=True, metadata={})
@@ -66,6 +67,11 @@ PRICE = Price(
     meter_id=None,
     nickname=None,
     metadata={},
+    tiers_mode=None,
+    tiers=(),
+    currency_options=None,
+    divide_quantity_by=None,
+    round_quantity=None,
 )
 
 SUBSCRIPTION = Subscription(
@@ -91,6 +97,7 @@ SUBSCRIPTION = Subscription(
     schedule_id=None,
     test_clock=None,
     metadata={},
+    discounts=(),
 )
 
 ITEM = SubscriptionItem(
@@ -104,6 +111,7 @@ ITEM = SubscriptionItem(
     current_period_start=START,
     current_period_end=month(2),
     metadata={},
+    discounts=(),
 )
 
 INVOICE = Invoice(

@@ -71,6 +71,7 @@ STORY: dict[str, Any] = {
         metadata={"custom_uid": "ada-1", "team": "blue"},
         custom_uid="ada-1",
         test_clock="clock_1",
+        discounts=(),
     ),
     "product": Product(
         id="prod_pro", created=at(1751319000), name="Pro", active=True, metadata={"product_id": "pro"}
@@ -91,6 +92,11 @@ STORY: dict[str, Any] = {
         meter_id=None,
         nickname="monthly",
         metadata={"version": "3"},
+        tiers_mode=None,
+        tiers=(),
+        currency_options=None,
+        divide_quantity_by=None,
+        round_quantity=None,
     ),
     "subscription": Subscription(
         id="sub_ada",
@@ -115,6 +121,7 @@ STORY: dict[str, Any] = {
         schedule_id="sub_sched_1",
         test_clock="clock_1",
         metadata={"external_id": "x-1"},
+        discounts=(),
     ),
     "invoice": Invoice(
         id="in_aug",
@@ -237,6 +244,7 @@ STORY_ITEMS = (
         current_period_start=AUGUST,
         current_period_end=SEPTEMBER,
         metadata={"feature_id": "si_seats"},
+        discounts=(),
     ),
     SubscriptionItem(
         id="si_calls",
@@ -249,6 +257,7 @@ STORY_ITEMS = (
         current_period_start=AUGUST,
         current_period_end=SEPTEMBER,
         metadata={"feature_id": "si_calls"},
+        discounts=(),
     ),
 )
 

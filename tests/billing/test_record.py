@@ -17,6 +17,7 @@ from subledger.billing.facts import (
     ActiveEntitlement,
     Charge,
     CheckoutSession,
+    Coupon,
     Customer,
     CustomerFacts,
     Dispute,
@@ -30,6 +31,7 @@ from subledger.billing.facts import (
     SubscriptionItem,
     UidClaim,
 )
+from subledger.billing.mrr import Mrr
 from subledger.billing.record import CustomerRecord, Policy, Status, customer_uid, derive_record
 from tests.billing.examples import (
     CHARGE,
@@ -224,6 +226,12 @@ IDS: dict[str, list[str | None]] = {
     "billing_reason": ["subscription_cycle", "subscription_create", "manual", None],
     "usage_type": ["licensed", "metered", None],
     "unit_amount_decimal": ["0", "0.5", None],
+    "percent_off": ["0", "12.5", "100", None],
+    "flat_amount": ["0", "1000.5", None],
+    "interval": ["month", "year", "week", "text", None],
+    "tiers_mode": ["graduated", "volume", None],
+    "billing_scheme": ["per_unit", "tiered", None],
+    "coupon_id": ["a", None],
 }
 STATUSES: dict[type, list[str | None]] = {
     Subscription: [
@@ -261,11 +269,12 @@ def any_field(kind: type, name: str, hint: object) -> st.SearchStrategy[Any]:
     if name in IDS:
         return st.sampled_from([each for each in IDS[name] if optional or each is not None])
     strategies: dict[object, Callable[[], st.SearchStrategy[Any]]] = {
-        str: lambda: st.just("text"),
+        str: lambda: st.just("7.5" if name == "unit_amount" else "text"),
         int: lambda: st.sampled_from([0, 1, 2, 500, 2000, -500]),
         bool: st.booleans,
         datetime: lambda: st.sampled_from(TIMES),
         dict: lambda: st.sampled_from(METADATA),
+        tuple: lambda: st.lists(any_of(typing.get_args(plain)[0]), max_size=2).map(tuple),
     }
     strategy = strategies[typing.get_origin(plain) or plain]()
     return st.none() | strategy if optional else strategy
@@ -295,6 +304,7 @@ ANY_FACTS = st.builds(
     sessions=several(CheckoutSession),
     prices=several(Price),
     products=several(Product, id=st.sampled_from(["prod_a", "prod_b"])),
+    coupons=several(Coupon),
     entitlements=several(ActiveEntitlement),
     features=several(Feature),
     rival_claims=st.lists(any_of(UidClaim), max_size=3).map(tuple),
@@ -340,6 +350,15 @@ def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: d
         assert row.gross or row.refunded or row.disputed or row.out_of_band
     keys = [(product.stripe_subscription_id, product.stripe_product_id) for product in derived.products]
     assert sorted(set(keys)) == keys
+    currencies = [row.currency for row in derived.mrr]
+    assert sorted(set(currencies)) == currencies
+    assert not (facts.deleted_at and currencies)
+    mrr = Mrr(facts)
+    for currency in mrr.currencies():
+        past = mrr.past(currency, as_of=as_of)
+        assert [0, *(step.mrr_after for step in past)][:-1] == [step.mrr_before for step in past]
+        moments = [step.changed_at for step in past]
+        assert sorted(set(moments)) == moments
     features = [feature.feature_id for feature in derived.features]
     assert sorted(set(features)) == features
     assert not (facts.deleted_at and features)
@@ -351,7 +370,7 @@ def test_every_tuple_of_facts_is_shuffled() -> None:
     """The property above looks at all of them."""
     assert {
         "subscriptions", "items", "invoices", "charges", "refunds", "disputes", "sessions", "prices", "products",
-        "entitlements", "features", "rival_claims",
+        "coupons", "entitlements", "features", "rival_claims",
     } == set(TUPLES)  # fmt: skip
 
 

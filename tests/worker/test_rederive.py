@@ -7,7 +7,9 @@ from subledger.sandbox import STORIES, Sandbox, create_api
 from tests.worker.records import assert_true
 from tests.worker.room import API_KEY, Api, Room, customer, event, open_room
 
-TABLES = ("customers", "customer_products", "customer_revenue", "status_changes")
+TABLES = (
+    "customers", "customer_products", "customer_revenue", "customer_mrr", "status_changes", "mrr_changes",
+)  # fmt: skip
 
 MARK_ALL = "update sync.customers set stale = stale + 1, stale_since = now()"
 
@@ -40,8 +42,8 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             assert grown == await every_row(room)
 
         await room.execute(
-            "truncate billing.customers, billing.customer_products, billing.customer_revenue, billing.status_changes, "
-            "sync.problems"
+            "truncate billing.customers, billing.customer_products, billing.customer_revenue, billing.customer_mrr, "
+            "billing.status_changes, billing.mrr_changes, sync.problems"
         )
         await room.execute(MARK_ALL)
         await room.engine.derive()
@@ -52,6 +54,7 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             "problems": ("first_seen_at",),
             "customer_products": (),
             "customer_revenue": (),
+            "customer_mrr": (),
         }
         for name, left_out in own.items():
             assert _without(grown[name], left_out) == _without(rebuilt[name], left_out), name
@@ -64,6 +67,13 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             row[0]: row[1] for row in await room.fetch(ends)
         }
         assert all(row["exact"] for row in rebuilt["status_changes"])
+        ends = (
+            "select customer_uid, currency, (array_agg(mrr_after order by id desc))[1] from billing.mrr_changes "
+            "group by 1, 2"
+        )
+        paying = {(row["customer_uid"], row["currency"]): row["mrr"] for row in rebuilt["customer_mrr"] if row["mrr"]}
+        assert paying == {(row[0], row[1]): row[2] for row in await room.fetch(ends) if row[2]}
+        assert all(row["exact"] for row in rebuilt["mrr_changes"])
 
 
 def _without(rows: list[asyncpg.Record], left_out: tuple[str, ...]) -> list[list[tuple[str, object]]]:

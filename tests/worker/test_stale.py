@@ -26,7 +26,7 @@ async def derive_from_claim(connection: Connection, claimed: Sequence[StaleCusto
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         facts = await load_facts(connection, "", False, {each.key[2]: each.complete for each in claimed})
     return [
-        Derivation(stale=stale, derived=derive_record(known, as_of=stale.as_of, policy=Policy()))
+        Derivation(stale=stale, facts=known, derived=derive_record(known, as_of=stale.as_of, policy=Policy()))
         for stale, known in zip(claimed, facts, strict=True)
     ]
 

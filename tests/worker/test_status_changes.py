@@ -94,10 +94,10 @@ async def test_chain_is_unbroken_while_everything_moves(room: Room) -> None:
     assert ("ended", True) == ((await room.record())["status"], all(step[2] for step in await changes(room)))
 
 
-def steps(*statuses: str | None) -> list[Step]:
+def steps(*statuses: str | None) -> list[Step[str | None]]:
     """A provisional tail through these statuses."""
     return [
-        Step(id=number, status_before=before, status_after=after)
+        Step(id=number, before=before, after=after)
         for number, (before, after) in enumerate(pairwise(statuses), start=1)
     ]
 
@@ -122,10 +122,10 @@ def steps(*statuses: str | None) -> list[Step]:
     ],
 )
 def test_revisions(
-    tail: tuple[str | None, ...], before: str | None, status: str | None, exact: bool, expected: Revision
+    tail: tuple[str | None, ...], before: str | None, status: str | None, exact: bool, expected: Revision[str | None]
 ) -> None:
     """What becomes of a provisional tail, case by case."""
-    assert expected == revise_history(steps(*tail), status_before=before, status=status, exact=exact)
+    assert expected == revise_history(steps(*tail), before=before, now=status, exact=exact)
 
 
 @given(
@@ -140,10 +140,10 @@ def test_revised_history_is_always_a_chain(records: list[tuple[str | None, bool]
     before: str | None = None
     for status, exact in records:
         tail = [
-            Step(id=i, status_before=b, status_after=a) for i, b, a, confirmed in history if not confirmed
+            Step(id=i, before=b, after=a) for i, b, a, confirmed in history if not confirmed
         ]
         if before != status or (tail and exact):
-            revision = revise_history(tail, status_before=before, status=status, exact=exact)
+            revision = revise_history(tail, before=before, now=status, exact=exact)
             assert not set(revision.taken_back) & set(revision.confirmed)
             history = [
                 (i, b, a, confirmed or i in revision.confirmed)

@@ -1,8 +1,9 @@
 """The facts of a batch of customers, read in one snapshot of the mirror."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
 
 import asyncpg
 import msgspec
@@ -11,6 +12,7 @@ from subledger.billing.facts import (
     ActiveEntitlement,
     Charge,
     CheckoutSession,
+    Coupon,
     Customer,
     CustomerFacts,
     Dispute,
@@ -103,6 +105,12 @@ from stripe.products p
 where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
 
+SELECT_COUPONS = f"""
+select {_names(Coupon, "p")}
+from stripe.coupons p
+where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
+"""
+
 SELECT_ENTITLEMENTS = f"""
 select {_names(ActiveEntitlement, "e")}
 from stripe.active_entitlements e
@@ -168,6 +176,7 @@ async def load_facts(
     ids = list(customers)
     scope = (account_id, live_mode)
     customer_rows = {row["id"]: row for row in await connection.fetch(SELECT_CUSTOMERS, *scope, ids)}
+    customer_facts = {customer_id: _fact(Customer, row) for customer_id, row in customer_rows.items()}
     identities = {
         row["stripe_customer_id"]: _identity(row)
         for row in await connection.fetch(SELECT_IDENTITIES, *scope, ids)
@@ -196,6 +205,18 @@ async def load_facts(
             product.id: product
             for product in _all(Product, await connection.fetch(SELECT_PRODUCTS, *scope, product_ids))
         }
+    discounted: list[Customer | Subscription | SubscriptionItem] = [*customer_facts.values()]
+    discounted += [each for own in subscriptions.values() for each in own]
+    discounted += [each for own in items.values() for each in own]
+    coupon_ids = {
+        discount.coupon_id
+        for each in discounted
+        for discount in each.discounts or ()
+        if discount.percent_off is None and discount.amount_off is None
+    }
+    coupons = (
+        _all(Coupon, await connection.fetch(SELECT_COUPONS, *scope, list(coupon_ids))) if coupon_ids else []
+    )
     invoices = _grouped(Invoice, await connection.fetch(SELECT_INVOICES, *scope, ids), by="customer_id")
     charges = _grouped(Charge, await connection.fetch(SELECT_CHARGES, *scope, ids), by="owner_id")
     refunds: dict[str, list[Refund]] = {}
@@ -240,7 +261,7 @@ async def load_facts(
             account_id=account_id,
             live_mode=live_mode,
             customer_id=customer_id,
-            customer=None if row is None else _fact(Customer, row),
+            customer=customer_facts.get(customer_id),
             deleted_at=None if row is None else row["deleted_at"],
             complete=customers[customer_id],
             settled=customer_id not in unsettled,
@@ -254,6 +275,7 @@ async def load_facts(
             sessions=tuple(sessions.get(customer_id, ())),
             prices=tuple(own_prices.values()),
             products=tuple(products[product] for product in own_products if product in products),
+            coupons=tuple(coupons),
             entitlements=tuple(entitlements.get(customer_id, ())),
             features=tuple(
                 features[each.feature_id]
@@ -303,9 +325,18 @@ async def _select_unsettled(
 
 def _fact(facts: type[T], row: asyncpg.Record) -> T:
     values: dict[str, Any] = {name: row[name] for name in facts.__dataclass_fields__}  # type: ignore[attr-defined]
-    if "metadata" in values:
-        values["metadata"] = msgspec.json.decode(values["metadata"])
+    for name, decode in _decoders(facts):  # type: ignore[arg-type]
+        if values[name] is not None:
+            values[name] = decode(values[name])
     return facts(**values)
+
+
+@cache
+def _decoders(facts: type) -> list[tuple[str, Callable[[str], Any]]]:
+    """What makes values of the columns that travel as JSON."""
+    hints = get_type_hints(facts)
+    names = [column.name for column in columns_of(facts) if column.type == "jsonb"]
+    return [(name, msgspec.json.Decoder(hints[name]).decode) for name in names]
 
 
 def _all(facts: type[T], rows: Iterable[asyncpg.Record]) -> list[T]:

@@ -267,6 +267,18 @@ update billing.customer_revenue set customer_uid = $4
 where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
 
+MOVE_MRR = """
+update billing.customer_mrr set customer_uid = $4
+where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+MOVE_MRR_CHANGES = """
+update billing.mrr_changes set customer_uid = $4
+where customer_uid = (
+  select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)
+"""
+
 ERASE_FEATURES = """
 delete from billing.customer_features where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
@@ -295,7 +307,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
     await connection.execute(MARK_FORGOTTEN, *key)
     for statement in (ERASE_IDENTITY, ERASE_FEATURES, ERASE_USAGE, FORGET_USAGE):
         await connection.execute(statement, *key)
-    for statement in (MOVE_STATUS_CHANGES, ERASE_PRODUCTS, MOVE_REVENUE):
+    for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, MOVE_MRR, ERASE_PRODUCTS, MOVE_REVENUE):
         await connection.execute(statement, *key, uid)
     await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
     change = await connection.fetchval(ERASE_RECORD, *key, uid)

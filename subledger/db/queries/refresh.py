@@ -81,6 +81,11 @@ select to_jsonb(c) || jsonb_build_object(
     from billing.customer_revenue r
     where r.customer_uid = c.uid
   ),
+  'mrr', (
+    select coalesce(jsonb_agg(to_jsonb(m) order by m.currency), '[]')
+    from billing.customer_mrr m
+    where m.customer_uid = c.uid
+  ),
   'features', (
     select coalesce(jsonb_agg(to_jsonb(f) order by f.feature_id), '[]')
     from billing.customer_features f
@@ -93,6 +98,6 @@ where c.account_id = $1 and c.live_mode = $2 and c.stripe_customer_id = $3
 
 
 async def select_full_customer(connection: Connection, key: CustomerKey) -> dict[str, Any] | None:
-    """The record with its products, revenue and features, as one JSON object; None where there is no record yet."""
+    """The record with its products, revenue, MRR and features, as one JSON object; None where there is no record yet."""
     found: str | None = await connection.fetchval(SELECT_FULL_CUSTOMER, *key)
     return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
