@@ -144,6 +144,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
     first_item = its_items[0] if its_items else None
     stripe_product_id = None if first_item is None else catalogue.stripe_product_id_of(first_item)
     is_trial = current is not None and current.is_trial
+    mrr = Mrr(facts)
     product_id = None if stripe_product_id is None else catalogue.product_id(stripe_product_id)
     version = None if first_item is None else catalogue.version_of(first_item)
     if granted is not None and granted.product_id is not None:
@@ -190,11 +191,21 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         revenue=revenue,
         features=features_of(facts, customer_uid=uid),
         entities=entities_of(facts, customer_uid=uid),
-        mrr=Mrr(facts).rows(customer_uid=uid, as_of=as_of),
+        mrr=mrr.rows(customer_uid=uid, as_of=as_of),
         problems=tuple(sorted(problems)),
         deciding_subscription_id=record.stripe_subscription_id,
         metered=bool(meterings_of(facts)),
-        rederive_at=None if granted is None else granted.end,
+        rederive_at=min(
+            (
+                moment
+                for moment in (
+                    None if granted is None else granted.end,
+                    mrr.next_end_of_discount(as_of=as_of),
+                )
+                if moment is not None
+            ),
+            default=None,
+        ),
     )
 
 

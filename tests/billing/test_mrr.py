@@ -1,0 +1,364 @@
+"""MRR: what a month brings by Stripe's own arithmetic, and how its history is told and revised."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subledger.billing.facts import Coupon, CurrencyOption, CustomerFacts, Discount, Tier
+from subledger.billing.mrr import Chain, Change, Mrr, moment_of_change, price_of, revise_mrr
+from tests.billing.examples import CUSTOMER, FACTS, ITEM, OUR_UID, PRICE, SUBSCRIPTION, day, month
+
+NOW = day(100)
+TIERS = (
+    Tier(up_to=5, unit_amount="1000"),
+    Tier(up_to=10, unit_amount="800", flat_amount="50"),
+    Tier(unit_amount="500.5"),
+)
+
+
+def facts(**fields: Any) -> CustomerFacts:
+    """A customer with one active subscription to 20.00 USD a month, but for what is said."""
+    said = {
+        "customer": CUSTOMER,
+        "subscriptions": (SUBSCRIPTION,),
+        "items": (ITEM,),
+        "prices": (PRICE,),
+    } | fields
+    return replace(FACTS, **said)
+
+
+def mrr(of: CustomerFacts, *, as_of: datetime = NOW) -> dict[str, int | None]:
+    rows = Mrr(of).rows(customer_uid=OUR_UID, as_of=as_of)
+    return {row.currency: row.mrr for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "expected"),
+    [
+        ({}, 1, 2000),
+        ({}, 3, 6000),
+        ({"interval_count": 3}, 1, 667),
+        ({"interval": "year"}, 1, 167),
+        ({"interval": "year"}, 3, 500),
+        ({"interval": "week"}, 1, 8667),
+        ({"interval": "day"}, 1, 60833),
+        ({"unit_amount": None, "unit_amount_decimal": "0.5"}, 3, 2),
+        ({"usage_type": "metered"}, None, 0),
+        ({"recurring": False, "interval": None, "interval_count": None}, 1, 0),
+        ({"interval": "fortnight"}, 1, None),
+        ({"unit_amount": None, "unit_amount_decimal": None}, 1, None),
+        ({"divide_quantity_by": 10, "round_quantity": "up"}, 11, 4000),
+        ({"divide_quantity_by": 10, "round_quantity": "down"}, 19, 2000),
+        ({"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": TIERS}, 12, 5000 + 4000 + 50 + 1001),
+        ({"billing_scheme": "tiered", "tiers_mode": "volume", "tiers": TIERS}, 12, 6006),
+        ({"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": None}, 12, None),
+        ({"currency": "eur"}, 1, None),
+        ({"currency": "eur", "currency_options": (CurrencyOption(currency="usd", unit_amount="2500"),)}, 2, 5000),
+        ({"currency": "eur", "currency_options": (CurrencyOption(currency="gbp", unit_amount="2500"),)}, 2, None),
+    ],
+)  # fmt: skip
+def test_a_month_of_a_price(price: dict[str, Any], quantity: int | None, expected: int | None) -> None:
+    """A year is 12 months, a week 12/52 of one, a day 12/365; what is not known is None and never 0."""
+    found = mrr(facts(prices=(replace(PRICE, **price),), items=(replace(ITEM, quantity=quantity),)))
+    assert {"usd": expected} == found
+
+
+@pytest.mark.parametrize(
+    ("quantity", "graduated", "volume"),
+    [(0, "0", "0"), (1, "1000", "1000"), (5, "5000", "5000"), (6, "5850", "4850"), (10, "9050", "8050"),
+     (11, "9550.5", "5505.5")],
+)  # fmt: skip
+def test_tiers_at_their_edges(quantity: int, graduated: str, volume: str) -> None:
+    """`up_to` belongs to its tier; a flat amount is charged with the tier that is reached."""
+    for mode, expected in (("graduated", graduated), ("volume", volume)):
+        price = replace(PRICE, billing_scheme="tiered", tiers_mode=mode, tiers=TIERS)
+        assert Decimal(expected) == price_of(price, quantity=quantity, currency="usd")
+
+
+def test_first_flat_amount_is_charged_for_nothing() -> None:
+    """A base fee is the flat amount of the first tier, which a quantity of 0 reaches."""
+    price = replace(
+        PRICE,
+        billing_scheme="tiered",
+        tiers_mode="graduated",
+        tiers=(Tier(flat_amount="900", unit_amount="1"),),
+    )
+    assert {"usd": 900} == mrr(facts(prices=(price,), items=(replace(ITEM, quantity=0),)))
+
+
+@pytest.mark.parametrize(
+    ("subscription", "expected"),
+    [
+        ({"status": "active"}, {"usd": 2000}),
+        ({"status": "active", "cancel_at_period_end": True}, {"usd": 2000}),
+        ({"status": "past_due"}, {"usd": 2000}),
+        ({"status": "active", "pause_collection": "void"}, {"usd": 0}),
+        ({"status": "active", "pause_collection": "keep_as_draft"}, {"usd": 2000}),
+        ({"status": "trialing"}, {}),
+        ({"status": "unpaid"}, {}),
+        ({"status": "paused"}, {}),
+        ({"status": "canceled", "ended_at": day(50)}, {}),
+        ({"status": "incomplete"}, {}),
+    ],
+)  # fmt: skip
+def test_only_what_is_paid_for_counts(subscription: dict[str, Any], expected: dict[str, int]) -> None:
+    """Trials bring nothing yet, who does not pay brings nothing any more; case 44: void collection is 0."""
+    assert expected == mrr(facts(subscriptions=(replace(SUBSCRIPTION, **subscription),)))
+
+
+def test_deleted_customers_bring_nothing() -> None:
+    """Deleting a customer ends its subscriptions, whether or not their events came."""
+    assert {} == mrr(facts(deleted_at=day(3)))
+
+
+def test_each_currency_by_itself() -> None:
+    """Two subscriptions in dollars are added up, one in euros is not; rounding comes last."""
+    yearly = replace(PRICE, id="price_y", interval="year", unit_amount=1000, unit_amount_decimal="1000")
+    euros = replace(PRICE, id="price_e", currency="eur")
+    found = mrr(
+        facts(
+            subscriptions=(
+                SUBSCRIPTION,
+                replace(SUBSCRIPTION, id="sub_2"),
+                replace(SUBSCRIPTION, id="sub_3", currency="eur"),
+            ),
+            items=(
+                replace(ITEM, price_id="price_y"),
+                replace(ITEM, id="si_2", subscription_id="sub_2", price_id="price_y"),
+                replace(ITEM, id="si_3", subscription_id="sub_3", price_id="price_e"),
+            ),
+            prices=(yearly, euros),
+        )
+    )
+    assert {"eur": 2000, "usd": 167} == found
+
+
+QUARTER = Discount(id="di_1", coupon_id="co_1", percent_off="25", duration="forever")
+THREE_OFF = Discount(id="di_2", coupon_id="co_2", amount_off=300, currency="usd", duration="forever")
+BARE = Discount(id="di_3", coupon_id="co_3")
+COUPON = Coupon(
+    id="co_3", created=None, name=None, duration="forever", duration_in_months=None, percent_off="50", amount_off=None,
+    currency=None, max_redemptions=None, redeem_by=None, times_redeemed=None, valid=True, metadata={},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("discounts", "expected"),
+    [
+        ((), 2000),
+        ((QUARTER,), 1500),
+        ((replace(QUARTER, percent_off="25.5"),), 1490),
+        ((replace(QUARTER, percent_off="100"),), 0),
+        ((THREE_OFF,), 1700),
+        ((replace(THREE_OFF, amount_off=3000),), 0),
+        ((QUARTER, THREE_OFF), 1200),
+        ((THREE_OFF, QUARTER), 1275),
+        ((replace(QUARTER, duration="once"),), 2000),
+        ((replace(QUARTER, duration="repeating", ends=day(101)),), 1500),
+        ((replace(QUARTER, duration="repeating", ends=day(100)),), 2000),
+        ((replace(THREE_OFF, currency="eur"),), None),
+        ((BARE,), 1000),
+        ((replace(BARE, coupon_id="co_gone"),), None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_discounts_that_go_on_are_taken_off(
+    discounts: tuple[Discount, ...] | None, expected: int | None
+) -> None:
+    """In their order, `once` never, `repeating` until its end; unknown where Stripe does not say what it takes."""
+    of = facts(subscriptions=(replace(SUBSCRIPTION, discounts=discounts),), coupons=(COUPON,))
+    assert {"usd": expected} == mrr(of)
+
+
+def test_discount_of_one_item() -> None:
+    """It takes from its own item and from no other."""
+    items = (replace(ITEM, discounts=(QUARTER,)), replace(ITEM, id="si_2"))
+    assert {"usd": 3500} == mrr(facts(items=items))
+
+
+def test_amount_off_is_taken_with_each_invoice() -> None:
+    """3.00 off each yearly invoice is 0.25 a month."""
+    yearly = replace(PRICE, interval="year", unit_amount=12000, unit_amount_decimal="12000")
+    of = facts(prices=(yearly,), subscriptions=(replace(SUBSCRIPTION, discounts=(THREE_OFF,)),))
+    assert {"usd": 975} == mrr(of)
+
+
+def test_customers_discount_is_for_subscriptions_without_their_own() -> None:
+    """Two subscriptions, one with a discount of its own: the customer's holds for the other."""
+    of = facts(
+        customer=replace(CUSTOMER, discounts=(QUARTER,)),
+        subscriptions=(SUBSCRIPTION, replace(SUBSCRIPTION, id="sub_2", discounts=(THREE_OFF,))),
+        items=(ITEM, replace(ITEM, id="si_2", subscription_id="sub_2")),
+    )
+    assert {"usd": 1500 + 1700} == mrr(of)
+
+
+def test_end_of_a_discount_is_a_moment_to_derive_again() -> None:
+    """Stripe sends no event when a discount ends, so the soonest end to come is told."""
+    ends = [replace(QUARTER, ends=day(number)) for number in (90, 120, 110)]
+    of = facts(subscriptions=(replace(SUBSCRIPTION, discounts=tuple(ends)),))
+    assert day(110) == Mrr(of).next_end_of_discount(as_of=NOW)
+    assert day(120) == Mrr(of).next_end_of_discount(as_of=day(110))
+    assert None is Mrr(of).next_end_of_discount(as_of=day(120))
+
+
+# --- The past, as far as facts tell -----------------------------------------------------------------------------------
+
+
+def steps(*values: int, at: list[datetime]) -> tuple[Change, ...]:
+    """A chain from 0 through these values."""
+    before = [0, *values]
+    return tuple(
+        Change(mrr_before=left, mrr_after=right, changed_at=moment)
+        for left, right, moment in zip(before, values, at, strict=False)
+    )
+
+
+ENDED: dict[str, Any] = {"status": "canceled", "ended_at": day(60)}
+
+
+@pytest.mark.parametrize(
+    ("subscription", "expected"),
+    [
+        ({}, steps(2000, at=[day(0)])),
+        ({"trial_start": day(0), "trial_end": day(14)}, steps(2000, at=[day(14)])),
+        (ENDED, steps(2000, 0, at=[day(0), day(60)])),
+        ({**ENDED, "trial_start": day(0), "trial_end": day(60)}, ()),
+        ({"status": "trialing", "trial_end": day(110)}, ()),
+        ({"status": "unpaid"}, ()),
+        ({"status": "incomplete_expired", "ended_at": day(1)}, ()),
+        ({"discounts": (replace(QUARTER, ends=day(90)),)}, steps(1500, 2000, at=[day(0), day(90)])),
+        ({"discounts": (replace(QUARTER, ends=day(120)),)}, steps(1500, at=[day(0)])),
+        ({**ENDED, "discounts": (replace(QUARTER, ends=day(90)),)}, steps(1500, 0, at=[day(0), day(60)])),
+    ],
+)  # fmt: skip
+def test_past_of_a_subscription(subscription: dict[str, Any], expected: tuple[Change, ...]) -> None:
+    """Dated at its start, or the end of its trial, and at its end: an attached account has no one giant month."""
+    of = facts(subscriptions=(replace(SUBSCRIPTION, **subscription),))
+    assert expected == Mrr(of).past("usd", as_of=NOW)
+
+
+def test_past_of_a_plan_change_is_one_chain() -> None:
+    """Cancel and new subscription in one second: one step, and nobody left or came."""
+    of = facts(
+        subscriptions=(
+            replace(SUBSCRIPTION, **ENDED),
+            replace(SUBSCRIPTION, id="sub_2", start_date=day(60)),
+        ),
+        items=(ITEM, replace(ITEM, id="si_2", subscription_id="sub_2", quantity=2)),
+    )
+    assert steps(2000, 4000, at=[day(0), day(60)]) == Mrr(of).past("usd", as_of=NOW)
+
+
+def test_past_of_a_deleted_customer_ends_with_it() -> None:
+    """Deleted without its subscription's last event: what it paid ended then."""
+    assert steps(2000, 0, at=[day(0), day(70)]) == Mrr(facts(deleted_at=day(70))).past("usd", as_of=NOW)
+
+
+# --- Revising a history -----------------------------------------------------------------------------------------------
+
+
+def test_first_exact_record_writes_the_past() -> None:
+    """What was shown before anything was confirmed gives way to what the facts tell."""
+    shown = Change(mrr_before=0, mrr_after=500, changed_at=day(99))
+    past = steps(2000, at=[day(0)])
+    chain = Chain(ends_at=500, changed_at=day(99), tail=((7, shown),))
+    revision = revise_mrr(chain, mrr=2000, exact=True, past=past, moment=NOW)
+    assert ((7,), (), past) == (revision.taken_back, revision.confirmed, revision.appended)
+
+
+def test_first_exact_record_confirms_what_it_agrees_with() -> None:
+    """Shown from a payload, then read: the same rows, confirmed."""
+    past = steps(2000, 0, at=[day(0), day(60)])
+    chain = Chain(ends_at=0, changed_at=day(60), tail=tuple(enumerate(past, start=1)))
+    revision = revise_mrr(chain, mrr=0, exact=True, past=past, moment=NOW)
+    assert ((), (1, 2), ()) == (revision.taken_back, revision.confirmed, revision.appended)
+
+
+def test_past_that_ends_elsewhere_is_led_on() -> None:
+    """A past that cannot be seen whole still ends where the customer stands."""
+    revision = revise_mrr(Chain(), mrr=300, exact=True, past=steps(2000, at=[day(0)]), moment=day(5))
+    assert steps(2000, 300, at=[day(0), day(5)]) == revision.appended
+
+
+MOMENTS = st.integers(0, 40).map(lambda number: day(0) + timedelta(days=number))
+
+
+@given(
+    records=st.lists(
+        st.tuples(st.sampled_from([0, 500, 1000, 2000]), st.booleans(), MOMENTS), min_size=1, max_size=12
+    ),
+    past=st.sampled_from([(), steps(2000, at=[day(0)]), steps(500, 0, 1000, at=[day(0), day(3), day(20)])]),
+)
+def test_revised_history_is_always_a_chain(
+    records: list[tuple[int, bool, datetime]], past: tuple[Change, ...]
+) -> None:
+    """Through any records it is a chain from 0 to the latest MRR whose times never go back, its confirmed part first;
+    an exact record leaves nothing unconfirmed.
+    """
+    history: list[tuple[int, Change, bool]] = []
+    numbers = iter(range(1, 1000))
+    for mrr_now, exact, moment in records:
+        settled = [step for _, step, confirmed in history if confirmed]
+        chain = Chain(
+            settled=bool(settled),
+            ends_at=history[-1][1].mrr_after if history else 0,
+            changed_at=history[-1][1].changed_at if history else None,
+            settled_at=settled[-1].changed_at if settled else None,
+            tail=tuple((number, step) for number, step, confirmed in history if not confirmed),
+        )
+        revision = revise_mrr(chain, mrr=mrr_now, exact=exact, past=past, moment=moment)
+        history = [
+            (number, step, confirmed or number in revision.confirmed)
+            for number, step, confirmed in history
+            if number not in revision.taken_back
+        ]
+        history += [(next(numbers), step, exact) for step in revision.appended]
+        chained = [step for _, step, _ in history]
+        assert [step.mrr_before for step in chained] == [0, *(step.mrr_after for step in chained)][
+            :-1
+        ] or not chained
+        assert mrr_now == (chained[-1].mrr_after if chained else 0)
+        assert all(step.mrr_before != step.mrr_after for step in chained)
+        assert sorted(step.changed_at for step in chained) == [step.changed_at for step in chained]
+        confirmed = [each[2] for each in history]
+        assert sorted(confirmed, reverse=True) == confirmed
+        assert not exact or all(confirmed)
+
+
+@pytest.mark.parametrize(
+    ("told_by_facts", "told_by_events", "after", "expected"),
+    [
+        ([day(0)], [day(40)], None, day(40)),
+        ([day(60)], [day(40)], day(30), day(60)),
+        ([day(0)], [day(10)], day(30), NOW),
+        ([day(30)], [], day(30), NOW),
+        ([], [day(30)], day(30), day(30)),
+        ([], [], None, NOW),
+    ],
+)
+def test_moment_of_a_change(
+    told_by_facts: list[datetime], told_by_events: list[datetime], after: datetime | None, expected: datetime
+) -> None:
+    """The latest that was told of since the change before; what nobody told of has happened by now."""
+    found = moment_of_change(
+        told_by_facts=told_by_facts, told_by_events=told_by_events, after=after, as_of=NOW
+    )
+    assert expected == found
+
+
+def test_a_month_is_what_the_example_says() -> None:
+    """The story of docs/record.md: a yearly price, half off, in the second year."""
+    yearly = replace(PRICE, interval="year", unit_amount=24000, unit_amount_decimal="24000")
+    of = facts(
+        prices=(yearly,),
+        subscriptions=(
+            replace(SUBSCRIPTION, discounts=(replace(QUARTER, percent_off="50", ends=month(13)),)),
+        ),
+    )
+    assert ({"usd": 1000}, {"usd": 2000}) == (mrr(of, as_of=month(12)), mrr(of, as_of=month(13)))
