@@ -1,0 +1,317 @@
+"""Usage: read from Stripe's meters, by schedule and on demand, beside the record and never in its way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+from subledger.db.connection import Pool, connect
+from subledger.db.queries.usage import ask_for_usage, select_usage_state
+from subledger.sandbox import Event, Sandbox, create_api
+from subledger.sandbox.objects import Customer, Meter, Subscription
+from subledger.worker.engine import Engine
+from subledger.worker.forget import forget
+from tests.worker.room import API_KEY, Api, Room, error, open_room
+
+DAY = 86_400
+PREVIEW = "/v1/invoices/create_preview"
+
+
+class Telephony:
+    """A sandbox account that sells calls by the piece beside a monthly fee, and one customer who makes them."""
+
+    def __init__(self) -> None:
+        self.world = Sandbox(seed=7)
+        self.account = self.world.home
+        self.calls: Meter = self.account.metering.meter("api_calls")
+        product = self.account.catalogue.product("Calls", metadata={"quota_limit": "1000"})
+        self.fee = self.account.catalogue.price(self.account.catalogue.product("Plan"), 2000)
+        self.price = self.account.catalogue.price(product, 3, meter=self.calls)
+        self.ada, self.subscription = self.subscriber("Ada")
+        self._told = 0
+
+    def subscriber(self, name: str) -> tuple[Customer, Subscription]:
+        customer = self.account.clients.create(name, f"{name}@example.com".lower(), payment_method="good")
+        return customer, self.account.subscriptions.start(customer, [self.fee, self.price])
+
+    def news(self, seconds: int) -> list[Event]:
+        """Let time go by; the events that nobody was told of yet."""
+        self.world.advance(seconds)
+        events = self.world.events[self._told :]
+        self._told += len(events)
+        return events
+
+    @property
+    def meter_path(self) -> str:
+        return f"/v1/billing/meters/{self.calls.id}/event_summaries"
+
+
+@pytest.fixture
+def telephony() -> Telephony:
+    """The account on its first day."""
+    return Telephony()
+
+
+@pytest.fixture
+async def calling(pool: Pool, database_url: str, telephony: Telephony) -> AsyncIterator[Room]:
+    """A room before it, that knows what has happened so far."""
+    async with open_room(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as room:
+        await live(room, telephony)
+        yield room
+
+
+async def live(room: Room, telephony: Telephony, seconds: int = 0) -> None:
+    """Let time go by at Stripe, and the events of it arrive and be confirmed."""
+    await room.apply(*telephony.news(seconds))
+    await room.settle()
+
+
+async def usage(room: Room) -> list[asyncpg.Record]:
+    return await room.fetch("select * from billing.customer_usage order by stripe_customer_id, meter_id")
+
+
+async def make_due(room: Room) -> None:
+    await room.execute("update sync.usage set due_at = now() where due_at < 'infinity'")
+
+
+def moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+async def test_two_cycles(calling: Room, telephony: Telephony) -> None:
+    """What was used in the current period, and no more; with it what the next invoice would ask for."""
+    room = calling
+    telephony.account.metering.use(telephony.ada, telephony.calls, 40)
+    await live(room, telephony, DAY)
+    telephony.account.metering.use(telephony.ada, telephony.calls, 2)
+    await room.engine.sweep_bulk()
+    (row,) = await usage(room)
+    item = telephony.subscription.items[1]
+    assert {
+        "stripe_customer_id": telephony.ada.id,
+        "stripe_subscription_id": telephony.subscription.id,
+        "meter_id": telephony.calls.id,
+        "event_name": "api_calls",
+        "display_name": telephony.calls.display_name,
+        "value": Decimal(42),
+        "quota_limit": 1000,
+        "period_start": moment(item.period_start),
+        "period_end": moment(item.period_end),
+        "expected_charge": 2000 + 42 * 3,
+        "currency": "usd",
+    }.items() <= dict(row).items()
+    assert (await room.record(telephony.ada.id))["uid"] == row["customer_uid"]
+    first_end = item.period_end
+    await live(room, telephony, first_end - telephony.world.now + 3 * 3600)
+    telephony.account.metering.use(telephony.ada, telephony.calls, 5)
+    await make_due(room)
+    await room.engine.sweep_bulk()
+    (row,) = await usage(room)
+    assert (Decimal(5), moment(first_end), 2000 + 5 * 3) == (
+        row["value"],
+        row["period_start"],
+        row["expected_charge"],
+    )
+    assert (await room.record(telephony.ada.id))["exact"] is True
+
+
+async def test_usage_is_no_part_of_the_record(calling: Room, telephony: Telephony) -> None:
+    """Reading it moves neither `change` nor `updated_at`: whoever polls records is not woken every hour."""
+    before = await calling.record(telephony.ada.id)
+    telephony.account.metering.use(telephony.ada, telephony.calls, 40)
+    await calling.engine.sweep_bulk()
+    assert 1 == len(await usage(calling))
+    await calling.engine.derive()
+    assert before == await calling.record(telephony.ada.id)
+
+
+async def test_schedule_reads_each_once_an_interval(calling: Room, telephony: Telephony) -> None:
+    """Oldest first, only customers with a metered subscription, and none of them before its time."""
+    room = calling
+    telephony.subscriber("Bob")
+    telephony.account.clients.create("Cy", "cy@example.com", payment_method="good")
+    await live(room, telephony)
+    await room.engine.sweep_bulk()
+    assert 2 == room.api.asked.count(telephony.meter_path)
+    await room.engine.sweep_bulk()
+    assert 2 == room.api.asked.count(telephony.meter_path)
+    wait = await room.fetchval("select min(due_at) - now() from sync.usage")
+    assert 3500 < wait.total_seconds() <= 3600
+    await make_due(room)
+    await room.engine.sweep_bulk()
+    assert 4 == room.api.asked.count(telephony.meter_path)
+
+
+async def test_schedule_off(pool: Pool, database_url: str, telephony: Telephony) -> None:
+    """USAGE_SECONDS=0: nobody is read unasked; who is asked for is read at once."""
+    async with open_room(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as room:
+        engine = Engine(pool=pool, lanes=room.lanes, settings=replace(room.settings, usage_seconds=0.0))
+        await live(room, telephony)
+        await engine.sweep_bulk()
+        assert [] == await usage(room)
+        async with pool.acquire() as connection:
+            key = ("", False, telephony.ada.id)
+            asked = await ask_for_usage(connection, key)
+            assert not (await select_usage_state(connection, key, asked)).answered
+            await engine.sweep_bulk()
+            assert (await select_usage_state(connection, key, asked)).answered
+            again = await ask_for_usage(connection, key)
+            assert not (await select_usage_state(connection, key, again)).answered
+        assert 1 == len(await usage(room))
+        await engine.sweep_bulk()
+        await make_due(room)
+        await engine.sweep_bulk()
+        assert 2 == room.api.asked.count(telephony.meter_path)
+
+
+async def test_who_asks_while_it_is_read_is_answered_later(calling: Room, telephony: Telephony) -> None:
+    """An answer that was on its way already does not answer a question that came after it had begun."""
+    room = calling
+    room.api.say(telephony.meter_path, 200, {"object": "list", "data": [{"aggregated_value": 1}]})
+    gate = room.api.hold(telephony.meter_path)
+    reading = asyncio.create_task(room.engine.sweep_bulk())
+    await gate.reached_by(reading)
+    async with room.pool.acquire() as connection:
+        key = ("", False, telephony.ada.id)
+        asked = await ask_for_usage(connection, key)
+        telephony.account.metering.use(telephony.ada, telephony.calls, 9)
+        gate.open.set()
+        await reading
+        assert (await select_usage_state(connection, key, asked)).answered
+    assert Decimal(9) == (await usage(room))[0]["value"]
+    assert 2 == room.api.asked.count(telephony.meter_path)
+
+
+async def test_subscription_that_ends_takes_its_usage_away(calling: Room, telephony: Telephony) -> None:
+    """No running subscription, no current period; with a new one the customer is read again at once."""
+    room = calling
+    await room.engine.sweep_bulk()
+    assert 1 == len(await usage(room))
+    telephony.account.subscriptions.end(telephony.subscription)
+    await live(room, telephony)
+    await make_due(room)
+    await room.engine.sweep_bulk()
+    assert [] == await usage(room)
+    assert await room.fetchval("select due_at = 'infinity' from sync.usage")
+    telephony.account.subscriptions.start(telephony.ada, [telephony.price])
+    await live(room, telephony)
+    await room.engine.sweep_bulk()
+    assert 1 == len(await usage(room))
+
+
+async def test_no_invoice_to_expect(calling: Room, telephony: Telephony) -> None:
+    """A key that may only read, or a subscription without a next invoice: usage all the same, and a note of why."""
+    for status, code in ((404, "invoice_upcoming_none"), (403, "more_permissions_required")):
+        calling.api.say(PREVIEW, status, error(code, "No."))
+        telephony.account.metering.use(telephony.ada, telephony.calls, 1)
+        await make_due(calling)
+        await calling.engine.sweep_bulk()
+        (row,) = await usage(calling)
+        assert (None, None) == (row["expected_charge"], row["currency"])
+        (state,) = await calling.fetch("select * from sync.usage")
+        assert code in state["error"]
+        assert state["read_at"] is not None
+    assert Decimal(2) == row["value"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, error("api_error", "No.")),
+        (404, error("resource_missing", "No such meter")),
+        (403, error("more_permissions_required", "No.")),
+        (200, {"object": "list", "data": [{"aggregated_value": "many"}], "has_more": False}),
+        (200, {"object": "charge"}),
+        (200, b"<html>"),
+    ],
+)
+async def test_failure_keeps_what_is_known(
+    calling: Room, telephony: Telephony, status: int, body: object
+) -> None:
+    """What was read last stays, the error is noted, another customer is read, and it is tried again."""
+    room = calling
+    telephony.subscriber("Bob")
+    await live(room, telephony)
+    telephony.account.metering.use(telephony.ada, telephony.calls, 3)
+    await room.engine.sweep_bulk()
+    before = await usage(room)
+    await make_due(room)
+    room.api.say(telephony.meter_path, status, body)
+    await room.engine.sweep_bulk()
+    states = await room.fetch("select error, attempts from sync.usage order by attempts")
+    assert [(None, 0), (states[1]["error"], 1)] == [tuple(state) for state in states]
+    assert states[1]["error"]
+    assert [row["value"] for row in before] == [row["value"] for row in await usage(room)]
+    await make_due(room)
+    await room.engine.sweep_bulk()
+    assert [0, 0] == [
+        row[0] for row in await room.fetch("select attempts from sync.usage where error is null")
+    ]
+
+
+async def test_summaries_are_read_to_their_end(calling: Room, telephony: Telephony) -> None:
+    """A list that goes on is read on; its values are added exactly."""
+    room = calling
+    page = {"object": "list", "data": [{"id": "mtrusg_1", "aggregated_value": 0.1}], "has_more": True}
+    room.api.say(telephony.meter_path, 200, page)
+    rest = [{"id": "mtrusg_2", "aggregated_value": 0.2}, {"id": "mtrusg_3", "aggregated_value": 5}]
+    room.api.say(telephony.meter_path, 200, page | {"data": rest, "has_more": False})
+    await room.engine.sweep_bulk()
+    assert Decimal("5.3") == (await usage(room))[0]["value"]
+
+
+async def test_inactive_meter_is_not_asked(calling: Room, telephony: Telephony) -> None:
+    """Stripe counts nothing for it any more."""
+    telephony.account.metering.deactivate(telephony.calls)
+    await live(calling, telephony)
+    await calling.engine.sweep_bulk()
+    assert [] == await usage(calling)
+    assert telephony.meter_path not in calling.api.asked
+
+
+async def test_forgotten_customer_has_no_usage(calling: Room, telephony: Telephony) -> None:
+    """Forgetting takes it away, also when it was just being read, and nobody reads it again."""
+    room = calling
+    await room.engine.sweep_bulk()
+    assert 1 == len(await usage(room))
+    connection = await connect(room.settings.database_url, application_name="forget")
+    try:
+        await forget(connection, ("", False, telephony.ada.id))
+    finally:
+        await connection.close()
+    assert [] == await usage(room)
+    assert 0 == await room.fetchval("select count(*) from sync.usage")
+    await room.engine.derive()
+    await room.engine.sweep_bulk()
+    assert [] == await usage(room)
+
+
+async def test_forgotten_while_it_is_read(calling: Room, telephony: Telephony) -> None:
+    """The answer comes back after the customer was forgotten: nothing of it is stored."""
+    room = calling
+    room.api.say(telephony.meter_path, 200, {"object": "list", "data": [{"aggregated_value": 1}]})
+    gate = room.api.hold(telephony.meter_path)
+    reading = asyncio.create_task(room.engine.sweep_bulk())
+    await gate.reached_by(reading)
+    connection = await connect(room.settings.database_url, application_name="forget")
+    try:
+        await forget(connection, ("", False, telephony.ada.id))
+    finally:
+        await connection.close()
+    gate.open.set()
+    await reading
+    assert [] == await usage(room)
+
+
+async def test_rebuild_finds_whose_usage_is_read(calling: Room, telephony: Telephony) -> None:
+    """Who is to be read follows from the facts: lost, it is found again when the record is derived."""
+    room = calling
+    await room.execute("delete from sync.usage")
+    await room.execute("update sync.customers set stale = stale + 1")
+    await room.engine.derive()
+    await room.engine.sweep_bulk()
+    assert [telephony.ada.id] == [row["stripe_customer_id"] for row in await usage(room)]
