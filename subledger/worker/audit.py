@@ -503,6 +503,11 @@ def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
         differing(row, stored.features[row.feature_id]) for row in derived.features
     ):
         fields.append("customer_features")
+    entities = {row.id: row for row in derived.entities}
+    if entities.keys() != stored.entities.keys() or any(
+        differing(row, stored.entities[row.id]) for row in derived.entities
+    ):
+        fields.append("entities")
     mrr = {row.currency: row for row in derived.mrr}
     if mrr.keys() != stored.mrr.keys() or any(
         differing(row, stored.mrr[row.currency]) for row in derived.mrr

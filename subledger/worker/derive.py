@@ -31,6 +31,7 @@ from subledger.db.queries.records import (
     StatusChange,
     StoredProblem,
     StoredRecord,
+    rename_records,
     replace_problems,
     select_claimants,
     select_occasions,
@@ -152,6 +153,7 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
         if not kept:
             return 0
         uids = [each.derived.record.uid for each in kept]
+        renamed = await rename_records(connection, {each.derived.record.uid: each.stale.key for each in kept})
         stored = await select_stored(connection, uids)
         parts_changed = await write_parts(
             connection,
@@ -189,7 +191,7 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             connection,
             [each.derived.record for each in kept],
             stored=stored,
-            parts_changed=parts_changed,
+            parts_changed=parts_changed | renamed,
         )
 
 

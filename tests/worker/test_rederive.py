@@ -8,7 +8,8 @@ from tests.worker.records import assert_true
 from tests.worker.room import API_KEY, Api, Room, customer, event, open_room
 
 TABLES = (
-    "customers", "customer_products", "customer_revenue", "customer_mrr", "status_changes", "mrr_changes",
+    "customers", "customer_products", "customer_revenue", "customer_mrr", "subscription_entities", "status_changes",
+    "mrr_changes",
 )  # fmt: skip
 
 MARK_ALL = "update sync.customers set stale = stale + 1, stale_since = now()"
@@ -43,7 +44,7 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
 
         await room.execute(
             "truncate billing.customers, billing.customer_products, billing.customer_revenue, billing.customer_mrr, "
-            "billing.status_changes, billing.mrr_changes, sync.problems"
+            "billing.subscription_entities, billing.status_changes, billing.mrr_changes, sync.problems"
         )
         await room.execute(MARK_ALL)
         await room.engine.derive()
@@ -55,6 +56,7 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             "customer_products": (),
             "customer_revenue": (),
             "customer_mrr": (),
+            "subscription_entities": (),
         }
         for name, left_out in own.items():
             assert _without(grown[name], left_out) == _without(rebuilt[name], left_out), name
@@ -71,7 +73,11 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             "select customer_uid, currency, (array_agg(mrr_after order by id desc))[1] from billing.mrr_changes "
             "group by 1, 2"
         )
-        paying = {(row["customer_uid"], row["currency"]): row["mrr"] for row in rebuilt["customer_mrr"] if row["mrr"]}
+        paying = {
+            (row["customer_uid"], row["currency"]): row["mrr"]
+            for row in rebuilt["customer_mrr"]
+            if row["mrr"]
+        }
         assert paying == {(row[0], row[1]): row[2] for row in await room.fetch(ends) if row[2]}
         assert all(row["exact"] for row in rebuilt["mrr_changes"])
 

@@ -11,7 +11,14 @@ import msgspec
 
 from subledger.billing.facts import Part
 from subledger.billing.lists import THROUGH
-from subledger.billing.record import CustomerFeature, CustomerMrr, CustomerProduct, CustomerRecord, Revenue
+from subledger.billing.record import (
+    CustomerEntity,
+    CustomerFeature,
+    CustomerMrr,
+    CustomerProduct,
+    CustomerRecord,
+    Revenue,
+)
 from subledger.billing.registry import KINDS, Kind
 from subledger.db.connection import Connection
 from subledger.db.queries.backfills import Scan, select_scan
@@ -497,6 +504,7 @@ _RECORD_COLUMNS = columns_of(CustomerRecord)
 _PRODUCT_COLUMNS = columns_of(CustomerProduct)
 _REVENUE_COLUMNS = columns_of(Revenue)
 _FEATURE_COLUMNS = columns_of(CustomerFeature)
+_ENTITY_COLUMNS = columns_of(CustomerEntity)
 _MRR_COLUMNS = columns_of(CustomerMrr)
 
 SELECT_RECORDS = f"select {names_of(_RECORD_COLUMNS)} from billing.customers where uid = any ($1::uuid[])"
@@ -508,6 +516,9 @@ select {names_of(_REVENUE_COLUMNS)} from billing.customer_revenue where customer
 """
 SELECT_CUSTOMER_FEATURES = f"""
 select {names_of(_FEATURE_COLUMNS)} from billing.customer_features where customer_uid = any ($1::uuid[])
+"""
+SELECT_ENTITIES = f"""
+select {names_of(_ENTITY_COLUMNS)} from billing.subscription_entities where customer_uid = any ($1::uuid[])
 """
 SELECT_CUSTOMER_MRR = f"""
 select {names_of(_MRR_COLUMNS)} from billing.customer_mrr where customer_uid = any ($1::uuid[])
@@ -522,12 +533,16 @@ class StoredWhole:
     products: dict[object, dict[str, Any]]
     revenue: dict[object, dict[str, Any]]
     features: dict[object, dict[str, Any]]
+    entities: dict[object, dict[str, Any]]
     mrr: dict[object, dict[str, Any]]
 
 
 async def select_whole_records(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, StoredWhole]:
     """The stored records and their parts, by uid; a customer without any is there too."""
-    stored = {uid: StoredWhole(record=None, products={}, revenue={}, features={}, mrr={}) for uid in uids}
+    stored = {
+        uid: StoredWhole(record=None, products={}, revenue={}, features={}, entities={}, mrr={})
+        for uid in uids
+    }
     for row in await connection.fetch(SELECT_RECORDS, uids):
         stored[row["uid"]].record = _decoded(_RECORD_COLUMNS, row)
     for row in await connection.fetch(SELECT_PRODUCTS, uids):
@@ -536,6 +551,8 @@ async def select_whole_records(connection: Connection, uids: Sequence[UUID]) -> 
         stored[row["customer_uid"]].revenue[row["currency"]] = _decoded(_REVENUE_COLUMNS, row)
     for row in await connection.fetch(SELECT_CUSTOMER_FEATURES, uids):
         stored[row["customer_uid"]].features[row["feature_id"]] = _decoded(_FEATURE_COLUMNS, row)
+    for row in await connection.fetch(SELECT_ENTITIES, uids):
+        stored[row["customer_uid"]].entities[row["id"]] = _decoded(_ENTITY_COLUMNS, row)
     for row in await connection.fetch(SELECT_CUSTOMER_MRR, uids):
         stored[row["customer_uid"]].mrr[row["currency"]] = _decoded(_MRR_COLUMNS, row)
     return stored
@@ -576,6 +593,7 @@ REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"
 REMOVE_RECORD_PRODUCTS = "delete from billing.customer_products where customer_uid = any ($1::uuid[])"
 REMOVE_RECORD_REVENUE = "delete from billing.customer_revenue where customer_uid = any ($1::uuid[])"
 REMOVE_RECORD_FEATURES = "delete from billing.customer_features where customer_uid = any ($1::uuid[])"
+REMOVE_RECORD_ENTITIES = "delete from billing.subscription_entities where customer_uid = any ($1::uuid[])"
 REMOVE_RECORD_MRR = "delete from billing.customer_mrr where customer_uid = any ($1::uuid[])"
 
 
@@ -584,6 +602,7 @@ async def remove_records(connection: Connection, uids: Sequence[UUID]) -> None:
     await connection.execute(REMOVE_RECORD_PRODUCTS, uids)
     await connection.execute(REMOVE_RECORD_REVENUE, uids)
     await connection.execute(REMOVE_RECORD_FEATURES, uids)
+    await connection.execute(REMOVE_RECORD_ENTITIES, uids)
     await connection.execute(REMOVE_RECORD_MRR, uids)
     await connection.execute(REMOVE_RECORDS, uids)
 

@@ -283,6 +283,17 @@ ERASE_FEATURES = """
 delete from billing.customer_features where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
 
+ERASE_ENTITIES = """
+delete from billing.subscription_entities where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+ERASE_LOCAL_ENTITIES = """
+delete from billing.local_entities
+where customer_uid = (
+  select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)
+"""
+
 ERASE_USAGE = """
 delete from billing.customer_usage where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
@@ -305,7 +316,14 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
     """Delete the customer's identity and empty its record, which goes on under `uid`. Last in its transaction."""
     await connection.execute(ERASE_PROBLEMS, *key)
     await connection.execute(MARK_FORGOTTEN, *key)
-    for statement in (ERASE_IDENTITY, ERASE_FEATURES, ERASE_USAGE, FORGET_USAGE):
+    for statement in (
+        ERASE_IDENTITY,
+        ERASE_FEATURES,
+        ERASE_ENTITIES,
+        ERASE_LOCAL_ENTITIES,
+        ERASE_USAGE,
+        FORGET_USAGE,
+    ):
         await connection.execute(statement, *key)
     for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, MOVE_MRR, ERASE_PRODUCTS, MOVE_REVENUE):
         await connection.execute(statement, *key, uid)

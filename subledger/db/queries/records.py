@@ -1,6 +1,6 @@
 """The records: rows of the billing schema, rewritten where a derivation came out different, and only there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -47,6 +47,64 @@ async def select_stored(connection: Connection, uids: Sequence[UUID]) -> dict[UU
     """The stored records of these customers, by uid."""
     rows = await connection.fetch(SELECT_STORED, uids)
     return {row["uid"]: StoredRecord(**row) for row in rows}
+
+
+SELECT_RENAMED = """
+select stored.uid as before, new.uid as after
+from unnest($1::uuid[], $2::text[], $3::boolean[], $4::text[]) as new (uid, account_id, live_mode, customer_id)
+join billing.customers stored
+  on stored.account_id = new.account_id and stored.live_mode = new.live_mode
+    and stored.stripe_customer_id = new.customer_id
+where stored.uid <> new.uid
+"""
+
+RENAME_PARTS = [
+    f"""
+update {table} part set customer_uid = renamed.after
+from unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
+where part.customer_uid = renamed.before
+"""
+    for table in (
+        "billing.customer_products",
+        "billing.customer_revenue",
+        "billing.customer_features",
+        "billing.customer_usage",
+        "billing.customer_mrr",
+        "billing.subscription_entities",
+        "billing.status_changes",
+        "billing.mrr_changes",
+    )
+]
+"""What belongs to a record goes with it."""
+
+# Two records of one customer: what services had made of it here, and what its events had made of it meanwhile.
+REMOVE_DOUBLES = """
+delete from billing.customers stored
+using unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
+where stored.uid = renamed.before and exists (select from billing.customers kept where kept.uid = renamed.after)
+"""
+
+RENAME_RECORDS = """
+update billing.customers stored set uid = renamed.after
+from unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
+where stored.uid = renamed.before
+"""
+
+
+async def rename_records(connection: Connection, customers: Mapping[UUID, CustomerKey]) -> set[UUID]:
+    """Let the records of these Stripe customers go by these uids, where an identity has given or taken one away;
+    returns the uids that are new. The caller writes those records, which tells readers.
+    """
+    keys = list(customers.values())
+    rows = await connection.fetch(
+        SELECT_RENAMED, list(customers), [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys]
+    )
+    if not rows:
+        return set()
+    before, after = [row["before"] for row in rows], [row["after"] for row in rows]
+    for statement in (*RENAME_PARTS, REMOVE_DOUBLES, RENAME_RECORDS):
+        await connection.execute(statement, before, after)
+    return set(after)
 
 
 def _upsert(table: str, key: tuple[str, ...], columns: tuple[Column, ...]) -> str:

@@ -90,6 +90,11 @@ select to_jsonb(c) || jsonb_build_object(
     select coalesce(jsonb_agg(to_jsonb(f) order by f.feature_id), '[]')
     from billing.customer_features f
     where f.customer_uid = c.uid
+  ),
+  'entities', (
+    select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+    from billing.entities e
+    where e.customer_uid = c.uid
   )
 )
 from billing.customers c
@@ -98,6 +103,8 @@ where c.account_id = $1 and c.live_mode = $2 and c.stripe_customer_id = $3
 
 
 async def select_full_customer(connection: Connection, key: CustomerKey) -> dict[str, Any] | None:
-    """The record with its products, revenue, MRR and features, as one JSON object; None where there is no record yet."""
+    """The record with its products, revenue, MRR, features and entities, as one JSON object; None where there is no
+    record yet.
+    """
     found: str | None = await connection.fetchval(SELECT_FULL_CUSTOMER, *key)
     return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
