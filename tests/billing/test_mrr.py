@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ TIERS = (
 
 def facts(**fields: Any) -> CustomerFacts:
     """A customer with one active subscription to 20.00 USD a month, but for what is said."""
-    said = {
+    said: dict[str, Any] = {
         "customer": CUSTOMER,
         "subscriptions": (SUBSCRIPTION,),
         "items": (ITEM,),
@@ -33,7 +34,7 @@ def facts(**fields: Any) -> CustomerFacts:
 
 
 def mrr(of: CustomerFacts, *, as_of: datetime = NOW) -> dict[str, int | None]:
-    rows = Mrr(of).rows(customer_uid=OUR_UID, as_of=as_of)
+    rows = Mrr(of).rows(customer_uid=UUID(OUR_UID), as_of=as_of)
     return {row.currency: row.mrr for row in rows}
 
 

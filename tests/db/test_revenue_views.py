@@ -1,17 +1,14 @@
-"""The views that count money: the same numbers as the rules in billing/, and Stripe's arithmetic for months."""
+"""The views that count money by months: the same numbers as the rules in billing/, and as the histories told."""
 
-import json
-from decimal import Decimal
-from typing import Any
+from collections import defaultdict
+from datetime import UTC, date, datetime
 
-import asyncpg
-import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from subledger.db.connection import Pool
 from subledger.sandbox import STORIES, Sandbox, create_api
 from tests.worker.room import API_KEY, Api, open_room
-
-Body = dict[str, Any]
 
 
 async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: str) -> None:
@@ -37,188 +34,117 @@ async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: st
         assert months > 1
 
 
-AMOUNT = 1000
-"""Minor units of the price in these tests, for one."""
+Story = list[tuple[datetime, int]]
+"""Moments, and the MRR from each on."""
+
+MONTHS = [
+    date(2026, number, 1) for number in range(1, 11)
+]
 
 
-def price(**fields: object) -> Body:
-    return {
-        "unit_amount_decimal": str(AMOUNT),
-        "interval": "month",
-        "interval_count": 1,
-        "recurring": True,
-    } | {
-        "billing_scheme": "per_unit",
-        "usage_type": "licensed",
-        "currency": "usd",
-        **fields,
-    }
+def stories() -> st.SearchStrategy[Story]:
+    """What one customer paid a month, over some of ten months."""
+    moment = st.builds(
+        lambda number, day, hour: datetime(2026, number, day, hour, tzinfo=UTC),
+        st.integers(1, 10), st.sampled_from([1, 15, 28]), st.sampled_from([0, 23]),
+    )  # fmt: skip
+    return st.dictionaries(moment, st.sampled_from([0, 500, 1000, 2000]), max_size=6).map(
+        lambda steps: sorted(steps.items())
+    )
 
 
-def discount(percent: float | None = None, amount: int | None = None, **fields: object) -> Body:
-    coupon = {
-        "id": "co_1",
-        "object": "coupon",
-        "percent_off": percent,
-        "amount_off": amount,
-        "duration": "forever",
-    }
-    coupon |= {"currency": None if amount is None else "usd"} | fields.pop("coupon", {})  # type: ignore[operator]
-    return {
-        "id": "di_1",
-        "object": "discount",
-        "end": None,
-        "source": {"type": "coupon", "coupon": coupon},
-    } | fields
+def at_end_of(month: date, story: Story) -> int:
+    """The MRR at a month's end."""
+    return next(
+        (mrr for moment, mrr in reversed(story) if (moment.year, moment.month) <= (month.year, month.month)),
+        0,
+    )
 
 
-async def mrr(
-    pool: Pool,
-    *prices: Body,
-    status: str = "active",
-    quantity: int | None = 1,
-    pause_collection: str | None = None,
-    raw: Body | None = None,
-) -> Decimal | None:
-    """MRR of a customer with one subscription to these prices."""
-    async with pool.acquire() as connection:
-        await connection.execute(
-            "insert into billing.customers (uid, stripe_customer_id, account_id, live_mode, change) "
-            "values (gen_random_uuid(), 'cus_1', '', false, 1)"
+def movements(told: list[Story]) -> dict[date, dict[str, int]]:
+    """Customer by customer, what moved from month's end to month's end."""
+    moved: dict[date, dict[str, int]] = {}
+    for place, month in enumerate(MONTHS):
+        sums = defaultdict(
+            int, dict.fromkeys(("new", "expansion", "contraction", "churn", "reactivation"), 0)
         )
-        await connection.execute(
-            "insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status, currency, "
-            "pause_collection, raw) values ('', false, 'sub_1', 'cus_1', $1, 'usd', $2, $3)",
-            status,
-            pause_collection,
-            json.dumps(raw or {}),
-        )
-        for position, of in enumerate(prices):
-            await connection.execute(
-                "insert into stripe.prices (account_id, live_mode, id, currency, unit_amount_decimal, billing_scheme, "
-                "recurring, interval, interval_count, usage_type) values ('', false, $1, $2, $3, $4, $5, $6, $7, $8)",
-                f"price_{position}",
-                *[
-                    of[name]
-                    for name in ("currency", "unit_amount_decimal", "billing_scheme", "recurring", "interval")
-                ],
-                of["interval_count"],
-                of["usage_type"],
-            )
-            await connection.execute(
-                "insert into stripe.subscription_items (account_id, live_mode, subscription_id, id, position, "
-                "price_id, quantity) values ('', false, 'sub_1', $1, $2, $3, $4)",
-                f"si_{position}",
-                position,
-                f"price_{position}",
-                quantity,
-            )
-        rows: list[asyncpg.Record] = await connection.fetch("select * from billing.customer_mrr")
-        if not rows:
-            return Decimal(-1)
-        (row,) = rows
-        assert ("cus_1", "usd", 1) == (row["stripe_customer_id"], row["currency"], row["subscriptions"])
-        found: Decimal | None = row["mrr"]
-        return found
+        for story in told:
+            earlier = [at_end_of(each, story) for each in MONTHS[:place]]
+            before, after = (earlier or [0])[-1], at_end_of(month, story)
+            if before == 0:
+                sums["reactivation" if any(earlier) else "new"] += after
+            elif after == 0:
+                sums["churn"] -= before
+            else:
+                sums["expansion" if after > before else "contraction"] += after - before
+        sums["mrr_at_end"] = sum(at_end_of(month, story) for story in told)
+        moved[month] = dict(sums)
+    return moved
 
 
-NOTHING = Decimal(-1)
-"""Stands for: the view has no row."""
-
-
-@pytest.mark.parametrize(
-    ("of", "expected"),
-    [
-        (price(), 1000),
-        (price(interval_count=3), "333.3333"),
-        (price(interval="year"), "83.3333"),
-        (price(interval="week"), "4333.3333"),
-        (price(interval="day"), "30416.6667"),
-        (price(unit_amount_decimal="0.5"), "0.5"),
-        (price(usage_type="metered"), 0),
-        (price(recurring=False, interval=None, interval_count=None), 0),
-        (price(billing_scheme="tiered", unit_amount_decimal=None), None),
-        (price(currency="eur"), None),
-        (price(interval="fortnight"), None),
-    ],
-)
-async def test_month_of_a_price(pool: Pool, of: Body, expected: object) -> None:
-    """A year is 12 months, a week 12/52 of one, a day 12/365; what cannot be known is NULL and never 0."""
-    assert (None if expected is None else Decimal(str(expected))) == await mrr(pool, of)
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        ("active", Decimal(1000)),
-        ("past_due", Decimal(1000)),
-        ("trialing", NOTHING),
-        ("unpaid", NOTHING),
-        ("paused", NOTHING),
-        ("canceled", NOTHING),
-        ("incomplete", NOTHING),
-    ],
-)
-async def test_only_what_is_paid_for_counts(pool: Pool, status: str, expected: Decimal) -> None:
-    """Trials bring nothing yet, and who does not pay brings nothing any more."""
-    assert expected == await mrr(pool, price(), status=status)
-
-
-async def test_items_are_added_up(pool: Pool) -> None:
-    """Three seats a month and three things a year."""
-    assert Decimal(3250) == await mrr(pool, price(), price(interval="year"), quantity=3)
-
-
-async def test_collection_paused_for_good_brings_nothing(pool: Pool) -> None:
-    """Case 44: pause_collection = void, and MRR is 0."""
-    assert Decimal(0) == await mrr(pool, price(), pause_collection="void")
-
-
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        ({"discounts": []}, 1000),
-        ({"discounts": [discount(percent=25)]}, 750),
-        ({"discounts": [discount(percent=25.5)]}, 745),
-        ({"discounts": [discount(percent=100)]}, 0),
-        ({"discounts": [discount(amount=300)]}, 700),
-        ({"discounts": [discount(amount=3000)]}, 0),
-        ({"discounts": [discount(percent=50), discount(percent=50, id="di_2")]}, 250),
-        ({"discounts": [discount(percent=25, end=1)]}, 1000),
-        ({"discounts": [discount(percent=25, end=9_999_999_999, coupon={"duration": "repeating"})]}, 750),
-        ({"discounts": [discount(percent=25, coupon={"duration": "once"})]}, 1000),
-        ({"discounts": [discount(amount=300, coupon={"currency": "eur"})]}, None),
-        ({"discounts": ["di_1"]}, None),
-        ({"discounts": [discount() | {"source": {"type": "coupon", "coupon": "co_1"}}]}, None),
-        ({"items": {"data": [{"id": "si_1", "discounts": ["di_9"]}]}}, None),
-        # Before 2025-09-30 the coupon stood in the discount, before 2025-03-31 the one discount by itself.
-        ({"discounts": [{"id": "di_1", "coupon": {"percent_off": 25.0, "duration": "forever"}}]}, 750),
-        ({"discount": {"id": "di_1", "coupon": {"percent_off": 25.0, "duration": "forever"}}}, 750),
-        ({"discount": {"id": "di_1", "coupon": {"percent_off": 25.0}}, "discounts": ["di_1"]}, 750),
-    ],
-)  # fmt: skip
-async def test_discounts_that_go_on_are_taken_off(pool: Pool, raw: Body, expected: object) -> None:
-    """Case 109: ids, objects, a single discount: the same MRR where Stripe says what it is, NULL where it does not."""
-    found = await mrr(pool, price(), raw=raw)
-    assert (None if expected is None else Decimal(str(expected))) == found
-
-
-async def test_deleted_customers_bring_nothing(pool: Pool) -> None:
-    """Deleting a customer ends its subscriptions, whether or not their events came."""
-    await mrr(pool, price())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(told=st.lists(stories(), min_size=1, max_size=5))
+async def test_movements_lead_from_month_to_month(pool: Pool, told: list[Story]) -> None:
+    """Whatever customers paid: the view says what moved, computed here from the stories alone; and what moved is the
+    difference of two months' ends, from the first month on until now.
+    """
+    rows = []
+    for number, story in enumerate(told):
+        before = 0
+        for moment, mrr in story:
+            if mrr != before:
+                rows.append((f"00000000-0000-0000-0000-{number:012}", before, mrr, moment))
+            before = mrr
     async with pool.acquire() as connection:
-        await connection.execute("update billing.customers set deleted_at = now()")
-        assert [] == await connection.fetch("select * from billing.customer_mrr")
+        await connection.execute("truncate billing.mrr_changes")
+        await connection.executemany(
+            "insert into billing.mrr_changes (customer_uid, account_id, live_mode, currency, mrr_before, mrr_after, "
+            "changed_at, exact) values ($1, '', true, 'usd', $2, $3, $4, true)",
+            rows,
+        )
+        found = {row["month"]: dict(row) for row in await connection.fetch(VIEW)}
+        now = await connection.fetchval("select date_trunc('month', now() at time zone 'UTC')::date")
+    if not rows:
+        assert {} == found
+        return
+    first = min(row[3] for row in rows)
+    expected = {
+        month: sums for month, sums in movements(told).items() if month >= date(first.year, first.month, 1)
+    }
+    columns = list(next(iter(expected.values())))
+    assert expected == {month: {name: found[month][name] for name in columns} for month in expected}
+    assert max(found) == now
+    at_end = 0
+    for month in sorted(found):
+        row = found[month]
+        net = sum(row[name] for name in columns if name != "mrr_at_end")
+        assert row["mrr_at_end"] == at_end + net
+        at_end = row["mrr_at_end"]
 
 
-async def test_coupons_are_asked_for(pool: Pool, database_url: str) -> None:
-    """Today's payloads name a discount by its id alone: unknown until the read, which asks for the coupon."""
-    sandbox = Sandbox(seed=8)
-    sandbox.play(["everything_off", "half_off"])
-    events = sandbox.run()
-    query = "select mrr from billing.customer_mrr order by mrr nulls last"
-    async with open_room(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as room:
-        await room.apply(*events)
-        assert {None} == {row["mrr"] for row in await room.fetch(query)}
-        await room.settle()
-        assert [Decimal(0), Decimal(1000)] == [row["mrr"] for row in await room.fetch(query)]
+VIEW = "select * from billing.mrr_movements where account_id = '' and live_mode and currency = 'usd'"
+
+
+async def test_movements_of_scopes_and_currencies_stay_apart(pool: Pool) -> None:
+    """Another account, the other mode, another currency: rows of their own, and nothing added up."""
+    async with pool.acquire() as connection:
+        for number, (account, live, currency) in enumerate(
+            [("", True, "usd"), ("acct_1", True, "usd"), ("", False, "usd"), ("", True, "eur")], start=1
+        ):
+            await connection.execute(
+                "insert into billing.mrr_changes (customer_uid, account_id, live_mode, currency, mrr_before, "
+                "mrr_after, changed_at, exact) values (gen_random_uuid(), $1, $2, $3, 0, $4, now(), true)",
+                account,
+                live,
+                currency,
+                number,
+            )
+        rows = await connection.fetch(
+            "select account_id, live_mode, currency, new from billing.mrr_movements"
+        )
+    assert [
+        ("", False, "usd", 3),
+        ("", True, "eur", 4),
+        ("", True, "usd", 1),
+        ("acct_1", True, "usd", 2),
+    ] == sorted((row[0], row[1], row[2], row[3]) for row in rows)
