@@ -6,18 +6,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from subledger.billing.facts import CustomerFacts, Price, Product, SubscriptionItem
+from subledger.billing.facts import (
+    CustomerFacts,
+    Price,
+    Product,
+    SubscriptionItem,
+    SubscriptionSchedule,
+    SubscriptionScheduleItem,
+)
 from subledger.billing.status import BEFORE_ALL_TIMES, Standing, Status, start_order
 
 NAMESPACE = UUID("de58e270-f9f0-4048-ab1e-f63051485ef5")
 """Ours, for the uuid5 of everything that gets its id from Stripe's. Never changes: readers keep these ids."""
+
+_AHEAD = frozenset({"not_started", "active"})
+"""The states of a schedule that still has something to do."""
 
 _VERSION = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerProduct:
-    """One row of billing.customer_products: one product of one subscription, over all its items of that product."""
+    """One row of billing.customer_products: one product of one subscription, over all its items of that product; or of
+    one schedule that has not started, and so has no subscription yet.
+    """
 
     id: UUID
     customer_uid: UUID
@@ -44,12 +56,15 @@ class CustomerProduct:
     collection_method: str | None
     processor: str
     subscription_ids: tuple[str, ...]
-    scheduled_ids: tuple[str, ...] | None
+    scheduled_ids: tuple[str, ...]
     is_custom: bool | None
     api_version: str | None
     external_id: str | None
     entity_id: str | None
     created_at: datetime | None
+
+
+SoldItem = SubscriptionItem | SubscriptionScheduleItem
 
 
 class Catalogue:
@@ -59,11 +74,11 @@ class Catalogue:
         self._prices: Mapping[str, Price] = {price.id: price for price in prices}
         self._products: Mapping[str, Product] = {product.id: product for product in products}
 
-    def price_of(self, item: SubscriptionItem) -> Price | None:
+    def price_of(self, item: SoldItem) -> Price | None:
         return None if item.price_id is None else self._prices.get(item.price_id)
 
-    def stripe_product_id_of(self, item: SubscriptionItem) -> str | None:
-        if item.product_id is not None:
+    def stripe_product_id_of(self, item: SoldItem) -> str | None:
+        if isinstance(item, SubscriptionItem) and item.product_id is not None:
             return item.product_id
         price = self.price_of(item)
         return None if price is None else price.product_id
@@ -72,7 +87,7 @@ class Catalogue:
         """The company's own name of the product: its metadata.product_id, else Stripe's id."""
         return self._product_metadata(stripe_product_id).get("product_id") or stripe_product_id
 
-    def version_of(self, item: SubscriptionItem) -> int | None:
+    def version_of(self, item: SoldItem) -> int | None:
         """The version of its product that the item is on: what price or product metadata says, else the price's rank.
 
         The rank counts the product's recurring prices from 1 in order of creation, archived ones too, so that it
@@ -95,7 +110,7 @@ class Catalogue:
             for each in self._prices.values()
         )
 
-    def feature_id_of(self, item: SubscriptionItem) -> str | None:
+    def feature_id_of(self, item: SoldItem) -> str | None:
         """The feature whose quantity the item sells: its price's metadata.feature_id, else its product's."""
         price = self.price_of(item)
         feature_id = None if price is None else price.metadata.get("feature_id")
@@ -128,10 +143,10 @@ def products_of(
     items: Mapping[str, Sequence[SubscriptionItem]],
     catalogue: Catalogue,
 ) -> tuple[CustomerProduct, ...]:
-    """One row per subscription and product, never-started and ended subscriptions included, in order of their key.
-
-    An item whose product is not known yet gives none.
+    """One row per subscription and product, never-started and ended subscriptions included, and one per product of a
+    schedule that has not started; in order of their key. An item whose product is not known yet gives none.
     """
+    schedules = [schedule for schedule in facts.schedules if schedule.status in _AHEAD]
     sold: list[tuple[Standing, str, list[SubscriptionItem]]] = []
     carriers: dict[str, list[str]] = {}
     for standing in sorted(standings, key=lambda each: start_order(each.subscription)):
@@ -143,8 +158,7 @@ def products_of(
         for stripe_product_id, its_items in of_product.items():
             sold.append((standing, stripe_product_id, its_items))
             carriers.setdefault(stripe_product_id, []).append(standing.subscription.id)
-    sold.sort(key=lambda each: (each[0].subscription.id, each[1]))
-    return tuple(
+    rows = [
         _product(
             facts,
             customer_uid=customer_uid,
@@ -152,10 +166,18 @@ def products_of(
             stripe_product_id=stripe_product_id,
             items=its_items,
             subscription_ids=tuple(carriers[stripe_product_id]),
+            scheduled_ids=tuple(
+                sorted(each.id for each in schedules if each.subscription_id == standing.subscription.id)
+            ),
             catalogue=catalogue,
         )
         for standing, stripe_product_id, its_items in sold
-    )
+    ]
+    if facts.deleted_at is None:
+        for schedule in schedules:
+            if schedule.status == "not_started":
+                rows += _scheduled_products(facts, schedule, customer_uid=customer_uid, catalogue=catalogue)
+    return tuple(sorted(rows, key=lambda row: (row.stripe_subscription_id, row.stripe_product_id)))
 
 
 def _product(
@@ -166,15 +188,15 @@ def _product(
     stripe_product_id: str,
     items: Sequence[SubscriptionItem],
     subscription_ids: tuple[str, ...],
+    scheduled_ids: tuple[str, ...],
     catalogue: Catalogue,
 ) -> CustomerProduct:
     subscription = standing.subscription
     starts = [item.current_period_start for item in items if item.current_period_start is not None]
     ends = [item.current_period_end for item in items if item.current_period_end is not None]
     quantities = [item.quantity for item in items if item.quantity is not None]
-    mode = "live" if facts.live_mode else "test"
     return CustomerProduct(
-        id=uuid5(NAMESPACE, f"{facts.account_id}/{mode}/{subscription.id}/{stripe_product_id}"),
+        id=_row_id(facts, subscription.id, stripe_product_id),
         customer_uid=customer_uid,
         account_id=facts.account_id,
         live_mode=facts.live_mode,
@@ -199,7 +221,7 @@ def _product(
         collection_method=subscription.collection_method,
         processor="stripe",
         subscription_ids=subscription_ids,
-        scheduled_ids=None,
+        scheduled_ids=scheduled_ids,
         is_custom=None,
         api_version=None,
         external_id=subscription.metadata.get("external_id"),
@@ -208,7 +230,65 @@ def _product(
     )
 
 
-def _options(items: Iterable[SubscriptionItem], catalogue: Catalogue) -> dict[str, int]:
+def _scheduled_products(
+    facts: CustomerFacts, schedule: SubscriptionSchedule, *, customer_uid: UUID, catalogue: Catalogue
+) -> list[CustomerProduct]:
+    """What a schedule that has not started will begin with. Until Stripe makes its subscription, its own id stands in
+    the place of that; the row goes when the subscription comes, or when the schedule is canceled.
+    """
+    of_product: dict[str, list[SubscriptionScheduleItem]] = {}
+    items = (item for item in facts.schedule_items if item.schedule_id == schedule.id and item.phase == 0)
+    for item in sorted(items, key=lambda item: item.position):
+        stripe_product_id = catalogue.stripe_product_id_of(item)
+        if stripe_product_id is not None:
+            of_product.setdefault(stripe_product_id, []).append(item)
+    rows = []
+    for stripe_product_id, its_items in of_product.items():
+        quantities = [item.quantity for item in its_items if item.quantity is not None]
+        rows.append(
+            CustomerProduct(
+                id=_row_id(facts, schedule.id, stripe_product_id),
+                customer_uid=customer_uid,
+                account_id=facts.account_id,
+                live_mode=facts.live_mode,
+                stripe_customer_id=facts.customer_id,
+                stripe_subscription_id=schedule.id,
+                stripe_product_id=stripe_product_id,
+                product_id=catalogue.product_id(stripe_product_id),
+                stripe_price_id=its_items[0].price_id,
+                status=None,
+                stripe_status=schedule.status,
+                has_access=False,
+                canceled=False,
+                canceled_at=None,
+                starts_at=schedule.starts_at,
+                ended_at=None,
+                trial_ends_at=None,
+                free_trial_id=None,
+                current_period_start=None,
+                current_period_end=None,
+                quantity=sum(quantities) if quantities else None,
+                options=_options(its_items, catalogue),
+                collection_method=None,
+                processor="stripe",
+                subscription_ids=(),
+                scheduled_ids=(schedule.id,),
+                is_custom=None,
+                api_version=None,
+                external_id=schedule.metadata.get("external_id"),
+                entity_id=schedule.metadata.get("entity_id"),
+                created_at=schedule.created,
+            )
+        )
+    return rows
+
+
+def _row_id(facts: CustomerFacts, holder_id: str, stripe_product_id: str) -> UUID:
+    mode = "live" if facts.live_mode else "test"
+    return uuid5(NAMESPACE, f"{facts.account_id}/{mode}/{holder_id}/{stripe_product_id}")
+
+
+def _options(items: Iterable[SoldItem], catalogue: Catalogue) -> dict[str, int]:
     """How much of each feature was bought: quantities summed by feature, in order of feature."""
     options: dict[str, int] = {}
     for item in items:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from subledger.billing.facts import Charge, CustomerFacts, Dispute, Invoice, Refund
+from subledger.billing.facts import Charge, CreditNote, CustomerFacts, Dispute, Invoice, Refund
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,9 @@ def revenue_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[Revenue, ..
     for invoice in facts.invoices:
         if invoice.currency is not None and (paid := out_of_band_amount(invoice)):
             sums[invoice.currency].out_of_band += paid
+    for note in facts.credit_notes:
+        if note.currency is not None and (returned := returned_out_of_band(note)):
+            sums[note.currency].out_of_band -= returned
     return tuple(
         Revenue(
             stripe_customer_id=facts.customer_id,
@@ -153,6 +156,11 @@ def out_of_band_amount(invoice: Invoice) -> int:
     if invoice.amount_paid_by_payments is not None:
         return max((invoice.amount_paid or 0) - invoice.amount_paid_by_payments, 0)
     return 0
+
+
+def returned_out_of_band(note: CreditNote) -> int:
+    """What a credit note gave back outside Stripe, also of money that came through Stripe."""
+    return 0 if note.status == "void" else note.out_of_band_amount or 0
 
 
 _OfCharge = TypeVar("_OfCharge", Refund, Dispute)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from subledger.billing.facts import (
     Charge,
     CheckoutSession,
+    CreditNote,
     Customer,
     CustomerFacts,
     Dispute,
@@ -17,6 +18,8 @@ from subledger.billing.facts import (
     Refund,
     Subscription,
     SubscriptionItem,
+    SubscriptionSchedule,
+    SubscriptionScheduleItem,
     UidClaim,
 )
 from subledger.billing.record import Derived, Policy, derive_record
@@ -197,6 +200,57 @@ SESSION = CheckoutSession(
     amount_total=2000,
     currency="usd",
     metadata={},
+)
+
+CREDIT_NOTE = CreditNote(
+    id="cn_1",
+    created=START,
+    customer_id="cus_1",
+    invoice_id="in_1",
+    status="issued",
+    type="post_payment",
+    reason=None,
+    number="A-1-CN-01",
+    currency="usd",
+    amount=400,
+    pre_payment_amount=0,
+    post_payment_amount=400,
+    out_of_band_amount=None,
+    refund_ids=(),
+    effective_at=START,
+    voided_at=None,
+    memo=None,
+    metadata={},
+)
+
+SCHEDULE = SubscriptionSchedule(
+    id="sub_sched_1",
+    created=START,
+    customer_id="cus_1",
+    status="not_started",
+    subscription_id=None,
+    released_subscription_id=None,
+    starts_at=month(2),
+    ends_at=month(3),
+    current_phase_start=None,
+    current_phase_end=None,
+    end_behavior="release",
+    canceled_at=None,
+    completed_at=None,
+    released_at=None,
+    test_clock=None,
+    metadata={},
+)
+
+SCHEDULE_ITEM = SubscriptionScheduleItem(
+    id="0.0",
+    schedule_id="sub_sched_1",
+    phase=0,
+    position=0,
+    phase_start=month(2),
+    phase_end=month(3),
+    price_id="price_1",
+    quantity=2,
 )
 
 IDENTITY = Identity(

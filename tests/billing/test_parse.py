@@ -929,7 +929,7 @@ def test_refusal_of_a_long_value_is_short() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"object": "payout", "id": "po_1"}, {"object": 7, "id": "x"}, {"object": None}]
+    "body", [{}, {"object": "topup", "id": "tu_1"}, {"object": 7, "id": "x"}, {"object": None}]
 )
 def test_objects_that_are_not_mirrored(body: Body) -> None:
     with pytest.raises(UnknownShape, match=r"registry\.py"):

@@ -16,6 +16,9 @@ from tests.billing.examples import (
     OUR_UID,
     PRICE,
     PRODUCT,
+    SCHEDULE,
+    SCHEDULE_ITEM,
+    START,
     SUBSCRIPTION,
     day,
     derive,
@@ -74,7 +77,7 @@ def test_a_whole_row() -> None:
         collection_method="charge_automatically",
         processor="stripe",
         subscription_ids=("sub_1",),
-        scheduled_ids=None,
+        scheduled_ids=(),
         is_custom=None,
         api_version=None,
         external_id="order 7",
@@ -359,3 +362,117 @@ def test_external_ids_of_the_subscription(metadata: dict[str, Any]) -> None:
 def test_no_subscription_no_products() -> None:
     """A customer who never bought has an empty record."""
     assert () == derive(FACTS).products
+
+
+# --- Schedules ---------------------------------------------------------------------------------------------------
+
+PLANNED = replace(
+    FACTS, schedules=(SCHEDULE,), schedule_items=(SCHEDULE_ITEM,), prices=(PRICE,), products=(PRODUCT,)
+)
+
+
+def test_c59_only_schedules_that_have_not_started() -> None:
+    """No status and no access yet; what will begin, when, and by which schedule."""
+    derived = derive(PLANNED)
+    assert (None, False, None) == (
+        derived.record.status,
+        derived.record.has_access,
+        derived.record.stripe_subscription_id,
+    )
+    (row,) = derived.products
+    assert (
+        CustomerProduct(
+            id=row.id,
+            customer_uid=customer_uid("", True, "cus_1"),
+            account_id="",
+            live_mode=True,
+            stripe_customer_id="cus_1",
+            stripe_subscription_id="sub_sched_1",
+            stripe_product_id="prod_1",
+            product_id="prod_1",
+            stripe_price_id="price_1",
+            status=None,
+            stripe_status="not_started",
+            has_access=False,
+            canceled=False,
+            canceled_at=None,
+            starts_at=month(2),
+            ended_at=None,
+            trial_ends_at=None,
+            free_trial_id=None,
+            current_period_start=None,
+            current_period_end=None,
+            quantity=2,
+            options={},
+            collection_method=None,
+            processor="stripe",
+            subscription_ids=(),
+            scheduled_ids=("sub_sched_1",),
+            is_custom=None,
+            api_version=None,
+            external_id=None,
+            entity_id=None,
+            created_at=START,
+        )
+        == row
+    )
+
+
+# What schedule stands beside a running subscription, and the scheduled_ids of the rows, by holder.
+SCHEDULED: list[tuple[str, dict[str, Any], dict[str, tuple[str, ...]]]] = [
+    ("none", {}, {"sub_1": ()}),
+    ("one that runs it", {"status": "active", "subscription_id": "sub_1"}, {"sub_1": ("sub_sched_1",)}),
+    (
+        "F123 released",
+        {"status": "released", "subscription_id": None, "released_subscription_id": "sub_1"},
+        {"sub_1": ()},
+    ),
+    ("F123 canceled", {"status": "canceled", "subscription_id": "sub_1"}, {"sub_1": ()}),
+    ("F123 completed", {"status": "completed", "subscription_id": "sub_1"}, {"sub_1": ()}),
+    ("one of another subscription", {"status": "active", "subscription_id": "sub_2"}, {"sub_1": ()}),
+    ("one that has not started", {"status": "not_started"}, {"sub_1": (), "sub_sched_1": ("sub_sched_1",)}),
+    ("a state of tomorrow", {"status": "resting", "subscription_id": "sub_1"}, {"sub_1": ()}),
+]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"), [pytest.param(*case[1:], id=case[0]) for case in SCHEDULED]
+)
+def test_f123_schedules_of_a_subscription(
+    schedule: dict[str, Any], expected: dict[str, tuple[str, ...]]
+) -> None:
+    """A schedule is named while it has something to do; the status is the subscription's whatever becomes of it."""
+    schedules = (replace(SCHEDULE, **schedule),) if schedule else ()
+    derived = derive(replace(SUBSCRIBED, schedules=schedules, schedule_items=(SCHEDULE_ITEM,)))
+    assert expected == {row.stripe_subscription_id: row.scheduled_ids for row in derived.products}
+    assert Status.ACTIVE is derived.record.status
+    assert "sub_1" == derived.record.stripe_subscription_id
+
+
+def test_a_schedule_begins_with_its_first_phase() -> None:
+    """Items of one product are one row; what later phases hold is not there yet."""
+    items = (
+        SCHEDULE_ITEM,
+        replace(SCHEDULE_ITEM, id="0.1", position=1, quantity=5),
+        replace(SCHEDULE_ITEM, id="1.0", phase=1, price_id="price_2"),
+        replace(SCHEDULE_ITEM, id="0.2", position=2, price_id="price_unheard_of"),
+    )
+    prices = (PRICE, replace(PRICE, id="price_2", product_id="prod_2"))
+    facts = replace(PLANNED, schedule_items=items, prices=prices)
+    assert [("prod_1", 7)] == [(row.stripe_product_id, row.quantity) for row in derive(facts).products]
+
+
+def test_a_deleted_customers_schedules_begin_nothing() -> None:
+    assert () == derive(replace(PLANNED, deleted_at=day(9))).products
+
+
+def test_several_schedules_stand_in_order() -> None:
+    """Whatever order the facts come in, the rows stand in order of their key."""
+    later = replace(SCHEDULE, id="sub_sched_2", status="active", subscription_id="sub_1")
+    first = replace(SCHEDULE, id="sub_sched_0", status="active", subscription_id="sub_1")
+    for schedules in ((later, first, SCHEDULE), (SCHEDULE, first, later)):
+        rows = derive(replace(SUBSCRIBED, schedules=schedules, schedule_items=(SCHEDULE_ITEM,))).products
+        assert [
+            ("sub_1", ("sub_sched_0", "sub_sched_2")),
+            ("sub_sched_1", ("sub_sched_1",)),
+        ] == [(row.stripe_subscription_id, row.scheduled_ids) for row in rows]

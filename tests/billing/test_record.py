@@ -18,6 +18,7 @@ from subledger.billing.facts import (
     Charge,
     CheckoutSession,
     Coupon,
+    CreditNote,
     Customer,
     CustomerFacts,
     Dispute,
@@ -29,6 +30,8 @@ from subledger.billing.facts import (
     Refund,
     Subscription,
     SubscriptionItem,
+    SubscriptionSchedule,
+    SubscriptionScheduleItem,
     UidClaim,
 )
 from subledger.billing.mrr import Mrr
@@ -216,6 +219,7 @@ IDS: dict[str, list[str | None]] = {
     "customer_id": ["cus_1", "cus_0", None],
     "subscription_id": ["a", "b", "B", None],
     "charge_id": ["a", "b", None],
+    "schedule_id": ["s", "S", None],
     "product_id": ["prod_a", "prod_b", None],
     "price_id": ["a", "b", "c", None],
     "feature_id": ["a", "b", "é", None],
@@ -242,6 +246,8 @@ STATUSES: dict[type, list[str | None]] = {
     Refund: ["pending", "requires_action", "succeeded", "failed", "canceled", "?", None],
     Dispute: ["lost", "won", "needs_response", "warning_closed", None],
     CheckoutSession: ["complete", "complete", "open", None],
+    CreditNote: ["issued", "void", None],
+    SubscriptionSchedule: ["not_started", "not_started", "active", "released", "canceled", "completed", None],
 }  # fmt: skip
 TIMES = [day(0), day(0.0005), day(0.03), day(14), day(14.03), day(31), day(59), day(90)]
 METADATA = [
@@ -256,8 +262,8 @@ METADATA = [
 def any_of(kind: type, **fixed: Any) -> st.SearchStrategy[Any]:
     """Any value of a class of facts, every optional field of it sometimes None."""
     hints = typing.get_type_hints(kind)
-    values = {field.name: any_field(kind, field.name, hints[field.name]) for field in fields(kind)}
-    return st.builds(kind, **(values | fixed))
+    others = [field.name for field in fields(kind) if field.name not in fixed]
+    return st.builds(kind, **({name: any_field(kind, name, hints[name]) for name in others} | fixed))
 
 
 def any_field(kind: type, name: str, hint: object) -> st.SearchStrategy[Any]:
@@ -302,6 +308,9 @@ ANY_FACTS = st.builds(
     refunds=several(Refund),
     disputes=several(Dispute),
     sessions=several(CheckoutSession),
+    credit_notes=several(CreditNote, refund_ids=st.just(())),
+    schedules=several(SubscriptionSchedule, id=st.sampled_from(["s", "S"])),
+    schedule_items=several(SubscriptionScheduleItem),
     prices=several(Price),
     products=several(Product, id=st.sampled_from(["prod_a", "prod_b"])),
     coupons=several(Coupon),
@@ -341,7 +350,7 @@ def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: d
     assert (record.revenue_currency is None) == (derived.revenue == ())
     for product in derived.products:
         assert not (product.has_access and product.status in (None, Status.ENDED))
-        assert product.stripe_subscription_id in product.subscription_ids
+        assert product.stripe_subscription_id in (product.subscription_ids or product.scheduled_ids)
         assert record.uid == product.customer_uid
         assert record.has_access or not product.has_access
         assert not (facts.deleted_at and product.status not in (None, Status.ENDED))
@@ -369,8 +378,8 @@ def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: d
 def test_every_tuple_of_facts_is_shuffled() -> None:
     """The property above looks at all of them."""
     assert {
-        "subscriptions", "items", "invoices", "charges", "refunds", "disputes", "sessions", "prices", "products",
-        "coupons", "entitlements", "features", "rival_claims",
+        "subscriptions", "items", "invoices", "charges", "refunds", "disputes", "sessions", "credit_notes",
+        "schedules", "schedule_items", "prices", "products", "coupons", "entitlements", "features", "rival_claims",
     } == set(TUPLES)  # fmt: skip
 
 

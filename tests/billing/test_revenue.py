@@ -10,7 +10,17 @@ import pytest
 from subledger.billing.facts import CustomerFacts, Dispute, Invoice, Refund
 from subledger.billing.record import customer_uid
 from subledger.billing.revenue import Revenue, disputed_amount, main_revenue, out_of_band_amount, revenue_of
-from tests.billing.examples import CHARGE, DISPUTE, FACTS, INVOICE, REFUND, SESSION, day, derive
+from tests.billing.examples import (
+    CHARGE,
+    CREDIT_NOTE,
+    DISPUTE,
+    FACTS,
+    INVOICE,
+    REFUND,
+    SESSION,
+    day,
+    derive,
+)
 
 UID = UUID("5d3f5a3e-6f0e-4a86-9b3c-2d7f0c9f1a11")
 PAID = replace(FACTS, charges=(CHARGE,))
@@ -37,6 +47,14 @@ def invoiced(*invoices: Invoice, charges: int = 0) -> CustomerFacts:
         invoices=invoices,
         charges=tuple(replace(CHARGE, id=f"ch_{number}") for number in range(charges)),
     )
+
+
+def credited(
+    out_of_band_amount: int | None, *, invoices: Any = (), charges: Any = (), **changes: Any
+) -> CustomerFacts:
+    """What was paid, and one credit note over it."""
+    note = replace(CREDIT_NOTE, out_of_band_amount=out_of_band_amount, **changes)
+    return replace(FACTS, invoices=invoices, charges=charges, credit_notes=(note,))
 
 
 # The case, the facts, and per currency: gross, refunded, disputed, out of band, net.
@@ -252,6 +270,47 @@ REVENUE_CASES: list[tuple[str, CustomerFacts, dict[str, Row]]] = [
         "E103 L27 two currencies are never added",
         replace(PAID, charges=(CHARGE, replace(CHARGE, id="ch_2", currency="eur", amount_captured=700))),
         {"eur": (700, 0, 0, 0, 700), "usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "E96 L18 a credit note gives back outside Stripe what came from there",
+        credited(400, invoices=(OFF_STRIPE,)),
+        {"usd": (0, 0, 0, 1600, 1600)},
+    ),
+    (
+        "L18 a credit note gives back outside Stripe what came by card",
+        credited(400, charges=(CHARGE,)),
+        {"usd": (2000, 0, 0, -400, 1600)},
+    ),
+    (
+        "L18 several, each in its currency",
+        replace(
+            credited(400, invoices=(OFF_STRIPE,)),
+            credit_notes=tuple(
+                replace(
+                    CREDIT_NOTE, id=f"cn_{currency}_{amount}", currency=currency, out_of_band_amount=amount
+                )
+                for currency, amount in (("usd", 400), ("usd", 100), ("eur", 50))
+            ),
+        ),
+        {"eur": (0, 0, 0, -50, -50), "usd": (0, 0, 0, 1500, 1500)},
+    ),
+    (
+        "L18 a void one gives nothing back",
+        credited(400, invoices=(OFF_STRIPE,), status="void"),
+        {"usd": (0, 0, 0, 2000, 2000)},
+    ),
+    (
+        "E100 a credit note before payment lowers what was due, and moves no money",
+        credited(None, charges=(CHARGE,), type="pre_payment", pre_payment_amount=400, post_payment_amount=0),
+        {"usd": (2000, 0, 0, 0, 2000)},
+    ),
+    (
+        "a credit note whose money goes back by a refund: the refund counts, once",
+        replace(
+            refunded(replace(REFUND, amount=400), total=400),
+            credit_notes=(replace(CREDIT_NOTE, refund_ids=("re_0",)),),
+        ),
+        {"usd": (2000, 400, 0, 0, 1600)},
     ),
     (
         "E103 L22 yen have no cents",

@@ -254,6 +254,23 @@ join lateral (
 where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
 
+# What a schedule that has not started will sell is shown by its prices' products.
+SELECT_SCHEDULED = """
+select distinct s.customer_id
+from stripe.subscription_schedule_items i
+join stripe.subscription_schedules s
+  on s.account_id = i.account_id and s.live_mode = i.live_mode and s.id = i.schedule_id
+where i.account_id = $1 and i.live_mode = $2 and s.status = 'not_started' and s.customer_id is not null
+  and i.price_id = any (
+    array(
+      select unnest($4::text[])
+      union
+      select p.id from stripe.prices p
+      where p.account_id = $1 and p.live_mode = $2 and p.product_id = any ($3::text[])
+    )
+  )
+"""
+
 # A price has a rank among its product's prices: one that comes or goes concerns whoever has any of them.
 MARK_SUBSCRIBERS = """
 with concerned as (
@@ -310,6 +327,10 @@ async def resolve_touched(connection: Connection, touched: Sequence[TouchedObjec
             concerned |= {(*scope, row[0]) for row in rows}
         if payments := of.get("invoice_payment"):
             rows = await connection.fetch(SELECT_OWNERS_OF_PAYMENTS, *scope, payments)
+            concerned |= {(*scope, row[0]) for row in rows}
+        products, prices = of.get("product", []), of.get("price", [])
+        if products or prices:
+            rows = await connection.fetch(SELECT_SCHEDULED, *scope, products, prices)
             concerned |= {(*scope, row[0]) for row in rows}
         if features := of.get("feature"):
             concerned |= {(*scope, each) for each in await select_entitled_to(connection, scope, features)}

@@ -13,6 +13,7 @@ from subledger.billing.facts import (
     Charge,
     CheckoutSession,
     Coupon,
+    CreditNote,
     Customer,
     CustomerFacts,
     Dispute,
@@ -24,6 +25,8 @@ from subledger.billing.facts import (
     Refund,
     Subscription,
     SubscriptionItem,
+    SubscriptionSchedule,
+    SubscriptionScheduleItem,
     UidClaim,
 )
 from subledger.billing.registry import HINTED
@@ -91,6 +94,26 @@ SELECT_SESSIONS = f"""
 select {_names(CheckoutSession, "s")}
 from stripe.checkout_sessions s
 where s.account_id = $1 and s.live_mode = $2 and s.customer_id = any ($3::text[])
+"""
+
+SELECT_CREDIT_NOTES = f"""
+select {_names(CreditNote, "n")}
+from stripe.credit_notes n
+where n.account_id = $1 and n.live_mode = $2 and n.customer_id = any ($3::text[])
+"""
+
+# Only those that have something to do yet, and of these only what has no subscription so far begins with.
+SELECT_SCHEDULES = f"""
+select {_names(SubscriptionSchedule, "s")}
+from stripe.subscription_schedules s
+where s.account_id = $1 and s.live_mode = $2 and s.customer_id = any ($3::text[])
+  and s.status in ('not_started', 'active')
+"""
+
+SELECT_SCHEDULE_ITEMS = f"""
+select {_names(SubscriptionScheduleItem, "i")}
+from stripe.subscription_schedule_items i
+where i.account_id = $1 and i.live_mode = $2 and i.schedule_id = any ($3::text[]) and i.phase = 0
 """
 
 SELECT_PRICES = f"""
@@ -188,7 +211,17 @@ async def load_facts(
     prices: dict[str, list[Price]] = {}
     stray_prices: dict[str, Price] = {}
     products: dict[str, Product] = {}
-    if subscriptions:
+    schedules = _grouped(
+        SubscriptionSchedule, await connection.fetch(SELECT_SCHEDULES, *scope, ids), by="customer_id"
+    )
+    scheduled: dict[str, list[SubscriptionScheduleItem]] = {}
+    if waiting := [each.id for own in schedules.values() for each in own if each.status == "not_started"]:
+        scheduled = _grouped(
+            SubscriptionScheduleItem,
+            await connection.fetch(SELECT_SCHEDULE_ITEMS, *scope, waiting),
+            by="schedule_id",
+        )
+    if subscriptions or scheduled:
         subscription_ids = [each.id for group in subscriptions.values() for each in group]
         items = _grouped(
             SubscriptionItem,
@@ -196,14 +229,20 @@ async def load_facts(
             by="subscription_id",
         )
         every_item = [item for group in items.values() for item in group]
-        product_ids = list({item.product_id for item in every_item if item.product_id is not None})
-        price_ids = list({item.price_id for item in every_item if item.price_id is not None})
-        for price in _all(Price, await connection.fetch(SELECT_PRICES, *scope, product_ids, price_ids)):
+        product_ids = {item.product_id for item in every_item if item.product_id is not None}
+        price_ids = {item.price_id for item in every_item if item.price_id is not None}
+        scheduled_prices = {item.price_id for own in scheduled.values() for item in own} - {None}
+        rows = await connection.fetch(
+            SELECT_PRICES, *scope, list(product_ids), list(price_ids | scheduled_prices)
+        )
+        for price in _all(Price, rows):
             prices.setdefault(price.product_id or "", []).append(price)
             stray_prices[price.id] = price
+            if price.id in scheduled_prices and price.product_id is not None:
+                product_ids.add(price.product_id)
         products = {
             product.id: product
-            for product in _all(Product, await connection.fetch(SELECT_PRODUCTS, *scope, product_ids))
+            for product in _all(Product, await connection.fetch(SELECT_PRODUCTS, *scope, list(product_ids)))
         }
     discounted: list[Customer | Subscription | SubscriptionItem] = [*customer_facts.values()]
     discounted += [each for own in subscriptions.values() for each in own]
@@ -229,6 +268,9 @@ async def load_facts(
         )
     sessions = _grouped(
         CheckoutSession, await connection.fetch(SELECT_SESSIONS, *scope, ids), by="customer_id"
+    )
+    credit_notes = _grouped(
+        CreditNote, await connection.fetch(SELECT_CREDIT_NOTES, *scope, ids), by="customer_id"
     )
     entitlements = _grouped(
         ActiveEntitlement, await connection.fetch(SELECT_ENTITLEMENTS, *scope, ids), by="customer_id"
@@ -257,6 +299,13 @@ async def load_facts(
         for item in own_items:
             if item.price_id is not None and item.price_id in stray_prices:
                 own_prices[item.price_id] = stray_prices[item.price_id]
+        own_schedules = schedules.get(customer_id, [])
+        own_scheduled = [item for each in own_schedules for item in scheduled.get(each.id, ())]
+        for planned in own_scheduled:
+            if planned.price_id is not None and planned.price_id in stray_prices:
+                price = own_prices[planned.price_id] = stray_prices[planned.price_id]
+                if price.product_id is not None:
+                    own_products.add(price.product_id)
         return CustomerFacts(
             account_id=account_id,
             live_mode=live_mode,
@@ -273,6 +322,9 @@ async def load_facts(
             refunds=tuple(refund for charge in own_charges for refund in refunds.get(charge.id, ())),
             disputes=tuple(dispute for charge in own_charges for dispute in disputes.get(charge.id, ())),
             sessions=tuple(sessions.get(customer_id, ())),
+            credit_notes=tuple(credit_notes.get(customer_id, ())),
+            schedules=tuple(own_schedules),
+            schedule_items=tuple(own_scheduled),
             prices=tuple(own_prices.values()),
             products=tuple(products[product] for product in own_products if product in products),
             coupons=tuple(coupons),
