@@ -52,6 +52,12 @@ _FAMILIES: tuple[tuple[str, str, str], ...] = (
     ("product", "product", "created updated deleted"),
     ("price", "price", "created updated deleted"),
     ("plan", "plan", "created updated deleted"),
+    (
+        "entitlements.active_entitlement_summary",
+        "entitlements.active_entitlement_summary",
+        "updated",
+    ),
+    ("billing.meter", "billing.meter", "created updated deactivated reactivated"),
 )
 
 _OBJECTS: Mapping[str, str] = {

@@ -88,6 +88,8 @@ def test_all_problems_are_told_at_once() -> None:
         ("STRIPE_WEBHOOK_SECRET", "whsec_a,,whsec_b", "empty entry"),
         ("STRIPE_API_BASE", "http://stripe.example.com", "https"),
         ("STRIPE_API_BASE", "https:///v1", "no host"),
+        ("USAGE_SECONDS", "-1", "0 or greater"),
+        ("USAGE_SECONDS", "hourly", "0 or greater"),
         ("PORT", "0", "65535"),
         ("PORT", "65536", "65535"),
         ("PORT", "8_000", "65535"),

@@ -11,43 +11,14 @@ import pytest
 
 from subledger.db.connection import Pool, connect
 from subledger.db.queries.usage import ask_for_usage, select_usage_state
-from subledger.sandbox import Event, Sandbox, create_api
-from subledger.sandbox.objects import Customer, Meter, Subscription
+from subledger.sandbox import create_api
 from subledger.worker.engine import Engine
 from subledger.worker.forget import forget
 from tests.worker.room import API_KEY, Api, Room, error, open_room
+from tests.worker.telephony import Telephony, live
 
 DAY = 86_400
 PREVIEW = "/v1/invoices/create_preview"
-
-
-class Telephony:
-    """A sandbox account that sells calls by the piece beside a monthly fee, and one customer who makes them."""
-
-    def __init__(self) -> None:
-        self.world = Sandbox(seed=7)
-        self.account = self.world.home
-        self.calls: Meter = self.account.metering.meter("api_calls")
-        product = self.account.catalogue.product("Calls", metadata={"quota_limit": "1000"})
-        self.fee = self.account.catalogue.price(self.account.catalogue.product("Plan"), 2000)
-        self.price = self.account.catalogue.price(product, 3, meter=self.calls)
-        self.ada, self.subscription = self.subscriber("Ada")
-        self._told = 0
-
-    def subscriber(self, name: str) -> tuple[Customer, Subscription]:
-        customer = self.account.clients.create(name, f"{name}@example.com".lower(), payment_method="good")
-        return customer, self.account.subscriptions.start(customer, [self.fee, self.price])
-
-    def news(self, seconds: int) -> list[Event]:
-        """Let time go by; the events that nobody was told of yet."""
-        self.world.advance(seconds)
-        events = self.world.events[self._told :]
-        self._told += len(events)
-        return events
-
-    @property
-    def meter_path(self) -> str:
-        return f"/v1/billing/meters/{self.calls.id}/event_summaries"
 
 
 @pytest.fixture
@@ -62,12 +33,6 @@ async def calling(pool: Pool, database_url: str, telephony: Telephony) -> AsyncI
     async with open_room(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as room:
         await live(room, telephony)
         yield room
-
-
-async def live(room: Room, telephony: Telephony, seconds: int = 0) -> None:
-    """Let time go by at Stripe, and the events of it arrive and be confirmed."""
-    await room.apply(*telephony.news(seconds))
-    await room.settle()
 
 
 async def usage(room: Room) -> list[asyncpg.Record]:
@@ -215,7 +180,7 @@ async def test_no_invoice_to_expect(calling: Room, telephony: Telephony) -> None
         (state,) = await calling.fetch("select * from sync.usage")
         assert code in state["error"]
         assert state["read_at"] is not None
-    assert Decimal(2) == row["value"]
+    assert [Decimal(2)] == [row["value"] for row in await usage(calling)]
 
 
 @pytest.mark.parametrize(

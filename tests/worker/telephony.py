@@ -1,0 +1,40 @@
+"""An account with metered use, for the tests of usage."""
+
+from subledger.sandbox import Event, Sandbox
+from subledger.sandbox.objects import Customer, Meter, Subscription
+from tests.worker.room import Room
+
+
+class Telephony:
+    """A sandbox account that sells calls by the piece beside a monthly fee, and one customer who makes them."""
+
+    def __init__(self) -> None:
+        self.world = Sandbox(seed=7)
+        self.account = self.world.home
+        self.calls: Meter = self.account.metering.meter("api_calls")
+        product = self.account.catalogue.product("Calls", metadata={"quota_limit": "1000"})
+        self.fee = self.account.catalogue.price(self.account.catalogue.product("Plan"), 2000)
+        self.price = self.account.catalogue.price(product, 3, meter=self.calls)
+        self.ada, self.subscription = self.subscriber("Ada")
+        self._told = 0
+
+    def subscriber(self, name: str) -> tuple[Customer, Subscription]:
+        customer = self.account.clients.create(name, f"{name}@example.com".lower(), payment_method="good")
+        return customer, self.account.subscriptions.start(customer, [self.fee, self.price])
+
+    def news(self, seconds: int) -> list[Event]:
+        """Let time go by; the events that nobody was told of yet."""
+        self.world.advance(seconds)
+        events = self.world.events[self._told :]
+        self._told += len(events)
+        return events
+
+    @property
+    def meter_path(self) -> str:
+        return f"/v1/billing/meters/{self.calls.id}/event_summaries"
+
+
+async def live(room: Room, telephony: Telephony, seconds: int = 0) -> None:
+    """Let time go by at Stripe, and the events of it arrive and be confirmed."""
+    await room.apply(*telephony.news(seconds))
+    await room.settle()
