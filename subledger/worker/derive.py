@@ -16,6 +16,7 @@ from subledger.billing.facts import CustomerFacts
 from subledger.billing.history import revise_history
 from subledger.billing.record import Derived, Policy, derive_record
 from subledger.db.connection import Connection, PostgresAway
+from subledger.db.queries.catalogue import SELECT_HOLDERS, fan_out
 from subledger.db.queries.customers import (
     StaleCustomer,
     claim_stale,
@@ -46,6 +47,9 @@ from subledger.worker.mrr import DerivedMrr, write_mrr_history
 from subledger.worker.retry import retry_conflicts
 
 BATCH = 500
+FAN_OUT_OBJECTS = 50
+FAN_OUT_HOLDERS = 1_000
+"""Subscriptions gone through at a time: their customers are locked together, for some milliseconds."""
 LEASE = timedelta(seconds=60)
 ATTEMPTS_MAX = 3
 
@@ -66,8 +70,8 @@ class Derivation:
 
 
 async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
-    """Mark the customers whom touched rows concern; returns how many rows were looked at."""
-    touched = await select_touched(connection, limit=limit)
+    """Mark the customers whom touched rows concern, but for the catalogue's; returns how many rows were looked at."""
+    touched = await select_touched(connection, limit=limit, but=SELECT_HOLDERS)
     if touched:
 
         async def resolve() -> None:
@@ -76,6 +80,20 @@ async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
 
         await retry_conflicts(resolve)
     return len(touched)
+
+
+async def fan_out_batch(
+    connection: Connection, *, objects: int = FAN_OUT_OBJECTS, holders: int = FAN_OUT_HOLDERS
+) -> int:
+    """Mark customers whom a change of the catalogue concerns, in one short transaction; returns how many objects of the
+    catalogue were looked at. Each call goes on where the last one, in whatever process, has committed.
+    """
+
+    async def mark() -> int:
+        async with connection.transaction():
+            return await fan_out(connection, objects=objects, holders=holders)
+
+    return await retry_conflicts(mark)
 
 
 async def derive_batch(connection: Connection, *, policy: Policy, limit: int = BATCH) -> int:

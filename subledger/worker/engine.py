@@ -26,9 +26,10 @@ from subledger.runtime.stripe_api import StripeApi
 from subledger.worker.audit import ask_for_nightly_audit
 from subledger.worker.confirm import confirm_batch
 from subledger.worker.derive import BATCH as DERIVE_BATCH
-from subledger.worker.derive import derive_batch, resolve_batch
+from subledger.worker.derive import derive_batch, fan_out_batch, resolve_batch
 from subledger.worker.drain import BATCH as DRAIN_BATCH
 from subledger.worker.drain import drain_batch
+from subledger.worker.entitlements import ask_for_entitlements
 from subledger.worker.gaps import fill_due_gaps
 from subledger.worker.history import pull_histories
 from subledger.worker.key import check_key
@@ -170,6 +171,7 @@ class Engine:
             if started - self._schedule_checked_at > SCHEDULE_CHECK_SECONDS:
                 self._schedule_checked_at = started
                 await ask_for_nightly_audit(self._pool, live_mode=self._lanes.live_mode)
+                await ask_for_entitlements(self._pool, live_mode=self._lanes.live_mode)
             scanner = Scanner(
                 pool=self._pool,
                 stripe=self._lanes.bulk,
@@ -231,7 +233,10 @@ class Engine:
                 resolved = await resolve_batch(connection)
                 claimed = await derive_batch(connection, policy=self._policy)
                 derived += claimed
-                if not resolved and not claimed:
+                # A change of the catalogue may concern everybody. While others wait, it is told to nobody else: so
+                # whoever has an event meanwhile never stands behind more of them than one batch.
+                fanned_out = 0 if claimed == DERIVE_BATCH else await fan_out_batch(connection)
+                if not resolved and not claimed and not fanned_out:
                     break
             return derived
 

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from subledger.db.connection import Connection, Pool
-from subledger.db.queries import customers, facts, histories, inbox, objects, records
+from subledger.db.queries import catalogue, customers, facts, histories, inbox, objects, records
 
 CUSTOMERS = 10_000
 """In each of two accounts; what follows makes some 300,000 rows of them."""
@@ -27,6 +28,11 @@ select $1, false, 'sub_' || n, 'cus_' || n, 'active' from generate_series(1, $2:
 insert into stripe.subscription_items (account_id, live_mode, id, subscription_id, position, price_id, product_id)
 select $1, false, 'si_' || n, 'sub_' || n, 0, 'price_' || 1 + n % 2000, 'prod_' || 1 + n % 200
 from generate_series(1, $2::int) n;
+insert into stripe.subscription_schedules (account_id, live_mode, id, customer_id, status)
+select $1, false, 'sub_sched_' || n, 'cus_' || n, case when n % 100 = 0 then 'not_started' else 'released' end
+from generate_series(1, $2::int) n;
+insert into stripe.subscription_schedule_items (account_id, live_mode, id, schedule_id, phase, position, price_id)
+select $1, false, '0.0', 'sub_sched_' || n, 0, 0, 'price_' || 1 + n % 2000 from generate_series(1, $2::int) n;
 insert into stripe.invoices (account_id, live_mode, id, customer_id, subscription_id, status)
 select $1, false, 'in_' || n, 'cus_' || n, 'sub_' || n, 'paid' from generate_series(1, $2::int) n;
 insert into stripe.invoice_payments (account_id, live_mode, id, invoice_id, payment_intent_id)
@@ -45,9 +51,18 @@ from generate_series(1, $2::int) n;
 insert into sync.events (account_id, live_mode, event_id, type, payload, state)
 select $1, false, 'evt_' || n, 'customer.updated', 'x', case when n % 100 = 0 then 'pending' else 'applied' end
 from generate_series(1, $2::int) n;
-insert into sync.customers (account_id, live_mode, customer_id, stale, derived, stale_since, history_at)
-select $1, false, 'cus_' || n, 2, case when n % 100 = 0 then 1 else 2 end, now(), case when n % 100 = 0 then now() end
-from generate_series(1, $2::int) n;
+insert into billing.identities (uid, account_id, live_mode, stripe_customer_id, custom_uid)
+select gen_random_uuid(), $1, false, 'cus_' || n, 'own_' || n from generate_series(1, $2::int) n;
+insert into sync.customers (
+  account_id, live_mode, customer_id, stale, derived, stale_since, history_at, rederive_at
+)
+select $1, false, 'cus_' || n, 2, case when n % 100 = 0 then 1 else 2 end, now(), case when n % 100 = 0 then now() end,
+  case when n % 100 = 0 then now() end
+from generate_series(1, $2::int) n
+-- Identities have told of themselves.
+on conflict (account_id, live_mode, customer_id) do update set
+  stale = excluded.stale, derived = excluded.derived, history_at = excluded.history_at,
+  rederive_at = excluded.rederive_at;
 insert into sync.objects (account_id, live_mode, kind, id, customer_id, dirty, confirmed, read_at, touched, resolved)
 select $1, false, kind, prefix || n, case when named then 'cus_' || n end, case when n % 100 = 0 then 3 else 1 end, 2,
   case when n % 100 = 0 then now() end, case when n % 100 = 0 then 1 else 0 end, 0
@@ -55,8 +70,6 @@ from generate_series(1, $2::int) n,
   (values ('customer', 'cus_', true), ('subscription', 'sub_', true), ('invoice', 'in_', true),
     ('invoice_payment', 'inpay_', false), ('charge', 'ch_', true), ('refund', 're_', false),
     ('dispute', 'dp_', false)) kinds (kind, prefix, named);
-insert into billing.identities (uid, account_id, live_mode, stripe_customer_id, custom_uid)
-select gen_random_uuid(), $1, false, 'cus_' || n, 'own_' || n from generate_series(1, $2::int) n;
 insert into billing.customers (uid, account_id, live_mode, stripe_customer_id, change)
 select gen_random_uuid(), $1, false, 'cus_' || n, nextval('billing.change') from generate_series(1, $2::int) n;
 insert into billing.customer_products (
@@ -79,7 +92,14 @@ SMALL = {"products", "prices", "milestones", "accounts"}
 """Tables that may be read from end to end: a catalogue is small beside its customers."""
 
 
-WAITING = {"events_pending", "objects_due", "objects_unresolved", "customers_stale", "customers_history"}
+WAITING = {
+    "events_pending",
+    "objects_due",
+    "objects_unresolved",
+    "customers_stale",
+    "customers_history",
+    "customers_rederive",
+}
 """Indexes of what waits for work: a `limit` ends their scans, whatever the planner thinks that they hold."""
 MANY = CUSTOMERS // 10
 
@@ -115,7 +135,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (False, 8, LEASE),
         {"customers_history", "customers_pkey"},
     ),
-    "touched": (customers.SELECT_TOUCHED, (BATCH,), {"objects_unresolved"}),
+    "touched": (customers.SELECT_TOUCHED, (BATCH, ["product", "price"]), {"objects_unresolved"}),
     "owners of charges": (
         customers.SELECT_OWNERS_OF_CHARGES,
         (*SCOPE, ids("ch"), ids("re"), ids("dp")),
@@ -126,7 +146,28 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (*SCOPE, ids("inpay")),
         {"invoice_payments_pkey", "invoices_pkey"},
     ),
-    "subscribers": (customers.MARK_SUBSCRIBERS, (*SCOPE, ["prod_3"], ["price_3"]), set()),
+    "fans": (catalogue.CLAIM_FANS, (["product", "price"], BATCH), {"objects_unresolved", "objects_pkey"}),
+    "holders of a product": (
+        catalogue.SELECT_HOLDERS_OF_PRODUCT,
+        (*SCOPE, "prod_3", "sub_5", BATCH),
+        {"subscription_items_of_product"},
+    ),
+    "holders of a price": (
+        catalogue.SELECT_HOLDERS_OF_PRICE,
+        (*SCOPE, "price_3", "sub_5", BATCH),
+        {"subscription_items_of_product", "subscription_items_of_price"},
+    ),
+    "concerned": (
+        catalogue.MARK_CONCERNED,
+        ([SCOPE[0]] * BATCH, [SCOPE[1]] * BATCH, ["product"] * BATCH, ids("sub")[:BATCH]),
+        {"customers_pkey", "subscriptions_pkey"},
+    ),
+    "overdue": (customers.MARK_OVERDUE, (BATCH,), {"customers_rederive", "customers_pkey"}),
+    "renamed": (
+        records.SELECT_RENAMED,
+        ([uuid4()] * BATCH, [SCOPE[0]] * BATCH, [SCOPE[1]] * BATCH, ids("cus")[:BATCH]),
+        {"stripe_customer_is_unique"},
+    ),
     "facts: customers": (facts.SELECT_CUSTOMERS, (*SCOPE, ids("cus")), {"customers_pkey"}),
     "facts: identities": (
         facts.SELECT_IDENTITIES,
@@ -145,7 +186,11 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "facts: disputes": (facts.SELECT_DISPUTES, (*SCOPE, ids("ch")), {"disputes_charge"}),
     "facts: sessions": (facts.SELECT_SESSIONS, (*SCOPE, ids("cus")), {"checkout_sessions_customer"}),
     "facts: rival claims": (facts.SELECT_RIVAL_CLAIMS, (*SCOPE, ids("cus")), {"customers_custom_uid"}),
-    "unsettled customers": (facts.SELECT_UNSETTLED_CUSTOMERS, (*SCOPE, ids("cus")), {"objects_unsettled"}),
+    "unsettled customers": (
+        facts.SELECT_UNSETTLED_CUSTOMERS,
+        (*SCOPE, ids("cus"), ["payment_intent"]),
+        {"objects_unsettled"},
+    ),
     "unsettled refunds": (facts.SELECT_UNSETTLED_OBJECTS, (*SCOPE, "refund", ids("re")), {"objects_pkey"}),
     "unsettled invoices": (
         facts.SELECT_UNSETTLED_INVOICES,

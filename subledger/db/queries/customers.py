@@ -1,11 +1,10 @@
 """Which customers' records are older than their facts, and who takes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from subledger.db.connection import Connection
-from subledger.db.queries.entitlements import select_entitled_to
 from subledger.db.queries.objects import Key
 
 CustomerKey = tuple[str, bool, str]
@@ -199,15 +198,17 @@ class TouchedObject:
 SELECT_TOUCHED = """
 select account_id, live_mode, kind, id, touched
 from sync.objects
-where touched > resolved
+where touched > resolved and kind <> all ($2::text[])
 order by touched_at
 limit $1
 """
 
 
-async def select_touched(connection: Connection, *, limit: int) -> list[TouchedObject]:
-    """The objects whose concerned customers have yet to be marked, oldest first."""
-    rows = await connection.fetch(SELECT_TOUCHED, limit)
+async def select_touched(
+    connection: Connection, *, limit: int, but: Collection[str] = ()
+) -> list[TouchedObject]:
+    """The objects, but those of some kinds, whose concerned customers have yet to be marked, oldest first."""
+    rows = await connection.fetch(SELECT_TOUCHED, limit, list(but))
     return [TouchedObject(key=(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
 
 
@@ -254,57 +255,6 @@ join lateral (
 where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
 
-# What a schedule that has not started will sell is shown by its prices' products.
-SELECT_SCHEDULED = """
-select distinct s.customer_id
-from stripe.subscription_schedule_items i
-join stripe.subscription_schedules s
-  on s.account_id = i.account_id and s.live_mode = i.live_mode and s.id = i.schedule_id
-where i.account_id = $1 and i.live_mode = $2 and s.status = 'not_started' and s.customer_id is not null
-  and i.price_id = any (
-    array(
-      select unnest($4::text[])
-      union
-      select p.id from stripe.prices p
-      where p.account_id = $1 and p.live_mode = $2 and p.product_id = any ($3::text[])
-    )
-  )
-"""
-
-# A price has a rank among its product's prices: one that comes or goes concerns whoever has any of them.
-MARK_SUBSCRIBERS = """
-with concerned as (
-  select i.subscription_id
-  from stripe.subscription_items i
-  where i.account_id = $1 and i.live_mode = $2 and i.price_id = any ($4::text[])
-  union
-  select i.subscription_id
-  from stripe.subscription_items i
-  where i.account_id = $1 and i.live_mode = $2 and i.product_id = any (
-    array(
-      select unnest($3::text[])
-      union
-      select p.product_id from stripe.prices p where p.account_id = $1 and p.live_mode = $2 and p.id = any ($4::text[])
-    )
-  )
-)
-insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since)
-select distinct $1::text, $2::boolean, subscription.customer_id, 1, now()
-from concerned
-join lateral (
-  select s.customer_id
-  from stripe.subscriptions s
-  where s.account_id = $1 and s.live_mode = $2 and s.id = concerned.subscription_id and s.customer_id is not null
-  offset 0
-) subscription on true
-order by 3
-on conflict (account_id, live_mode, customer_id) do update set
-  stale = c.stale + 1,
-  stale_since = case when c.stale > c.derived then c.stale_since else now() end,
-  attempts = case when c.parked_at is null then c.attempts else 0 end,
-  parked_at = null
-"""
-
 
 async def resolve_touched(connection: Connection, touched: Sequence[TouchedObject]) -> None:
     """Mark the customers whom the touched rows concern, from committed rows only (ARCHITECTURE.md, deriving).
@@ -328,18 +278,8 @@ async def resolve_touched(connection: Connection, touched: Sequence[TouchedObjec
         if payments := of.get("invoice_payment"):
             rows = await connection.fetch(SELECT_OWNERS_OF_PAYMENTS, *scope, payments)
             concerned |= {(*scope, row[0]) for row in rows}
-        products, prices = of.get("product", []), of.get("price", [])
-        if products or prices:
-            rows = await connection.fetch(SELECT_SCHEDULED, *scope, products, prices)
-            concerned |= {(*scope, row[0]) for row in rows}
-        if features := of.get("feature"):
-            concerned |= {(*scope, each) for each in await select_entitled_to(connection, scope, features)}
     if concerned:
         await mark_stale(connection, list(concerned))
-    for scope, of in sorted(ids.items()):
-        products, prices = of.get("product", []), of.get("price", [])
-        if products or prices:
-            await connection.execute(MARK_SUBSCRIBERS, *scope, products, prices)
 
 
 def _columns(keys: Sequence[CustomerKey]) -> tuple[list[str], list[bool], list[str]]:

@@ -1,8 +1,7 @@
 """Whose active entitlements are to be read: no list of Stripe's holds them all."""
 
-from collections.abc import Sequence
-
 from subledger.db.connection import Connection
+from subledger.db.queries.audits import SCHEDULE_LOCK
 
 # Where the account has no features, nobody is entitled to any. Each arm gives the first customers in its order, so that
 # the first of both together are among them.
@@ -45,6 +44,29 @@ async def select_entitled(
     return [row[0] for row in await connection.fetch(SELECT_ENTITLED, *scope, after, limit)]
 
 
+LOCK_SCHEDULE = "select pg_advisory_xact_lock($1)"
+
+SELECT_UNREAD_ACCOUNTS = """
+select distinct f.account_id
+from stripe.features f
+where f.live_mode = $1
+  and not exists (
+    select from sync.scans s
+    where s.purpose = 'backfill' and s.account_id = f.account_id and s.live_mode = f.live_mode
+      and 'feature' = any (s.kinds)
+  )
+order by 1
+"""
+
+
+async def select_unread_accounts(connection: Connection, *, live_mode: bool) -> list[str]:
+    """The accounts that turn out to have features, though no backfill has asked who is entitled to them. In the
+    transaction that asks, so that nobody asks twice.
+    """
+    await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
+    return [row[0] for row in await connection.fetch(SELECT_UNREAD_ACCOUNTS, live_mode)]
+
+
 HAS_FEATURES = """
 select exists (select from sync.objects o where o.account_id = $1 and o.live_mode = $2 and o.kind = 'feature')
 """
@@ -54,17 +76,3 @@ async def has_features(connection: Connection, scope: tuple[str, bool]) -> bool:
     """Whether any feature of the account was ever heard of: without one, nobody is entitled to anything."""
     found: bool = await connection.fetchval(HAS_FEATURES, *scope)
     return found
-
-
-SELECT_ENTITLED_TO = """
-select distinct e.customer_id
-from stripe.active_entitlements e
-where e.account_id = $1 and e.live_mode = $2 and e.feature_id = any ($3::text[])
-"""
-
-
-async def select_entitled_to(
-    connection: Connection, scope: tuple[str, bool], feature_ids: Sequence[str]
-) -> list[str]:
-    """The customers who are entitled to one of these features."""
-    return [row[0] for row in await connection.fetch(SELECT_ENTITLED_TO, *scope, feature_ids)]
