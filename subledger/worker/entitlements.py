@@ -5,9 +5,11 @@ import asyncio
 import structlog
 
 from subledger.billing.parse import UnknownShape
+from subledger.db.connection import Pool
 from subledger.db.queries.backfills import Scan, move_scan
-from subledger.db.queries.entitlements import select_entitled
+from subledger.db.queries.entitlements import select_entitled, select_unread_accounts
 from subledger.db.queries.objects import DueRead, draw_tick, mark_objects, postpone_reads
+from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.runtime.stripe_api import StripeMissing
 from subledger.worker.confirm import Answered, read_whole, store_answers
 from subledger.worker.payload import NotJson
@@ -19,6 +21,19 @@ STEP = "entitlements"
 READS_AT_ONCE = 20
 
 log = structlog.get_logger()
+
+
+async def ask_for_entitlements(pool: Pool, *, live_mode: bool) -> int:
+    """Have the entitlements of those accounts read that turn out to have features; returns how many were asked for.
+
+    Who was first seen before was not asked for any, and Stripe sends a summary only when it changes.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        accounts = await select_unread_accounts(connection, live_mode=live_mode)
+        for account_id in accounts:
+            request = read_request({"objects": [KIND], "account": account_id})
+            await ask_for_scan(connection, request, purpose="backfill", live_mode=live_mode)
+    return len(accounts)
 
 
 async def entitled_after(helpers: Helpers, scan: Scan, after: str) -> list[str]:

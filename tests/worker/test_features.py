@@ -336,6 +336,27 @@ async def test_backfill_of_features_alone(entitling: Room, stripe: Stripe) -> No
     assert TWELVE[:3] == await features_of(entitling)
 
 
+async def test_first_feature_has_everybody_read(entitling: Room, stripe: Stripe) -> None:
+    """Whoever was exact before it was heard of is asked for once it is, in the bulk lane, and once."""
+    room = entitling
+    stripe.objects += [customer("cus_2")]
+    stripe.entitled = {"cus_1": TWELVE[:2], "cus_2": TWELVE[:1]}
+    await room.apply(
+        event("customer.created", customer()), event("customer.subscription.created", subscription())
+    )
+    await room.settle()
+    await room.engine.scan()
+    assert 0 == await room.fetchval("select count(*) from sync.scans")
+    await room.apply(event("customer.created", customer("cus_2")), told("cus_2", TWELVE[:1]))
+    await room.settle()
+    assert [] == await features_of(room)
+    for _ in range(3):
+        await room.another_engine().scan()
+    await room.settle()
+    assert TWELVE[:2] == await features_of(room)
+    assert ["complete"] == [row[0] for row in await room.fetch("select status from sync.scans")]
+
+
 async def test_audit_finds_and_mends_entitlements(entitling: Room, stripe: Stripe) -> None:
     """What no event told of is drift: one more, one less, a renamed feature; mended, the next audit finds none."""
     room = entitling

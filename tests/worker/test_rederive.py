@@ -8,8 +8,8 @@ from tests.worker.records import assert_true
 from tests.worker.room import API_KEY, Api, Room, customer, event, open_room
 
 TABLES = (
-    "customers", "customer_products", "customer_revenue", "customer_mrr", "subscription_entities", "status_changes",
-    "mrr_changes",
+    "customers", "customer_products", "customer_revenue", "customer_mrr", "customer_features",
+    "subscription_entities", "status_changes", "mrr_changes",
 )  # fmt: skip
 
 MARK_ALL = "update sync.customers set stale = stale + 1, stale_since = now()"
@@ -44,7 +44,8 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
 
         await room.execute(
             "truncate billing.customers, billing.customer_products, billing.customer_revenue, billing.customer_mrr, "
-            "billing.subscription_entities, billing.status_changes, billing.mrr_changes, sync.problems"
+            "billing.customer_features, billing.subscription_entities, billing.status_changes, billing.mrr_changes, "
+            "sync.problems"
         )
         await room.execute(MARK_ALL)
         await room.engine.derive()
@@ -56,6 +57,7 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             "customer_products": (),
             "customer_revenue": (),
             "customer_mrr": (),
+            "customer_features": (),
             "subscription_entities": (),
         }
         for name, left_out in own.items():
