@@ -588,8 +588,8 @@ async def _repair(helpers: Helpers, scan: Scan) -> None:
     """Have what names a customer read again; what concerns customers only by such objects comes after them.
 
     A row that Stripe does not know, and that no event and no read ever told of, is nobody's: it goes. One that was
-    told of stays, as missing, since a 404 proves nothing. Records of nobody go first, and so do wrong names of records:
-    whoever is derived meanwhile tells others by them.
+    told of stays, as missing, since a 404 proves nothing. Records of nobody go first, and so do rows of nobody and wrong
+    names of records: whoever is derived meanwhile would count the ones, and tells others by the other.
     """
     scope = (scan.account_id, scan.live_mode)
     async with helpers.pool.acquire() as connection, connection.transaction():
@@ -602,6 +602,8 @@ async def _repair(helpers: Helpers, scan: Scan) -> None:
             customer_uid(*scope, each.id): each.id for each in records if "stripe_customer_id" in each.fields
         }
         await rename_records(connection, scope, names)
+        for kind, ids in (await _invented(connection, scope, drift)).items():
+            await remove_rows(connection, scope, kind, ids)
     await _repair_objects(helpers, scan, [kind for kind in KINDS if not _is_part(kind)], then="repair parts")
 
 
@@ -628,20 +630,14 @@ async def _repair_objects(helpers: Helpers, scan: Scan, kinds: Sequence[str], *,
         async with helpers.pool.acquire() as connection, connection.transaction():
             drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
             objects = [each for each in drift if each.kind in kinds]
-            heard_of = await select_motion(connection, scope, [(each.kind, each.id, 0) for each in objects])
-            invented = [
-                each for each in objects if each.said is None and (each.kind, each.id) not in heard_of
-            ]
-            marked = [each for each in objects if each not in invented]
+            invented = await _invented(connection, scope, objects)
+            marked = [each for each in objects if each.id not in invented.get(each.kind, ())]
             await raise_tombstones(connection, scope, [(each.kind, each.id) for each in marked])
             marks = await mark_objects(
                 connection,
                 [bare_mark((*scope, each.kind, each.id), source="audit") for each in marked],
             )
             for kind in kinds:
-                ids = [each.id for each in invented if each.kind == kind]
-                if ids:
-                    await remove_rows(connection, scope, kind, ids)
                 await mark_repaired(
                     connection, scan, kind, [each.id for each in objects if each.kind == kind]
                 )
@@ -651,6 +647,19 @@ async def _repair_objects(helpers: Helpers, scan: Scan, kinds: Sequence[str], *,
             await move_scan(connection, scan.id, step=then)
 
     await retry_conflicts(mark)
+
+
+async def _invented(
+    connection: Connection, scope: tuple[str, bool], drift: Sequence[Drift]
+) -> dict[str, list[str]]:
+    """The rows, by kind, that Stripe does not know and that no event and no read ever told of."""
+    unknown = [each for each in drift if each.kind != RECORD and each.said is None]
+    heard_of = await select_motion(connection, scope, [(each.kind, each.id, 0) for each in unknown])
+    invented: dict[str, list[str]] = {}
+    for each in unknown:
+        if (each.kind, each.id) not in heard_of:
+            invented.setdefault(each.kind, []).append(each.id)
+    return invented
 
 
 async def _repair_records(helpers: Helpers, scan: Scan) -> None:

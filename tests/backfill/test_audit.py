@@ -2,9 +2,10 @@
 
 from collections import Counter
 
+from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Pool
 from subledger.sandbox.truth import CustomerKey
-from tests.backfill.account import attached, lived_account
+from tests.backfill.account import Attached, attached, lived_account
 from tests.backfill.damage import damage
 from tests.test_end_to_end import read_records
 
@@ -34,14 +35,29 @@ async def test_nothing_wrong(pool: Pool, database_url: str) -> None:
         assert pages + 1 == account.api.tally.requests - before
 
 
+async def unread_rows(account: Attached) -> dict[str, list[str]]:
+    """What the mirror says of the kinds that no event has read."""
+    return {
+        kind: [
+            row[0]
+            for row in await account.fetch(
+                f"select (to_jsonb(m) - 'raw')::text from {KINDS[kind].table} m order by 1"
+            )
+        ]
+        for kind in sorted(HINTED)
+    }
+
+
 async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url: str) -> None:
     """Rows changed, deleted and invented over all kinds and fields, and records too: found one by one, and mended."""
     async with attached(pool, database_url, lived_account(customers=210)) as account:
         await account.scanned(await account.request())
         await account.settle()
         records = await records_without_history(database_url)
+        unread = await unread_rows(account)
         async with pool.acquire() as connection:
             wrong = await damage(connection, seed=3, rows=300, records=60)
+        assert unread != await unread_rows(account)
         ended = await account.scanned(await account.request(purpose="audit", repair=True))
         assert ("complete", None) == (ended["status"], ended["error"])
         found = {
@@ -49,6 +65,7 @@ async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url
             for row in await account.fetch("select * from sync.drift where scan_id = $1", ended["id"])
         }
         assert found == wrong, Counter(kind for kind, _ in found.items() ^ wrong.items())
+        assert unread == await unread_rows(account)
         await account.settle()
         assert records == await records_without_history(database_url)
         again = await account.scanned(await account.request(purpose="audit"))
