@@ -1,5 +1,6 @@
 """When Stripe is read: once for a burst, again for an old answer, later for a deadline, and never with a wrong key."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,6 +50,33 @@ async def test_burst_does_not_postpone_its_read_for_ever(room: Room) -> None:
     await room.apply(event("customer.subscription.updated", subscription(), after=4))
     wait = await room.fetchval("select read_at - now() from sync.objects where kind = 'subscription'")
     assert wait < timedelta(seconds=0.5)
+
+
+async def test_what_comes_during_a_read_is_a_burst_of_its_own(room: Room) -> None:
+    """Events that come while a read is under way, or while one that failed waits, are read once as well: the age of
+    what that read was to see is not theirs.
+    """
+    room.api.put(customer(), subscription())
+    await room.apply(event("customer.subscription.updated", subscription()))
+    gate = room.api.hold(SUBSCRIPTION)
+    reading = asyncio.create_task(room.confirm())
+    await gate.asked.wait()
+    await room.execute("update sync.objects set first_marked_at = now() - interval '1 minute'")
+    waits = "select read_at - now() from sync.objects where kind = 'subscription'"
+    await room.apply(event("customer.subscription.updated", subscription(), after=10))
+    waited = [await room.fetchval(waits)]
+    gate.open.set()
+    await reading
+    await room.apply(event("customer.subscription.updated", subscription(), after=11))
+    waited.append(await room.fetchval(waits))
+    assert all(timedelta(seconds=0.5) < wait <= timedelta(seconds=1.5) for wait in waited), waited
+
+    room.api.say(SUBSCRIPTION, 500, {})
+    await room.execute("update sync.objects set attempts = 6, first_marked_at = now() - interval '1 minute'")
+    await room.confirm()
+    assert await room.fetchval(waits) > timedelta(seconds=5)
+    await room.apply(event("customer.subscription.updated", subscription(), after=12))
+    assert timedelta(seconds=0.5) < await room.fetchval(waits) <= timedelta(seconds=1.5)
 
 
 @pytest.mark.parametrize(

@@ -64,10 +64,16 @@ on conflict (account_id, live_mode, kind, id) do update set
   -- The number is drawn before the row lock is waited for: a late committer must not lower it.
   dirty = greatest(o.dirty, excluded.dirty),
   told = greatest(o.told, excluded.told),
-  first_marked_at = coalesce(o.first_marked_at, excluded.first_marked_at),
+  -- An appointment further away than any that a burst makes is the lease of a read that has begun, or the wait after
+  -- one that failed: what is marked now is no part of what that read was to see, and begins a burst of its own.
+  first_marked_at = case
+    when o.first_marked_at is null or o.read_at > now() + $15
+    then coalesce(excluded.first_marked_at, o.first_marked_at) else o.first_marked_at
+  end,
   read_at = case
     when o.tombstone or o.parked_at is not null or excluded.read_at is null then o.read_at
-    else least(excluded.read_at, coalesce(o.first_marked_at, now()) + $15)
+    when o.first_marked_at is null or o.read_at > now() + $15 then excluded.read_at
+    else least(excluded.read_at, o.first_marked_at + $15)
   end,
   attempts = case when o.first_marked_at is null then 0 else o.attempts end,
   event_id = case
