@@ -424,7 +424,10 @@ async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_i
 async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: datetime) -> tuple[Answered, ...]:
     """All prices of a product: a price's rank among them is a version number, so one that we never heard of matters."""
     account_id, live_mode, _, product_id = product.key
-    url = f"{KINDS['price'].list_path}?product={quote(product_id, safe='')}"
+    kind = KINDS["price"]
+    # What a read tells has to be asked for here, too: this page is stored as a read of each price.
+    expands = "".join(f"&expand[]=data.{path}" for path in kind.expands)
+    url = f"{kind.list_path}?product={quote(product_id, safe='')}{expands}"
     found = [
         (parse_object(body), body) for body in await read_rest(stripe, url, None, account_id=account_id)
     ]
