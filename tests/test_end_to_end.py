@@ -31,10 +31,13 @@ PRODUCT_LEFT_OUT = {
     "stripe_customer_id": "compared as part of the customer's key",
     "processor": "always stripe",
     "free_trial_id": "a source that is not mirrored yet",
-    "scheduled_ids": "a source that is not mirrored yet",
     "is_custom": "a source that is not mirrored yet",
     "api_version": "a source that is not mirrored yet",
 }
+
+
+LISTED = ("products", "revenue", "mrr", "features", "entities", "status_changes")
+"""What of a customer is rows of tables of their own."""
 
 
 async def read_records(database_url: str) -> dict[CustomerKey, dict[str, object]]:
@@ -48,17 +51,31 @@ async def read_records(database_url: str) -> dict[CustomerKey, dict[str, object]
             key = (row["account_id"], row["live_mode"], row["stripe_customer_id"])
             keys[row["uid"]] = key
             records[key] = {name: value for name, value in row.items() if name not in LEFT_OUT}
-            records[key] |= {"products": [], "revenue": [], "status_changes": []}
+            records[key] |= {name: [] for name in LISTED}
         for row in await connection.fetch(
             'select * from billing.customer_products order by stripe_subscription_id collate "C", '
             'stripe_product_id collate "C"'
         ):
             product = {name: value for name, value in row.items() if name not in PRODUCT_LEFT_OUT}
-            product["subscription_ids"] = tuple(row["subscription_ids"])
+            for ids in ("subscription_ids", "scheduled_ids"):
+                product[ids] = tuple(row[ids])
             _append(records, keys[row["customer_uid"]], "products", product)
         for row in await connection.fetch("select * from billing.customer_revenue order by currency"):
             amounts = ("currency", "gross", "refunded", "disputed", "out_of_band", "net")
             _append(records, keys[row["customer_uid"]], "revenue", {name: row[name] for name in amounts})
+        for row in await connection.fetch(
+            'select * from billing.customer_features order by lookup_key collate "C"'
+        ):
+            _append(records, keys[row["customer_uid"]], "features", row["lookup_key"])
+        for row in await connection.fetch(
+            "select * from billing.customer_mrr where mrr is distinct from 0 order by currency"
+        ):
+            _append(
+                records, keys[row["customer_uid"]], "mrr", {"currency": row["currency"], "mrr": row["mrr"]}
+            )
+        for row in await connection.fetch('select * from billing.entities order by id collate "C"'):
+            entity = {name: row[name] for name in ("id", "type", "name", "created_at")}
+            _append(records, keys[row["customer_uid"]], "entities", entity)
         for row in await connection.fetch("select * from billing.status_changes order by id"):
             change = (row["status_before"], row["status_after"], row["exact"])
             _append(records, keys[row["customer_uid"]], "status_changes", change)
@@ -93,6 +110,10 @@ def differences(
                 wanted = [dataclasses.asdict(product) for product in expected.products]
             elif field.name == "revenue":
                 wanted = [{**dataclasses.asdict(row), "net": row.net} for row in expected.revenue]
+            elif field.name == "features":
+                wanted = list(expected.features)
+            elif field.name in ("mrr", "entities"):
+                wanted = [dataclasses.asdict(row) for row in getattr(expected, field.name)]
             if wanted != got:
                 found.append(f"{key}: {field.name}: wanted {wanted!r}, got {got!r}")
     return sorted(found)

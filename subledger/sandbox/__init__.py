@@ -12,8 +12,16 @@ from subledger.sandbox.account import Account, Event
 from subledger.sandbox.api import Api, create_api, serve
 from subledger.sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
 from subledger.sandbox.faults import Faults, History
-from subledger.sandbox.stories import NOT_PLAYED, STORIES, Stage, Story, StoryBrokenError
-from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, ExpectedProduct, ExpectedRevenue
+from subledger.sandbox.stories import STORIES, Stage, Story, StoryBrokenError
+from subledger.sandbox.truth import (
+    CustomerKey,
+    ExpectedCustomer,
+    ExpectedEntity,
+    ExpectedMrr,
+    ExpectedProduct,
+    ExpectedRevenue,
+    ExpectedUsage,
+)
 from subledger.sandbox.versions import BEFORE_BASIL, ENDIVE, OLDEST
 from subledger.sandbox.world import MIXED, NEW, OLD, START, Sandbox
 
@@ -23,7 +31,6 @@ __all__ = [
     "IN_ORDER",
     "MIXED",
     "NEW",
-    "NOT_PLAYED",
     "OLD",
     "OLDEST",
     "START",
@@ -33,8 +40,11 @@ __all__ = [
     "CustomerKey",
     "Event",
     "ExpectedCustomer",
+    "ExpectedEntity",
+    "ExpectedMrr",
     "ExpectedProduct",
     "ExpectedRevenue",
+    "ExpectedUsage",
     "Faults",
     "History",
     "Plan",

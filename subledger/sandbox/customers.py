@@ -131,6 +131,7 @@ class Customers:
 
     def remove_tax_id(self, tax_id: TaxId) -> None:
         self._account.emit("customer.tax_id.deleted", tax_id)
+        self._account.customer(tax_id.customer).tax_ids.remove(tax_id.id)
         self._account.remove(tax_id)
 
     def credit(self, customer: Customer, amount: int) -> None:
@@ -146,6 +147,7 @@ class Customers:
         for subscription in account.subscriptions_of(customer.id):
             if subscription.ended_at is None:
                 account.subscriptions.end(subscription, reason=None)
+        account.schedules.customer_deleted(customer.id)
         for kind in ("payment_method", "tax_id"):
             for thing in tuple(account.shelves[kind].of_customer.get(customer.id, ())):
                 account.remove(thing)

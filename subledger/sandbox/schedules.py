@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from subledger.sandbox.objects import Customer, Phase, Price, Subscription, SubscriptionSchedule
+from subledger.sandbox.periods import boundary_after
 
 if TYPE_CHECKING:
     from subledger.sandbox.account import Account
@@ -79,8 +80,10 @@ class Schedules:
         if schedule.phases_begun < len(schedule.phases):
             schedule.phases_begun += 1
             account.emit("subscription_schedule.updated", schedule)
-            [(price_id, _)] = schedule.phases[schedule.phases_begun - 1].plans
-            account.subscriptions.change_plan(subscription, account.price(price_id))
+            begun = schedule.phases[schedule.phases_begun - 1]
+            if begun.plans != phase.plans:
+                [(price_id, _)] = begun.plans
+                account.subscriptions.change_plan(subscription, account.price(price_id))
             self._await_end_of_phase(schedule)
         elif schedule.end_behavior == "release":
             self.release(schedule)
@@ -101,15 +104,36 @@ class Schedules:
         ]
         return self._of(subscription, phases, "release")
 
-    def end_with_phase(self, subscription: Subscription, until: int) -> SubscriptionSchedule:
-        """A running subscription enters its last phase, at whose end it will be canceled."""
-        plans = tuple((item.price, item.quantity or 1) for item in subscription.items)
-        return self._of(subscription, [Phase(plans=plans, start=self._account.now, end=until)], "cancel")
+    def end_after_next_period(self, subscription: Subscription) -> SubscriptionSchedule:
+        """Let a running subscription go on for one more period, in a phase of its own, at whose end it is canceled."""
+        [item] = subscription.items
+        price = self._account.price(item.price)
+        plans = ((item.price, item.quantity or 1),)
+        middle = item.period_end
+        end = boundary_after(
+            subscription.billing_cycle_anchor, price.interval or "month", price.interval_count, middle
+        )
+        phases = [
+            Phase(plans=plans, start=item.period_start, end=middle),
+            Phase(plans=plans, start=middle, end=end),
+        ]
+        return self._of(subscription, phases, "cancel")
 
     def _of(self, subscription: Subscription, phases: list[Phase], end_behavior: str) -> SubscriptionSchedule:
         schedule = self._add(subscription.customer or "", phases, subscription.currency, end_behavior)
         self._take_over(schedule, subscription)
         return schedule
+
+    def advance(self, subscription: Subscription) -> None:
+        """A period is over: a phase that ends with it gives way before the next period is invoiced."""
+        schedule = self._account.find(subscription.schedule or "")
+        phase = schedule.running_phase if isinstance(schedule, SubscriptionSchedule) else None
+        if (
+            isinstance(schedule, SubscriptionSchedule)
+            and phase is not None
+            and phase.end <= self._account.now
+        ):
+            self._end_phase(schedule, phase)
 
     def subscription_ended(self, subscription: Subscription) -> None:
         """Its schedule has nothing left to do; one that ends it just now has done it."""
@@ -127,6 +151,16 @@ class Schedules:
         account.emit("subscription_schedule.canceled", schedule)
         if schedule.subscription is not None:
             account.subscriptions.end(account.subscription(schedule.subscription))
+
+    def customer_deleted(self, customer_id: str) -> None:
+        """Nothing begins for a customer that is gone."""
+        for schedule in self.of(customer_id):
+            if schedule.status == "not_started":
+                self.cancel(schedule)
+
+    def of(self, customer_id: str) -> list[SubscriptionSchedule]:
+        rows = self._account.shelves["subscription_schedule"].of_customer.get(customer_id, ())
+        return [row for row in rows if isinstance(row, SubscriptionSchedule)]
 
     def release(self, schedule: SubscriptionSchedule) -> None:
         """Leave the subscription to itself, as it is now."""

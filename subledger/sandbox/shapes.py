@@ -589,12 +589,6 @@ def _include_tiers(body: Body, _shape: Version, view: View) -> None:
         body["tiers"] = None
 
 
-def _include_currency_options(body: Body, _shape: Version, _view: View) -> None:
-    """Its own currency stands among them at Stripe; no price here has another."""
-    amounts = {name: body[name] for name in ("tax_behavior", "unit_amount", "unit_amount_decimal")}
-    body["currency_options"] = {body["currency"]: {"custom_unit_amount": None, **amounts}}
-
-
 def session_line(entry: SessionLine, session: CheckoutSession, shape: Version, view: View) -> Body:
     price = None if entry.price is None else view.find(entry.price)
     return {
@@ -618,6 +612,16 @@ def _include_session_lines(body: Body, shape: Version, view: View) -> None:
         body["line_items"] = cut_listing(f"/v1/checkout/sessions/{session.id}/line_items", rows)
 
 
+def _include_currency_options(body: Body, _shape: Version, _view: View) -> None:
+    # Prices here are for sale in their own currency alone.
+    body["currency_options"] = {
+        body["currency"]: {
+            "unit_amount": body["unit_amount"],
+            "unit_amount_decimal": body["unit_amount_decimal"],
+        }
+    }
+
+
 def _include_tax_ids(body: Body, shape: Version, view: View) -> None:
     customer = view.find(body["id"])
     if isinstance(customer, Customer):
@@ -630,11 +634,11 @@ _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("invoice", "payments"): _include_payments,
     ("invoice", "amount_paid_off_stripe"): _include_off_stripe,
     ("charge", "refunds"): _include_refunds,
-    ("price", "tiers"): _include_tiers,
+    ("customer", "tax_ids"): _include_tax_ids,
     ("price", "currency_options"): _include_currency_options,
+    ("price", "tiers"): _include_tiers,
     ("plan", "tiers"): _include_tiers,
     ("checkout.session", "line_items"): _include_session_lines,
-    ("customer", "tax_ids"): _include_tax_ids,
 }
 
 

@@ -242,6 +242,7 @@ class Subscriptions:
         due = [item for item in subscription.items if item.period_end <= account.now]
         if not due or self._end_if_due(subscription):
             return
+        account.schedules.advance(subscription)
         if subscription.status == "trialing":
             self._end_trial(subscription)
             return

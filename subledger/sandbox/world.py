@@ -19,7 +19,7 @@ from subledger.sandbox.objects import Thing
 from subledger.sandbox.periods import DAY
 from subledger.sandbox.stories import STORIES, Story
 from subledger.sandbox.stories.stage import Stage
-from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, read_truth
+from subledger.sandbox.truth import CustomerKey, ExpectedCustomer, ExpectedUsage, expected_usage, read_truth
 from subledger.sandbox.versions import BEFORE_BASIL, ENDIVE, OLDEST
 
 START = 1_735_732_800
@@ -130,10 +130,17 @@ class Sandbox:
 
     # Stories
 
-    def play(self, stories: Iterable[str | Story] | str | Story | None = None, *, customers: int = 0) -> None:
+    def play(
+        self,
+        stories: Iterable[str | Story] | str | Story | None = None,
+        *,
+        customers: int = 0,
+        account_id: str = "",
+    ) -> None:
         """Put stories on stage: each of them once, or in turn until they have brought about `customers` customers.
 
-        Repeated plays of one story draw different names, amounts and moments.
+        Repeated plays of one story draw different names, amounts and moments. `account_id`: the account whose life
+        they are; the one that owns the endpoint when left out.
         """
         if isinstance(stories, (str, Story)):
             stories = [stories]
@@ -142,18 +149,18 @@ class Sandbox:
         ]
         brought = 0
         for story in chosen:
-            self.begin(story, within_seconds=START_WITHIN)
+            self.begin(story, within_seconds=START_WITHIN, account_id=account_id)
             brought += story.customers
         while brought < customers:
             for story in chosen:
                 if brought >= customers:
                     break
-                self.begin(story, within_seconds=START_WITHIN)
+                self.begin(story, within_seconds=START_WITHIN, account_id=account_id)
                 brought += story.customers
 
-    def begin(self, story: Story, *, within_seconds: int = 0) -> None:
+    def begin(self, story: Story, *, within_seconds: int = 0, account_id: str = "") -> None:
         """Start one performance of a story at some moment of the coming `within_seconds`."""
-        stage = Stage(self, story, number=next(self._cast))
+        stage = Stage(self, story, number=next(self._cast), account=self.account(account_id))
         acts = story.plot(stage)
         self.playing += 1
         self.at(self.now + stage.choices.randint(0, within_seconds), lambda: self._act(acts))
@@ -186,6 +193,15 @@ class Sandbox:
     def truth(self) -> dict[CustomerKey, ExpectedCustomer]:
         """What every customer's record must say at this moment."""
         return {key: value for account in self.accounts.values() for key, value in read_truth(account)}
+
+    def usage(self) -> dict[CustomerKey, tuple[ExpectedUsage, ...]]:
+        """What metered customers have used so far in their current periods."""
+        return {
+            (account.account_id, account.live_mode, customer.id): rows
+            for account in self.accounts.values()
+            for customer in account.customers()
+            if (rows := tuple(expected_usage(account, customer)))
+        }
 
     def forget_events(self, *, keep: int) -> None:
         """Drop all but the latest `keep` events of each account (bounds a long play's memory)."""

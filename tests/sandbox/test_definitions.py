@@ -41,6 +41,7 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
         "current:latest_created",
         "current:greatest_id",
     ),
+    "what is only scheduled is no subscription": ("current:scheduled",),
     "none: no status, no renewals": ("current:none", "status:none", "renewal:none"),
     "the first of several items gives product, price and quantity": (
         "quantity:first_item",
@@ -99,6 +100,7 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
         "revenue:below_zero",
     ),
     "out_of_band: invoices paid outside Stripe": ("revenue:out_of_band",),
+    "out_of_band: less what a credit note gives back outside Stripe": ("revenue:out_of_band_returned",),
     "not twice: what a balance pays": ("revenue:credit_balance", "revenue:overpaid"),
     "gross of fees and transfers": ("revenue:fees", "revenue:gross_of_transfers"),
     "currencies are never added up; yen have no cents": ("revenue:currencies", "revenue:zero_decimal"),
@@ -122,6 +124,28 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
         "products:periods",
         "products:subscription_ids",
         "products:entity",
+    ),
+    # What comes in month by month.
+    "MRR: brought to a month, whatever the interval": ("mrr:intervals", "mrr:quantity"),
+    "MRR: tiers at the quantity": ("mrr:tiers",),
+    "MRR: less the discounts that go on": ("mrr:discounts",),
+    "MRR: none from meters, trials, paused collection": ("mrr:metered", "mrr:not_paid_for"),
+    # What is granted without a subscription.
+    "sandbox_end: access until then, which a live subscription outranks": (
+        "sandbox:running",
+        "sandbox:over",
+        "sandbox:outranked",
+        "sandbox:by_subscription",
+    ),
+    "entities: as subscriptions name them": ("entities",),
+    # What it may use, and has used.
+    "features: by Stripe's own word, all of them": ("features",),
+    "usage: of the current period, and what it will cost": ("usage",),
+    "no record depends on cards, tax ids, suspicions, baskets": (
+        "beside:payment_methods",
+        "beside:tax_ids",
+        "beside:suspicions",
+        "beside:baskets",
     ),
     # Who it is.
     "custom_uid: metadata, else a completed Checkout": (

@@ -13,6 +13,7 @@ import pytest
 from subledger.billing import facts
 from subledger.billing.parse import parse_object
 from subledger.billing.record import Derived, derive_record
+from subledger.billing.registry import kind_of
 from subledger.billing.status import Policy
 from subledger.sandbox import (
     BEFORE_BASIL,
@@ -21,6 +22,7 @@ from subledger.sandbox import (
     STORIES,
     Account,
     ExpectedCustomer,
+    ExpectedEntity,
     ExpectedProduct,
     Sandbox,
 )
@@ -35,7 +37,10 @@ ELSEWHERE = {
     "status_changes": "is history, not derived from facts: compared end to end",
 }
 
-DEPENDED_ON = ("subscription", "invoice", "charge", "refund", "dispute", "checkout.session")
+DEPENDED_ON = (
+    *("subscription", "subscription_schedule", "invoice", "credit_note"),
+    *("charge", "refund", "dispute", "checkout.session"),
+)
 """What a customer's record depends on, beside the customer and the catalogue."""
 
 NOT_TOLD = {
@@ -51,11 +56,12 @@ NOT_TOLD = {
 
 def shown(account: Account, thing: Thing, api_version: str) -> Body:
     """The object as the API answers, with what a reader asks for and no list cut."""
-    wanted: list[str] = []
-    if thing.kind == "invoice" and api_version == ENDIVE:
-        wanted = ["payments", "amount_paid_off_stripe"]
-    elif thing.kind == "charge" and api_version != OLDEST:
-        wanted = ["refunds"]
+    kind = kind_of(thing.kind)
+    wanted = () if kind is None or api_version != ENDIVE else kind.expands
+    if api_version != ENDIVE and thing.kind == "price":
+        wanted = ("tiers",)
+    elif api_version == BEFORE_BASIL and thing.kind == "charge":
+        wanted = ("refunds",)
     body = render(thing, version(api_version), account, wanted)
     if isinstance(thing, Subscription):
         items = [item(entry, thing, version(api_version), account) for entry in thing.items]
@@ -78,7 +84,10 @@ def facts_of(account: Account, customer: Customer, api_version: str) -> facts.Cu
     ]
     parsed = [parse_object(body) for body in bodies]
     items = [entry for each in parsed for entry in each.items]
-    products = {account.price(entry.price_id or "").product for entry in items}
+    parts = [part for each in parsed for part in each.parts]
+    coming = [part for part in parts if isinstance(part, facts.SubscriptionScheduleItem)]
+    sold = {*(entry.price_id for entry in items), *(entry.price_id for entry in coming)}
+    products = {account.price(price_id or "").product for price_id in sold}
     prices = [thing for thing in account.shelves["price"].rows if account.price(thing.id).product in products]
     catalogue = [*prices, *(account.product(product_id) for product_id in products)]
     parsed += [parse_object(shown(account, thing, api_version)) for thing in catalogue]
@@ -99,10 +108,19 @@ def facts_of(account: Account, customer: Customer, api_version: str) -> facts.Cu
         invoices=tuple(each for each in known if isinstance(each, facts.Invoice)),
         charges=tuple(each for each in known if isinstance(each, facts.Charge)),
         refunds=tuple(each for each in known if isinstance(each, facts.Refund)),
+        schedules=tuple(each for each in known if isinstance(each, facts.SubscriptionSchedule)),
+        schedule_items=tuple(coming),
+        credit_notes=tuple(each for each in known if isinstance(each, facts.CreditNote)),
         disputes=tuple(each for each in known if isinstance(each, facts.Dispute)),
         sessions=tuple(each for each in known if isinstance(each, facts.CheckoutSession)),
         prices=tuple(each for each in known if isinstance(each, facts.Price)),
         products=tuple(each for each in known if isinstance(each, facts.Product)),
+        entitlements=tuple(
+            facts.ActiveEntitlement(
+                id=each.id, customer_id=customer.id, feature_id=each.feature, lookup_key=each.lookup_key
+            )
+            for each in account.entitlements.of(customer.id)
+        ),
     )
 
 
@@ -121,6 +139,14 @@ def differences(expected: ExpectedCustomer, derived: Derived) -> Iterator[str]:
             found: object = _rows(derived.products, names)
         elif field.name == "revenue":
             wanted, found = _rows(expected.revenue, AMOUNTS), _rows(derived.revenue, AMOUNTS)
+        elif field.name == "mrr":
+            wanted = _rows(expected.mrr, ("currency", "mrr"))
+            found = _rows([row for row in derived.mrr if row.mrr != 0], ("currency", "mrr"))
+        elif field.name == "entities":
+            names = [part.name for part in dataclasses.fields(ExpectedEntity)]
+            wanted, found = _rows(expected.entities, names), _rows(derived.entities, names)
+        elif field.name == "features":
+            found = tuple(sorted(each.lookup_key or "" for each in derived.features))
         else:
             found = getattr(derived.record, field.name)
         if wanted != found:

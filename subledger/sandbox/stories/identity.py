@@ -1,6 +1,7 @@
 """Who a customer is, what exactly is subscribed to, and the lists inside objects that are longer than they look."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from subledger.sandbox.periods import DAY, instant
 from subledger.sandbox.stories.registry import story
@@ -242,3 +243,80 @@ def account_details(stage: Stage) -> Iterator[int]:
     stage.require(
         (row.entity_id, row.external_id) == ("workspace-2", "crm-9"), "the metadata as it was edited"
     )
+
+
+@story(defines=("entities",))
+def two_workspaces(stage: Stage) -> Iterator[int]:
+    """Two subscriptions are for one workspace and a third is for another; the latest says what they are called."""
+    noa = stage.customer()
+    first = stage.now
+    stage.subscribe(
+        noa,
+        stage.plan(1000),
+        metadata={"entity_id": "ws-1", "entity_name": "Lab", "entity_type": "workspace"},
+    )
+    yield 1 * DAY
+    stage.subscribe(noa, stage.plan(500), metadata={"entity_id": "ws-1", "entity_name": "Laboratory"})
+    stage.subscribe(noa, stage.plan(700), metadata={"entity_id": "ws-2"})
+    told = [(each.id, each.type, each.name, each.created_at) for each in stage.truth_of(noa).entities]
+    stage.require(
+        told
+        == [
+            ("ws-1", "workspace", "Laboratory", instant(first)),
+            ("ws-2", None, None, instant(stage.now)),
+        ],
+        "two workspaces",
+    )
+
+
+FAR_FUTURE = 4_000_000_000
+"""In the year 2096: a grant that runs by any clock."""
+
+
+@story(covers=("C62", "F124"), defines=("sandbox:running", "sandbox:outranked"))
+def sandbox_then_real(stage: Stage) -> Iterator[int]:
+    """A sandbox grant gives access, a real subscription is worth more while it lives, and does not end the grant."""
+    ada = stage.customer(
+        metadata={"sandbox_end": str(FAR_FUTURE), "sandbox_product_id": f"playground-{stage.number}"}
+    )
+    granted: dict[str, Any] = {"sandbox_end": instant(FAR_FUTURE), "has_access": True}
+    stage.expect(ada, status=None, product_id=f"playground-{stage.number}", **granted)
+    yield 3 * DAY
+    price = stage.plan(2000)
+    sub = stage.subscribe(ada, price)
+    stage.expect(ada, status="active", product_id=price.product, product_version_number=1, **granted)
+    yield 2 * DAY
+    stage.account.subscriptions.end(sub)
+    # Ended is ended: the grant lets her in again, and makes no status of it.
+    stage.expect(ada, status="ended", product_id=f"playground-{stage.number}", **granted)
+    stage.expect(ada, subscription=sub, net={"usd": 2000}, mrr={})
+
+
+@story(covers=("C62",), defines=("sandbox:over",))
+def sandbox_runs_out(stage: Stage) -> Iterator[int]:
+    """A grant until a moment, written as a date: when it is over nobody tells, and access is gone."""
+    ben = stage.customer()
+    end = stage.now + 5 * DAY
+    yield 1 * DAY
+    stage.account.clients.update(ben, metadata={"sandbox_end": instant(end).isoformat()})
+    stage.expect(ben, status=None, has_access=True, product_id=None, sandbox_end=instant(end))
+    yield stage.until(end)
+    stage.expect(ben, status=None, has_access=False, product_id=None, sandbox_end=instant(end))
+
+
+@story(covers=("C62",), defines=("sandbox:by_subscription", "sandbox:outranked"))
+def sandbox_by_subscription(stage: Stage) -> Iterator[int]:
+    """A subscription's metadata grant what begins when it is over; words that are no moment grant nothing."""
+    chi = stage.customer(metadata={"sandbox_end": "soon"})
+    stage.expect(chi, has_access=False, sandbox_end=None)
+    yield 1 * DAY
+    metadata = {"sandbox_end": str(FAR_FUTURE), "sandbox_product_id": "afterwards"}
+    sub = stage.subscribe(chi, stage.plan(800), metadata=metadata, after_retries="unpaid")
+    stage.expect(chi, status="active", sandbox_end=instant(FAR_FUTURE), product_id=stage.product_of(sub))
+    yield 1 * DAY
+    stage.account.subscriptions.pause(sub)
+    # It lives, and gives no access: the grant does not stand in for it.
+    stage.expect(chi, status="past_due", has_access=False, product_id=stage.product_of(sub))
+    yield 1 * DAY
+    stage.account.subscriptions.end(sub)
+    stage.expect(chi, status="ended", has_access=True, product_id="afterwards")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from subledger.sandbox.periods import DAY, HOUR
+from subledger.sandbox.periods import DAY, HOUR, instant
 from subledger.sandbox.stories.registry import story
 from subledger.sandbox.stories.stage import Stage
 
@@ -137,10 +137,13 @@ def mixed_intervals(stage: Stage) -> Iterator[int]:
     for _ in range(13):
         yield stage.past_payment(sub)
     stage.expect(hana, renewal_number=13, net={"usd": 700 * 14 + 5000 * 2})
-    periods = {
-        product.stripe_product_id: product.current_period_end for product in stage.truth_of(hana).products
-    }
-    stage.require(periods[short.product] < periods[long.product], "each product has its own period")
+    by_end = sorted(sub.items, key=lambda item: item.period_end)
+    stage.require([item.price for item in by_end] == [short.id, long.id], "each item has its own period")
+    periods = {row.stripe_product_id: row.current_period_end for row in stage.truth_of(hana).products}
+    stage.require(
+        [periods[price.product] for price in (short, long)] == [instant(item.period_end) for item in by_end],
+        "and so has each product",
+    )
 
 
 @story(covers=("D72", "F113"), defines=("renewal:other_reasons", "quantity:changed"))

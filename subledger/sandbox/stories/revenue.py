@@ -425,3 +425,55 @@ def authorization_still_open(stage: Stage) -> Iterator[int]:
     stage.account.payments.authorize(gus, 5000)
     yield 1 * DAY
     stage.expect(gus, net={}, revenue=())
+
+
+@story(covers=("E96",), defines=("revenue:out_of_band_returned", "revenue:out_of_band"))
+def out_of_band_given_back(stage: Stage) -> Iterator[int]:
+    """An invoice is paid outside Stripe; part of it is given back the same way, by a credit note."""
+    hana = stage.customer()
+    invoice = stage.account.invoices.bill_once(hana, 2000, "Workshop", collects=False)
+    yield 1 * DAY
+    stage.account.invoices.pay_out_of_band(invoice)
+    yield 1 * DAY
+    stage.account.invoices.credit_after_payment(invoice, out_of_band=400)
+    stage.expect(hana, net={"usd": 1600})
+    row = stage.truth_of(hana).revenue[0]
+    stage.require((row.gross, row.refunded, row.out_of_band) == (0, 0, 1600), "it came and went outside")
+
+
+@story(covers=("E81",), defines=("revenue:refunded", "revenue:credit_balance"))
+def credited_after_payment(stage: Stage) -> Iterator[int]:
+    """A credit note gives a paid invoice back to the card, which is one refund, and to the balance, which is none."""
+    ida = stage.customer()
+    invoice = stage.account.invoices.bill_once(ida, 3000, "Setup")
+    yield 2 * DAY
+    stage.account.invoices.credit_after_payment(invoice, refunded=500, to_balance=300)
+    stage.expect(ida, net={"usd": 2500})
+    yield 1 * DAY
+    stage.account.invoices.bill_once(ida, 1000, "Support")
+    stage.expect(ida, net={"usd": 2500 + 700})
+
+
+@story(covers=("E100",), defines=("revenue:gross",))
+def credit_taken_back(stage: Stage) -> Iterator[int]:
+    """A credit note on an open invoice is voided before the invoice is paid: no money moved by either."""
+    jan = stage.customer()
+    invoice = stage.account.invoices.bill_once(jan, 2000, "Seats", collects=False)
+    yield 1 * DAY
+    note = stage.account.invoices.credit_before_payment(invoice, 500)
+    stage.expect(jan, net={})
+    yield 1 * DAY
+    stage.account.invoices.void_credit(note)
+    stage.account.invoices.pay(invoice)
+    stage.expect(jan, net={"usd": 2000})
+
+
+@story(covers=("E100",), defines=("revenue:gross",))
+def credited_in_part_before_payment(stage: Stage) -> Iterator[int]:
+    """A credit note takes a part off an open invoice: what is then paid counts."""
+    kim = stage.customer()
+    invoice = stage.account.invoices.bill_once(kim, 2000, "Seats", collects=False)
+    yield 1 * DAY
+    stage.account.invoices.credit_before_payment(invoice, 700)
+    stage.account.invoices.pay(invoice)
+    stage.expect(kim, net={"usd": 1300})

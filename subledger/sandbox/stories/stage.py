@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from subledger.sandbox.account import Account
-from subledger.sandbox.objects import Charge, Customer, Invoice, Metadata, Price, Subscription
+from subledger.sandbox.objects import Charge, Customer, Invoice, Metadata, Price, Subscription, Tier
 from subledger.sandbox.periods import DAY, HOUR
 from subledger.sandbox.truth import ExpectedCustomer, custom_uids, expected_customer
 
@@ -67,14 +67,14 @@ class Story:
 
 
 class Stage:
-    """One performance of a story, in the account that owns the endpoint unless it says otherwise."""
+    """One performance of a story in an account."""
 
-    def __init__(self, world: "Sandbox", story: Story, *, number: int) -> None:
+    def __init__(self, world: "Sandbox", story: Story, *, number: int, account: Account) -> None:
         self.world = world
         self.story = story
         self.number = number
         self.choices = Random(f"{world.seed}:{story.name}:{number}")
-        self.account = world.home
+        self.account = account
 
     @property
     def now(self) -> int:
@@ -104,18 +104,22 @@ class Stage:
         self,
         unit_amount: int = 2000,
         *,
-        interval: str = "month",
+        interval: str | None = "month",
         currency: str = "usd",
-        metered: bool = False,
         account: Account | None = None,
-        metadata: Metadata | None = None,
         product_metadata: Metadata | None = None,
+        **terms: Any,
     ) -> Price:
-        """A price of a product of its own."""
+        """A price of a product of its own; `terms` are those of Catalogue.price."""
         catalogue = (account or self.account).catalogue
         product = catalogue.product(self.choices.choice(_PRODUCTS), metadata=product_metadata)
-        return catalogue.price(
-            product, unit_amount, interval=interval, currency=currency, metered=metered, metadata=metadata
+        return catalogue.price(product, unit_amount, interval=interval, currency=currency, **terms)
+
+    def tiers(self, *steps: tuple[int | None, int] | tuple[int | None, int, int]) -> tuple[Tier, ...]:
+        """Tiers of a price: up to how many, what each costs, and what the tier costs by itself."""
+        return tuple(
+            Tier(up_to=step[0], unit_amount=step[1], flat_amount=step[2] if len(step) == 3 else 0)
+            for step in steps
         )
 
     # Short words for what stories do most
@@ -137,6 +141,10 @@ class Stage:
                 return thing
         raise KeyError(f"{invoice.id} has no charge")
 
+    def product_of(self, subscription: Subscription) -> str:
+        """The product of its first item."""
+        return self.account.price(subscription.items[0].price).product
+
     def until(self, moment: int) -> int:
         """The pause that ends at a moment."""
         return max(moment - self.now, 0)
@@ -157,13 +165,15 @@ class Stage:
     def expect(self, customer: Customer, account: Account | None = None, **fields: Any) -> None:
         """Say by hand what the truth must be now.
 
-        `fields` are those of ExpectedCustomer, and `net={"usd": 2000}` for revenue, `subscription=` for the current
-        one. Raises StoryBrokenError where the books tell otherwise.
+        `fields` are those of ExpectedCustomer, with `net={"usd": 2000}` for revenue, `mrr={"usd": 2000}`, and
+        `subscription=` for the current one. Raises StoryBrokenError where the books tell otherwise.
         """
         found = self.truth_of(customer, account or self.account)
         for name, wanted in fields.items():
             if name == "net":
                 told: Any = {row.currency: row.net for row in found.revenue if row.net}
+            elif name == "mrr":
+                told = {row.currency: row.mrr for row in found.mrr}
             elif name == "subscription":
                 told, wanted = found.stripe_subscription_id, None if wanted is None else wanted.id
             else:

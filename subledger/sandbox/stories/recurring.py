@@ -1,0 +1,121 @@
+"""Monthly recurring revenue: what subscriptions bring in a month, whatever their intervals, tiers and discounts."""
+
+from collections.abc import Iterator
+
+from subledger.sandbox.periods import DAY
+from subledger.sandbox.stories.registry import story
+from subledger.sandbox.stories.stage import Stage
+
+
+@story(defines=("mrr:intervals", "mrr:quantity"))
+def paid_by_the_year(stage: Stage) -> Iterator[int]:
+    """A yearly plan brings a twelfth a month, a weekly one 52 twelfths; a second seat doubles it."""
+    ada = stage.customer()
+    stage.subscribe(ada, stage.plan(12000, interval="year"))
+    stage.expect(ada, mrr={"usd": 1000})
+    yield 1 * DAY
+    weekly = stage.subscribe(ada, [(stage.plan(300, interval="week"), 1)])
+    stage.expect(ada, mrr={"usd": 1000 + 1300})
+    yield 1 * DAY
+    stage.account.subscriptions.set_quantity(weekly, 2, invoices_now=False)
+    stage.expect(ada, mrr={"usd": 1000 + 2600})
+    yield 1 * DAY
+    stage.account.subscriptions.end(weekly)
+    stage.expect(ada, status="active", mrr={"usd": 1000})
+
+
+@story(defines=("mrr:intervals",))
+def paid_by_the_quarter(stage: Stage) -> Iterator[int]:
+    """Every third month, and every day; each is brought to a month exactly and the sum is rounded once."""
+    ben = stage.customer()
+    stage.subscribe(ben, [(stage.plan(10000, interval_count=3), 1)])
+    stage.expect(ben, mrr={"usd": 3333})
+    yield 1 * DAY
+    daily = stage.subscribe(ben, [(stage.plan(10, interval="day"), 1)])
+    stage.expect(ben, mrr={"usd": 3638})
+    yield 1 * DAY + 3 * 3600
+    stage.account.subscriptions.end(daily)
+    stage.expect(ben, mrr={"usd": 3333})
+
+
+@story(defines=("mrr:tiers",))
+def graduated_tiers(stage: Stage) -> Iterator[int]:
+    """Each seat costs what its own tier says, and each tier that is reached a fee of its own."""
+    chi = stage.customer()
+    tiers = stage.tiers((5, 1000), (10, 800, 500), (None, 600, 100))
+    price = stage.plan(0, tiers=tiers, tiers_mode="graduated")
+    sub = stage.subscribe(chi, [(price, 5)])
+    stage.expect(chi, quantity=5, net={"usd": 5000}, mrr={"usd": 5000})
+    yield stage.past_payment(sub)
+    stage.account.subscriptions.set_quantity(sub, 12, invoices_now=False)
+    stage.expect(chi, quantity=12, mrr={"usd": 5 * 1000 + 5 * 800 + 500 + 2 * 600 + 100})
+
+
+@story(defines=("mrr:tiers",))
+def volume_tiers(stage: Stage) -> Iterator[int]:
+    """All seats cost what the tier of the last one says: one more seat can be cheaper."""
+    dora = stage.customer()
+    price = stage.plan(0, tiers=stage.tiers((5, 1000), (None, 700, 250)), tiers_mode="volume")
+    sub = stage.subscribe(dora, [(price, 5)])
+    stage.expect(dora, net={"usd": 5000}, mrr={"usd": 5000})
+    yield 2 * DAY
+    stage.account.subscriptions.set_quantity(sub, 6, invoices_now=False)
+    stage.expect(dora, mrr={"usd": 6 * 700 + 250})
+
+
+@story(covers=("F109",), defines=("mrr:discounts",))
+def discounts_of_all_kinds(stage: Stage) -> Iterator[int]:
+    """A discount for ever lowers what comes in each month; one for a first invoice, or one that is over, does not."""
+    emil = stage.customer()
+    catalogue = stage.account.catalogue
+    for_ever = catalogue.coupon(percent_off=20)
+    stage.subscribe(emil, stage.plan(12000, interval="year"), coupon=for_ever)
+    stage.expect(emil, net={"usd": 9600}, mrr={"usd": 800})
+    yield 1 * DAY
+    once = catalogue.coupon(percent_off=50, duration="once")
+    stage.subscribe(emil, stage.plan(1000), coupon=once)
+    stage.expect(emil, net={"usd": 10100}, mrr={"usd": 1800})
+    yield 1 * DAY
+    a_month = catalogue.coupon(amount_off=100, duration="repeating", duration_in_months=1)
+    weekly = stage.subscribe(emil, stage.plan(600, interval="week"), coupon=a_month)
+    stage.expect(emil, net={"usd": 10600}, mrr={"usd": 1800 + 2167})
+    yield stage.until(weekly.discounts[0].end or 0)
+    # Nothing happens at Stripe in this moment: the discount is over, and the next invoice will show it.
+    stage.expect(emil, mrr={"usd": 1800 + 2600})
+    yield stage.past_payment(weekly)
+    stage.expect(emil, mrr={"usd": 1800 + 2600})
+    stage.account.subscriptions.end(weekly)
+    stage.expect(emil, mrr={"usd": 1800})
+
+
+@story(covers=("F109",), defines=("mrr:discounts",))
+def discounted_later(stage: Stage) -> Iterator[int]:
+    """A running subscription is given a fixed amount off, for ever, in its own currency."""
+    fay = stage.customer()
+    sub = stage.subscribe(fay, [(stage.plan(5000, currency="eur"), 2)])
+    stage.expect(fay, net={"eur": 10000}, mrr={"eur": 10000})
+    yield 4 * DAY
+    coupon = stage.account.catalogue.coupon(amount_off=1500, currency="eur")
+    stage.account.subscriptions.discount(sub, coupon)
+    stage.expect(fay, mrr={"eur": 8500})
+    yield stage.past_payment(sub)
+    stage.expect(fay, net={"eur": 18500}, mrr={"eur": 8500})
+
+
+@story(defines=("mrr:not_paid_for",))
+def nothing_comes_in(stage: Stage) -> Iterator[int]:
+    """A trial brings in nothing until it is paid for, nor does a subscription whose collection is paused."""
+    gus = stage.customer()
+    sub = stage.subscribe(gus, stage.plan(2000), trial_seconds=3 * DAY)
+    stage.expect(gus, status="trialing", mrr={})
+    yield stage.past_payment(sub)
+    stage.expect(gus, status="active", mrr={"usd": 2000})
+    stage.account.subscriptions.cancel_at_period_end(sub)
+    stage.expect(gus, status="canceled", mrr={"usd": 2000})
+    yield 1 * DAY
+    stage.account.subscriptions.keep(sub)
+    stage.account.subscriptions.pause_collection(sub, "void")
+    stage.expect(gus, status="active", mrr={})
+    yield 1 * DAY
+    stage.account.subscriptions.pause_collection(sub, "keep_as_draft")
+    stage.expect(gus, status="active", mrr={"usd": 2000})
