@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import asyncpg
 
 from subledger.db.connection import is_loopback
 
@@ -15,7 +19,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA = Path(__file__).parent / "schema.sql"
 # Other tools keep a `schema_migrations`, and a database may be shared.
 MIGRATIONS_TABLE = "subledger_migrations"
-LOCK_TIMEOUT_SECONDS = 300
+TURN_TIMEOUT_SECONDS = 300
+LOCK_TIMEOUT_SECONDS = 5
+"""While a migration waits for a table's lock, everybody who comes later waits behind it: so it gives up soon."""
 
 # What a dump says that is not the schema: its headings, the settings of its session, psql's restriction key.
 _PASSING = re.compile(
@@ -28,22 +34,73 @@ class MigrationError(Exception):
     """The database was not brought to the newest migration; the message is dbmate's or pg_dump's, or a remedy."""
 
 
-def migrate(database_url: str, *, migrations: Path = MIGRATIONS) -> list[str]:
+def migrate(
+    database_url: str, *, migrations: Path = MIGRATIONS, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+) -> list[str]:
     """Apply the migrations that the database does not have; returns their file names, oldest first.
 
     Safe to call from several processes at once: they take turns by a lock in the database. Each migration is one
-    transaction. The database itself must exist. Blocks until done: in a coroutine, call it in a thread.
+    transaction, or builds one index; one that does not get a table's lock in time leaves nothing behind, and can be
+    tried again. The database itself must exist. Blocks until done: in a coroutine, call it in a thread.
     Raises MigrationError.
     """
     program = Path(sysconfig.get_path("scripts")) / "dbmate"
     # dbmate's own lock, not one of ours: a transaction of ours would be idle for as long as dbmate works.
     arguments = [str(program), "--env-file", os.devnull, "--no-dump-schema"]
     arguments += ["--migrations-dir", str(migrations), "--migrations-table", MIGRATIONS_TABLE]
-    arguments += ["--migration-lock", "--migration-lock-timeout", f"{LOCK_TIMEOUT_SECONDS}s", "migrate"]
+    arguments += ["--migration-lock", "--migration-lock-timeout", f"{TURN_TIMEOUT_SECONDS}s", "migrate"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
-    environment["DATABASE_URL"] = with_sslmode(database_url)
-    output = _run(arguments, environment, database_url)
+    url = with_sslmode(database_url)
+    environment["DATABASE_URL"] = f"{url}&lock_timeout={round(lock_timeout_seconds * 1000)}"
+    try:
+        output = _run(arguments, environment, database_url)
+    except MigrationError as error:
+        removed = _remove_unfinished_indexes(database_url, lock_timeout_seconds)
+        if "already exists" in str(error) and removed:
+            # An earlier run died while it built one: now there is room for it.
+            output = _run(arguments, environment, database_url)
+        elif "lock timeout" in str(error):
+            raise MigrationError(
+                f"a migration waited {lock_timeout_seconds:g} s for a lock that another session holds, and gave up so "
+                "that nobody has to wait behind it. Nothing of it was done. End the transactions that are long open "
+                f"(pg_stat_activity tells by xact_start), then migrate again. ({error})"
+            ) from None
+        else:
+            raise
     return _APPLIED.findall(output)
+
+
+UNFINISHED_INDEXES = """
+select format('drop index concurrently if exists %s', i.indexrelid::regclass)
+from pg_index i
+join pg_class c on c.oid = i.indexrelid
+where not i.indisvalid
+  and c.relnamespace in (select oid from pg_namespace where nspname in ('sync', 'stripe', 'billing'))
+  and not exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid)
+"""
+"""Indexes whose concurrent building was broken off: nothing uses them, and their names are taken."""
+
+
+def _remove_unfinished_indexes(database_url: str, lock_timeout_seconds: float) -> int:
+    """Drop what is left of indexes that were being built; returns how many. What cannot be dropped now stays."""
+    settings = {"lock_timeout": f"{round(lock_timeout_seconds * 1000)}"}
+
+    async def remove() -> int:
+        connection = await asyncpg.connect(database_url, timeout=10, server_settings=settings)
+        try:
+            statements = [row[0] for row in await connection.fetch(UNFINISHED_INDEXES)]
+            for statement in statements:
+                await connection.execute(statement)
+            return len(statements)
+        finally:
+            await connection.close(timeout=10)
+
+    # In a thread, since the caller's may have a loop that runs.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        try:
+            return thread.submit(asyncio.run, remove()).result()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return 0  # the caller tells why it could not migrate; this is only cleaning up after it
 
 
 def dump_schema(database_url: str, *, pg_dump: Path) -> str:

@@ -1,0 +1,234 @@
+"""Migrations are safe on big tables, from the first schema on: whoever has a million customers migrates while they pay.
+
+Every migration is applied to a database in which every table has rows, first while somebody reads all of them and does
+not end, then alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from subledger.db.migrate import MIGRATIONS, SCHEMA, MigrationError, migrate
+from tests.db.schema import schema_of
+
+EXCUSED = {
+    (
+        "20261122000003_backfill.sql",
+        f"stripe.{table}_created",
+    ): "nobody had a database of the first two migrations"
+    for table in ("customers", "subscriptions", "invoices", "charges", "checkout_sessions")
+}
+"""The indexes that an early migration built the quick way, and why that did no harm: a migration is never edited."""
+
+CHECKED: dict[str, dict[str, str]] = {
+    "billing.customer_revenue": {"net": "0"},
+    "billing.mrr_changes": {"mrr_before": "0"},
+    "billing.status_changes": {"status_after": "'active'", "source": "'event'"},
+    "sync.drift": {"what": "'differs'"},
+    "sync.scans": {"purpose": "'audit'", "kinds": "'{customer}'"},
+    "sync.scan_windows": {"high": "now() + interval '1 day'"},
+}
+"""What checks ask of columns."""
+
+VALUES = {
+    "text": "'x'",
+    "bigint": "1",
+    "integer": "1",
+    "numeric": "1",
+    "boolean": "true",
+    "timestamp with time zone": "now()",
+    "interval": "interval '1 day'",
+    "uuid": "gen_random_uuid()",
+    "jsonb": "'{}'",
+    "json": "'{}'",
+    "bytea": "'x'",
+    "text[]": "'{}'",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a database consists of, by names and file numbers."""
+
+    tables: dict[str, int]  # the file of its rows: another one after a rewrite
+    indexes: dict[str, tuple[str, int]]  # its table, and its file
+    columns: dict[str, bool]  # whether it may not be null
+    checks: dict[str, bool]  # checks and references, and whether they have been validated
+
+
+async def standing(connection: asyncpg.Connection) -> Standing:
+    of = "c.relnamespace in (select oid from pg_namespace where nspname in ('sync', 'stripe', 'billing'))"
+    tables = await connection.fetch(
+        f"select c.oid::regclass::text, c.relfilenode from pg_class c where c.relkind = 'r' and {of}"
+    )
+    indexes = await connection.fetch(
+        "select i.oid::regclass::text, c.oid::regclass::text, i.relfilenode "
+        f"from pg_index x join pg_class i on i.oid = x.indexrelid join pg_class c on c.oid = x.indrelid where {of}"
+    )
+    columns = await connection.fetch(
+        "select c.oid::regclass::text || '.' || a.attname, a.attnotnull from pg_attribute a "
+        f"join pg_class c on c.oid = a.attrelid where a.attnum > 0 and not a.attisdropped and c.relkind = 'r' and {of}"
+    )
+    checks = await connection.fetch(
+        "select c.oid::regclass::text || '.' || n.conname, n.convalidated from pg_constraint n "
+        f"join pg_class c on c.oid = n.conrelid where n.contype in ('c', 'f') and {of}"
+    )
+    return Standing(
+        tables={row[0]: row[1] for row in tables},
+        indexes={row[0]: (row[1], row[2]) for row in indexes},
+        columns={row[0]: row[1] for row in columns},
+        checks={row[0]: row[1] for row in checks},
+    )
+
+
+async def put_rows(connection: asyncpg.Connection, tables: list[str]) -> None:
+    """One row into each table that has none, whatever it refers to."""
+    await connection.execute("set session_replication_role = replica")
+    for table in tables:
+        if await connection.fetchval(f"select exists (select from {table})"):
+            continue
+        needed = await connection.fetch(
+            "select attname, format_type(atttypid, null) as type from pg_attribute "
+            "where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attnotnull and not atthasdef "
+            "and attidentity = ''",
+            table,
+        )
+        values = {row["attname"]: VALUES[row["type"]] for row in needed} | CHECKED.get(table, {})
+        await connection.execute(
+            f"insert into {table} ({', '.join(values)}) values ({', '.join(values.values())})"
+            if values
+            else f"insert into {table} default values"
+        )
+
+
+def harm(name: str, text: str, before: Standing, after: Standing) -> list[str]:
+    """What a migration did to tables that had rows which stops everybody for long where they are many."""
+    kept = before.tables.keys() & after.tables.keys()
+    found = [f"{table} was written anew" for table in kept if before.tables[table] != after.tables[table]]
+    alone = "transaction:false" in text and "concurrently" in text
+    for index, (table, file) in after.indexes.items():
+        if table in kept and index not in before.indexes and not alone and (name, index) not in EXCUSED:
+            found.append(
+                f"{index} was built while nobody could write {table}: concurrently, in its own migration"
+            )
+        if index in before.indexes and before.indexes[index][1] != file:
+            found.append(f"{index} was built anew")
+    for column, must in after.columns.items():
+        if must and before.columns.get(column) is False:
+            found.append(f"{column} was looked through for nulls")
+    for check, validated in after.checks.items():
+        if validated and check not in before.checks and check.rpartition(".")[0] in kept:
+            found.append(
+                f"{check} was held against all rows: add it `not valid`, validate it in the next migration"
+            )
+    return [f"{name}: {each}" for each in found]
+
+
+async def test_migrations_are_safe_on_big_tables(empty_database_url: str, tmp_path: Path) -> None:
+    """No migration writes a table anew, or builds an index or looks all rows through while others wait; while somebody
+    holds a lock that it needs, it fails soon, says what to do, and has done nothing; tried again, it succeeds; and in
+    the end the schema is the committed one.
+    """
+    found: list[str] = []
+    refused: list[str] = []
+    connection = await asyncpg.connect(empty_database_url)
+    reader = await asyncpg.connect(empty_database_url)
+    try:
+        for file in sorted(MIGRATIONS.glob("*.sql")):
+            text = file.read_text()
+            tmp_path.joinpath(file.name).write_text(text)
+            before = await standing(connection)
+            await put_rows(connection, sorted(before.tables))
+            async with reader.transaction(isolation="repeatable_read"):
+                for table in before.tables:
+                    await reader.execute(f"select from {table} limit 1")
+                said = await try_to_migrate(empty_database_url, tmp_path)
+            if said is not None:
+                refused.append(file.name)
+                assert "End the transactions that are long open" in said
+                if "transaction:false" not in text:
+                    assert before == await standing(connection), "half of it was done"
+                assert [file.name] == await asyncio.to_thread(
+                    migrate, empty_database_url, migrations=tmp_path
+                )
+            found += harm(file.name, text, before, await standing(connection))
+        unfinished = await connection.fetch("select indexrelid::regclass from pg_index where not indisvalid")
+    finally:
+        await reader.close()
+        await connection.close()
+    assert [] == found
+    assert [] == unfinished
+    assert refused, "nobody was ever in the way"
+    assert SCHEMA.read_text() == schema_of(empty_database_url)
+
+
+async def try_to_migrate(database_url: str, migrations: Path) -> str | None:
+    """Migrate with little patience; what was said where that did not succeed."""
+    try:
+        await asyncio.to_thread(migrate, database_url, migrations=migrations, lock_timeout_seconds=0.1)
+    except MigrationError as error:
+        return str(error)
+    return None
+
+
+HARMFUL = {
+    "alter table sync.big alter column number type text": "was written anew",
+    "alter table sync.big add column drawn float8 default random()": "was written anew",
+    "create index big_number on sync.big (number)": "was built while nobody could write",
+    "alter table sync.big add constraint one unique (number)": "was built while nobody could write",
+    "alter table sync.big alter column number set not null": "was looked through for nulls",
+    "alter table sync.big add constraint positive check (number > 0)": "was held against all rows",
+    "reindex table sync.big": "was built anew",
+}
+
+
+@pytest.mark.parametrize("statement", HARMFUL)
+async def test_harm_is_seen(empty_database_url: str, statement: str) -> None:
+    """The test above can fail: it sees each of the ways to stop everybody."""
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute("create schema sync; create schema stripe; create schema billing")
+        await connection.execute("create table sync.big (id bigint primary key, number bigint)")
+        await connection.execute("insert into sync.big values (1, 1)")
+        before = await standing(connection)
+        await connection.execute(statement)
+        (seen, *_) = harm("0001_bad.sql", statement, before, await standing(connection))
+        assert HARMFUL[statement] in seen
+    finally:
+        await connection.close()
+
+
+async def test_index_that_was_left_unfinished_is_built_by_the_next_run(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    """Killed, or timed out, half-way through an index: what is left of it is in nobody's way."""
+    tmp_path.joinpath("0001_table.sql").write_text(
+        "-- migrate:up\ncreate schema sync; create table sync.big as select 1 as number;\n-- migrate:down\n"
+    )
+    migrate(empty_database_url, migrations=tmp_path)
+    tmp_path.joinpath("0002_index.sql").write_text(
+        "-- migrate:up transaction:false\ncreate index concurrently big_number on sync.big (number);\n-- migrate:down\n"
+    )
+    connection = await asyncpg.connect(empty_database_url)
+    reader = await asyncpg.connect(empty_database_url)
+    try:
+        reading = reader.transaction(isolation="repeatable_read")
+        await reading.start()
+        await reader.execute("select from sync.big")
+        with pytest.raises(MigrationError, match="End the transactions"):
+            await asyncio.to_thread(
+                migrate, empty_database_url, migrations=tmp_path, lock_timeout_seconds=0.1
+            )
+        index = "select indisvalid from pg_index where indexrelid = 'sync.big_number'::regclass"
+        assert False is await connection.fetchval(index)
+        await reading.rollback()
+        assert ["0002_index.sql"] == await asyncio.to_thread(migrate, empty_database_url, migrations=tmp_path)
+        assert True is await connection.fetchval(index)
+    finally:
+        await reader.close()
+        await connection.close()
