@@ -49,6 +49,7 @@ def _statements(kind: Kind) -> MirrorStatements:
         return kept if column.name in kind.told_by_reads else column.value
 
     assignments = ", ".join(f"{column.name} = {written(column.name)}" for column in others)
+    news = ", ".join(told(column) for column in others)
     return MirrorStatements(
         columns=columns,
         # A payload says nothing of a deletion that is already known; a read that finds the object alive does.
@@ -76,7 +77,7 @@ select new.account_id, new.live_mode, new.id
 from {source}) as new (account_id, live_mode, {names})
 left join {kind.table} old
   on old.account_id = new.account_id and old.live_mode = new.live_mode and old.id = new.id
-where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({", ".join(told(column) for column in others)})
+where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({news})
 """,
     )
 
