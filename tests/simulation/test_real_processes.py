@@ -227,5 +227,5 @@ async def _settled(url: str) -> bool:
             what="a fill",
         )
         return not await _ask(url, LEFT)
-    except PostgresAway:
+    except (*PostgresAway, asyncpg.DeadlockDetectedError):  # cut off, or in the way of a worker
         return False
