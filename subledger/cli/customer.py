@@ -12,6 +12,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from subledger.billing.features import CustomerFeature
 from subledger.billing.products import CustomerProduct
 from subledger.billing.revenue import Revenue
 from subledger.cli import board
@@ -32,6 +33,7 @@ from subledger.db.queries.timeline import (
     LastEvent,
     StoredCustomer,
     find_customers,
+    select_features,
     select_last_events,
     select_mark,
     select_products,
@@ -76,6 +78,7 @@ class CustomerView:
     record: StoredCustomer
     products: list[CustomerProduct]
     revenue: list[Revenue]
+    features: list[CustomerFeature]
     status_changes: list[StatusChange]
     problems: list[KnownProblem]
     mark: CustomerMark | None
@@ -105,6 +108,7 @@ class CustomerView:
             **dataclasses.asdict(self.record),
             "products": self.products,
             "revenue": self.revenue,
+            "features": self.features,
             "status_changes": self.status_changes,
             "problems": self.problems,
             "last_events": self.last_events,
@@ -151,6 +155,7 @@ async def _read(
             record=record,
             products=await select_products(connection, record.uid),
             revenue=await select_revenue(connection, record.uid),
+            features=await select_features(connection, record.uid),
             status_changes=await select_status_changes(connection, record.uid),
             problems=await select_problems_of_customer(connection, *key),
             mark=await select_mark(connection, key),
@@ -215,6 +220,13 @@ def _page(view: CustomerView) -> Iterator[RenderableType]:
                 )
                 for each in view.products
             ],
+        )
+    if view.features:
+        yield Text()
+        yield table(
+            "Features",
+            ["feature", "lookup key", "name"],
+            [(each.feature_id, each.lookup_key, each.name) for each in view.features],
         )
     if view.status_changes:
         yield Text()

@@ -18,6 +18,7 @@ from tests.worker.room import (
     open_room,
     subscription,
 )
+from tests.worker.test_features import summary
 
 DAY = 86_400
 EVIL_NAME = "Eve \x1b[2J\x9b\u202e[red]x[/red] :smile:"
@@ -30,6 +31,9 @@ async def story(room: Room) -> None:
         event("customer.subscription.created", subscription(status="trialing", **TRIAL), after=1),
         event("customer.subscription.updated", subscription(**TRIAL), after=7 * DAY),
     ]
+    told.append(
+        event("entitlements.active_entitlement_summary.updated", summary("cus_1", ["feat_1"]), after=2)
+    )
     for body in told:
         await room.apply(body)
     for number, (currency, amount) in enumerate({"usd": 123456, "jpy": 5000, "kwd": 1234}.items()):
@@ -73,6 +77,9 @@ async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str)
     assert {"usd": 123456, "jpy": 5000, "kwd": 1234} == {
         each["currency"]: each["net"] for each in first["revenue"]
     }
+    assert [("feat_1", "1", None)] == [
+        (each["feature_id"], each["lookup_key"], each["name"]) for each in first["features"]
+    ]
     assert [(None, "trialing"), ("trialing", "active")] == [
         (each["status_before"], each["status_after"]) for each in first["status_changes"]
     ]
@@ -98,6 +105,7 @@ async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> N
     (product,) = page.lines("prod_1 ")
     assert product.startswith("prod_1 sub_1 active active yes 3 2026-09-")
     assert "plan=pro" in page.lines("metadata")[0]
+    assert ["feat_1 1 -"] == page.lines("feat_1")
 
 
 async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: str) -> None:

@@ -94,6 +94,21 @@ INVOICE_PAYMENT: Body = {
     "payment": {"type": "payment_intent", "payment_intent": "pi_1"},
     "note": SECRET,
 }
+SUMMARY: Body = {
+    "object": "entitlements.active_entitlement_summary",
+    "customer": "cus_1",
+    "entitlements": listing(
+        [
+            {
+                "object": "entitlements.active_entitlement",
+                "id": "ent_1",
+                "feature": "feat_1",
+                "lookup_key": SECRET,
+            }
+        ]
+    ),
+    "livemode": False,
+}
 HISTORY = (
     event("customer.created", ANNA),
     event("customer.subscription.created", SUBSCRIPTION),
@@ -103,6 +118,7 @@ HISTORY = (
     event("invoice.paid", INVOICE),
     event("invoice_payment.paid", INVOICE_PAYMENT),
     event("checkout.session.completed", SESSION),
+    event("entitlements.active_entitlement_summary.updated", SUMMARY),
     # Not mirrored, and stored all the same as it came.
     event("customer.source.created", {"object": "card", "id": "card_1", "customer": "cus_1", "name": SECRET}),
 )

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from subledger.billing.record import CustomerProduct, CustomerRecord, Revenue
+from subledger.billing.record import CustomerFeature, CustomerProduct, CustomerRecord, Revenue
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import columns_of, names_of
 from subledger.db.queries.customers import CustomerKey
@@ -75,6 +75,13 @@ where customer_uid = $1
 order by gross + out_of_band desc, currency
 """
 
+SELECT_FEATURES_OF_CUSTOMER = f"""
+select {_names(CustomerFeature)}
+from billing.customer_features
+where customer_uid = $1
+order by lookup_key, feature_id
+"""
+
 SELECT_STATUS_CHANGES = f"""
 select {_names(StatusChange)}
 from billing.status_changes
@@ -91,6 +98,11 @@ async def select_products(connection: Connection, uid: UUID) -> list[CustomerPro
 async def select_revenue(connection: Connection, uid: UUID) -> list[Revenue]:
     """What the customer paid, by currency, the largest first; minor units."""
     return _rows(Revenue, await connection.fetch(SELECT_REVENUE_OF_CUSTOMER, uid))
+
+
+async def select_features(connection: Connection, uid: UUID) -> list[CustomerFeature]:
+    """What the customer may use now, by lookup key."""
+    return _rows(CustomerFeature, await connection.fetch(SELECT_FEATURES_OF_CUSTOMER, uid))
 
 
 async def select_status_changes(connection: Connection, uid: UUID) -> list[StatusChange]:
