@@ -11,7 +11,7 @@ import pytest
 
 from subledger.db.connection import Pool, connect
 from subledger.db.queries.usage import ask_for_usage, select_usage_state
-from subledger.sandbox import create_api
+from subledger.sandbox import Sandbox, create_api
 from subledger.worker.engine import Engine
 from subledger.worker.forget import forget
 from tests.worker.room import API_KEY, Api, Room, error, open_room
@@ -280,3 +280,30 @@ async def test_rebuild_finds_whose_usage_is_read(calling: Room, telephony: Telep
     await room.engine.derive()
     await room.engine.sweep_bulk()
     assert [telephony.ada.id] == [row["stripe_customer_id"] for row in await usage(room)]
+
+
+async def test_usage_is_what_the_stories_say(pool: Pool, database_url: str) -> None:
+    """Week by week through the stories of metered use, every row is what the sandbox knows of it, and no row more."""
+    world = Sandbox(seed=3)
+    world.play(["metered_use", "nothing_but_use"])
+    compared = 0
+    async with open_room(pool, database_url, api=Api(create_api(world, [API_KEY]))) as room:
+        while world.playing:
+            await room.apply(*world.advance(7 * DAY))
+            await room.settle()
+            await make_due(room)
+            await room.engine.sweep_bulk()
+            truth = [
+                (customer_id, row.stripe_subscription_id, row.meter_id, row.event_name, Decimal(row.value))
+                + (row.period_start, row.period_end, row.expected_charge)
+                for (account_id, _, customer_id), rows in world.usage().items()
+                for row in rows
+                if account_id == ""
+            ]
+            stored = await room.fetch(
+                "select stripe_customer_id, stripe_subscription_id, meter_id, event_name, value, period_start, "
+                "period_end, expected_charge from billing.customer_usage"
+            )
+            assert sorted(truth) == sorted(tuple(row) for row in stored)
+            compared += sum(row[4] > 0 for row in truth)
+    assert compared >= 3
