@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -78,7 +79,17 @@ async def test_every_query_of_the_page_answers_a_reader(
             (row["currency"], row["net"]) for row in by_customer
         )
         (recurring,) = answers["Monthly recurring revenue"]
-        assert {row["currency"]: row["customers"] > 0 and row["mrr"] > 0 for row in recurring}["usd"]
+        coming_in: dict[str, int] = defaultdict(int)
+        for each in truth.values():
+            for row in each.mrr:
+                coming_in[row.currency] += row.mrr
+        assert len(coming_in) > 1
+        assert coming_in == {row["currency"]: row["mrr"] for row in recurring if row["mrr"]}
+        assert {0} == {row["unknown"] for row in recurring}
+        moved, _ = answers["MRR movements by month"]
+        at_the_end = {row["currency"]: row["mrr_at_end"] for row in moved}  # the last month of each stands
+        assert coming_in == {currency: mrr for currency, mrr in at_the_end.items() if mrr}
+        assert all(any(row[name] for row in moved) for name in ("new", "expansion", "contraction", "churn"))
         (changed,) = answers["What changed since I last looked"]
         assert [row["change"] for row in changed] == sorted(row["change"] for row in changed)
         ((fresh,),) = answers["How fresh is this?"]
@@ -96,6 +107,11 @@ async def test_every_query_of_the_page_answers_a_reader(
             assert {each.currency: each.net for each in known.revenue} == {
                 currency: each["net"] for currency, each in document["revenue"].items()
             }
+            assert {each.currency: each.mrr for each in known.mrr} == {
+                currency: mrr for currency, mrr in document["mrr"].items() if mrr
+            }
+            assert [each.id for each in known.entities] == [each["id"] for each in document["entities"]]
+            assert list(known.features) == sorted(document["features"])
     finally:
         await connection.close()
 
