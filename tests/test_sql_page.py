@@ -81,8 +81,8 @@ async def test_every_query_of_the_page_answers_a_reader(
         (recurring,) = answers["Monthly recurring revenue"]
         coming_in: dict[str, int] = defaultdict(int)
         for each in truth.values():
-            for row in each.mrr:
-                coming_in[row.currency] += row.mrr
+            for part in each.mrr:
+                coming_in[part.currency] += part.mrr
         assert len(coming_in) > 1
         assert coming_in == {row["currency"]: row["mrr"] for row in recurring if row["mrr"]}
         assert {0} == {row["unknown"] for row in recurring}
