@@ -31,8 +31,8 @@ from subledger.db.queries.objects import (
     Reading,
     claim_reads,
     confirm_objects,
-    mark_unknown,
     postpone_reads,
+    select_unheard,
 )
 from subledger.runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.drain import Shown, is_terminal, write_mirror
@@ -158,8 +158,12 @@ async def store_answers(
         doubted = await _doubt(connection, by_key)
         for failure in doubted:
             del by_key[failure.key]
-        passed = await confirm_objects(
-            connection, [_reading(each, of_whole=of_whole) for each in by_key.values()], source=source
+        named = {} if of_whole else {key: owner for key, owner in references.items() if key not in by_key}
+        passed, unknown = await confirm_objects(
+            connection,
+            [_reading(each, of_whole=of_whole) for each in by_key.values()],
+            source=source,
+            named=await select_unheard(connection, named),
         )
         forgotten = await set_aside_answers(
             connection,
@@ -168,14 +172,6 @@ async def store_answers(
         )
         passed = {key: each for key, each in passed.items() if key not in forgotten}
         stored = {key: by_key[key] for key in passed}
-        references = {
-            key: customer
-            for key, customer in references.items()
-            if key not in by_key and key not in forgotten
-        }
-        unknown: set[Key] = set()
-        if references and not of_whole:
-            unknown = await mark_unknown(connection, references, source=source)
         shown = {
             key: Shown(parsed=each.parsed, raw=each.raw)
             for key, each in stored.items()
@@ -183,7 +179,7 @@ async def store_answers(
         }
         await write_mirror(connection, shown, confirmed=True)
         await write_mirror(
-            connection, {key: beside[key] for key in unknown if key in beside}, confirmed=False
+            connection, {key: beside[key] for key in unknown - forgotten if key in beside}, confirmed=False
         )
         gone = {key: each for key, each in stored.items() if each.parsed.deleted}
         deleted_at = {key: passed[key].deleted_event_at for key in gone}

@@ -158,7 +158,35 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
         )
         for stale in group
     ]
+    await retry_conflicts(lambda: _tell_claimants(connection, derivations))
     return await retry_conflicts(lambda: store_derivations(connection, derivations))
+
+
+async def _tell_claimants(connection: Connection, derivations: Sequence[Derivation]) -> None:
+    """A custom_uid that is taken or given up concerns everybody else who claims it.
+
+    They are told before these records are stored, and apart from it: what decides between claimants is committed
+    already, and a transaction that has locked its own customers must not wait for others. Should we be lost before we
+    store, our customers are stale still.
+    """
+    stored = await select_stored(connection, [each.derived.record.uid for each in derivations])
+    passed: set[tuple[str, bool, str]] = set()
+    for each in derivations:
+        record = each.derived.record
+        before = stored[record.uid].custom_uid if record.uid in stored else None
+        if before != record.custom_uid:
+            passed |= {
+                (record.account_id, record.live_mode, uid)
+                for uid in (before, record.custom_uid)
+                if uid is not None
+            }
+    if not passed:
+        return
+    own = {each.stale.key for each in derivations}
+    others = [key for key in await select_claimants(connection, sorted(passed)) if key not in own]
+    # Two of this batch that claim one uid were derived from one snapshot, and agree.
+    if others:
+        await mark_stale(connection, others)
 
 
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
@@ -201,7 +229,6 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             connection,
             [DerivedMrr(facts=each.facts, derived=each.derived, as_of=each.stale.as_of) for each in kept],
         )
-        await _tell_claimants(connection, kept, stored)
         metered = [each.stale.key for each in kept if each.derived.metered]
         if metered:
             await enlist_metered(connection, metered)
@@ -211,29 +238,6 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             stored=stored,
             parts_changed=parts_changed | renamed,
         )
-
-
-async def _tell_claimants(
-    connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
-) -> None:
-    """A custom_uid that is taken or given up concerns everybody else who claims it."""
-    passed: set[tuple[str, bool, str]] = set()
-    for each in kept:
-        record = each.derived.record
-        before = stored[record.uid].custom_uid if record.uid in stored else None
-        if before != record.custom_uid:
-            passed |= {
-                (record.account_id, record.live_mode, uid)
-                for uid in (before, record.custom_uid)
-                if uid is not None
-            }
-    if not passed:
-        return
-    own = {each.stale.key for each in kept}
-    others = [key for key in await select_claimants(connection, sorted(passed)) if key not in own]
-    # Two of this batch that claim one uid were derived from one snapshot, and agree.
-    if others:
-        await mark_stale(connection, others)
 
 
 async def _write_history(

@@ -31,7 +31,7 @@ from subledger.db.queries.mirror import (
     write_parts,
     write_rows,
 )
-from subledger.db.queries.objects import Key, Mark, mark_objects, mark_unknown, touch_objects
+from subledger.db.queries.objects import Key, Mark, mark_objects, select_unheard, touch_objects
 from subledger.worker.forget import set_aside_events
 from subledger.worker.payload import NotJson, as_text, data_object, read_object
 from subledger.worker.retry import retry_conflicts
@@ -319,6 +319,18 @@ def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, deleted: bool) 
     )
 
 
+def _named_mark(key: Key, customer_id: str | None) -> Mark:
+    """The mark of an object that an event only names: it is to be fetched."""
+    return Mark(
+        key=key,
+        customer_id=customer_id,
+        nameless=False,
+        event_id=None,
+        event_created=None,
+        source="event",
+    )
+
+
 def is_terminal(parsed: Parsed) -> bool:
     """Whether the object is in a state that Stripe never leaves."""
     status = getattr(parsed.facts, "status", None)
@@ -359,21 +371,22 @@ def _event_rank(mark: Mark) -> float:
 
 async def _show(connection: Connection, batch: _Batch) -> None:
     """Mark, then write the payloads that the provisional rule lets through, then tell the customers."""
-    marked = await mark_objects(connection, list(batch.marks.values()))
+    references = {key: customer for key, customer in batch.references.items() if key not in batch.marks}
+    unheard = await select_unheard(connection, references)
+    named = [_named_mark(key, customer) for key, customer in unheard.items()]
+    marked = await mark_objects(connection, [*batch.marks.values(), *named])
     shown = {
         key: payload
         for key, payload in batch.payloads.items()
         if marked[key].shown_seq == batch.marks[key].payload_seq
     }
-    references = {key: customer for key, customer in batch.references.items() if key not in batch.marks}
-    unknown = await mark_unknown(connection, references, source="event") if references else set()
-    shown |= {key: payload for key, payload in batch.beside.items() if key in unknown}
+    shown |= {key: payload for key, payload in batch.beside.items() if key in unheard and marked[key].unseen}
     await write_mirror(connection, shown, confirmed=False)
     await bury_rows(connection, batch.deletions, told_by_event=True)
     stale = {
         (*key[:2], each.customer_id)
         for key, each in marked.items()
-        if each.customer_id is not None and key[2] not in HINTED
+        if each.customer_id is not None and key[2] not in HINTED and key not in unheard
     }
     stale |= {
         (*key[:2], payload.parsed.customer_id)

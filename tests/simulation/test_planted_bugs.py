@@ -18,12 +18,13 @@ from subledger.db.connection import Connection, Pool
 from subledger.db.queries import customers
 from subledger.db.queries.customers import RESOLVE_OBJECTS, TouchedObject, resolve_touched
 from subledger.db.queries.inbox import SignedEvent, record_events
-from subledger.db.queries.objects import FailedRead, Key, Reading, draw_tick, mark_unknown
+from subledger.db.queries.objects import FailedRead, Key, Reading, draw_tick, mark_objects
 from subledger.runtime.bell import LIVE_QUEUE, TOKENS, Bell
 from subledger.webhooks import inbox
 from subledger.worker import confirm, drain
 from subledger.worker.confirm import Answered, store_answers
 from subledger.worker.drain import Shown, write_mirror
+from subledger.worker.steps import bare_mark
 from tests.simulation.deaths import mortality
 from tests.simulation.shares import be_quiet
 from tests.simulation.world import Ground, open_ground, play
@@ -154,7 +155,7 @@ async def refund_is_seen(room: Room) -> bool:
 
     async with room.pool.acquire() as slow, room.pool.acquire() as quick:
         # The charge is known by name: otherwise the refund's transaction would hold its place.
-        await mark_unknown(quick, {("", False, "charge", "ch_1"): "cus_1"}, source="event")
+        await mark_objects(quick, [bare_mark(("", False, "charge", "ch_1"), source="event")])
         await confirm.store_answers(quick, [answered(customer())], source="event")
         async with slow.transaction():
             await confirm.store_answers(slow, [answered(refund())], source="event")

@@ -8,6 +8,7 @@ every change.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from subledger.billing.registry import HINTED
 from subledger.db.connection import Connection
@@ -103,7 +104,8 @@ on conflict (account_id, live_mode, kind, id) do update set
       end as it
     ) show
   )
-returning o.account_id, o.live_mode, o.kind, o.id, o.shown_seq, o.customer_id
+returning o.account_id, o.live_mode, o.kind, o.id, o.shown_seq, o.customer_id,
+  o.shown_seq = 0 and o.confirmed = 0 and not o.tombstone as unseen
 """
 
 
@@ -115,6 +117,7 @@ class Marked:
         int  # the inbox number of the payload to be shown from now on: whose number this is, is written
     )
     customer_id: str | None
+    unseen: bool  # no payload of it was ever shown, and no read stored
 
 
 async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Key, Marked]:
@@ -135,33 +138,33 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         QUIET_MAX,
         [mark.asks for mark in marks],
     )
-    return {(row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5]) for row in rows}
+    return {
+        (row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5], unseen=row[6])
+        for row in rows
+    }
 
 
-MARK_UNKNOWN = """
-insert into sync.objects (
-  account_id, live_mode, kind, id, customer_id, source, dirty, first_marked_at, read_at
-)
-select account_id, live_mode, kind, id, customer_id, $6, nextval('sync.tick'), now(), now() + $7
-from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[])
-  as new (account_id, live_mode, kind, id, customer_id)
-order by account_id, live_mode, kind, id
-on conflict do nothing
-returning account_id, live_mode, kind, id
+SELECT_HEARD_OF = """
+select account_id, live_mode, kind, id
+from sync.objects
+join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  using (account_id, live_mode, kind, id)
 """
 
 
-async def mark_unknown(
-    connection: Connection, references: Mapping[Key, str | None], *, source: str
-) -> set[Key]:
-    """Mark those objects that nothing was ever said about, so that they are fetched; returns which they were.
+async def select_unheard(
+    connection: Connection, references: Mapping[Key, str | None]
+) -> dict[Key, str | None]:
+    """Those of the objects that nothing was ever said about, each with the customer that it is believed to belong to.
 
-    `references` tells for each the customer that it is believed to belong to.
+    They are marked by the statement that locks everything else of their transaction, in one order: marked by one of
+    their own, two transactions that had met each other's new objects would wait for each other.
     """
-    rows = await connection.fetch(
-        MARK_UNKNOWN, *_columns(list(references)), list(references.values()), source, QUIET
-    )
-    return {(row[0], row[1], row[2], row[3]) for row in rows}
+    if not references:
+        return {}
+    rows = await connection.fetch(SELECT_HEARD_OF, *_columns(list(references)))
+    heard = {(row[0], row[1], row[2], row[3]) for row in rows}
+    return {key: customer for key, customer in references.items() if key not in heard}
 
 
 TOUCH_OBJECTS = """
@@ -281,11 +284,13 @@ class Reading:
 CONFIRM_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, confirmed, shown_created, customer_id, touched, touched_at, terminal, tombstone,
-  source, read_at, late_reads
+  source, read_at, late_reads, dirty, first_marked_at
 )
 select
   account_id, live_mode, kind, id, tick, case when not deleted then read_at end, customer_id, nameless::int,
-  case when nameless then now() end, terminal, deleted, $10, now() + next_read, late_reads
+  case when nameless then now() end, terminal, deleted, $10, now() + next_read, late_reads,
+  -- What the answers only name has no tick. Where it is known after all, `confirmed` keeps it from being written.
+  case when tick = 0 then nextval('sync.tick') else 0 end, case when tick = 0 then now() end
 from unnest(
   $1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::boolean[],
   $9::boolean[], $11::boolean[], $12::interval[], $13::integer[]
@@ -317,7 +322,7 @@ on conflict (account_id, live_mode, kind, id) do update set
     else coalesce(o.read_at, now())
   end
 where o.confirmed < excluded.confirmed and not o.tombstone
-returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id
+returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id, o.confirmed = 0 as named
 """
 
 
@@ -330,29 +335,39 @@ class Confirmed:
 
 
 async def confirm_objects(
-    connection: Connection, readings: Sequence[Reading], *, source: str
-) -> dict[Key, Confirmed]:
-    """Pass the readings through the fence; the answers of the keys returned are to be stored.
+    connection: Connection,
+    readings: Sequence[Reading],
+    *,
+    source: str,
+    named: Mapping[Key, str | None] = MappingProxyType({}),
+) -> tuple[dict[Key, Confirmed], set[Key]]:
+    """Pass the readings through the fence; the answers of the keys returned are to be stored. A reading that a later
+    one has overtaken, or whose object is a tombstone, is not among them.
 
-    A reading that a later one has overtaken, or whose object is a tombstone, is not among them.
+    Marks, in the same order of locks, the objects that the answers only name and that were unheard of, each with the
+    customer that it is believed to belong to; returns those that nobody else had marked meanwhile.
     """
+    more = len(named)
     rows = await connection.fetch(
         CONFIRM_OBJECTS,
-        *_columns([reading.key for reading in readings]),
-        [reading.tick for reading in readings],
-        [reading.read_at for reading in readings],
-        [reading.customer_id for reading in readings],
-        [reading.nameless for reading in readings],
-        [reading.terminal for reading in readings],
+        *_columns([*(reading.key for reading in readings), *named]),
+        [*(reading.tick for reading in readings), *[0] * more],
+        [*(reading.read_at for reading in readings), *[None] * more],
+        [*(reading.customer_id for reading in readings), *named.values()],
+        [*(reading.nameless for reading in readings), *[False] * more],
+        [*(reading.terminal for reading in readings), *[False] * more],
         source,
-        [reading.deleted for reading in readings],
-        [reading.next_read for reading in readings],
-        [reading.late_reads for reading in readings],
+        [*(reading.deleted for reading in readings), *[False] * more],
+        [*(reading.next_read for reading in readings), *[QUIET] * more],
+        [*(reading.late_reads for reading in readings), *[0] * more],
     )
-    return {
-        (row[0], row[1], row[2], row[3]): Confirmed(deleted_event_at=row[4], customer_id=row[5])
-        for row in rows
+    keys = [(row[0], row[1], row[2], row[3]) for row in rows]
+    passed = {
+        key: Confirmed(deleted_event_at=row[4], customer_id=row[5])
+        for key, row in zip(keys, rows, strict=True)
+        if not row["named"]
     }
+    return passed, {key for key, row in zip(keys, rows, strict=True) if row["named"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

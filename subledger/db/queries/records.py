@@ -101,6 +101,8 @@ async def rename_records(connection: Connection, customers: Mapping[UUID, Custom
     )
     if not rows:
         return set()
+    # Before any of these rows: whoever writes records has this lock first.
+    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
     before, after = [row["before"] for row in rows], [row["after"] for row in rows]
     for statement in (*RENAME_PARTS, REMOVE_DOUBLES, RENAME_RECORDS):
         await connection.execute(statement, before, after)
