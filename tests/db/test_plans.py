@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from subledger.db.connection import Connection, Pool
-from subledger.db.queries import catalogue, customers, facts, histories, inbox, objects, records
+from subledger.db.queries import catalogue, customers, facts, histories, inbox, mrr, objects, records
 
 CUSTOMERS = 10_000
 """In each of two accounts; what follows makes some 300,000 rows of them."""
@@ -70,8 +70,12 @@ from generate_series(1, $2::int) n,
   (values ('customer', 'cus_', true), ('subscription', 'sub_', true), ('invoice', 'in_', true),
     ('invoice_payment', 'inpay_', false), ('charge', 'ch_', true), ('refund', 're_', false),
     ('dispute', 'dp_', false)) kinds (kind, prefix, named);
-insert into billing.customers (uid, account_id, live_mode, stripe_customer_id, change)
-select gen_random_uuid(), $1, false, 'cus_' || n, nextval('billing.change') from generate_series(1, $2::int) n;
+insert into billing.customers (
+  uid, account_id, live_mode, stripe_customer_id, custom_uid, email, status, stripe_subscription_id, change
+)
+select gen_random_uuid(), $1, false, 'cus_' || n, 'own_' || n, 'n' || n || '@example.com',
+  case when n % 50 = 0 then 'past_due' else 'active' end, 'sub_' || n, nextval('billing.change')
+from generate_series(1, $2::int) n;
 insert into billing.customer_products (
   id, customer_uid, account_id, live_mode, stripe_customer_id, stripe_subscription_id, stripe_product_id, product_id,
   has_access, canceled, subscription_ids
@@ -84,6 +88,14 @@ insert into billing.customer_revenue (
 )
 select uid, account_id, live_mode, stripe_customer_id, 'usd', 1, 0, 0, 0, 1
 from billing.customers where account_id = $1;
+insert into billing.customer_mrr (
+  customer_uid, account_id, live_mode, stripe_customer_id, currency, mrr, subscriptions
+)
+select uid, account_id, live_mode, stripe_customer_id, 'usd', 1, 1 from billing.customers where account_id = $1;
+insert into billing.mrr_changes (
+  customer_uid, account_id, live_mode, currency, mrr_before, mrr_after, changed_at, exact
+)
+select uid, account_id, live_mode, 'usd', 0, 1, now(), true from billing.customers where account_id = $1;
 insert into billing.status_changes (customer_uid, status_after, changed_at, exact, source)
 select uid, 'active', now(), true, 'event' from billing.customers where account_id = $1
 """
@@ -117,6 +129,60 @@ def ids(prefix: str) -> list[str]:
     """A batch of ids, spread over the table."""
     return [f"{prefix}_{number}" for number in range(7, CUSTOMERS, CUSTOMERS // BATCH)]
 
+
+# What people ask, as docs/sql.md does: within an account and a mode.
+SCOPED = "p.account_id = 'acct_b' and p.live_mode = false"
+OF_SCOPE = f"from billing.customers p where {SCOPED}"
+OF_ONE = f"{OF_SCOPE} and p.stripe_customer_id = 'cus_7'"
+ASKED: dict[str, tuple[str, set[str]]] = {
+    "by custom_uid": (f"select * {OF_SCOPE} and p.custom_uid = 'own_7'", {"custom_uid_is_unique"}),
+    "by Stripe's customer id": (f"select * {OF_ONE}", {"stripe_customer_is_unique"}),
+    "by email": (f"select * {OF_SCOPE} and p.email = 'n7@example.com'", {"customers_email"}),
+    "by email, anywhere": (
+        "select * from billing.customers where email = 'n7@example.com'",
+        {"customers_email"},
+    ),
+    "by status": (f"select * {OF_SCOPE} and p.status = 'past_due'", {"customers_status"}),
+    "by Stripe's subscription id": (
+        "select * from billing.customers where stripe_subscription_id = 'sub_7'",
+        {"customers_subscription"},
+    ),
+    "by Stripe's subscription id, any of them": (
+        f"select * from billing.customer_products p where {SCOPED} and p.stripe_subscription_id = 'sub_7'",
+        {"customer_products_pkey"},
+    ),
+    "what changed": (
+        "select * from billing.customers where change > 19900 order by change limit 100",
+        {"customers_change"},
+    ),
+    **{
+        f"one's {table}": (
+            f"select t.* from billing.{table} t where t.customer_uid = (select p.uid {OF_ONE})",
+            {index, "stripe_customer_is_unique"},
+        )
+        for table, index in (
+            ("customer_products", "customer_products_uid"),
+            ("customer_revenue", "customer_revenue_uid"),
+            ("customer_mrr", "customer_mrr_uid"),
+            ("status_changes", "status_changes_customer"),
+            ("mrr_changes", "mrr_changes_customer"),
+        )
+    },
+    "one's invoices": (
+        f"select * from billing.invoices p where {SCOPED} and p.stripe_customer_id = 'cus_7'",
+        {"invoices_customer"},
+    ),
+    "one's invoices, by uid": (
+        (f"select i.* from billing.invoices i join billing.customers p on p.uid = i.customer_uid where {SCOPED} "
+        "and p.custom_uid = 'own_7' and i.status = 'open'"),
+        {"invoices_customer", "custom_uid_is_unique"},
+    ),
+    "one's charges": (
+        f"select * from billing.charges p where {SCOPED} and p.stripe_customer_id = 'cus_7'",
+        {"charges_customer"},
+    ),
+}  # fmt: skip
+"""Questions, and the index that must answer each."""
 
 LEASE = timedelta(seconds=60)
 SCOPE = ("acct_b", False)
@@ -197,6 +263,12 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (*SCOPE, ids("in")),
         {"invoice_payments_invoice", "objects_pkey"},
     ),
+    "histories of MRR": (
+        mrr.SELECT_CHAINS,
+        ([UUID(int=number) for number in range(BATCH)],),
+        {"mrr_changes_customer"},
+    ),
+    **{question: (statement, (), wanted) for question, (statement, wanted) in ASKED.items()},
     "claimants": (
         records.SELECT_CLAIMANTS,
         (["acct_b"] * 2, [False] * 2, ["uid_3", "uid_6"]),
