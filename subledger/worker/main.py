@@ -6,6 +6,7 @@ away; records keep moving meanwhile.
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -253,4 +254,8 @@ async def _close(worker: Worker) -> None:
 
 async def run(settings: Settings) -> None:
     """Run the worker process until it is told to stop."""
+    # Every page and batch makes tens of thousands of objects and drops them again, hardly ever in cycles: looked for
+    # as often as by default, they took a tenth of a worker's time (a backfill of 36,000 objects: 3.8 s against 3.3).
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     await WorkerProcess(settings).run()
