@@ -177,7 +177,7 @@ async def store_answers(
             for key, each in stored.items()
             if not each.parsed.deleted
         }
-        await write_mirror(connection, shown, confirmed=True)
+        await write_mirror(connection, shown, confirmed=True, touches=not of_whole)
         await write_mirror(
             connection, {key: beside[key] for key in unknown - forgotten if key in beside}, confirmed=False
         )

@@ -398,21 +398,24 @@ async def _show(connection: Connection, batch: _Batch) -> None:
         await mark_stale(connection, list(stale), complete=frozenset(batch.complete))
 
 
-async def write_mirror(connection: Connection, shown: Mapping[Key, Shown], *, confirmed: bool) -> None:
+async def write_mirror(
+    connection: Connection, shown: Mapping[Key, Shown], *, confirmed: bool, touches: bool = True
+) -> None:
     """Write objects into the mirror, one statement per table, in the registry's order.
 
     The caller has locked their rows in sync.objects. A product or price whose facts changed is touched: it concerns
-    customers whom it does not name.
+    customers whom it does not name. `touches` is False where all customers are derived afterwards.
     """
+    rows_of: dict[str, dict[Key, MirrorRow]] = {}
+    for key, each in shown.items():
+        if each.parsed.facts is not None:
+            row = MirrorRow(account_id=key[0], live_mode=key[1], facts=each.parsed.facts, raw=each.raw)
+            rows_of.setdefault(key[2], {})[key] = row
     for kind in KINDS.values():
-        rows = {
-            key: MirrorRow(account_id=key[0], live_mode=key[1], facts=each.parsed.facts, raw=each.raw)
-            for key, each in shown.items()
-            if key[2] == kind.name and each.parsed.facts is not None
-        }
+        rows = rows_of.get(kind.name)
         if not rows:
             continue
-        if kind.catalogue and kind.confirmed_on_event:
+        if touches and kind.catalogue and kind.confirmed_on_event:
             changed = await select_changed(connection, kind.name, list(rows.values()))
             if changed:
                 await touch_objects(connection, changed)
