@@ -8,6 +8,7 @@ it writes FOLDER/lists instead, for `bench.double`: the objects of each list, th
 
 import asyncio
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.plans import API_KEY
+from subledger.billing.lists import THROUGH, listed_kinds
 from subledger.billing.parse import NestedList, nested_lists
 from subledger.billing.registry import KINDS, kind_of
 from subledger.runtime.stripe_api import API_VERSION
@@ -53,13 +55,14 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
     but can be read by its id.
     """
     home = sandbox.accounts["", False]
+    kinds = listed_kinds()
     listed: set[str] = set()
     rests: list[NestedList] = []
     for kind in KINDS.values():
         api = create_api(sandbox, [API_KEY])  # a new one each time: it keeps its answers
         with (folder / f"{kind.name}.jsonl").open("wb") as file:
             after: str | None = None
-            more = kind.list_path is not None
+            more = kind.name in kinds
             while more:
                 answer = await ask(api, list_path(kind, low=LONG_AGO, high=FAR_AHEAD, after=after))
                 if answer is None:
@@ -84,6 +87,8 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
             answer = await ask(api, target)
             if answer is not None:
                 file.write(msgspec.json.encode((target, msgspec.Raw(answer))) + b"\n")
+    parts = [thing.kind for thing in home.things.values() if thing.kind in THROUGH]
+    (folder / "parts.json").write_bytes(msgspec.json.encode(Counter(parts)))
     (folder / "now").write_text(str(sandbox.now))
 
 

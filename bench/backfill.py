@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from bench.parts import Figures, spread_all
@@ -47,8 +48,8 @@ async def written_lists(machine: Machine, *, customers: int, stories_every: int 
     with machine.running("lists", *arguments) as process:
         if await asyncio.to_thread(process.process.wait):
             process.check()
-    counts = {}
-    for kind in KINDS:
+    counts = msgspec.json.decode((folder / "parts.json").read_bytes(), type=dict[str, int])
+    for kind in listed_kinds():
         with (folder / f"{kind}.jsonl").open("rb") as file:
             counts[kind] = sum(1 for _ in file)
     return Lists(folder=folder, counts=counts)
@@ -120,6 +121,7 @@ async def _backfill(machine: Machine, lists: Lists, api: Process, *, storing: bo
             asked = await tally(api)
             if storing:
                 await settled(connection, worker, exact=True, events=0)
+        pages = await connection.fetchval("select sum(requests) from sync.scan_windows")
         await _check(connection, lists, scan, storing=storing)
         if asked["refused"]:
             raise BenchError(f"the double did not understand {asked['refused']} requests")
@@ -136,7 +138,7 @@ async def _backfill(machine: Machine, lists: Lists, api: Process, *, storing: bo
         "lists_per_second": lists.objects / lists_seconds,
         "per_second": lists.objects / seconds,
         "api_calls": asked["requests"] - requests_before,
-        "api_calls_per_1000_listed": 1000 * (asked["requests"] - requests_before) / lists.listed,
+        "pages_per_1000_listed": 1000 * pages / lists.listed,
         "worker_memory_bytes": peak,
         **{
             f"lists_{name}_cpu_us": 1e6 * value / lists.objects
@@ -163,10 +165,11 @@ async def _check(connection: OwnConnection, lists: Lists, scan: Scan, *, storing
         raise BenchError(f"the backfill ended {scan.status}: {scan.error}")
     if not storing:
         return
-    for kind in map(KINDS.__getitem__, listed_kinds()):
-        rows = await connection.fetchval(f"select count(*) from {kind.table} where deleted_at is null")
-        if rows != lists.counts[kind.name]:
-            raise BenchError(f"{rows} rows in {kind.table}, {lists.counts[kind.name]} objects in the list")
+    for name, count in lists.counts.items():
+        table = KINDS[name].table
+        rows = await connection.fetchval(f"select count(*) from {table} where deleted_at is null")
+        if rows != count:
+            raise BenchError(f"{rows} rows in {table}, {count} objects in the account")
     inexact = await connection.fetchval("select count(*) from billing.customers where not exact")
     records = await connection.fetchval("select count(*) from billing.customers")
     if inexact or records < lists.counts["customer"]:

@@ -305,7 +305,8 @@ def table(figures: Figures) -> Table:
         spreads = found["stored"]
         what = f"backfill, {found['objects']:,} objects, API {found['latency_ms']:g} ms, objects/s"
         beside = (
-            f"{spreads['api_calls_per_1000_listed']['median']:.1f} API calls per 1,000 listed; "
+            f"{spreads['pages_per_1000_listed']['median']:.1f} pages per 1,000 listed objects, "
+            f"{spreads['api_calls']['median']:,.0f} API calls in all; "
             f"worker memory {spreads['worker_memory_bytes']['max'] / 2**20:.0f} MiB; "
             + cpu(spreads).replace("event", "object")
         )

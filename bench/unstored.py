@@ -3,19 +3,22 @@
 Everything else is the very process that operators run: the same windows, requests and parsing, and the same cursors.
 """
 
+from collections.abc import Sequence
 from unittest.mock import patch
 
 from subledger.cli.app import worker
 from subledger.db.connection import Connection
 from subledger.db.queries.backfills import Scan
-from subledger.worker.pages import Page
+from subledger.worker.confirm import Answered
 
 
-async def store_nothing(_connection: Connection, _scan: Scan, _page: Page, *, singly: bool) -> None:
-    """Take a page and keep nothing."""
+async def store_nothing(
+    _connection: Connection, _scan: Scan, _answers: Sequence[Answered], *, singly: bool
+) -> None:
+    """Take what pages hold and keep nothing."""
     del singly
 
 
 if __name__ == "__main__":
-    with patch("subledger.worker.scans.store_page", store_nothing):
+    with patch("subledger.worker.storer.store_answers_of", store_nothing):
         worker()

@@ -63,6 +63,6 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
     for found in (instant, delayed):
         assert found["objects"] >= found["objects_listed"] > sizes["backfill_customers"]
         # A hundred objects a page; of a small account most windows end with a page that is not full.
-        assert found["stored"]["api_calls_per_1000_listed"]["min"] >= 10
+        assert found["stored"]["pages_per_1000_listed"]["min"] >= 10
         assert found["stored"]["worker_memory_bytes"]["max"] < 200 * 2**20
         assert found["ratio"]["median"] > 0

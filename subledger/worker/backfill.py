@@ -5,6 +5,7 @@ another. Only what no list held is read by its id afterwards. Then all customers
 hundred at a time, so that webhooks never wait behind them.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -27,7 +28,6 @@ from subledger.db.queries.histories import want_history
 from subledger.db.queries.objects import mark_objects, postpone_reads
 from subledger.worker import entitlements
 from subledger.worker.confirm import Answered, store_answers
-from subledger.worker.pages import Page
 from subledger.worker.retry import retry_conflicts
 from subledger.worker.steps import HOLD, Helpers, bare_mark, bounds_of, say_holes
 
@@ -38,14 +38,16 @@ HISTORY_ATTEMPTS_MAX = 5
 log = structlog.get_logger()
 
 
-async def store_page(connection: Connection, scan: Scan, page: Page, *, singly: bool) -> None:
-    """Pass a page through the fence, in the caller's transaction. `singly`: what Postgres refuses costs only itself,
-    and is left to be read by its id, which tells what is wrong with it.
+async def store_answers_of(
+    connection: Connection, scan: Scan, answers: Sequence[Answered], *, singly: bool
+) -> None:
+    """Pass what pages hold through the fence, in the caller's transaction. `singly`: what Postgres refuses costs only
+    itself, and is left to be read by its id, which tells what is wrong with it.
     """
     if not singly:
-        await _store(connection, scan, list(page.answers))
+        await _store(connection, scan, list(answers))
         return
-    for answer in page.answers:
+    for answer in answers:
         try:
             async with connection.transaction():
                 await _store(connection, scan, [answer])

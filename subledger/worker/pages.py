@@ -10,8 +10,7 @@ import structlog
 
 from subledger.billing.parse import UnknownShape, parse_object
 from subledger.billing.registry import Kind, is_id
-from subledger.db.connection import Pool
-from subledger.db.queries.objects import Key, draw_tick
+from subledger.db.queries.objects import Key
 from subledger.runtime.stripe_api import StripeApi, StripeRefused
 from subledger.worker.confirm import Answered, complete_lists
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
@@ -66,7 +65,6 @@ def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None) -
 
 
 async def read_page(
-    pool: Pool,
     stripe: StripeApi,
     kind: Kind,
     *,
@@ -76,13 +74,12 @@ async def read_page(
     high: datetime,
     after: str | None,
     after_created: datetime | None,
+    tick: int,
 ) -> Page:
-    """Read one page, its tick drawn before the request, and the rest of nested lists that are cut.
+    """Read one page, and the rest of nested lists that are cut; `tick` must have been drawn and committed before.
 
     Raises what StripeApi.read raises, and NotJson.
     """
-    async with pool.acquire() as connection:
-        tick = await draw_tick(connection)
     requests = 1
     try:
         answer = await stripe.read(list_path(kind, low=low, high=high, after=after), account_id=account_id)

@@ -16,12 +16,11 @@ import structlog
 
 from subledger.billing.record import Policy
 from subledger.billing.registry import KINDS
-from subledger.db.connection import Connection, Pool, PostgresRefuses
+from subledger.db.connection import Pool
 from subledger.db.queries.backfills import (
     LostWindow,
     Scan,
     Window,
-    advance_window,
     begin_scan,
     claim_scan,
     claim_window,
@@ -31,29 +30,24 @@ from subledger.db.queries.backfills import (
     postpone_window,
     release_window,
 )
-from subledger.db.queries.objects import mark_objects
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from subledger.worker.audit import audit_page, step_audit
-from subledger.worker.backfill import step_backfill, store_page
+from subledger.worker.audit import step_audit
+from subledger.worker.backfill import step_backfill
 from subledger.worker.pages import Page, read_page
 from subledger.worker.payload import NotJson
-from subledger.worker.retry import retry_conflicts
-from subledger.worker.steps import Helpers, bare_mark, bounds_of
+from subledger.worker.steps import Helpers, bounds_of
+from subledger.worker.storer import LEASE, ReadPage, Storer
 
-LEASE = timedelta(seconds=30)
-"""Longer than one request may take. Who is slower loses the window, and its page is read again."""
 ATTEMPTS_MAX = 10
 """Failures of a window in a row before it is given up: about five minutes with the pauses between."""
 RETRY_SECONDS_MAX = 60.0
-WINDOWS_MIN, WINDOWS_MAX = 4, 16
+WINDOWS_MIN, WINDOWS_MAX = 6, 16
 SECONDS_PER_WINDOW = 0.008
 """A page takes about so long to be stored: while one is waited for, so many more windows can be served."""
 SPLIT_PAGES_MIN = 4
 """A window is split while its pages so far promise at least so many more: each part may end with a page half full."""
 SPLIT_PAGES_MAX = 64
 """The younger part of a split promises at most so many pages: what is far in the past is mostly empty."""
-STORING_MAX = 3
-"""Pages that are stored at the same time: the pool belongs to the live lane as well."""
 
 log = structlog.get_logger()
 
@@ -79,7 +73,6 @@ class Scanner:
         self._refused = refused
         self._helpers = Helpers(pool=pool, stripe=stripe, policy=policy, derive=derive, over=over)
         self._split = asyncio.Event()
-        self._storing = asyncio.Semaphore(STORING_MAX)
         self._latencies: deque[float] = deque([0.0], maxlen=20)
 
     async def run(self) -> bool:
@@ -134,6 +127,10 @@ class Scanner:
 
     async def _read_windows(self) -> bool:
         """Read windows side by side until none is due or the time is up; True when any was read."""
+        async with Storer(self._pool) as storer:
+            return await self._read_windows_into(storer)
+
+    async def _read_windows_into(self, storer: Storer) -> bool:
         reading: set[asyncio.Task[None]] = set()
         news = asyncio.create_task(self._split.wait())
         begun = False
@@ -145,7 +142,7 @@ class Scanner:
                     if window is None:
                         break
                     begun = True
-                    reading.add(asyncio.create_task(self._read_window(window)))
+                    reading.add(asyncio.create_task(self._read_window(window, storer)))
                 if not reading:
                     return begun
                 done, _ = await asyncio.wait({*reading, news}, return_when=asyncio.FIRST_COMPLETED)
@@ -164,7 +161,7 @@ class Scanner:
         """How many windows to read side by side: more, the longer the API takes at its best."""
         return min(WINDOWS_MIN + int(min(self._latencies) / SECONDS_PER_WINDOW), WINDOWS_MAX)
 
-    async def _read_window(self, window: Window) -> None:
+    async def _read_window(self, window: Window, storer: Storer) -> None:
         """Read a window page by page, to its end or until the time is up; its failures are noted, not raised."""
         attempts = window.attempts
         try:
@@ -174,13 +171,12 @@ class Scanner:
             while True:
                 page = await self._read(window)
                 after = await self._after(window, page)
-                async with self._storing:
-                    await self._store(window, after, page)
+                tick = await storer.store(ReadPage(window=window, after=after, page=page))
                 if after.low > window.low:
                     self._split.set()
                 if not page.has_more:
                     return
-                window, attempts = after, 0
+                window, attempts = replace(after, tick=tick), 0
                 if self._over():
                     async with self._pool.acquire() as connection:
                         await release_window(connection, window)
@@ -210,7 +206,6 @@ class Scanner:
         scan = window.scan
         reading = asyncio.create_task(
             read_page(
-                self._pool,
                 self._stripe,
                 KINDS[window.kind],
                 account_id=scan.account_id,
@@ -219,6 +214,7 @@ class Scanner:
                 high=window.high,
                 after=window.cursor_id,
                 after_created=window.cursor_created,
+                tick=window.tick,
             )
         )
         try:
@@ -258,36 +254,6 @@ class Scanner:
             if await count_open_windows(connection, window.scan.id) >= 2 * self._windows_wanted():
                 return after
         return replace(after, low=split_at)
-
-    async def _store(self, window: Window, after: Window, page: Page) -> None:
-        """Store or compare a page, and move the cursor, in one transaction."""
-        scan = window.scan
-
-        async def store(connection: Connection, *, singly: bool) -> None:
-            async with connection.transaction():
-                await advance_window(
-                    connection,
-                    window,
-                    after=after,
-                    objects=len(page.answers) + len(page.unreadable),
-                    requests=page.requests,
-                    done=not page.has_more,
-                    lease=LEASE,
-                )
-                if scan.purpose == "backfill":
-                    await store_page(connection, scan, page, singly=singly)
-                else:
-                    await audit_page(connection, window, after, page)
-                if page.unreadable:
-                    await mark_objects(
-                        connection, [bare_mark(key, source=scan.purpose) for key in page.unreadable]
-                    )
-
-        async with self._pool.acquire() as connection:
-            try:
-                await retry_conflicts(lambda: store(connection, singly=False))
-            except PostgresRefuses:
-                await retry_conflicts(lambda: store(connection, singly=True))
 
     async def _postpone(
         self, window: Window, error: str, *, failed: bool, counts: bool = True, attempts: int = 1

@@ -5,10 +5,12 @@ from typing import Any
 
 from subledger.billing.registry import KINDS
 from subledger.db.queries.backfills import request_scan
+from subledger.db.queries.objects import draw_tick
 from subledger.db.queries.status import select_backlog
 from subledger.worker.confirm import store_answers
+from subledger.worker.forget import forget
 from subledger.worker.pages import read_page
-from tests.worker.room import NOON, Body, Room, customer, event, listing
+from tests.worker.room import NOON, Body, Room, charge, customer, event, listing
 
 KEY = ("", False, "payment_intent", "pi_1")
 
@@ -43,16 +45,22 @@ async def exact_customer(room: Room) -> None:
     assert (await room.record())["exact"]
 
 
-async def backfilled(room: Room, *bodies: Body, purpose: Any = "backfill", repair: bool = False) -> str:
-    """Read the list of payment intents, holding these; how the scan ended."""
-    room.api.bodies["/v1/payment_intents"] = listing(list(bodies))
+async def backfilled(
+    room: Room,
+    *bodies: Body,
+    purpose: Any = "backfill",
+    repair: bool = False,
+    kind: str = "payment_intent",
+) -> str:
+    """Read the list of a kind, holding these; how the scan ended."""
+    room.api.bodies[KINDS[kind].list_path or ""] = listing(list(bodies))
     async with room.pool.acquire() as connection:
         scan = await request_scan(
             connection,
             purpose=purpose,
             account_id="",
             live_mode=False,
-            kinds=["payment_intent"],
+            kinds=[kind],
             whole=False,
             repair=repair,
         )
@@ -131,7 +139,6 @@ async def test_a_page_that_an_event_overtook_is_not_the_last_word(room: Room) ->
     room.api.bodies["/v1/payment_intents"] = listing([intent()])
     async with room.pool.acquire() as connection:
         page = await read_page(
-            room.pool,
             room.lanes.bulk if room.lanes else None,  # type: ignore[arg-type]
             KINDS["payment_intent"],
             account_id="",
@@ -140,6 +147,7 @@ async def test_a_page_that_an_event_overtook_is_not_the_last_word(room: Room) ->
             high=datetime.fromtimestamp(NOON + 1, UTC),
             after=None,
             after_created=None,
+            tick=await draw_tick(connection),
         )
         room.api.bodies["/v1/payment_intents/pi_1"] = intent(status="succeeded")
         await room.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=5))
@@ -180,3 +188,59 @@ async def test_one_that_stripe_does_not_know_costs_no_exactness(room: Room) -> N
     async with room.pool.acquire() as connection:
         backlog = await select_backlog(connection, live_mode=False)
     assert (0, 0, True) == (backlog.unconfirmed_objects, backlog.missing_objects, backlog.settled)
+
+
+async def test_what_only_lists_tell_of_a_forgotten_customer(room: Room) -> None:
+    """A balance transaction belongs to whose charge it is of: it is emptied with the customer, and no list that is read
+    later brings it back or tells of another of his.
+    """
+    await exact_customer(room)
+    await room.apply(event("charge.succeeded", charge()))
+    moved: Body = {
+        "object": "balance_transaction",
+        "id": "txn_1",
+        "amount": 2000,
+        "fee": 88,
+        "net": 1912,
+        "currency": "usd",
+        "created": NOON,
+        "description": "for Anna",
+        "source": "ch_1",
+    }
+    assert "complete" == await backfilled(room, moved, kind="balance_transaction")
+    async with room.pool.acquire() as connection:
+        await forget(connection, ("", False, "cus_1"))
+    assert "complete" == await backfilled(room, moved, {**moved, "id": "txn_2"}, kind="balance_transaction")
+    rows = await room.fetch("select id, net, description, raw from stripe.balance_transactions order by id")
+    assert [("txn_1", 1912, None, None)] == [tuple(row) for row in rows]
+
+
+async def test_payment_methods_are_one_list(room: Room) -> None:
+    """Their list takes no `created`; what it lacks may have been detached, and is not even asked for by an audit."""
+    method: Body = {
+        "object": "payment_method",
+        "id": "pm_1",
+        "customer": None,
+        "created": NOON,
+        "type": "card",
+    }
+    await room.apply(event("payment_method.detached", method))
+    other = {**method, "id": "pm_2", "customer": "cus_1"}
+    assert "complete" == await backfilled(room, other, kind="payment_method")
+    assert "complete" == await backfilled(room, other, kind="payment_method", purpose="audit")
+    assert [] == await room.fetch("select * from sync.drift")
+    rows = await room.fetch("select id from stripe.payment_methods order by id")
+    assert ["pm_1", "pm_2"] == [row[0] for row in rows]
+    assert {"/v1/account", "/v1/payment_methods"} == set(room.api.asked)
+
+
+async def test_a_deleted_coupon_stays_deleted(room: Room) -> None:
+    """Its event alone says so, and no late event takes that back."""
+    coupon: Body = {"object": "coupon", "id": "SUMMER", "created": NOON, "percent_off": 25.5, "metadata": {}}
+    await room.apply(event("coupon.created", coupon, after=1))
+    await room.apply(event("coupon.deleted", coupon | {"deleted": True}, after=9))
+    await room.apply(event("coupon.updated", coupon, after=5))
+    await room.settle()
+    (row,) = await room.fetch("select percent_off, deleted_at from stripe.coupons")
+    assert ("25.5", datetime.fromtimestamp(NOON + 9, UTC)) == tuple(row)
+    assert not [path for path in room.api.asked if "coupons" in path]

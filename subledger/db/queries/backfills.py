@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+import msgspec
+
 from subledger.billing.facts import ActiveEntitlement, SubscriptionItem, SubscriptionScheduleItem
 from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Connection
@@ -254,6 +256,8 @@ class Window:
     cursor_created: datetime | None
     edge_ids: tuple[str, ...]
     attempts: int
+    tick: int
+    """Drawn before its next page is asked for."""
 
 
 CLAIM_WINDOW = f"""
@@ -272,12 +276,15 @@ from next n
 join sync.scans s on s.id = n.scan_id
 where (w.scan_id, w.kind, w.high) = (n.scan_id, n.kind, n.high)
 returning w.kind, w.low, w.high, w.cursor_id, w.cursor_created, w.edge_ids, w.attempts as window_attempts,
-  {", ".join(f"s.{column}" for column in Scan.__dataclass_fields__)}
+  nextval('sync.tick') as tick, {", ".join(f"s.{column}" for column in Scan.__dataclass_fields__)}
 """
 
 
 async def claim_window(connection: Connection, *, live_mode: bool, lease: timedelta) -> Window | None:
-    """Lease the window that has been due longest, counting the attempt. Commit before its request leaves."""
+    """Lease the window that has been due longest, counting the attempt and drawing the tick of its next page.
+
+    Commit before its request leaves.
+    """
     row = await connection.fetchrow(CLAIM_WINDOW, live_mode, lease)
     if row is None:
         return None
@@ -290,6 +297,7 @@ async def claim_window(connection: Connection, *, live_mode: bool, lease: timede
         cursor_created=row["cursor_created"],
         edge_ids=tuple(row["edge_ids"]),
         attempts=row["window_attempts"],
+        tick=row["tick"],
     )
 
 
@@ -302,17 +310,25 @@ async def count_open_windows(connection: Connection, scan_id: int) -> int:
     return count
 
 
-ADVANCE_WINDOW = """
+ADVANCE_WINDOWS = """
 update sync.scan_windows w
-set cursor_id = $5, cursor_created = $6, edge_ids = $7, objects = w.objects + $8, requests = w.requests + $9,
-  low = $10, state = $11, attempts = 0, error = null, due_at = now() + $12
-where w.scan_id = $1 and w.kind = $2 and w.high = $3 and w.cursor_id is not distinct from $4 and w.state = 'open'
+set cursor_id = new.cursor_id, cursor_created = new.cursor_created,
+  edge_ids = array(select jsonb_array_elements_text(new.edge_ids::jsonb)),
+  objects = w.objects + new.objects, requests = w.requests + new.requests, low = new.low,
+  state = case when new.done then 'done' else 'open' end, attempts = 0, error = null, due_at = now() + $12
+from unnest(
+  $1::bigint[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::bigint[],
+  $9::bigint[], $10::timestamptz[], $11::boolean[]
+) as new (scan_id, kind, high, read_after, cursor_id, cursor_created, edge_ids, objects, requests, low, done)
+where (w.scan_id, w.kind, w.high) = (new.scan_id, new.kind, new.high)
+  and w.cursor_id is not distinct from new.read_after and w.state = 'open'
   and exists (select from sync.scans s where s.id = w.scan_id and s.status = 'running')
-returning true
+returning w.scan_id, w.kind, w.high, nextval('sync.tick') as tick
 """
 
-SPLIT_WINDOW = """
-insert into sync.scan_windows (scan_id, kind, low, high) values ($1, $2, $3, $4)
+SPLIT_WINDOWS = """
+insert into sync.scan_windows (scan_id, kind, low, high)
+select * from unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[])
 """
 
 
@@ -320,39 +336,59 @@ class LostWindow(Exception):  # noqa: N818 - it names what happened
     """Somebody else went on with this window, or its scan was canceled: the page is not ours to store."""
 
 
-async def advance_window(
-    connection: Connection,
-    window: Window,
-    *,
-    after: "Window",
-    objects: int,
-    requests: int,
-    done: bool,
-    lease: timedelta,
-) -> None:
-    """Move the window's cursor, in the transaction that stores its page, and open what was split off it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A page that was read: the window before and after it, and what it held and took."""
 
-    Raises LostWindow.
+    window: Window
+    after: Window
+    objects: int
+    requests: int
+    done: bool
+
+
+WindowKey = tuple[int, str, datetime]
+"""(scan, kind, high)"""
+
+
+async def advance_windows(
+    connection: Connection, steps: Sequence[Step], *, lease: timedelta
+) -> dict[WindowKey, int]:
+    """Move the cursors of windows, in the transaction that stores their pages, and open what was split off them.
+
+    Returns the tick of the next page of each; a window that is not among them is lost, and its page not ours to store.
     """
-    moved = await connection.fetchval(
-        ADVANCE_WINDOW,
-        window.scan.id,
-        window.kind,
-        window.high,
-        window.cursor_id,
-        after.cursor_id,
-        after.cursor_created,
-        list(after.edge_ids),
-        objects,
-        requests,
-        after.low,
-        "done" if done else "open",
+    rows = await connection.fetch(
+        ADVANCE_WINDOWS,
+        [step.window.scan.id for step in steps],
+        [step.window.kind for step in steps],
+        [step.window.high for step in steps],
+        [step.window.cursor_id for step in steps],
+        [step.after.cursor_id for step in steps],
+        [step.after.cursor_created for step in steps],
+        [msgspec.json.encode(step.after.edge_ids).decode() for step in steps],
+        [step.objects for step in steps],
+        [step.requests for step in steps],
+        [step.after.low for step in steps],
+        [step.done for step in steps],
         lease,
     )
-    if not moved:
-        raise LostWindow(f"{window.kind} up to {window.high} of scan {window.scan.id}")
-    if after.low > window.low:
-        await connection.execute(SPLIT_WINDOW, window.scan.id, window.kind, window.low, after.low)
+    ticks = {(row[0], row[1], row[2]): row[3] for row in rows}
+    split = [step for step in steps if step.after.low > step.window.low and key_of(step.window) in ticks]
+    if split:
+        await connection.execute(
+            SPLIT_WINDOWS,
+            [step.window.scan.id for step in split],
+            [step.window.kind for step in split],
+            [step.window.low for step in split],
+            [step.after.low for step in split],
+        )
+    return ticks
+
+
+def key_of(window: Window) -> WindowKey:
+    """What names a window's row: its upper bound never moves."""
+    return window.scan.id, window.kind, window.high
 
 
 RELEASE_WINDOW = """
