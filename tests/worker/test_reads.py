@@ -218,6 +218,8 @@ async def test_first_sight_of_a_customer_pulls_its_history(room: Room) -> None:
         "/v1/invoices": listing([]),
         "/v1/charges": listing([charge(), charge("ch_0", amount=500, amount_captured=500)]),
         "/v1/checkout/sessions": listing([]),
+        "/v1/subscription_schedules": listing([]),
+        "/v1/credit_notes": listing([]),
     }
     await room.apply(event("customer.subscription.updated", subscription()))
     await room.settle()
