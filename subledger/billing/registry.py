@@ -55,6 +55,11 @@ class Kind:
     id_field: str = "id"  # `customer` where Stripe keeps one per customer, and gives it no id
 
     @property
+    def says_created(self) -> bool:
+        """Whether Stripe says when such an object was created."""
+        return "created" in self.facts.__dataclass_fields__
+
+    @property
     def id_is_customers(self) -> bool:
         """Whether its id is the id of its customer."""
         return self.name == "customer" or self.id_field == "customer"

@@ -9,7 +9,7 @@ row is counted once, and not again for each record that follows from it.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -174,8 +174,11 @@ async def _surplus(
     """The rows that should stand in this page and do not.
 
     A page ends in the middle of a second as a rule: rows created in its last second are looked for with the next page,
-    which knows by `edge_ids` what of that second has been seen.
+    which knows by `edge_ids` what of that second has been seen. Of a kind that does not say when, the last page knows
+    by them all that has been seen.
     """
+    if not KINDS[window.kind].says_created and page.has_more:
+        return []
     high = window.high if window.cursor_created is None else window.cursor_created + SECOND
     low = window.low
     if page.has_more and after.cursor_created is not None:
@@ -220,7 +223,11 @@ async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
     """Rows that no list can have met, and objects that were read and have no row."""
     scope = (scan.account_id, scan.live_mode)
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
-    kinds = [kind for kind in KINDS if THROUGH.get(kind, kind) in scan.kinds] if scan.whole else []
+    kinds = (
+        [kind for kind in KINDS if (THROUGH | PER_CUSTOMER).get(kind, kind) in scan.kinds]
+        if scan.whole
+        else []
+    )
     for kind in kinds:
         async with helpers.pool.acquire() as connection:
             found = await select_unlisted(
@@ -309,6 +316,8 @@ async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict
             if motion.get((kind, each.id), False):
                 moving += 1
                 continue
+            if _is_nothing(each) and (kind, each.id) not in motion:
+                each = replace(each, parsed=None, raw=None)  # none there, and none ever told of
             found = _compare_object(each, stored.get(each.id))
             if found is None:
                 agreed.append((kind, each.id))
@@ -317,6 +326,11 @@ async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict
     await dismiss(connection, scan, agreed)
     await note_drift(connection, scan, drift, verified=True)
     return moving
+
+
+def _is_nothing(verdict: _Verdict) -> bool:
+    """Whether this is what Stripe says of a customer for whom it keeps nothing of a kind."""
+    return verdict.kind in PER_CUSTOMER and verdict.parsed is not None and not verdict.parsed.parts
 
 
 def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drift | None:
@@ -342,8 +356,6 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
             said=verdict.raw,
         )
     currency, amount = _amount(kind, parsed.facts, stored)
-    if stored is None and kind in PER_CUSTOMER and not parsed.parts:
-        return None  # it has none, and none were ever told of
     if stored is None:
         return Drift(
             kind=kind, id=verdict.id, what="lacking", currency=currency, amount=amount, said=verdict.raw

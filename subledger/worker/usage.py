@@ -154,8 +154,8 @@ async def _expected_charges(
 ) -> tuple[Mapping[str, tuple[int, str]], str | None]:
     """What each metered subscription's next invoice would ask for, and what Stripe has refused to preview.
 
-    There is none for a subscription that ends and owes nothing more, and a key that only reads may not ask: usage is worth
-    having all the same.
+    There is none for a subscription that ends and owes nothing more, and a key that only reads may not ask: usage is
+    worth having all the same.
     """
     expected: dict[str, tuple[int, str]] = {}
     refused: str | None = None

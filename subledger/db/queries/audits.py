@@ -139,20 +139,21 @@ async def select_buried(connection: Connection, scope: Scope, kind: str, ids: Se
     return [row[0] for row in await connection.fetch(SELECT_BURIED[kind], *scope, ids)]
 
 
-def _says_created(kind: Kind) -> bool:
-    return any(field.name == "created" for field in fields(kind.facts))
+def _within(kind: Kind) -> str:
+    """Whether a row is of the stretch [$3, $4) of `created`; any row is, of a kind that does not say it."""
+    if kind.says_created:
+        return "created >= $3 and created < $4"
+    return "$3::timestamptz is not null and $4::timestamptz is not null"
 
 
 SELECT_SURPLUS: Mapping[str, str] = {
     kind.name: f"""
 select id from {kind.table}
-where account_id = $1 and live_mode = $2 and created >= $3 and created < $4 and not id = any ($5::text[])
-  and deleted_at is null
+where account_id = $1 and live_mode = $2 and {_within(kind)} and not id = any ($5::text[]) and deleted_at is null
 """
     for kind in KINDS.values()
-    if _says_created(kind)
 }
-"""Per kind that says when it was created: the rows created in [$3, $4) that a list did not hold."""
+"""Per kind: the rows created in [$3, $4) that a list did not hold."""
 
 
 async def select_surplus(
@@ -164,9 +165,7 @@ async def select_surplus(
     high: datetime,
     listed: Collection[str],
 ) -> list[str]:
-    """The rows created in [low, high) that are not among the listed ids; none of kinds that do not say it."""
-    if kind not in SELECT_SURPLUS:
-        return []
+    """The rows created in [low, high) that are not among the listed ids; of kinds that do not say when, all others."""
     rows = await connection.fetch(SELECT_SURPLUS[kind], *scope, low, high, list(listed))
     return [row[0] for row in rows]
 
@@ -203,10 +202,19 @@ def _unlisted() -> dict[str, str]:
   )"""
         elif not kind.list_holds_all:
             where = "false"
-        elif _says_created(kind):
+        elif kind.id_is_customers and kind.list_path is None:
+            # Who is not asked for may have rows that nothing told of, or that are of somebody else.
+            where = f"""(
+    t.customer_id is distinct from t.id
+    or not exists (
+      select from sync.objects o
+      where o.account_id = t.account_id and o.live_mode = t.live_mode and o.kind = '{kind.name}' and o.id = t.id
+    )
+  )"""
+        elif kind.says_created:
             where = "(t.created is null or t.created < $3 or t.created >= $4)"
         else:
-            where = "true"  # they are few, and are all read by id
+            where = "false"
         statements[kind.name] = f"""
 select t.id, 'surplus' as what
 from {kind.table} t
