@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from subledger.billing.features import CustomerFeature
+from subledger.billing.mrr import CustomerMrr
 from subledger.billing.products import CustomerProduct
 from subledger.billing.revenue import Revenue
 from subledger.cli import board
@@ -36,6 +37,7 @@ from subledger.db.queries.timeline import (
     select_features,
     select_last_events,
     select_mark,
+    select_mrr,
     select_products,
     select_revenue,
     select_status_changes,
@@ -78,6 +80,7 @@ class CustomerView:
     record: StoredCustomer
     products: list[CustomerProduct]
     revenue: list[Revenue]
+    mrr: list[CustomerMrr]
     features: list[CustomerFeature]
     status_changes: list[StatusChange]
     problems: list[KnownProblem]
@@ -108,6 +111,7 @@ class CustomerView:
             **dataclasses.asdict(self.record),
             "products": self.products,
             "revenue": self.revenue,
+            "mrr": self.mrr,
             "features": self.features,
             "status_changes": self.status_changes,
             "problems": self.problems,
@@ -155,6 +159,7 @@ async def _read(
             record=record,
             products=await select_products(connection, record.uid),
             revenue=await select_revenue(connection, record.uid),
+            mrr=await select_mrr(connection, record.uid),
             features=await select_features(connection, record.uid),
             status_changes=await select_status_changes(connection, record.uid),
             problems=await select_problems_of_customer(connection, *key),
@@ -327,7 +332,8 @@ def _money(view: CustomerView) -> Iterator[RenderableType]:
         if record.revenue_currency is None
         else _amount(record.lifetime_revenue, record.revenue_currency)
     )
-    yield pairs("Money", [("lifetime revenue", lifetime)])
+    monthly = ["not known yet" if each.mrr is None else _amount(each.mrr, each.currency) for each in view.mrr]
+    yield pairs("Money", [("lifetime revenue", lifetime), ("a month (MRR)", ", ".join(monthly) or "none")])
     if view.revenue:
         yield table(
             "Revenue",

@@ -27,6 +27,7 @@ EVIL_NAME = "Eve \x1b[2J\x9b\u202e[red]x[/red] :smile:"
 async def story(room: Room) -> None:
     """One customer who tries, buys and goes, and pays in three currencies."""
     told = [
+        event("price.created", PRICE),
         event("customer.created", ANNA),
         event("customer.subscription.created", subscription(status="trialing", **TRIAL), after=1),
         event("customer.subscription.updated", subscription(**TRIAL), after=7 * DAY),
@@ -41,6 +42,18 @@ async def story(room: Room) -> None:
         await room.apply(event("charge.succeeded", paid, after=8 * DAY, event_id=f"evt_paid_{currency}"))
 
 
+PRICE: Body = {
+    "object": "price",
+    "id": "price_1",
+    "product": "prod_1",
+    "created": NOON,
+    "livemode": False,
+    "billing_scheme": "per_unit",
+    "currency": "usd",
+    "unit_amount": 41150,
+    "recurring": {"interval": "month", "interval_count": 1, "usage_type": "licensed"},
+    "metadata": {},
+}
 ANNA = customer(name="Anna Berg", email="anna@example.com", metadata={"custom_uid": "anna-1", "plan": "pro"})
 TRIAL: Body = {
     "trial_start": NOON,
@@ -77,6 +90,7 @@ async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str)
     assert {"usd": 123456, "jpy": 5000, "kwd": 1234} == {
         each["currency"]: each["net"] for each in first["revenue"]
     }
+    assert {"usd": 123450} == {each["currency"]: each["mrr"] for each in first["mrr"]}
     assert [("feat_1", "1", None)] == [
         (each["feature_id"], each["lookup_key"], each["name"]) for each in first["features"]
     ]
@@ -92,6 +106,7 @@ async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> N
     page = await subledger(database_url, "customer", "cus_1")
     assert (0, "") == (page.code, page.err)
     assert ["lifetime revenue 1,234.56 USD"] == page.lines("lifetime")
+    assert ["a month (MRR) 1,234.50 USD"] == page.lines("a month")
     assert ["USD 1,234.56 0.00 0.00 0.00 1,234.56"] == page.lines("USD")
     assert ["JPY 5,000 0 0 0 5,000"] == page.lines("JPY")
     assert ["KWD 1.234 0.000 0.000 0.000 1.234"] == page.lines("KWD")

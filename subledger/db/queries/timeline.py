@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from subledger.billing.record import CustomerFeature, CustomerProduct, CustomerRecord, Revenue
+from subledger.billing.record import CustomerFeature, CustomerMrr, CustomerProduct, CustomerRecord, Revenue
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import columns_of, names_of
 from subledger.db.queries.customers import CustomerKey
@@ -82,6 +82,13 @@ where customer_uid = $1
 order by lookup_key, feature_id
 """
 
+SELECT_MRR_OF_CUSTOMER = f"""
+select {_names(CustomerMrr)}
+from billing.customer_mrr
+where customer_uid = $1
+order by mrr desc nulls last, currency
+"""
+
 SELECT_STATUS_CHANGES = f"""
 select {_names(StatusChange)}
 from billing.status_changes
@@ -103,6 +110,11 @@ async def select_revenue(connection: Connection, uid: UUID) -> list[Revenue]:
 async def select_features(connection: Connection, uid: UUID) -> list[CustomerFeature]:
     """What the customer may use now, by lookup key."""
     return _rows(CustomerFeature, await connection.fetch(SELECT_FEATURES_OF_CUSTOMER, uid))
+
+
+async def select_mrr(connection: Connection, uid: UUID) -> list[CustomerMrr]:
+    """What the customer brings in a month, by currency, the largest first; minor units."""
+    return _rows(CustomerMrr, await connection.fetch(SELECT_MRR_OF_CUSTOMER, uid))
 
 
 async def select_status_changes(connection: Connection, uid: UUID) -> list[StatusChange]:
