@@ -413,3 +413,21 @@ async def test_forgotten_customer_has_no_features(entitling: Room, stripe: Strip
     assert 0 == await room.fetchval(
         "select count(*) from stripe.active_entitlement_summaries where raw is not null"
     )
+
+
+async def test_audit_knows_features_by_their_list(entitling: Room, stripe: Stripe) -> None:
+    """Stripe does not say when a feature was created: the last page of its list tells what is surplus."""
+    room = entitling
+    await scan(room)
+    asked = len(room.api.asked)
+    await scan(room, purpose="audit")
+    assert 0 == await room.fetchval("select count(*) from sync.drift")
+    pages = [path for path in room.api.asked[asked:] if path.startswith("/v1/entitlements/features")]
+    assert ["/v1/entitlements/features"] * 2 == pages
+    await room.execute(
+        "insert into stripe.features (account_id, live_mode, id) values ('', false, 'feat_00'), ('', false, 'feat_99')"
+    )
+    found = await scan(room, purpose="audit", repair=True)
+    rows = await room.fetch("select id, what from sync.drift where scan_id = $1 order by 1", found["id"])
+    assert [("feat_00", "surplus"), ("feat_99", "surplus")] == [tuple(row) for row in rows]
+    assert 12 == await room.fetchval("select count(*) from stripe.features")
