@@ -1009,6 +1009,78 @@ COMMENT ON COLUMN stripe.checkout_sessions.deleted_at IS 'When it was deleted at
 
 COMMENT ON COLUMN stripe.checkout_sessions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
+CREATE TABLE stripe.credit_notes (
+    account_id text NOT NULL,
+    live_mode boolean NOT NULL,
+    id text NOT NULL,
+    created timestamp with time zone,
+    customer_id text,
+    invoice_id text,
+    status text,
+    type text,
+    reason text,
+    number text,
+    currency text,
+    amount bigint,
+    pre_payment_amount bigint,
+    post_payment_amount bigint,
+    out_of_band_amount bigint,
+    refund_ids text[] DEFAULT '{}'::text[] NOT NULL,
+    effective_at timestamp with time zone,
+    voided_at timestamp with time zone,
+    memo text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_at timestamp with time zone,
+    raw json
+);
+ALTER TABLE ONLY stripe.credit_notes ALTER COLUMN raw SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE stripe.credit_notes IS 'Stripe''s credit notes: what of an invoice was taken back, before it was paid or after. Money given back outside Stripe is in customer_revenue.out_of_band.';
+
+COMMENT ON COLUMN stripe.credit_notes.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
+
+COMMENT ON COLUMN stripe.credit_notes.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
+
+COMMENT ON COLUMN stripe.credit_notes.id IS 'Stripe''s id of the credit note.';
+
+COMMENT ON COLUMN stripe.credit_notes.created IS 'When the credit note was created, by Stripe''s clock.';
+
+COMMENT ON COLUMN stripe.credit_notes.customer_id IS 'Stripe''s id of the customer.';
+
+COMMENT ON COLUMN stripe.credit_notes.invoice_id IS 'Stripe''s id of the invoice.';
+
+COMMENT ON COLUMN stripe.credit_notes.status IS 'issued or void.';
+
+COMMENT ON COLUMN stripe.credit_notes.type IS 'pre_payment (it lowered what was due), post_payment (it gave back what was paid) or mixed.';
+
+COMMENT ON COLUMN stripe.credit_notes.reason IS 'duplicate, fraudulent, order_change, product_unsatisfactory or NULL.';
+
+COMMENT ON COLUMN stripe.credit_notes.number IS 'Its number on paper.';
+
+COMMENT ON COLUMN stripe.credit_notes.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
+
+COMMENT ON COLUMN stripe.credit_notes.amount IS 'In all, minor units, tax included.';
+
+COMMENT ON COLUMN stripe.credit_notes.pre_payment_amount IS 'By how much it lowered what was due, minor units; NULL before 2024.';
+
+COMMENT ON COLUMN stripe.credit_notes.post_payment_amount IS 'How much of what was paid it gave back, minor units: as refunds, to the credit balance, and outside Stripe; NULL before 2024.';
+
+COMMENT ON COLUMN stripe.credit_notes.out_of_band_amount IS 'Given back outside Stripe, minor units; NULL: nothing.';
+
+COMMENT ON COLUMN stripe.credit_notes.refund_ids IS 'Stripe''s ids of its refunds.';
+
+COMMENT ON COLUMN stripe.credit_notes.effective_at IS 'Its date on paper.';
+
+COMMENT ON COLUMN stripe.credit_notes.voided_at IS 'When it was made void.';
+
+COMMENT ON COLUMN stripe.credit_notes.memo IS 'Free text on paper. Personal: emptied when the customer is forgotten.';
+
+COMMENT ON COLUMN stripe.credit_notes.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
+
+COMMENT ON COLUMN stripe.credit_notes.deleted_at IS 'Always NULL: Stripe deletes none. A void one has status void.';
+
+COMMENT ON COLUMN stripe.credit_notes.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
 CREATE TABLE stripe.disputes (
     account_id text NOT NULL,
     live_mode boolean NOT NULL,
@@ -1259,6 +1331,18 @@ CREATE VIEW billing.monthly_revenue AS
                 END AS "case"
            FROM stripe.invoices i
           WHERE ((i.currency IS NOT NULL) AND (i.customer_id IS NOT NULL) AND (i.deleted_at IS NULL))
+        UNION ALL
+         SELECT n.account_id,
+            n.live_mode,
+            COALESCE(i.paid_at, i.created, n.created) AS "coalesce",
+            n.currency,
+            0,
+            0,
+            0,
+            (- n.out_of_band_amount)
+           FROM (stripe.credit_notes n
+             LEFT JOIN stripe.invoices i ON (((i.account_id = n.account_id) AND (i.live_mode = n.live_mode) AND (i.id = n.invoice_id))))
+          WHERE ((n.out_of_band_amount <> 0) AND (n.status IS DISTINCT FROM 'void'::text) AND (n.currency IS NOT NULL) AND (n.customer_id IS NOT NULL) AND (n.deleted_at IS NULL))
         )
  SELECT account_id,
     live_mode,
@@ -1289,7 +1373,7 @@ COMMENT ON COLUMN billing.monthly_revenue.refunded IS 'Given back of it since, o
 
 COMMENT ON COLUMN billing.monthly_revenue.disputed IS 'Withdrawn of it by disputes and not given back, minor units.';
 
-COMMENT ON COLUMN billing.monthly_revenue.out_of_band IS 'Paid on invoices outside Stripe, minor units.';
+COMMENT ON COLUMN billing.monthly_revenue.out_of_band IS 'Paid on invoices outside Stripe, less what credit notes gave back the same way, minor units.';
 
 COMMENT ON COLUMN billing.monthly_revenue.net IS 'gross - refunded - disputed + out_of_band, minor units.';
 
@@ -1666,78 +1750,6 @@ COMMENT ON COLUMN stripe.coupons.metadata IS 'The object''s metadata, text to te
 COMMENT ON COLUMN stripe.coupons.deleted_at IS 'When it was deleted at Stripe: the time of its *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.coupons.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
-
-CREATE TABLE stripe.credit_notes (
-    account_id text NOT NULL,
-    live_mode boolean NOT NULL,
-    id text NOT NULL,
-    created timestamp with time zone,
-    customer_id text,
-    invoice_id text,
-    status text,
-    type text,
-    reason text,
-    number text,
-    currency text,
-    amount bigint,
-    pre_payment_amount bigint,
-    post_payment_amount bigint,
-    out_of_band_amount bigint,
-    refund_ids text[] DEFAULT '{}'::text[] NOT NULL,
-    effective_at timestamp with time zone,
-    voided_at timestamp with time zone,
-    memo text,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    deleted_at timestamp with time zone,
-    raw json
-);
-ALTER TABLE ONLY stripe.credit_notes ALTER COLUMN raw SET STORAGE EXTERNAL;
-
-COMMENT ON TABLE stripe.credit_notes IS 'Stripe''s credit notes: what of an invoice was taken back, before it was paid or after. Money given back outside Stripe is in customer_revenue.out_of_band.';
-
-COMMENT ON COLUMN stripe.credit_notes.account_id IS 'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
-
-COMMENT ON COLUMN stripe.credit_notes.live_mode IS 'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
-
-COMMENT ON COLUMN stripe.credit_notes.id IS 'Stripe''s id of the credit note.';
-
-COMMENT ON COLUMN stripe.credit_notes.created IS 'When the credit note was created, by Stripe''s clock.';
-
-COMMENT ON COLUMN stripe.credit_notes.customer_id IS 'Stripe''s id of the customer.';
-
-COMMENT ON COLUMN stripe.credit_notes.invoice_id IS 'Stripe''s id of the invoice.';
-
-COMMENT ON COLUMN stripe.credit_notes.status IS 'issued or void.';
-
-COMMENT ON COLUMN stripe.credit_notes.type IS 'pre_payment (it lowered what was due), post_payment (it gave back what was paid) or mixed.';
-
-COMMENT ON COLUMN stripe.credit_notes.reason IS 'duplicate, fraudulent, order_change, product_unsatisfactory or NULL.';
-
-COMMENT ON COLUMN stripe.credit_notes.number IS 'Its number on paper.';
-
-COMMENT ON COLUMN stripe.credit_notes.currency IS 'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
-
-COMMENT ON COLUMN stripe.credit_notes.amount IS 'In all, minor units, tax included.';
-
-COMMENT ON COLUMN stripe.credit_notes.pre_payment_amount IS 'By how much it lowered what was due, minor units; NULL before 2024.';
-
-COMMENT ON COLUMN stripe.credit_notes.post_payment_amount IS 'How much of what was paid it gave back, minor units: as refunds, to the credit balance, and outside Stripe; NULL before 2024.';
-
-COMMENT ON COLUMN stripe.credit_notes.out_of_band_amount IS 'Given back outside Stripe, minor units; NULL: nothing.';
-
-COMMENT ON COLUMN stripe.credit_notes.refund_ids IS 'Stripe''s ids of its refunds.';
-
-COMMENT ON COLUMN stripe.credit_notes.effective_at IS 'Its date on paper.';
-
-COMMENT ON COLUMN stripe.credit_notes.voided_at IS 'When it was made void.';
-
-COMMENT ON COLUMN stripe.credit_notes.memo IS 'Free text on paper. Personal: emptied when the customer is forgotten.';
-
-COMMENT ON COLUMN stripe.credit_notes.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
-
-COMMENT ON COLUMN stripe.credit_notes.deleted_at IS 'Always NULL: Stripe deletes none. A void one has status void.';
-
-COMMENT ON COLUMN stripe.credit_notes.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
 
 CREATE TABLE stripe.customers (
     account_id text NOT NULL,
@@ -3709,6 +3721,50 @@ GRANT SELECT(metadata) ON TABLE stripe.checkout_sessions TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.checkout_sessions TO billing_reader;
 
+GRANT SELECT ON TABLE stripe.credit_notes TO billing_raw;
+
+GRANT SELECT(account_id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(live_mode) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(created) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(customer_id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(invoice_id) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(status) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(type) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(reason) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(number) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(currency) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(pre_payment_amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(post_payment_amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(out_of_band_amount) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(refund_ids) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(effective_at) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(voided_at) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(memo) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(metadata) ON TABLE stripe.credit_notes TO billing_reader;
+
+GRANT SELECT(deleted_at) ON TABLE stripe.credit_notes TO billing_reader;
+
 GRANT SELECT ON TABLE stripe.disputes TO billing_raw;
 
 GRANT SELECT(account_id) ON TABLE stripe.disputes TO billing_reader;
@@ -3926,50 +3982,6 @@ GRANT SELECT(valid) ON TABLE stripe.coupons TO billing_reader;
 GRANT SELECT(metadata) ON TABLE stripe.coupons TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.coupons TO billing_reader;
-
-GRANT SELECT ON TABLE stripe.credit_notes TO billing_raw;
-
-GRANT SELECT(account_id) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(live_mode) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(id) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(created) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(customer_id) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(invoice_id) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(status) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(type) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(reason) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(number) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(currency) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(amount) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(pre_payment_amount) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(post_payment_amount) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(out_of_band_amount) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(refund_ids) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(effective_at) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(voided_at) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(memo) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(metadata) ON TABLE stripe.credit_notes TO billing_reader;
-
-GRANT SELECT(deleted_at) ON TABLE stripe.credit_notes TO billing_reader;
 
 GRANT SELECT ON TABLE stripe.customers TO billing_raw;
 
