@@ -52,6 +52,13 @@ _FAMILIES: tuple[tuple[str, str, str], ...] = (
     ("product", "product", "created updated deleted"),
     ("price", "price", "created updated deleted"),
     ("plan", "plan", "created updated deleted"),
+    ("coupon", "coupon", "created updated deleted"),
+    ("payment_method", "payment_method", "attached updated automatically_updated detached"),
+    ("setup_intent", "setup_intent", "created requires_action setup_failed canceled succeeded"),
+    ("tax_id", "customer.tax_id", "created updated deleted"),
+    ("review", "review", "opened closed"),
+    ("radar.early_fraud_warning", "radar.early_fraud_warning", "created updated"),
+    ("payout", "payout", "created updated paid failed canceled reconciliation_completed"),
     (
         "entitlements.active_entitlement_summary",
         "entitlements.active_entitlement_summary",
@@ -102,5 +109,12 @@ def marked_by(event_type: str) -> tuple[str, ...]:
 
 
 def is_needed(event_type: str) -> bool:
-    """Whether the event carries an object that is mirrored; the others only hint at one, which tells for itself too."""
-    return kind_of(_OBJECTS.get(event_type, "")) is not None
+    """Whether the event carries an object on which records depend."""
+    kind = kind_of(_OBJECTS.get(event_type, ""))
+    return kind is not None and kind.confirmed_on_event
+
+
+def is_mirrored_only(event_type: str) -> bool:
+    """Whether the event carries an object that is mirrored, and on which no record depends."""
+    kind = kind_of(_OBJECTS.get(event_type, ""))
+    return kind is not None and not kind.confirmed_on_event

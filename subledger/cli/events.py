@@ -16,7 +16,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from subledger.cli.event_types import EVENT_TYPES, is_needed, marked_by
+from subledger.cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from subledger.cli.reach import LookError, database, environment
 from subledger.cli.terminal import cell, counted, heading, pairs, pretty_json, show, show_json, shown, table
 from subledger.db.connection import Connection
@@ -516,8 +516,11 @@ def _types_page(received: Mapping[str, Mapping[str, int]], others: Sequence[str]
 
     columns = ["type", "marks", "received"]
     needed = [name for name in EVENT_TYPES if is_needed(name)]
-    hints = [name for name in EVENT_TYPES if not is_needed(name)]
+    mirrored = [name for name in EVENT_TYPES if is_mirrored_only(name)]
+    hints = [name for name in EVENT_TYPES if name not in (*needed, *mirrored)]
     yield table("Needed: choose these at the endpoint", columns, map(row, needed))
+    yield Text()
+    yield table("Mirrored: as you like, no record depends on these", columns, map(row, mirrored))
     yield Text()
     yield table("Useful: they only hint at objects that also tell for themselves", columns, map(row, hints))
     if others:

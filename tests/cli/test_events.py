@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 from stripe import Event as StripeEvent
 
-from subledger.billing.registry import KINDS
-from subledger.cli.event_types import EVENT_TYPES, is_needed, marked_by
+from subledger.billing.registry import HINTED, KINDS
+from subledger.cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from subledger.db.connection import Pool
 from subledger.runtime.bell import LIVE_QUEUE, TOKENS
 from tests.cli.command import Done, subledger
@@ -44,7 +44,7 @@ async def test_list_is_newest_first_and_filtered(pool: Pool, database_url: str) 
     async with open_room(pool, database_url, api_key=None) as room:
         for body in (
             event("customer.created", customer(), event_id="evt_1"),
-            event("payout.paid", {"object": "payout", "id": "po_1"}, event_id="evt_2"),
+            event("topup.succeeded", {"object": "topup", "id": "tu_1"}, event_id="evt_2"),
             event("customer.subscription.created", subscription(), event_id="evt_3"),
         ):
             await room.apply(body)
@@ -293,8 +293,9 @@ async def test_wrong_arguments_exit_2(database_url: str, arguments: list[str], m
 
 NOT_ACTED_ON = {
     "invoice.upcoming": "an invoice that does not exist yet",
-    "customer.source.*": "no record depends on a payment method",
-    "customer.tax_id.*": "no record depends on a tax id",
+    "customer.source.*": "what came before payment methods is not mirrored",
+    "billing.alert.*": "alerts are not mirrored",
+    "billing.credit_*": "billing credits are not mirrored",
 }
 """Types of Stripe that begin like ours, and why they mark nothing."""
 
@@ -321,9 +322,17 @@ def test_types_mark_what_the_registry_says() -> None:
     assert ("invoice",) == marked_by("invoice.deleted"), "a deletion is about the invoice alone"
     assert ("customer", "subscription") == marked_by("customer.discount.created")
     assert ("subscription",) == marked_by("v1.customer.subscription.updated")
-    assert () == marked_by("payout.paid") == marked_by("invoice.upcoming") == marked_by("v1.payout.paid")
-    assert set(KINDS) == {marked_by(name)[0] for name in EVENT_TYPES if is_needed(name)}
-    assert not is_needed("payment_intent.succeeded")
+    assert (
+        () == marked_by("topup.succeeded") == marked_by("invoice.upcoming") == marked_by("v1.topup.succeeded")
+    )
+    needed = {marked_by(name)[0] for name in EVENT_TYPES if is_needed(name)}
+    mirrored = {marked_by(name)[0] for name in EVENT_TYPES if is_mirrored_only(name)}
+    # Features and balance transactions have no events at all.
+    assert (set(KINDS) - HINTED - {"feature"}, HINTED - {"balance_transaction"}) == (needed, mirrored)
+    assert ("payment_intent", "charge") == marked_by("payment_intent.succeeded")
+    assert ("credit_note", "invoice", "refund") == marked_by("credit_note.created")
+    hint = "customer.discount.created"
+    assert (False, False) == (is_needed(hint), is_mirrored_only(hint))
 
 
 async def test_types_count_what_was_received(pool: Pool, database_url: str) -> None:
@@ -332,12 +341,12 @@ async def test_types_count_what_was_received(pool: Pool, database_url: str) -> N
         await room.apply(
             event("customer.created", customer()),
             event("customer.created", customer("cus_2")),
-            event("payout.paid", {"object": "payout", "id": "po_1"}),
+            event("topup.succeeded", {"object": "topup", "id": "tu_1"}),
         )
         await room.receive(event("customer.created", customer("cus_3")))
     page = await subledger(database_url, "events", "types")
     assert ["customer.created customer 1 pending, 2 applied"] == page.lines("customer.created")
-    assert ["payout.paid - 1 ignored"] == page.lines("payout.paid")
+    assert ["topup.succeeded - 1 ignored"] == page.lines("topup.succeeded")
     types = (await subledger(database_url, "events", "types", "--json")).json
     (created,) = [each for each in types["types"] if each["type"] == "customer.created"]
     assert {
@@ -346,4 +355,4 @@ async def test_types_count_what_was_received(pool: Pool, database_url: str) -> N
         "needed": True,
         "received": {"pending": 1, "applied": 2},
     } == created
-    assert [{"type": "payout.paid", "marks": [], "received": {"ignored": 1}}] == types["others"]
+    assert [{"type": "topup.succeeded", "marks": [], "received": {"ignored": 1}}] == types["others"]
