@@ -184,6 +184,7 @@ class _Found:
 
 def _customer(object_id: str, body: Json, found: _Found) -> Customer:
     metadata = _metadata(body)
+    discounts = _discounts(body)  # in payloads they name their coupon by its id alone
     for tax_id in _entries(body, "tax_ids")[0]:
         _note(found, "tax_id", tax_id)
     return Customer(
@@ -195,7 +196,7 @@ def _customer(object_id: str, body: Json, found: _Found) -> Customer:
         metadata=metadata,
         custom_uid=metadata.get("custom_uid"),
         test_clock=_id_of(body, "test_clock"),
-        discounts=_discounts(body),
+        discounts=None if discounts is None or not all(map(_says_what, discounts)) else discounts,
     )
 
 
@@ -299,6 +300,11 @@ def _discounts(body: Json, path: str = "") -> tuple[Discount, ...] | None:
             raise _Refused(where, discount, "an object or an id")
         found.append(_discount(discount, where + "."))
     return tuple(found)
+
+
+def _says_what(discount: Discount) -> bool:
+    """Whether it says by itself what it takes off."""
+    return discount.percent_off is not None or discount.amount_off is not None
 
 
 def _discount(discount: Json, path: str) -> Discount:

@@ -56,7 +56,7 @@ PRODUCT: Body = {
 
 def to_price(*, quantity: int = 1, **fields: Any) -> Body:
     """A subscription to that price."""
-    return subscription(items=listing([item("si_1", quantity=quantity)]), currency="usd", **fields)
+    return subscription(**{"items": listing([item("si_1", quantity=quantity)]), "currency": "usd"} | fields)
 
 
 def quarter_off(**fields: object) -> Body:
@@ -151,6 +151,40 @@ async def test_discount_named_by_its_id_stays_known(room: Room) -> None:
         event("customer.subscription.updated", to_price(quantity=2, discounts=[]), after=2 * DAY)
     )
     assert 4000 == await mrr(room)
+
+
+async def test_customers_discount_stays_known(room: Room) -> None:
+    """The customer's own discount: its payloads name the coupon by its id, and what a read told of it holds."""
+    room.api.put(customer(discount=quarter_off()), PRODUCT, price(), to_price())
+    bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
+    await room.apply(event("price.created", price()))
+    await room.apply(
+        event("customer.created", customer(discount=bare)), event("customer.subscription.created", to_price())
+    )
+    assert None is await mrr(room)
+    await room.settle()
+    assert 1500 == await mrr(room)
+    await room.apply(event("customer.updated", customer(discount=bare, name="Ada"), after=DAY))
+    assert 1500 == await mrr(room)
+    await room.apply(event("customer.updated", customer(discount=None), after=2 * DAY))
+    assert 2000 == await mrr(room)
+
+
+async def test_coupon_of_an_item_is_looked_up(room: Room) -> None:
+    """A read expands an item's discounts and not their coupons, which are five levels down: the mirror has those."""
+    bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
+    of_item = item("si_1") | {"discounts": [bare]}
+    coupon = {"object": "coupon", "id": "co_1", "created": NOON, "livemode": False, "percent_off": 25.0,
+        "duration": "forever", "metadata": {}}  # fmt: skip
+    await room.apply(event("coupon.created", coupon), event("price.created", price()))
+    room.api.put(customer(), PRODUCT, price(), to_price(items=listing([of_item])))
+    told = to_price(items=listing([item("si_1") | {"discounts": ["di_1"]}]))
+    await room.apply(event("customer.created", customer()), event("customer.subscription.created", told))
+    assert None is await mrr(room)
+    await room.settle()
+    assert 1500 == await mrr(room)
+    await room.apply(event("customer.subscription.updated", told, after=DAY))
+    assert 1500 == await mrr(room)
 
 
 async def test_unknown_discount_is_no_discount_of_nothing(webhooks_only: Room) -> None:

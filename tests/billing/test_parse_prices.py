@@ -1,0 +1,128 @@
+"""What a price costs and what is taken off it, in all the shapes in which Stripe has told it."""
+
+from typing import Any
+
+import pytest
+
+from subledger.billing.facts import CurrencyOption, Discount, Price, Subscription, Tier
+from subledger.billing.parse import UnknownShape, parse_object
+
+Body = dict[str, Any]
+
+
+def price(**fields: Any) -> Price:
+    body = {"object": "price", "id": "price_1", "currency": "usd", "billing_scheme": "tiered"} | fields
+    found = parse_object(body).facts
+    assert isinstance(found, Price)
+    return found
+
+
+def subscription(**fields: Any) -> Subscription:
+    found = parse_object({"object": "subscription", "id": "sub_1"} | fields).facts
+    assert isinstance(found, Subscription)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"tiers": None}, None),
+        ({"billing_scheme": "per_unit"}, ()),
+        ({"billing_scheme": "per_unit", "tiers": None}, ()),
+        ({"tiers": []}, ()),
+        (
+            {"tiers": [
+                {"up_to": 5, "unit_amount": 100, "unit_amount_decimal": "100", "flat_amount": None},
+                {"up_to": None, "unit_amount": None, "unit_amount_decimal": "0.5", "flat_amount": 900,
+                 "flat_amount_decimal": "900"},
+            ]},
+            (Tier(up_to=5, unit_amount="100"), Tier(unit_amount="0.5", flat_amount="900")),
+        ),
+    ],
+)  # fmt: skip
+def test_tiers(fields: Body, expected: tuple[Tier, ...] | None) -> None:
+    """Left out is not none: only a price by the unit has none for sure."""
+    assert expected == price(**fields).tiers
+
+
+def test_other_currencies() -> None:
+    """In order of currency, each with its amount or its tiers; left out is not none."""
+    assert None is price().currency_options
+    found = price(
+        billing_scheme="per_unit",
+        currency_options={
+            "usd": {"unit_amount": 100, "unit_amount_decimal": "100"},
+            "eur": {"unit_amount": None, "unit_amount_decimal": "90.5"},
+        },
+    )
+    assert (
+        CurrencyOption(currency="eur", unit_amount="90.5", tiers=()),
+        CurrencyOption(currency="usd", unit_amount="100", tiers=()),
+    ) == found.currency_options
+    (tiered,) = (
+        price(currency_options={"eur": {"tiers": [{"up_to": None, "unit_amount": 7}]}}).currency_options or ()
+    )
+    assert CurrencyOption(currency="eur", tiers=(Tier(unit_amount="7"),)) == tiered
+
+
+def test_packages() -> None:
+    """A quantity that is divided before it is charged for."""
+    found = price(transform_quantity={"divide_by": 10, "round": "up"})
+    assert (10, "up") == (found.divide_quantity_by, found.round_quantity)
+
+
+COUPON = {
+    "object": "coupon",
+    "id": "co_1",
+    "percent_off": 12.5,
+    "amount_off": None,
+    "currency": None,
+    "duration": "forever",
+}
+WHOLE = Discount(id="di_1", coupon_id="co_1", percent_off="12.5", duration="forever")
+NEW = {"object": "discount", "id": "di_1", "end": None, "source": {"type": "coupon", "coupon": COUPON}}
+OLD = {"object": "discount", "id": "di_1", "end": None, "coupon": COUPON}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ()),
+        ({"discount": None}, ()),
+        ({"discount": None, "discounts": []}, ()),
+        ({"discounts": [NEW]}, (WHOLE,)),
+        ({"discounts": [OLD]}, (WHOLE,)),
+        ({"discount": OLD}, (WHOLE,)),
+        ({"discount": OLD, "discounts": ["di_1"]}, (WHOLE,)),
+        ({"discounts": ["di_1"]}, None),
+        ({"discount": OLD, "discounts": ["di_1", "di_2"]}, None),
+        (
+            {"discounts": [NEW | {"source": {"type": "coupon", "coupon": "co_1"}}]},
+            (Discount(id="di_1", coupon_id="co_1"),),
+        ),
+    ],
+)
+def test_discounts(fields: Body, expected: tuple[Discount, ...] | None) -> None:
+    """F109: whatever the shape, the same discount; None where an id is all that is said."""
+    assert expected == subscription(**fields).discounts
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"object": "price", "billing_scheme": "tiered", "tiers": "many"}, "tiers"),
+        ({"object": "price", "billing_scheme": "tiered", "tiers": [{"up_to": "inf"}]}, r"tiers\[0\].up_to"),
+        ({"object": "price", "currency_options": {"eur": 7}}, "currency_options.eur"),
+        ({"object": "subscription", "discounts": "di_1"}, "discounts"),
+        ({"object": "subscription", "discounts": [7]}, r"discounts\[0\]"),
+        (
+            {"object": "subscription", "discounts": [OLD | {"coupon": COUPON | {"percent_off": "half"}}]},
+            r"discounts\[0\].coupon.percent_off",
+        ),
+    ],
+)
+def test_shapes_that_are_not_known(body: Body, said: str) -> None:
+    """A wrong amount is worse than a late one: the error names the field."""
+    with pytest.raises(UnknownShape, match=said):
+        parse_object({"id": "x_1"} | body)
