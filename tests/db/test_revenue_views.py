@@ -37,9 +37,7 @@ async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: st
 Story = list[tuple[datetime, int]]
 """Moments, and the MRR from each on."""
 
-MONTHS = [
-    date(2026, number, 1) for number in range(1, 11)
-]
+MONTHS = [date(2026, number, 1) for number in range(1, 11)]
 
 
 def stories() -> st.SearchStrategy[Story]:
