@@ -28,6 +28,19 @@ EVENT_TYPES = {
     # There is no event of features alone: one would be read all the same.
     "entitlements.feature": "entitlements.feature.updated",
     "billing.meter": "billing.meter.updated",
+    "subscription_schedule": "subscription_schedule.updated",
+    "credit_note": "credit_note.created",
+    "plan": "plan.created",
+    "coupon": "coupon.created",
+    "payment_intent": "payment_intent.succeeded",
+    "payment_method": "payment_method.attached",
+    "setup_intent": "setup_intent.succeeded",
+    "tax_id": "customer.tax_id.created",
+    "review": "review.opened",
+    "radar.early_fraud_warning": "radar.early_fraud_warning.created",
+    "payout": "payout.paid",
+    # Nor is there one of balance transactions, which only lists tell of.
+    "balance_transaction": "balance_transaction.created",
 }
 
 
@@ -73,9 +86,11 @@ async def test_stripes_examples_land(database_url: str, redis_url: str, tmp_path
             )
             assert body == json.loads(raw), name
         assert len(KINDS) == len(examples)
-        record = await connection.fetchrow("select * from billing.customers")
-        assert record is not None
         customer, subscription = examples["customer"], examples["subscription"]
+        record = await connection.fetchrow(
+            "select * from billing.customers where stripe_customer_id = $1", customer["id"]
+        )
+        assert record is not None
         assert customer["id"] == record["stripe_customer_id"]
         assert subscription["id"] == record["stripe_subscription_id"]
         # Active, with a cancellation scheduled by cancel_at: still has access.
@@ -113,6 +128,21 @@ async def test_every_version_lands_as_the_same_record(
             )
             assert revenue is not None, version
             assert EXPECTED_REVENUE == {name: revenue[name] for name in EXPECTED_REVENUE}, version
+            for name, body in story(version).items():
+                kind = kind_of(name)
+                assert kind is not None
+                raw = await connection.fetchval(
+                    f"select raw from {kind.table} where account_id = $1 and id = $2",
+                    scope,
+                    body[kind.id_field],
+                )
+                assert body == json.loads(raw), (version, name)
+            phases = await connection.fetch(
+                "select phase, price_id, quantity from stripe.subscription_schedule_items "
+                "where account_id = $1 order by phase, position",
+                scope,
+            )
+            assert EXPECTED_PHASES == [tuple(row) for row in phases], version
     finally:
         await connection.close()
 
@@ -121,7 +151,8 @@ def _day(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-# Ada paid 3 seats and some calls in August, got 5.00 back, and disputes the rest; she has asked to cancel.
+# Ada paid 3 seats and some calls in August, got 5.00 back and 4.00 in cash, and disputes the rest; she has asked to
+# cancel, and a schedule runs her subscription.
 EXPECTED_RECORD: dict[str, object] = {
     "custom_uid": "ada-1",
     "stripe_customer_id": "cus_ada",
@@ -135,7 +166,7 @@ EXPECTED_RECORD: dict[str, object] = {
     "stripe_price_id": "price_pro",
     "stripe_subscription_id": "sub_ada",
     "quantity": 3,
-    "lifetime_revenue": 0,
+    "lifetime_revenue": -400,
     "revenue_currency": "usd",
     "renewal_number": 1,
     "is_trial": False,
@@ -159,6 +190,7 @@ EXPECTED_PRODUCTS: list[dict[str, object]] = [
         "current_period_end": _day("2025-09-01"),
         "quantity": quantity,
         "external_id": "x-1",
+        "scheduled_ids": ["sub_sched_1"],
     }
     for product, price, quantity in (("prod_calls", "price_calls", None), ("prod_pro", "price_pro", 3))
 ]
@@ -167,6 +199,7 @@ EXPECTED_REVENUE: dict[str, object] = {
     "gross": 6100,
     "refunded": 500,
     "disputed": 5600,
-    "out_of_band": 0,
-    "net": 0,
+    "out_of_band": -400,
+    "net": -400,
 }
+EXPECTED_PHASES = [(0, "price_pro", 3), (0, "price_calls", None), (1, "price_max", 1)]
