@@ -7,7 +7,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from subledger.db.connection import Connection, Pool
-from subledger.db.queries import catalogue, customers, facts, histories, inbox, mrr, objects, records
+from subledger.db.queries import (
+    catalogue,
+    customers,
+    facts,
+    histories,
+    inbox,
+    mrr,
+    objects,
+    records,
+    usage,
+)
 
 CUSTOMERS = 10_000
 """In each of two accounts; what follows makes some 300,000 rows of them."""
@@ -33,6 +43,14 @@ select $1, false, 'sub_sched_' || n, 'cus_' || n, case when n % 100 = 0 then 'no
 from generate_series(1, $2::int) n;
 insert into stripe.subscription_schedule_items (account_id, live_mode, id, schedule_id, phase, position, price_id)
 select $1, false, '0.0', 'sub_sched_' || n, 0, 0, 'price_' || 1 + n % 2000 from generate_series(1, $2::int) n;
+insert into stripe.features (account_id, live_mode, id)
+select $1, false, 'feat_' || n from generate_series(1, 20) n;
+insert into stripe.active_entitlements (account_id, live_mode, id, customer_id, feature_id)
+select $1, false, 'ent_' || n, 'cus_' || n, 'feat_' || 1 + n % 20 from generate_series(1, $2::int) n;
+insert into sync.usage (account_id, live_mode, customer_id, due_at, asked)
+select $1, false, 'cus_' || n, case when n % 100 = 0 then now() else now() + interval '1 hour' end,
+  case when n % 200 = 0 then 1 else 0 end
+from generate_series(1, $2::int) n;
 insert into stripe.invoices (account_id, live_mode, id, customer_id, subscription_id, status)
 select $1, false, 'in_' || n, 'cus_' || n, 'sub_' || n, 'paid' from generate_series(1, $2::int) n;
 insert into stripe.invoice_payments (account_id, live_mode, id, invoice_id, payment_intent_id)
@@ -88,6 +106,17 @@ insert into billing.customer_revenue (
 )
 select uid, account_id, live_mode, stripe_customer_id, 'usd', 1, 0, 0, 0, 1
 from billing.customers where account_id = $1;
+insert into billing.customer_features (
+  customer_uid, account_id, live_mode, stripe_customer_id, feature_id, lookup_key
+)
+select uid, account_id, live_mode, stripe_customer_id, 'feat_1', 'key_' || stripe_customer_id
+from billing.customers where account_id = $1;
+insert into billing.customer_usage (
+  customer_uid, account_id, live_mode, stripe_customer_id, stripe_subscription_id, meter_id, value, period_start,
+  period_end, read_at
+)
+select uid, account_id, live_mode, stripe_customer_id, 'sub_1', 'mtr_1', 1, now(), now(), now()
+from billing.customers where account_id = $1;
 insert into billing.customer_mrr (
   customer_uid, account_id, live_mode, stripe_customer_id, currency, mrr, subscriptions
 )
@@ -100,7 +129,7 @@ insert into billing.status_changes (customer_uid, status_after, changed_at, exac
 select uid, 'active', now(), true, 'event' from billing.customers where account_id = $1
 """
 
-SMALL = {"products", "prices", "milestones", "accounts"}
+SMALL = {"products", "prices", "features", "milestones", "accounts"}
 """Tables that may be read from end to end: a catalogue is small beside its customers."""
 
 
@@ -111,6 +140,8 @@ WAITING = {
     "customers_stale",
     "customers_history",
     "customers_rederive",
+    "usage_due",
+    "usage_asked",
 }
 """Indexes of what waits for work: a `limit` ends their scans, whatever the planner thinks that they hold."""
 MANY = CUSTOMERS // 10
@@ -164,10 +195,16 @@ ASKED: dict[str, tuple[str, set[str]]] = {
             ("customer_products", "customer_products_uid"),
             ("customer_revenue", "customer_revenue_uid"),
             ("customer_mrr", "customer_mrr_uid"),
+            ("customer_features", "customer_features_uid"),
+            ("customer_usage", "customer_usage_uid"),
             ("status_changes", "status_changes_customer"),
             ("mrr_changes", "mrr_changes_customer"),
         )
     },
+    "who has a feature": (
+        f"select * from billing.customer_features p where {SCOPED} and p.lookup_key = 'key_cus_7'",
+        {"customer_features_lookup_key"},
+    ),
     "one's invoices": (
         f"select * from billing.invoices p where {SCOPED} and p.stripe_customer_id = 'cus_7'",
         {"invoices_customer"},
@@ -251,6 +288,14 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "facts: refunds": (facts.SELECT_REFUNDS, (*SCOPE, ids("ch")), {"refunds_charge"}),
     "facts: disputes": (facts.SELECT_DISPUTES, (*SCOPE, ids("ch")), {"disputes_charge"}),
     "facts: sessions": (facts.SELECT_SESSIONS, (*SCOPE, ids("cus")), {"checkout_sessions_customer"}),
+    "facts: entitlements": (facts.SELECT_ENTITLEMENTS, (*SCOPE, ids("cus")), {"active_entitlements_pkey"}),
+    "entitled to a feature": (
+        catalogue.SELECT_ENTITLED_TO,
+        (*SCOPE, "feat_3", "cus_5", BATCH),
+        {"active_entitlements_of_feature"},
+    ),
+    "claim usage": (usage.CLAIM_USAGE, (False, 8, LEASE), {"usage_due", "usage_pkey"}),
+    "claim usage asked for": (usage.CLAIM_ASKED_USAGE, (False, 8, LEASE), {"usage_asked", "usage_pkey"}),
     "facts: rival claims": (facts.SELECT_RIVAL_CLAIMS, (*SCOPE, ids("cus")), {"customers_custom_uid"}),
     "unsettled customers": (
         facts.SELECT_UNSETTLED_CUSTOMERS,
