@@ -224,7 +224,7 @@ async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
     scope = (scan.account_id, scan.live_mode)
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
     kinds = (
-        [kind for kind in KINDS if (THROUGH | PER_CUSTOMER).get(kind, kind) in scan.kinds]
+        [kind for kind in KINDS if {**THROUGH, **PER_CUSTOMER}.get(kind, kind) in scan.kinds]
         if scan.whole
         else []
     )
