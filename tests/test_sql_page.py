@@ -19,6 +19,7 @@ from subledger.sandbox import STORIES, Sandbox, create_api
 from tests.worker.room import API_KEY, Api, customer, event, open_room
 
 PAGE = (Path(__file__).parents[1] / "docs/sql.md").read_text()
+RECORD_PAGE = (Path(__file__).parents[1] / "docs/record.md").read_text()
 QUERIES = {
     heading: re.findall(r"```sql\n(.*?)```", body, re.DOTALL)
     for heading, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
@@ -284,10 +285,39 @@ async def test_migrating_without_the_right_to_create_roles() -> None:
             await administrator.close()
 
 
-async def test_fields_page_names_columns_that_exist(pool: Pool) -> None:
-    """docs/fields.md: every table and column that it names is one that readers find."""
-    page = (Path(__file__).parents[1] / "docs/fields.md").read_text()
-    named = set(re.findall(r"`(billing\.\w+(?:\.\w+)?)`", page))
+THEIR_FIELDS = {
+    "Archetype: the customer": "Stripe ID, Custom UID, uid, Name, Email, Description, status, product_id, "
+    "product_version_number, lifetime_revenue, first_seen, last_seen, subscription_date, is_trial, trial_end, "
+    "sandbox_end, renewal_number, live_mode",
+    "Archetype: the Quota object": "billable metric, usage in the current billing cycle, pending expected charge, "
+    "quotas or limits",
+    "Autumn: Customer": "internal_id, id, org_id, name, email, fingerprint, env, processor.type, processor.id, "
+    "metadata, send_email_receipts, created_at, customer_products, entities",
+    "Autumn: CustomerProduct": "id, internal_customer_id, internal_product_id, product_id, status, canceled, "
+    "canceled_at, created_at, starts_at, ended_at, trial_ends_at, free_trial_id, options, quantity, "
+    "collection_method, processor.type, processor.id, subscription_ids, scheduled_ids, is_custom, api_version, "
+    "external_id",
+    "Autumn: FeatureOptions": "feature_id, internal_feature_id, quantity",
+    "Autumn: Entity": "internal_id, id, internal_customer_id, type, metadata, created_at",
+}
+"""Every field that their documents of a customer name."""
+
+
+def test_each_of_their_fields_has_an_answer() -> None:
+    """docs/record.md: no field of theirs is left out, and none is there twice."""
+    _, _, chapter = RECORD_PAGE.partition("## Their field, our column")
+    for heading, fields in THEIR_FIELDS.items():
+        _, found, rest = chapter.partition(f"### {heading}\n")
+        assert found, heading
+        rows = re.findall(r"^\| ([^|]+?) \|", rest.partition("\n### ")[0], re.MULTILINE)
+        answered = [row for row in rows if row not in ("their field", "---") and not row.startswith("(")]
+        assert sorted(fields.split(", ")) == sorted(answered)
+
+
+async def test_record_page_names_columns_that_exist(pool: Pool) -> None:
+    """docs/record.md: every table and column that it names beside theirs is one that readers find."""
+    _, _, chapter = RECORD_PAGE.partition("## Their field, our column")
+    named = set(re.findall(r"`(billing\.\w+(?:\.\w+)?)`", chapter))
     async with pool.acquire() as connection:
         rows = await connection.fetch(
             "select 'billing.' || table_name, column_name from information_schema.columns "
