@@ -5,7 +5,7 @@ after every change that an older mark tells of (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -37,6 +37,7 @@ from subledger.db.queries.objects import (
 from subledger.runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.drain import Shown, is_terminal, write_mirror
 from subledger.worker.forget import set_aside_answers
+from subledger.worker.in_hand import Held
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 from subledger.worker.retry import retry_conflicts
 
@@ -80,14 +81,24 @@ async def confirm_batch(
     live_mode: bool,
     limit: int = BATCH,
     stored: Callable[[], None] = lambda: None,
+    in_hand: Held[DueRead] | None = None,
 ) -> tuple[int, bool]:
     """Read what is due and store what came, in groups as the answers arrive; `stored` is called after each group.
 
     Returns how many reads were begun, and whether Stripe refused the key or did not know an object that we know.
+    `in_hand` notes the reads while they are under way.
     """
-    refused = False
     async with pool.acquire() as connection:
         due = await claim_reads(connection, kinds=list(KINDS), live_mode=live_mode, limit=limit, lease=LEASE)
+    with (in_hand or Held()).holding(due):
+        refused = await _make_reads(pool, stripe, due, stored)
+    return len(due), refused
+
+
+async def _make_reads(
+    pool: Pool, stripe: StripeApi, due: Sequence[DueRead], stored: Callable[[], None]
+) -> bool:
+    refused = False
     reads = {asyncio.create_task(_read(stripe, each)) for each in due}
     try:
         while reads:
@@ -106,7 +117,7 @@ async def confirm_batch(
         for task in reads:
             task.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
-    return len(due), refused
+    return refused
 
 
 async def _say_refused(connection: Connection, answers: list[Answered], failures: list[FailedRead]) -> None:

@@ -43,6 +43,7 @@ from subledger.db.queries.records import (
     write_status_changes,
 )
 from subledger.db.queries.usage import enlist_metered
+from subledger.worker.in_hand import Held
 from subledger.worker.mrr import DerivedMrr, write_mrr_history
 from subledger.worker.retry import retry_conflicts
 
@@ -96,13 +97,17 @@ async def fan_out_batch(
     return await retry_conflicts(mark)
 
 
-async def derive_batch(connection: Connection, *, policy: Policy, limit: int = BATCH) -> int:
-    """Derive the customers that have been stale longest; returns how many were claimed.
+async def derive_batch(
+    connection: Connection, *, policy: Policy, limit: int = BATCH, in_hand: Held[StaleCustomer] | None = None
+) -> int:
+    """Derive the customers that have been stale longest; returns how many were claimed. `in_hand` notes them while they
+    are.
 
     A customer that was claimed before, and so may be what killed its worker, is taken alone.
     """
     claimed = await claim_stale(connection, limit=limit, lease=LEASE)
-    await derive_claimed(connection, claimed, policy=policy)
+    with (in_hand or Held()).holding(claimed):
+        await derive_claimed(connection, claimed, policy=policy)
     return len(claimed)
 
 

@@ -33,6 +33,7 @@ from subledger.db.queries.mirror import (
 )
 from subledger.db.queries.objects import Key, Mark, mark_objects, select_unheard, touch_objects
 from subledger.worker.forget import set_aside_events
+from subledger.worker.in_hand import Held
 from subledger.worker.payload import NotJson, as_text, data_object, read_object
 from subledger.worker.retry import retry_conflicts
 
@@ -160,9 +161,14 @@ def _related_object(event: ClaimedEvent) -> ObjectRef | None:
 
 
 async def drain_batch(
-    connection: Connection, *, served_mode: bool | None, confirms: bool, limit: int = BATCH
+    connection: Connection,
+    *,
+    served_mode: bool | None,
+    confirms: bool,
+    limit: int = BATCH,
+    in_hand: Held[ClaimedEvent] | None = None,
 ) -> int:
-    """Claim and apply one batch; returns how many events were claimed.
+    """Claim and apply one batch; returns how many events were claimed. `in_hand` notes them while they are.
 
     Events that were claimed before, and so may be what killed their worker, come first, each claimed and taken alone.
     """
@@ -172,7 +178,8 @@ async def drain_batch(
         taken += len(events)
         readings = [_read_safely(event, served_mode=served_mode, confirms=confirms) for event in events]
         if not readings or readings[0].event.attempts == 1:
-            await _apply_fresh(connection, readings)
+            with (in_hand or Held()).holding(events):
+                await _apply_fresh(connection, readings)
             break
         for reading in readings:
             await _apply_alone(connection, reading)

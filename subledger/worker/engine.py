@@ -32,6 +32,7 @@ from subledger.worker.drain import drain_batch
 from subledger.worker.entitlements import ask_for_entitlements
 from subledger.worker.gaps import fill_due_gaps
 from subledger.worker.history import pull_histories
+from subledger.worker.in_hand import InHand
 from subledger.worker.key import check_key
 from subledger.worker.scans import Scanner
 from subledger.worker.usage import refresh_usage
@@ -65,6 +66,7 @@ class Engine:
         self._policy = Policy(past_due_has_access=settings.past_due_has_access)
         self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
         self._usage_every = timedelta(seconds=settings.usage_seconds) or None
+        self._in_hand = InHand()
         self._draining = asyncio.Lock()
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
@@ -85,9 +87,13 @@ class Engine:
         async with self._draining:
             started, applied = time.monotonic(), 0
             async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
+                await self._in_hand.give_back(connection)
                 while not self._over(started):
                     claimed = await drain_batch(
-                        connection, served_mode=self._served_mode, confirms=self._lanes is not None
+                        connection,
+                        served_mode=self._served_mode,
+                        confirms=self._lanes is not None,
+                        in_hand=self._in_hand.events,
                     )
                     applied += claimed
                     if claimed:
@@ -111,7 +117,11 @@ class Engine:
             async with self._deriving_alongside() as derive_soon:
                 while not self._over(started) and await self._key_may_read():
                     begun, refused = await confirm_batch(
-                        self._pool, self._lanes.live, live_mode=self._lanes.live_mode, stored=derive_soon
+                        self._pool,
+                        self._lanes.live,
+                        live_mode=self._lanes.live_mode,
+                        stored=derive_soon,
+                        in_hand=self._in_hand.reads,
                     )
                     reads += begun
                     if refused:
@@ -231,7 +241,7 @@ class Engine:
             derived = 0
             while not self._over(started):
                 resolved = await resolve_batch(connection)
-                claimed = await derive_batch(connection, policy=self._policy)
+                claimed = await derive_batch(connection, policy=self._policy, in_hand=self._in_hand.customers)
                 derived += claimed
                 # A change of the catalogue may concern everybody. While others wait, it is told to nobody else: so
                 # whoever has an event meanwhile never stands behind more of them than one batch.

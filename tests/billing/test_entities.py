@@ -13,7 +13,7 @@ def of(subscription_id: str, number: float, **metadata: str) -> Subscription:
 
 
 def test_one_row_per_entity() -> None:
-    """Subscriptions of one entity are one row, from the earliest start; its words are those of the last that has any."""
+    """Subscriptions of one entity are one row, from the earliest start, with the words of the last that has any."""
     facts = facts_with(
         of("sub_1", 5, entity_id="team-b", entity_type="team", entity_name="Old"),
         of("sub_2", 3, entity_id="team-b"),

@@ -392,6 +392,6 @@ async def open_room(
             yield Room(pool=pool, settings=settings, lanes=lanes, engine=engine, api=api)
 
 
-def columns(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def columns(row: Mapping[str, Any] | asyncpg.Record, names: Iterable[str]) -> dict[str, Any]:
     """Some columns of a row."""
     return {name: row[name] for name in names}

@@ -114,6 +114,31 @@ async def claim_stale(connection: Connection, *, limit: int, lease: timedelta) -
     ]
 
 
+RELEASE_STALE = """
+with held as (
+  select account_id, live_mode, customer_id
+  from sync.customers c
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, customer_id, attempts)
+    using (account_id, live_mode, customer_id, attempts)
+  order by 1, 2, 3
+  for no key update of c
+)
+update sync.customers c
+set attempts = c.attempts - 1, leased_until = null
+from held h
+where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+"""
+
+
+async def release_stale(connection: Connection, customers: Sequence[StaleCustomer]) -> None:
+    """Undo their claims, where they were not derived after all and nobody has claimed them since."""
+    await connection.execute(
+        RELEASE_STALE,
+        *_columns([customer.key for customer in customers]),
+        [customer.attempts for customer in customers],
+    )
+
+
 FINISH_DERIVED = """
 with done as (
   select c.account_id, c.live_mode, c.customer_id, new.stale, new.rederive_at

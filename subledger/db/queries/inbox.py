@@ -126,6 +126,34 @@ async def claim_events(connection: Connection, *, limit: int, lease: timedelta) 
     return events
 
 
+RELEASE_EVENTS = """
+with held as (
+  select account_id, live_mode, event_id
+  from sync.events e
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, event_id, attempts)
+    using (account_id, live_mode, event_id, attempts)
+  where e.state = 'pending'
+  order by 1, 2, 3
+  for no key update of e
+)
+update sync.events e
+set attempts = e.attempts - 1, leased_until = null
+from held h
+where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.event_id)
+"""
+
+
+async def release_events(connection: Connection, events: Sequence[ClaimedEvent]) -> None:
+    """Undo their claims, where they are pending still and nobody has claimed them since."""
+    await connection.execute(
+        RELEASE_EVENTS,
+        [event.account_id for event in events],
+        [event.live_mode for event in events],
+        [event.event_id for event in events],
+        [event.attempts for event in events],
+    )
+
+
 FINISH_EVENTS = """
 with done as (
   select e.account_id, e.live_mode, e.event_id, new.state, new.error

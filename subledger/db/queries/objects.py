@@ -201,6 +201,7 @@ class DueRead:
     contradictions: int = 0
     contradicted_long: bool = False
     audited: bool = False  # an audit has read it, and found that its row is wrong
+    leased_until: datetime | None = None
 
 
 CLAIM_READS = """
@@ -221,7 +222,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, d.
 returning
   o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
   o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long,
-  o.source is not distinct from 'audit' as audited, nextval('sync.tick') as tick
+  o.source is not distinct from 'audit' as audited, o.read_at as leased_until, nextval('sync.tick') as tick
 """
 
 
@@ -241,9 +242,38 @@ async def claim_reads(
             contradictions=row["contradictions"],
             contradicted_long=bool(row["contradicted_long"]),
             audited=row["audited"],
+            leased_until=row["leased_until"],
         )
         for row in rows
     ]
+
+
+# `read_at` is the lease, or the appointment that somebody has made since.
+RELEASE_READS = """
+with held as (
+  select account_id, live_mode, kind, id
+  from sync.objects o
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::integer[], $6::timestamptz[])
+    as k (account_id, live_mode, kind, id, attempts, read_at)
+    using (account_id, live_mode, kind, id, attempts, read_at)
+  order by 1, 2, 3, 4
+  for no key update of o
+)
+update sync.objects o
+set attempts = o.attempts - 1, read_at = now()
+from held h
+where (o.account_id, o.live_mode, o.kind, o.id) = (h.account_id, h.live_mode, h.kind, h.id)
+"""
+
+
+async def release_reads(connection: Connection, reads: Sequence[DueRead]) -> None:
+    """Undo their claims, where nothing was stored of them and nobody has made another appointment since."""
+    await connection.execute(
+        RELEASE_READS,
+        *_columns([read.key for read in reads]),
+        [read.attempts for read in reads],
+        [read.leased_until for read in reads],
+    )
 
 
 DRAW_TICK = "select nextval('sync.tick')"
