@@ -15,7 +15,7 @@ from bench.parts import Figures, spread_all
 from bench.system import BenchError, Machine, Meter, Process, ready, settled, tally, watch, worker_ready
 from subledger.billing.lists import listed_kinds
 from subledger.billing.registry import KINDS
-from subledger.cli.servers import free_port
+from subledger.cli.servers import free_port, last_lines
 from subledger.db.connection import OwnConnection
 from subledger.db.queries.backfills import Scan, request_scan, select_scan
 
@@ -48,6 +48,11 @@ async def written_lists(machine: Machine, *, customers: int, stories_every: int 
     with machine.running("lists", *arguments) as process:
         if await asyncio.to_thread(process.process.wait):
             process.check()
+    return read_lists(folder)
+
+
+def read_lists(folder: Path) -> Lists:
+    """What `bench.account` has written down."""
     counts = msgspec.json.decode((folder / "parts.json").read_bytes(), type=dict[str, int])
     for kind in listed_kinds():
         with (folder / f"{kind}.jsonl").open("rb") as file:
@@ -124,7 +129,9 @@ async def _backfill(machine: Machine, lists: Lists, api: Process, *, storing: bo
         pages = await connection.fetchval("select sum(requests) from sync.scan_windows")
         await _check(connection, lists, scan, storing=storing)
         if asked["refused"]:
-            raise BenchError(f"the double did not understand {asked['refused']} requests")
+            raise BenchError(
+                f"the double did not understand {asked['refused']} requests\n{last_lines(api.log)}"
+            )
     finally:
         await connection.close()
     began, ended = scan.started_at, scan.finished_at
