@@ -11,6 +11,8 @@ import pytest
 import typer.main
 from starlette.routing import Route
 
+from subledger.billing.lists import THROUGH
+from subledger.billing.registry import KINDS
 from subledger.cli.app import app
 from subledger.db.connection import Pool
 from subledger.runtime.settings import Settings
@@ -255,3 +257,17 @@ async def test_record_page_names_every_column(pool: Pool) -> None:
         if row["attname"] not in page or f"billing.{row['relname']}" not in page
     ]
     assert [] == untold
+
+
+async def test_mirror_page_tells_of_every_table(pool: Pool) -> None:
+    """docs/mirror.md says of each table what keeps it up, as the registry does, and forgets none."""
+    page = (ROOT / "docs/mirror.md").read_text()
+    lines = {line.split("|")[2].strip(): line for line in page.splitlines() if line.startswith("| `stripe.")}
+    assert {kind.stripe_object for kind in KINDS.values()} == set(lines)
+    for kind in KINDS.values():
+        line = lines[kind.stripe_object]
+        assert f"| {'reads' if kind.confirmed_on_event else 'lists'} |" in line, kind.name
+        if kind.list_path is not None and kind.name not in THROUGH:
+            assert f"`{kind.list_path}`" in line, kind.name
+    tables = await pool.fetch("select tablename from pg_tables where schemaname = 'stripe'")
+    assert [] == [row[0] for row in tables if f"stripe.{row[0]}" not in page]
