@@ -49,7 +49,7 @@ from subledger.sandbox.versions import version as known_version
 from subledger.sandbox.world import Sandbox
 
 _PAGING = "limit starting_after ending_before expand"
-_COLLECTIONS: dict[str, tuple[str, str]] = {
+COLLECTIONS: dict[str, tuple[str, str]] = {
     "balance_transactions": ("balance_transaction", "created currency payout source type"),
     "billing/meters": ("billing.meter", "status"),
     "charges": ("charge", "created customer payment_intent"),
@@ -305,10 +305,10 @@ class Api:
                 return self._retrieve(account, view, object_id, _OF_A_CUSTOMER[collection], parameters, shape)
             case ["v1", "billing", "meters", meter_id, "event_summaries"]:
                 return self._use(account, view, meter_id, parameters)
-            case ["v1", *collected] if "/".join(collected) in _COLLECTIONS:
+            case ["v1", *collected] if "/".join(collected) in COLLECTIONS:
                 return self._list(account, view, "/".join(collected), parameters, shape, parts)
-            case ["v1", *collected, object_id] if "/".join(collected) in _COLLECTIONS:
-                kind, _ = _COLLECTIONS["/".join(collected)]
+            case ["v1", *collected, object_id] if "/".join(collected) in COLLECTIONS:
+                kind, _ = COLLECTIONS["/".join(collected)]
                 return self._retrieve(account, view, object_id, kind, parameters, shape)
             case _:
                 raise _unrecognized(scope)
@@ -353,7 +353,7 @@ class Api:
         shape: Version,
         parts: Sequence[str],
     ) -> object:
-        kind, taken = _COLLECTIONS[collection]
+        kind, taken = COLLECTIONS[collection]
         _check_parameters(parameters, taken)
         wanted = dict(parameters)
         if kind == "entitlements.active_entitlement" and "customer" not in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,18 @@ import aiohttp
 import pytest
 
 from subledger.sandbox import BEFORE_BASIL, Api, Faults, History, Sandbox, create_api, serve
-from subledger.sandbox.objects import Charge, Invoice, Subscription, Thing
+from subledger.sandbox.api import COLLECTIONS
+from subledger.sandbox.objects import (
+    Charge,
+    CheckoutSession,
+    CreditNote,
+    Invoice,
+    PaymentMethod,
+    Price,
+    Subscription,
+    TaxId,
+    Thing,
+)
 
 KEY = "sk_test_0123456789"
 Body = dict[str, Any]
@@ -37,10 +49,19 @@ class Client:
         self._session = session
 
     async def get(self, path: str, **headers: str) -> Answer:
+        return await self._ask("GET", path, None, headers)
+
+    async def post(self, path: str, **form: str) -> Answer:
+        return await self._ask("POST", path, form, {})
+
+    async def _ask(
+        self, method: str, path: str, form: dict[str, str] | None, headers: dict[str, str]
+    ) -> Answer:
         given = {"authorization": f"Bearer {KEY}"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
-        async with self._session.get(f"{self._base}/v1/{path}", headers=given) as response:
+        url = f"{self._base}/v1/{path}"
+        async with self._session.request(method, url, data=form, headers=given) as response:
             return Answer(
                 response.status, await response.json(), {k.lower(): v for k, v in response.headers.items()}
             )
@@ -332,3 +353,121 @@ async def test_stale_and_hidden_answers() -> None:
         assert 200 == (await client.get(f"customers/{customer.id}")).status
         seconds[0] = 41.0
         assert 200 == (await client.get(f"customers/{young.id}")).status
+
+
+async def test_every_kind_is_listed_and_found(client: Client, sandbox: Sandbox) -> None:
+    """Each list holds all that there is of its kind, newest first, and each entry is found by its id as listed."""
+    for path, (kind, _) in COLLECTIONS.items():
+        if kind in ("customer", "subscription", "entitlements.active_entitlement"):
+            continue  # lists that leave some out, or ask for a customer
+        rows = sandbox.home.shelves["price" if kind == "plan" else kind].rows
+        wanted = [row.id for row in reversed(rows) if kind != "plan" or getattr(row, "interval", None)]
+        assert wanted, f"no story brings about a {kind}"
+        assert wanted == await all_pages(client, f"{path}?limit=100"), path
+        listed = (await client.get(f"{path}?limit=1")).body["data"][0]
+        assert kind == listed["object"]
+        assert listed == (await client.get(f"{path}/{wanted[0]}")).body
+
+
+async def test_lists_take_what_stripe_takes(client: Client) -> None:
+    """A list without a filter by time refuses one, as Stripe does."""
+    for path in ("payment_methods", "tax_ids", "entitlements/features", "billing/meters"):
+        refused = await client.get(f"{path}?created[gte]=1")
+        assert (400, "parameter_unknown") == (refused.status, refused.body["error"]["code"])
+    for path in ("coupons", "credit_notes", "payouts", "plans", "radar/early_fraud_warnings", "reviews"):
+        assert 200 == (await client.get(f"{path}?created[gte]=1")).status
+
+
+async def test_filters_of_the_objects_around(client: Client, sandbox: Sandbox) -> None:
+    """By the field that the parameter names."""
+    note = rows_of(sandbox, CreditNote)[0]
+    assert note.id in (await client.get(f"credit_notes?invoice={note.invoice}")).ids
+    charge = next(row for row in rows_of(sandbox, Charge) if row.balance_transaction is not None)
+    assert [charge.balance_transaction] == (await client.get(f"balance_transactions?source={charge.id}")).ids
+    method = rows_of(sandbox, PaymentMethod)[0]
+    mine = await client.get(f"payment_methods?customer={method.customer}&type=card")
+    assert mine.ids == (await client.get(f"customers/{method.customer}/payment_methods")).ids
+    assert method.id in mine.ids
+    tax_id = rows_of(sandbox, TaxId)[0]
+    assert [tax_id.id] == (await client.get(f"customers/{tax_id.customer}/tax_ids")).ids
+    shown = await client.get(f"customers/{tax_id.customer}?expand[]=tax_ids")
+    assert [tax_id.id] == [row["id"] for row in shown.body["tax_ids"]["data"]]
+    features = await client.get("entitlements/features?limit=100&archived=false")
+    assert features.ids
+    assert [] == (await client.get("entitlements/features?archived=true")).ids
+
+
+async def test_line_items_of_a_checkout(client: Client, sandbox: Sandbox) -> None:
+    """Ten come with the session where it is asked, the rest by pages."""
+    [session] = [row for row in rows_of(sandbox, CheckoutSession) if len(row.lines) == 12]
+    assert "line_items" not in (await client.get(f"checkout/sessions/{session.id}")).body
+    shown = (await client.get(f"checkout/sessions/{session.id}?expand[]=line_items")).body["line_items"]
+    assert (10, True) == (len(shown["data"]), shown["has_more"])
+    path = f"checkout/sessions/{session.id}/line_items?limit=5"
+    assert [line.id for line in session.lines] == await all_pages(client, path)
+    assert session.lines[0].price == shown["data"][0]["price"]["id"]
+
+
+async def test_active_entitlements(client: Client, sandbox: Sandbox) -> None:
+    """Of one customer, all of them by pages, while its event showed ten."""
+    event = next(
+        event
+        for event in sandbox.events
+        if event.type == "entitlements.active_entitlement_summary.updated"
+        and json.loads(event.body)["data"]["object"]["entitlements"]["has_more"]
+    )
+    summary = json.loads(event.body)["data"]["object"]
+    assert "id" not in summary
+    assert 10 == len(summary["entitlements"]["data"])
+    path = f"entitlements/active_entitlements?customer={summary['customer']}&limit=7"
+    ids = await all_pages(client, path)
+    assert len(ids) in (11, 12)
+    one = await client.get(f"entitlements/active_entitlements/{ids[0]}?expand[]=feature")
+    assert one.body["lookup_key"] == one.body["feature"]["lookup_key"]
+    refused = await client.get("entitlements/active_entitlements")
+    assert (400, "parameter_missing") == (refused.status, refused.body["error"]["code"])
+
+
+async def test_use_and_what_it_will_cost() -> None:
+    """A meter's summary of a window, and the preview of the invoice; neither changes what comes after."""
+    sandbox = Sandbox(9)
+    sandbox.play(["metered_use", "canceled_now"])
+    sandbox.run()
+    async with client_of(create_api(sandbox, [KEY])) as client:
+        await use_and_cost(client, sandbox)
+
+
+async def use_and_cost(client: Client, sandbox: Sandbox) -> None:
+    [((_, _, customer_id), (row,))] = sandbox.usage().items()
+    start = int(row.period_start.timestamp()) // 60 * 60
+    end = (sandbox.now // 60 + 1) * 60
+    path = f"billing/meters/{row.meter_id}/event_summaries?customer={customer_id}"
+    [summary] = (await client.get(f"{path}&start_time={start}&end_time={end}")).body["data"]
+    assert (12, start, end) == (summary["aggregated_value"], summary["start_time"], summary["end_time"])
+    assert [] == (await client.get(f"{path}&start_time=0&end_time=60")).body["data"]
+    refused = await client.get(f"{path}&start_time={start + 1}&end_time={end}")
+    assert (400, "start_time") == (refused.status, refused.body["error"]["param"])
+
+    previews = [
+        (await client.post("invoices/create_preview", subscription=row.stripe_subscription_id)).body
+        for _ in range(2)
+    ]
+    assert previews[0] == previews[1]
+    assert (row.expected_charge, "draft") == (previews[0]["amount_due"], previews[0]["status"])
+    assert previews[0]["id"].startswith("upcoming_in_")
+    assert previews[0] == (await client.post("invoices/create_preview", customer=customer_id)).body
+    gone = next(each for each in rows_of(sandbox, Subscription) if each.status == "canceled")
+    none = await client.post("invoices/create_preview", subscription=gone.id)
+    assert (404, "invoice_upcoming_none") == (none.status, none.body["error"]["code"])
+    assert 400 == (await client.post("invoices/create_preview")).status
+    assert 404 == (await client.post("customers", name="Ada")).status
+
+
+async def test_tiers_only_on_request(client: Client, sandbox: Sandbox) -> None:
+    price = next(row for row in rows_of(sandbox, Price) if row.tiers_mode == "volume")
+    assert "tiers" not in (await client.get(f"prices/{price.id}")).body
+    shown = (await client.get(f"prices/{price.id}?expand[]=tiers")).body
+    assert ("tiered", None) == (shown["billing_scheme"], shown["unit_amount"])
+    assert [5, None] == [tier["up_to"] for tier in shown["tiers"]]
+    listed = await client.get(f"prices?product={price.product}&expand[]=data.tiers")
+    assert shown["tiers"] == listed.body["data"][0]["tiers"]

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 
 from subledger.sandbox import MIXED, OLD, STORIES, Sandbox, Stage, Story, StoryBrokenError
+from subledger.sandbox.objects import BalanceTransaction, Charge, Payout, Refund
 from subledger.sandbox.periods import DAY, HOUR, add_intervals, boundary_after, instant
 
 CASES = [
@@ -298,3 +299,63 @@ def test_play_by_name_repeats() -> None:
     truths = list(sandbox.truth().values())
     assert 5 == len({replace(truth, status_changes=()).stripe_customer_id for truth in truths})
     assert {"active"} == {truth.status for truth in truths}
+
+
+def test_money_is_paid_out_weekly() -> None:
+    """Each payout takes what has come together on the balance of its currency, and leaves nothing."""
+    home = whole_cast().home
+    balance: Counter[str] = Counter()
+    paid_out = 0
+    for entry in home.shelves["balance_transaction"].rows:
+        assert isinstance(entry, BalanceTransaction)
+        if entry.category == "payout":
+            payout = home.find(entry.source)
+            assert isinstance(payout, Payout)
+            assert (payout.amount, payout.balance_transaction) == (balance[entry.currency], entry.id)
+            assert payout.amount > 0
+            paid_out += 1
+        balance[entry.currency] += entry.net
+        assert entry.category != "payout" or balance[entry.currency] == 0
+    assert paid_out > 10
+
+
+def test_every_movement_has_its_entry() -> None:
+    """Each charge that took money, each refund but a released authorization, each customer with a card names what is
+    there to be found.
+    """
+    home = whole_cast().home
+    for charge in home.shelves["charge"].rows:
+        assert isinstance(charge, Charge)
+        assert (charge.amount_captured > 0) == (charge.balance_transaction in home.things)
+    for refund in home.shelves["refund"].rows:
+        assert isinstance(refund, Refund)
+        assert refund.releases_authorization != (refund.balance_transaction in home.things)
+    for customer in home.customers():
+        named = customer.default_payment_method
+        assert named is None or named in home.things or customer.deleted_at is not None
+
+
+def test_side_events_on_request() -> None:
+    """Payouts, payment methods and coupons have events only where they are asked for; nothing else changes."""
+    few, all_ = Sandbox(2), Sandbox(2, side_events=True)
+    for sandbox in (few, all_):
+        sandbox.play(customers=150)
+        sandbox.run()
+    more = Counter(event.type for event in all_.events) - Counter(event.type for event in few.events)
+    assert {
+        "payout.created",
+        "payout.paid",
+        "coupon.created",
+        "coupon.updated",
+        "payment_method.detached",
+    } <= more.keys()
+    assert {name.partition(".")[0] for name in more} == {"payout", "coupon", "payment_method"}
+
+
+def test_stories_play_in_any_account() -> None:
+    """The whole cast lives in a connected account as well as in ours."""
+    sandbox = Sandbox(1)
+    sandbox.play(account_id="acct_1SandboxEast")
+    sandbox.run()
+    assert "acct_1SandboxEast" in {account_id for account_id, _, _ in sandbox.truth()}
+    assert [] == list(sandbox.home.customers())
