@@ -1,13 +1,17 @@
 """Kinds on which no record depends: shown by their payloads, never read because of an event, confirmed by lists."""
 
+import itertools
+import json
 from datetime import UTC, datetime
 from typing import Any
 
+from subledger.billing.parse import parse_object
 from subledger.billing.registry import KINDS
 from subledger.db.queries.backfills import request_scan
 from subledger.db.queries.objects import draw_tick
 from subledger.db.queries.status import select_backlog
-from subledger.worker.confirm import store_answers
+from subledger.worker.confirm import Answered, store_answers
+from subledger.worker.drain import drain_batch
 from subledger.worker.forget import forget
 from subledger.worker.pages import read_page
 from tests.worker.room import NOON, Body, Room, charge, customer, event, listing
@@ -244,3 +248,68 @@ async def test_a_deleted_coupon_stays_deleted(room: Room) -> None:
     (row,) = await room.fetch("select percent_off, deleted_at from stripe.coupons")
     assert ("25.5", datetime.fromtimestamp(NOON + 9, UTC)) == tuple(row)
     assert not [path for path in room.api.asked if "coupons" in path]
+
+
+STEPS = ("first change", "second change", "ask A", "ask B", "store A", "store B")
+
+
+def orders() -> list[tuple[str, ...]]:
+    """Every order in which two changes and two readings of the list can meet."""
+
+    def possible(order: tuple[str, ...]) -> bool:
+        return all(
+            order.index(before) < order.index(after)
+            for before, after in (STEPS[:2], ("ask A", "store A"), ("ask B", "store B"), ("ask A", "ask B"))
+        )
+
+    return [order for order in itertools.permutations(STEPS) if possible(order)]
+
+
+async def test_every_order_of_two_changes_and_two_lists(room: Room) -> None:
+    """Each change is told of by its event when it happens. Whatever is asked and stored when, what stands at the end is
+    the last change, nothing waits for a read any more, and nothing was read but what had overtaken its page.
+    """
+    every = orders()
+    assert 45 == len(every)
+    overtaken = set()
+    async with room.pool.acquire() as connection:
+        for number, order in enumerate(every):
+            object_id, version, pages = f"pi_{number}", 0, {}
+            await room.apply(event("payment_intent.created", intent(id=object_id, amount=0), after=0))
+            for moment, step in enumerate(order, start=1):
+                if step.endswith("change"):
+                    version += 1
+                    await room.receive(
+                        event("payment_intent.processing", intent(id=object_id, amount=version), after=moment)
+                    )
+                    await drain_batch(connection, served_mode=False, confirms=True)
+                elif step.startswith("ask"):
+                    pages[step[-1]] = answered(
+                        intent(id=object_id, amount=version),
+                        tick=await draw_tick(connection),
+                        at=moment,
+                    )
+                else:
+                    await store_answers(connection, [pages[step[-1]]], source="backfill", of_whole=True)
+            if (await room.object("payment_intent", object_id))["unsettled"]:
+                overtaken.add(object_id)
+                room.api.bodies[f"/v1/payment_intents/{object_id}"] = intent(id=object_id, amount=2)
+    await room.confirm()
+    rows = await room.fetch("select id, amount from stripe.payment_intents where amount <> 2")
+    assert [] == [(every[int(row[0].removeprefix("pi_"))], row[1]) for row in rows]
+    assert 0 == await room.fetchval(
+        "select count(*) from sync.objects where unsettled or read_at is not null"
+    )
+    assert overtaken == {path.split("/")[-1] for path in room.api.asked if "/pi_" in path} != set()
+
+
+def answered(body: Body, *, tick: int, at: int) -> Answered:
+    """What a page that was asked for at this tick says of one object."""
+    parsed = parse_object(body)
+    return Answered(
+        key=("", False, parsed.kind, parsed.id),
+        tick=tick,
+        parsed=parsed,
+        raw=json.dumps(body),
+        answered_at=datetime.fromtimestamp(NOON + at, UTC),
+    )

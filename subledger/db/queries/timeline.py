@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from subledger.billing.record import CustomerFeature, CustomerMrr, CustomerProduct, CustomerRecord, Revenue
+from subledger.billing.registry import HINTED
 from subledger.db.connection import Connection
 from subledger.db.queries.columns import columns_of, names_of
 from subledger.db.queries.customers import CustomerKey
@@ -137,7 +138,7 @@ async def select_mark(connection: Connection, key: CustomerKey) -> CustomerMark 
 
 # All objects that the record depends on, catalogue aside. Those that the mirror has are found by what they belong to;
 # those that are only known by name, by the customer who is believed to own them.
-_OBJECTS = """
+_OBJECTS = f"""
 with charges as materialized (
   select charge_id from sync.charge_owners where account_id = $1 and live_mode = $2 and customer_id = $3
 ), invoices as materialized (
@@ -146,9 +147,13 @@ with charges as materialized (
   select 'customer', $3::text
   union select 'subscription', id from stripe.subscriptions
     where account_id = $1 and live_mode = $2 and customer_id = $3
+  union select 'subscription_schedule', id from stripe.subscription_schedules
+    where account_id = $1 and live_mode = $2 and customer_id = $3
   union select 'checkout_session', id from stripe.checkout_sessions
     where account_id = $1 and live_mode = $2 and customer_id = $3
   union select 'invoice', id from invoices
+  union select 'credit_note', id from stripe.credit_notes
+    where account_id = $1 and live_mode = $2 and customer_id = $3
   union select 'invoice_payment', p.id from stripe.invoice_payments p
     where p.account_id = $1 and p.live_mode = $2 and p.invoice_id in (select id from invoices)
   union select 'charge', charge_id from charges
@@ -158,6 +163,7 @@ with charges as materialized (
     where d.account_id = $1 and d.live_mode = $2 and d.charge_id in (select charge_id from charges)
   union select kind, id from sync.objects
     where account_id = $1 and live_mode = $2 and customer_id = $3 and unsettled
+      and kind not in ({", ".join(f"'{kind}'" for kind in sorted(HINTED))})
 ), objects as (
   select o.*
   from names n
