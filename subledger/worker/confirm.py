@@ -125,7 +125,8 @@ async def _say_refused(connection: Connection, answers: list[Answered], failures
     readable = {answer.key[2] for answer in answers}
     await clear_alarms(connection, [f"reads of {kind} refused" for kind in readable])
     for kind, error in {each.key[2]: each.error for each in failures if each.refused}.items():
-        detail = f"give the API key the right to read {_path_of(KINDS[kind])}, or its customers stay inexact ({error})"
+        follows = "its rows stay as they are" if kind in HINTED else "its customers stay inexact"
+        detail = f"give the API key the right to read {_path_of(KINDS[kind])}, or {follows} ({error})"
         await raise_alarm(connection, f"reads of {kind} refused", detail)
 
 

@@ -52,6 +52,19 @@ async def test_endpoint_that_never_answers(
         assert 0 < await account.fetchval("select count(*) from billing.customers where not exact")
 
 
+async def test_list_that_no_record_depends_on(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """A key without the right to payouts makes the backfill partial, and every customer exact all the same."""
+    async with attached(pool, database_url, sandbox) as account:
+        refuse(account, "/v1/payouts", 403)
+        ended = await account.scanned(await account.request())
+        assert "partial" == ended["status"]
+        assert "payout created from" in ended["error"]
+        await account.settle()
+        assert 0 == await account.fetchval("select count(*) from sync.customers where not complete")
+        assert [] == await different_records(sandbox, database_url)
+        assert [] == await account.fetch("select * from stripe.payouts")
+
+
 async def test_gap_between_windows_is_no_completeness(
     pool: Pool, database_url: str, sandbox: Sandbox
 ) -> None:
