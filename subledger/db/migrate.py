@@ -9,6 +9,7 @@ import subprocess
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import asyncpg
@@ -40,34 +41,43 @@ def migrate(
     """Apply the migrations that the database does not have; returns their file names, oldest first.
 
     Safe to call from several processes at once: they take turns by a lock in the database. Each migration is one
-    transaction, or builds one index; one that does not get a table's lock in time leaves nothing behind, and can be
-    tried again. The database itself must exist. Blocks until done: in a coroutine, call it in a thread.
-    Raises MigrationError.
+    transaction, which leaves nothing behind when it does not get a table's lock in time, or builds one index. The
+    database itself must exist. Blocks until done: in a coroutine, call it in a thread. Raises MigrationError.
     """
     program = Path(sysconfig.get_path("scripts")) / "dbmate"
-    # dbmate's own lock, not one of ours: a transaction of ours would be idle for as long as dbmate works.
-    arguments = [str(program), "--env-file", os.devnull, "--no-dump-schema"]
-    arguments += ["--migrations-dir", str(migrations), "--migrations-table", MIGRATIONS_TABLE]
-    arguments += ["--migration-lock", "--migration-lock-timeout", f"{TURN_TIMEOUT_SECONDS}s", "migrate"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
-    url = with_sslmode(database_url)
-    environment["DATABASE_URL"] = f"{url}&lock_timeout={round(lock_timeout_seconds * 1000)}"
-    try:
-        output = _run(arguments, environment, database_url)
-    except MigrationError as error:
-        removed = _remove_unfinished_indexes(database_url, lock_timeout_seconds)
-        if "already exists" in str(error) and removed:
+    environment["DATABASE_URL"] = with_sslmode(database_url)
+    with TemporaryDirectory() as impatient:
+        for file in migrations.glob("*.sql"):
+            Path(impatient, file.name).write_text(_impatient(file.read_text(), lock_timeout_seconds))
+        # dbmate's own lock, not one of ours: a transaction of ours would be idle for as long as dbmate works.
+        arguments = [str(program), "--env-file", os.devnull, "--no-dump-schema"]
+        arguments += ["--migrations-dir", impatient, "--migrations-table", MIGRATIONS_TABLE]
+        arguments += ["--migration-lock", "--migration-lock-timeout", f"{TURN_TIMEOUT_SECONDS}s", "migrate"]
+        try:
+            output = _run(arguments, environment, database_url)
+        except MigrationError as error:
+            if "lock timeout" in str(error):
+                raise MigrationError(
+                    f"a migration waited {lock_timeout_seconds:g} s for a lock that another session holds, and gave up "
+                    "so that nobody has to wait behind it. Nothing of it was done. End the transactions that are long "
+                    f"open (pg_stat_activity tells by xact_start), then migrate again. ({error})"
+                ) from None
+            if "already exists" not in str(error) or not _remove_unfinished_indexes(database_url):
+                raise
             # An earlier run died while it built one: now there is room for it.
             output = _run(arguments, environment, database_url)
-        elif "lock timeout" in str(error):
-            raise MigrationError(
-                f"a migration waited {lock_timeout_seconds:g} s for a lock that another session holds, and gave up so "
-                "that nobody has to wait behind it. Nothing of it was done. End the transactions that are long open "
-                f"(pg_stat_activity tells by xact_start), then migrate again. ({error})"
-            ) from None
-        else:
-            raise
     return _APPLIED.findall(output)
+
+
+def _impatient(migration: str, lock_timeout_seconds: float) -> str:
+    """A migration that gives up when it does not get a lock in time.
+
+    Said in its transaction and not with the connection, since a pooler between takes no settings from there. One that
+    builds an index concurrently has no transaction: it waits for whoever is reading, and nobody waits for it.
+    """
+    limit = f"-- migrate:up\nset local lock_timeout = {round(lock_timeout_seconds * 1000)};\n"
+    return migration.replace("-- migrate:up\n", limit, 1)
 
 
 UNFINISHED_INDEXES = """
@@ -81,12 +91,11 @@ where not i.indisvalid
 """Indexes whose concurrent building was broken off: nothing uses them, and their names are taken."""
 
 
-def _remove_unfinished_indexes(database_url: str, lock_timeout_seconds: float) -> int:
+def _remove_unfinished_indexes(database_url: str) -> int:
     """Drop what is left of indexes that were being built; returns how many. What cannot be dropped now stays."""
-    settings = {"lock_timeout": f"{round(lock_timeout_seconds * 1000)}"}
 
     async def remove() -> int:
-        connection = await asyncpg.connect(database_url, timeout=10, server_settings=settings)
+        connection = await asyncpg.connect(database_url, timeout=10)
         try:
             statements = [row[0] for row in await connection.fetch(UNFINISHED_INDEXES)]
             for statement in statements:

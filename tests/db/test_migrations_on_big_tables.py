@@ -7,6 +7,8 @@ not end, then alone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from subledger.db.migrate import MIGRATIONS, SCHEMA, MigrationError, migrate
 from tests.db.schema import schema_of
+from tests.system import until
 
 EXCUSED = {
     (
@@ -144,18 +147,24 @@ async def test_migrations_are_safe_on_big_tables(empty_database_url: str, tmp_pa
             tmp_path.joinpath(file.name).write_text(text)
             before = await standing(connection)
             await put_rows(connection, sorted(before.tables))
-            async with reader.transaction(isolation="repeatable_read"):
-                for table in before.tables:
-                    await reader.execute(f"select from {table} limit 1")
-                said = await try_to_migrate(empty_database_url, tmp_path)
-            if said is not None:
-                refused.append(file.name)
-                assert "End the transactions that are long open" in said
-                if "transaction:false" not in text:
+            if "transaction:false" in text:
+                async with reading(reader, before):
+                    waiting = asyncio.create_task(
+                        asyncio.to_thread(migrate, empty_database_url, migrations=tmp_path)
+                    )
+                    await index_is_being_built(connection)
+                    await let_a_writer_pass(connection, before)
+                assert [file.name] == await waiting
+            else:
+                async with reading(reader, before):
+                    said = await try_to_migrate(empty_database_url, tmp_path)
+                if said is not None:
+                    refused.append(file.name)
+                    assert "End the transactions that are long open" in said
                     assert before == await standing(connection), "half of it was done"
-                assert [file.name] == await asyncio.to_thread(
-                    migrate, empty_database_url, migrations=tmp_path
-                )
+                    assert [file.name] == await asyncio.to_thread(
+                        migrate, empty_database_url, migrations=tmp_path
+                    )
             found += harm(file.name, text, before, await standing(connection))
         unfinished = await connection.fetch("select indexrelid::regclass from pg_index where not indisvalid")
     finally:
@@ -165,6 +174,31 @@ async def test_migrations_are_safe_on_big_tables(empty_database_url: str, tmp_pa
     assert [] == unfinished
     assert refused, "nobody was ever in the way"
     assert SCHEMA.read_text() == schema_of(empty_database_url)
+
+
+@asynccontextmanager
+async def reading(reader: asyncpg.Connection, of: Standing) -> AsyncIterator[None]:
+    """Somebody has looked at every table, and does not end."""
+    async with reader.transaction(isolation="repeatable_read"):
+        for table in of.tables:
+            await reader.execute(f"select from {table} limit 1")
+        yield
+
+
+async def index_is_being_built(connection: asyncpg.Connection) -> None:
+    """Wait until it has begun."""
+    await until(
+        lambda: connection.fetchval("select exists (select from pg_stat_progress_create_index)"),
+        what="an index to be built",
+    )
+
+
+async def let_a_writer_pass(connection: asyncpg.Connection, of: Standing) -> None:
+    """Take the locks that an insert or update of each table takes, or fail."""
+    async with connection.transaction():
+        await connection.execute("set local lock_timeout = '1s'")
+        for table in of.tables:
+            await connection.execute(f"lock table {table} in row exclusive mode")
 
 
 async def try_to_migrate(database_url: str, migrations: Path) -> str | None:
@@ -206,7 +240,7 @@ async def test_harm_is_seen(empty_database_url: str, statement: str) -> None:
 async def test_index_that_was_left_unfinished_is_built_by_the_next_run(
     empty_database_url: str, tmp_path: Path
 ) -> None:
-    """Killed, or timed out, half-way through an index: what is left of it is in nobody's way."""
+    """Killed half-way through an index: what is left of it takes its name, and the next run takes it away."""
     tmp_path.joinpath("0001_table.sql").write_text(
         "-- migrate:up\ncreate schema sync; create table sync.big as select 1 as number;\n-- migrate:down\n"
     )
@@ -217,16 +251,13 @@ async def test_index_that_was_left_unfinished_is_built_by_the_next_run(
     connection = await asyncpg.connect(empty_database_url)
     reader = await asyncpg.connect(empty_database_url)
     try:
-        reading = reader.transaction(isolation="repeatable_read")
-        await reading.start()
-        await reader.execute("select from sync.big")
-        with pytest.raises(MigrationError, match="End the transactions"):
-            await asyncio.to_thread(
-                migrate, empty_database_url, migrations=tmp_path, lock_timeout_seconds=0.1
-            )
+        async with reader.transaction(isolation="repeatable_read"):
+            await reader.execute("select from sync.big")
+            await connection.execute("set lock_timeout = '100ms'")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await connection.execute("create index concurrently big_number on sync.big (number)")
         index = "select indisvalid from pg_index where indexrelid = 'sync.big_number'::regclass"
         assert False is await connection.fetchval(index)
-        await reading.rollback()
         assert ["0002_index.sql"] == await asyncio.to_thread(migrate, empty_database_url, migrations=tmp_path)
         assert True is await connection.fetchval(index)
     finally:
