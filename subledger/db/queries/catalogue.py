@@ -87,43 +87,47 @@ SELECT_HOLDERS: Mapping[str, str] = {
 }
 """Per kind that fans out: whom it concerns after $4, in order. Subscriptions and schedules; of a feature, customers."""
 
-# `offset 0`: by key, whatever a planner without statistics believes (as in customers.py).
-# Only customers that are known: a backfill makes the others' records when it has read all of them.
+# Only customers that are known: a backfill makes the others' records when it has read all of them. By key throughout,
+# whatever a planner believes: `offset 0`, and an insert that always conflicts. A join read the whole table.
 MARK_CONCERNED = """
-with concerned as (
-  select c.account_id, c.live_mode, c.customer_id
-  from sync.customers c
-  join (
-    select account_id, live_mode, id as customer_id
-    from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
-    where kind = 'feature'
-    union
-    select k.account_id, k.live_mode, subscription.customer_id
-    from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
-    join lateral (
-      select s.customer_id
-      from stripe.subscriptions s
-      where s.account_id = k.account_id and s.live_mode = k.live_mode and s.id = k.id
-      offset 0
-    ) subscription on true
-    union
-    select k.account_id, k.live_mode, schedule.customer_id
-    from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
-    join lateral (
-      select s.customer_id
-      from stripe.subscription_schedules s
-      where s.account_id = k.account_id and s.live_mode = k.live_mode and s.id = k.id
-      offset 0
-    ) schedule on true
-  ) found using (account_id, live_mode, customer_id)
-  order by 1, 2, 3
-  for no key update of c
+with found as (
+  select account_id, live_mode, id as customer_id
+  from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  where kind = 'feature'
+  union
+  select k.account_id, k.live_mode, subscription.customer_id
+  from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  join lateral (
+    select s.customer_id
+    from stripe.subscriptions s
+    where s.account_id = k.account_id and s.live_mode = k.live_mode and s.id = k.id
+    offset 0
+  ) subscription on true
+  union
+  select k.account_id, k.live_mode, schedule.customer_id
+  from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  join lateral (
+    select s.customer_id
+    from stripe.subscription_schedules s
+    where s.account_id = k.account_id and s.live_mode = k.live_mode and s.id = k.id
+    offset 0
+  ) schedule on true
 )
-update sync.customers c
-set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end,
-  attempts = case when c.parked_at is null then c.attempts else 0 end, parked_at = null
-from concerned k
-where (c.account_id, c.live_mode, c.customer_id) = (k.account_id, k.live_mode, k.customer_id)
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since)
+select account_id, live_mode, customer_id, 1, now()
+from found
+join lateral (
+  select
+  from sync.customers k
+  where k.account_id = found.account_id and k.live_mode = found.live_mode and k.customer_id = found.customer_id
+  offset 0
+) known on true
+order by account_id, live_mode, customer_id
+on conflict (account_id, live_mode, customer_id) do update set
+  stale = c.stale + 1,
+  stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+  attempts = case when c.parked_at is null then c.attempts else 0 end,
+  parked_at = null
 """
 
 # Whoever has one of them in hand goes on with it; the others are taken meanwhile. What waits is looked through by its
