@@ -2,9 +2,9 @@
 
 A list only raises a suspicion. A read by id decides on each, and nothing is ever written from either: with `repair`,
 what differs is marked, and confirm and derive mend it. Only kinds that no event has read, and that no record depends
-on, are brought up to date by the lists at once, since until then nobody could know. What a list lacks is looked for by its id before anything is
-said of it (DESIGN.md, I8). Records are compared with what the mirror would imply once it is right, so that a wrong
-row is counted once, and not again for each record that follows from it.
+on, are brought up to date by the lists at once, since until then nobody could know. What a list lacks is looked for by
+its id before anything is said of it (DESIGN.md, I8). Records are compared with what the mirror would imply once it is
+right, so that a wrong row is counted once, and not again for each record that follows from it.
 """
 
 import asyncio
@@ -600,8 +600,8 @@ async def _repair(helpers: Helpers, scan: Scan) -> None:
     """Have what names a customer read again; what concerns customers only by such objects comes after them.
 
     A row that Stripe does not know, and that no event and no read ever told of, is nobody's: it goes. One that was
-    told of stays, as missing, since a 404 proves nothing. Records of nobody go first, and so do rows of nobody and wrong
-    names of records: whoever is derived meanwhile would count the ones, and tells others by the other.
+    told of stays, as missing, since a 404 proves nothing. Rows and records of nobody go first, and so do wrong names of
+    records: whoever is derived meanwhile would count the rows, and tells others by the names.
     """
     scope = (scan.account_id, scan.live_mode)
     async with helpers.pool.acquire() as connection, connection.transaction():

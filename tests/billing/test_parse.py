@@ -282,7 +282,8 @@ OLD_SAYS: dict[tuple[str, str], dict[str, object]] = {
         "test_clock": None,
     },
     ("2020-08-27", "customer"): {"test_clock": None},
-} | FURTHER_OLD_SAYS
+}
+OLD_SAYS |= FURTHER_OLD_SAYS
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)

@@ -114,10 +114,11 @@ def test_records_depend_on_what_events_have_read() -> None:
 
 
 def test_reads_ask_for_what_facts_need_and_stripe_leaves_out() -> None:
-    """Out-of-band money, refunds and what a discount takes off are found only in expanded answers."""
+    """Out-of-band money, refunds, tiers and what a discount takes off are found only in expanded answers."""
     assert {
-        "customer": ("tax_ids",),
-        "subscription": ("discounts.source.coupon",),
+        "customer": ("tax_ids", "discount.source.coupon"),
+        "price": ("tiers", "currency_options"),
+        "subscription": ("discounts.source.coupon", "items.data.discounts"),
         "invoice": ("payments", "amount_paid_off_stripe"),
         "charge": ("refunds",),
         "checkout_session": ("line_items",),
