@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from types import MappingProxyType
 from uuid import UUID
 
@@ -160,7 +160,10 @@ class Mrr:
             if price is None or a_month is None:
                 return None
             often = max(often, a_month)
-            each = price_of(price, quantity=item.quantity, currency=currency)
+            try:
+                each = price_of(price, quantity=item.quantity, currency=currency)
+            except InvalidOperation:
+                each = None  # no number: somebody has damaged the mirror, and an audit will say so
             amount = None if each is None else each * a_month
             amount = self._discounted(amount, item.discounts, often=a_month, at=at, currency=currency)
             total = None if total is None or amount is None else total + amount

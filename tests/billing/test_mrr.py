@@ -81,6 +81,22 @@ def test_tiers_at_their_edges(quantity: int, graduated: str, volume: str) -> Non
         assert Decimal(expected) == price_of(price, quantity=quantity, currency="usd")
 
 
+@pytest.mark.parametrize(
+    "price",
+    [
+        {"unit_amount_decimal": "damaged"},
+        {
+            "billing_scheme": "tiered",
+            "tiers_mode": "volume",
+            "tiers": (Tier(up_to=None, unit_amount="x", flat_amount=None),),
+        },
+    ],
+)
+def test_damaged_price_is_not_known(price: dict[str, Any]) -> None:
+    """Whatever stands in the mirror, a record comes of it: an audit derives from damaged rows, too."""
+    assert {"usd": None} == mrr(facts(prices=(replace(PRICE, **price),)))
+
+
 def test_first_flat_amount_is_charged_for_nothing() -> None:
     """A base fee is the flat amount of the first tier, which a quantity of 0 reaches."""
     price = replace(
