@@ -431,3 +431,17 @@ async def test_audit_knows_features_by_their_list(entitling: Room, stripe: Strip
     rows = await room.fetch("select id, what from sync.drift where scan_id = $1 order by 1", found["id"])
     assert [("feat_00", "surplus"), ("feat_99", "surplus")] == [tuple(row) for row in rows]
     assert 12 == await room.fetchval("select count(*) from stripe.features")
+
+
+async def test_audit_compares_the_derived_entities(entitling: Room, stripe: Stripe) -> None:
+    """The same of rows of billing.subscription_entities."""
+    stripe.objects.append(subscription("sub_team", "cus_1", metadata={"entity_id": "team"}))
+    await scan(entitling)
+    entities = "select id, name from billing.entities"
+    assert [("team", None)] == [tuple(row) for row in await entitling.fetch(entities)]
+    await entitling.execute("update billing.subscription_entities set name = 'invented'")
+    found = await scan(entitling, purpose="audit", repair=True)
+    rows = await entitling.fetch("select kind, id, fields from sync.drift where scan_id = $1", found["id"])
+    assert [("record", "cus_1", ["entities"])] == [tuple(row) for row in rows]
+    await entitling.settle()
+    assert [("team", None)] == [tuple(row) for row in await entitling.fetch(entities)]

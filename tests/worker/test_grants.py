@@ -9,6 +9,7 @@ import pytest
 from subledger.billing.record import customer_uid
 from subledger.db.connection import Pool
 from subledger.db.queries.customers import MARK_OVERDUE
+from subledger.worker.forget import forget
 from tests.system import until
 from tests.worker.room import NOON, Room, columns, customer, event, subscription
 
@@ -275,3 +276,21 @@ async def test_entities_follow_the_metadata(webhooks_only: Room) -> None:
     await room.apply(event("customer.subscription.updated", subscription(metadata={}), after=20))
     await room.execute("delete from billing.local_entities where id = 'team'")
     assert [("other", "Other")] == [(row[0], row[2]) for row in await room.fetch(entities)]
+
+
+async def test_forgotten_customer_has_no_entities_and_no_grant(webhooks_only: Room) -> None:
+    """What services keep of a customer goes with it: its entities, and what they granted."""
+    room = webhooks_only
+    await room.apply(event("customer.subscription.created", subscription(metadata={"entity_id": "team"})))
+    await room.execute(
+        "insert into billing.local_entities (uid, customer_uid, id) values ($1, $2, 'own')", uuid4(), UID
+    )
+    await grant(room, seconds=3600)
+    await room.engine.derive()
+    assert 2 == await room.fetchval("select count(*) from billing.entities")
+    async with room.pool.acquire() as connection:
+        await forget(connection, ("", False, "cus_1"))
+    await room.engine.derive()
+    assert 0 == await room.fetchval("select count(*) from billing.entities")
+    assert (await room.record())["sandbox_end"] is None
+    assert await room.fetchval("select rederive_at is null from sync.customers")
