@@ -21,6 +21,7 @@ from subledger.db.queries.histories import DueHistory, claim_histories, finish_h
 from subledger.db.queries.objects import DueRead, Key, Mark, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.confirm import Answered, read_whole, store_answers
+from subledger.worker.pages import list_query
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 from subledger.worker.retry import retry_conflicts
 
@@ -30,15 +31,8 @@ PAGES_MAX = 10_000
 
 log = structlog.get_logger()
 
-# What a list of each kind is asked for, beside its customer. Items and payments that Stripe cuts are read by id.
-_LISTS = {
-    "subscription": "status=all&expand[]=data.discounts.source.coupon",
-    "invoice": "expand[]=data.payments&expand[]=data.amount_paid_off_stripe",
-    "charge": "expand[]=data.refunds",
-    "checkout_session": "expand[]=data.line_items",
-    "subscription_schedule": "",
-    "credit_note": "",
-}
+# What a customer's record depends on and a list of the customer holds. Nested lists that Stripe cuts are read by id.
+_LISTS = ("subscription", "subscription_schedule", "invoice", "charge", "credit_note", "checkout_session")
 
 
 async def pull_histories(pool: Pool, stripe: StripeApi, *, live_mode: bool) -> int:
@@ -74,8 +68,8 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     customer = quote(customer_id, safe="")
     disputed: list[str] = []
     await _read_by_id(pool, stripe, (account_id, live_mode, "customer", customer_id))
-    for kind, query in _LISTS.items():
-        path = f"{KINDS[kind].list_path}?customer={customer}&limit=100" + (f"&{query}" if query else "")
+    for kind in _LISTS:
+        path = f"{KINDS[kind].list_path}?customer={customer}&limit=100{list_query(KINDS[kind])}"
         async for answers in _pages(pool, stripe, path, account_id, live_mode):
             disputed += [
                 each.parsed.id

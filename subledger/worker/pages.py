@@ -49,6 +49,12 @@ class Page:
         return [moment for moment in moments if moment is not None]
 
 
+def list_query(kind: Kind) -> str:
+    """What every page of a kind's list is asked for: all states, and what Stripe leaves out otherwise."""
+    query = f"&{_QUERIES[kind.name]}" if kind.name in _QUERIES else ""
+    return query + "".join(f"&expand[]=data.{quote(expand, safe='.')}" for expand in kind.expands)
+
+
 def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None) -> str:
     """The path of one page of a kind's objects created in [low, high), after the object `after`.
 
@@ -57,10 +63,7 @@ def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None) -
     path = f"{kind.list_path}?limit={PAGE}"
     if kind.list_by_created:
         path += f"&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
-    if kind.name in _QUERIES:
-        path += f"&{_QUERIES[kind.name]}"
-    for expand in kind.expands:
-        path += f"&expand[]=data.{quote(expand, safe='.')}"
+    path += list_query(kind)
     return path if after is None else f"{path}&starting_after={quote(after, safe='')}"
 
 
