@@ -19,7 +19,7 @@ def paid_by_the_year(stage: Stage) -> Iterator[int]:
     yield 1 * DAY
     stage.account.subscriptions.set_quantity(weekly, 2, invoices_now=False)
     stage.expect(ada, mrr={"usd": 1000 + 2600})
-    yield 1 * DAY
+    yield 31 * DAY
     stage.account.subscriptions.end(weekly)
     stage.expect(ada, status="active", mrr={"usd": 1000})
 

@@ -67,14 +67,16 @@ class Story:
 
 
 class Stage:
-    """One performance of a story in an account."""
+    """One performance of a story, in the account that owns the endpoint unless it says otherwise."""
 
-    def __init__(self, world: "Sandbox", story: Story, *, number: int, account: Account) -> None:
+    def __init__(
+        self, world: "Sandbox", story: Story, *, number: int, account: Account | None = None
+    ) -> None:
         self.world = world
         self.story = story
         self.number = number
         self.choices = Random(f"{world.seed}:{story.name}:{number}")
-        self.account = account
+        self.account = account or world.home
 
     @property
     def now(self) -> int:
