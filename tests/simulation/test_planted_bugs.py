@@ -169,8 +169,10 @@ async def refund_is_seen(room: Room) -> bool:
 async def test_fan_out_at_write_time(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whom a refund concerns is looked up by the transaction that writes it: it cannot know what is not committed."""
 
-    async def write_and_tell(connection: Connection, shown: Mapping[Key, Shown], *, confirmed: bool) -> None:
-        await write_mirror(connection, shown, confirmed=confirmed)
+    async def write_and_tell(
+        connection: Connection, shown: Mapping[Key, Shown], *, confirmed: bool, touches: bool = True
+    ) -> None:
+        await write_mirror(connection, shown, confirmed=confirmed, touches=touches)
         rows = await connection.fetch(
             "select account_id, live_mode, kind, id, touched from sync.objects where touched > resolved"
         )
