@@ -16,6 +16,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from subledger.billing.registry import HINTED
 from subledger.cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from subledger.cli.reach import LookError, database, environment
 from subledger.cli.terminal import cell, counted, heading, pairs, pretty_json, show, show_json, shown, table
@@ -248,6 +249,8 @@ def standing(entry: FenceEntry | None) -> str:
             return "missing"
         case FenceEntry(unsettled=True):
             return "waits for a read"
+        case FenceEntry(kind=kind) if kind in HINTED:
+            return "kept up by lists"
         case _:
             return "confirmed"
 

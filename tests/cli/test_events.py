@@ -11,7 +11,9 @@ from stripe import Event as StripeEvent
 
 from subledger.billing.registry import HINTED, KINDS
 from subledger.cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
+from subledger.cli.events import standing
 from subledger.db.connection import Pool
+from subledger.db.queries.events import FenceEntry
 from subledger.runtime.bell import LIVE_QUEUE, TOKENS
 from tests.cli.command import Done, subledger
 from tests.worker.room import Room, charge, customer, event, open_room, refund, subscription
@@ -120,6 +122,28 @@ async def test_show_tells_marks_and_payload(pool: Pool, database_url: str) -> No
     assert ["type refund.created"] == page.lines("type")
     assert ["charge ch_1 confirmed -"] == page.lines("charge")
     assert '  "odd": "ü\\u202e\\u009b\\ud800"' in page.out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("charge", "confirmed"), ("payment_intent", "kept up by lists")]
+)
+def test_what_no_event_has_read_is_not_called_confirmed(kind: str, expected: str) -> None:
+    """Nothing waits for it, and no read has confirmed what its event showed."""
+    entry = FenceEntry(
+        account_id="",
+        live_mode=False,
+        kind=kind,
+        id="x_1",
+        customer_id=None,
+        tombstone=False,
+        unsettled=False,
+        read_at=None,
+        attempts=0,
+        missing_since=None,
+        parked_at=None,
+        error=None,
+    )
+    assert expected == standing(entry)
 
 
 async def test_show_of_bytes_that_are_no_json(pool: Pool, database_url: str) -> None:
