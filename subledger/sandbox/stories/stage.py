@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from subledger.sandbox.account import Account
 from subledger.sandbox.objects import Charge, Customer, Invoice, Metadata, Price, Subscription, Tier
 from subledger.sandbox.periods import DAY, HOUR
-from subledger.sandbox.truth import ExpectedCustomer, custom_uids, expected_customer
+from subledger.sandbox.truth import ExpectedCustomer, custom_uid_of, expected_customer
 
 if TYPE_CHECKING:
     from subledger.sandbox.world import Sandbox
@@ -192,4 +192,4 @@ class Stage:
 
     def truth_of(self, customer: Customer, account: Account | None = None) -> ExpectedCustomer:
         where = account or self.account
-        return expected_customer(where, customer, custom_uids(where).get(customer.id))
+        return expected_customer(where, customer, custom_uid_of(where, customer))
