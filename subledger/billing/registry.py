@@ -301,6 +301,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         facts=facts.Review,
         list_path="/v1/reviews",
         retrieve_path="/v1/reviews/{id}",
+        list_holds_all=False,  # what was closed is in no list
         belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
         confirmed_on_event=False,
     ),

@@ -39,6 +39,7 @@ from subledger.sandbox.objects import (
     Price,
     Product,
     Refund,
+    Review,
     Subscription,
     Thing,
 )
@@ -719,6 +720,8 @@ def _filter(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
                 return _is(thing.type, wanted.get("type")) and _has(thing, named)
             case Payout() | Meter():
                 return _is(thing.status, status)
+            case Review():
+                return thing.open
             case Feature():
                 return thing.active in archived and _has(thing, named)
             case _:

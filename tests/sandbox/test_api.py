@@ -22,6 +22,7 @@ from subledger.sandbox.objects import (
     Invoice,
     PaymentMethod,
     Price,
+    Review,
     Subscription,
     TaxId,
     Thing,
@@ -358,7 +359,7 @@ async def test_stale_and_hidden_answers() -> None:
 async def test_every_kind_is_listed_and_found(client: Client, sandbox: Sandbox) -> None:
     """Each list holds all that there is of its kind, newest first, and each entry is found by its id as listed."""
     for path, (kind, _) in COLLECTIONS.items():
-        if kind in ("customer", "subscription", "entitlements.active_entitlement"):
+        if kind in ("customer", "subscription", "entitlements.active_entitlement", "review"):
             continue  # lists that leave some out, or ask for a customer
         rows = sandbox.home.shelves["price" if kind == "plan" else kind].rows
         wanted = [row.id for row in reversed(rows) if kind != "plan" or getattr(row, "interval", None)]
@@ -367,6 +368,14 @@ async def test_every_kind_is_listed_and_found(client: Client, sandbox: Sandbox) 
         listed = (await client.get(f"{path}?limit=1")).body["data"][0]
         assert kind == listed["object"]
         assert listed == (await client.get(f"{path}/{wanted[0]}")).body
+
+
+async def test_reviews_are_listed_while_they_are_open(client: Client, sandbox: Sandbox) -> None:
+    """One that was closed is found by its id alone."""
+    reviews = rows_of(sandbox, Review)
+    closed = next(review for review in reviews if not review.open)
+    assert sorted(review.id for review in reviews if review.open) == sorted((await client.get("reviews")).ids)
+    assert closed.id == (await client.get(f"reviews/{closed.id}")).body["id"]
 
 
 async def test_lists_take_what_stripe_takes(client: Client) -> None:
