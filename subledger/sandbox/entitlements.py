@@ -15,6 +15,8 @@ class Entitlements:
         self._account = account
         self._features_of: defaultdict[str, list[str]] = defaultdict(list)
         """Features by product."""
+        self._buyers_of: defaultdict[str, set[str]] = defaultdict(set)
+        """Customers by the products that they have had in a subscription."""
 
     def feature(self, lookup_key: str, name: str | None = None) -> Feature:
         account = self._account
@@ -30,12 +32,12 @@ class Entitlements:
     def grant(self, product: Product, feature: Feature) -> None:
         """Whoever has the product has the feature, also those who bought it before."""
         self._features_of[product.id].append(feature.id)
-        self._review_all()
+        self._review_buyers(product)
 
     def withdraw(self, product: Product, feature: Feature) -> None:
         """The product no longer comes with the feature."""
         self._features_of[product.id].remove(feature.id)
-        self._review_all()
+        self._review_buyers(product)
 
     def rename(self, feature: Feature, name: str) -> None:
         """Stripe sends no event for that."""
@@ -47,13 +49,17 @@ class Entitlements:
         rows = self._account.shelves["entitlements.active_entitlement"].of_customer.get(customer_id, ())
         return [row for row in rows if isinstance(row, ActiveEntitlement)]
 
-    def _review_all(self) -> None:
-        for customer in tuple(self._account.customers()):
+    def _review_buyers(self, product: Product) -> None:
+        buyers = [self._account.customer(customer_id) for customer_id in self._buyers_of[product.id]]
+        for customer in sorted(buyers, key=lambda entry: entry.serial):
             self.review(customer.id)
 
     def review(self, customer_id: str) -> None:
         """Let the customer's entitlements follow the subscriptions; tells by an event when something changed."""
         account = self._account
+        for subscription in account.subscriptions_of(customer_id):
+            for item in subscription.items:
+                self._buyers_of[account.price(item.price).product].add(customer_id)
         if not self._features_of:
             return
         had = {entry.feature: entry for entry in self.of(customer_id)}
