@@ -43,7 +43,7 @@ simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for 
 	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)
 
 prove: $(INSTALLED) ## Attach to an account of 20,000 customers, damage the database, and have the audit mend it
-	@PROVE_CUSTOMERS=20000 $(PYTHON) -m pytest tests/backfill/test_attached.py $(ARGS)
+	@PROVE_CUSTOMERS=20000 $(PYTHON) -m pytest -o timeout=7200 tests/backfill/test_attached.py $(ARGS)
 
 check: $(INSTALLED) ## Formatting, lint, types and the layers
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "Run make format." >&2; exit 1; }
