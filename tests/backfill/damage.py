@@ -1,7 +1,6 @@
 """Damage to a database that was right: mirror rows and records changed, deleted and invented, chosen by a seed."""
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
