@@ -122,7 +122,11 @@ def steps(*statuses: str | None) -> list[Step[str | None]]:
     ],
 )
 def test_revisions(
-    tail: tuple[str | None, ...], before: str | None, status: str | None, exact: bool, expected: Revision[str | None]
+    tail: tuple[str | None, ...],
+    before: str | None,
+    status: str | None,
+    exact: bool,
+    expected: Revision[str | None],
 ) -> None:
     """What becomes of a provisional tail, case by case."""
     assert expected == revise_history(steps(*tail), before=before, now=status, exact=exact)
@@ -139,9 +143,7 @@ def test_revised_history_is_always_a_chain(records: list[tuple[str | None, bool]
     numbers = iter(range(1, 1000))
     before: str | None = None
     for status, exact in records:
-        tail = [
-            Step(id=i, before=b, after=a) for i, b, a, confirmed in history if not confirmed
-        ]
+        tail = [Step(id=i, before=b, after=a) for i, b, a, confirmed in history if not confirmed]
         if before != status or (tail and exact):
             revision = revise_history(tail, before=before, now=status, exact=exact)
             assert not set(revision.taken_back) & set(revision.confirmed)
