@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from subledger.db.connection import Pool
+from subledger.db.queries.backfills import ScanReport, report_scan, select_scan
 from subledger.sandbox import Sandbox
 from subledger.sandbox.api import RefusedError
 from subledger.worker.scans import ATTEMPTS_MAX, SPLIT_PAGES_MAX, split_of
@@ -171,6 +172,36 @@ async def test_lost_worker_resumes_at_its_cursor(pool: Pool, database_url: str, 
         assert 0 <= again <= 2  # what references name is read by id
         await account.settle()
         assert not await different_records(sandbox, database_url)
+
+
+async def test_what_is_told_of_its_progress(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """Before it begins nobody guesses when it ends; meanwhile a guess is never negative; at the end nothing is left."""
+    async with attached(pool, database_url, sandbox) as account:
+        scan = await account.request()
+
+        async def report() -> ScanReport:
+            async with pool.acquire() as connection:
+                found = await select_scan(connection, scan.id)
+                assert found is not None
+                return await report_scan(connection, found)
+
+        assert () == (await report()).objects
+        account.api.faults.latency_seconds = 0.02
+        running = asyncio.create_task(account.engine.scan())
+        await until(lambda: account.fetchval("select sum(requests) >= 20 from sync.scan_windows"))
+        halfway = await report()
+        guesses = [each.eta_seconds for each in halfway.objects]
+        assert len(scan.kinds) == len(guesses)
+        assert any(guess is None or guess > 0 for guess in guesses)
+        assert all(guess is None or guess >= 0 for guess in guesses)
+        account.api.faults.latency_seconds = 0.0
+        await running
+        assert "complete" == (await account.scanned(scan))["status"]
+        ended = await report()
+        assert {0.0} == {each.eta_seconds for each in ended.objects}
+        listed = sum(each.rows for each in ended.objects)
+        assert listed == await account.fetchval("select sum(objects) from sync.scan_windows")
+        assert listed > sum(each.rows for each in halfway.objects) > 0
 
 
 @pytest.mark.parametrize(
