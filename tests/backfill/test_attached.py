@@ -12,6 +12,7 @@ import aiohttp
 import asyncpg
 
 from subledger.sandbox import Sandbox, create_api, deliver, serve
+from subledger.worker.retry import retry_conflicts
 from tests.backfill.account import API_KEY, different_records
 from tests.backfill.damage import damage
 from tests.cli.command import Done, subledger
@@ -121,12 +122,22 @@ async def backfill_while_living(sandbox: Sandbox, system: System) -> None:
         assert ("complete", None) == (last["status"], last["error"])
 
 
+FREE = """
+update sync.scan_windows set due_at = now() where due_at > now();
+update sync.scans set due_at = now() where due_at > now();
+update sync.objects set read_at = now()
+  where read_at > now() and dirty >= confirmed and missing_since is null and parked_at is null;
+update sync.events set leased_until = now() where leased_until > now();
+update sync.customers set leased_until = now() where leased_until > now();
+update sync.customers set history_at = now() where history_at > now();
+"""
+
+
 async def end_leases(system: System) -> None:
-    """As if the half minute had passed after which the windows of a killed worker are free."""
+    """As if the time had passed after which whatever a killed worker had in hand is free."""
     connection = await asyncpg.connect(system.environment["DATABASE_URL"])
     try:
-        await connection.execute("update sync.scan_windows set due_at = now() where due_at > now()")
-        await connection.execute("update sync.scans set due_at = now() where due_at > now()")
+        await retry_conflicts(lambda: connection.execute(FREE))
     finally:
         await connection.close()
 
