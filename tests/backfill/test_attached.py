@@ -3,7 +3,6 @@
 `make prove` does the same with ten times the customers.
 """
 
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -15,7 +14,7 @@ from subledger.sandbox import Sandbox, create_api, deliver, serve
 from subledger.worker.retry import retry_conflicts
 from tests.backfill.account import API_KEY, different_records
 from tests.backfill.damage import damage
-from tests.cli.command import Done, subledger
+from tests.cli.command import Done, ended, running
 from tests.system import ADMIN_TOKEN, SECRET, System, running_system, start, until
 
 CUSTOMERS = int(os.environ.get("PROVE_CUSTOMERS", "2000"))
@@ -145,5 +144,5 @@ async def end_leases(system: System) -> None:
 async def command(system: System, *arguments: str) -> Done:
     """A command as an operator runs it beside the system."""
     given = {name: value for name, value in system.environment.items() if name != "DATABASE_URL"}
-    async with asyncio.timeout(WITHIN_SECONDS):
-        return await subledger(system.environment["DATABASE_URL"], *arguments, **given)
+    async with running(system.environment["DATABASE_URL"], *arguments, **given) as process:
+        return await ended(process, within_seconds=WITHIN_SECONDS)

@@ -56,9 +56,9 @@ async def running(
             await process.communicate()
 
 
-async def ended(process: asyncio.subprocess.Process) -> Done:
+async def ended(process: asyncio.subprocess.Process, *, within_seconds: float = TIMEOUT_SECONDS) -> Done:
     """Wait for the command's end."""
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(within_seconds):
         out, err = await process.communicate()
     assert process.returncode is not None
     return Done(code=process.returncode, out=out.decode(), err=err.decode())
