@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 import redis
 
@@ -19,6 +20,12 @@ from subledger.db.connection import Pool, create_pool
 from subledger.db.migrate import migrate
 
 VALKEY_DATABASES = 64
+
+# How long an example takes says more of what else the machine does than of us.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 _VERSIONS = pytest.StashKey[list[str]]()
 
