@@ -77,7 +77,7 @@ QUICK = Sizes(
     backfill_latency_ms=5.0,
     stories_every=12,
 )
-EVENTS_PER_CUSTOMER_MIN = 40
+EVENTS_PER_CUSTOMER_MIN = 20
 """The stories make about 55: enough customers are played for the events that are needed."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
