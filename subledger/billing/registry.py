@@ -33,6 +33,8 @@ class Kind:
     list_by_created: bool = (
         True  # its list can be asked for a stretch of `created`; else it is read in one go
     )
+    # The true-or-false fact by which its list is asked for twice, since unasked it leaves one of the halves out.
+    list_halves: str | None = None
     expands: tuple[str, ...] = ()  # what a retrieve asks for, because Stripe leaves it out otherwise
     catalogue: bool = False  # describes what is sold, so a pending read of it makes no customer inexact
     names_customer: bool = False  # its facts carry customer_id (a customer names itself)
@@ -53,6 +55,13 @@ class Kind:
     # has told stays. (A payload that does tell them is believed like any other.)
     told_by_reads: tuple[str, ...] = ()
     id_field: str = "id"  # `customer` where Stripe keeps one per customer, and gives it no id
+
+    @property
+    def list_variants(self) -> tuple[str, ...]:
+        """What its list is asked for beside all else, one reading each; together they hold what the list can hold."""
+        if self.list_halves is None:
+            return ("",)
+        return (f"{self.list_halves}=true", f"{self.list_halves}=false")
 
     @property
     def says_created(self) -> bool:
@@ -100,6 +109,8 @@ KINDS: Mapping[str, Kind] = _by_name(
         table="stripe.prices",
         facts=facts.Price,
         list_path="/v1/prices",
+        list_halves="active",
+        # One that was made in the middle of a Checkout or an invoice (`price_data`) is in neither half.
         retrieve_path="/v1/prices/{id}",
         catalogue=True,
         expands=("tiers", "currency_options"),

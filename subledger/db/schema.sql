@@ -2977,12 +2977,13 @@ CREATE TABLE sync.scan_windows (
     due_at timestamp with time zone DEFAULT now() NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
     error text,
+    variant text DEFAULT ''::text NOT NULL,
     CONSTRAINT low_is_below_high CHECK ((low < high)),
     CONSTRAINT state_is_known CHECK ((state = ANY (ARRAY['open'::text, 'done'::text, 'failed'::text])))
 )
 WITH (fillfactor='70');
 
-COMMENT ON TABLE sync.scan_windows IS 'What a scan reads: for each kind, stretches of `created` that tile the whole. A stretch that holds much is halved while it is read.';
+COMMENT ON TABLE sync.scan_windows IS 'What a scan reads: for each kind and each reading of its list, stretches of `created` that tile the whole. A stretch that holds much is halved while it is read.';
 
 COMMENT ON COLUMN sync.scan_windows.scan_id IS 'The scan.';
 
@@ -3009,6 +3010,8 @@ COMMENT ON COLUMN sync.scan_windows.due_at IS 'When its next page is due; while 
 COMMENT ON COLUMN sync.scan_windows.attempts IS 'Requests begun since the last success, counted before the request.';
 
 COMMENT ON COLUMN sync.scan_windows.error IS 'What the last failed request said.';
+
+COMMENT ON COLUMN sync.scan_windows.variant IS 'What the list is asked for beside all else (active=true, active=false), where no single reading of it holds everything; empty where one does.';
 
 CREATE TABLE sync.scans (
     id bigint NOT NULL,
@@ -3375,7 +3378,7 @@ ALTER TABLE ONLY sync.rebuilds
     ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY sync.scan_windows
-    ADD CONSTRAINT scan_windows_pkey PRIMARY KEY (scan_id, kind, high);
+    ADD CONSTRAINT scan_windows_readings PRIMARY KEY (scan_id, kind, variant, high);
 
 ALTER TABLE ONLY sync.scans
     ADD CONSTRAINT scans_pkey PRIMARY KEY (id);

@@ -657,6 +657,8 @@ def _cut_page(rows: list[Body], wanted: dict[str, str]) -> tuple[list[Body], boo
 def _filter(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
     """Which objects a list shows, by the parameters that its kind knows."""
     status = wanted.get("status")
+    # Of prices only those on sale are shown, unless the others are asked for; of products and plans all.
+    active = wanted.get("active", "true" if kind == "price" else None)
     archived = _WITH_ARCHIVED.get(wanted.get("archived", ""), (True, False))
     # What is asked for by the name of one of the object's own fields.
     named = [
@@ -703,13 +705,13 @@ def _filter(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
             case Price():
                 return (
                     _is(thing.product, wanted.get("product"))
-                    and _is(str(thing.active).lower(), wanted.get("active"))
-                    and (kind == "price" or thing.interval is not None)
+                    and _is(str(thing.active).lower(), active)
+                    and (not thing.inline if kind == "price" else thing.interval is not None)
                     and _is("one_time" if thing.interval is None else "recurring", wanted.get("type"))
                     and _is(thing.currency, wanted.get("currency"))
                 )
             case Product():
-                return _is(str(thing.active).lower(), wanted.get("active"))
+                return _is(str(thing.active).lower(), active)
             case CheckoutSession():
                 return (
                     _is(thing.status, status)

@@ -41,9 +41,13 @@ class Catalogue:
         meter: Meter | None = None,
         tiers: Sequence[Tier] = (),
         tiers_mode: str = "graduated",
+        inline: bool = False,
         metadata: Metadata | None = None,
     ) -> Price:
-        """Offer the product at a price. `meter`: what is used is billed when the period is over."""
+        """Offer the product at a price. `meter`: what is used is billed when the period is over.
+
+        `inline`: made in the middle of a Checkout or a subscription (`price_data`), for this once.
+        """
         account = self._account
         price = Price(
             id=account.new_id("price_"),
@@ -57,6 +61,7 @@ class Catalogue:
             meter=None if meter is None else meter.id,
             tiers=tuple(tiers),
             tiers_mode=tiers_mode if tiers else None,
+            inline=inline,
             metadata=dict(metadata or {}),
         )
         account.add(price)

@@ -79,6 +79,8 @@ class Price(Thing):
     tiers_mode: str | None = None
     """graduated: each unit costs what its own tier says; volume: all cost what the last one's tier says."""
     active: bool = True
+    inline: bool = False
+    """Made in the middle of something else (`price_data`): found by its id, and in no list."""
     nickname: str | None = None
     metadata: Metadata = field(default_factory=dict)
 

@@ -31,6 +31,7 @@ from subledger.db.queries.audits import (
     StoredWhole,
     close_audit,
     count_suspects,
+    count_unexplained,
     count_unresolved,
     differing,
     dismiss,
@@ -186,7 +187,13 @@ async def _surplus(
     if low >= high or not KINDS[window.kind].list_holds_all:
         return []
     return await select_surplus(
-        connection, scope, window.kind, low=low, high=high, listed=listed | set(window.edge_ids)
+        connection,
+        scope,
+        window.kind,
+        low=low,
+        high=high,
+        listed=listed | set(window.edge_ids),
+        variant=window.variant,
     )
 
 
@@ -269,7 +276,7 @@ class _Verdict:
 async def _verify_objects(helpers: Helpers, scan: Scan) -> None:
     """Read every suspect by its id. What is in motion is left for later; what agrees was no drift."""
     async with helpers.pool.acquire() as connection:
-        many = await count_suspects(connection, scan)
+        many = await count_unexplained(connection, scan)
     if many > DRIFT_EXAMINED_MAX:
         log.error("too much drift to be examined", scan=scan.id, count=many)
         await _move(helpers, scan, "done")
@@ -700,10 +707,11 @@ async def _finish(helpers: Helpers, scan: Scan) -> None:
             else []
         )
         left = await count_suspects(connection, scan)
+        many = await count_unexplained(connection, scan)
         error = say_holes(holes) if holes else None
-        if left > DRIFT_EXAMINED_MAX:
+        if many > DRIFT_EXAMINED_MAX:
             error = (
-                f"{left} objects differ: more than can be read one by one, so no record was compared; "
+                f"{many} objects differ: more than can be read one by one, so no record was compared; "
                 "run `subledger backfill`, then audit again"
             )
         elif left:

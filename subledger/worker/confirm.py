@@ -436,7 +436,11 @@ async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: dateti
     # What a read tells has to be asked for here, too: this page is stored as a read of each price.
     expands = "".join(f"&expand[]=data.{path}" for path in kind.expands)
     url = f"{kind.list_path}?product={quote(product_id, safe='')}{expands}"
-    found = [(parse_object(body), body) for body in await read_rest(stripe, url, None, account_id=account_id)]
+    found = [
+        (parse_object(body), body)
+        for variant in kind.list_variants  # the archived ones too
+        for body in await read_rest(stripe, f"{url}&{variant}", None, account_id=account_id)
+    ]
     return tuple(
         Answered(
             key=(account_id, live_mode, parsed.kind, parsed.id),

@@ -55,15 +55,17 @@ def list_query(kind: Kind) -> str:
     return query + "".join(f"&expand[]=data.{quote(expand, safe='.')}" for expand in kind.expands)
 
 
-def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None) -> str:
+def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None, variant: str = "") -> str:
     """The path of one page of a kind's objects created in [low, high), after the object `after`.
 
-    Of a kind whose list knows no such bounds, all objects.
+    Of a kind whose list knows no such bounds, all objects. `variant`: one of the kind's `list_variants`.
     """
     path = f"{kind.list_path}?limit={PAGE}"
     if kind.list_by_created:
         path += f"&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
     path += list_query(kind)
+    if variant:
+        path += f"&{variant}"
     return path if after is None else f"{path}&starting_after={quote(after, safe='')}"
 
 
@@ -78,6 +80,7 @@ async def read_page(
     after: str | None,
     after_created: datetime | None,
     tick: int,
+    variant: str = "",
 ) -> Page:
     """Read one page, and the rest of nested lists that are cut; `tick` must have been drawn and committed before.
 
@@ -85,13 +88,16 @@ async def read_page(
     """
     requests = 1
     try:
-        answer = await stripe.read(list_path(kind, low=low, high=high, after=after), account_id=account_id)
+        answer = await stripe.read(
+            list_path(kind, low=low, high=high, after=after, variant=variant), account_id=account_id
+        )
     except StripeRefused as refused:
         if refused.status != 400 or after is None or after_created is None:
             raise
         # The object that the page was to begin after has been deleted: begin with the second of its creation.
         log.info("list cursor is gone", kind=kind.name, after=after)
-        again = list_path(kind, low=low, high=min(high, after_created + SECOND), after=None)
+        high = min(high, after_created + SECOND)
+        again = list_path(kind, low=low, high=high, after=None, variant=variant)
         answer = await stripe.read(again, account_id=account_id)
         requests += 1
     try:

@@ -215,6 +215,7 @@ class Scanner:
                 after=window.cursor_id,
                 after_created=window.cursor_created,
                 tick=window.tick,
+                variant=window.variant,
             )
         )
         try:

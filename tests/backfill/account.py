@@ -15,6 +15,7 @@ from subledger.runtime.budget import Budget
 from subledger.runtime.settings import Settings
 from subledger.runtime.stripe_api import StripeApi
 from subledger.sandbox import Api, Sandbox, create_api, serve
+from subledger.sandbox.objects import Price
 from subledger.worker.engine import Engine, Lanes
 from tests.test_end_to_end import differences, read_records
 
@@ -112,6 +113,11 @@ class Attached:
     async def execute(self, statement: str, *parameters: object) -> None:
         async with self.pool.acquire() as connection:
             await connection.execute(statement, *parameters)
+
+
+def prices_of(sandbox: Sandbox) -> list[Price]:
+    """All prices of the key's own account."""
+    return [each for each in sandbox.home.shelves["price"].rows if isinstance(each, Price)]
 
 
 UNTOLD_OF_DELETED = {

@@ -359,7 +359,7 @@ async def test_stale_and_hidden_answers() -> None:
 async def test_every_kind_is_listed_and_found(client: Client, sandbox: Sandbox) -> None:
     """Each list holds all that there is of its kind, newest first, and each entry is found by its id as listed."""
     for path, (kind, _) in COLLECTIONS.items():
-        if kind in ("customer", "subscription", "entitlements.active_entitlement", "review"):
+        if kind in ("customer", "subscription", "price", "entitlements.active_entitlement", "review"):
             continue  # lists that leave some out, or ask for a customer
         rows = sandbox.home.shelves["price" if kind == "plan" else kind].rows
         wanted = [row.id for row in reversed(rows) if kind != "plan" or getattr(row, "interval", None)]
@@ -376,6 +376,21 @@ async def test_reviews_are_listed_while_they_are_open(client: Client, sandbox: S
     closed = next(review for review in reviews if not review.open)
     assert sorted(review.id for review in reviews if review.open) == sorted((await client.get("reviews")).ids)
     assert closed.id == (await client.get(f"reviews/{closed.id}")).body["id"]
+
+
+async def test_prices_are_listed_by_halves(client: Client, sandbox: Sandbox) -> None:
+    """On sale, unless the archived are asked for. One made in the middle of a purchase is found by its id alone."""
+    prices = rows_of(sandbox, Price)
+    listed: dict[bool, list[str]] = {True: [], False: []}
+    for price in reversed(prices):
+        if not price.inline:
+            listed[price.active].append(price.id)
+    assert all(listed.values())
+    assert listed[True] == await all_pages(client, "prices?limit=100")
+    assert listed[True] == await all_pages(client, "prices?limit=100&active=true")
+    assert listed[False] == await all_pages(client, "prices?limit=100&active=false")
+    inline = next(price for price in prices if price.inline)
+    assert inline.id == (await client.get(f"prices/{inline.id}")).body["id"]
 
 
 async def test_lists_take_what_stripe_takes(client: Client) -> None:

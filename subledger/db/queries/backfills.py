@@ -182,17 +182,25 @@ returning true
 """
 
 OPEN_WINDOWS = """
-insert into sync.scan_windows (scan_id, kind, low, high)
-select $1::bigint, kind, $3, $4 from unnest($2::text[]) as new (kind)
+insert into sync.scan_windows (scan_id, kind, variant, low, high)
+select $1::bigint, kind, variant, $4, $5 from unnest($2::text[], $3::text[]) as new (kind, variant)
 """
 
 
 async def begin_scan(
     connection: Connection, scan: Scan, *, horizon: datetime, low: datetime, high: datetime, step: str
 ) -> None:
-    """Open one window per kind, [low, high). In a transaction; does nothing for a scan that was canceled."""
+    """Open one window per kind and reading of its list, [low, high). In a transaction; does nothing for a scan that was
+    canceled.
+    """
     if await connection.fetchval(BEGIN_SCAN, scan.id, horizon, step) and step == "lists" and low < high:
-        await connection.execute(OPEN_WINDOWS, scan.id, list(scan.kinds), low, high)
+        await connection.execute(OPEN_WINDOWS, scan.id, *_readings(scan), low, high)
+
+
+def _readings(scan: Scan) -> tuple[list[str], list[str]]:
+    """What a scan has to read: the kinds, and beside each what its list is asked for; one with halves stands twice."""
+    readings = [(kind, variant) for kind in scan.kinds for variant in KINDS[kind].list_variants]
+    return [kind for kind, _ in readings], [variant for _, variant in readings]
 
 
 MOVE_SCAN = """
@@ -250,6 +258,8 @@ class Window:
 
     scan: Scan
     kind: str
+    variant: str
+    """Which of the kind's `list_variants` is read; empty where its list is one."""
     low: datetime
     high: datetime
     cursor_id: str | None
@@ -262,7 +272,7 @@ class Window:
 
 CLAIM_WINDOW = f"""
 with next as (
-  select w.scan_id, w.kind, w.high
+  select w.scan_id, w.kind, w.variant, w.high
   from sync.scan_windows w
   join sync.scans s on s.id = w.scan_id
   where s.status = 'running' and s.live_mode = $1 and w.state = 'open' and w.due_at <= now()
@@ -274,8 +284,8 @@ update sync.scan_windows w
 set due_at = now() + $2, attempts = w.attempts + 1
 from next n
 join sync.scans s on s.id = n.scan_id
-where (w.scan_id, w.kind, w.high) = (n.scan_id, n.kind, n.high)
-returning w.kind, w.low, w.high, w.cursor_id, w.cursor_created, w.edge_ids, w.attempts as window_attempts,
+where (w.scan_id, w.kind, w.variant, w.high) = (n.scan_id, n.kind, n.variant, n.high)
+returning w.kind, w.variant, w.low, w.high, w.cursor_id, w.cursor_created, w.edge_ids, w.attempts as window_attempts,
   nextval('sync.tick') as tick, {", ".join(f"s.{column}" for column in Scan.__dataclass_fields__)}
 """
 
@@ -291,6 +301,7 @@ async def claim_window(connection: Connection, *, live_mode: bool, lease: timede
     return Window(
         scan=_scan({name: row[name] for name in Scan.__dataclass_fields__}),
         kind=row["kind"],
+        variant=row["variant"],
         low=row["low"],
         high=row["high"],
         cursor_id=row["cursor_id"],
@@ -315,20 +326,20 @@ update sync.scan_windows w
 set cursor_id = new.cursor_id, cursor_created = new.cursor_created,
   edge_ids = array(select jsonb_array_elements_text(new.edge_ids::jsonb)),
   objects = w.objects + new.objects, requests = w.requests + new.requests, low = new.low,
-  state = case when new.done then 'done' else 'open' end, attempts = 0, error = null, due_at = now() + $12
+  state = case when new.done then 'done' else 'open' end, attempts = 0, error = null, due_at = now() + $13
 from unnest(
   $1::bigint[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::bigint[],
-  $9::bigint[], $10::timestamptz[], $11::boolean[]
-) as new (scan_id, kind, high, read_after, cursor_id, cursor_created, edge_ids, objects, requests, low, done)
-where (w.scan_id, w.kind, w.high) = (new.scan_id, new.kind, new.high)
+  $9::bigint[], $10::timestamptz[], $11::boolean[], $12::text[]
+) as new (scan_id, kind, high, read_after, cursor_id, cursor_created, edge_ids, objects, requests, low, done, variant)
+where (w.scan_id, w.kind, w.variant, w.high) = (new.scan_id, new.kind, new.variant, new.high)
   and w.cursor_id is not distinct from new.read_after and w.state = 'open'
   and exists (select from sync.scans s where s.id = w.scan_id and s.status = 'running')
-returning w.scan_id, w.kind, w.high, nextval('sync.tick') as tick
+returning w.scan_id, w.kind, w.variant, w.high, nextval('sync.tick') as tick
 """
 
 SPLIT_WINDOWS = """
-insert into sync.scan_windows (scan_id, kind, low, high)
-select * from unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+insert into sync.scan_windows (scan_id, kind, variant, low, high)
+select * from unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
 """
 
 
@@ -347,8 +358,8 @@ class Step:
     done: bool
 
 
-WindowKey = tuple[int, str, datetime]
-"""(scan, kind, high)"""
+WindowKey = tuple[int, str, str, datetime]
+"""(scan, kind, variant, high)"""
 
 
 async def advance_windows(
@@ -371,15 +382,17 @@ async def advance_windows(
         [step.requests for step in steps],
         [step.after.low for step in steps],
         [step.done for step in steps],
+        [step.window.variant for step in steps],
         lease,
     )
-    ticks = {(row[0], row[1], row[2]): row[3] for row in rows}
+    ticks = {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
     split = [step for step in steps if step.after.low > step.window.low and key_of(step.window) in ticks]
     if split:
         await connection.execute(
             SPLIT_WINDOWS,
             [step.window.scan.id for step in split],
             [step.window.kind for step in split],
+            [step.window.variant for step in split],
             [step.window.low for step in split],
             [step.after.low for step in split],
         )
@@ -388,27 +401,29 @@ async def advance_windows(
 
 def key_of(window: Window) -> WindowKey:
     """What names a window's row: its upper bound never moves."""
-    return window.scan.id, window.kind, window.high
+    return window.scan.id, window.kind, window.variant, window.high
 
 
 RELEASE_WINDOW = """
 update sync.scan_windows
 set due_at = now(), attempts = 0
-where scan_id = $1 and kind = $2 and high = $3 and cursor_id is not distinct from $4 and state = 'open'
+where scan_id = $1 and kind = $2 and variant = $3 and high = $4 and cursor_id is not distinct from $5
+  and state = 'open'
 """
 
 
 async def release_window(connection: Connection, window: Window) -> None:
     """Give the lease back."""
-    await connection.execute(RELEASE_WINDOW, window.scan.id, window.kind, window.high, window.cursor_id)
+    await connection.execute(RELEASE_WINDOW, *key_of(window), window.cursor_id)
 
 
 POSTPONE_WINDOW = """
 update sync.scan_windows
-set due_at = now() + $5, error = $6, requests = requests + 1,
-  state = case when $7::boolean then 'failed' else state end,
-  attempts = case when $8::boolean then attempts else attempts - 1 end
-where scan_id = $1 and kind = $2 and high = $3 and cursor_id is not distinct from $4 and state = 'open'
+set due_at = now() + $6, error = $7, requests = requests + 1,
+  state = case when $8::boolean then 'failed' else state end,
+  attempts = case when $9::boolean then attempts else attempts - 1 end
+where scan_id = $1 and kind = $2 and variant = $3 and high = $4 and cursor_id is not distinct from $5
+  and state = 'open'
 """
 
 
@@ -424,9 +439,7 @@ async def postpone_window(
     """Say why a page was not read; `failed` gives the window up, `counts` is False where Stripe was only busy."""
     await connection.execute(
         POSTPONE_WINDOW,
-        window.scan.id,
-        window.kind,
-        window.high,
+        *key_of(window),
         window.cursor_id,
         retry_after,
         error,
@@ -477,23 +490,25 @@ async def select_progress(connection: Connection, scan_id: int) -> list[KindProg
     ]
 
 
-# A window that begins where no other ends, or ends where no other begins, leaves a hole beside it.
+# A window that begins where no other ends, or ends where no other begins, leaves a hole beside it. Each reading of a
+# list must be without one: half of it is not the list.
 SELECT_HOLES = """
 with tiles as (
-  select kind, low, high, state, error, lag(high) over (partition by kind order by high) as reached
+  select kind, variant, low, high, state, error,
+    lag(high) over (partition by kind, variant order by high) as reached
   from sync.scan_windows
   where scan_id = $1
 ), ends as (
   select wanted.kind, min(t.low) as low, max(t.high) as high
-  from unnest($2::text[]) as wanted (kind)
-  left join tiles t using (kind)
-  group by wanted.kind
+  from unnest($2::text[], $3::text[]) as wanted (kind, variant)
+  left join tiles t using (kind, variant)
+  group by wanted.kind, wanted.variant
 )
 select kind, low, high, error from tiles where state <> 'done'
 union all
 select kind, reached, low, 'this stretch was never read' from tiles where reached <> low
 union all
-select kind, $3, $4, 'not all of it was read' from ends where low is distinct from $3 or high is distinct from $4
+select kind, $4, $5, 'not all of it was read' from ends where low is distinct from $4 or high is distinct from $5
 order by 1, 2
 """
 
@@ -510,7 +525,7 @@ class Hole:
 
 async def select_holes(connection: Connection, scan: Scan, *, low: datetime, high: datetime) -> list[Hole]:
     """What is missing of the tiling of [low, high) by windows that were read to their end; empty: nothing is."""
-    rows = await connection.fetch(SELECT_HOLES, scan.id, list(scan.kinds), low, high)
+    rows = await connection.fetch(SELECT_HOLES, scan.id, *_readings(scan), low, high)
     return [Hole(**row) for row in rows]
 
 

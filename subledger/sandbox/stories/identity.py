@@ -19,6 +19,16 @@ def uid_in_metadata(stage: Stage) -> Iterator[int]:
     stage.expect(ada, custom_uid=uid + "2", metadata={"custom_uid": uid + "2"})
 
 
+@story()
+def price_for_one(stage: Stage) -> Iterator[int]:
+    """A price made for one customer in the middle of a purchase: no list shows it, and it counts as any other."""
+    ida = stage.customer()
+    sub = stage.subscribe(ida, stage.plan(3100, inline=True))
+    stage.expect(ida, subscription=sub, net={"usd": 3100}, mrr={"usd": 3100})
+    yield stage.past_payment(sub)
+    stage.expect(ida, net={"usd": 6200}, renewal_number=1)
+
+
 @story(defines=("custom_uid:checkout", "last_seen:checkout"))
 def uid_from_checkout(stage: Stage) -> Iterator[int]:
     """A completed Checkout names a custom_uid; an open one does not, and a later one takes over."""
