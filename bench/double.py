@@ -20,7 +20,12 @@ import uvloop
 from subledger.billing.registry import KINDS
 
 ACCOUNT = b'{"id":"acct_double","object":"account"}'
-EMPTY = ("/v1/events", "/v1/entitlements/active_entitlements", "/event_summaries")
+EMPTY = (
+    "/v1/events",
+    "/v1/test_helpers/test_clocks",
+    "/v1/entitlements/active_entitlements",
+    "/event_summaries",
+)
 """Lists that the double has nothing in."""
 NOTHING = b'{"object":"list","has_more":false,"data":[]}'
 MISSING = b'{"error":{"code":"resource_missing","message":"No such object"}}'
@@ -67,14 +72,15 @@ class Double:
         self._shelves: dict[str, Shelf] = {}
         self._by_id: dict[str, bytes] = {}
         for kind in KINDS.values():
-            bodies = (folder / f"{kind.name}.jsonl").read_bytes().splitlines()
-            heads = [decode(body) for body in bodies]
-            self._shelves[kind.list_path or kind.name] = Shelf(
-                bodies=bodies,
-                ages=[-head.created for head in heads],
-                places={head.id: place for place, head in enumerate(heads)},
-            )
-            self._by_id.update((head.id, body) for head, body in zip(heads, bodies, strict=True))
+            for variant in kind.list_variants:
+                bodies = (folder / f"{kind.name}{variant}.jsonl").read_bytes().splitlines()
+                heads = [decode(body) for body in bodies]
+                self._shelves[f"{kind.list_path or kind.name}{variant}"] = Shelf(
+                    bodies=bodies,
+                    ages=[-head.created for head in heads],
+                    places={head.id: place for place, head in enumerate(heads)},
+                )
+                self._by_id.update((head.id, body) for head, body in zip(heads, bodies, strict=True))
         for body in (folder / "unlisted.jsonl").read_bytes().splitlines():
             self._by_id[decode(body).id] = body
 
@@ -91,8 +97,10 @@ class Double:
             return b"200 OK", ACCOUNT
         if path.endswith(EMPTY):
             return b"200 OK", NOTHING
-        if path in self._shelves:
-            return b"200 OK", self._shelves[path].page(dict(parse_qsl(query)))
+        wanted = dict(parse_qsl(query))
+        shelf = self._shelves.get(path) or self._shelves.get(f"{path}active={wanted.get('active', 'true')}")
+        if shelf is not None:
+            return b"200 OK", shelf.page(wanted)
         body = self._rests.get(target) or self._by_id.get(path.rpartition("/")[2])
         if body is None:
             self.refused += 1

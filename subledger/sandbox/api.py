@@ -76,6 +76,7 @@ COLLECTIONS: dict[str, tuple[str, str]] = {
     "subscription_schedules": ("subscription_schedule", "created customer scheduled"),
     "subscriptions": ("subscription", "created customer price status test_clock"),
     "tax_ids": ("tax_id", "customer owner"),
+    "test_helpers/test_clocks": ("test_helpers.test_clock", ""),
 }
 """What Stripe lists, each with its kind and with the parameters that its list takes beside those of paging."""
 _OF_A_CUSTOMER = {"payment_methods": "payment_method", "tax_ids": "tax_id"}
@@ -678,10 +679,20 @@ def _filter(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
     def keeps(thing: Thing) -> bool:
         match thing:
             case Customer():
-                return thing.deleted_at is None and _is(thing.email, wanted.get("email"))
+                return (
+                    thing.deleted_at is None
+                    and _is(thing.email, wanted.get("email"))
+                    and thing.test_clock == wanted.get("test_clock")
+                )
             case Subscription():
-                return _subscription_listed(thing, status) and (
-                    wanted.get("price") is None or any(item.price == wanted["price"] for item in thing.items)
+                return (
+                    _subscription_listed(thing, status)
+                    and (
+                        wanted.get("price") is None
+                        or any(item.price == wanted["price"] for item in thing.items)
+                    )
+                    # Who asks for a customer's is told of all of them.
+                    and (thing.test_clock == wanted.get("test_clock") or "customer" in wanted)
                 )
             case Invoice():
                 return _is(thing.status, status) and _is(thing.subscription, wanted.get("subscription"))

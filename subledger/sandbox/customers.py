@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from subledger.sandbox.objects import (
     CheckoutSession,
+    Clock,
     Customer,
     Metadata,
     PaymentIntent,
@@ -34,6 +35,7 @@ class Customers:
         metadata: Metadata | None = None,
         payment_method: str | None = "good",
         customer_id: str | None = None,
+        clock: Clock | None = None,
     ) -> Customer:
         account = self._account
         customer_id = customer_id or account.new_id("cus_")
@@ -45,12 +47,30 @@ class Customers:
             description=description,
             metadata=dict(metadata or {}),
             payment_method=payment_method,
+            test_clock=None if clock is None else clock.id,
         )
         account.add(customer)
         if payment_method is not None:
             self._attach_method(customer)
         account.emit("customer.created", customer)
         return customer
+
+    def clock(self, name: str) -> Clock:
+        """A test clock, for customers to be put on when they are created."""
+        account = self._account
+        if account.live_mode:
+            raise ValueError("test clocks exist in test mode only")
+        clock = Clock(id=account.new_id("clock_"), created=account.now, frozen_time=account.now, name=name)
+        account.add(clock)
+        return clock
+
+    def delete_clock(self, clock: Clock) -> None:
+        """Delete a test clock, and with it whoever is on it."""
+        account = self._account
+        for customer in [each for each in account.customers() if each.test_clock == clock.id]:
+            if customer.deleted_at is None:
+                self.delete(customer)
+        account.remove(clock)
 
     def _attach_method(self, customer: Customer, *, last4: str = "4242") -> PaymentMethod:
         account = self._account

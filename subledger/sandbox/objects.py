@@ -41,6 +41,17 @@ class Customer(Thing):
     default_payment_method: str | None = None
     """The id of what stands for it at Stripe."""
     tax_ids: list[str] = field(default_factory=list)
+    test_clock: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Clock(Thing):
+    """A test clock. Here it goes as the sandbox's own does; what is on it is left out of lists all the same."""
+
+    kind: ClassVar[str] = "test_helpers.test_clock"
+
+    frozen_time: int
+    name: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,6 +191,8 @@ class Subscription(Thing):
     after_retries: str = "cancel"
     """When the last retry has failed: cancel, unpaid, past_due, pause."""
     pause_on_first_failure: bool = False
+    test_clock: str | None = None
+    """That of its customer."""
     in_first_trial: bool = False
     """True while the trial with which the subscription began is running."""
 
@@ -580,4 +593,5 @@ LIST_KINDS = (
     Feature,
     ActiveEntitlement,
     Meter,
+    Clock,
 )

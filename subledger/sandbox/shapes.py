@@ -24,7 +24,7 @@ from subledger.sandbox.objects import (
     Subscription,
     Thing,
 )
-from subledger.sandbox.side_shapes import SIDE_SHAPES, balance_transaction, coupon
+from subledger.sandbox.side_shapes import SIDE_SHAPES, balance_transaction, clock_of, coupon
 from subledger.sandbox.versions import Body, CannotExpandError, Version, View, cut_listing
 
 _NOWHERE: Body = {
@@ -112,7 +112,7 @@ def _customer(thing: Customer, shape: Version, view: View) -> Body:
         "preferred_locales": [],
         "shipping": None,
         "tax_exempt": "none",
-        "test_clock": None,
+        "test_clock": thing.test_clock,
     }
     if shape.endive:
         body["customer_account"] = None
@@ -326,7 +326,7 @@ def _subscription(thing: Subscription, shape: Version, view: View) -> Body:
         "schedule": thing.schedule,
         "start_date": thing.start_date,
         "status": thing.status,
-        "test_clock": None,
+        "test_clock": thing.test_clock,
         "transfer_data": None,
         "trial_end": thing.trial_end,
         "trial_settings": {"end_behavior": {"missing_payment_method": thing.trial_without_card}},
@@ -498,7 +498,7 @@ def _invoice(thing: Invoice, shape: Version, view: View) -> Body:
         },
         "subtotal": thing.subtotal,
         "subtotal_excluding_tax": thing.subtotal,
-        "test_clock": None,
+        "test_clock": clock_of(thing.customer, view),
         "total": thing.total,
         "total_discount_amounts": [
             {"amount": amount, "discount": discount.id}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from subledger.sandbox.objects import (
     ActiveEntitlement,
     BalanceTransaction,
+    Clock,
     Coupon,
     CreditNote,
     Customer,
@@ -19,6 +20,7 @@ from subledger.sandbox.objects import (
     SubscriptionSchedule,
     TaxId,
 )
+from subledger.sandbox.periods import DAY
 from subledger.sandbox.versions import Body, Version, View, cut_listing
 
 
@@ -67,7 +69,7 @@ def _subscription_schedule(thing: SubscriptionSchedule, shape: Version, view: Vi
         "released_subscription": thing.released_subscription,
         "status": thing.status,
         "subscription": thing.subscription,
-        "test_clock": None,
+        "test_clock": clock_of(thing.customer, view),
     }
     if shape.billing_mode:
         body["billing_mode"] = {"type": "classic"}
@@ -417,6 +419,26 @@ def meter_summary(meter: Meter, customer_id: str, window: tuple[int, int], value
     }
 
 
+def _clock(thing: Clock, _shape: Version, view: View) -> Body:
+    return {
+        "id": thing.id,
+        "object": "test_helpers.test_clock",
+        "created": thing.created,
+        "deletes_after": thing.created + 30 * DAY,
+        "frozen_time": thing.frozen_time,
+        "livemode": view.live_mode,
+        "name": thing.name,
+        "status": "ready",
+        "status_details": {},
+    }
+
+
+def clock_of(customer_id: str | None, view: View) -> str | None:
+    """The test clock of a customer, which all that is billed to it names."""
+    customer = None if customer_id is None else view.find(customer_id)
+    return customer.test_clock if isinstance(customer, Customer) else None
+
+
 SIDE_SHAPES: dict[str, Callable[..., Body]] = {
     "coupon": coupon,
     "subscription_schedule": _subscription_schedule,
@@ -431,4 +453,5 @@ SIDE_SHAPES: dict[str, Callable[..., Body]] = {
     "entitlements.feature": _feature,
     "entitlements.active_entitlement": _active_entitlement,
     "billing.meter": _meter,
+    "test_helpers.test_clock": _clock,
 }

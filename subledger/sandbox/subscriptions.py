@@ -71,6 +71,7 @@ class Subscriptions:
             id=account.new_id("sub_"),
             created=now,
             customer=customer.id,
+            test_clock=customer.test_clock,
             status="incomplete",
             items=[self._new_item(price, count, anchor, trial_end) for price, count in priced],
             currency=currency,

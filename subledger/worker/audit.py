@@ -67,7 +67,7 @@ from subledger.db.queries.mirror import PARTS, MirrorRow, bury_rows, select_chan
 from subledger.db.queries.objects import DueRead, Key, draw_tick, mark_objects
 from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.runtime.stripe_api import StripeMissing
-from subledger.worker import entitlements
+from subledger.worker import clocks, entitlements
 from subledger.worker.confirm import Answered, read_whole, store_answers, whole_objects
 from subledger.worker.drain import Shown, write_mirror
 from subledger.worker.forget import set_aside_answers
@@ -208,6 +208,8 @@ async def step_audit(helpers: Helpers, scan: Scan) -> None:
     match scan.step:
         case "lists":
             await _suspect_unlisted(helpers, scan)
+        case clocks.STEP:
+            await _compare_clocks(helpers, scan)
         case entitlements.STEP:
             await _compare_entitlements(helpers, scan)
         case "reads":
@@ -241,7 +243,27 @@ async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
                 connection, scope, kind, low=low, high=high, tick=scan.begun_tick or 0
             )
             await suspect(connection, scan, found, tick=scan.begun_tick or 0)
-    await _move(helpers, scan, entitlements.STEP if scan.whole else "reads")
+    on_clocks = entitlements.STEP if scan.live_mode else clocks.STEP
+    await _move(helpers, scan, on_clocks if scan.whole else "reads")
+
+
+async def _compare_clocks(helpers: Helpers, scan: Scan) -> None:
+    """Compare what is on test clocks, which the lists leave out. Rows that no clock holds are suspected already."""
+    scope = (scan.account_id, scan.live_mode)
+
+    async def compare(clock: str) -> None:
+        for kind in ("customer", "subscription"):
+            for page in await clocks.pages_of(helpers, scan, clock, kind):
+                told = {answer.key: answer for answer in page.answers}
+                async with helpers.pool.acquire() as connection, connection.transaction():
+                    forgotten = await set_aside_answers(
+                        connection, {key: each.parsed for key, each in told.items()}
+                    )
+                    told_of = [each for key, each in told.items() if key not in forgotten]
+                    found = await _otherwise(connection, scope, told_of)
+                    await suspect(connection, scan, dict.fromkeys(found, "differs"), tick=page.tick)
+
+    await clocks.each_clock(helpers, scan, compare, then=entitlements.STEP)
 
 
 async def _compare_entitlements(helpers: Helpers, scan: Scan) -> None:

@@ -24,16 +24,17 @@ from subledger.db.queries.backfills import (
     select_history,
     select_holes,
 )
-from subledger.db.queries.histories import want_history
+from subledger.db.queries.histories import select_clock_histories, want_history
 from subledger.db.queries.objects import mark_objects, postpone_reads
-from subledger.worker import entitlements
+from subledger.worker import clocks, entitlements
 from subledger.worker.confirm import Answered, store_answers
 from subledger.worker.retry import retry_conflicts
-from subledger.worker.steps import HOLD, Helpers, bare_mark, bounds_of, say_holes
+from subledger.worker.steps import HOLD, HOLES_TOLD_MAX, Helpers, bare_mark, bounds_of, say_holes
 
 CUSTOMERS_AT_ONCE = 500
 FEATURES = PER_CUSTOMER[entitlements.KIND]
 HISTORY_ATTEMPTS_MAX = 5
+CLOCK_HISTORIES = "clock histories"
 
 log = structlog.get_logger()
 
@@ -77,6 +78,10 @@ async def step_backfill(helpers: Helpers, scan: Scan) -> None:
         await _move(helpers, scan, "references")
     elif scan.step == "references" and scan.status == "running":
         await _mark_references(helpers, scan)
+    elif scan.step == clocks.STEP and scan.status == "running":
+        await clocks.fill_clocks(helpers, scan, then="customers")
+    elif scan.step == CLOCK_HISTORIES:
+        await _wait_for_clocks(helpers, scan)
     else:
         await _cover_customers(helpers, scan)
 
@@ -94,7 +99,7 @@ async def _mark_references(helpers: Helpers, scan: Scan) -> None:
             await mark_references(connection, column, account_id=scan.account_id, live_mode=scan.live_mode)
             await move_scan(connection, scan.id, step="references", cursor=column, wait=HOLD)
         after = column
-    await _move(helpers, scan, "customers")
+    await _move(helpers, scan, "customers" if scan.live_mode else clocks.STEP)
 
 
 async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
@@ -123,11 +128,32 @@ async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
 
         last = await retry_conflicts(cover)
         await helpers.derive()
+        if last is None and complete and not scan.live_mode:
+            await _move(helpers, scan, CLOCK_HISTORIES)
+            return
         if last is None:
             await _finish(helpers, scan, holes=holes)
             return
         after = last
     await _move(helpers, scan, "customers", cursor=after)
+
+
+async def _wait_for_clocks(helpers: Helpers, scan: Scan) -> None:
+    """Whoever is on a test clock is read by its own lists: the backfill is complete when all of them are.
+
+    Where others are incomplete anyway nobody waits for these.
+    """
+    async with helpers.pool.acquire() as connection:
+        wanted = await select_clock_histories(
+            connection, scan.account_id, live_mode=scan.live_mode, limit=HOLES_TOLD_MAX
+        )
+        given_up = all(each.attempts >= HISTORY_ATTEMPTS_MAX and each.error for each in wanted)
+        if scan.status == "running" and not given_up:
+            await move_scan(connection, scan.id, step=CLOCK_HISTORIES, wait=timedelta(seconds=1))
+            return
+    unread = [f"customer {each.customer_id}, on a test clock: {each.error}" for each in wanted]
+    _, untold = await clocks.clocks_of(helpers, scan)
+    await _finish(helpers, scan, holes=await _holes(helpers, scan), unread=unread, untold=untold)
 
 
 async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
@@ -164,8 +190,18 @@ async def _move(helpers: Helpers, scan: Scan, step: str, *, cursor: str = "") ->
         await move_scan(connection, scan.id, step=step, cursor=cursor)
 
 
-async def _finish(helpers: Helpers, scan: Scan, *, holes: list[Hole]) -> None:
-    error = say_holes(holes) if holes and scan.status != "canceled" else None
+async def _finish(
+    helpers: Helpers,
+    scan: Scan,
+    *,
+    holes: list[Hole],
+    unread: Sequence[str] = (),
+    untold: str | None = None,
+) -> None:
+    """`unread` customers make it partial, as holes do; what is only `untold` is said, and leaves it complete."""
+    told = [*([say_holes(holes)] if holes else []), *unread, *([] if untold is None else [untold])]
+    error = "; ".join(told) if told and scan.status != "canceled" else None
+    status = "partial" if holes or unread else "complete"
     async with helpers.pool.acquire() as connection:
-        await finish_scan(connection, scan.id, status="partial" if holes else "complete", error=error)
+        await finish_scan(connection, scan.id, status=status, error=error)
     log.info("backfill ended", scan=scan.id, canceled=scan.status == "canceled", holes=len(holes))

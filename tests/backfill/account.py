@@ -14,7 +14,7 @@ from subledger.db.queries.backfills import Scan, request_scan
 from subledger.runtime.budget import Budget
 from subledger.runtime.settings import Settings
 from subledger.runtime.stripe_api import StripeApi
-from subledger.sandbox import Api, Sandbox, create_api, serve
+from subledger.sandbox import STORIES, Api, Sandbox, create_api, serve
 from subledger.sandbox.objects import Price
 from subledger.worker.engine import Engine, Lanes
 from tests.test_end_to_end import differences, read_records
@@ -23,10 +23,10 @@ API_KEY = "sk_test_attached"
 ALL_KINDS = listed_kinds()
 
 
-def lived_account(*, customers: int, seed: int = 5) -> Sandbox:
-    """An account whose stories are over, before we ever heard of it."""
+def lived_account(*, customers: int, seed: int = 5, clocks: bool = True) -> Sandbox:
+    """An account whose stories are over, before we ever heard of it; on request none of them has a test clock."""
     sandbox = Sandbox(seed=seed)
-    sandbox.play(customers=customers)
+    sandbox.play([name for name in STORIES if clocks or name != "on_a_test_clock"], customers=customers)
     sandbox.run()
     return sandbox
 
@@ -68,6 +68,9 @@ class Attached:
             (row,) = await self.fetch("select * from sync.scans where id = $1", scan.id)
             if row["finished_at"] is not None:
                 return row
+            if row["step"] == "clock histories":
+                await self.execute("update sync.customers set history_at = now() where history_at > now()")
+                await self.engine.sweep_bulk()
         raise AssertionError(f"the scan has not ended: {row}")
 
     async def hurry(self) -> None:

@@ -1,4 +1,4 @@
-"""What Stripe's lists leave out unless they are asked for it: archived prices, and at all: inline ones."""
+"""What Stripe's lists leave out unless they are asked for it: archived prices, test clocks; inline prices."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from subledger.sandbox import Sandbox
 from subledger.sandbox.api import RefusedError
 from subledger.worker import audit
 from tests.backfill.account import Attached, attached, different_records, prices_of
+from tests.backfill.test_endings import refuse
 
 INLINE = 5
 
@@ -25,7 +26,7 @@ def sandbox() -> Sandbox:
     customer = world.home.clients.create(name="Ada", email="ada@example.com")
     world.home.subscriptions.start(customer, [catalogue.price(product, 700)])
     catalogue.archive(first)
-    world.play(["price_for_one"] * INLINE + ["version_by_rank"])
+    world.play(["price_for_one"] * INLINE + ["version_by_rank"] + ["on_a_test_clock"] * 3)
     world.run()
     return world
 
@@ -126,3 +127,90 @@ async def test_inline_prices_are_no_damage(
         ended = await account.scanned(await account.request(purpose="audit"))
         assert "partial" == ended["status"]
         assert ended["error"].startswith("5 objects differ: more than can be read one by one")
+
+
+def on_clocks(sandbox: Sandbox) -> list[str]:
+    """Who is on a test clock and not deleted, in the order of their ids."""
+    return sorted(each.id for each in sandbox.home.customers() if each.test_clock and not each.deleted_at)
+
+
+async def test_who_is_on_a_test_clock(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """A backfill reaches them by their clocks, and ends when their histories are read: all exact, an audit agrees."""
+    wanted = on_clocks(sandbox)
+    assert len(wanted) > 2
+    async with attached(pool, database_url, sandbox) as account:
+        scan = await account.request()
+        for _ in range(3):  # its lists, and what comes after them; but nobody pulls histories
+            await account.hurry()
+            await account.engine.scan()
+            await account.confirm()
+        (row,) = await account.fetch("select * from sync.scans where id = $1", scan.id)
+        assert ("clock histories", None) == (row["step"], row["finished_at"])
+        assert wanted == [
+            row[0]
+            for row in await account.fetch(
+                "select customer_id from sync.customers where not complete order by 1"
+            )
+        ]
+        ended = await account.scanned(scan)
+        assert ("complete", None) == (ended["status"], ended["error"])
+        await account.settle()
+        assert [] == await different_records(sandbox, database_url)
+        rows = await account.fetch("select id from stripe.customers where test_clock is not null order by 1")
+        assert wanted == [row["id"] for row in rows]
+        assert 0 == await account.fetchval("select count(*) from billing.customers where not exact")
+        ended = await account.scanned(await account.request(purpose="audit"))
+        assert ("complete", None) == (ended["status"], ended["error"])
+        assert [] == await account.fetch("select kind, id, what, fields from sync.drift")
+
+
+async def test_history_that_cannot_be_read(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """Where the history of one of them cannot be read the backfill is partial and names it; all others are exact."""
+    unread, *_ = on_clocks(sandbox)
+    async with attached(pool, database_url, sandbox) as account:
+        refuse(account, f"/v1/customers/{unread}", 500)
+        scan = await account.request()
+        for _ in range(8):
+            await account.hurry()
+            await account.engine.scan()
+            await account.execute("update sync.customers set history_at = now() where history_at > now()")
+            await account.engine.sweep_bulk()
+        ended = await account.scanned(scan)
+        assert "partial" == ended["status"]
+        assert ended["error"].startswith(f"customer {unread}, on a test clock: ")
+        rows = await account.fetch("select customer_id from sync.customers where not complete")
+        assert [unread] == [row["customer_id"] for row in rows]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_clocks_that_are_not_told(pool: Pool, database_url: str, sandbox: Sandbox, status: int) -> None:
+    """A key without the right to test clocks: said, and no reason to call anybody else incomplete."""
+    async with attached(pool, database_url, sandbox) as account:
+        refuse(account, "/v1/test_helpers/test_clocks", status)
+        ended = await account.scanned(await account.request())
+        assert "complete" == ended["status"]
+        assert ended["error"].startswith("customers on test clocks were not asked for: ")
+        await account.settle()
+        assert 0 == await account.fetchval("select count(*) from billing.customers where not exact")
+
+
+async def test_audit_of_test_clocks(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """A subscription and a customer on a clock that are damaged or lost, and nothing else, are found and mended."""
+    lost, damaged, *_ = on_clocks(sandbox)
+    subscription = sandbox.home.subscriptions_of(damaged)[0].id
+    async with attached(pool, database_url, sandbox) as account:
+        await backfilled(account)
+        await account.execute("delete from stripe.customers where id = $1", lost)
+        await account.execute("delete from stripe.subscriptions where id = $1", subscription)
+        await account.execute(
+            "delete from stripe.subscription_items where subscription_id = $1", subscription
+        )
+        await account.execute("update stripe.customers set name = 'Nobody' where id = $1", damaged)
+        ended = await account.scanned(await account.request(purpose="audit", repair=True))
+        assert ("complete", None) == (ended["status"], ended["error"])
+        rows = await account.fetch("select id, what from sync.drift where kind <> 'record' order by id")
+        assert sorted([(lost, "lacking"), (damaged, "differs"), (subscription, "lacking")]) == [
+            tuple(row) for row in rows
+        ]
+        await account.settle()
+        assert [] == await different_records(sandbox, database_url)

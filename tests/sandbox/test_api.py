@@ -18,7 +18,9 @@ from subledger.sandbox.api import COLLECTIONS
 from subledger.sandbox.objects import (
     Charge,
     CheckoutSession,
+    Clock,
     CreditNote,
+    Customer,
     Invoice,
     PaymentMethod,
     Price,
@@ -136,7 +138,7 @@ async def test_list_envelope_and_limits(client: Client) -> None:
 
 
 async def test_canceled_subscriptions_are_left_out_unless_asked_for(client: Client, sandbox: Sandbox) -> None:
-    everything = {thing.id for thing in sandbox.home.shelves["subscription"].rows}
+    everything = {row.id for row in rows_of(sandbox, Subscription) if row.test_clock is None}
     canceled = set(await all_pages(client, "subscriptions?limit=100&status=canceled"))
     assert canceled
     assert everything - canceled == set(await all_pages(client, "subscriptions?limit=100"))
@@ -376,6 +378,22 @@ async def test_reviews_are_listed_while_they_are_open(client: Client, sandbox: S
     closed = next(review for review in reviews if not review.open)
     assert sorted(review.id for review in reviews if review.open) == sorted((await client.get("reviews")).ids)
     assert closed.id == (await client.get(f"reviews/{closed.id}")).body["id"]
+
+
+async def test_what_is_on_a_test_clock_is_listed_by_its_clock(client: Client, sandbox: Sandbox) -> None:
+    """The clock's customers and subscriptions are in no other list, but in those of the customer; and each names it."""
+    clock = rows_of(sandbox, Clock)[0]
+    customers = [row for row in rows_of(sandbox, Customer) if row.test_clock == clock.id]
+    assert 2 == len(customers)
+    assert {row.id for row in customers} == set((await client.get(f"customers?test_clock={clock.id}")).ids)
+    assert not {row.id for row in customers} & set(await all_pages(client, "customers?limit=100"))
+    subscription = sandbox.home.subscriptions_of(customers[0].id)[0]
+    everything = "subscriptions?limit=100&status=all"
+    assert subscription.id in (await client.get(f"{everything}&test_clock={clock.id}")).ids
+    assert [subscription.id] == (await client.get(f"{everything}&customer={customers[0].id}")).ids
+    assert subscription.id not in await all_pages(client, everything)
+    for path in (f"customers/{customers[0].id}", f"subscriptions/{subscription.id}"):
+        assert clock.id == (await client.get(path)).body["test_clock"]
 
 
 async def test_prices_are_listed_by_halves(client: Client, sandbox: Sandbox) -> None:

@@ -76,3 +76,47 @@ on conflict (account_id, live_mode, customer_id) do update set history_at = now(
 async def want_history(connection: Connection, key: CustomerKey) -> None:
     """Have the customer's history pulled now, whatever is known of it."""
     await connection.execute(WANT_HISTORY, *key)
+
+
+# Only of who is complete: the others are wanted when the backfill comes to its customers.
+WANT_CLOCK_HISTORIES = """
+update sync.customers c
+set history_at = now(), history_attempts = 0
+from stripe.customers s
+where c.account_id = $1 and c.live_mode = $2 and c.complete
+  and (s.account_id, s.live_mode, s.id) = (c.account_id, c.live_mode, c.customer_id)
+  and s.test_clock is not null and s.deleted_at is null
+"""
+
+
+async def want_clock_histories(connection: Connection, account_id: str, *, live_mode: bool) -> None:
+    """Have the histories of all known customers on test clocks pulled again: no list tells of them."""
+    await connection.execute(WANT_CLOCK_HISTORIES, account_id, live_mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedHistory:
+    """A customer whose history is still to be pulled: how often that was begun, and what the last failure said."""
+
+    customer_id: str
+    attempts: int
+    error: str | None
+
+
+SELECT_CLOCK_HISTORIES = """
+select c.customer_id, c.history_attempts as attempts, c.history_error as error
+from sync.customers c
+join stripe.customers s on (s.account_id, s.live_mode, s.id) = (c.account_id, c.live_mode, c.customer_id)
+where c.account_id = $1 and c.live_mode = $2 and c.history_at is not null
+  and s.test_clock is not null and s.deleted_at is null
+order by c.history_attempts, c.customer_id
+limit $3
+"""
+
+
+async def select_clock_histories(
+    connection: Connection, account_id: str, *, live_mode: bool, limit: int
+) -> list[WantedHistory]:
+    """Customers on test clocks whose histories are still to be pulled, those that were tried least first."""
+    rows = await connection.fetch(SELECT_CLOCK_HISTORIES, account_id, live_mode, limit)
+    return [WantedHistory(**row) for row in rows]

@@ -19,6 +19,27 @@ def uid_in_metadata(stage: Stage) -> Iterator[int]:
     stage.expect(ada, custom_uid=uid + "2", metadata={"custom_uid": uid + "2"})
 
 
+@story(covers=("F118",), customers=3)
+def on_a_test_clock(stage: Stage) -> Iterator[int]:
+    """Two customers on a test clock, whom lists leave out, and one beside it; sometimes the clock is deleted with them.
+
+    In live mode there is no such clock, and they are customers like any other.
+    """
+    clients = stage.account.clients
+    clock = None if stage.account.live_mode else clients.clock(f"Clock {stage.number}")
+    jan, kim, max_ = stage.customer(clock=clock), stage.customer(clock=clock), stage.customer()
+    subs = [stage.subscribe(each, stage.plan(1400)) for each in (jan, kim, max_)]
+    yield stage.past_payment(subs[0])
+    stage.account.subscriptions.end(subs[1])
+    stage.expect(jan, status="active", live_mode=stage.account.live_mode, net={"usd": 2800}, renewal_number=1)
+    stage.expect(kim, status="ended", net={"usd": 2800})
+    if clock is not None and stage.number % 3 == 2:
+        yield 1 * DAY
+        clients.delete_clock(clock)
+        stage.require(jan.deleted_at is not None, "who was on the clock is deleted with it")
+        stage.expect(max_, status="active", net={"usd": 2800})
+
+
 @story()
 def price_for_one(stage: Stage) -> Iterator[int]:
     """A price made for one customer in the middle of a purchase: no list shows it, and it counts as any other."""

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from subledger.sandbox.account import Account
-from subledger.sandbox.objects import Charge, Customer, Invoice, Metadata, Price, Subscription, Tier
+from subledger.sandbox.objects import Charge, Clock, Customer, Invoice, Metadata, Price, Subscription, Tier
 from subledger.sandbox.periods import DAY, HOUR
 from subledger.sandbox.truth import ExpectedCustomer, custom_uid_of, expected_customer
 
@@ -91,6 +91,7 @@ class Stage:
         account: Account | None = None,
         metadata: Metadata | None = None,
         customer_id: str | None = None,
+        clock: Clock | None = None,
     ) -> Customer:
         first, last = self.choices.choice(_FIRST_NAMES), self.choices.choice(_LAST_NAMES)
         return (account or self.account).clients.create(
@@ -100,6 +101,7 @@ class Stage:
             metadata={"story": self.story.name} if metadata is None else metadata,
             payment_method=payment_method,
             customer_id=customer_id,
+            clock=clock,
         )
 
     def plan(
