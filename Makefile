@@ -36,8 +36,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 up: $(INSTALLED) ## Run the whole system here: embedded servers and a sandbox account where none are given
 	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(PYTHON) -m subledger up $(ARGS)
 
+# Three at once also where there are two cores: a test waits more than it computes.
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
-	@$(PYTHON) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for the seeds after it too)
 	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)

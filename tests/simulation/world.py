@@ -151,6 +151,7 @@ class Answers:
         self._draws = Random(0)  # noqa: S311
         self._held: list[tuple[int, asyncio.Event]] = []
         self._step = 0
+        self._over = False
         self.share = 0.0
         self.held_back = 0
         self.statuses: Counter[str] = Counter()
@@ -175,7 +176,7 @@ class Answers:
             self._history.tell()
         with self._every_fault_once():
             await self._app(scope, receive, keep)
-        if slow:
+        if slow and not self._over:
             free = asyncio.Event()
             self._held.append((self._step + self._draws.randint(1, 3), free))
             self.held_back += 1
@@ -197,6 +198,13 @@ class Answers:
             yield
         finally:
             setattr(self._faults, share, likely)
+
+    def end(self) -> None:
+        """Hold nothing back any more: a server does not end before its last answer has left, though nobody waits for
+        those that the dead have asked for.
+        """
+        self._over = True
+        self.go_on(release_all=True)
 
     def go_on(self, *, release_all: bool = False) -> None:
         """One step further: let go what was held for long enough."""
@@ -244,6 +252,7 @@ async def open_ground(database_url: str) -> AsyncIterator[Ground]:
         stack.push_async_callback(connection.close)
         await install_clock(connection)
         base = await stack.enter_async_context(serve(answers))
+        stack.callback(answers.end)
         # Without the reset at every return: half of what a world costs is round trips.
         pool = await stack.enter_async_context(
             asyncpg.create_pool(database_url, min_size=0, max_size=24, reset=_keep_as_it_is)

@@ -154,6 +154,7 @@ class Api:
         self.scripted: defaultdict[str, deque[tuple[int, bytes]]] = defaultdict(deque)
         """Answers that are given first, each once, by path."""
         self.gates: dict[str, deque[Gate]] = {}
+        self._held: list[Gate] = []
         self.now = NOON
         """Stripe's clock, as the Date header tells it."""
         self.asked: list[str] = []
@@ -172,7 +173,15 @@ class Api:
         """Hold back the next answer of this path. What it will say is decided when the question comes."""
         gate = Gate()
         self.gates.setdefault(path, deque()).append(gate)
+        self._held.append(gate)
         return gate
+
+    def end(self) -> None:
+        """Hold nothing back any more: a server does not end before its last answer has left, and a test that failed
+        in the meantime would never say so.
+        """
+        for gate in self._held:
+            gate.open.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -375,6 +384,7 @@ async def open_room(
             stripe_api_base=base_url,
         )
         async with AsyncExitStack() as stack:
+            stack.callback(api.end)
             lanes = None
             if api_key is not None:
                 live, bulk = [
