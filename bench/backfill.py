@@ -55,8 +55,10 @@ def read_lists(folder: Path) -> Lists:
     """What `bench.account` has written down."""
     counts = msgspec.json.decode((folder / "parts.json").read_bytes(), type=dict[str, int])
     for kind in listed_kinds():
-        with (folder / f"{kind}.jsonl").open("rb") as file:
-            counts[kind] = sum(1 for _ in file)
+        counts[kind] = 0
+        for variant in KINDS[kind].list_variants:
+            with (folder / f"{kind}{variant}.jsonl").open("rb") as file:
+                counts[kind] += sum(1 for _ in file)
     return Lists(folder=folder, counts=counts)
 
 
