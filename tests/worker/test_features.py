@@ -12,6 +12,7 @@ from subledger.billing.lists import listed_kinds
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Pool, connect
 from subledger.db.queries.backfills import request_scan
+from subledger.worker import clocks
 from subledger.worker.forget import forget
 from tests.worker.room import Api, Body, Room, customer, error, event, listing, open_room, subscription
 from tests.worker.test_rebuild import run as rebuild
@@ -77,6 +78,8 @@ class Stripe:
         found = [each for each in self.objects if path == f"{_list_path(each)}/{each['id']}"]
         if path == ENTITLED_PATH:
             status, body = self._entitlements(wanted)
+        elif path == clocks.LIST_PATH:
+            status, body = 200, listing([], has_more=False, url=path)
         elif found:
             status, body = 200, found[-1]
         elif any(path == kind.list_path for kind in KINDS.values()):
