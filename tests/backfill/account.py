@@ -88,21 +88,23 @@ class Attached:
 
     async def settle(self) -> None:
         """Read what is marked, and derive, until nothing is left."""
-        left = -1
+        left: list[asyncpg.Record] = []
         for _ in range(20):
             await self.execute("update sync.customers set history_at = now() where history_at > now()")
+            await self.execute("update sync.customers set leased_until = now() where leased_until > now()")
             await self.engine.drain()
             await self.confirm()
             await self.engine.sweep_bulk()
             await self.engine.derive()
-            left = await self.fetchval(
-                "select (select count(*) from sync.objects where dirty >= confirmed and not tombstone "
-                "and missing_since is null and parked_at is null) + (select count(*) from sync.customers "
-                "where stale > derived or history_at is not null)"
+            left = await self.fetch(
+                "select kind, id, error from sync.objects where dirty >= confirmed and not tombstone "
+                "and missing_since is null and parked_at is null "
+                "union all select 'stale customer', customer_id, error from sync.customers where stale > derived "
+                "union all select 'history of', customer_id, error from sync.customers where history_at is not null"
             )
             if not left:
                 return
-        raise AssertionError(f"{left} left")
+        raise AssertionError(f"{len(left)} left: {left[:10]}")
 
     async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
         async with self.pool.acquire() as connection:
