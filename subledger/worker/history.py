@@ -5,7 +5,7 @@ was read to its end is the customer complete.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -104,12 +104,12 @@ async def _pages(
         if not isinstance(data, list):
             raise NotJson(f"{path} answered no list")
         answers: list[Answered] = []
-        cut: list[Key] = []
+        cut: dict[Key, str | None] = {}
         for body in data:
             parsed = parse_object(body)
             key = (account_id, live_mode, parsed.kind, parsed.id)
             if nested_lists(body):
-                cut.append(key)
+                cut[key] = parsed.customer_id
                 continue
             answers.append(
                 Answered(key=key, tick=tick, parsed=parsed, raw=as_text(body), answered_at=answer.answered_at)
@@ -123,13 +123,13 @@ async def _pages(
     raise NotJson(f"{path} did not end after {PAGES_MAX} pages")
 
 
-async def _store(connection: Connection, answers: list[Answered], cut: list[Key]) -> None:
+async def _store(connection: Connection, answers: list[Answered], cut: Mapping[Key, str | None]) -> None:
     if answers:
         doubted = await retry_conflicts(lambda: store_answers(connection, answers, source="backfill"))
         if doubted:
             await postpone_reads(connection, doubted)
     if cut:
-        await mark_objects(connection, [_bare_mark(key) for key in cut])
+        await mark_objects(connection, [_bare_mark(key, customer_id) for key, customer_id in cut.items()])
 
 
 async def _read_by_id(pool: Pool, stripe: StripeApi, key: Key) -> None:
@@ -138,13 +138,14 @@ async def _read_by_id(pool: Pool, stripe: StripeApi, key: Key) -> None:
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     answer = await read_whole(stripe, due)
     async with pool.acquire() as connection:
-        await _store(connection, [answer], [])
+        await _store(connection, [answer], {})
 
 
-def _bare_mark(key: Key) -> Mark:
+def _bare_mark(key: Key, customer_id: str | None) -> Mark:
+    """Wanted, and known to be this customer's: until it is read, the customer is not exact."""
     return Mark(
         key=key,
-        customer_id=None,
+        customer_id=customer_id,
         nameless=False,
         event_id=None,
         event_created=None,
