@@ -38,6 +38,10 @@ class WorkerDied(BaseException):
     """This worker is no more."""
 
 
+DEATHS_MAX = 3
+"""By chance in one world: an event that was in hand at three deaths is given up as their cause, and rightly so."""
+
+
 @dataclass(slots=True, eq=False)
 class Fate:
     """When the workers of one world die. The same for one seed, as far as they come by the same points."""
@@ -64,6 +68,8 @@ class Fate:
         if self.at is not None and (point, side) == self.at:
             self.died.append(self.at)
             return True
+        if len(self.died) >= DEATHS_MAX:
+            return False
         draws = Random(f"{self.seed}:{point}")  # noqa: S311 - replayable
         doomed, chosen = draws.random() < self.share, draws.choice((BEFORE, AFTER))
         due = doomed and self.passed[point] == draws.randint(1, 4)
