@@ -39,11 +39,10 @@ from subledger.worker.drain import Shown, is_terminal, write_mirror
 from subledger.worker.forget import set_aside_answers
 from subledger.worker.in_hand import Held
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
-from subledger.worker.retry import retry_conflicts
+from subledger.worker.retry import ATTEMPTS_MAX, retry_conflicts
 
 BATCH = 200
 LEASE = timedelta(seconds=90)
-ATTEMPTS_MAX = 5
 PAGES_MAX = 1_000
 
 # Never seen: the object may be younger than what the API's replicas know. After that, missing, and looked for now and

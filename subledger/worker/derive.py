@@ -45,14 +45,13 @@ from subledger.db.queries.records import (
 from subledger.db.queries.usage import enlist_metered
 from subledger.worker.in_hand import Held
 from subledger.worker.mrr import DerivedMrr, write_mrr_history
-from subledger.worker.retry import retry_conflicts
+from subledger.worker.retry import ATTEMPTS_MAX, retry_conflicts
 
 BATCH = 500
 FAN_OUT_OBJECTS = 50
 FAN_OUT_HOLDERS = 1_000
 """Subscriptions gone through at a time: their customers are locked together, for some milliseconds."""
 LEASE = timedelta(seconds=60)
-ATTEMPTS_MAX = 3
 
 log = structlog.get_logger()
 

@@ -35,11 +35,10 @@ from subledger.db.queries.objects import Key, Mark, mark_objects, select_unheard
 from subledger.worker.forget import set_aside_events
 from subledger.worker.in_hand import Held
 from subledger.worker.payload import NotJson, as_text, data_object, read_object
-from subledger.worker.retry import retry_conflicts
+from subledger.worker.retry import ATTEMPTS_MAX, retry_conflicts
 
 BATCH = 500
 LEASE = timedelta(seconds=60)
-ATTEMPTS_MAX = 3
 
 # Failures that say nothing against an event: Postgres is away, or the transaction has lost every race.
 TryLater = (*PostgresAway, asyncpg.TransactionRollbackError)

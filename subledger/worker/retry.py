@@ -1,4 +1,4 @@
-"""Transactions that lost a race are begun again; nothing else is."""
+"""How often what failed is tried again: transactions that lost a race at once, everything else by its attempts."""
 
 import asyncio
 import random
@@ -9,6 +9,10 @@ import asyncpg
 
 T = TypeVar("T")
 TRIES = 5
+ATTEMPTS_MAX = 5
+"""Of an event, an object's answer or a customer, before it is parked. Workers may be lost several times in a row for
+reasons of their own (deployments, a machine short of memory), and what they had in hand is not to blame.
+"""
 
 
 async def retry_conflicts(transaction: Callable[[], Awaitable[T]]) -> T:

@@ -39,7 +39,7 @@ class WorkerDied(BaseException):
 
 
 DEATHS_MAX = 3
-"""By chance in one world: an event that was in hand at three deaths is given up as their cause, and rightly so."""
+"""By chance in one world: what was in hand at five deaths is given up as their cause, and rightly so."""
 
 
 @dataclass(slots=True, eq=False)

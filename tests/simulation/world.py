@@ -15,11 +15,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
+from unittest.mock import patch
 
 import asyncpg
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from subledger.billing.facts import CustomerFacts
+from subledger.billing.record import Derived, Policy, derive_record
 from subledger.db.connection import Connection, Pool, PostgresAway
 from subledger.db.queries.accounts import see_accounts
 from subledger.db.queries.inbox import record_events
@@ -58,6 +62,8 @@ STALE_SECONDS = 1.4
 """How far a read may lag behind: a little less than the quiet time after which an object is read (objects.QUIET)."""
 SLOW_SHARE = 0.12
 HIDDEN_SECONDS = 100.0
+FAILING_SHARE = 0.2
+"""Of the customers: those whose record cannot be derived at the first try, as when memory is short."""
 ROUNDS_MAX = 60
 
 FAULTS = {
@@ -340,6 +346,7 @@ class World:
         self.deliveries: list[tuple[int, Event]] = []
         self.step = 0
         self.facts: Counter[str] = Counter()
+        self.failing_seen: set[str] = set()
         self.workers = [Worker(self, n) for n in range(WORKERS)]
 
     def clock(self) -> float:
@@ -348,6 +355,19 @@ class World:
 
     async def play(self) -> Played:
         """Everything, from the first customer to the comparison."""
+        with patch("subledger.worker.derive.derive_record", self._derive_or_fail):
+            return await self._play()
+
+    def _derive_or_fail(self, facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:
+        customer = facts.customer_id
+        if self.fate.enabled and customer not in self.failing_seen:
+            self.failing_seen.add(customer)
+            if Random(f"{self.seed}:{customer}").random() < FAILING_SHARE:  # noqa: S311 - replayable
+                self.facts["not derived"] += 1
+                raise MemoryError
+        return derive_record(facts, as_of=as_of, policy=policy)
+
+    async def _play(self) -> Played:
         connection = self.ground.connection
         await forget_everything(connection)
         # The day of installation: its first fill decides from when on nothing is missed.

@@ -72,11 +72,16 @@ on conflict (account_id, live_mode, kind, id) do update set
     then coalesce(excluded.first_marked_at, o.first_marked_at) else o.first_marked_at
   end,
   read_at = case
-    when o.tombstone or o.parked_at is not null or excluded.read_at is null then o.read_at
-    when o.first_marked_at is null or o.read_at > now() + $15 then excluded.read_at
+    when o.tombstone or excluded.read_at is null then o.read_at
+    when o.parked_at is not null or o.first_marked_at is null or o.read_at > now() + $15 then excluded.read_at
     else least(excluded.read_at, o.first_marked_at + $15)
   end,
-  attempts = case when o.first_marked_at is null then 0 else o.attempts end,
+  -- What was given up has another chance: whatever Stripe could not say of it may be past.
+  attempts = case
+    when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
+    else o.attempts
+  end,
+  parked_at = case when o.tombstone or excluded.read_at is null then o.parked_at end,
   event_id = case
     when excluded.event_created is null or o.event_created is null or excluded.event_created >= o.event_created
     then coalesce(excluded.event_id, o.event_id) else o.event_id
