@@ -80,12 +80,17 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
                     listed.add(after := found["id"])
                 more = page.has_more
     api = create_api(sandbox, [API_KEY])
+    unlisted: Counter[str] = Counter()
     with (folder / "unlisted.jsonl").open("wb") as file:
         for thing in home.things.values():
             of = kind_of(thing.kind)
-            if of is not None and thing.id not in listed:
-                answer = await ask(api, of.retrieve_path.format(id=quote(thing.id, safe="")))
-                file.write(b"" if answer is None else answer + b"\n")
+            if of is None or thing.id in listed:
+                continue
+            answer = await ask(api, of.retrieve_path.format(id=quote(thing.id, safe="")))
+            if answer is not None:
+                file.write(answer + b"\n")
+                unlisted[of.name] += 1
+    (folder / "unlisted.json").write_bytes(msgspec.json.encode(unlisted))
     with (folder / "rests.jsonl").open("wb") as file:
         for rest in rests:
             target = f"{rest.url}{'&' if '?' in rest.url else '?'}limit=100&starting_after={rest.last_id}"

@@ -111,25 +111,27 @@ def main(
         seconds=seconds or base.seconds,
         backfill_customers=backfill_customers or base.backfill_customers,
     )
+    figures: Figures = {}
     try:
         with machine() as servers:
-            figures = asyncio.run(_measure(servers, sizes, set(only or Part), grow=bool(only) and not quick))
+            asyncio.run(_measure(servers, sizes, set(only or Part), figures, grow=bool(only) and not quick))
     except BenchError as error:
         raise SystemExit(f"bench: {error}") from None
-    console.print(table(figures))
-    if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+    finally:
+        # What was measured before something failed took minutes, and is right.
+        console.print(table(figures))
+        if json_file is not None:
+            json_file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-async def _measure(servers: Machine, sizes: Sizes, parts: set[Part], *, grow: bool) -> Figures:
-    figures: Figures = {"machine": await facts(servers), "sizes": sizes.__dict__}
+async def _measure(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures, *, grow: bool) -> None:
+    figures |= {"machine": await facts(servers), "sizes": sizes.__dict__}
     for line in machine_lines(figures["machine"]):
         console.print(line)
     await _measure_webhooks_alone(servers, sizes, parts, figures)
     await _measure_with_api(servers, sizes, parts, figures)
     if Part.BACKFILL in parts:
         await _measure_backfill(servers, sizes, figures, grow=grow)
-    return figures
 
 
 async def _measure_webhooks_alone(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:
