@@ -59,7 +59,7 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
     """
     home = sandbox.accounts["", False]
     kinds = listed_kinds()
-    listed: set[str] = set()
+    listed: set[tuple[str, str]] = set()  # a price and its plan have one id
     rests: list[NestedList] = []
     for kind, variant in [(each, variant) for each in KINDS.values() for variant in each.list_variants]:
         api = create_api(sandbox, [API_KEY])  # a new one each time: it keeps its answers
@@ -77,14 +77,15 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
                 for body in page.data:
                     found = msgspec.json.decode(body)
                     rests += nested_lists(found)
-                    listed.add(after := found["id"])
+                    after = found["id"]
+                    listed.add((kind.name, found["id"]))
                 more = page.has_more
     api = create_api(sandbox, [API_KEY])
     unlisted: Counter[str] = Counter()
     with (folder / "unlisted.jsonl").open("wb") as file:
         for thing in home.things.values():
             of = kind_of(thing.kind)
-            if of is None or thing.id in listed:
+            if of is None or (of.name, thing.id) in listed:
                 continue
             answer = await ask(api, of.retrieve_path.format(id=quote(thing.id, safe="")))
             if answer is not None:
