@@ -9,6 +9,7 @@ histories and gaps. Neither waits for the other.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -154,12 +155,19 @@ class Engine:
                 return
             while not self._over(started):
                 asked = await self._refresh_usage(lanes, asked_only=True)
-                pulled = await pull_histories(self._pool, lanes.bulk, live_mode=lanes.live_mode)
+                pulled = await pull_histories(
+                    self._pool, lanes.bulk, live_mode=lanes.live_mode, in_hand=self._in_hand.histories
+                )
                 if pulled:
                     await self.derive()
                 if not (asked or pulled or await self._refresh_usage(lanes, asked_only=False)):
                     break
             await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
+
+    async def give_back(self) -> None:
+        """Give up the leases of whatever was in hand and is not finished: for a process that is about to end."""
+        async with self._pool.acquire() as connection:
+            await self._in_hand.give_back(connection)
 
     async def _refresh_usage(self, lanes: Lanes, *, asked_only: bool) -> int:
         return await refresh_usage(
@@ -270,19 +278,24 @@ class Engine:
         return self.stopping.is_set() or time.monotonic() - started > LOOP_SECONDS_MAX
 
 
-async def keep_trying(name: str, step: Callable[[], Awaitable[object]], *, pause_seconds: float) -> None:
-    """Run a step for ever, with a pause between; Postgres being away only makes the pause longer."""
-    while True:
+async def keep_trying(
+    name: str, step: Callable[[], Awaitable[object]], *, pause_seconds: float, until: asyncio.Event
+) -> None:
+    """Run a step again and again, with a pause between; Postgres being away only makes the pause longer."""
+    while not until.is_set():
+        pause = pause_seconds
         try:
             await step()
         except PostgresAway as error:
             log.warning("postgres is away", during=name, error=repr(error))
-            await asyncio.sleep(2 * pause_seconds)
+            pause = 3 * pause_seconds
         except Exception:
             # The process goes on: what failed is still marked in Postgres, and the next turn meets it again.
             log.exception("step failed", during=name)
-            await asyncio.sleep(2 * pause_seconds)
-        await asyncio.sleep(pause_seconds)
+            pause = 3 * pause_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await until.wait()
 
 
 def _ms_since(started: float) -> int:

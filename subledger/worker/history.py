@@ -21,6 +21,7 @@ from subledger.db.queries.histories import DueHistory, claim_histories, finish_h
 from subledger.db.queries.objects import DueRead, Key, Mark, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.confirm import Answered, read_whole, store_answers
+from subledger.worker.in_hand import Held
 from subledger.worker.pages import list_query
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 from subledger.worker.retry import retry_conflicts
@@ -32,14 +33,24 @@ PAGES_MAX = 10_000
 log = structlog.get_logger()
 
 # What a customer's record depends on and a list of the customer holds. Nested lists that Stripe cuts are read by id.
-_LISTS = ("subscription", "subscription_schedule", "invoice", "charge", "credit_note", "checkout_session")
+LISTS = ("subscription", "subscription_schedule", "invoice", "charge", "credit_note", "checkout_session")
 
 
-async def pull_histories(pool: Pool, stripe: StripeApi, *, live_mode: bool) -> int:
-    """Pull the histories that are due; returns how many were begun."""
+async def pull_histories(
+    pool: Pool, stripe: StripeApi, *, live_mode: bool, in_hand: Held[DueHistory] | None = None
+) -> int:
+    """Pull the histories that are due; returns how many were begun. `in_hand` notes them while they are."""
     async with pool.acquire() as connection:
         due = await claim_histories(connection, live_mode=live_mode, limit=BATCH, lease=LEASE)
-    await asyncio.gather(*(_pull_safely(pool, stripe, history) for history in due))
+    with (in_hand or Held()).holding(due):
+        pulls = [asyncio.create_task(_pull_safely(pool, stripe, history)) for history in due]
+        try:
+            await asyncio.gather(*pulls)
+        finally:
+            # What is given back must not run on.
+            for pull in pulls:
+                pull.cancel()
+            await asyncio.gather(*pulls, return_exceptions=True)
     return len(due)
 
 
@@ -48,7 +59,7 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     try:
         await pull_history(pool, stripe, history)
     except PostgresAway:
-        raise  # its lease runs out
+        raise  # it is given back
     except (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape) as error:
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, 600.0)
@@ -68,7 +79,7 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     customer = quote(customer_id, safe="")
     disputed: list[str] = []
     await _read_by_id(pool, stripe, (account_id, live_mode, "customer", customer_id))
-    for kind in _LISTS:
+    for kind in LISTS:
         path = f"{KINDS[kind].list_path}?customer={customer}&limit=100{list_query(KINDS[kind])}"
         async for answers in _pages(pool, stripe, path, account_id, live_mode):
             disputed += [

@@ -1,9 +1,11 @@
-"""What this process had in hand when Postgres went away, and gives back when it has returned.
+"""What this process had in hand when Postgres went away, or when it was told to stop, and gives back.
 
 A lease is made for a worker that is lost: its rows wait until it has run out, and count as tried. Here the worker is
-still there, and knows what it held. So a restart of Postgres costs seconds, and nothing is taken for dangerous.
+still there, and knows what it held. So a restart of Postgres or a deployment costs seconds, and nothing is taken for
+dangerous.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from subledger.db.connection import Connection, PostgresAway
 from subledger.db.queries.customers import StaleCustomer, release_stale
+from subledger.db.queries.histories import DueHistory, release_histories
 from subledger.db.queries.inbox import ClaimedEvent, release_events
 from subledger.db.queries.objects import DueRead, release_reads
 
@@ -37,11 +40,14 @@ class Held(Generic[T]):
 
     @contextmanager
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
-        """While the body works on these rows: note them where Postgres goes away meanwhile, but for those that somebody
-        had in hand before. These are under suspicion, and go by their attempts.
+        """While the body works on these rows: note them where it is cancelled, or where Postgres goes away meanwhile,
+        but then not those that somebody had in hand before. These are under suspicion, and go by their attempts.
         """
         try:
             yield
+        except asyncio.CancelledError:
+            self.rows += rows
+            raise
         except PostgresAway:
             self.losses += 1
             if self.losses <= GIVEN_BACK_MAX:
@@ -69,6 +75,7 @@ class InHand:
     events: Held[ClaimedEvent] = field(default_factory=Held)
     customers: Held[StaleCustomer] = field(default_factory=Held)
     reads: Held[DueRead] = field(default_factory=Held)
+    histories: Held[DueHistory] = field(default_factory=Held)
 
     async def give_back(self, connection: Connection) -> None:
         """Give up the leases of what is noted, as if it had never been claimed. What was finished after all, or is
@@ -77,3 +84,4 @@ class InHand:
         await self.events.give_back(lambda rows: release_events(connection, rows))
         await self.customers.give_back(lambda rows: release_stale(connection, rows))
         await self.reads.give_back(lambda rows: release_reads(connection, rows))
+        await self.histories.give_back(lambda rows: release_histories(connection, rows))

@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -124,27 +124,26 @@ class WorkerProcess:
             lanes = await open_lanes(stack, self._settings)
             engine = Engine(pool=pool, lanes=lanes, settings=self._settings)
             log.info("worker started", id=self._id, confirms=lanes is not None)
-            tasks = [
-                *(asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES),
+            supervisors = [asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES]
+            steps: Sequence[tuple[str, Callable[[], Awaitable[object]], float]] = (
+                ("bulk sweep", engine.sweep_bulk, SWEEP_SECONDS),
+                ("scan", engine.scan, SWEEP_SECONDS),
+                ("sweep", engine.sweep, SWEEP_SECONDS),
+                ("heartbeat", lambda: self._beat(pool), BEAT_SECONDS),
+            )
+            sweeps = [
                 asyncio.create_task(
-                    keep_trying("bulk sweep", engine.sweep_bulk, pause_seconds=SWEEP_SECONDS),
-                    name="bulk sweep",
-                ),
-                asyncio.create_task(
-                    keep_trying("scan", engine.scan, pause_seconds=SWEEP_SECONDS), name="scan sweep"
-                ),
-                asyncio.create_task(
-                    keep_trying("sweep", engine.sweep, pause_seconds=SWEEP_SECONDS), name="sweep"
-                ),
-                asyncio.create_task(
-                    keep_trying("heartbeat", lambda: self._beat(pool), pause_seconds=BEAT_SECONDS),
-                    name="beat",
-                ),
+                    keep_trying(name, step, pause_seconds=pause, until=engine.stopping), name=name
+                )
+                for name, step, pause in steps
             ]
             await stop.wait()
             log.info("worker stopping", id=self._id)
             engine.stopping.set()
-            await _cancel(tasks)
+            await asyncio.gather(_cancel(supervisors), _end(sweeps))
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(2):
+                    await engine.give_back()
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(2), pool.acquire() as connection:
                     await leave(connection, self._id)
@@ -214,6 +213,12 @@ async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings) -> La
         bulk=await lane(1 - LIVE_SHARE, BULK_CONCURRENCY_MAX),
         live_mode=settings.live_mode,
     )
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Let them come to their ends, which they do at their next turn; cut what waits for something else."""
+    _, late = await asyncio.wait(list(tasks), timeout=CLOSE_SECONDS)
+    await _cancel(late)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

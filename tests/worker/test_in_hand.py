@@ -1,14 +1,18 @@
-"""Postgres goes away while a worker has rows in hand: they are not tried, and wait for no lease."""
+"""Postgres goes away, or the worker is told to stop, while it has rows in hand: they are not tried, and wait for no
+lease.
+"""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from subledger.billing.registry import KINDS
 from subledger.db.connection import PostgresAway, connect
-from subledger.worker import confirm, derive, drain, in_hand
-from tests.worker.room import Room, customer, event
+from subledger.worker import confirm, derive, drain, history, in_hand
+from tests.worker.room import Room, customer, event, listing
 
 OTHERS_END = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -20,6 +24,7 @@ PLACES = {
     "events": (drain, "_apply"),
     "customers": (derive, "load_facts"),
     "reads": (confirm, "store_answers"),
+    "histories": (history, "_store"),
 }
 
 ATTEMPTS = """
@@ -27,7 +32,33 @@ select 'event', attempts, leased_until is not null from sync.events where state 
 union all select 'customer', attempts, leased_until is not null from sync.customers where stale > derived
 union all select 'read', attempts, read_at > now() + interval '30 seconds' from sync.objects
   where not tombstone and dirty >= confirmed
+union all select 'history', history_attempts, history_at > now() + interval '30 seconds' from sync.customers
+  where history_at is not null
 """
+LISTS = [KINDS[kind].list_path or kind for kind in history.LISTS]
+ONE = {"events": "event", "customers": "customer", "reads": "read", "histories": "history"}
+
+
+async def begin(room: Room, what: str) -> Callable[[], Awaitable[object]]:
+    """Something of each kind is to be done; returns what does it."""
+    room.api.put(customer())
+    engine = room.engine
+    await room.receive(event("customer.created", customer()))
+    if what in ("events", "customers"):
+        return engine.drain
+    await engine.drain()
+    if what == "histories":
+        # Nothing else was ever the customer's.
+        for path in LISTS:
+            room.api.bodies[path] = listing([], url=path)
+        await room.execute("update sync.customers set complete = false, history_at = now()")
+        return engine.sweep_bulk
+    await room.execute("update sync.objects set read_at = now()")
+
+    async def confirm() -> None:
+        await engine.confirm(linger=False)
+
+    return confirm
 
 
 async def shut_postgres_during(
@@ -61,27 +92,49 @@ async def test_given_back_when_postgres_returns(
     room: Room, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """What was in hand is taken again at the next turn, and no attempt was counted."""
-    room.api.put(customer())
-    engine = room.engine
-    await room.receive(event("customer.created", customer()))
-    work: Callable[[], Awaitable[object]] = engine.drain
-    if what == "reads":
-        await engine.drain()
-        await room.execute("update sync.objects set read_at = now()")
-
-        async def work() -> None:
-            await engine.confirm(linger=False)
-
+    work = await begin(room, what)
     await shut_postgres_during(room, monkeypatch, PLACES[what], work)
     held = {tuple(row) for row in await room.fetch(ATTEMPTS)}
-    assert (what.removesuffix("s"), 1, True) in held
-    await room.another_engine().sweep()  # another process does not know: it waits for the lease
-    assert (what.removesuffix("s"), 1, True) in {tuple(row) for row in await room.fetch(ATTEMPTS)}
+    assert (ONE[what], 1, True) in held
+    for again in (room.another_engine().sweep, room.another_engine().sweep_bulk):
+        await again()  # another process does not know: it waits for the lease
+    assert (ONE[what], 1, True) in {tuple(row) for row in await room.fetch(ATTEMPTS)}
 
-    await engine.sweep()
+    await room.engine.sweep()
+    await room.engine.sweep_bulk()
     left = await room.fetch(ATTEMPTS)
-    assert what.removesuffix("s") not in {row[0] for row in left if row[1]}
+    assert ONE[what] not in {row[0] for row in left if row[1]}
     assert (await room.record())["stripe_customer_id"] == "cus_1"
+
+
+@pytest.mark.parametrize("what", PLACES)
+async def test_given_back_when_the_worker_stops(
+    room: Room, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """I4: a worker that is told to stop in the middle of something leaves no lease behind, and nothing counts as
+    tried: the next worker takes it at once.
+    """
+    work = await begin(room, what)
+    reached = asyncio.Event()
+
+    async def wait_for_ever(*_: Any, **__: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as while_held:
+        while_held.setattr(*PLACES[what], wait_for_ever)
+        task = asyncio.ensure_future(work())
+        await reached.wait()
+        assert (ONE[what], 1, True) in {tuple(row) for row in await room.fetch(ATTEMPTS)}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await room.engine.give_back()
+    assert (ONE[what], 0, False) in {(row[0], row[1], bool(row[2])) for row in await room.fetch(ATTEMPTS)}
+    another = room.another_engine()
+    await another.sweep()
+    await another.sweep_bulk()
+    await another.sweep()
+    assert ONE[what] not in {row[0] for row in await room.fetch(ATTEMPTS)}
 
 
 async def test_what_always_brings_postgres_down_is_not_tried_for_ever(

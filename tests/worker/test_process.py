@@ -64,6 +64,13 @@ async def world(*, seed: int) -> AsyncIterator[World]:
         yield World(sandbox, api_base)
 
 
+LEASED = """
+select (select count(*) from sync.events where state = 'pending' and leased_until > now())
+  + (select count(*) from sync.customers where stale > derived and leased_until > now())
+  + (select count(*) from sync.objects where not tombstone and dirty >= confirmed and read_at > now() + interval '30 s')
+"""
+
+
 async def fetchval(database_url: str, statement: str) -> object:
     connection = await asyncpg.connect(database_url)
     try:
@@ -284,6 +291,7 @@ async def test_sigterm_ends_it_in_seconds(database_url: str, redis_url: str, tmp
         assert 0 == await fetchval(database_url, "select count(*) from sync.workers"), (
             "it has taken its leave"
         )
+        assert 0 == await fetchval(database_url, LEASED), "nobody has to wait for what it had in hand"
         system.workers.append(await start("worker", system.environment, tmp_path / "worker-next.log"))
         status = await settled_without_leases(system, database_url)
         assert 0 == status["parked"]

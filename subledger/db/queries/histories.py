@@ -1,5 +1,6 @@
 """Customers whose history is to be pulled, because they were first seen in the middle of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -38,6 +39,35 @@ async def claim_histories(
     """Lease customers whose history is due, counting the attempt. Must be committed before any request."""
     rows = await connection.fetch(CLAIM_HISTORIES, live_mode, limit, lease)
     return [DueHistory(key=(row[0], row[1], row[2]), attempts=row[3]) for row in rows]
+
+
+RELEASE_HISTORIES = """
+with held as (
+  select account_id, live_mode, customer_id
+  from sync.customers c
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[])
+    as k (account_id, live_mode, customer_id, history_attempts)
+    using (account_id, live_mode, customer_id, history_attempts)
+  where c.history_at is not null
+  order by 1, 2, 3
+  for no key update of c
+)
+update sync.customers c
+set history_attempts = c.history_attempts - 1, history_at = now()
+from held h
+where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+"""
+
+
+async def release_histories(connection: Connection, histories: Sequence[DueHistory]) -> None:
+    """Undo their claims, where they were not pulled after all and nobody has claimed them since."""
+    await connection.execute(
+        RELEASE_HISTORIES,
+        [history.key[0] for history in histories],
+        [history.key[1] for history in histories],
+        [history.key[2] for history in histories],
+        [history.attempts for history in histories],
+    )
 
 
 FINISH_HISTORY = """
