@@ -23,6 +23,7 @@ from subledger.billing.facts import (
     Tier,
 )
 from subledger.billing.history import Step, revise_history
+from subledger.billing.renewals import began_with_trial, end_of_first_trial
 
 PAID_FOR = frozenset({"active", "past_due"})
 """Words of Stripe for a subscription that counts. Trials bring nothing yet, unpaid and paused ones nothing any more."""
@@ -104,17 +105,14 @@ class Mrr:
     def past(self, currency: str, *, as_of: datetime) -> tuple[Change, ...]:
         """How today's MRR in this currency came about, as far as the facts alone tell.
 
-        A subscription brought what its present items cost from its start, or the end of its trial, to its end; what was
-        changed in it meanwhile cannot be seen. Of one that is unpaid or paused nothing tells since when, so it brought
-        nothing. Ends where `rows` is, save for what is not known there.
+        A subscription brought what its present items cost from its start, or the end of the trial with which it began,
+        to its end, and nothing in a trial between; what was changed in it meanwhile cannot be seen. Of one that is
+        unpaid or paused nothing tells since when, so it brought nothing. Ends where `rows` is, save for what is not
+        known there.
         """
-        levels: defaultdict[datetime, Decimal] = defaultdict(Decimal)  # by how much the sum changed, and when
-        for subscription in self._facts.subscriptions:
-            if self._currency(subscription) == currency:
-                before = Decimal(0)
-                for moment, amount in self._spell(subscription, as_of):
-                    levels[moment] += amount - before
-                    before = amount
+        levels: defaultdict[datetime, Decimal] = defaultdict(Decimal)
+        for moment, amount in self.moves(currency, as_of=as_of):
+            levels[moment] += amount
         changes: list[Change] = []
         exact, stands = Decimal(0), 0
         for moment in sorted(levels):
@@ -125,14 +123,18 @@ class Mrr:
                 stands = after
         return tuple(changes)
 
-    def moments(self, currency: str, *, as_of: datetime) -> list[datetime]:
-        """The moments of which the facts tell that MRR in this currency changed by them: begins, ends, discounts."""
-        return [
-            moment
-            for subscription in self._facts.subscriptions
-            if self._currency(subscription) == currency
-            for moment, _ in self._spell(subscription, as_of)
-        ]
+    def moves(self, currency: str, *, as_of: datetime) -> list[tuple[datetime, Decimal]]:
+        """What the facts tell of changes of MRR in this currency: when a subscription began or ended, or a discount or
+        a trial of it did, and by how much each changed the sum. In no order.
+        """
+        found = []
+        for subscription in self._facts.subscriptions:
+            if self._currency(subscription) == currency:
+                before = Decimal(0)
+                for moment, amount in self._spell(subscription, as_of):
+                    found.append((moment, amount - before))
+                    before = amount
+        return found
 
     def next_end_of_discount(self, *, as_of: datetime) -> datetime | None:
         """When a discount ends next, of which Stripe sends no event: then the customer must be derived again."""
@@ -150,24 +152,33 @@ class Mrr:
         if subscription.pause_collection == "void":
             return Decimal(0)
         currency = self._currency(subscription)
-        total: Decimal | None = Decimal(0)
-        often = Decimal(0)  # invoices a month
+        lines: list[_Line] = []
+        products: set[str | None] = set()
         for item in self._items[subscription.id]:
             price = None if item.price_id is None else self._prices.get(item.price_id)
+            product_id = item.product_id or (None if price is None else price.product_id)
+            products.add(product_id)
             if price is not None and (not price.recurring or price.usage_type == "metered"):
                 continue
             a_month = None if price is None else _per_month(price)
             if price is None or a_month is None:
                 return None
-            often = max(often, a_month)
             try:
                 each = price_of(price, quantity=item.quantity, currency=currency)
             except InvalidOperation:
                 each = None  # no number: somebody has damaged the mirror, and an audit will say so
-            amount = None if each is None else each * a_month
-            amount = self._discounted(amount, item.discounts, often=a_month, at=at, currency=currency)
-            total = None if total is None or amount is None else total + amount
-        return self._discounted(total, self._of_whole(subscription), often=often, at=at, currency=currency)
+            if each is None:
+                return None
+            line = _Line(product_id=product_id, often=a_month, amount=each * a_month)
+            if not self._take_off([line], item.discounts, at=at, currency=currency, of_all=True):
+                return None
+            lines.append(line)
+        # Stripe gives nobody a coupon that is for nothing of what they have: with one product, it is for that.
+        of_all = bool(subscription.discounts) and len(products) == 1
+        whole = self._of_whole(subscription)
+        if not self._take_off(lines, whole, at=at, currency=currency, of_all=of_all):
+            return None
+        return sum((line.amount for line in lines), Decimal(0))
 
     def _of_whole(self, subscription: Subscription) -> tuple[Discount, ...] | None:
         """The discounts of a whole subscription: its own, and where it has none, its customer's; None: not known."""
@@ -176,30 +187,51 @@ class Mrr:
             return subscription.discounts
         return () if customer is None else customer.discounts
 
-    def _discounted(
+    def _take_off(
         self,
-        amount: Decimal | None,
+        lines: Sequence["_Line"],
         discounts: Iterable[Discount] | None,
         *,
-        often: Decimal,
         at: datetime,
         currency: str | None,
-    ) -> Decimal | None:
-        """An amount a month after discounts, each taken from what the ones before have left, as Stripe does it."""
-        if not amount:
-            return amount
+        of_all: bool,
+    ) -> bool:
+        """Lower the lines by discounts, each taken from what the ones before have left, as Stripe does it.
+
+        `of_all`: a coupon of which nothing tells what it is limited to is for all of them. False: not known by how
+        much.
+        """
+        if not any(line.amount for line in lines):
+            return True
         if discounts is None:
-            return None
+            return False
         for discount in map(self._whole, discounts):
             if discount.duration == "once" or (discount.ends is not None and discount.ends <= at):
                 continue
+            of = self._limited(lines, discount, of_all=of_all)
+            if of is None:
+                return False
             if discount.percent_off is not None:
-                amount -= amount * min(Decimal(discount.percent_off), Decimal(100)) / 100
+                for line in of:
+                    line.amount -= line.amount * min(Decimal(discount.percent_off), Decimal(100)) / 100
             elif discount.amount_off is not None and discount.currency == currency:
-                amount = max(amount - discount.amount_off * often, Decimal(0))
+                _share_out(of, Decimal(discount.amount_off))
             else:
-                return None
-        return amount
+                return False
+        return True
+
+    def _limited(
+        self, lines: Sequence["_Line"], discount: Discount, *, of_all: bool
+    ) -> Sequence["_Line"] | None:
+        """The lines of the products that a discount's coupon is limited to; None: not known."""
+        coupon = self._coupons.get(discount.coupon_id or "")
+        if coupon is None or coupon.applies_to is None:
+            return lines if of_all else None
+        if not coupon.applies_to:
+            return lines
+        if any(line.product_id is None for line in lines):
+            return None
+        return [line for line in lines if line.product_id in coupon.applies_to]
 
     def _whole(self, discount: Discount) -> Discount:
         """A discount with what its coupon says, where Stripe named that by its id alone."""
@@ -233,28 +265,73 @@ class Mrr:
         return next((price.currency for price in prices if price is not None), None)
 
     def _spell(self, subscription: Subscription, as_of: datetime) -> list[tuple[datetime, Decimal]]:
-        """From when on a subscription brought how much a month; empty when it never did, or nothing tells."""
-        counts = self._counts(subscription)
-        ends = None if counts else (subscription.ended_at or self._facts.deleted_at)
-        begins = max(
-            (each for each in (subscription.start_date, subscription.trial_end) if each is not None),
-            default=subscription.created,
-        )
-        was_paid_for = counts or subscription.status == "canceled" or self._facts.deleted_at is not None
-        if begins is None or not was_paid_for or (not counts and ends is None):
-            return []
-        if ends is not None and ends <= begins:
+        """From when on a subscription brought how much a month; empty when it never did, or nothing tells.
+
+        A trial in the middle of its life brings nothing, and is a part of it all the same.
+        """
+        between = _later_trial(subscription)
+        ends: datetime | None = None
+        if subscription.status in PAID_FOR or subscription.status == "canceled":
+            if not self._counts(subscription):
+                ends = subscription.ended_at or self._facts.deleted_at
+                if ends is None:
+                    return []
+        elif subscription.status == "trialing" and between is not None:
+            ends = between[0]
+        else:
+            return []  # never paid for, or nothing tells since when it is not any more
+        begins = self._begins(subscription)
+        if begins is None or (ends is not None and ends <= begins):
             return []  # it ended with its trial
         turns = {
             discount.ends
             for discount in self._discounts(subscription)
             if discount.ends is not None and begins < discount.ends <= (as_of if ends is None else ends)
         }
+        turns |= {moment for moment in between or () if begins < moment and (ends is None or moment < ends)}
         spell = [
-            (moment, self.of_subscription(subscription, at=moment) or Decimal(0))
-            for moment in sorted({begins, *turns})
+            (moment, self._brings(subscription, between, at=moment)) for moment in sorted({begins, *turns})
         ]
         return spell if ends is None else [*spell, (ends, Decimal(0))]
+
+    def _begins(self, subscription: Subscription) -> datetime | None:
+        """When it began to be paid for: at its start, or when the trial with which it began was over."""
+        prices = [self._prices.get(item.price_id or "") for item in self._items[subscription.id]]
+        trial_over = end_of_first_trial(subscription, self._facts.invoices, prices)
+        told = [each for each in (subscription.start_date, trial_over) if each is not None]
+        return max(told, default=subscription.created)
+
+    def _brings(
+        self, subscription: Subscription, between: tuple[datetime, datetime] | None, *, at: datetime
+    ) -> Decimal:
+        if between is not None and between[0] <= at < between[1]:
+            return Decimal(0)
+        return self.of_subscription(subscription, at=at) or Decimal(0)
+
+
+def _later_trial(subscription: Subscription) -> tuple[datetime, datetime] | None:
+    """From when to when a trial went on that is not the one with which the subscription began."""
+    begins, ends = subscription.trial_start, subscription.trial_end
+    if begins is None or ends is None or began_with_trial(subscription):
+        return None
+    return begins, ends
+
+
+@dataclass(slots=True, kw_only=True)
+class _Line:
+    """What an item brings a month, while discounts are taken off."""
+
+    product_id: str | None
+    often: Decimal  # invoices a month
+    amount: Decimal
+
+
+def _share_out(lines: Sequence[_Line], amount_off: Decimal) -> None:
+    """Take an amount off each invoice with these lines: of every line its share, and never more than there is."""
+    total = sum((line.amount for line in lines), Decimal(0))
+    off = amount_off * max((line.often for line in lines), default=Decimal(0))
+    for line in lines if total else ():
+        line.amount = Decimal(0) if off >= total else line.amount - off * line.amount / total
 
 
 def price_of(price: Price, *, quantity: int | None, currency: str | None) -> Decimal | None:
@@ -338,6 +415,12 @@ class Chain:
     settled_at: datetime | None = None  # of its last confirmed step
     tail: tuple[tuple[int, Change], ...] = ()  # id and step
 
+    def start(self, *, exact: bool) -> tuple[int, datetime | None]:
+        """From which MRR, and since when, it is led on: an exact record begins again after what is confirmed."""
+        if not exact or not self.tail:
+            return self.ends_at, self.changed_at
+        return self.tail[0][1].mrr_before, self.settled_at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MrrRevision:
@@ -372,7 +455,7 @@ def revise_mrr(
     appended: tuple[Change, ...] = ()
     if revision.appended is not None:
         before, after = revision.appended
-        last = chain.settled_at if exact else chain.changed_at
+        _, last = chain.start(exact=exact)
         changed_at = moment if last is None else max(moment, last)
         appended = (Change(mrr_before=before, mrr_after=after, changed_at=changed_at),)
     return MrrRevision(taken_back=revision.taken_back, confirmed=revision.confirmed, appended=appended)
@@ -388,16 +471,26 @@ def _ending_at(past: Sequence[Change], mrr: int, moment: datetime) -> list[Chang
 
 def moment_of_change(
     *,
-    told_by_facts: Iterable[datetime],
+    by: int,
+    told_by_facts: Iterable[tuple[datetime, Decimal]],
     told_by_events: Iterable[datetime],
     after: datetime | None,
     as_of: datetime,
 ) -> datetime:
-    """When the change happened that has just been noticed: the latest moment that is told of since the one before.
+    """When the change `by` so much a month happened that has just been noticed, the one before it being of `after`.
 
-    Facts tell of begins and ends, which the change before may have been; an event in the same second may be news.
-    Nothing was told since then: it has happened by now.
+    A begin or an end is told by the facts, and its news may come days later: where such a move, or all of them since
+    then together, accounts for the whole change but for its rounding, its moment counts. Else that of the latest event,
+    which may be of the very second of the change before; facts of that second are that change. Nothing was told: it has
+    happened by now.
     """
-    moments = [each for each in told_by_facts if after is None or each > after]
-    moments += [each for each in told_by_events if after is None or each >= after]
+    moved: defaultdict[datetime, Decimal] = defaultdict(Decimal)
+    for moment, amount in told_by_facts:
+        if after is None or moment > after:
+            moved[moment] += amount
+    moments = [moment for moment, amount in moved.items() if abs(amount - by) < 1]
+    if not moments and abs(sum(moved.values(), Decimal(0)) - by) < 1:
+        moments = list(moved)
+    if not moments:
+        moments = [each for each in told_by_events if after is None or each >= after]
     return max(moments, default=as_of)

@@ -46,6 +46,28 @@ def cycle_boundaries(invoices: Iterable[Invoice]) -> list[datetime]:
     return boundaries
 
 
+def began_with_trial(subscription: Subscription) -> bool:
+    """Whether the trial that Stripe shows is the one with which the subscription began, and none of its later life."""
+    created, began = subscription.created, subscription.trial_start
+    return created is not None and began is not None and began <= created + AT_CREATION
+
+
+def end_of_first_trial(
+    subscription: Subscription, invoices: Iterable[Invoice], prices: Sequence[Price | None]
+) -> datetime | None:
+    """When the trial ended, or is to end, with which the subscription began; None: it began without one.
+
+    Where Stripe shows the end of a later trial, the first boundary was that of the first one. Arguments are those of
+    `renewal_number`.
+    """
+    own = [each for each in invoices if each.subscription_id == subscription.id and each.status != "deleted"]
+    first = cycle_boundaries(own)[:1]
+    if began_with_trial(subscription):
+        ends = [*first, *([] if subscription.trial_end is None else [subscription.trial_end])]
+        return min(ends, default=None)
+    return first[0] if first and _is_end_of_first_trial(first[0], subscription, own, prices) else None
+
+
 def _is_end_of_first_trial(
     earliest: datetime,
     subscription: Subscription,
@@ -59,7 +81,7 @@ def _is_end_of_first_trial(
     """
     if subscription.trial_start is None:
         return False
-    if subscription.created is not None and subscription.trial_start <= subscription.created + AT_CREATION:
+    if began_with_trial(subscription):
         return subscription.trial_end is None or earliest < subscription.trial_end + SAME_BOUNDARY
     # The trial that we see is a later one; the first invoice tells whether there was one before.
     return any(map(_costs_at_once, prices)) and any(

@@ -35,6 +35,7 @@ from subledger.db.queries.records import (
     rename_records,
     replace_problems,
     select_claimants,
+    select_last_changes,
     select_occasions,
     select_provisional_changes,
     select_stored,
@@ -45,6 +46,7 @@ from subledger.db.queries.records import (
 from subledger.db.queries.usage import enlist_metered
 from subledger.worker.in_hand import Held
 from subledger.worker.mrr import DerivedMrr, write_mrr_history
+from subledger.worker.occasions import newest_of
 from subledger.worker.retry import ATTEMPTS_MAX, retry_conflicts
 
 BATCH = 500
@@ -244,6 +246,16 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Appended:
+    """A change of a customer's status that is to be told, and the objects by which it may have come about."""
+
+    of: Derivation
+    before: str | None
+    after: str | None
+    deciding: tuple[Key, ...]
+
+
 async def _write_history(
     connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
 ) -> None:
@@ -251,44 +263,75 @@ async def _write_history(
     tails = await select_provisional_changes(connection, [each.derived.record.uid for each in kept])
     taken_back: list[int] = []
     confirmed: list[int] = []
-    appended: list[tuple[Derivation, str | None, str | None]] = []
+    appended: list[_Appended] = []
     for each in kept:
         record = each.derived.record
-        before = stored[record.uid].status if record.uid in stored else None
+        before = stored.get(record.uid)
         tail = tails.get(record.uid, [])
-        if before == record.status and not (tail and record.exact):
+        status = None if before is None else before.status
+        if status == record.status and not (tail and record.exact):
             continue
-        revision = revise_history(tail, before=before, now=record.status, exact=record.exact)
+        revision = revise_history(tail, before=status, now=record.status, exact=record.exact)
         taken_back += revision.taken_back
         confirmed += revision.confirmed
         if revision.appended is not None:
-            appended.append((each, *revision.appended))
-    occasions = (
-        await select_occasions(connection, [_deciding(each) for each, _, _ in appended]) if appended else {}
+            start, now = revision.appended
+            appended.append(
+                _Appended(
+                    of=each,
+                    before=start,
+                    after=now,
+                    deciding=_deciding(each, before, again=bool(revision.taken_back)),
+                )
+            )
+    changes = await _date_changes(connection, appended, stored)
+    await write_status_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=changes)
+
+
+async def _date_changes(
+    connection: Connection, appended: Sequence[_Appended], stored: dict[UUID, StoredRecord]
+) -> list[StatusChange]:
+    """The new rows of the history, with when each came about and by what; no row is before the one that it follows."""
+    if not appended:
+        return []
+    occasions = await select_occasions(
+        connection, sorted({key for each in appended for key in each.deciding})
     )
+    known = [uid for each in appended if (uid := each.of.derived.record.uid) in stored]
+    last = await select_last_changes(connection, known) if known else {}
     changes = []
-    for each, before, after in appended:
-        occasion = occasions.get(_deciding(each))
+    for each in appended:
+        record = each.of.derived.record
+        occasion = newest_of([occasions[key] for key in each.deciding if key in occasions])
+        # Only an event tells when; a deadline or an audit tells that it has happened by now.
+        told = occasion.event_created if occasion is not None and occasion.source == "event" else None
+        shown_at, settled_at = last.get(record.uid, (None, None))
+        before = settled_at if record.exact else shown_at
+        changed_at = told or each.of.stale.as_of
         changes.append(
             StatusChange(
-                customer_uid=each.derived.record.uid,
-                status_before=before,
-                status_after=after,
-                # Only an event tells when; a deadline or an audit tells that it has happened by now.
-                changed_at=(occasion.event_created if occasion and occasion.source == "event" else None)
-                or each.stale.as_of,
-                exact=each.derived.record.exact,
+                customer_uid=record.uid,
+                status_before=each.before,
+                status_after=each.after,
+                changed_at=changed_at if before is None else max(changed_at, before),
+                exact=record.exact,
                 event_id=occasion.event_id if occasion else None,
                 source=(occasion.source if occasion else None) or "event",
             )
         )
-    await write_status_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=changes)
+    return changes
 
 
-def _deciding(each: Derivation) -> Key:
-    """The object whose state decided the status: the current subscription, or else the customer."""
+def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> tuple[Key, ...]:
+    """The objects by which the status may have changed: the subscription that decides it now, the one that did before,
+    and the customer where it is deleted, or nothing else is there. Where steps are taken back and told `again` as one,
+    any subscription may have decided in between.
+    """
     account_id, live_mode, customer_id = each.stale.key
-    subscription_id = each.derived.deciding_subscription_id
-    if subscription_id is not None:
-        return (account_id, live_mode, "subscription", subscription_id)
-    return (account_id, live_mode, "customer", customer_id)
+    ids = {each.derived.deciding_subscription_id, None if before is None else before.stripe_subscription_id}
+    if again:
+        ids |= {subscription.id for subscription in each.facts.subscriptions}
+    keys = [(account_id, live_mode, "subscription", one) for one in ids if one is not None]
+    if each.facts.deleted_at is not None or not keys:
+        keys.append((account_id, live_mode, "customer", customer_id))
+    return tuple(keys)

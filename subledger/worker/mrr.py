@@ -11,6 +11,7 @@ from subledger.db.connection import Connection
 from subledger.db.queries.mrr import MrrChange, select_chains, write_mrr_changes
 from subledger.db.queries.objects import Key
 from subledger.db.queries.records import Occasion, select_occasions
+from subledger.worker.occasions import of_events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +50,17 @@ async def write_mrr_history(connection: Connection, customers: Sequence[DerivedM
     appended: list[MrrChange] = []
     for one in moved:
         source, record = Mrr(one.of.facts), one.of.derived.record
+        past = () if one.is_begun else source.past(one.currency, as_of=one.of.as_of)
+        level, since = one.chain.start(exact=record.exact)
+        if past:
+            level, since = past[-1].mrr_after, past[-1].changed_at
         moment = moment_of_change(
-            told_by_facts=source.moments(one.currency, as_of=one.of.as_of),
+            by=one.mrr - level,
+            told_by_facts=source.moves(one.currency, as_of=one.of.as_of),
             told_by_events=_told_by_events(one.of, occasions),
-            after=one.chain.changed_at,
+            after=since,
             as_of=one.of.as_of,
         )
-        past = () if one.is_begun else source.past(one.currency, as_of=one.of.as_of)
         revision = revise_mrr(one.chain, mrr=one.mrr, exact=record.exact, past=past, moment=moment)
         taken_back += revision.taken_back
         confirmed += revision.confirmed
@@ -96,8 +101,4 @@ def _subscriptions(each: DerivedMrr) -> list[Key]:
 def _told_by_events(each: DerivedMrr, occasions: Mapping[Key, Occasion]) -> list[datetime]:
     """When the events happened that last told of its subscriptions; a deadline or an audit tells no time."""
     found = [occasions[key] for key in _subscriptions(each) if key in occasions]
-    return [
-        occasion.event_created
-        for occasion in found
-        if occasion.source == "event" and occasion.event_created is not None
-    ]
+    return [occasion.event_created for occasion in of_events(found) if occasion.event_created is not None]

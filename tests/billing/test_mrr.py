@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from subledger.billing.facts import Coupon, CurrencyOption, CustomerFacts, Discount, Tier
 from subledger.billing.mrr import Chain, Change, Mrr, moment_of_change, price_of, revise_mrr
-from tests.billing.examples import CUSTOMER, FACTS, ITEM, OUR_UID, PRICE, SUBSCRIPTION, day, month
+from tests.billing.examples import (
+    CUSTOMER,
+    FACTS,
+    INVOICE,
+    ITEM,
+    OUR_UID,
+    PRICE,
+    SUBSCRIPTION,
+    cycle_invoice,
+    day,
+    month,
+)
 
 NOW = day(100)
 TIERS = (
@@ -160,7 +171,7 @@ THREE_OFF = Discount(id="di_2", coupon_id="co_2", amount_off=300, currency="usd"
 BARE = Discount(id="di_3", coupon_id="co_3")
 COUPON = Coupon(
     id="co_3", created=None, name=None, duration="forever", duration_in_months=None, percent_off="50", amount_off=None,
-    currency=None, max_redemptions=None, redeem_by=None, times_redeemed=None, valid=True, metadata={},
+    currency=None, applies_to=(), max_redemptions=None, redeem_by=None, times_redeemed=None, valid=True, metadata={},
 )  # fmt: skip
 
 
@@ -198,6 +209,69 @@ def test_discount_of_one_item() -> None:
     assert {"usd": 3500} == mrr(facts(items=items))
 
 
+SUPPORT = replace(PRICE, id="price_2", product_id="prod_2", unit_amount=8000, unit_amount_decimal="8000")
+BOTH = {
+    "items": (ITEM, replace(ITEM, id="si_2", price_id="price_2", product_id="prod_2")),
+    "prices": (PRICE, SUPPORT),
+}
+
+
+@pytest.mark.parametrize(
+    ("applies_to", "terms", "expected"),
+    [
+        ((), {}, 5000),
+        (("prod_2",), {}, 6000),
+        (("prod_1",), {}, 9000),
+        (("prod_1", "prod_2"), {}, 5000),
+        (("prod_gone",), {}, 10000),
+        (None, {}, None),
+        (("prod_2",), {"percent_off": "100"}, 2000),
+        (("prod_1",), {"percent_off": None, "amount_off": 500, "currency": "usd"}, 9500),
+        (("prod_1",), {"percent_off": None, "amount_off": 2500, "currency": "usd"}, 8000),
+    ],
+)
+def test_coupon_of_certain_products(
+    applies_to: tuple[str, ...] | None, terms: dict[str, Any], expected: int | None
+) -> None:
+    """It takes from their items alone, whoever has it; not known while Stripe has not told which they are."""
+    coupon = replace(COUPON, applies_to=applies_to, **terms)
+    # The coupon's terms also stand in the discount where Stripe was asked for them; what it is limited to does not.
+    told = replace(
+        BARE, percent_off=coupon.percent_off, amount_off=coupon.amount_off, currency=coupon.currency
+    )
+    for discount in (BARE, told):
+        of_subscription = facts(
+            **BOTH, coupons=(coupon,), subscriptions=(replace(SUBSCRIPTION, discounts=(discount,)),)
+        )
+        of_customer = facts(**BOTH, coupons=(coupon,), customer=replace(CUSTOMER, discounts=(discount,)))
+        assert {"usd": expected} == mrr(of_subscription) == mrr(of_customer)
+
+
+def test_what_a_coupon_is_for_where_nobody_has_told() -> None:
+    """A subscription to one product has no coupon for others; its customer may."""
+    assert {"usd": 1500} == mrr(facts(subscriptions=(replace(SUBSCRIPTION, discounts=(QUARTER,)),)))
+    assert {"usd": None} == mrr(facts(customer=replace(CUSTOMER, discounts=(QUARTER,))))
+    items = (replace(ITEM, discounts=(QUARTER,)), BOTH["items"][1])
+    assert {"usd": 1500 + 8000} == mrr(facts(**BOTH | {"items": items}))
+
+
+def test_an_amount_off_is_shared_out() -> None:
+    """Each of 20.00 and 80.00 bears its share of 10.00, so a coupon for one of them after it finds less there."""
+    of_support = replace(COUPON, id="co_4", applies_to=("prod_2",))
+    of_all = replace(COUPON, id="co_2")
+    discounts = (replace(THREE_OFF, amount_off=1000), replace(BARE, coupon_id="co_4"))
+    of = facts(
+        **BOTH, coupons=(of_support, of_all), subscriptions=(replace(SUBSCRIPTION, discounts=discounts),)
+    )
+    assert {"usd": 1800 + 7200 // 2} == mrr(of)
+
+
+def test_a_discount_that_is_only_named_is_not_known() -> None:
+    """A payload tells that there is one, and not what it takes off."""
+    of = facts(subscriptions=(replace(SUBSCRIPTION, discounts=(Discount(id="di_9"),)),), coupons=(COUPON,))
+    assert {"usd": None} == mrr(of)
+
+
 def test_amount_off_is_taken_with_each_invoice() -> None:
     """3.00 off each yearly invoice is 0.25 a month."""
     yearly = replace(PRICE, interval="year", unit_amount=12000, unit_amount_decimal="12000")
@@ -209,6 +283,7 @@ def test_customers_discount_is_for_subscriptions_without_their_own() -> None:
     """Two subscriptions, one with a discount of its own: the customer's holds for the other."""
     of = facts(
         customer=replace(CUSTOMER, discounts=(QUARTER,)),
+        coupons=(replace(COUPON, id="co_1"),),
         subscriptions=(SUBSCRIPTION, replace(SUBSCRIPTION, id="sub_2", discounts=(THREE_OFF,))),
         items=(ITEM, replace(ITEM, id="si_2", subscription_id="sub_2")),
     )
@@ -239,6 +314,9 @@ def steps(*values: int, at: list[datetime]) -> tuple[Change, ...]:
 ENDED: dict[str, Any] = {"status": "canceled", "ended_at": day(60)}
 
 
+LATER_TRIAL: dict[str, Any] = {"trial_start": day(40), "trial_end": day(70)}
+
+
 @pytest.mark.parametrize(
     ("subscription", "expected"),
     [
@@ -252,6 +330,17 @@ ENDED: dict[str, Any] = {"status": "canceled", "ended_at": day(60)}
         ({"discounts": (replace(QUARTER, ends=day(90)),)}, steps(1500, 2000, at=[day(0), day(90)])),
         ({"discounts": (replace(QUARTER, ends=day(120)),)}, steps(1500, at=[day(0)])),
         ({**ENDED, "discounts": (replace(QUARTER, ends=day(90)),)}, steps(1500, 0, at=[day(0), day(60)])),
+        (LATER_TRIAL, steps(2000, 0, 2000, at=[day(0), day(40), day(70)])),
+        ({**LATER_TRIAL, "status": "trialing"}, steps(2000, 0, at=[day(0), day(40)])),
+        ({**LATER_TRIAL, **ENDED}, steps(2000, 0, at=[day(0), day(40)])),
+        (
+            {**LATER_TRIAL, **ENDED, "ended_at": day(80)},
+            steps(2000, 0, 2000, 0, at=[day(0), day(40), day(70), day(80)]),
+        ),
+        (
+            {**LATER_TRIAL, "discounts": (replace(QUARTER, ends=day(50)),)},
+            steps(1500, 0, 2000, at=[day(0), day(40), day(70)]),
+        ),
     ],
 )  # fmt: skip
 def test_past_of_a_subscription(subscription: dict[str, Any], expected: tuple[Change, ...]) -> None:
@@ -275,6 +364,30 @@ def test_past_of_a_plan_change_is_one_chain() -> None:
 def test_past_of_a_deleted_customer_ends_with_it() -> None:
     """Deleted without its subscription's last event: what it paid ended then."""
     assert steps(2000, 0, at=[day(0), day(70)]) == Mrr(facts(deleted_at=day(70))).past("usd", as_of=NOW)
+
+
+@pytest.mark.parametrize("status", ["incomplete", "incomplete_expired", "unpaid", "paused", "trialing"])
+@pytest.mark.parametrize("ended_at", [None, day(1), day(69)])
+def test_past_of_a_deleted_customer_has_only_what_was_paid_for(
+    status: str, ended_at: datetime | None
+) -> None:
+    """An abandoned Checkout brought nothing; nor does its customer's end make it so."""
+    own = replace(SUBSCRIPTION, status=status, ended_at=ended_at)
+    assert () == Mrr(facts(subscriptions=(own,), deleted_at=day(70))).past("usd", as_of=NOW)
+
+
+def test_past_begins_after_the_first_trial_of_several() -> None:
+    """Stripe shows the end of a later trial: the first boundary tells when the first one was over. Classic billing
+    keeps the first trial's start, flexible billing moves it.
+    """
+    boundaries = tuple(cycle_invoice(day(number)) for number in (14, 44))
+    free = replace(INVOICE, total=0, amount_due=0, lines_period_end=day(14))
+    classic = replace(SUBSCRIPTION, trial_start=day(0), trial_end=day(70))
+    of = facts(subscriptions=(classic,), invoices=boundaries)
+    assert steps(2000, at=[day(14)]) == Mrr(of).past("usd", as_of=NOW)
+    flexible = replace(classic, trial_start=day(50))
+    of = facts(subscriptions=(flexible,), invoices=(free, *boundaries))
+    assert steps(2000, 0, 2000, at=[day(14), day(50), day(70)]) == Mrr(of).past("usd", as_of=NOW)
 
 
 # --- Revising a history -----------------------------------------------------------------------------------------------
@@ -351,22 +464,37 @@ def test_revised_history_is_always_a_chain(
 @pytest.mark.parametrize(
     ("told_by_facts", "told_by_events", "after", "expected"),
     [
-        ([day(0)], [day(40)], None, day(40)),
-        ([day(60)], [day(40)], day(30), day(60)),
-        ([day(0)], [day(10)], day(30), NOW),
-        ([day(30)], [], day(30), NOW),
-        ([], [day(30)], day(30), day(30)),
-        ([], [], None, NOW),
+        pytest.param([(0, 2000)], [40], None, 0, id="a beginning"),
+        pytest.param([(0, 2000), (31, 2000)], [33], 0, 31, id="its news came later"),
+        pytest.param([(31, "1999.5")], [33], 0, 31, id="but for the rounding"),
+        pytest.param([(31, 1999)], [33], 0, 33, id="another change came with it"),
+        pytest.param([(0, 2000)], [10], 0, 10, id="the change before was that beginning"),
+        pytest.param([(31, 3000), (31, -1000)], [33], 0, 31, id="two moves at once"),
+        pytest.param([(31, 3000), (32, -1000)], [33], 0, 32, id="two moves, told together"),
+        pytest.param([(31, 2000), (32, 500), (32.5, -500)], [33], 0, 31, id="one of several"),
+        pytest.param([], [10, 40], 0, 40, id="the latest event"),
+        pytest.param([], [10], 30, 100, id="an event from before"),
+        pytest.param([], [30], 30, 30, id="an event in the same second"),
+        pytest.param([], [], None, 100, id="nobody told"),
     ],
-)
+)  # fmt: skip
 def test_moment_of_a_change(
-    told_by_facts: list[datetime], told_by_events: list[datetime], after: datetime | None, expected: datetime
+    told_by_facts: list[tuple[float, int | str]],
+    told_by_events: list[int],
+    after: int | None,
+    expected: int,
 ) -> None:
-    """The latest that was told of since the change before; what nobody told of has happened by now."""
+    """Of 2000 more: what the facts account for is dated by them, else by the latest event since; else it has happened
+    by now.
+    """
     found = moment_of_change(
-        told_by_facts=told_by_facts, told_by_events=told_by_events, after=after, as_of=NOW
+        by=2000,
+        told_by_facts=[(day(number), Decimal(amount)) for number, amount in told_by_facts],
+        told_by_events=[day(number) for number in told_by_events],
+        after=None if after is None else day(after),
+        as_of=NOW,
     )
-    assert expected == found
+    assert day(expected) == found
 
 
 def test_a_month_is_what_the_example_says() -> None:

@@ -83,6 +83,15 @@ async def mrr(room: Room) -> int | None:
     return found
 
 
+async def found_by_an_audit(room: Room, subscription_id: str) -> None:
+    """An audit has seen that the subscription's row is wrong, and has it read."""
+    await room.execute(
+        "update sync.objects set dirty = nextval('sync.tick'), read_at = now(), source = 'audit' where id = $1",
+        subscription_id,
+    )
+    await room.settle()
+
+
 async def history(room: Room) -> list[tuple[int, int, float, bool]]:
     """Before, after, seconds since NOON, exact."""
     rows = await room.fetch("select * from billing.mrr_changes order by id")
@@ -118,22 +127,35 @@ async def test_churn_is_dated_by_the_end_and_not_by_the_news(room: Room) -> None
     await begun(room)
     ended = to_price(status="canceled", ended_at=NOON + 30 * DAY, canceled_at=NOON + 5 * DAY)
     room.api.put(ended)
-    await room.apply(event("customer.subscription.deleted", ended, after=30 * DAY))
+    await room.apply(event("customer.subscription.deleted", ended, after=31 * DAY))
+    assert [(0, 2000, 0, True), (2000, 0, 30 * DAY, False)] == await history(room)
     await room.settle()
     assert [(0, 2000, 0, True), (2000, 0, 30 * DAY, True)] == await history(room)
     assert None is await mrr(room)
 
 
+async def test_churn_that_no_event_told_is_dated_by_the_end(room: Room) -> None:
+    """An audit finds that a subscription has ended; what another one's event told on a later day is no news of it."""
+    another = subscription("sub_2")
+    await begun(room)
+    room.api.put(another, to_price(status="canceled", ended_at=NOON + 30 * DAY))
+    await room.apply(
+        event("customer.subscription.created", another),
+        event("customer.subscription.updated", another, after=45 * DAY),
+    )
+    assert [(0, 2000, 0, True)] == await history(room)
+    await found_by_an_audit(room, "sub_1")
+    assert [(0, 2000, 0, True), (2000, 0, 30 * DAY, True)] == await history(room)
+
+
 async def test_change_that_no_event_told_is_dated_when_it_was_seen(room: Room) -> None:
     """A quantity that an audit's read finds changed has no moment of its own: it has changed by now."""
     await begun(room)
-    room.api.put(to_price(quantity=2))
+    another = subscription("sub_2")
+    room.api.put(to_price(quantity=2), another)
+    await room.apply(event("customer.subscription.created", another, after=45 * DAY))
     before = datetime.now(UTC)
-    await room.execute(
-        "update sync.objects set dirty = nextval('sync.tick'), read_at = now(), source = 'audit' "
-        "where kind = 'subscription'"
-    )
-    await room.settle()
+    await found_by_an_audit(room, "sub_1")
     rows = await room.fetch("select mrr_after, changed_at from billing.mrr_changes order by id")
     assert [2000, 4000] == [row["mrr_after"] for row in rows]
     assert before.timestamp() - 5 < rows[-1]["changed_at"].timestamp()

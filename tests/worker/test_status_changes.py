@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from subledger.billing.history import Revision, Step, revise_history
 from tests.worker.room import NOON, Room, customer, event, subscription
 
+DAY = 86_400
 STATUSES = [None, "trialing", "active", "past_due", "canceled", "ended"]
 
 
@@ -92,6 +93,94 @@ async def test_chain_is_unbroken_while_everything_moves(room: Room) -> None:
         assert sorted(exact, reverse=True) == exact, "what is confirmed stands before what is not"
     await room.settle()
     assert ("ended", True) == ((await room.record())["status"], all(step[2] for step in await changes(room)))
+
+
+async def told(room: Room) -> list[tuple[str | None, float, str | None, str]]:
+    """What each change led to, how many days after NOON, by which event, and who noticed it."""
+    rows = await room.fetch("select * from billing.status_changes order by id")
+    return [
+        (row["status_after"], (row["changed_at"].timestamp() - NOON) / DAY, row["event_id"], row["source"])
+        for row in rows
+    ]
+
+
+A = subscription("sub_a")
+B = subscription("sub_b", cancel_at=NOON + 300 * DAY)
+A_ENDED = A | {"status": "canceled", "ended_at": NOON + 55 * DAY, "canceled_at": NOON + 55 * DAY}
+
+
+async def two(room: Room) -> None:
+    """One subscription that goes on, and one, begun ten days later, whose end is scheduled."""
+    room.api.put(customer(), A, B)
+    await room.apply(
+        event("customer.created", customer()),
+        event("customer.subscription.created", A, event_id="evt_a"),
+        event("customer.subscription.created", B, after=10 * DAY, event_id="evt_b"),
+    )
+    await room.settle()
+    assert [("active", 0, "evt_a", "event")] == await told(room), "the second changed nothing"
+
+
+async def test_end_is_dated_by_its_own_event(room: Room) -> None:
+    """A ends, and B, of which nothing was heard for weeks, decides from then on: the end of A is what happened."""
+    await two(room)
+    room.api.put(A_ENDED)
+    await room.apply(event("customer.subscription.deleted", A_ENDED, after=55 * DAY, event_id="evt_end"))
+    ended = ("canceled", 55, "evt_end", "event")
+    assert ended == (await told(room))[-1]
+    await room.settle()
+    assert [("active", 0, "evt_a", "event"), ended] == await told(room)
+
+
+async def test_change_that_is_told_again_is_dated_by_any_of_them(room: Room) -> None:
+    """B was shown to decide, then a read tells of another state: A's event was the last, and B's an old one."""
+    await two(room)
+    room.api.put(A_ENDED, B | {"status": "past_due"})
+    await room.apply(
+        event("customer.subscription.updated", B, after=20 * DAY, event_id="evt_b_again"),
+        event(
+            "customer.subscription.updated", A | {"status": "past_due"}, after=54 * DAY, event_id="evt_due"
+        ),
+    )
+    assert ("canceled", 54, "evt_due", "event") == (await told(room))[-1]
+    await room.settle()
+    assert [("active", 0, "evt_a", "event"), ("past_due", 54, "evt_due", "event")] == await told(room)
+
+
+async def test_end_that_no_event_told_is_dated_when_it_was_seen(room: Room) -> None:
+    """An audit finds the end of A: B's last event, which is weeks old, is not what told of it."""
+    await two(room)
+    room.api.put(A_ENDED)
+    before = (datetime.now(UTC).timestamp() - NOON) / DAY
+    await room.execute(
+        "update sync.objects set dirty = nextval('sync.tick'), read_at = now(), source = 'audit' where id = 'sub_a'"
+    )
+    await room.settle()
+    status, seen, _, source = (await told(room))[-1]
+    assert ("canceled", "audit") == (status, source)
+    assert before - 1 < seen
+
+
+async def test_deleted_customer_ends_with_its_own_event(room: Room) -> None:
+    """Its subscription's last event may be weeks old, and the one of its end never come."""
+    await begun(room)
+    gone = {"object": "customer", "id": "cus_1", "deleted": True}
+    room.api.put(gone)
+    await room.apply(event("customer.deleted", customer(), after=70 * DAY, event_id="evt_gone"))
+    await room.settle()
+    assert ("ended", 70, "evt_gone", "event") == (await told(room))[-1]
+
+
+async def test_times_never_go_back(room: Room) -> None:
+    """News that comes late is dated no earlier than what is told already: a day has one status."""
+    await two(room)
+    await room.execute(
+        "update billing.status_changes set changed_at = to_timestamp($1)", float(NOON + 60 * DAY)
+    )
+    room.api.put(A_ENDED)
+    await room.apply(event("customer.subscription.deleted", A_ENDED, after=55 * DAY))
+    await room.settle()
+    assert [("active", 60), ("canceled", 60)] == [each[:2] for each in await told(room)]
 
 
 def steps(*statuses: str | None) -> list[Step[str | None]]:

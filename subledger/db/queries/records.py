@@ -36,10 +36,11 @@ class StoredRecord:
     uid: UUID
     custom_uid: str | None
     status: str | None
+    stripe_subscription_id: str | None
 
 
 SELECT_STORED = """
-select uid, custom_uid, status from billing.customers where uid = any ($1::uuid[])
+select uid, custom_uid, status, stripe_subscription_id from billing.customers where uid = any ($1::uuid[])
 """
 
 
@@ -424,6 +425,22 @@ async def select_provisional_changes(
     return tails
 
 
+SELECT_LAST_CHANGES = """
+select customer_uid, max(changed_at) as changed_at, max(changed_at) filter (where exact) as settled_at
+from billing.status_changes
+where customer_uid = any ($1::uuid[])
+group by customer_uid
+"""
+
+
+async def select_last_changes(
+    connection: Connection, uids: Sequence[UUID]
+) -> dict[UUID, tuple[datetime, datetime | None]]:
+    """When each customer's status changed last, and the last time that is confirmed; without a change not there."""
+    rows = await connection.fetch(SELECT_LAST_CHANGES, uids)
+    return {row["customer_uid"]: (row["changed_at"], row["settled_at"]) for row in rows}
+
+
 async def write_status_changes(
     connection: Connection,
     *,
@@ -447,10 +464,14 @@ class Occasion:
     event_id: str | None
     event_created: datetime | None
     source: str | None
+    tick: int  # of the news: what was heard or found later has a greater one
 
 
+# An event is news once it is heard, and the read that follows only confirms it; what a deadline, an audit or a backfill
+# finds is news once it is read.
 SELECT_OCCASIONS = """
-select account_id, live_mode, kind, id, event_id, event_created, source
+select account_id, live_mode, kind, id, event_id, event_created, source,
+  greatest(dirty, told, case when source <> 'event' then confirmed end) as tick
 from sync.objects
 join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
   using (account_id, live_mode, kind, id)
@@ -470,7 +491,10 @@ async def select_occasions(
     )
     return {
         (row["account_id"], row["live_mode"], row["kind"], row["id"]): Occasion(
-            event_id=row["event_id"], event_created=row["event_created"], source=row["source"]
+            event_id=row["event_id"],
+            event_created=row["event_created"],
+            source=row["source"],
+            tick=row["tick"],
         )
         for row in rows
     }
