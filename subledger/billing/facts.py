@@ -13,7 +13,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discount:
-    """What a coupon takes off; all None but the ids where Stripe named the coupon by its id alone."""
+    """What a coupon takes off; None but for the ids where Stripe named the coupon, or the discount, by its id alone."""
 
     id: str | None = None
     coupon_id: str | None = None
@@ -131,7 +131,7 @@ class Subscription:
     schedule_id: str | None
     test_clock: str | None
     metadata: dict[str, str]
-    discounts: tuple[Discount, ...] | None  # in the order in which they apply; None: named by their ids alone
+    discounts: tuple[Discount, ...] | None  # in the order in which they apply; None: not told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ class SubscriptionItem:
     current_period_start: datetime | None
     current_period_end: datetime | None
     metadata: dict[str, str]
-    discounts: tuple[Discount, ...] | None  # of this item alone; None: named by their ids alone
+    discounts: tuple[Discount, ...] | None  # of this item alone; None: not told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +161,7 @@ class Invoice:
     period_end: datetime | None  # the cycle boundary
     lines_period_end: datetime | None  # latest line end among the lines that the answer carried
     currency: str | None
+    subtotal: int | None  # before the discounts of the whole invoice
     total: int | None
     amount_due: int | None
     amount_paid: int | None  # includes out-of-band money since basil
@@ -343,6 +344,7 @@ class Coupon:
     percent_off: str | None  # exact, as a decimal number
     amount_off: int | None
     currency: str | None  # of amount_off
+    applies_to: tuple[str, ...] | None  # products; empty: all. None: not told, since only a read tells it
     max_redemptions: int | None
     redeem_by: datetime | None
     times_redeemed: int | None
@@ -414,7 +416,7 @@ class CreditNote:
     amount: int | None
     pre_payment_amount: int | None
     post_payment_amount: int | None
-    out_of_band_amount: int | None  # given back outside Stripe
+    out_of_band_amount: int | None  # given back outside Stripe, refunds of payment records among it
     refund_ids: tuple[str, ...]
     effective_at: datetime | None
     voided_at: datetime | None
@@ -577,7 +579,7 @@ class CustomerFacts:
     schedule_items: tuple[SubscriptionScheduleItem, ...] = ()
     prices: tuple[Price, ...] = ()  # every known price of the products in `items` and `schedule_items`
     products: tuple[Product, ...] = ()
-    coupons: tuple[Coupon, ...] = ()  # those of discounts that do not say themselves what they take off
+    coupons: tuple[Coupon, ...] = ()  # those of its discounts that are known, and of others'
     entitlements: tuple[ActiveEntitlement, ...] = ()
     features: tuple[Feature, ...] = ()  # those in `entitlements` that are known
     rival_claims: tuple[UidClaim, ...] = ()  # all claims, its own too, of the uids that this customer claims

@@ -87,9 +87,10 @@ class NestedList:
     last_id: str | None  # what `starting_after` takes
 
 
-def parse_object(body: Json) -> Parsed:
+def parse_object(body: Json, *, asked: bool = False) -> Parsed:
     """The facts that a Stripe object states, and the other objects that it holds or names.
 
+    `asked`: it answers a request that expands what the registry says, so that what it leaves out is not there.
     NUL characters and lone surrogates must have been cleaned away before. Raises UnknownShape.
     """
     if not isinstance(body, Mapping):
@@ -103,7 +104,7 @@ def parse_object(body: Json) -> Parsed:
         raise UnknownShape(
             f"{name}: {kind.id_field} is {_shown(object_id)}: only an object with an id can be stored"
         )
-    found = _Found()
+    found = _Found(asked=asked)
     try:
         live_mode = _flag(body, "livemode")
         deleted = _flag(body, "deleted") is True
@@ -173,9 +174,10 @@ def nested_lists(body: Json) -> tuple[NestedList, ...]:
 class _Found:
     """What turns up beside an object's own facts while it is read."""
 
-    __slots__ = ("embedded", "items_cut", "parts", "references")
+    __slots__ = ("asked", "embedded", "items_cut", "parts", "references")
 
-    def __init__(self) -> None:
+    def __init__(self, *, asked: bool) -> None:
+        self.asked = asked
         self.embedded: dict[ObjectRef, Json] = {}
         self.references: dict[ObjectRef, None] = {}
         self.parts: dict[str, Part] = {}
@@ -184,7 +186,6 @@ class _Found:
 
 def _customer(object_id: str, body: Json, found: _Found) -> Customer:
     metadata = _metadata(body)
-    discounts = _discounts(body)  # in payloads they name their coupon by its id alone
     for tax_id in _entries(body, "tax_ids")[0]:
         _note(found, "tax_id", tax_id)
     return Customer(
@@ -196,7 +197,7 @@ def _customer(object_id: str, body: Json, found: _Found) -> Customer:
         metadata=metadata,
         custom_uid=metadata.get("custom_uid"),
         test_clock=_id_of(body, "test_clock"),
-        discounts=None if discounts is None or not all(map(_says_what, discounts)) else discounts,
+        discounts=_discounts(body, found),
     )
 
 
@@ -278,8 +279,8 @@ def _exact_amount(body: Json, field: str, path: str) -> str | None:
     return None if whole is None else str(whole)
 
 
-def _discounts(body: Json, path: str = "") -> tuple[Discount, ...] | None:
-    """What is taken off, in order; None where Stripe names a discount by its id alone, as payloads do.
+def _discounts(body: Json, found: _Found, path: str = "") -> tuple[Discount, ...]:
+    """What is taken off, in order; no more than its id of a discount that Stripe only names, as payloads do.
 
     One discount by itself until 2025-03-31, then a list; for a while both, the list holding ids of the same.
     """
@@ -290,24 +291,20 @@ def _discounts(body: Json, path: str = "") -> tuple[Discount, ...] | None:
         entries = [] if single is None else [single]
     if not isinstance(entries, list):
         raise _Refused(path + "discounts", entries, "a list")
-    found: list[Discount] = []
+    discounts: list[Discount] = []
     for position, entry in enumerate(entries):
         where = f"{path}discounts[{position}]"
-        discount = whole.get(entry) if isinstance(entry, str) else entry
-        if discount is None:
-            return None
-        if not isinstance(discount, dict):
+        discount = whole.get(entry, entry) if isinstance(entry, str) else entry
+        if is_id(discount):
+            discounts.append(Discount(id=discount))
+        elif isinstance(discount, dict):
+            discounts.append(_discount(discount, found, where + "."))
+        else:
             raise _Refused(where, discount, "an object or an id")
-        found.append(_discount(discount, where + "."))
-    return tuple(found)
+    return tuple(discounts)
 
 
-def _says_what(discount: Discount) -> bool:
-    """Whether it says by itself what it takes off."""
-    return discount.percent_off is not None or discount.amount_off is not None
-
-
-def _discount(discount: Json, path: str) -> Discount:
+def _discount(discount: Json, found: _Found, path: str) -> Discount:
     holder, where = discount, path
     if discount.get("coupon") is None:  # since 2025-09-30 it is said where a discount comes from
         holder, where = _inner(discount, "source", path), path + "source."
@@ -315,7 +312,7 @@ def _discount(discount: Json, path: str) -> Discount:
     coupon: Json = value if isinstance(value, dict) else {}
     return Discount(
         id=_id_of(discount, "id", path),
-        coupon_id=_id_of(holder, "coupon", where),
+        coupon_id=_link(holder, "coupon", "coupon", found, where),
         percent_off=_percent(coupon, "percent_off", where + "coupon."),
         amount_off=_integer(coupon, "amount_off", where + "coupon."),
         currency=_text(coupon, "currency", where + "coupon."),
@@ -402,7 +399,7 @@ def _subscription(object_id: str, body: Json, found: _Found) -> Subscription:
         schedule_id=_link(body, "schedule", "subscription_schedule", found),
         test_clock=_id_of(body, "test_clock"),
         metadata=_metadata(body),
-        discounts=_discounts(body),
+        discounts=_discounts(body, found),
     )
 
 
@@ -441,7 +438,7 @@ def _item(
         current_period_start=start if own_start is None else own_start,
         current_period_end=end if own_end is None else own_end,
         metadata=_metadata(entry, path),
-        discounts=_discounts(entry, path),
+        discounts=_discounts(entry, found, path),
     )
 
 
@@ -465,6 +462,7 @@ def _invoice(object_id: str, body: Json, found: _Found) -> Invoice:
         period_end=_moment(body, "period_end"),
         lines_period_end=_lines_period_end(body, found),
         currency=_text(body, "currency"),
+        subtotal=_integer(body, "subtotal"),
         total=_integer(body, "total"),
         amount_due=_integer(body, "amount_due"),
         amount_paid=_integer(body, "amount_paid"),
@@ -715,7 +713,7 @@ def _tax_id(object_id: str, body: Json, _: _Found) -> TaxId:
     )
 
 
-def _coupon(object_id: str, body: Json, _: _Found) -> Coupon:
+def _coupon(object_id: str, body: Json, found: _Found) -> Coupon:
     return Coupon(
         id=object_id,
         created=_moment(body, "created"),
@@ -725,11 +723,28 @@ def _coupon(object_id: str, body: Json, _: _Found) -> Coupon:
         percent_off=_percent(body, "percent_off"),
         amount_off=_integer(body, "amount_off"),
         currency=_text(body, "currency"),
+        applies_to=_applies_to(body, asked=found.asked),
         max_redemptions=_integer(body, "max_redemptions"),
         redeem_by=_moment(body, "redeem_by"),
         times_redeemed=_integer(body, "times_redeemed"),
         valid=_flag(body, "valid"),
         metadata=_metadata(body),
+    )
+
+
+def _applies_to(body: Json, *, asked: bool) -> tuple[str, ...] | None:
+    """The products that a coupon is limited to, none where it is not; None where the field was not asked for."""
+    if "applies_to" not in body and not asked:
+        return None
+    limits = _inner(body, "applies_to")
+    products = limits.get("products")
+    if products is None:
+        return ()
+    if not isinstance(products, list):
+        raise _Refused("applies_to.products", products, "a list")
+    return tuple(
+        _id_of({"product": named}, "product", f"applies_to.products[{position}].") or ""
+        for position, named in enumerate(products)
     )
 
 
@@ -798,11 +813,18 @@ def _subscription_schedule(object_id: str, body: Json, found: _Found) -> Subscri
 def _credit_note(object_id: str, body: Json, found: _Found) -> CreditNote:
     refund_id = _link(body, "refund", "refund", found)  # before basil
     refund_ids = [] if refund_id is None else [refund_id]
+    returned = 0
     for position, entry in enumerate(_objects(body, "refunds")):
         path = f"refunds[{position}]."
         refund_id = _link(entry, "refund", "refund", found, path)
-        if refund_id is not None and refund_id not in refund_ids:
+        if refund_id is None:
+            returned += _refund_of_record(entry, path)
+        elif refund_id not in refund_ids:
             refund_ids.append(refund_id)
+    out_of_band = _integer(body, "out_of_band_amount")
+    if returned:
+        both = {"amount_refunded": returned + (out_of_band or 0)}
+        out_of_band = _integer(both, "amount_refunded", "refunds[].")  # the sum must fit a bigint too
     return CreditNote(
         id=object_id,
         created=_moment(body, "created"),
@@ -816,13 +838,23 @@ def _credit_note(object_id: str, body: Json, found: _Found) -> CreditNote:
         amount=_integer(body, "amount"),
         pre_payment_amount=_integer(body, "pre_payment_amount"),
         post_payment_amount=_integer(body, "post_payment_amount"),
-        out_of_band_amount=_integer(body, "out_of_band_amount"),
+        out_of_band_amount=out_of_band,
         refund_ids=tuple(refund_ids),
         effective_at=_moment(body, "effective_at"),
         voided_at=_moment(body, "voided_at"),
         memo=_text(body, "memo"),
         metadata=_metadata(body),
     )
+
+
+def _refund_of_record(entry: Json, path: str) -> int:
+    """What an entry of a credit note's refunds gave back of a payment that Stripe only keeps a record of.
+
+    It has no refund object and no event of its own, so this is all that is ever told of it.
+    """
+    if entry.get("type") != "payment_record_refund" and entry.get("payment_record_refund") is None:
+        return 0
+    return _integer(entry, "amount_refunded", path) or 0
 
 
 def _checkout_line(entry: Json, position: int, session_id: str) -> CheckoutLineItem:

@@ -83,10 +83,12 @@ def _is_end_of_first_trial(
         return False
     if began_with_trial(subscription):
         return subscription.trial_end is None or earliest < subscription.trial_end + SAME_BOUNDARY
-    # The trial that we see is a later one; the first invoice tells whether there was one before.
+    # The trial that we see is a later one; the first invoice tells whether there was one before. With a subtotal it was
+    # a discount that made it free; rows from before that was mirrored do not know it.
     return any(map(_costs_at_once, prices)) and any(
         invoice.billing_reason == "subscription_create"
         and invoice.total == 0
+        and not invoice.subtotal
         and invoice.lines_period_end is not None
         and abs(invoice.lines_period_end - earliest) < SAME_BOUNDARY
         for invoice in invoices

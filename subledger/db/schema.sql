@@ -818,7 +818,8 @@ CREATE TABLE stripe.invoices (
     number text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     deleted_at timestamp with time zone,
-    raw json
+    raw json,
+    subtotal bigint
 );
 ALTER TABLE ONLY stripe.invoices ALTER COLUMN raw SET STORAGE EXTERNAL;
 
@@ -879,6 +880,8 @@ COMMENT ON COLUMN stripe.invoices.metadata IS 'The object''s metadata, text to t
 COMMENT ON COLUMN stripe.invoices.deleted_at IS 'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.invoices.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
+
+COMMENT ON COLUMN stripe.invoices.subtotal IS 'Before the discounts of the whole invoice and taxes, minor units. NULL: not known.';
 
 CREATE VIEW billing.invoices AS
  SELECT c.uid AS customer_uid,
@@ -1065,7 +1068,7 @@ COMMENT ON COLUMN stripe.credit_notes.pre_payment_amount IS 'By how much it lowe
 
 COMMENT ON COLUMN stripe.credit_notes.post_payment_amount IS 'How much of what was paid it gave back, minor units: as refunds, to the credit balance, and outside Stripe; NULL before 2024.';
 
-COMMENT ON COLUMN stripe.credit_notes.out_of_band_amount IS 'Given back outside Stripe, minor units; NULL: nothing.';
+COMMENT ON COLUMN stripe.credit_notes.out_of_band_amount IS 'Given back outside Stripe, minor units: Stripe''s out_of_band_amount, and refunds of payments of which Stripe only keeps a record. NULL: nothing.';
 
 COMMENT ON COLUMN stripe.credit_notes.refund_ids IS 'Stripe''s ids of its refunds.';
 
@@ -1276,7 +1279,7 @@ CREATE VIEW billing.monthly_revenue AS
             h.created,
             h.currency,
             COALESCE(h.amount_captured, h.amount, (0)::bigint) AS gross,
-            GREATEST((GREATEST(COALESCE(r.standing, (0)::numeric), ((COALESCE(h.amount_refunded, (0)::bigint))::numeric - COALESCE(r.came_back, (0)::numeric)), (0)::numeric) - ((COALESCE(h.amount, h.amount_captured, (0)::bigint) - COALESCE(h.amount_captured, h.amount, (0)::bigint)))::numeric), (0)::numeric) AS refunded
+            GREATEST((GREATEST(COALESCE(r.standing, (0)::numeric), ((COALESCE(h.amount_refunded, (0)::bigint))::numeric - COALESCE(r.came_back, (0)::numeric)), (0)::numeric) - (GREATEST((COALESCE(h.amount, h.amount_captured, (0)::bigint) - COALESCE(h.amount_captured, h.amount, (0)::bigint)), (0)::bigint))::numeric), (0)::numeric) AS refunded
            FROM (stripe.charges h
              LEFT JOIN refunded r ON (((r.account_id = h.account_id) AND (r.live_mode = h.live_mode) AND (r.charge_id = h.id))))
           WHERE ((h.status = 'succeeded'::text) AND h.captured AND (h.currency IS NOT NULL) AND (EXISTS ( SELECT
@@ -1530,11 +1533,11 @@ COMMENT ON COLUMN billing.status_changes.status_before IS 'Status until then; NU
 
 COMMENT ON COLUMN billing.status_changes.status_after IS 'Status from then on; NULL: none.';
 
-COMMENT ON COLUMN billing.status_changes.changed_at IS 'When: created of the deciding event, else when the change was derived.';
+COMMENT ON COLUMN billing.status_changes.changed_at IS 'When: created of the event that told of it, else when the change was derived. Never before the change that precedes it.';
 
 COMMENT ON COLUMN billing.status_changes.exact IS 'Whether an exact record has confirmed the change; false: it may still be taken back.';
 
-COMMENT ON COLUMN billing.status_changes.event_id IS 'The event last applied to the deciding subscription; NULL: none.';
+COMMENT ON COLUMN billing.status_changes.event_id IS 'The event that told of it, or the last one of the subscription that a deadline or a read found changed; NULL: none.';
 
 COMMENT ON COLUMN billing.status_changes.source IS 'What told of it: event, sweep, audit, deadline or backfill.';
 
@@ -1711,7 +1714,8 @@ CREATE TABLE stripe.coupons (
     valid boolean,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     deleted_at timestamp with time zone,
-    raw json
+    raw json,
+    applies_to text[]
 );
 ALTER TABLE ONLY stripe.coupons ALTER COLUMN raw SET STORAGE EXTERNAL;
 
@@ -1741,15 +1745,17 @@ COMMENT ON COLUMN stripe.coupons.max_redemptions IS 'How often it may be redeeme
 
 COMMENT ON COLUMN stripe.coupons.redeem_by IS 'When it can be redeemed no more; NULL: never ends.';
 
-COMMENT ON COLUMN stripe.coupons.times_redeemed IS 'How often it has been redeemed.';
+COMMENT ON COLUMN stripe.coupons.times_redeemed IS 'How often it has been redeemed, as of the last read or audit: Stripe sends no event of that.';
 
-COMMENT ON COLUMN stripe.coupons.valid IS 'Whether it can still be redeemed.';
+COMMENT ON COLUMN stripe.coupons.valid IS 'Whether it can still be redeemed, as of the last read or audit.';
 
 COMMENT ON COLUMN stripe.coupons.metadata IS 'The object''s metadata, text to text, as it stands at Stripe.';
 
 COMMENT ON COLUMN stripe.coupons.deleted_at IS 'When it was deleted at Stripe: the time of its *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 
 COMMENT ON COLUMN stripe.coupons.raw IS 'The object as Stripe sent it last. Empty once its customer is forgotten.';
+
+COMMENT ON COLUMN stripe.coupons.applies_to IS 'Ids of the products that it takes something off. Empty: all of them. NULL: not known, since only a read tells them.';
 
 CREATE TABLE stripe.customers (
     account_id text NOT NULL,
@@ -2585,7 +2591,7 @@ COMMENT ON COLUMN stripe.subscriptions.deleted_at IS 'When it was deleted at Str
 
 COMMENT ON COLUMN stripe.subscriptions.raw IS 'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 
-COMMENT ON COLUMN stripe.subscriptions.discounts IS 'List of {id, coupon_id, percent_off, amount_off, currency, duration, ends} in the order in which they apply: percent_off as a decimal, amount_off in minor units. NULL: not known, since Stripe named them by their ids alone.';
+COMMENT ON COLUMN stripe.subscriptions.discounts IS 'List of {id, coupon_id, percent_off, amount_off, currency, duration, ends} in the order in which they apply: percent_off as a decimal, amount_off in minor units. All but id null: not known, since Stripe named that discount by its id alone.';
 
 CREATE TABLE stripe.tax_ids (
     account_id text NOT NULL,
@@ -3451,6 +3457,8 @@ CREATE INDEX credit_notes_customer ON stripe.credit_notes USING btree (account_i
 
 CREATE INDEX credit_notes_invoice ON stripe.credit_notes USING btree (account_id, live_mode, invoice_id);
 
+CREATE INDEX customers_coupons ON stripe.customers USING gin (discounts jsonb_path_ops) WHERE (discounts <> '[]'::jsonb);
+
 CREATE INDEX customers_created ON stripe.customers USING btree (account_id, live_mode, created);
 
 CREATE INDEX customers_custom_uid ON stripe.customers USING btree (account_id, live_mode, custom_uid) WHERE (custom_uid IS NOT NULL);
@@ -3491,6 +3499,8 @@ CREATE INDEX setup_intents_created ON stripe.setup_intents USING btree (account_
 
 CREATE INDEX setup_intents_customer ON stripe.setup_intents USING btree (account_id, live_mode, customer_id);
 
+CREATE INDEX subscription_items_coupons ON stripe.subscription_items USING gin (discounts jsonb_path_ops) WHERE (discounts <> '[]'::jsonb);
+
 CREATE INDEX subscription_items_of_price ON stripe.subscription_items USING btree (account_id, live_mode, price_id, subscription_id);
 
 CREATE INDEX subscription_items_of_product ON stripe.subscription_items USING btree (account_id, live_mode, product_id, subscription_id);
@@ -3502,6 +3512,8 @@ CREATE INDEX subscription_schedules_created ON stripe.subscription_schedules USI
 CREATE INDEX subscription_schedules_customer ON stripe.subscription_schedules USING btree (account_id, live_mode, customer_id);
 
 CREATE INDEX subscription_schedules_subscription ON stripe.subscription_schedules USING btree (account_id, live_mode, subscription_id);
+
+CREATE INDEX subscriptions_coupons ON stripe.subscriptions USING gin (discounts jsonb_path_ops) WHERE (discounts <> '[]'::jsonb);
 
 CREATE INDEX subscriptions_created ON stripe.subscriptions USING btree (account_id, live_mode, created);
 
@@ -3686,6 +3698,8 @@ GRANT SELECT(number) ON TABLE stripe.invoices TO billing_reader;
 GRANT SELECT(metadata) ON TABLE stripe.invoices TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.invoices TO billing_reader;
+
+GRANT SELECT(subtotal) ON TABLE stripe.invoices TO billing_reader;
 
 GRANT SELECT ON TABLE billing.invoices TO billing_reader;
 GRANT SELECT ON TABLE billing.invoices TO billing_raw;
@@ -3985,6 +3999,8 @@ GRANT SELECT(valid) ON TABLE stripe.coupons TO billing_reader;
 GRANT SELECT(metadata) ON TABLE stripe.coupons TO billing_reader;
 
 GRANT SELECT(deleted_at) ON TABLE stripe.coupons TO billing_reader;
+
+GRANT SELECT(applies_to) ON TABLE stripe.coupons TO billing_reader;
 
 GRANT SELECT ON TABLE stripe.customers TO billing_raw;
 

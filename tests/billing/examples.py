@@ -128,6 +128,7 @@ INVOICE = Invoice(
     period_end=START,
     lines_period_end=month(2),
     currency="usd",
+    subtotal=2000,
     total=2000,
     amount_due=2000,
     amount_paid=2000,

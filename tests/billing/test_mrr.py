@@ -381,7 +381,7 @@ def test_past_begins_after_the_first_trial_of_several() -> None:
     keeps the first trial's start, flexible billing moves it.
     """
     boundaries = tuple(cycle_invoice(day(number)) for number in (14, 44))
-    free = replace(INVOICE, total=0, amount_due=0, lines_period_end=day(14))
+    free = replace(INVOICE, subtotal=0, total=0, amount_due=0, lines_period_end=day(14))
     classic = replace(SUBSCRIPTION, trial_start=day(0), trial_end=day(70))
     of = facts(subscriptions=(classic,), invoices=boundaries)
     assert steps(2000, at=[day(14)]) == Mrr(of).past("usd", as_of=NOW)

@@ -134,6 +134,7 @@ STORY: dict[str, Any] = {
         period_end=AUGUST,
         lines_period_end=SEPTEMBER,
         currency="usd",
+        subtotal=6100,
         total=6100,
         amount_due=6100,
         amount_paid=6100,

@@ -20,7 +20,7 @@ from tests.billing.examples import (
 )
 
 TRIAL = replace(SUBSCRIPTION, trial_start=day(0), trial_end=day(14))
-FREE_START = replace(INVOICE, total=0, amount_due=0, amount_paid=0, lines_period_end=day(14))
+FREE_START = replace(INVOICE, subtotal=0, total=0, amount_due=0, amount_paid=0, lines_period_end=day(14))
 
 
 def cycles(*period_ends: datetime) -> tuple[Invoice, ...]:
@@ -231,6 +231,8 @@ CYCLES = after_trial(5)
     [
         pytest.param({}, [PRICE], True, id="free although it costs"),
         pytest.param({"total": 1}, [PRICE], False, id="not free"),
+        pytest.param({"subtotal": 2000}, [PRICE], False, id="free by a discount"),
+        pytest.param({"subtotal": None}, [PRICE], True, id="unknown whether by a discount"),
         pytest.param({"total": None}, [PRICE], False, id="unknown total"),
         pytest.param({}, [FREE_PRICE], False, id="a free price needs no trial"),
         pytest.param({}, [FREE_PRICE, PRICE], True, id="one of the items costs"),

@@ -120,7 +120,7 @@ def test_when_it_ended(word: str, ended_at: Any, canceled_at: Any, deleted_at: A
 # --- The catalogue's cases B ------------------------------------------------------------------------------------------
 
 TRIAL = replace(SUBSCRIPTION, status="trialing", trial_start=day(0), trial_end=day(14))
-FREE_START = replace(INVOICE, total=0, amount_due=0, amount_paid=0, lines_period_end=day(14))
+FREE_START = replace(INVOICE, subtotal=0, total=0, amount_due=0, amount_paid=0, lines_period_end=day(14))
 TRIAL_OVER = replace(TRIAL, status="active")
 TRIAL_BILL = cycle_invoice(day(14), status="draft")
 PAID = replace(facts_with(SUBSCRIPTION), invoices=(INVOICE,), charges=(CHARGE,))
