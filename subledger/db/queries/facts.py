@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
@@ -207,10 +208,6 @@ async def load_facts(
     subscriptions = _grouped(
         Subscription, await connection.fetch(SELECT_SUBSCRIPTIONS, *scope, ids), by="customer_id"
     )
-    items: dict[str, list[SubscriptionItem]] = {}
-    prices: dict[str, list[Price]] = {}
-    stray_prices: dict[str, Price] = {}
-    products: dict[str, Product] = {}
     schedules = _grouped(
         SubscriptionSchedule, await connection.fetch(SELECT_SCHEDULES, *scope, ids), by="customer_id"
     )
@@ -221,41 +218,16 @@ async def load_facts(
             await connection.fetch(SELECT_SCHEDULE_ITEMS, *scope, waiting),
             by="schedule_id",
         )
-    if subscriptions or scheduled:
+    items: dict[str, list[SubscriptionItem]] = {}
+    if subscriptions:
         subscription_ids = [each.id for group in subscriptions.values() for each in group]
         items = _grouped(
             SubscriptionItem,
             await connection.fetch(SELECT_ITEMS, *scope, subscription_ids),
             by="subscription_id",
         )
-        every_item = [item for group in items.values() for item in group]
-        product_ids = {item.product_id for item in every_item if item.product_id is not None}
-        price_ids = {item.price_id for item in every_item if item.price_id is not None}
-        scheduled_prices = {item.price_id for own in scheduled.values() for item in own} - {None}
-        rows = await connection.fetch(
-            SELECT_PRICES, *scope, list(product_ids), list(price_ids | scheduled_prices)
-        )
-        for price in _all(Price, rows):
-            prices.setdefault(price.product_id or "", []).append(price)
-            stray_prices[price.id] = price
-            if price.id in scheduled_prices and price.product_id is not None:
-                product_ids.add(price.product_id)
-        products = {
-            product.id: product
-            for product in _all(Product, await connection.fetch(SELECT_PRODUCTS, *scope, list(product_ids)))
-        }
-    discounted: list[Customer | Subscription | SubscriptionItem] = [*customer_facts.values()]
-    discounted += [each for own in subscriptions.values() for each in own]
-    discounted += [each for own in items.values() for each in own]
-    coupon_ids = {
-        discount.coupon_id
-        for each in discounted
-        for discount in each.discounts or ()
-        if discount.percent_off is None and discount.amount_off is None
-    }
-    coupons = (
-        _all(Coupon, await connection.fetch(SELECT_COUPONS, *scope, list(coupon_ids))) if coupon_ids else []
-    )
+    catalogue = await _load_catalogue(connection, scope, items, scheduled)
+    coupons = await _load_coupons(connection, scope, customer_facts, subscriptions, items)
     invoices = _grouped(Invoice, await connection.fetch(SELECT_INVOICES, *scope, ids), by="customer_id")
     charges = _grouped(Charge, await connection.fetch(SELECT_CHARGES, *scope, ids), by="owner_id")
     refunds: dict[str, list[Refund]] = {}
@@ -280,13 +252,7 @@ async def load_facts(
         feature_ids = {each.feature_id for group in entitlements.values() for each in group} - {None}
         rows = await connection.fetch(SELECT_FEATURES, *scope, list(feature_ids))
         features = {feature.id: feature for feature in _all(Feature, rows)}
-    claims: dict[str, list[UidClaim]] = defaultdict(list)
-    for row in await connection.fetch(SELECT_RIVAL_CLAIMS, *scope, ids):
-        claims[row["custom_uid"]].append(UidClaim(**row))
-    uids_of: dict[str, set[str]] = defaultdict(set)
-    for group in claims.values():
-        for claim in group:
-            uids_of[claim.customer_id].add(claim.custom_uid)
+    claims = await _load_claims(connection, scope, ids)
     unsettled = await _select_unsettled(connection, scope, ids, invoices, charges, refunds, disputes)
 
     def gather(customer_id: str) -> CustomerFacts:
@@ -294,18 +260,9 @@ async def load_facts(
         own_subscriptions = subscriptions.get(customer_id, [])
         own_items = [item for each in own_subscriptions for item in items.get(each.id, ())]
         own_charges = charges.get(customer_id, [])
-        own_products = {item.product_id for item in own_items if item.product_id is not None}
-        own_prices = {price.id: price for product in own_products for price in prices.get(product, ())}
-        for item in own_items:
-            if item.price_id is not None and item.price_id in stray_prices:
-                own_prices[item.price_id] = stray_prices[item.price_id]
         own_schedules = schedules.get(customer_id, [])
         own_scheduled = [item for each in own_schedules for item in scheduled.get(each.id, ())]
-        for planned in own_scheduled:
-            if planned.price_id is not None and planned.price_id in stray_prices:
-                price = own_prices[planned.price_id] = stray_prices[planned.price_id]
-                if price.product_id is not None:
-                    own_products.add(price.product_id)
+        own_prices, own_products = _own_prices(catalogue, own_items, own_scheduled)
         return CustomerFacts(
             account_id=account_id,
             live_mode=live_mode,
@@ -325,19 +282,113 @@ async def load_facts(
             credit_notes=tuple(credit_notes.get(customer_id, ())),
             schedules=tuple(own_schedules),
             schedule_items=tuple(own_scheduled),
-            prices=tuple(own_prices.values()),
-            products=tuple(products[product] for product in own_products if product in products),
-            coupons=tuple(coupons),
+            prices=own_prices,
+            products=own_products,
+            coupons=coupons,
             entitlements=tuple(entitlements.get(customer_id, ())),
             features=tuple(
                 features[each.feature_id]
                 for each in entitlements.get(customer_id, ())
                 if each.feature_id in features
             ),
-            rival_claims=tuple(claim for uid in uids_of.get(customer_id, ()) for claim in claims[uid]),
+            rival_claims=claims.get(customer_id, ()),
         )
 
     return [gather(customer_id) for customer_id in ids]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Catalogue:
+    """What the items of a batch refer to. Prices stand by their product, and by their own id."""
+
+    prices_of: dict[str, list[Price]] = field(default_factory=dict)
+    prices: dict[str, Price] = field(default_factory=dict)
+    products: dict[str, Product] = field(default_factory=dict)
+
+
+async def _load_catalogue(
+    connection: Connection,
+    scope: tuple[str, bool],
+    items: Mapping[str, list[SubscriptionItem]],
+    scheduled: Mapping[str, list[SubscriptionScheduleItem]],
+) -> _Catalogue:
+    """The prices that items have or will have, all prices of the products that they have, and the products."""
+    catalogue = _Catalogue()
+    if not items and not scheduled:
+        return catalogue
+    every_item = [item for group in items.values() for item in group]
+    product_ids = {item.product_id for item in every_item if item.product_id is not None}
+    price_ids = {item.price_id for item in every_item if item.price_id is not None}
+    scheduled_prices = {item.price_id for own in scheduled.values() for item in own} - {None}
+    rows = await connection.fetch(
+        SELECT_PRICES, *scope, list(product_ids), list(price_ids | scheduled_prices)
+    )
+    for price in _all(Price, rows):
+        catalogue.prices_of.setdefault(price.product_id or "", []).append(price)
+        catalogue.prices[price.id] = price
+        if price.id in scheduled_prices and price.product_id is not None:
+            product_ids.add(price.product_id)
+    rows = await connection.fetch(SELECT_PRODUCTS, *scope, list(product_ids))
+    catalogue.products.update((product.id, product) for product in _all(Product, rows))
+    return catalogue
+
+
+def _own_prices(
+    catalogue: _Catalogue,
+    items: Sequence[SubscriptionItem],
+    scheduled: Sequence[SubscriptionScheduleItem],
+) -> tuple[tuple[Price, ...], tuple[Product, ...]]:
+    """The prices and products that one customer's items are about, now and as scheduled."""
+    product_ids = {item.product_id for item in items if item.product_id is not None}
+    prices = {price.id: price for product in product_ids for price in catalogue.prices_of.get(product, ())}
+    for item in items:
+        if item.price_id is not None and item.price_id in catalogue.prices:
+            prices[item.price_id] = catalogue.prices[item.price_id]
+    for planned in scheduled:
+        if planned.price_id is not None and planned.price_id in catalogue.prices:
+            price = prices[planned.price_id] = catalogue.prices[planned.price_id]
+            if price.product_id is not None:
+                product_ids.add(price.product_id)
+    products = (catalogue.products[each] for each in product_ids if each in catalogue.products)
+    return tuple(prices.values()), tuple(products)
+
+
+async def _load_coupons(
+    connection: Connection,
+    scope: tuple[str, bool],
+    customers: Mapping[str, Customer],
+    subscriptions: Mapping[str, list[Subscription]],
+    items: Mapping[str, list[SubscriptionItem]],
+) -> tuple[Coupon, ...]:
+    discounted: list[Customer | Subscription | SubscriptionItem] = [*customers.values()]
+    discounted += [each for own in subscriptions.values() for each in own]
+    discounted += [each for own in items.values() for each in own]
+    coupon_ids = {
+        discount.coupon_id
+        for each in discounted
+        for discount in each.discounts or ()
+        if discount.coupon_id is not None
+    }
+    if not coupon_ids:
+        return ()
+    return tuple(_all(Coupon, await connection.fetch(SELECT_COUPONS, *scope, list(coupon_ids))))
+
+
+async def _load_claims(
+    connection: Connection, scope: tuple[str, bool], ids: Sequence[str]
+) -> dict[str, tuple[UidClaim, ...]]:
+    """Each customer's claims to a `custom_uid`, with those of all who claim the same."""
+    claims: dict[str, list[UidClaim]] = defaultdict(list)
+    for row in await connection.fetch(SELECT_RIVAL_CLAIMS, *scope, ids):
+        claims[row["custom_uid"]].append(UidClaim(**row))
+    uids_of: dict[str, set[str]] = defaultdict(set)
+    for group in claims.values():
+        for claim in group:
+            uids_of[claim.customer_id].add(claim.custom_uid)
+    return {
+        customer_id: tuple(claim for uid in uids for claim in claims[uid])
+        for customer_id, uids in uids_of.items()
+    }
 
 
 async def _select_unsettled(
