@@ -2,7 +2,8 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 
 import asyncpg
 
@@ -11,22 +12,29 @@ from subledger.db.connection import Pool
 from subledger.db.queries.mirror import MIRROR
 
 
+def strings(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """Each string with a blank in it, however deep it stands: in maps, lists, and fields of values."""
+    if isinstance(value, str):
+        if " " in value.strip():
+            yield name, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from strings(f"{name}[{key}]", part)
+    elif isinstance(value, Iterable):
+        for place, part in enumerate(value):
+            yield from strings(f"{name}[{place}]", part)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from strings(f"{name}.{field.name}", getattr(value, field.name))
+
+
 def statements() -> Iterator[tuple[str, str]]:
-    """Each constant of SQL in db/queries, by module and name."""
+    """Each statement of db/queries, by module and name; also those that are made per kind or part."""
     for module in pkgutil.iter_modules(queries.__path__):
         loaded = importlib.import_module(f"{queries.__name__}.{module.name}")
         for name, value in vars(loaded).items():
-            if (
-                name.isupper()
-                and not name.startswith("_")
-                and isinstance(value, str)
-                and " " in value.strip()
-            ):
-                yield f"{module.name}.{name}", value
-    for kind, generated in MIRROR.items():
-        yield f"mirror.{kind}.write", generated.write
-        yield f"mirror.{kind}.bury", generated.bury
-        yield f"mirror.{kind}.select_changed", generated.select_changed
+            if name.isupper() and not name.startswith("_"):
+                yield from strings(f"{module.name}.{name}", value)
 
 
 ALL = dict(statements())
@@ -35,7 +43,8 @@ ALL = dict(statements())
 def test_statements_are_found() -> None:
     """The list is not empty by mistake."""
     assert len(ALL) > 50
-    assert "objects.MARK_OBJECTS" in ALL
+    assert {"objects.MARK_OBJECTS", "records.RENAME_PARTS[0]", "audits.REMOVE_ROWS[coupon]"} <= ALL.keys()
+    assert {f"mirror.MIRROR[{kind}].write" for kind in MIRROR} <= ALL.keys()
 
 
 async def test_statements_prepare(pool: Pool) -> None:
