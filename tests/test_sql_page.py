@@ -118,7 +118,9 @@ async def test_every_query_of_the_page_answers_a_reader(
 
 
 async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
-    """A trial that ends in three days, and 12.50 USD that are owed, each in its query; others in neither."""
+    """A trial that ends in three days, and 12.50 USD that are owed, each in its query; others in neither. Who has an
+    active subscription may owe for another one.
+    """
     async with pool.acquire() as connection:
         await connection.execute("""
             insert into billing.customers (uid, stripe_customer_id, account_id, live_mode, status, is_trial, trial_end,
@@ -127,7 +129,8 @@ async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
               'prod_1', n
             from (values
               (1, 'trialing', true, interval '3 days'), (2, 'canceled', true, interval '6 days'),
-              (3, 'trialing', true, interval '9 days'), (4, 'past_due', false, null), (5, 'active', false, null)
+              (3, 'trialing', true, interval '9 days'), (4, 'past_due', false, null), (5, 'active', false, null),
+              (6, 'active', false, null)
             ) as of (n, status, is_trial, trial_left)
         """)
         await connection.execute("""
@@ -137,6 +140,10 @@ async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
             select gen_random_uuid(), uid, account_id, live_mode, stripe_customer_id, stripe_subscription_id,
               stripe_product_id, 'pro', status, true, false, 'charge_automatically', array[stripe_subscription_id]
             from billing.customers
+            union all
+            select gen_random_uuid(), uid, account_id, live_mode, stripe_customer_id, 'sub_of_another_product',
+              'prod_2', 'more', 'past_due', true, false, 'charge_automatically', array['sub_of_another_product']
+            from billing.customers where stripe_customer_id = 'cus_6'
         """)
         await connection.execute("""
             insert into stripe.invoices (account_id, live_mode, id, created, customer_id, status, currency,
@@ -144,7 +151,8 @@ async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
             values ('', false, 'in_1', now(), 'cus_4', 'open', 'usd', 1000),
               ('', false, 'in_2', now(), 'cus_4', 'open', 'usd', 250),
               ('', false, 'in_3', now(), 'cus_4', 'paid', 'usd', 0),
-              ('', false, 'in_4', now(), 'cus_5', 'open', 'usd', 99)
+              ('', false, 'in_4', now(), 'cus_5', 'open', 'usd', 99),
+              ('', false, 'in_5', now(), 'cus_6', 'open', 'usd', 700)
         """)
         uids = {
             row["stripe_customer_id"]: row["uid"]
@@ -157,8 +165,8 @@ async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
             (row["uid"], row["goes_on"]) for row in trials
         ]
         debts = await reader.fetch(QUERIES["Past due, with amounts"][0])
-        assert [(uids["cus_4"], "usd", 1250, 2)] == [
-            (row["uid"], row["currency"], row["owed"], row["invoices"]) for row in debts
+        assert [(uids["cus_4"], "usd", 1250, 2, "past_due"), (uids["cus_6"], "usd", 700, 1, "active")] == [
+            (row["uid"], row["currency"], row["owed"], row["invoices"], row["status"]) for row in debts
         ]
     finally:
         await reader.close()

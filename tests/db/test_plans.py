@@ -28,15 +28,23 @@ BATCH = 20
 # One story for everybody, set by set: a subscription with an item, an invoice that a charge paid, some money back.
 # Every hundredth customer has something to do; every tenth charge is a guest's.
 FILL = """
-insert into stripe.customers (account_id, live_mode, id, created, custom_uid)
-select $1, false, 'cus_' || n, now(), case when n % 3 = 0 then 'uid_' || n end from generate_series(1, $2::int) n;
+insert into stripe.customers (account_id, live_mode, id, created, custom_uid, discounts)
+select $1, false, 'cus_' || n, now(), case when n % 3 = 0 then 'uid_' || n end,
+  case when n % 20 = 0 then jsonb_build_array(jsonb_build_object('coupon_id', 'co_' || n % 7)) else '[]' end
+from generate_series(1, $2::int) n;
+insert into stripe.coupons (account_id, live_mode, id) select $1, false, 'co_' || n from generate_series(0, 6) n;
 insert into stripe.products (account_id, live_mode, id) select $1, false, 'prod_' || n from generate_series(1, 200) n;
 insert into stripe.prices (account_id, live_mode, id, product_id)
 select $1, false, 'price_' || n, 'prod_' || 1 + n % 200 from generate_series(1, 2000) n;
-insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status)
-select $1, false, 'sub_' || n, 'cus_' || n, 'active' from generate_series(1, $2::int) n;
-insert into stripe.subscription_items (account_id, live_mode, id, subscription_id, position, price_id, product_id)
-select $1, false, 'si_' || n, 'sub_' || n, 0, 'price_' || 1 + n % 2000, 'prod_' || 1 + n % 200
+insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status, discounts)
+select $1, false, 'sub_' || n, 'cus_' || n, 'active',
+  case when n % 10 = 0 then jsonb_build_array(jsonb_build_object('coupon_id', 'co_' || n % 7)) else '[]' end
+from generate_series(1, $2::int) n;
+insert into stripe.subscription_items (
+  account_id, live_mode, id, subscription_id, position, price_id, product_id, discounts
+)
+select $1, false, 'si_' || n, 'sub_' || n, 0, 'price_' || 1 + n % 2000, 'prod_' || 1 + n % 200,
+  case when n % 30 = 0 then jsonb_build_array(jsonb_build_object('coupon_id', 'co_' || n % 7)) else '[]' end
 from generate_series(1, $2::int) n;
 insert into stripe.subscription_schedules (account_id, live_mode, id, customer_id, status)
 select $1, false, 'sub_sched_' || n, 'cus_' || n, case when n % 100 = 0 then 'not_started' else 'released' end
@@ -129,7 +137,7 @@ insert into billing.status_changes (customer_uid, status_after, changed_at, exac
 select uid, 'active', now(), true, 'event' from billing.customers where account_id = $1
 """
 
-SMALL = {"products", "prices", "features", "milestones", "accounts"}
+SMALL = {"products", "prices", "features", "coupons", "milestones", "accounts"}
 """Tables that may be read from end to end: a catalogue is small beside its customers."""
 
 
@@ -260,6 +268,11 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (*SCOPE, "price_3", "sub_5", BATCH),
         {"subscription_items_of_product", "subscription_items_of_price"},
     ),
+    "holders of a coupon": (
+        catalogue.SELECT_HOLDERS_OF_COUPON,
+        (*SCOPE, "co_3", "cus_5", BATCH),
+        {"subscriptions_coupons", "subscription_items_coupons", "customers_coupons"},
+    ),
     "concerned": (
         catalogue.MARK_CONCERNED,
         ([SCOPE[0]] * BATCH, [SCOPE[1]] * BATCH, ["product"] * BATCH, ids("sub")[:BATCH]),
@@ -307,6 +320,11 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         facts.SELECT_UNSETTLED_INVOICES,
         (*SCOPE, ids("in")),
         {"invoice_payments_invoice", "objects_pkey"},
+    ),
+    "last changes of status": (
+        records.SELECT_LAST_CHANGES,
+        ([UUID(int=number) for number in range(BATCH)],),
+        {"status_changes_customer"},
     ),
     "histories of MRR": (
         mrr.SELECT_CHAINS,
