@@ -20,7 +20,6 @@ from subledger.runtime.backfills import ScanRequest, WrongField, ask_for_scan, r
 POLL_SECONDS = 0.5
 LOST_AFTER_SECONDS = 35.0
 """A worker beats every ten seconds: whoever missed three beats is taken for lost."""
-OVER = ("complete", "partial", "failed", "canceled")
 
 
 def backfill(

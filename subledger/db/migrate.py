@@ -24,10 +24,6 @@ TURN_TIMEOUT_SECONDS = 300
 LOCK_TIMEOUT_SECONDS = 5
 """While a migration waits for a table's lock, everybody who comes later waits behind it: so it gives up soon."""
 
-# What a dump says that is not the schema: its headings, the settings of its session, psql's restriction key.
-_PASSING = re.compile(
-    r"--$|-- (?:Name:|Dumped |PostgreSQL database dump)|SET \w+ = |\\(?:un)?restrict |SELECT pg_catalog\.set_config"
-)
 _APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
 
 

@@ -9,7 +9,7 @@ from base64 import b64decode
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
 from itertools import count, islice
 from operator import attrgetter
@@ -122,7 +122,6 @@ class Tally:
 
     requests: int = 0
     refused: int = 0
-    by_path: dict[str, int] = field(default_factory=dict)
 
 
 class Api:

@@ -2,8 +2,6 @@
 
 from stripe import SignatureVerificationError, WebhookSignature
 
-SCHEME = "v1"
-
 
 class BadSignature(Exception):  # noqa: N818 - it names what was met
     """The webhook is not to be believed; the message says why and what to do, and holds no secret."""

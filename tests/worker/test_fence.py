@@ -13,8 +13,6 @@ from subledger.worker.confirm import Answered, store_answers
 from tests.system import until
 from tests.worker.room import NOON, Room, charge, customer, event, refund, subscription
 
-ANSWERED_AT = datetime.fromtimestamp(NOON, tz=UTC)
-
 
 def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answered:
     """The answer of a read that began at `tick`."""

@@ -100,17 +100,6 @@ on conflict (name) do update set detail = excluded.detail
 
 CLEAR_ALARMS = "delete from sync.alarms where name = any ($1::text[])"
 
-SELECT_ALARMS = "select name, detail, raised_at from sync.alarms order by name"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    """Something that an operator must see, and what to do about it."""
-
-    name: str
-    detail: str
-    raised_at: datetime
-
 
 async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
     """Have /status and `subledger status` show it until it is cleared."""
@@ -120,8 +109,3 @@ async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
 async def clear_alarms(connection: Connection, names: Collection[str]) -> None:
     """What these alarms told of is not so, or no longer."""
     await connection.execute(CLEAR_ALARMS, list(names))
-
-
-async def select_alarms(connection: Connection) -> list[Alarm]:
-    """The alarms that stand."""
-    return [Alarm(**row) for row in await connection.fetch(SELECT_ALARMS)]

@@ -14,7 +14,6 @@ from subledger.db.queries.columns import columns_of
 from subledger.db.queries.customers import CustomerKey
 
 Purpose = Literal["backfill", "audit"]
-UNFINISHED = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
