@@ -13,8 +13,8 @@ from subledger.billing.facts import CustomerFacts
 from subledger.billing.problems import Problem, sandbox_end_invalid
 from subledger.billing.status import start_order
 
-# From 1973 to 2286. Fewer digits are a date without hyphens, more of them are milliseconds.
-_UNIX_SECONDS = re.compile(r"[0-9]{9,10}")
+_UNIX_SECONDS = re.compile(r"[0-9]{9,10}")  # from 1973 to 2286
+_DATE_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,8 @@ def read_end(said: str) -> datetime | None:
     try:
         if _UNIX_SECONDS.fullmatch(said):
             return datetime.fromtimestamp(int(said), UTC)
+        if said.isdigit() and len(said) != _DATE_DIGITS:
+            return None  # milliseconds, for one, which Python would take for a date long ago
         moment = datetime.fromisoformat(said)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):

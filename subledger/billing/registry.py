@@ -52,8 +52,12 @@ class Kind:
     # something names it.
     confirmed_on_event: bool = True
     # Facts that Stripe tells only who asks for them to be expanded, so that a payload says nothing of them: what a read
-    # has told stays. (A payload that does tell them is believed like any other.)
+    # has told stays. (A payload that does tell them is believed like any other.) What was told of `discounts` stays as
+    # long as the discounts are the same.
     told_by_reads: tuple[str, ...] = ()
+    # Facts that change without an event, and that no record depends on: a difference in them is no drift, and concerns
+    # nobody. Audits bring them up to date.
+    untold: tuple[str, ...] = ()
     id_field: str = "id"  # `customer` where Stripe keeps one per customer, and gives it no id
 
     @property
@@ -156,8 +160,10 @@ KINDS: Mapping[str, Kind] = _by_name(
         list_path="/v1/coupons",
         retrieve_path="/v1/coupons/{id}",
         catalogue=True,
+        expands=("applies_to",),
+        told_by_reads=("applies_to",),
+        untold=("times_redeemed", "valid"),
         deleted_event="coupon.deleted",
-        confirmed_on_event=False,
     ),
     Kind(
         name="subscription",
@@ -192,6 +198,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         list_path="/v1/invoices",
         retrieve_path="/v1/invoices/{id}",
         expands=("payments", "amount_paid_off_stripe"),
+        told_by_reads=("amount_paid_off_stripe",),
         names_customer=True,
         deleted_event="invoice.deleted",
         absorbing=frozenset({"void"}),

@@ -104,7 +104,8 @@ def refunded_amount(charge: Charge, refunds: Sequence[Refund]) -> int:
             came_back += refund.amount or 0
     booked = max(standing, (charge.amount_refunded or 0) - came_back, 0)
     captured = captured_amount(charge)
-    released = (captured if charge.amount is None else charge.amount) - captured
+    # More than was authorized may be captured (overcapture): then nothing was released.
+    released = max((captured if charge.amount is None else charge.amount) - captured, 0)
     return max(booked - released, 0)
 
 

@@ -79,8 +79,12 @@ class Catalogue:
         currency: str = "usd",
         duration: str = "forever",
         duration_in_months: int | None = None,
+        applies_to: Sequence[Product] = (),
     ) -> Coupon:
-        """Something off, in per cent or in minor units of a currency: forever, once, or for some months."""
+        """Something off, in per cent or in minor units of a currency: forever, once, or for some months.
+
+        `applies_to`: off these products alone.
+        """
         account = self._account
         coupon = Coupon(
             id=account.new_id(""),
@@ -90,9 +94,10 @@ class Catalogue:
             currency=None if amount_off is None else currency,
             duration=duration,
             duration_in_months=duration_in_months,
+            applies_to=tuple(product.id for product in applies_to),
         )
         account.add(coupon)
-        account.emit_aside("coupon.created", coupon)
+        account.emit("coupon.created", coupon)
         return coupon
 
     def edit_product(

@@ -55,6 +55,7 @@ class Invoices:
             period_start=period[0],
             period_end=period[1],
             price=price,
+            product=None if price is None else self._account.price(price).product,
             quantity=quantity,
             subscription=subscription,
             item=item,

@@ -123,10 +123,12 @@ class Coupon(Thing):
     duration: str = "forever"
     """forever, once, repeating."""
     duration_in_months: int | None = None
+    applies_to: tuple[str, ...] = ()
+    """The products that it is limited to; none: it is not."""
     times_redeemed: int = 0
 
     def off(self, amount: int) -> int:
-        """What the coupon takes off an amount, which never falls below nothing."""
+        """What the coupon takes off an amount of what it applies to, which never falls below nothing."""
         if self.percent_off is not None:
             return amount * self.percent_off // 100
         return min(self.amount_off or 0, amount)
@@ -206,6 +208,7 @@ class Line:
     period_end: int
     quantity: int | None = 1
     price: str | None = None
+    product: str | None = None
     subscription: str | None = None
     item: str | None = None
     proration: bool = False
@@ -254,12 +257,21 @@ class Invoice(Thing):
 
     @property
     def discount_amounts(self) -> list[int]:
-        """What each discount takes off: each of what the ones before it have left."""
+        """What each discount takes off: each of what the ones before it have left.
+
+        One that is limited to products takes from their lines; give it before others, which it does not look at.
+        """
         left, amounts = max(self.subtotal, 0), []
         for discount in self.discounts:
-            amounts.append(discount.coupon.off(left))
+            amounts.append(discount.coupon.off(min(left, self._subject_to(discount.coupon))))
             left -= amounts[-1]
         return amounts
+
+    def _subject_to(self, coupon: Coupon) -> int:
+        """What the lines come to from which the coupon takes."""
+        if not coupon.applies_to:
+            return max(self.subtotal, 0)
+        return max(sum(line.amount for line in self.lines if line.product in coupon.applies_to), 0)
 
     @property
     def total(self) -> int:

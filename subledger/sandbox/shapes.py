@@ -9,6 +9,7 @@ from typing import Any
 from subledger.sandbox.objects import (
     Charge,
     CheckoutSession,
+    Coupon,
     Customer,
     Discount,
     Dispute,
@@ -630,6 +631,13 @@ def _include_tax_ids(body: Body, shape: Version, view: View) -> None:
         body["tax_ids"] = cut_listing(f"/v1/customers/{customer.id}/tax_ids", rows)
 
 
+def _include_applies_to(body: Body, _shape: Version, view: View) -> None:
+    found = view.find(body["id"])
+    if not isinstance(found, Coupon):
+        raise KeyError(f"{body['id']} is no coupon")
+    body["applies_to"] = {"products": list(found.applies_to)} if found.applies_to else None
+
+
 _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("invoice", "payments"): _include_payments,
     ("invoice", "amount_paid_off_stripe"): _include_off_stripe,
@@ -639,6 +647,7 @@ _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("price", "tiers"): _include_tiers,
     ("plan", "tiers"): _include_tiers,
     ("checkout.session", "line_items"): _include_session_lines,
+    ("coupon", "applies_to"): _include_applies_to,
 }
 
 

@@ -122,7 +122,7 @@ class Subscriptions:
             )
         )
         coupon.times_redeemed += 1
-        account.emit_aside("coupon.updated", coupon)
+        account.world.changed(account, coupon)  # Stripe tells nobody of it
 
     def discount(self, subscription: Subscription, coupon: Coupon) -> None:
         """Give a running subscription a discount, from its next invoice on."""

@@ -291,21 +291,29 @@ def _monthly(account: "Account", subscription: Subscription) -> Fraction:
     """What a subscription that is paid for brings in a month, after the discounts that go on; exact."""
     if subscription.status not in ("active", "past_due") or subscription.pause_collection == "void":
         return Fraction(0)
-    amount = Fraction(0)
+    amounts: dict[str, Fraction] = {}  # by item
     for item in subscription.items:
         if item.quantity is not None:
             price = account.price(item.price)
-            amount += price.amount_for(item.quantity) / _months_of(price)
+            amounts[item.id] = price.amount_for(item.quantity) / _months_of(price)
     for discount in subscription.discounts:
+        coupon = discount.coupon
         ended = discount.end is not None and discount.end <= account.now
-        if ended or discount.coupon.duration == "once":
+        if ended or coupon.duration == "once":
             continue
-        if discount.coupon.percent_off is not None:
-            amount -= amount * discount.coupon.percent_off / 100
+        prices = {item.id: account.price(item.price) for item in subscription.items if item.id in amounts}
+        limits = coupon.applies_to or {price.product for price in prices.values()}
+        of = {key: price for key, price in prices.items() if price.product in limits}
+        left = sum((amounts[key] for key in of), Fraction(0))
+        if not left:
+            continue
+        if coupon.percent_off is not None:
+            off = left * coupon.percent_off / 100
         else:
-            per_invoice = discount.coupon.amount_off or 0
-            amount -= min(amount, per_invoice / _months_of(account.price(subscription.items[0].price)))
-    return amount
+            off = min(left, (coupon.amount_off or 0) / min(map(_months_of, of.values())))
+        for key in of:
+            amounts[key] -= off * amounts[key] / left
+    return sum(amounts.values(), Fraction(0))
 
 
 def _months_of(price: Price) -> Fraction:

@@ -40,7 +40,7 @@ class Sandbox:
 
     `live_mode`: the mode in which stories play. `event_versions`: the API versions in which event payloads are
     rendered; with several, each event draws one. `inversions`: let `created` of events contradict their order, which
-    Stripe allows. `side_events`: also tell of each payout, payment method and coupon, on which no record depends.
+    Stripe allows. `side_events`: also tell of each payout and payment method, on which no record depends.
     """
 
     def __init__(

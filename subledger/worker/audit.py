@@ -120,7 +120,11 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
     forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in told.items()})
     told_of = [each for key, each in told.items() if key not in forgotten]
     suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
-    await _refresh(connection, [told[key] for key in suspects if key[2] in HINTED])
+    await _refresh(
+        connection,
+        [told[key] for key in suspects if key[2] in HINTED]
+        + [each for each in told_of if KINDS[each.key[2]].untold and each.key not in suspects],
+    )
     suspects = {key: what for key, what in suspects.items() if key[2] not in HINTED}
     listed = {answer.key[3] for answer in page.answers} | {key[3] for key in page.unreadable}
     for object_id in await _surplus(connection, scope, window, after, page, listed):
@@ -136,7 +140,7 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
 
 
 async def _refresh(connection: Connection, answers: list[Answered]) -> None:
-    """Store what has changed of kinds that no event has read: nobody has promised that it would be known by now."""
+    """Store what has changed without that anybody promised that it would be known by now."""
     if answers:
         await store_answers(connection, answers, source="audit", of_whole=True)
 
@@ -389,7 +393,7 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
         return Drift(
             kind=kind, id=verdict.id, what="lacking", currency=currency, amount=amount, said=verdict.raw
         )
-    fields = differing(parsed.facts, stored)
+    fields = tuple(name for name in differing(parsed.facts, stored) if name not in KINDS[kind].untold)
     if stored["deleted_at"] is not None:
         fields += ("deleted_at",)
     if kind in PARTS and not _same_parts(parsed.parts, stored["parts"]):
@@ -508,7 +512,7 @@ async def _mend(connection: Connection, scan: Scan, mending: Sequence[Drift]) ->
         if each.said is None:
             continue
         body = msgspec.json.decode(each.said)
-        parsed = parse_object(body)
+        parsed = parse_object(body, asked=True)
         if parsed.deleted:
             deleted[key] = scan.horizon or datetime.now(UTC)
         else:

@@ -354,7 +354,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         body = {"object": kind.stripe_object, kind.id_field: object_id, kind.list_field: held}
         text = as_text(body).encode()
     cut = await complete_lists(stripe, body, account_id=account_id)
-    parsed = parse_object(body)
+    parsed = parse_object(body, asked=True)
     if (parsed.kind, parsed.id) != (kind_name, object_id):
         raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
     raw = as_text(body) if cut else text.decode()

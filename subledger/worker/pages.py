@@ -117,7 +117,7 @@ async def read_page(
         extra = await complete_lists(stripe, body, account_id=account_id)
         requests += extra
         try:
-            parsed = parse_object(body)
+            parsed = parse_object(body, asked=True)
         except UnknownShape as unknown:
             log.error("object not understood", kind=kind.name, id=object_id, error=str(unknown))
             unreadable.append((account_id, live_mode, kind.name, object_id))

@@ -72,7 +72,9 @@ async def damage_row(connection: Connection, kind: str, chosen: str, way: str, c
             )
             chosen = invented
         case _:
-            columns = [column for column in columns_of(KINDS[kind].facts) if column.name not in KEYS]
+            # What changes without an event is no drift.
+            left_out = {*KEYS, *KINDS[kind].untold}
+            columns = [column for column in columns_of(KINDS[kind].facts) if column.name not in left_out]
             await change(connection, table, "id", chosen, columns, choices)
     return chosen
 

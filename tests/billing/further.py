@@ -95,6 +95,7 @@ FURTHER: dict[str, Any] = {
         percent_off="25.5",
         amount_off=None,
         currency=None,
+        applies_to=None,
         max_redemptions=100,
         redeem_by=SEPTEMBER,
         times_redeemed=1,

@@ -26,6 +26,8 @@ END = datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)
         ("20260921", datetime(2026, 9, 21, tzinfo=UTC)),
         ("900000000", datetime(1998, 7, 9, 16, 0, tzinfo=UTC)),
         ("1790000000000", None),  # milliseconds: nobody means the year 58,692
+        ("1790010140000", None),  # milliseconds too, which Python takes for the year 1790
+        ("20260921141320", None),
         ("17900000", None),
         ("-1790000000", None),
         ("1790000000.5", None),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from subledger.billing.facts import CheckoutLineItem
+from subledger.billing.facts import CheckoutLineItem, Coupon
 from subledger.billing.lists import THROUGH
 from subledger.billing.parse import NestedList, UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import HINTED, KINDS, ObjectRef
@@ -22,6 +22,13 @@ def facts_of(stripe_object: str, **changes: Any) -> Any:
 
 
 # One field of one kind, as it came and as it is read.
+RECORD_REFUND: Body = {
+    "type": "payment_record_refund",
+    "refund": None,
+    "amount_refunded": 400,
+    "payment_record_refund": {"payment_record": "pr_1", "refund_group": "rg_1"},
+}
+
 READ: list[tuple[str, Body, str, object]] = [
     ("payment_intent", {"latest_charge": {"id": "ch_9", "object": "charge"}}, "latest_charge_id", "ch_9"),
     ("payment_intent", {"latest_charge": None}, "latest_charge_id", None),
@@ -72,6 +79,23 @@ READ: list[tuple[str, Body, str, object]] = [
         "refund_ids",
         ("re_1", "re_2"),
     ),
+    # Money of which Stripe only keeps a record comes back outside Stripe too.
+    *[
+        ("credit_note", {"out_of_band_amount": beside, "refunds": [entry]}, "out_of_band_amount", expected)
+        for beside, entry, expected in (
+            (None, RECORD_REFUND, 400),
+            (100, RECORD_REFUND, 500),
+            (100, RECORD_REFUND | {"type": None}, 500),
+            (100, RECORD_REFUND | {"payment_record_refund": None}, 500),
+            (None, RECORD_REFUND | {"amount_refunded": None}, None),
+            (None, RECORD_REFUND | {"refund": "re_1", "type": "refund"}, None),
+            (100, {"refund": None, "amount_refunded": 400}, 100),
+        )
+    ],
+    ("coupon", {}, "applies_to", None),
+    ("coupon", {"applies_to": None}, "applies_to", ()),
+    ("coupon", {"applies_to": {"products": []}}, "applies_to", ()),
+    ("coupon", {"applies_to": {"products": ["prod_1", "prod_2"]}}, "applies_to", ("prod_1", "prod_2")),
     ("review", {"charge": {"id": "ch_9", "object": "charge"}}, "charge_id", "ch_9"),
     ("payout", {"destination": {"id": "ba_9", "object": "bank_account"}}, "destination_id", "ba_9"),
     ("payout", {"amount": -100}, "amount", -100),
@@ -103,12 +127,31 @@ REFUSED: list[tuple[str, Body, str]] = [
         r"phases\[0\].items\[0\].quantity",
     ),
     ("credit_note", {"refunds": {"object": "list"}}, "refunds is an object"),
+    (
+        "credit_note",
+        {"refunds": [RECORD_REFUND | {"amount_refunded": "much"}]},
+        r"refunds\[0\].amount_refunded is 'much'",
+    ),
+    ("credit_note", {"refunds": [RECORD_REFUND | {"amount_refunded": 2**63 - 1}] * 2}, "within a bigint"),
+    ("coupon", {"applies_to": ["prod_1"]}, "applies_to is a list"),
+    ("coupon", {"applies_to": {"products": "prod_1"}}, "applies_to.products is 'prod_1'"),
+    ("coupon", {"applies_to": {"products": [None, 7]}}, "applies_to.products"),
     ("credit_note", {"out_of_band_amount": "4.5"}, "out_of_band_amount is '4.5'"),
     ("review", {"open": "yes"}, "open is 'yes'"),
     ("radar.early_fraud_warning", {"actionable": 1}, "actionable is 1"),
     ("payout", {"arrival_date": "monday"}, "arrival_date is 'monday'"),
     ("balance_transaction", {"net": 10**20}, "net is"),
 ]
+
+
+def test_a_coupon_that_was_asked_for_its_products() -> None:
+    """Where it has no such field even then, it is not limited; in a payload that says nothing."""
+    coupon = story()["coupon"]
+    assert "applies_to" not in coupon
+    for asked, expected in ((True, ()), (False, None)):
+        parsed = parse_object(coupon, asked=asked).facts
+        assert isinstance(parsed, Coupon)
+        assert expected == parsed.applies_to
 
 
 @pytest.mark.parametrize(("stripe_object", "changes", "message"), REFUSED)

@@ -214,7 +214,7 @@ def test_e107_a_deleted_customer_keeps_its_history() -> None:
 # --- Any facts at all -------------------------------------------------------------------------------------------------
 # Few ids and few times, so that objects meet, tie and contradict each other.
 
-IDS: dict[str, list[str | None]] = {
+IDS: dict[str, list[Any]] = {
     "id": ["a", "b", "B", "é"],
     "customer_id": ["cus_1", "cus_0", None],
     "subscription_id": ["a", "b", "B", None],
@@ -236,6 +236,7 @@ IDS: dict[str, list[str | None]] = {
     "tiers_mode": ["graduated", "volume", None],
     "billing_scheme": ["per_unit", "tiered", None],
     "coupon_id": ["a", None],
+    "applies_to": [(), ("a",), ("b", "c"), None],
 }
 STATUSES: dict[type, list[str | None]] = {
     Subscription: [

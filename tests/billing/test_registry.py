@@ -101,7 +101,6 @@ def test_records_depend_on_what_events_have_read() -> None:
     """What no record depends on is not worth a request for each event."""
     assert HINTED == {
         "plan",
-        "coupon",
         "payment_intent",
         "payment_method",
         "setup_intent",
@@ -118,6 +117,7 @@ def test_reads_ask_for_what_facts_need_and_stripe_leaves_out() -> None:
     assert {
         "customer": ("tax_ids", "discount.source.coupon"),
         "price": ("tiers", "currency_options"),
+        "coupon": ("applies_to",),
         "subscription": ("discounts.source.coupon", "items.data.discounts"),
         "invoice": ("payments", "amount_paid_off_stripe"),
         "charge": ("refunds",),

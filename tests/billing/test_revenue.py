@@ -140,6 +140,11 @@ REVENUE_CASES: list[tuple[str, CustomerFacts, dict[str, Row]]] = [
         {"usd": (20300, 300, 0, 0, 20000)},
     ),
     (
+        "more was captured than authorized: nothing was released",
+        replace(FACTS, charges=(replace(CHARGE, amount=1000, amount_captured=1200),)),
+        {"usd": (1200, 0, 0, 0, 1200)},
+    ),
+    (
         "E85 L3 an authorization is canceled",
         replace(FACTS, charges=(replace(CHARGE, captured=False, amount_captured=0, amount_refunded=2000),)),
         {},

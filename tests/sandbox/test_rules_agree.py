@@ -51,6 +51,8 @@ NOT_TOLD = {
         "invoice_paid_both_ways",
     ): "before basil an invoice was paid out of band as a whole or not at all",
     (OLDEST, "invoice_paid_both_ways"): "the same",
+    (BEFORE_BASIL, "discount_of_one_product"): "before basil the second discount is named by its id alone",
+    (OLDEST, "discount_of_one_product"): "the oldest shape shows one discount",
     (OLDEST, "mixed_intervals"): "the oldest shape has one period for all items",
 }
 """What an old version cannot tell; a reading in the newest version does."""
@@ -62,6 +64,8 @@ def shown(account: Account, thing: Thing, api_version: str) -> Body:
     wanted = () if kind is None or api_version != ENDIVE else kind.expands
     if api_version != ENDIVE and thing.kind == "price":
         wanted = ("tiers",)
+    elif api_version != ENDIVE and thing.kind == "coupon":
+        wanted = ("applies_to",)
     elif api_version == BEFORE_BASIL and thing.kind == "charge":
         wanted = ("refunds",)
     body = render(thing, version(api_version), account, wanted)
@@ -92,6 +96,7 @@ def facts_of(account: Account, customer: Customer, api_version: str) -> facts.Cu
     products = {account.price(price_id or "").product for price_id in sold}
     prices = [thing for thing in account.shelves["price"].rows if account.price(thing.id).product in products]
     catalogue = [*prices, *(account.product(product_id) for product_id in products)]
+    catalogue += account.shelves["coupon"].rows
     parsed += [parse_object(shown(account, thing, api_version)) for thing in catalogue]
     known = [each.facts for each in parsed]
     own = parse_object(shown(account, customer, api_version)).facts
@@ -117,6 +122,7 @@ def facts_of(account: Account, customer: Customer, api_version: str) -> facts.Cu
         sessions=tuple(each for each in known if isinstance(each, facts.CheckoutSession)),
         prices=tuple(each for each in known if isinstance(each, facts.Price)),
         products=tuple(each for each in known if isinstance(each, facts.Product)),
+        coupons=tuple(each for each in known if isinstance(each, facts.Coupon)),
         entitlements=tuple(
             facts.ActiveEntitlement(
                 id=each.id, customer_id=customer.id, feature_id=each.feature, lookup_key=each.lookup_key

@@ -210,6 +210,7 @@ class Api:
 
 
 _COLLECTIONS = {
+    "coupon": "coupons",
     "customer": "customers",
     "product": "products",
     "price": "prices",

@@ -69,6 +69,19 @@ def quarter_off(**fields: object) -> Body:
     } | fields
 
 
+def coupon(**fields: object) -> Body:
+    """What takes a quarter off, as an event shows it: what it is limited to is not said."""
+    return {
+        "object": "coupon",
+        "id": "co_1",
+        "created": NOON,
+        "livemode": False,
+        "percent_off": 25.0,
+        "duration": "forever",
+        "metadata": {},
+    } | fields
+
+
 async def begun(room: Room, **fields: Any) -> None:
     """A customer whose subscription, begun at NOON, was told of and read."""
     room.api.put(customer(), PRODUCT, price(), to_price(**fields))
@@ -177,7 +190,7 @@ async def test_discount_named_by_its_id_stays_known(room: Room) -> None:
 
 async def test_customers_discount_stays_known(room: Room) -> None:
     """The customer's own discount: its payloads name the coupon by its id, and what a read told of it holds."""
-    room.api.put(customer(discount=quarter_off()), PRODUCT, price(), to_price())
+    room.api.put(customer(discount=quarter_off()), PRODUCT, price(), to_price(), coupon())
     bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
     await room.apply(event("price.created", price()))
     await room.apply(
@@ -196,10 +209,8 @@ async def test_coupon_of_an_item_is_looked_up(room: Room) -> None:
     """A read expands an item's discounts and not their coupons, which are five levels down: the mirror has those."""
     bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
     of_item = item("si_1") | {"discounts": [bare]}
-    coupon = {"object": "coupon", "id": "co_1", "created": NOON, "livemode": False, "percent_off": 25.0,
-        "duration": "forever", "metadata": {}}  # fmt: skip
-    await room.apply(event("coupon.created", coupon), event("price.created", price()))
-    room.api.put(customer(), PRODUCT, price(), to_price(items=listing([of_item])))
+    await room.apply(event("coupon.created", coupon()), event("price.created", price()))
+    room.api.put(customer(), PRODUCT, price(), to_price(items=listing([of_item])), coupon())
     told = to_price(items=listing([item("si_1") | {"discounts": ["di_1"]}]))
     await room.apply(event("customer.created", customer()), event("customer.subscription.created", told))
     assert None is await mrr(room)
@@ -207,6 +218,94 @@ async def test_coupon_of_an_item_is_looked_up(room: Room) -> None:
     assert 1500 == await mrr(room)
     await room.apply(event("customer.subscription.updated", told, after=DAY))
     assert 1500 == await mrr(room)
+
+
+async def test_coupon_that_comes_after_its_subscription(webhooks_only: Room) -> None:
+    """Whose discount names it is told when it comes: by a subscription, by an item, and by the customer."""
+    room = webhooks_only
+    bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
+    of_item = item("si_1") | {"discounts": [bare]}
+    named: list[Body] = [{"discounts": [bare]}, {"items": listing([of_item])}, {}]
+    await room.apply(event("product.created", PRODUCT), event("price.created", price()))
+    for number, fields in enumerate(named, start=1):
+        own = {"id": f"sub_{number}", "customer": f"cus_{number}"}
+        body = customer(f"cus_{number}", discount=bare if not fields else None)
+        await room.apply(
+            event("customer.created", body), event("customer.subscription.created", to_price() | own | fields)
+        )
+    known = "select mrr from billing.customer_mrr order by stripe_customer_id"
+    assert [None] * 3 == [row[0] for row in await room.fetch(known)]
+    await room.apply(event("coupon.created", coupon(applies_to=None)))
+    await room.engine.derive()
+    assert [1500] * 3 == [row[0] for row in await room.fetch(known)]
+
+
+async def test_coupon_that_no_event_told_of_is_read(room: Room) -> None:
+    """A coupon from before the endpoint: what names it has it read, and with it to which products it is limited."""
+    bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
+    of_item = item("si_1") | {"discounts": [bare]}
+    room.api.put(coupon(applies_to={"products": ["prod_1"]}))
+    await begun(room, items=listing([of_item]))
+    assert 1500 == await mrr(room)
+    assert ["prod_1"] == await room.fetchval("select applies_to from stripe.coupons")
+    assert (await room.record())["exact"]
+
+
+async def test_limits_of_a_coupon_stay_known(room: Room) -> None:
+    """Its events do not say what it is limited to: what a read told holds, and is read again."""
+    support = price(id="price_2", product="prod_2", unit_amount=8000, unit_amount_decimal="8000")
+    second = item("si_2")
+    second["price"] |= {"id": "price_2", "product": "prod_2"}
+    two = {"items": listing([item("si_1"), second]), "discounts": [quarter_off()]}
+    limited = coupon(applies_to={"products": ["prod_2"]})
+    room.api.put(support, PRODUCT | {"id": "prod_2"}, limited)
+    await begun(room, **two)
+    assert 2000 + 6000 == await mrr(room)
+    await room.apply(event("coupon.updated", coupon(name="Renamed"), after=DAY))
+    await room.engine.derive()
+    assert 2000 + 6000 == await mrr(room)
+    assert ["Renamed", ["prod_2"]] == list(
+        (await room.fetch("select name, applies_to from stripe.coupons"))[0]
+    )
+    room.api.put(coupon(applies_to=None))
+    await room.settle()
+    assert 1500 + 6000 == await mrr(room)
+
+
+async def test_redemptions_of_a_coupon_concern_nobody(webhooks_only: Room) -> None:
+    """How often it was given changes all the time, and makes nobody's record another."""
+    room = webhooks_only
+    await room.apply(event("coupon.created", coupon(times_redeemed=1)))
+    await room.engine.derive()
+    await room.receive(event("coupon.updated", coupon(times_redeemed=2, valid=False), after=DAY))
+    await room.engine.drain()
+    (row,) = await room.fetch("select touched > resolved from sync.objects where kind = 'coupon'")
+    assert not row[0]
+    assert (2, False) == tuple((await room.fetch("select times_redeemed, valid from stripe.coupons"))[0])
+
+
+async def test_another_discount_is_not_the_one_that_was_told(room: Room) -> None:
+    """What a read told of a discount is not what the next one takes off, nor what it takes beside a second one."""
+    await begun(room, discounts=[quarter_off()])
+    for ids in (["di_2"], ["di_1", "di_2"]):
+        await room.apply(event("customer.subscription.updated", to_price(discounts=ids), after=DAY))
+        assert None is await mrr(room)
+        await room.settle()
+        assert 1500 == await mrr(room)
+
+
+async def test_discount_that_is_added_without_reads(webhooks_only: Room) -> None:
+    """There was none, and now there is one of which nothing is told: not known, and not what it was before."""
+    room = webhooks_only
+    await room.apply(
+        event("customer.created", customer()),
+        event("product.created", PRODUCT),
+        event("price.created", price()),
+        event("customer.subscription.created", to_price(discounts=[])),
+    )
+    assert 2000 == await mrr(room)
+    await room.apply(event("customer.subscription.updated", to_price(discounts=["di_1"]), after=DAY))
+    assert None is await mrr(room)
 
 
 async def test_unknown_discount_is_no_discount_of_nothing(webhooks_only: Room) -> None:

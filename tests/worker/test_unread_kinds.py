@@ -238,16 +238,17 @@ async def test_payment_methods_are_one_list(room: Room) -> None:
     assert {"/v1/account", "/v1/payment_methods"} == set(room.api.asked)
 
 
-async def test_a_deleted_coupon_stays_deleted(room: Room) -> None:
+async def test_a_deleted_plan_stays_deleted(room: Room) -> None:
     """Its event alone says so, and no late event takes that back."""
-    coupon: Body = {"object": "coupon", "id": "SUMMER", "created": NOON, "percent_off": 25.5, "metadata": {}}
-    await room.apply(event("coupon.created", coupon, after=1))
-    await room.apply(event("coupon.deleted", coupon | {"deleted": True}, after=9))
-    await room.apply(event("coupon.updated", coupon, after=5))
+    plan: Body = {"object": "plan", "id": "price_1", "created": NOON, "amount": 2550, "metadata": {}}
+    await room.apply(event("plan.created", plan, after=1))
+    await room.apply(event("plan.deleted", plan | {"deleted": True}, after=9))
+    await room.apply(event("plan.updated", plan, after=5))
     await room.settle()
-    (row,) = await room.fetch("select percent_off, deleted_at from stripe.coupons")
-    assert ("25.5", datetime.fromtimestamp(NOON + 9, UTC)) == tuple(row)
-    assert not [path for path in room.api.asked if "coupons" in path]
+    (row,) = await room.fetch("select amount, deleted_at from stripe.plans")
+    assert (2550, datetime.fromtimestamp(NOON + 9, UTC)) == tuple(row)
+    assert not [path for path in room.api.asked if "plans" in path]
+
 
 
 STEPS = ("first change", "second change", "ask A", "ask B", "store A", "store B")

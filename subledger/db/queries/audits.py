@@ -24,7 +24,7 @@ from subledger.db.connection import Connection
 from subledger.db.queries.backfills import Scan, select_scan
 from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of
 from subledger.db.queries.customers import CustomerKey
-from subledger.db.queries.mirror import MIRROR, PARTS, PartStatements
+from subledger.db.queries.mirror import MIRROR, PARTS, PartStatements, told_since
 from subledger.db.queries.objects import Key
 
 RECORD = "record"
@@ -87,7 +87,7 @@ def _changed_parts(statements: PartStatements) -> str:
     others = [column for column in columns if column.name not in ("id", owner)]
     values = ", ".join(f"{column.value} as {column.name}" for column in columns)
     told = ", ".join(
-        f"coalesce(new.{column.name}, old.{column.name})"
+        told_since(column.name, f"new.{column.name}", f"old.{column.name}", in_part=True)
         if column.name in statements.told_by_reads
         else f"new.{column.name}"
         for column in others

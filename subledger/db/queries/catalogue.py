@@ -1,7 +1,7 @@
 """Whom a change of the catalogue concerns: found and marked some at a time, since it may be everybody.
 
-A product, a price or a feature names no customer. How far its fan-out is stands in its own row of sync.objects, and is
-committed with the marks; so it goes on wherever it was cut off, and holds no lock for long.
+A product, a price, a feature or a coupon names no customer. How far its fan-out is stands in its own row of
+sync.objects, and is committed with the marks; so it goes on wherever it was cut off, and holds no lock for long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from subledger.db.connection import Connection
 from subledger.db.queries.objects import Key
 
-# A holder is a subscription, or a schedule that has not started: both are found in the order of their ids, by an index,
-# so that each batch costs the same however many there are.
+# A holder is a subscription, or a schedule that has not started, or a customer. They are found in the order of their
+# ids, by an index, so that each batch costs the same however many there are. (Those of a coupon are found all at once,
+# and the first of them taken: its terms never change, so this is done when it comes, and seldom again.)
 _SCHEDULED = """
   select distinct i.schedule_id as id
   from stripe.subscription_schedule_items i
@@ -80,12 +81,48 @@ order by 1
 limit $5
 """
 
+# Its discounts stand with subscriptions, with their items, and with customers. `<> '[]'` is what their indexes hold.
+_ITS_DISCOUNT = """discounts @> jsonb_build_array(jsonb_build_object('coupon_id', $3::text))
+    and {of}.discounts <> '[]'::jsonb"""
+
+SELECT_HOLDERS_OF_COUPON = f"""
+(
+  select distinct s.customer_id as id
+  from stripe.subscriptions s
+  where s.account_id = $1 and s.live_mode = $2 and s.customer_id > $4 and s.{_ITS_DISCOUNT.format(of="s")}
+  order by 1
+  limit $5
+)
+union
+(
+  select distinct s.customer_id
+  from stripe.subscription_items i
+  join stripe.subscriptions s
+    on s.account_id = i.account_id and s.live_mode = i.live_mode and s.id = i.subscription_id
+  where i.account_id = $1 and i.live_mode = $2 and s.customer_id > $4 and i.{_ITS_DISCOUNT.format(of="i")}
+  order by 1
+  limit $5
+)
+union
+(
+  select c.id
+  from stripe.customers c
+  where c.account_id = $1 and c.live_mode = $2 and c.id > $4 and c.{_ITS_DISCOUNT.format(of="c")}
+  order by 1
+  limit $5
+)
+order by 1
+limit $5
+"""
+
 SELECT_HOLDERS: Mapping[str, str] = {
     "product": SELECT_HOLDERS_OF_PRODUCT,
     "price": SELECT_HOLDERS_OF_PRICE,
     "feature": SELECT_ENTITLED_TO,
+    "coupon": SELECT_HOLDERS_OF_COUPON,
 }
-"""Per kind that fans out: whom it concerns after $4, in order. Subscriptions and schedules; of a feature, customers."""
+"""Per kind that fans out: whom it concerns after $4, in order. Subscriptions and schedules; of features and coupons,
+customers."""
 
 # Only customers that are known: a backfill makes the others' records when it has read all of them. By key throughout,
 # whatever a planner believes: `offset 0`, and an insert that always conflicts. A join read the whole table.
@@ -93,7 +130,7 @@ MARK_CONCERNED = """
 with found as (
   select account_id, live_mode, id as customer_id
   from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
-  where kind = 'feature'
+  where kind in ('feature', 'coupon')
   union
   select k.account_id, k.live_mode, subscription.customer_id
   from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)

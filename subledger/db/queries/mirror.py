@@ -41,15 +41,18 @@ def _statements(kind: Kind) -> MirrorStatements:
     raw, confirmed = len(columns) + 3, len(columns) + 4
 
     def written(name: str) -> str:
-        kept = f"coalesce(excluded.{name}, case when not ${confirmed}::boolean then mirror.{name} end)"
-        return kept if name in kind.told_by_reads else f"excluded.{name}"
+        if name not in kind.told_by_reads:
+            return f"excluded.{name}"
+        kept = told_since(name, f"excluded.{name}", f"mirror.{name}")
+        return f"case when ${confirmed}::boolean then excluded.{name} else {kept} end"
 
     def told(column: Column) -> str:
-        kept = f"coalesce({column.value}, old.{column.name})"
+        kept = told_since(column.name, column.value, f"old.{column.name}")
         return kept if column.name in kind.told_by_reads else column.value
 
     assignments = ", ".join(f"{column.name} = {written(column.name)}" for column in others)
-    news = ", ".join(told(column) for column in others)
+    heard = [column for column in others if column.name not in kind.untold]
+    news = ", ".join(told(column) for column in heard)
     return MirrorStatements(
         columns=columns,
         # A payload says nothing of a deletion that is already known; a read that finds the object alive does.
@@ -77,8 +80,27 @@ select new.account_id, new.live_mode, new.id
 from {source}) as new (account_id, live_mode, {names})
 left join {kind.table} old
   on old.account_id = new.account_id and old.live_mode = new.live_mode and old.id = new.id
-where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({news})
+where old.id is null or ({names_of(heard, prefix="old.")}) is distinct from ({news})
 """,
+    )
+
+
+def told_since(name: str, new: str, old: str, *, in_part: bool = False) -> str:
+    """A fact that reads tell, as an expression: the new value where it tells, else the old one.
+
+    Discounts that do not say what they take off say which they are: what was told holds for the same ones alone. Of a
+    part's, a read tells no more than the coupon.
+    """
+    if name != "discounts":
+        return f"coalesce({new}, {old})"
+    named_only = "@.coupon_id == null"
+    says_nothing = named_only if in_part else "@.percent_off == null && @.amount_off == null"
+    ids = "'$[*].id'"
+    return (
+        f"case when jsonb_path_exists({new}, '$[*] ? ({says_nothing})') "
+        f"and jsonb_path_query_array({new}, {ids}) = jsonb_path_query_array({old}, {ids}) "
+        f"and not jsonb_path_exists({old}, '$[*] ? ({named_only})') "
+        f"then {old} else {new} end"
     )
 
 
@@ -107,7 +129,7 @@ async def write_rows(
 
 
 async def select_changed(connection: Connection, kind: str, rows: Sequence[MirrorRow]) -> list[Key]:
-    """The keys among `rows` whose facts differ from the stored ones, or are not stored at all."""
+    """The keys among `rows` whose facts differ from the stored ones, or are not stored at all; `Kind.untold` aside."""
     statements = MIRROR[kind]
     changed = await connection.fetch(statements.select_changed, *_arrays(statements.columns, rows))
     return [(row[0], row[1], kind, row[2]) for row in changed]
@@ -175,7 +197,8 @@ def _part_statements(
     names = names_of(columns)
 
     def written(name: str) -> str:
-        return f"coalesce(excluded.{name}, part.{name})" if name in told_by_reads else f"excluded.{name}"
+        kept = told_since(name, f"excluded.{name}", f"part.{name}", in_part=True)
+        return kept if name in told_by_reads else f"excluded.{name}"
 
     others = ", ".join(f"{c.name} = {written(c.name)}" for c in columns if c.name not in ("id", owner))
     return PartStatements(

@@ -100,6 +100,24 @@ def discounted_later(stage: Stage) -> Iterator[int]:
     stage.expect(fay, net={"eur": 18500}, mrr={"eur": 8500})
 
 
+@story(covers=("F109",), defines=("mrr:discounts",))
+def discount_of_one_product(stage: Stage) -> Iterator[int]:
+    """A coupon that is limited to one product takes nothing off the other of the same subscription."""
+    hal = stage.customer()
+    catalogue = stage.account.catalogue
+    seats, support = catalogue.product("Seats"), catalogue.product("Support")
+    plans = [(catalogue.price(seats, 1000), 3), (catalogue.price(support, 8000), 1)]
+    half = catalogue.coupon(percent_off=50, applies_to=[support])
+    sub = stage.subscribe(hal, plans, coupon=half)
+    stage.expect(hal, net={"usd": 3000 + 4000}, mrr={"usd": 3000 + 4000})
+    yield 1 * DAY
+    # More than the seats cost is not taken off them, and nothing more off the support.
+    stage.account.subscriptions.discount(sub, catalogue.coupon(amount_off=3500, applies_to=[seats]))
+    stage.expect(hal, mrr={"usd": 4000})
+    yield stage.past_payment(sub)
+    stage.expect(hal, net={"usd": 7000 + 4000}, mrr={"usd": 4000})
+
+
 @story(defines=("mrr:not_paid_for",))
 def nothing_comes_in(stage: Stage) -> Iterator[int]:
     """A trial brings in nothing until it is paid for, nor does a subscription whose collection is paused."""
