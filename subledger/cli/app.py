@@ -96,7 +96,7 @@ def web(
     )
 
 
-@app.command()
+@app.command(short_help="Apply events, confirm with Stripe, derive records.")
 def worker() -> None:
     """Bring records up to date: apply events, confirm with Stripe, derive. Start as many as you like."""
     import uvloop
@@ -110,11 +110,11 @@ def worker() -> None:
 
 app.command()(status.status)
 app.command()(customer.customer)
-app.command()(usage.usage)
-app.command()(backfill.backfill)
-app.command()(audit.audit)
-app.command()(rebuild.rebuild)
-app.command()(forget.forget)
+app.command(short_help="Show a customer's metered usage and expected charge.")(usage.usage)
+app.command(short_help="Read an account from its beginning.")(backfill.backfill)
+app.command(short_help="Compare the database with Stripe.")(audit.audit)
+app.command(short_help="Derive every record again.")(rebuild.rebuild)
+app.command(short_help="Erase a customer's personal data.")(forget.forget)
 app.add_typer(events.app, name="events")
 
 

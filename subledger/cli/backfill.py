@@ -18,8 +18,6 @@ from subledger.db.queries.health import select_workers
 from subledger.runtime.backfills import ScanRequest, WrongField, ask_for_scan, read_request
 
 POLL_SECONDS = 0.5
-LOST_AFTER_SECONDS = 35.0
-"""A worker beats every ten seconds: whoever missed three beats is taken for lost."""
 
 
 def backfill(
@@ -43,8 +41,8 @@ def backfill(
 ) -> None:
     """Fill the database from Stripe's lists: a worker does it, this command asks for it and watches.
 
-    What was asked for in the same words and is still under way is watched, not begun again. Exit code 0: complete;
-    1: not everything could be read.
+    An identical unfinished backfill is watched, not started again. Exit code 0: complete; 1: not everything could be
+    read.
     """
     environ = environment()
     try:
@@ -116,7 +114,7 @@ async def reports(environ: Mapping[str, str], scan_id: int) -> AsyncIterator[Sca
             if scan is None:
                 return
             workers = await select_workers(connection)
-            if not warned and not any(each.seconds_since_beat <= LOST_AFTER_SECONDS for each in workers):
+            if not warned and not any(each.alive for each in workers):
                 typer.echo("subledger: no worker is alive: start `subledger worker`", err=True)
                 warned = True
             yield await report_scan(connection, scan)

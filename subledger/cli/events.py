@@ -62,7 +62,7 @@ STATE_STYLES = {
 
 TypeOption = Annotated[
     str | None,
-    typer.Option("--type", metavar="TYPE", help="Only this type; `invoice.*` is all that begin so."),
+    typer.Option("--type", metavar="TYPE", help="Only this type; `invoice.*` matches a prefix."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -70,11 +70,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # list
 
 
-@app.command("list")
+@app.command("list", short_help="List the newest events.")
 def list_events(
     state: Annotated[EventState | None, typer.Option(help="Only events in this state.")] = None,
     event_type: TypeOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number to list.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """The last events, newest first; with --state parked all that is parked."""
@@ -478,7 +478,7 @@ async def _ring(environ: Mapping[str, str], done: Replayed) -> None:
 # types
 
 
-@app.command("types")
+@app.command("types", short_help="List the event types to subscribe to.")
 def types(as_json: JsonOption = False) -> None:
     """Which event types to choose at the endpoint, and what was received of each."""
     counts = asyncio.run(_count_types(environment()))

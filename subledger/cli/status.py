@@ -23,8 +23,6 @@ PROBLEMS_SHOWN_MAX = 5
 POLL_SECONDS = 0.25
 LOOK_SECONDS_MIN = 5.0
 """A look may take this long, even when the time to wait is over sooner."""
-LOST_AFTER_SECONDS = 35.0
-"""A worker beats every ten seconds: whoever missed three beats is taken for lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,7 @@ class Health:
 
     @property
     def alive(self) -> int:
-        return sum(_is_alive(worker) for worker in self.workers)
+        return sum(worker.alive for worker in self.workers)
 
 
 def status(
@@ -134,15 +132,11 @@ async def _read_health(connection: Connection, live_mode: bool | None) -> Health
         )
 
 
-def _is_alive(worker: WorkerSign) -> bool:
-    return worker.seconds_since_beat <= LOST_AFTER_SECONDS
-
-
 def _document(health: Health) -> dict[str, object]:
     return {
         **dataclasses.asdict(health.backlog),
         "settled": health.backlog.settled,
-        "workers": [{**dataclasses.asdict(each), "alive": _is_alive(each)} for each in health.workers],
+        "workers": [{**dataclasses.asdict(each), "alive": each.alive} for each in health.workers],
         "first_problems": health.problems,
     }
 
@@ -243,11 +237,10 @@ def _when(at: datetime | None) -> str:
 
 def _worker_rows(workers: list[WorkerSign]) -> Iterator[tuple[object, ...]]:
     for worker in workers:
-        alive = _is_alive(worker)
         redis = worker.detail.get("redis")
         yield (
             worker.id,
-            cell("alive" if alive else "lost", "green" if alive else "red"),
+            cell("alive" if worker.alive else "lost", "green" if worker.alive else "red"),
             f"{span(worker.seconds_since_beat)} ago",
             cell(redis, "" if redis == "ok" else "yellow"),
             worker.detail.get("arq_restarts"),

@@ -29,7 +29,7 @@ def usage(
     ] = None,
     live: Annotated[bool | None, typer.Option("--live/--test", help="Only of this mode.")] = None,
     wait: Annotated[
-        int, typer.Option(min=0, help="Seconds to wait for Stripe; 0: as it was read last, asking nobody.")
+        int, typer.Option(min=0, help="Seconds to wait for Stripe; 0: show the last reading.")
     ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:

@@ -43,6 +43,15 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
         assert f"\n  {name} " in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["events", "--help"]])
+def test_no_summary_is_cut(tmp_path: Path, arguments: list[str]) -> None:
+    """Each command is told in one line that fits on a terminal of 80 columns."""
+    done = subledger(tmp_path, *arguments)
+    listed = done.stdout.partition("\nCommands:\n")[2].splitlines()
+    assert listed
+    assert [] == [line for line in listed if line.endswith("...")]
+
+
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [

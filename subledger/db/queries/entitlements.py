@@ -1,7 +1,7 @@
 """Whose active entitlements are to be read: no list of Stripe's holds them all."""
 
 from subledger.db.connection import Connection
-from subledger.db.queries.audits import SCHEDULE_LOCK
+from subledger.db.queries.audits import LOCK_SCHEDULE, SCHEDULE_LOCK
 
 # Where the account has no features, nobody is entitled to any. Each arm gives the first customers in its order, so that
 # the first of both together are among them.
@@ -43,8 +43,6 @@ async def select_entitled(
     """
     return [row[0] for row in await connection.fetch(SELECT_ENTITLED, *scope, after, limit)]
 
-
-LOCK_SCHEDULE = "select pg_advisory_xact_lock($1)"
 
 SELECT_UNREAD_ACCOUNTS = """
 select distinct f.account_id

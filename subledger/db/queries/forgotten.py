@@ -11,7 +11,7 @@ from subledger.billing.registry import KINDS, Kind
 from subledger.db.connection import Connection
 from subledger.db.queries.customers import CustomerKey
 from subledger.db.queries.objects import Key
-from subledger.db.queries.records import NUMBERING_LOCK
+from subledger.db.queries.records import LOCK_NUMBERING, NOTIFY, NUMBERING_LOCK
 
 # Hearing of the forgotten
 
@@ -246,8 +246,6 @@ set stale = stale + 1, stale_since = case when stale > derived then stale_since 
 where account_id = $1 and live_mode = $2 and customer_id = $3
 """
 
-LOCK_NUMBERING = "select pg_advisory_xact_lock($1)"
-
 ERASE_RECORD = """
 update billing.customers
 set uid = $4, custom_uid = null, name = null, email = null, description = null, fingerprint = null, metadata = '{}',
@@ -308,8 +306,6 @@ where customer_uid = (
   select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 )
 """
-
-NOTIFY = "select pg_notify('billing_customers', $1)"
 
 
 async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -> None:

@@ -9,6 +9,9 @@ import msgspec
 
 from subledger.db.connection import Connection
 
+LOST_AFTER_SECONDS = 35.0
+"""A worker beats every ten seconds: whoever missed three beats is taken for lost."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSign:
@@ -20,6 +23,11 @@ class WorkerSign:
     seconds_since_beat: float
     detail: Mapping[str, Any]
     """What it says of itself: the state of Redis, restarts."""
+
+    @property
+    def alive(self) -> bool:
+        """It has beaten lately enough to be believed at work."""
+        return self.seconds_since_beat <= LOST_AFTER_SECONDS
 
 
 SELECT_WORKERS = """
