@@ -16,6 +16,7 @@ from subledger.billing.registry import KINDS
 from subledger.cli.app import app
 from subledger.db.connection import Pool
 from subledger.runtime.settings import Settings
+from subledger.sandbox import STORIES
 from subledger.webhooks.app import create_app
 
 ROOT = Path(__file__).parents[1]
@@ -238,6 +239,19 @@ def test_every_invariant_has_tests() -> None:
     rows = re.findall(r"^\| (I\d+) \|[^|]+\|(.*)\|$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
     assert [f"I{number}" for number in range(1, 11)] == [name for name, _ in rows]
     assert [] == [name for name, held_by in rows if "test_" not in held_by]
+
+
+def test_covered_cases_are_told() -> None:
+    """Each case that a story covers stands in docs/cases.md, in the section of its letter."""
+    page = (ROOT / "docs/cases.md").read_text()
+    told = {
+        letter + number
+        for letter, section in re.findall(r"^## ([A-F])\. (.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+        for number in re.findall(r"^(\d+)\. ", section, re.MULTILINE)
+    }
+    covered = {case for story in STORIES.values() for case in story.covers}
+    assert covered
+    assert set() == covered - told
 
 
 BILLING_COLUMNS = """

@@ -12,7 +12,7 @@ def story(
 ) -> Callable[[Plot], Plot]:
     """Enter a plot into the catalogue under its function's name; its docstring is the story in one sentence.
 
-    `covers` names cases of the test catalogue, `defines` rows of the definitions, `customers` how many it brings about.
+    `covers` names cases of docs/cases.md, `defines` rows of the definitions, `customers` how many it brings about.
     """
 
     def enter(plot: Plot) -> Plot:
