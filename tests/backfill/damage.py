@@ -177,6 +177,8 @@ def another(column: Column, before: Any, choices: Random, *, record: bool) -> ob
             return (before or 0) + choices.randint(1, 1000)
         case "timestamptz":
             return LONG_AGO if before is None else before + timedelta(hours=choices.randint(1, 50))
+        case "text[]":
+            return [*(before or ()), MARK]
         case "jsonb":
             found = None if before is None else json.loads(before)
             if isinstance(found, dict):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from subledger.db.connection import Pool
 from subledger.sandbox import STORIES, Sandbox, create_api
-from tests.worker.room import API_KEY, Api, open_room
+from tests.worker.room import API_KEY, Api, charge, customer, event, open_room
 
 
 async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: str) -> None:
@@ -32,6 +32,16 @@ async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: st
         assert all(totals), "the stories have no refund, dispute or payment outside Stripe"
         months = await room.fetchval("select count(distinct month) from billing.monthly_revenue")
         assert months > 1
+
+
+async def test_more_is_captured_than_was_authorized(pool: Pool, database_url: str) -> None:
+    """An overcapture gives nothing back, in the months as in the record."""
+    body = charge(amount=1000, amount_captured=1200, amount_refunded=0)
+    async with open_room(pool, database_url, api_key=None) as room:
+        await room.apply(event("customer.created", customer()), event("charge.captured", body))
+        (month,) = await room.fetch("select gross, refunded, net from billing.monthly_revenue")
+        (record,) = await room.fetch("select gross, refunded, net from billing.customer_revenue")
+    assert (1200, 0, 1200) == tuple(month) == tuple(record)
 
 
 Story = list[tuple[datetime, int]]

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.worker.room import NOON, Room, charge, customer, event, item, listing, refund, subscription
+from tests.worker.room import NOON, Body, Room, charge, customer, event, item, listing, refund, subscription
 
 
 async def status_of(room: Room) -> object:
@@ -57,6 +57,25 @@ async def test_cut_list_never_removes_items(webhooks_only: Room) -> None:
     whole = subscription(items=listing([item("si_4", quantity=2)]))
     await room.apply(event("customer.subscription.updated", whole, after=20))
     assert [("si_4", 2)] == [tuple(row) for row in await room.fetch(statement)]
+
+
+async def test_money_outside_stripe_is_not_forgotten(room: Room) -> None:
+    """C12: only a read tells what came outside Stripe; a payload says nothing of it, and so takes nothing back."""
+    told: Body = {
+        "object": "invoice", "id": "in_1", "customer": "cus_1", "created": NOON, "status": "paid", "livemode": False,
+        "billing_reason": "manual", "currency": "usd", "total": 2000, "amount_due": 2000, "amount_paid": 2000,
+        "metadata": {}, "lines": listing([]), "status_transitions": {"paid_at": NOON},
+    }  # fmt: skip
+    room.api.put(customer(), told | {"amount_paid_off_stripe": 2000, "payments": listing([])})
+    await room.apply(event("customer.created", customer()), event("invoice.paid", told))
+    await room.settle()
+    assert 2000 == (await room.record())["lifetime_revenue"]
+    await room.apply(event("invoice.updated", told | {"metadata": {"note": "x"}}, after=60))
+    record = await room.record()
+    assert (2000, "usd", False) == (record["lifetime_revenue"], record["revenue_currency"], record["exact"])
+    room.api.put(told | {"amount_paid_off_stripe": 500, "payments": listing([])})
+    await room.settle()
+    assert 500 == (await room.record())["lifetime_revenue"]
 
 
 @pytest.mark.parametrize("batches", [1, 2])

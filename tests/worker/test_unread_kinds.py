@@ -219,6 +219,27 @@ async def test_what_only_lists_tell_of_a_forgotten_customer(room: Room) -> None:
     assert [("txn_1", 1912, None, None)] == [tuple(row) for row in rows]
 
 
+async def test_what_changes_without_an_event_is_no_drift(room: Room) -> None:
+    """How often a coupon was redeemed: an audit brings it up to date, counts nothing, and has nobody derived again."""
+    coupon: Body = {"object": "coupon", "id": "co_1", "created": NOON, "livemode": False, "percent_off": 25,
+        "times_redeemed": 1, "valid": True, "metadata": {}}  # fmt: skip
+    room.api.put(coupon | {"applies_to": None})
+    await room.apply(event("coupon.created", coupon))
+    await room.settle()
+    later = coupon | {"times_redeemed": 9, "valid": False, "applies_to": None}
+    assert "complete" == await backfilled(room, later, kind="coupon", purpose="audit")
+    assert [] == await room.fetch("select * from sync.drift")
+    (row,) = await room.fetch("select times_redeemed, valid from stripe.coupons")
+    assert (9, False) == tuple(row)
+    assert 0 == await room.fetchval("select count(*) from sync.objects where touched > resolved")
+    # What it takes off is another matter.
+    assert "complete" == await backfilled(room, later | {"percent_off": 50}, kind="coupon", purpose="audit")
+    room.api.put(later | {"percent_off": 50})
+    assert "complete" == await backfilled(room, later | {"percent_off": 50}, kind="coupon", purpose="audit")
+    (drift,) = await room.fetch("select kind, id, fields from sync.drift")
+    assert ("coupon", "co_1", ["percent_off"]) == tuple(drift)
+
+
 async def test_payment_methods_are_one_list(room: Room) -> None:
     """Their list takes no `created`; what it lacks may have been detached, and is not even asked for by an audit."""
     method: Body = {
@@ -248,7 +269,6 @@ async def test_a_deleted_plan_stays_deleted(room: Room) -> None:
     (row,) = await room.fetch("select amount, deleted_at from stripe.plans")
     assert (2550, datetime.fromtimestamp(NOON + 9, UTC)) == tuple(row)
     assert not [path for path in room.api.asked if "plans" in path]
-
 
 
 STEPS = ("first change", "second change", "ask A", "ask B", "store A", "store B")
