@@ -343,7 +343,7 @@ def test_stripe_own_examples_are_read(stripe_object: str) -> None:
             assert body[field.name] == getattr(facts, field.name)
 
 
-# --- Where fields stood: the rows of STRIPE.md section 3 that touch these kinds ----------------------------------
+# --- Where fields stood in older API versions ----------------------------------
 
 BASE_SUBSCRIPTION = without(story()["subscription"], "current_period_start", "current_period_end")
 BASE_INVOICE = without(story()["invoice"], "parent", "payments", "amount_paid_off_stripe")
@@ -1275,7 +1275,9 @@ def conforms(value: object, wanted: Any) -> bool:
     if typing.get_origin(wanted) is dict:
         return isinstance(value, dict) and all(isinstance(text, str) for text in [*value, *value.values()])
     if typing.get_origin(wanted) is tuple:
-        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+        return isinstance(value, tuple) and all(conforms(each, get_args(wanted)[0]) for each in value)
+    if dataclasses.is_dataclass(wanted) and type(value) is wanted:
+        return all(conforms(getattr(value, name), type_) for name, type_ in get_type_hints(wanted).items())
     return type(value) is wanted
 
 
