@@ -85,6 +85,6 @@ def test_example_environment_names_what_the_settings_read() -> None:
 
 
 def test_procfile_runs_commands_that_exist() -> None:
-    """A deployment by the Procfile starts the three processes of the design."""
+    """A deployment by the Procfile migrates, and starts the two kinds of processes."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     assert ["release: subledger migrate", "web: subledger web", "worker: subledger worker"] == lines

@@ -39,7 +39,7 @@ class Kind:
     catalogue: bool = False  # describes what is sold, so a pending read of it makes no customer inexact
     names_customer: bool = False  # its facts carry customer_id (a customer names itself)
     deleted_event: str | None = None  # the event that, with a 404, proves a deletion
-    absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once confirmed
+    absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once shown or confirmed
     # Of a kind that names no customer: the facts that hold the id of what it belongs to, and the kind of that.
     belongs_to: tuple[tuple[str, str], ...] = ()
     list_holds_all: bool = True  # False: what its list lacks may exist all the same

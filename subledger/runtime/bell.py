@@ -18,7 +18,7 @@ from subledger.runtime.jobs import deserialize_job, serialize_job
 LIVE_QUEUE = "subledger:live"
 """arq queue of the jobs that a customer waits for: drain, confirm."""
 BULK_QUEUE = "subledger:bulk"
-"""arq queue of long work: backfill, audit, rebuild."""
+"""arq queue of the bulk lane: histories, gap fills, usage, backfills, audits."""
 TOKENS = "subledger:bell"
 
 SOCKET_TIMEOUT_SECONDS = 1.0

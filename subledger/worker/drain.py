@@ -1,6 +1,6 @@
 """Apply: events of the inbox mark the objects that they concern, and show their payloads provisionally.
 
-A batch is one transaction, in the lock order of the design: events, objects, mirror tables, customers.
+A batch is one transaction, in the lock order: events, objects, mirror tables, customers.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ running in this process is not started twice; in other processes it may run at t
 leases make that harmless.
 
 There are two lanes, each with its own budget of requests: `live` for what a customer waits for, and `bulk` for
-histories and gaps. Neither waits for the other.
+histories, gap fills, usage, backfills and audits. Neither waits for the other.
 """
 
 import asyncio

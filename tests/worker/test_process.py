@@ -263,7 +263,7 @@ async def test_killed_again_and_again(database_url: str, redis_url: str, tmp_pat
                 await start("worker", system.environment, tmp_path / f"worker-{turn + 9}.log")
             )
             await posting
-        # Whatever the killed had is free when their leases end; three lost workers do not park an event.
+        # Whatever the killed had is free when their leases end; two lost workers do not park an event.
         status = await settled_without_leases(system, database_url)
         assert 0 == status["parked"]
     await life.assert_true(database_url)

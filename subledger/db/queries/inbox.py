@@ -79,7 +79,7 @@ async def record_events(connection: Connection, events: Sequence[SignedEvent]) -
 
 
 # What was claimed before comes first, and one at a time: attempts are counted for nothing that was not in hand when its
-# worker was lost, or three deaths would condemn a whole batch.
+# worker was lost, or ATTEMPTS_MAX deaths would condemn a whole batch.
 CLAIM_EVENTS = """
 -- Claims go by age, so whatever was claimed before stands among the oldest: a backlog is not searched to its end.
 with head as (
