@@ -328,6 +328,8 @@ class Invoices:
         refund: Refund | None = None,
         to_balance: int = 0,
         out_of_band: int = 0,
+        record: str | None = None,
+        record_refunded: int = 0,
     ) -> CreditNote:
         account = self._account
         self._credit_numbers[invoice.id] += 1
@@ -343,25 +345,48 @@ class Invoices:
             refund=None if refund is None else refund.id,
             to_balance=to_balance,
             out_of_band=out_of_band,
+            record=record,
+            record_refunded=record_refunded,
         )
         account.add(note)
         account.emit("credit_note.created", note)
         return note
 
     def credit_after_payment(
-        self, invoice: Invoice, *, refunded: int = 0, to_balance: int = 0, out_of_band: int = 0
+        self,
+        invoice: Invoice,
+        *,
+        refunded: int = 0,
+        to_balance: int = 0,
+        out_of_band: int = 0,
+        record_refunded: int = 0,
     ) -> CreditNote:
-        """Give back (part of) a paid invoice: to the card, to the customer's balance, or outside Stripe."""
+        """Give back (part of) a paid invoice: to the card, to the customer's balance, or outside Stripe, as such or
+        as a refund of the recorded payment.
+        """
         account = self._account
         refund = account.payments.refund(self._charge_of(invoice), refunded) if refunded else None
         if to_balance:
             account.clients.credit(account.customer(invoice.customer), to_balance)
-        if out_of_band:
-            account.books.move_cash(invoice.customer or "", invoice.currency, "out_of_band", -out_of_band)
-        invoice.credited_after_payment += refunded + to_balance + out_of_band
-        note = self._credit(invoice, refund=refund, to_balance=to_balance, out_of_band=out_of_band)
+        if outside := out_of_band + record_refunded:
+            account.books.move_cash(invoice.customer or "", invoice.currency, "out_of_band", -outside)
+        invoice.credited_after_payment += refunded + to_balance + outside
+        note = self._credit(
+            invoice,
+            refund=refund,
+            to_balance=to_balance,
+            out_of_band=out_of_band,
+            record=self._record_of(invoice) if record_refunded else None,
+            record_refunded=record_refunded,
+        )
         account.emit("invoice.updated", invoice)
         return note
+
+    def _record_of(self, invoice: Invoice) -> str:
+        for thing in map(self._account.find, invoice.payments):
+            if isinstance(thing, InvoicePayment) and thing.payment_type == "payment_record":
+                return thing.payment
+        raise KeyError(f"{invoice.id} has no recorded payment")
 
     def _charge_of(self, invoice: Invoice) -> Charge:
         for thing in reversed(self._account.shelves["charge"].of_customer[invoice.customer or ""]):

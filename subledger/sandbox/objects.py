@@ -476,13 +476,16 @@ class CreditNote(Thing):
     to_balance: int = 0
     out_of_band: int = 0
     """Given back outside Stripe."""
+    record: str | None = None
+    record_refunded: int = 0
+    """Given back of a payment that Stripe only keeps a record of, which this is."""
     status: str = "issued"
     voided_at: int | None = None
     metadata: Metadata = field(default_factory=dict)
 
     @property
     def after_payment(self) -> int:
-        return self.refunded + self.to_balance + self.out_of_band
+        return self.refunded + self.to_balance + self.out_of_band + self.record_refunded
 
 
 @dataclass(slots=True, kw_only=True)

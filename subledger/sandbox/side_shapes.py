@@ -154,7 +154,14 @@ def _credit_note(thing: CreditNote, shape: Version, view: View) -> Body:
     }
     if shape.basil:
         refund = {"amount_refunded": thing.refunded, "refund": thing.refund, "type": "refund"}
+        of_record = {
+            "amount_refunded": thing.record_refunded,
+            "payment_record_refund": {"payment_record": thing.record, "refund_group": "rg_" + thing.id[3:]},
+            "refund": None,
+            "type": "payment_record_refund",
+        }
         body["refunds"] = [] if thing.refund is None else [refund]
+        body["refunds"] += [] if thing.record is None else [of_record]
         body["total_taxes"] = []
         body["pretax_credit_amounts"] = []
     else:

@@ -53,6 +53,8 @@ NOT_TOLD = {
     (OLDEST, "invoice_paid_both_ways"): "the same",
     (BEFORE_BASIL, "discount_of_one_product"): "before basil the second discount is named by its id alone",
     (OLDEST, "discount_of_one_product"): "the oldest shape shows one discount",
+    (BEFORE_BASIL, "record_given_back"): "before basil a credit note told of one refund, through Stripe",
+    (OLDEST, "record_given_back"): "the same",
     (OLDEST, "mixed_intervals"): "the oldest shape has one period for all items",
 }
 """What an old version cannot tell; a reading in the newest version does."""

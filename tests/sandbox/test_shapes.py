@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from subledger.sandbox import BEFORE_BASIL, ENDIVE, MIXED, OLDEST, Sandbox
-from subledger.sandbox.objects import Thing
+from subledger.sandbox.objects import Coupon, Thing
 from subledger.sandbox.shapes import render
 from subledger.sandbox.versions import CannotExpandError, version
 
@@ -53,6 +53,20 @@ def test_discounts_are_one_object_or_many_ids() -> None:
     assert 50.0 == old["discount"]["coupon"]["percent_off"]
     expanded = shown(sandbox, "subscription", ENDIVE, "discounts")["discounts"][0]
     assert ("discount", "coupon") == (expanded["object"], expanded["source"]["type"])
+
+
+def test_coupons_say_what_they_are_limited_to_when_asked() -> None:
+    """Neither a payload nor a plain read does; one that is not limited says null."""
+    sandbox = played("discount_of_one_product", "half_off")
+    coupons = [each for each in sandbox.home.shelves["coupon"].rows if isinstance(each, Coupon)]
+    assert not [event for event in sandbox.events if b"applies_to" in event.body]
+    told = []
+    for coupon in coupons:
+        assert "applies_to" not in render(coupon, version(ENDIVE), sandbox.home)
+        told.append(render(coupon, version(ENDIVE), sandbox.home, ["applies_to"])["applies_to"])
+    assert [{"products": list(each.applies_to)} if each.applies_to else None for each in coupons] == told
+    assert None in told
+    assert any(told)
 
 
 def test_invoice_links() -> None:

@@ -441,6 +441,20 @@ def out_of_band_given_back(stage: Stage) -> Iterator[int]:
     stage.require((row.gross, row.refunded, row.out_of_band) == (0, 0, 1600), "it came and went outside")
 
 
+@story(covers=("E96",), defines=("revenue:out_of_band_returned", "revenue:out_of_band"))
+def record_given_back(stage: Stage) -> Iterator[int]:
+    """A payment that Stripe only keeps a record of is refunded by a credit note, and some more given back beside it."""
+    ivo = stage.customer()
+    invoice = stage.account.invoices.bill_once(ivo, 3000, "Course", collects=False)
+    yield 1 * DAY
+    stage.account.invoices.pay_out_of_band(invoice)
+    yield 1 * DAY
+    stage.account.invoices.credit_after_payment(invoice, record_refunded=500, out_of_band=200)
+    stage.expect(ivo, net={"usd": 2300})
+    row = stage.truth_of(ivo).revenue[0]
+    stage.require((row.gross, row.refunded, row.out_of_band) == (0, 0, 2300), "it came and went outside")
+
+
 @story(covers=("E81",), defines=("revenue:refunded", "revenue:credit_balance"))
 def credited_after_payment(stage: Stage) -> Iterator[int]:
     """A credit note gives a paid invoice back to the card, which is one refund, and to the balance, which is none."""
