@@ -104,13 +104,14 @@ def _page(report: AuditReport, drift: list[Drift]) -> Iterator[RenderableType]:
     yield Text()
     yield table(
         "Differences",
-        ["object", "differs", "lacking here", "surplus here", "marked for repair", "money"],
+        ["object", "differs", "lacking here", "surplus here", "undecided", "marked for repair", "money"],
         [
             (
                 each.object,
                 each.differs,
                 each.lacking,
                 each.surplus,
+                each.unverified,
                 each.repaired,
                 ", ".join(f"{amount:,} {currency}" for currency, amount in each.amounts.items()) or None,
             )

@@ -2734,6 +2734,8 @@ CREATE TABLE sync.drift (
     verified boolean DEFAULT false NOT NULL,
     repaired boolean DEFAULT false NOT NULL,
     said json,
+    error text,
+    read_tick bigint,
     CONSTRAINT what_is_known CHECK ((what = ANY (ARRAY['differs'::text, 'lacking'::text, 'surplus'::text])))
 );
 
@@ -2758,6 +2760,10 @@ COMMENT ON COLUMN sync.drift.verified IS 'A read by id, or for a record a second
 COMMENT ON COLUMN sync.drift.repaired IS 'It was marked, so that confirm and derive mend it.';
 
 COMMENT ON COLUMN sync.drift.said IS 'What Stripe said of the object when it was read by its id; NULL where it knows none.';
+
+COMMENT ON COLUMN sync.drift.error IS 'Why it was given up without being verified: what Stripe answered when it was read by its id, or what in the answer is not understood.';
+
+COMMENT ON COLUMN sync.drift.read_tick IS 'sync.tick drawn before the read that verified it: what was marked, told or read since is younger than `said`. NULL for a record.';
 
 ALTER TABLE sync.events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.events_seq_seq

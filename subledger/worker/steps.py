@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from subledger.billing.record import Policy
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Pool
-from subledger.db.queries.backfills import Hole, Scan
+from subledger.db.queries.backfills import Hole, Scan, move_scan
 from subledger.db.queries.objects import Key, Mark
 from subledger.runtime.stripe_api import StripeApi
 
@@ -56,3 +56,9 @@ def say_holes(holes: list[Hole]) -> str:
     if len(holes) > HOLES_TOLD_MAX:
         told.append(f"and {len(holes) - HOLES_TOLD_MAX} more")
     return "; ".join(told)
+
+
+async def move(helpers: Helpers, scan: Scan, step: str, *, cursor: str = "") -> None:
+    """Go on with a step at once."""
+    async with helpers.pool.acquire() as connection:
+        await move_scan(connection, scan.id, step=step, cursor=cursor)

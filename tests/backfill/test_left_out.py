@@ -7,7 +7,7 @@ import pytest
 from subledger.db.connection import Pool
 from subledger.sandbox import Sandbox
 from subledger.sandbox.api import RefusedError
-from subledger.worker import audit
+from subledger.worker import audit_reads
 from tests.backfill.account import Attached, attached, different_records, prices_of
 from tests.backfill.test_endings import refuse
 
@@ -111,7 +111,7 @@ async def test_inline_prices_are_no_damage(
     """More of them than an audit would examine of what is damaged: it reads them all, and finds nothing; of customers
     who are in no list so many would end it.
     """
-    monkeypatch.setattr(audit, "DRIFT_EXAMINED_MAX", INLINE - 1)
+    monkeypatch.setattr(audit_reads, "DRIFT_EXAMINED_MAX", INLINE - 1)
     async with attached(pool, database_url, sandbox) as account:
         await backfilled(account)
         before = account.api.tally.requests

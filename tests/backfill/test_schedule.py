@@ -21,9 +21,8 @@ def sandbox() -> Sandbox:
     return lived_account(customers=30)
 
 
-async def ask_at_its_hour(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Ask as if it were the hour of the nightly audit."""
-    monkeypatch.setattr(audit, "NIGHTLY_HOUR_UTC", datetime.now(UTC).hour)
+async def ask(pool: Pool) -> bool:
+    """Ask as every worker does once a minute."""
     return await ask_for_nightly_audit(pool, live_mode=False)
 
 
@@ -37,19 +36,24 @@ async def audits(account: Attached) -> list[tuple[str, bool]]:
     ]
 
 
-async def test_nightly_audit_is_asked_for_once(
-    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At its hour, after a whole backfill, by one of many workers, once; it repairs, and runs like any other."""
+async def backfilled(account: Attached, *, ago: timedelta = timedelta(days=2)) -> None:
+    """A whole backfill that ended so long ago."""
+    assert "complete" == (await account.scanned(await account.request()))["status"]
+    await account.execute("update sync.scans set finished_at = now() - $1::interval", ago)
+    await account.execute("delete from sync.scans where purpose = 'audit'")  # the engine may have asked
+
+
+async def test_nightly_audit_is_asked_for_once(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """After a whole backfill, by one of many workers, once a night; it repairs, and runs like any other."""
     async with attached(pool, database_url, sandbox) as account:
-        assert not await ask_at_its_hour(pool, monkeypatch)
+        assert not await ask(pool)
         bounded = await account.request(kinds=("customer",), whole=False)
         assert "complete" == (await account.scanned(bounded))["status"]
-        assert not await ask_at_its_hour(pool, monkeypatch)
-        assert "complete" == (await account.scanned(await account.request()))["status"]
-        await account.execute("delete from sync.scans where purpose = 'audit'")  # the engine may have asked
+        await account.execute("update sync.scans set finished_at = now() - interval '2 days'")
+        assert not await ask(pool)
+        await backfilled(account)
 
-        asked = await asyncio.gather(*(ask_at_its_hour(pool, monkeypatch) for _ in range(4)))
+        asked = await asyncio.gather(*(ask(pool) for _ in range(4)))
         assert [False, False, False, True] == sorted(asked)
         assert [("queued", True)] == await audits(account)
         await account.engine.scan()
@@ -58,20 +62,56 @@ async def test_nightly_audit_is_asked_for_once(
             await account.hurry()
             await account.engine.scan()
         assert [("complete", True)] == await audits(account)
-        assert not await ask_at_its_hour(pool, monkeypatch)
+        assert not await ask(pool)
         await account.execute("update sync.scans set requested_at = requested_at - interval '1 day'")
-        assert await ask_at_its_hour(pool, monkeypatch)
+        assert await ask(pool)
 
 
 async def test_nightly_audit_waits_for_its_hour(
     pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At any other hour nobody asks for it."""
-    monkeypatch.setattr(audit, "NIGHTLY_HOUR_UTC", (datetime.now(UTC) + timedelta(hours=12)).hour)
+    """The first night after the backfill; and then whenever a worker is there, once after each time of that hour."""
     async with attached(pool, database_url, sandbox) as account:
-        assert "complete" == (await account.scanned(await account.request()))["status"]
-        assert not await ask_for_nightly_audit(pool, live_mode=False)
-        assert [] == await audits(account)
+        monkeypatch.setattr(audit, "NIGHTLY_HOUR_UTC", (datetime.now(UTC) + timedelta(hours=1)).hour)
+        await backfilled(account, ago=timedelta(minutes=1))
+        assert not await ask(pool)
+        await account.execute("update sync.scans set finished_at = now() - interval '1 day'")
+        # The last night began 23 hours ago, and no worker was there.
+        assert await ask(pool)
+        await account.execute("update sync.scans set requested_at = now() - interval '11 hours'")
+        assert not await ask(pool)
+        await account.execute(
+            "update sync.scans set status = 'failed', finished_at = now() where finished_at is null"
+        )
+        assert not await ask(pool)
+        # Now one has begun since.
+        monkeypatch.setattr(audit, "NIGHTLY_HOUR_UTC", datetime.now(UTC).hour)
+        await account.execute("update sync.scans set finished_at = now() - interval '1 day'")
+        assert await ask(pool)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"since": datetime(2200, 1, 1, tzinfo=UTC), "whole": False, "repair": True},
+        {"kinds": ("customer",), "whole": False, "repair": True},
+        {"account_id": "acct_other", "repair": True},
+        {"repair": False},
+    ],
+    ids=["of a stretch", "of a kind", "of another account", "without repair"],
+)
+async def test_other_audits_stand_for_none(
+    pool: Pool, database_url: str, sandbox: Sandbox, given: dict[str, object]
+) -> None:
+    """Whoever audits less, or mends nothing, does not keep the night's audit from being asked for."""
+    async with attached(pool, database_url, sandbox) as account:
+        await account.request()
+        await account.execute(
+            "update sync.scans set status = 'complete', finished_at = now() - interval '2 days'"
+        )
+        await account.request(purpose="audit", **given)
+        assert await ask(pool)
+        assert not await ask(pool)
 
 
 async def test_forgotten_customers_are_left_alone(pool: Pool, database_url: str, sandbox: Sandbox) -> None:

@@ -1,30 +1,17 @@
-"""Audits: what differs between Stripe's lists and the mirror, and between the mirror and the records."""
+"""Audits: what was found to differ between Stripe, the mirror and the records; its mending; the schedule."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
-from subledger.billing.facts import Part
-from subledger.billing.lists import THROUGH
-from subledger.billing.record import (
-    CustomerEntity,
-    CustomerFeature,
-    CustomerMrr,
-    CustomerProduct,
-    CustomerRecord,
-    Revenue,
-)
-from subledger.billing.registry import KINDS, Kind
+from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection
 from subledger.db.queries.backfills import Scan, select_scan
-from subledger.db.queries.columns import Column, arrays_of, columns_of, names_of, parameters_of
 from subledger.db.queries.customers import CustomerKey
-from subledger.db.queries.mirror import MIRROR, PARTS, PartStatements, told_since
+from subledger.db.queries.mirror import PARTS
 from subledger.db.queries.objects import Key
 
 RECORD = "record"
@@ -44,6 +31,16 @@ class Drift:
     currency: str | None = None
     amount: int = 0
     said: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mending:
+    """A row that is wrong, and what Stripe said of it (None: that it knows none) when it was read at `tick`."""
+
+    kind: str
+    id: str
+    said: str | None
+    tick: int
 
 
 # What is being marked, read or written just now is no drift: the fence will see to it. `surplus` and `lacking` are
@@ -82,208 +79,66 @@ async def suspect(connection: Connection, scan: Scan, suspects: Mapping[Key, str
         )
 
 
-def _changed_parts(statements: PartStatements) -> str:
-    table, owner, columns = statements.table, statements.owner, statements.columns
-    others = [column for column in columns if column.name not in ("id", owner)]
-    values = ", ".join(f"{column.value} as {column.name}" for column in columns)
-    told = ", ".join(
-        told_since(column.name, f"new.{column.name}", f"old.{column.name}", in_part=True)
-        if column.name in statements.told_by_reads
-        else f"new.{column.name}"
-        for column in others
-    )
-    return f"""
-with new as (
-  select {values}
-  from unnest({parameters_of(columns, first=4)}) as new ({names_of(columns)})
-)
-select new.{owner}
-from new
-left join {table} old
-  on old.account_id = $1 and old.live_mode = $2 and old.{owner} = new.{owner} and old.id = new.id
-where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({told})
-union
-select old.{owner}
-from {table} old
-where old.account_id = $1 and old.live_mode = $2 and old.{owner} = any ($3::text[])
-  and not exists (select from new where new.{owner} = old.{owner} and new.id = old.id)
-"""
-
-
-SELECT_CHANGED_PARTS: Mapping[str, str] = {kind: _changed_parts(each) for kind, each in PARTS.items()}
-"""Per kind with parts: the objects among $3 whose stored parts are not exactly those given."""
-
-
-async def select_changed_parts(
-    connection: Connection, scope: Scope, kind: str, owner_ids: Sequence[str], parts: Sequence[Part]
-) -> list[str]:
-    """The objects among these whose stored parts are not exactly these."""
-    rows = await connection.fetch(
-        SELECT_CHANGED_PARTS[kind], *scope, list(owner_ids), *arrays_of(PARTS[kind].columns, parts)
-    )
-    return [row[0] for row in rows]
-
-
-SELECT_BURIED: Mapping[str, str] = {
-    kind.name: f"""
-select id from {kind.table}
-where account_id = $1 and live_mode = $2 and id = any ($3::text[]) and deleted_at is not null
-"""
-    for kind in KINDS.values()
-}
-"""Per kind: which of these ids are rows that say they were deleted."""
-
-
-async def select_buried(connection: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> list[str]:
-    """Which of these objects the mirror takes for deleted."""
-    return [row[0] for row in await connection.fetch(SELECT_BURIED[kind], *scope, ids)]
-
-
-def _of_half(kind: Kind) -> str:
-    """Whether a row is of the half $6 of its kind's list; any row is where the list is one, $6 being NULL."""
-    whole = "$6::boolean is null"
-    return whole if kind.list_halves is None else f"({whole} or coalesce({kind.list_halves}, true) = $6)"
-
-
-def _within(kind: Kind) -> str:
-    """Whether a row is of the stretch [$3, $4) of `created`; any row is, of a kind that does not say it."""
-    if kind.says_created:
-        return "created >= $3 and created < $4"
-    return "$3::timestamptz is not null and $4::timestamptz is not null"
-
-
-SELECT_SURPLUS: Mapping[str, str] = {
-    kind.name: f"""
-select id from {kind.table}
-where account_id = $1 and live_mode = $2 and {_within(kind)} and not id = any ($5::text[]) and deleted_at is null
-  and {_of_half(kind)}
-"""
-    for kind in KINDS.values()
-}
-"""Per kind: the rows created in [$3, $4) that a list did not hold."""
-
-
-async def select_surplus(
-    connection: Connection,
-    scope: Scope,
-    kind: str,
-    *,
-    low: datetime,
-    high: datetime,
-    listed: Collection[str],
-    variant: str,
-) -> list[str]:
-    """The rows created in [low, high) that are not among the listed ids; of kinds that do not say when, all others.
-
-    `variant`: which reading of the kind's list it was; only rows that say they belong there are looked for.
-    """
-    half = variant.endswith("=true") if variant else None
-    rows = await connection.fetch(SELECT_SURPLUS[kind], *scope, low, high, list(listed), half)
-    return [row[0] for row in rows]
-
-
-SELECT_SURPLUS_PARTS: Mapping[str, str] = {
-    part: f"""
-select id from {KINDS[part].table}
-where account_id = $1 and live_mode = $2 and {parent}_id = any ($3::text[]) and not id = any ($4::text[])
-  and deleted_at is null
-"""
-    for part, parent in THROUGH.items()
-}
-"""Per kind that is read with its parents: the rows of these parents that the parents did not hold."""
-
-
-async def select_surplus_parts(
-    connection: Connection, scope: Scope, part: str, *, parents: Sequence[str], listed: Collection[str]
-) -> list[str]:
-    """The rows of a kind that belong to these parents, and that the parents do not hold."""
-    return [
-        row[0] for row in await connection.fetch(SELECT_SURPLUS_PARTS[part], *scope, parents, list(listed))
-    ]
-
-
-def _unlisted() -> dict[str, str]:
-    """Per kind: what no list can have met. Parameters: account, mode, low, high, tick of the beginning."""
-    statements = {}
-    for kind in KINDS.values():
-        if kind.name in THROUGH:
-            parent = THROUGH[kind.name]
-            where = f"""not exists (
-    select from {KINDS[parent].table} p
-    where p.account_id = t.account_id and p.live_mode = t.live_mode and p.id = t.{parent}_id
-  )"""
-        elif not kind.list_holds_all:
-            where = "false"
-        elif kind.id_is_customers and kind.list_path is None:
-            # Who is not asked for may have rows that nothing told of, or that are of somebody else.
-            where = f"""(
-    t.customer_id is distinct from t.id
-    or not exists (
-      select from sync.objects o
-      where o.account_id = t.account_id and o.live_mode = t.live_mode and o.kind = '{kind.name}' and o.id = t.id
-    )
-  )"""
-        elif kind.says_created:
-            where = "(t.created is null or t.created < $3 or t.created >= $4)"
-        else:
-            where = "false"
-        statements[kind.name] = f"""
-select t.id, 'surplus' as what
-from {kind.table} t
-where t.account_id = $1 and t.live_mode = $2 and t.deleted_at is null and {where}
-  and not exists (
-    select from sync.objects o
-    where o.account_id = t.account_id and o.live_mode = t.live_mode and o.kind = '{kind.name}' and o.id = t.id
-      and (o.confirmed >= $5 or o.dirty >= $5 or o.told >= $5)
-  )
-union all
-select o.id, 'lacking'
-from sync.objects o
-where o.account_id = $1 and o.live_mode = $2 and o.kind = '{kind.name}' and o.confirmed > 0 and o.confirmed < $5
-  and $3::timestamptz is not null and $4::timestamptz is not null
-  and not exists (
-    select from {kind.table} t where t.account_id = o.account_id and t.live_mode = o.live_mode and t.id = o.id
-  )
-"""
-    return statements
-
-
-SELECT_UNLISTED: Mapping[str, str] = _unlisted()
-"""Per kind: rows that no list can have met, and objects that were read and have no row."""
-
-
-async def select_unlisted(
-    connection: Connection, scope: Scope, kind: str, *, low: datetime, high: datetime, tick: int
-) -> dict[Key, str]:
-    """What no list can have met (key -> what): rows without a place in it, objects that were read and have no row."""
-    rows = await connection.fetch(SELECT_UNLISTED[kind], *scope, low, high, tick)
-    return {(*scope, kind, row[0]): row[1] for row in rows}
-
-
 SELECT_SUSPECTS = """
-select kind, id, what
+select kind, id
 from sync.drift
-where scan_id = $1 and not verified and (kind = $2) = $3
+where scan_id = $1 and not verified and error is null and (kind = $2) = $3 and (kind, id) > ($4, $5)
 order by kind, id
-limit $4
+limit $6
 """
 
 
 async def select_suspects(
-    connection: Connection, scan: Scan, *, records: bool, limit: int
-) -> list[tuple[str, str, str]]:
-    """What waits for its verification (kind, id, what): records, or mirrored objects."""
-    rows = await connection.fetch(SELECT_SUSPECTS, scan.id, RECORD, records, limit)
-    return [(row[0], row[1], row[2]) for row in rows]
+    connection: Connection, scan: Scan, *, records: bool, after: tuple[str, str], limit: int
+) -> list[tuple[str, str]]:
+    """What waits for its verification (kind, id), after this one: records, or mirrored objects."""
+    rows = await connection.fetch(SELECT_SUSPECTS, scan.id, RECORD, records, *after, limit)
+    return [(row[0], row[1]) for row in rows]
 
 
-COUNT_SUSPECTS = "select count(*) from sync.drift where scan_id = $1 and not verified and kind <> $2"
+COUNT_SUSPECTS = """
+select count(*) from sync.drift where scan_id = $1 and not verified and error is null and (kind = $2) = $3
+"""
 
 
-async def count_suspects(connection: Connection, scan: Scan) -> int:
-    """How many mirrored objects wait for their verification."""
-    count: int = await connection.fetchval(COUNT_SUSPECTS, scan.id, RECORD)
+async def count_suspects(connection: Connection, scan: Scan, *, records: bool) -> int:
+    """How many records, or mirrored objects, wait for their verification."""
+    count: int = await connection.fetchval(COUNT_SUSPECTS, scan.id, RECORD, records)
     return count
+
+
+NOTE_UNREAD = """
+insert into sync.drift (scan_id, kind, id, what, error)
+select $1::bigint, kind, id, 'differs', error
+from unnest($2::text[], $3::text[], $4::text[]) as new (kind, id, error)
+order by kind, id
+on conflict (scan_id, kind, id) do update set error = excluded.error
+"""
+
+
+async def note_unread(connection: Connection, scan: Scan, unread: Sequence[tuple[str, str, str]]) -> None:
+    """Give up verifying these (kind, id, error): nothing is said of them but why."""
+    if unread:
+        await connection.execute(
+            NOTE_UNREAD, scan.id, [u[0] for u in unread], [u[1] for u in unread], [u[2] for u in unread]
+        )
+
+
+SELECT_UNREAD = """
+select kind, id, error, count(*) over () as count
+from sync.drift
+where scan_id = $1 and not verified and error is not null
+order by kind, id
+limit $2
+"""
+
+
+async def select_unread(
+    connection: Connection, scan: Scan, *, limit: int
+) -> tuple[int, list[tuple[str, str, str]]]:
+    """How many could not be verified, and the first of them: kind, id, error."""
+    rows = await connection.fetch(SELECT_UNREAD, scan.id, limit)
+    return (rows[0][3] if rows else 0), [(row[0], row[1], row[2]) for row in rows]
 
 
 # Stripe's lists leave out, by their own rules, prices that were made in the middle of something else, and customers and
@@ -291,7 +146,7 @@ async def count_suspects(connection: Connection, scan: Scan) -> int:
 COUNT_UNEXPLAINED = """
 select count(*)
 from sync.drift d
-where d.scan_id = $1 and not d.verified and d.kind <> $2 and not (
+where d.scan_id = $1 and not d.verified and d.error is null and d.kind <> $2 and not (
   d.what = 'surplus' and (
     d.kind = 'price'
     or d.kind = 'customer' and exists (
@@ -327,20 +182,27 @@ async def dismiss(connection: Connection, scan: Scan, agreed: Sequence[tuple[str
 
 
 NOTE_DRIFT = """
-insert into sync.drift (scan_id, kind, id, what, fields, currency, amount, said, verified)
+insert into sync.drift (scan_id, kind, id, what, fields, currency, amount, said, verified, read_tick)
 select $1::bigint, kind, id, what, array(select jsonb_array_elements_text(fields::jsonb)), currency, amount,
-  said::json, $9
-from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[])
-  as new (kind, id, what, fields, currency, amount, said)
+  said::json, $9, read_tick
+from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $10::bigint[])
+  as new (kind, id, what, fields, currency, amount, said, read_tick)
 order by kind, id
 on conflict (scan_id, kind, id) do update set
   what = excluded.what, fields = excluded.fields, currency = excluded.currency, amount = excluded.amount,
-  said = excluded.said, verified = excluded.verified
+  said = excluded.said, verified = excluded.verified, read_tick = excluded.read_tick
 """
 
 
-async def note_drift(connection: Connection, scan: Scan, drift: Sequence[Drift], *, verified: bool) -> None:
-    """What was found; `verified` by a read by id, or by a second derivation."""
+async def note_drift(
+    connection: Connection,
+    scan: Scan,
+    drift: Sequence[Drift],
+    *,
+    verified: bool,
+    ticks: Sequence[int] | None = None,
+) -> None:
+    """What was found; `verified` by a read by id, each begun at its tick, or by a second derivation."""
     await connection.execute(
         NOTE_DRIFT,
         scan.id,
@@ -352,6 +214,7 @@ async def note_drift(connection: Connection, scan: Scan, drift: Sequence[Drift],
         [each.amount for each in drift],
         [each.said for each in drift],
         verified,
+        [None] * len(drift) if ticks is None else ticks,
     )
 
 
@@ -370,9 +233,24 @@ async def select_drift(connection: Connection, scan: Scan, *, limit: int) -> lis
     return [Drift(**{**row, "fields": tuple(row["fields"])}) for row in rows]
 
 
+SELECT_MENDING = """
+select kind, id, said::text, coalesce(read_tick, 9223372036854775807) as tick
+from sync.drift
+where scan_id = $1 and verified and kind <> $2
+order by kind, id
+limit $3
+"""
+
+
+async def select_mending(connection: Connection, scan: Scan, *, limit: int) -> list[Mending]:
+    """What Stripe said of the mirrored objects that differ."""
+    return [Mending(**row) for row in await connection.fetch(SELECT_MENDING, scan.id, RECORD, limit)]
+
+
 SELECT_MOTION = """
 select kind, id,
-  confirmed >= tick or told >= tick or (dirty >= confirmed and missing_since is null and parked_at is null) as moving
+  greatest(confirmed, told, dirty) >= tick
+    or (dirty >= confirmed and missing_since is null and parked_at is null) as moving
 from sync.objects
 join unnest($3::text[], $4::text[], $5::bigint[]) as k (kind, id, tick) using (kind, id)
 where account_id = $1 and live_mode = $2
@@ -404,54 +282,6 @@ async def select_waiting(
     """Which of these (kind, id) are marked and have not been read since."""
     rows = await connection.fetch(SELECT_WAITING, *scope, [o[0] for o in objects], [o[1] for o in objects])
     return [(row[0], row[1]) for row in rows]
-
-
-SELECT_STORED_FACTS: Mapping[str, str] = {
-    kind.name: f"""
-select {names_of(MIRROR[kind.name].columns)}, deleted_at
-from {kind.table}
-where account_id = $1 and live_mode = $2 and id = any ($3::text[])
-"""
-    for kind in KINDS.values()
-}
-"""Per kind: the stored facts of these ids, as they stand."""
-
-SELECT_STORED_PARTS: Mapping[str, str] = {
-    kind: f"""
-select {names_of(parts.columns)}
-from {parts.table}
-where account_id = $1 and live_mode = $2 and {parts.owner} = any ($3::text[])
-order by {parts.owner}, id
-"""
-    for kind, parts in PARTS.items()
-}
-"""Per kind with parts: the stored parts of these objects."""
-
-
-async def select_stored_facts(
-    connection: Connection, scope: Scope, kind: str, ids: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """The stored columns of these objects, by id; of those that hold parts with `parts`, by their ids."""
-    rows = await connection.fetch(SELECT_STORED_FACTS[kind], *scope, ids)
-    columns = MIRROR[kind].columns
-    stored = {row["id"]: {**_decoded(columns, row), "deleted_at": row["deleted_at"]} for row in rows}
-    if kind in PARTS:
-        parts = PARTS[kind]
-        for each in stored.values():
-            each["parts"] = []
-        for row in await connection.fetch(SELECT_STORED_PARTS[kind], *scope, ids):
-            if row[parts.owner] in stored:
-                stored[row[parts.owner]]["parts"].append(_decoded(parts.columns, row))
-    return stored
-
-
-def _decoded(columns: Sequence[Column], row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        column.name: msgspec.json.decode(row[column.name])
-        if column.type == "jsonb" and row[column.name] is not None
-        else row[column.name]
-        for column in columns
-    }
 
 
 REMOVE_ROWS: Mapping[str, str] = {
@@ -497,134 +327,6 @@ async def mark_repaired(connection: Connection, scan: Scan, kind: str, ids: Sequ
     await connection.execute(MARK_REPAIRED, scan.id, kind, ids)
 
 
-# Records
-
-SELECT_SETTLED_CUSTOMERS = """
-select customer_id, complete, stale > derived and parked_at is null as moving
-from sync.customers
-where account_id = $1 and live_mode = $2 and customer_id > $3
-order by customer_id
-limit $4
-"""
-
-SELECT_CUSTOMERS_BY_ID = """
-select customer_id, complete, stale > derived and parked_at is null as moving
-from sync.customers
-where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
-order by customer_id
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditedCustomer:
-    """A customer whose record is compared; while it is moving, its record may be older than its facts."""
-
-    id: str
-    complete: bool
-    moving: bool
-
-
-async def select_customers_after(
-    connection: Connection, scope: Scope, after: str, *, limit: int
-) -> list[AuditedCustomer]:
-    """The customers whose ids follow one."""
-    rows = await connection.fetch(SELECT_SETTLED_CUSTOMERS, *scope, after, limit)
-    return [AuditedCustomer(id=row[0], complete=row[1], moving=row[2]) for row in rows]
-
-
-async def select_customers_by_id(
-    connection: Connection, scope: Scope, ids: Sequence[str]
-) -> list[AuditedCustomer]:
-    """These customers."""
-    rows = await connection.fetch(SELECT_CUSTOMERS_BY_ID, *scope, ids)
-    return [AuditedCustomer(id=row[0], complete=row[1], moving=row[2]) for row in rows]
-
-
-COUNT_UNRESOLVED = "select count(*) from sync.objects where touched > resolved"
-
-
-async def count_unresolved(connection: Connection) -> int:
-    """Rows whose concerned customers have yet to be marked."""
-    count: int = await connection.fetchval(COUNT_UNRESOLVED)
-    return count
-
-
-_RECORD_COLUMNS = columns_of(CustomerRecord)
-_PRODUCT_COLUMNS = columns_of(CustomerProduct)
-_REVENUE_COLUMNS = columns_of(Revenue)
-_FEATURE_COLUMNS = columns_of(CustomerFeature)
-_ENTITY_COLUMNS = columns_of(CustomerEntity)
-_MRR_COLUMNS = columns_of(CustomerMrr)
-
-SELECT_RECORDS = f"select {names_of(_RECORD_COLUMNS)} from billing.customers where uid = any ($1::uuid[])"
-SELECT_PRODUCTS = f"""
-select {names_of(_PRODUCT_COLUMNS)} from billing.customer_products where customer_uid = any ($1::uuid[])
-"""
-SELECT_REVENUE = f"""
-select {names_of(_REVENUE_COLUMNS)} from billing.customer_revenue where customer_uid = any ($1::uuid[])
-"""
-SELECT_CUSTOMER_FEATURES = f"""
-select {names_of(_FEATURE_COLUMNS)} from billing.customer_features where customer_uid = any ($1::uuid[])
-"""
-SELECT_ENTITIES = f"""
-select {names_of(_ENTITY_COLUMNS)} from billing.subscription_entities where customer_uid = any ($1::uuid[])
-"""
-SELECT_CUSTOMER_MRR = f"""
-select {names_of(_MRR_COLUMNS)} from billing.customer_mrr where customer_uid = any ($1::uuid[])
-"""
-
-
-@dataclass(slots=True, kw_only=True)
-class StoredWhole:
-    """A record as it is stored, with its parts; each row a mapping of columns."""
-
-    record: dict[str, Any] | None
-    products: dict[object, dict[str, Any]]
-    revenue: dict[object, dict[str, Any]]
-    features: dict[object, dict[str, Any]]
-    entities: dict[object, dict[str, Any]]
-    mrr: dict[object, dict[str, Any]]
-
-
-async def select_whole_records(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, StoredWhole]:
-    """The stored records and their parts, by uid; a customer without any is there too."""
-    stored = {
-        uid: StoredWhole(record=None, products={}, revenue={}, features={}, entities={}, mrr={})
-        for uid in uids
-    }
-    for row in await connection.fetch(SELECT_RECORDS, uids):
-        stored[row["uid"]].record = _decoded(_RECORD_COLUMNS, row)
-    for row in await connection.fetch(SELECT_PRODUCTS, uids):
-        stored[row["customer_uid"]].products[row["id"]] = _decoded(_PRODUCT_COLUMNS, row)
-    for row in await connection.fetch(SELECT_REVENUE, uids):
-        stored[row["customer_uid"]].revenue[row["currency"]] = _decoded(_REVENUE_COLUMNS, row)
-    for row in await connection.fetch(SELECT_CUSTOMER_FEATURES, uids):
-        stored[row["customer_uid"]].features[row["feature_id"]] = _decoded(_FEATURE_COLUMNS, row)
-    for row in await connection.fetch(SELECT_ENTITIES, uids):
-        stored[row["customer_uid"]].entities[row["id"]] = _decoded(_ENTITY_COLUMNS, row)
-    for row in await connection.fetch(SELECT_CUSTOMER_MRR, uids):
-        stored[row["customer_uid"]].mrr[row["currency"]] = _decoded(_MRR_COLUMNS, row)
-    return stored
-
-
-SELECT_SURPLUS_RECORDS = """
-select r.uid, r.stripe_customer_id
-from billing.customers r
-where r.account_id = $1 and r.live_mode = $2 and r.stripe_customer_id is not null
-  and not exists (
-    select from sync.customers c
-    where c.account_id = r.account_id and c.live_mode = r.live_mode and c.customer_id = r.stripe_customer_id
-  )
-  and not exists (select from billing.identities i where i.uid = r.uid)
-order by r.stripe_customer_id
-"""
-
-
-async def select_surplus_records(connection: Connection, scope: Scope) -> dict[str, UUID]:
-    """Records of Stripe customers that nothing ever told of: Stripe id -> uid."""
-    return {row[1]: row[0] for row in await connection.fetch(SELECT_SURPLUS_RECORDS, *scope)}
-
-
 RENAME_RECORDS = """
 update billing.customers r
 set stripe_customer_id = k.customer_id
@@ -668,13 +370,17 @@ class DriftOfKind:
     lacking: int
     surplus: int
     repaired: int
+    unverified: int
+    """What lists, or a first look, said otherwise and no second look has decided; none of the drift."""
     amounts: Mapping[str, int]
     """Minor units by currency: what is right minus what is stored, each difference counted by its size."""
 
 
 SELECT_DRIFT_BY_KIND = """
-select kind, count(*) filter (where what = 'differs') as differs, count(*) filter (where what = 'lacking') as lacking,
-  count(*) filter (where what = 'surplus') as surplus, count(*) filter (where repaired) as repaired
+select kind, count(*) filter (where verified and what = 'differs') as differs,
+  count(*) filter (where verified and what = 'lacking') as lacking,
+  count(*) filter (where verified and what = 'surplus') as surplus,
+  count(*) filter (where repaired) as repaired, count(*) filter (where not verified) as unverified
 from sync.drift
 where scan_id = $1
 group by kind
@@ -683,7 +389,7 @@ group by kind
 SELECT_DRIFT_AMOUNTS = """
 select kind, currency, sum(abs(amount))::bigint as amount
 from sync.drift
-where scan_id = $1 and currency is not null and amount <> 0
+where scan_id = $1 and verified and currency is not null and amount <> 0
 group by kind, currency
 order by kind, currency
 """
@@ -699,7 +405,9 @@ async def select_drift_by_kind(connection: Connection, scan_id: int) -> list[Dri
         DriftOfKind(
             object=kind,
             amounts=amounts.get(kind, {}),
-            **{name: rows[kind][name] for name in ("differs", "lacking", "surplus", "repaired")},
+            **{
+                name: rows[kind][name] for name in ("differs", "lacking", "surplus", "repaired", "unverified")
+            },
         )
         for kind in (*KINDS, RECORD)
         if kind in rows
@@ -771,14 +479,20 @@ LOCK_SCHEDULE = "select pg_advisory_xact_lock($1)"
 SCHEDULE_LOCK = 0x5B1ED6E5
 
 IS_AUDIT_DUE = """
-select extract(hour from now() at time zone 'UTC') = $2
-  and exists (
-    select from sync.scans where purpose = 'backfill' and whole and status = 'complete' and live_mode = $1
-      and account_id = ''
+with night as (
+  select (
+    date_trunc('day', now() at time zone 'UTC' - make_interval(hours => $2)) + make_interval(hours => $2)
+  ) at time zone 'UTC' as began
+)
+select exists (
+    select from sync.scans, night
+    where purpose = 'backfill' and whole and status = 'complete' and live_mode = $1 and account_id = ''
+      and finished_at < night.began
   )
   and not exists (
-    select from sync.scans
-    where purpose = 'audit' and live_mode = $1 and account_id = '' and requested_at > now() - interval '12 hours'
+    select from sync.scans, night
+    where purpose = 'audit' and whole and repair and live_mode = $1 and account_id = ''
+      and requested_at >= night.began
   )
 """
 
@@ -786,7 +500,9 @@ select extract(hour from now() at time zone 'UTC') = $2
 async def is_audit_due(connection: Connection, *, live_mode: bool, hour: int) -> bool:
     """Whether the nightly audit is to be asked for now. In the transaction that asks, so that nobody asks twice.
 
-    Only where a whole backfill has ended: before, everything that the lists hold would be drift.
+    Once after each time that the clock has shown `hour`, UTC, however late; an audit that compares less or mends
+    nothing is none. Only where a whole backfill has ended by then: before, everything that the lists hold would be
+    drift.
     """
     await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
     due: bool = await connection.fetchval(IS_AUDIT_DUE, live_mode, hour)
@@ -808,17 +524,3 @@ async def select_last_audit(connection: Connection) -> AuditReport | None:
 def keys_of(scope: Scope, ids: Sequence[str]) -> list[CustomerKey]:
     """The keys of these customers of one account and mode."""
     return [(*scope, customer_id) for customer_id in ids]
-
-
-def differing(wanted: object, stored: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields of a frozen value whose stored columns say something else."""
-    return tuple(
-        field.name
-        for field in fields(wanted)  # type: ignore[arg-type]
-        if _plain(getattr(wanted, field.name)) != _plain(stored[field.name])
-    )
-
-
-def _plain(value: object) -> object:
-    # Lists of values with fields (the tiers of a price) come from the database as the JSON that they were stored as.
-    return msgspec.json.decode(msgspec.json.encode(value)) if isinstance(value, (list, tuple)) else value
