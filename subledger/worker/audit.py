@@ -37,7 +37,7 @@ from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.worker import clocks, entitlements
 from subledger.worker.audit_reads import compare_entitlements, too_many, verify_objects
 from subledger.worker.audit_records import compare_records, verify_records
-from subledger.worker.audit_repair import repair, repair_parts, repair_records
+from subledger.worker.audit_repair import repair, repair_charges, repair_parts, repair_records
 from subledger.worker.confirm import Answered, store_answers, whole_objects
 from subledger.worker.forget import set_aside_answers
 from subledger.worker.pages import SECOND, Page
@@ -177,6 +177,8 @@ async def step_audit(helpers: Helpers, scan: Scan) -> None:
             await verify_records(helpers, scan)
         case "repair":
             await repair(helpers, scan)
+        case "repair charges":
+            await repair_charges(helpers, scan)
         case "repair parts":
             await repair_parts(helpers, scan)
         case "repair records":

@@ -48,30 +48,45 @@ async def repair(helpers: Helpers, scan: Scan) -> None:
         await rename_records(connection, scope, names)
         for kind, ids in (await _invented(connection, scope, drift)).items():
             await remove_rows(connection, scope, kind, ids)
-    await _repair_objects(helpers, scan, [kind for kind in KINDS if not _is_part(kind)], then="repair parts")
+    await _repair_objects(helpers, scan, rank=0, then="repair charges")
+
+
+async def repair_charges(helpers: Helpers, scan: Scan) -> None:
+    """Charges, once their owners are right: whose one is that names nobody, its Checkout session or invoice tells."""
+    await _repair_next(helpers, scan, rank=1, then="repair parts")
 
 
 async def repair_parts(helpers: Helpers, scan: Scan) -> None:
     """The rest, once what names customers is right: whom a refund or a price concerns, is asked of the mirror."""
+    await _repair_next(helpers, scan, rank=2, then="repair records")
+
+
+def _rank(kind: str) -> int:
+    """Whoever is asked who a kind's customers are has a lower one. From a wrong row we would learn of customers that
+    nobody has, and ask for them for ever.
+    """
+    if kind == "charge":
+        return 1
+    return 0 if KINDS[kind].names_customer else 2
+
+
+async def _repair_next(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
     scope = (scan.account_id, scan.live_mode)
     async with helpers.pool.acquire() as connection:
         drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
-        owners = [(each.kind, each.id) for each in drift if each.kind != RECORD and not _is_part(each.kind)]
+        owners = [(each.kind, each.id) for each in drift if each.kind != RECORD and _rank(each.kind) < rank]
         waiting = await select_waiting(connection, scope, owners)
         turn, _ = place_of(scan.step_cursor)
         if waiting and turn < MOTION_WAITS_MAX:
             cursor = cursor_of(turn + 1)
             await move_scan(connection, scan.id, step=scan.step, cursor=cursor, wait=MOTION_WAIT)
             return
-    await _repair_objects(helpers, scan, [kind for kind in KINDS if _is_part(kind)], then="repair records")
+    await _repair_objects(helpers, scan, rank=rank, then=then)
 
 
-def _is_part(kind: str) -> bool:
-    return not KINDS[kind].names_customer
-
-
-async def _repair_objects(helpers: Helpers, scan: Scan, kinds: Sequence[str], *, then: str) -> None:
+async def _repair_objects(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
     scope = (scan.account_id, scan.live_mode)
+    kinds = [kind for kind in KINDS if _rank(kind) == rank]
 
     async def mark() -> None:
         async with helpers.pool.acquire() as connection, connection.transaction():

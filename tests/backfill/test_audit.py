@@ -1,6 +1,8 @@
 """An audit finds what is wrong, and only that, and has it mended."""
 
+import asyncio
 from collections import Counter
+from typing import Any
 
 from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Pool
@@ -82,3 +84,34 @@ async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url
         again = await account.scanned(await account.request(purpose="audit"))
         assert "complete" == again["status"]
         assert [] == await account.fetch("select * from sync.drift where scan_id = $1", again["id"])
+
+
+async def test_nobody_is_learned_of_from_a_wrong_row(pool: Pool, database_url: str) -> None:
+    """Whose a guest's charge is, its Checkout session tells: while that is wrong itself, the charge is not mended."""
+    async with attached(pool, database_url, lived_account(customers=60, clocks=False)) as account:
+        await account.scanned(await account.request())
+        await account.settle()
+        ((charge, session),) = await account.fetch(
+            "select h.id, s.id from stripe.charges h join stripe.checkout_sessions s using (payment_intent_id) "
+            "where h.customer_id is null and s.customer_id is not null limit 1"
+        )
+        await account.execute("update stripe.charges set amount = amount + 1 where id = $1", charge)
+        await account.execute(
+            "update stripe.checkout_sessions set customer_id = 'cus_nobody' where id = $1", session
+        )
+        live = account.lanes.live
+        reading = live.read
+
+        async def read(path: str, **given: Any) -> Any:
+            if session in path:  # long after the charge, were both read at once
+                await asyncio.sleep(0.5)
+            return await reading(path, **given)
+
+        live.read = read  # type: ignore[method-assign]
+        ended = await account.scanned(await account.request(purpose="audit", repair=True))
+        assert "complete" == ended["status"]
+        assert 2 == await account.fetchval("select count(*) from sync.drift where repaired")
+        await account.settle()
+        assert 0 == await account.fetchval(
+            "select count(*) from sync.customers where customer_id = 'cus_nobody'"
+        )
