@@ -5,6 +5,7 @@ from typing import Any
 
 import aiohttp
 
+from subledger.db.connection import Pool
 from subledger.sandbox import Sandbox, create_api, serve
 from tests.system import ADMIN_TOKEN, System, running_system
 
@@ -26,7 +27,9 @@ async def refresh(
         return answer.status, await answer.json()
 
 
-async def test_refresh_without_any_webhook(database_url: str, redis_url: str, tmp_path: Path) -> None:
+async def test_refresh_without_any_webhook(
+    pool: Pool, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
     """A customer that no webhook ever told of is read from Stripe's lists, and answered with an exact record."""
     sandbox = Sandbox(seed=5)
     sandbox.play(customers=1)
@@ -57,9 +60,13 @@ async def test_refresh_without_any_webhook(database_url: str, redis_url: str, tm
                 record["exact"],
             ), expected
             assert len(expected.products) == len(record["customer_products"])
-        status, body = await refresh(system, "cus_nobody", wait="2")
-        assert 504 == status
-        assert body["customer"] is None or body["customer"]["exact"] is False
+        status, body = await refresh(system, "cus_nobody", wait="10")
+        assert (404, "Stripe knows no customer cus_nobody in this account and mode") == (
+            status,
+            body["error"],
+        )
+        for table, column in (("billing.customers", "stripe_customer_id"), ("sync.customers", "customer_id")):
+            assert 0 == await pool.fetchval(f"select count(*) from {table} where {column} = 'cus_nobody'")
         assert 422 == (await refresh(system, "cus_x", wait="31"))[0]
         assert 401 == (await refresh(system, "cus_x", token="wrong"))[0]
 

@@ -2736,7 +2736,7 @@ CREATE TABLE sync.drift (
     said json,
     error text,
     read_tick bigint,
-    CONSTRAINT what_is_known CHECK ((what = ANY (ARRAY['differs'::text, 'lacking'::text, 'surplus'::text])))
+    CONSTRAINT what_is_known CHECK ((what = ANY (ARRAY['differs'::text, 'lacking'::text, 'surplus'::text, 'cut'::text])))
 );
 
 COMMENT ON TABLE sync.drift IS 'What audits found: one row per object or record that does not agree with Stripe. Rows that turn out to agree when they are read by id go away.';
@@ -2747,7 +2747,7 @@ COMMENT ON COLUMN sync.drift.kind IS 'Kind of the mirrored object, or `record` f
 
 COMMENT ON COLUMN sync.drift.id IS 'Stripe id; of a record, the Stripe customer id.';
 
-COMMENT ON COLUMN sync.drift.what IS 'differs; lacking (Stripe has it, we do not); surplus (we have it, the list has not).';
+COMMENT ON COLUMN sync.drift.what IS 'differs; lacking (Stripe has it, we do not); surplus (we have it, the list has not); cut (a list inside it was cut, so it is read by its id before anything is said of it).';
 
 COMMENT ON COLUMN sync.drift.fields IS 'The columns that differ.';
 
@@ -3047,6 +3047,7 @@ CREATE TABLE sync.scans (
     due_at timestamp with time zone DEFAULT now() NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
     error text,
+    unread text,
     CONSTRAINT purpose_is_known CHECK ((purpose = ANY (ARRAY['backfill'::text, 'audit'::text]))),
     CONSTRAINT something_is_read CHECK ((cardinality(kinds) > 0)),
     CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'complete'::text, 'partial'::text, 'failed'::text, 'canceled'::text]))),
@@ -3096,6 +3097,8 @@ COMMENT ON COLUMN sync.scans.due_at IS 'When its next step is due; while a worke
 COMMENT ON COLUMN sync.scans.attempts IS 'Turns at the step since its last success, counted before the work.';
 
 COMMENT ON COLUMN sync.scans.error IS 'Why it is partial or has failed: which kind, which window, what Stripe said.';
+
+COMMENT ON COLUMN sync.scans.unread IS 'What a step after the lists could not read, and why: the steps after it were done, nobody is complete by it, and it ends as partial. NULL: nothing.';
 
 ALTER TABLE sync.scans ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.scans_id_seq

@@ -84,11 +84,11 @@ def _moment(fields: Mapping[str, object], name: str) -> datetime | None:
         if not isinstance(given, str):
             raise ValueError  # noqa: TRY004 - said below
         moment = datetime.fromisoformat(given)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # in another zone it may still be the year 0
         raise WrongField(
             name, "must be a date, or a time with its zone: 2026-01-31 or 2026-01-31T12:00:00Z"
         ) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.replace(microsecond=0)
 
 

@@ -196,7 +196,8 @@ class OperatorsDesk:
     async def refresh(self, request: Request) -> Response:
         """Read one customer's lists at Stripe now, and answer with its record once it is exact.
 
-        What a checkout success page calls. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer.
+        What a checkout success page calls. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer;
+        404 where neither Stripe nor anything else knows the customer.
         """
         key = self._customer_to_read(request)
         deadline = time.monotonic() + _wait_seconds(request)
@@ -212,6 +213,8 @@ class OperatorsDesk:
             raise Refusal(503, "Postgres is away") from None
         if state.finished:
             return json_answer({"customer": record})
+        if state.unknown:
+            raise Refusal(404, f"Stripe knows no customer {key[2]} in this account and mode")
         reason = state.error or "Stripe has not been read to the end in time"
         return json_answer({"error": reason, "customer": record}, status=504)
 
@@ -220,7 +223,7 @@ class OperatorsDesk:
         while True:
             async with (await self.database()).acquire() as connection:
                 state = await select_refresh_state(connection, key)
-            if state.finished or state.error is not None or time.monotonic() > deadline:
+            if state.finished or state.unknown or state.error is not None or time.monotonic() > deadline:
                 return state
             await asyncio.sleep(REFRESH_POLL_SECONDS)
 

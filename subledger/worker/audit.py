@@ -79,7 +79,8 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
         + [each for each in told_of if KINDS[each.key[2]].untold and each.key not in suspects],
     )
     suspects = {key: what for key, what in suspects.items() if key[2] not in HINTED}
-    listed = {answer.key[3] for answer in page.answers} | {key[3] for key in page.unreadable}
+    suspects |= dict.fromkeys([each.key for each in page.cut if each.key[2] not in HINTED], "cut")
+    listed = {each.key[3] for each in (*page.answers, *page.cut)} | {key[3] for key in page.unreadable}
     for object_id in await _surplus(connection, scope, window, after, page, listed):
         suspects.setdefault((*scope, window.kind, object_id), "surplus")
     for part, parent in THROUGH.items():

@@ -7,11 +7,12 @@ hundred at a time, so that webhooks never wait behind them.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from urllib.parse import quote
 
 import structlog
 
 from subledger.billing.lists import PER_CUSTOMER
-from subledger.billing.registry import HINTED
+from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Connection, PostgresRefuses
 from subledger.db.queries.backfills import (
     MARK_REFERENCES,
@@ -26,6 +27,7 @@ from subledger.db.queries.backfills import (
 )
 from subledger.db.queries.histories import select_clock_histories, want_history
 from subledger.db.queries.objects import mark_objects, postpone_reads
+from subledger.runtime.stripe_api import StripeMissing
 from subledger.worker import clocks, entitlements
 from subledger.worker.confirm import Answered, store_answers
 from subledger.worker.retry import retry_conflicts
@@ -54,7 +56,8 @@ async def store_answers_of(
                 await _store(connection, scan, [answer])
         except PostgresRefuses as error:
             log.error("object not stored", kind=answer.key[2], id=answer.key[3], error=str(error))
-            await mark_objects(connection, [bare_mark(answer.key, source="backfill")])
+            mark = bare_mark(answer.key, source="backfill", customer_id=answer.parsed.customer_id)
+            await mark_objects(connection, [mark])
 
 
 async def _store(connection: Connection, scan: Scan, answers: list[Answered]) -> None:
@@ -70,7 +73,9 @@ async def step_backfill(helpers: Helpers, scan: Scan) -> None:
         await _finish(helpers, scan, holes=[])
     elif scan.step == "customer":
         await _wait_for_customer(helpers, scan)
-    elif scan.status == "running" and FEATURES in scan.kinds and scan.step in ("lists", entitlements.STEP):
+    elif scan.status == "running" and FEATURES in scan.kinds and scan.step == "lists":
+        await _move(helpers, scan, entitlements.STEP)
+    elif scan.status == "running" and scan.step == entitlements.STEP:
         await entitlements.fill_entitlements(helpers, scan, then="references" if scan.whole else "done")
     elif not scan.whole:
         await _finish(helpers, scan, holes=await _holes(helpers, scan))
@@ -84,6 +89,17 @@ async def step_backfill(helpers: Helpers, scan: Scan) -> None:
         await _wait_for_clocks(helpers, scan)
     else:
         await _cover_customers(helpers, scan)
+
+
+def step_after(scan: Scan) -> str | None:
+    """With which step a backfill of everything goes on where one after the lists is given up; None: with none."""
+    if not scan.whole or scan.status != "running":
+        return None
+    if scan.step == entitlements.STEP:
+        return "references"
+    if scan.step == "references" and not scan.live_mode:
+        return clocks.STEP
+    return "customers" if scan.step in ("references", clocks.STEP) else None
 
 
 async def _mark_references(helpers: Helpers, scan: Scan) -> None:
@@ -109,7 +125,8 @@ async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
     part at most. Where something is missing, each customer's own history is pulled instead.
     """
     holes = await _holes(helpers, scan)
-    complete = scan.status == "running" and all(hole.kind in HINTED for hole in holes)
+    told_all = scan.unread is None and all(hole.kind in HINTED for hole in holes)
+    complete = scan.status == "running" and told_all
     after = scan.step_cursor if scan.step == "customers" else ""
     while not helpers.over():
 
@@ -161,8 +178,18 @@ async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
     if scan.customer_id is None:
         raise ValueError(f"scan {scan.id} is of no customer")
     key = (scan.account_id, scan.live_mode, scan.customer_id)
+    if not scan.step_cursor and scan.status == "running":
+        # Asked for by hand: a slip of the pen must not make a customer that nobody can ever read.
+        path = KINDS["customer"].retrieve_path.format(id=quote(scan.customer_id, safe=""))
+        try:
+            await helpers.stripe.read(path, account_id=scan.account_id)
+        except StripeMissing:
+            unknown = f"Stripe knows no customer {scan.customer_id} in this account and mode"
+            async with helpers.pool.acquire() as connection:
+                await finish_scan(connection, scan.id, status="failed", error=unknown)
+            return
     async with helpers.pool.acquire() as connection:
-        if not scan.step_cursor:
+        if not scan.step_cursor and scan.status == "running":
             await want_history(connection, key)
         wanted, attempts, error = await select_history(connection, key)
         if scan.status == "canceled" or not wanted:
@@ -200,8 +227,10 @@ async def _finish(
 ) -> None:
     """`unread` customers make it partial, as holes do; what is only `untold` is said, and leaves it complete."""
     told = [*([say_holes(holes)] if holes else []), *unread, *([] if untold is None else [untold])]
+    if scan.unread is not None:
+        told.insert(0, scan.unread)
     error = "; ".join(told) if told and scan.status != "canceled" else None
-    status = "partial" if holes or unread else "complete"
+    status = "partial" if holes or unread or scan.unread is not None else "complete"
     async with helpers.pool.acquire() as connection:
         await finish_scan(connection, scan.id, status=status, error=error)
     log.info("backfill ended", scan=scan.id, canceled=scan.status == "canceled", holes=len(holes))

@@ -16,7 +16,7 @@ from subledger.db.queries.histories import want_clock_histories
 from subledger.db.queries.objects import draw_tick, mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeMissing, StripeRefused
 from subledger.worker.confirm import read_rest, store_answers
-from subledger.worker.pages import Page, read_page
+from subledger.worker.pages import PAGE, Page, read_page
 from subledger.worker.retry import retry_conflicts
 from subledger.worker.steps import BEGINNING, HOLD, Helpers, bare_mark
 
@@ -84,17 +84,18 @@ async def pages_of(helpers: Helpers, scan: Scan, clock: str, kind: str) -> list[
                 after_created=None,
                 tick=tick,
                 variant=f"test_clock={quote(clock, safe='')}",
+                cut_lists_max=PAGE,
             )
         except (StripeMissing, StripeRefused) as refused:
             if isinstance(refused, StripeRefused) and refused.status != 400:
                 raise
             log.info("test clock is gone", clock=clock, error=str(refused))
             return pages
-        if page.unreadable:
+        unread = {**page.unreadable, **{each.key: each.parsed.customer_id for each in page.cut}}
+        if unread:
+            marks = [bare_mark(key, source=scan.purpose, customer_id=unread[key]) for key in unread]
             async with helpers.pool.acquire() as connection:
-                await mark_objects(
-                    connection, [bare_mark(key, source=scan.purpose) for key in page.unreadable]
-                )
+                await mark_objects(connection, marks)
         after = page.last_id
         pages.append(page)
     return pages

@@ -5,7 +5,7 @@ after every change that an older mark tells of (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -18,7 +18,7 @@ from subledger.billing.deadlines import next_look
 from subledger.billing.facts import Subscription
 from subledger.billing.monotone import MONOTONE, goes_back
 from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
-from subledger.billing.registry import HINTED, KINDS, Kind
+from subledger.billing.registry import HINTED, KINDS, Kind, is_id, kind_of
 from subledger.db.connection import Connection, Pool, PostgresRefuses
 from subledger.db.queries.accounts import clear_alarms, raise_alarm
 from subledger.db.queries.backfills import mark_known_stale
@@ -31,6 +31,7 @@ from subledger.db.queries.objects import (
     Reading,
     claim_reads,
     confirm_objects,
+    mark_objects,
     postpone_reads,
     select_unheard,
 )
@@ -40,6 +41,7 @@ from subledger.worker.forget import set_aside_answers
 from subledger.worker.in_hand import Held
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 from subledger.worker.retry import ATTEMPTS_MAX, retry_conflicts
+from subledger.worker.steps import bare_mark
 
 BATCH = 200
 LEASE = timedelta(seconds=90)
@@ -155,13 +157,14 @@ async def store_answers(
     An answer that takes back what Stripe never takes back is old: it is not stored but asked for again, which the
     returned failures say. `of_whole`: the answers are a page of a backfill of everything. What they name comes with
     another page, so nothing is marked for it; and customers without a record get theirs when the backfill ends, so
-    that each is derived once.
+    that each is derived once. What inside an answer cannot be understood is marked all the same, as its customer's.
     """
     beside: dict[Key, Shown] = {}
     references: dict[Key, str | None] = {}
+    unreadable: dict[Key, str | None] = {}
     by_key: dict[Key, Answered] = {}
     for answer in answers:
-        for told in (answer, *_told_beside(answer, references, beside)):
+        for told in (answer, *_told_beside(answer, references, beside, unreadable)):
             known = by_key.get(told.key)
             if known is None or known.tick < told.tick:
                 by_key[told.key] = told
@@ -207,6 +210,11 @@ async def store_answers(
             for key, each in passed.items()
             if each.customer_id is not None and key[2] not in HINTED
         }
+        if unreadable:
+            await mark_objects(
+                connection, [bare_mark(key, source=source, customer_id=unreadable[key]) for key in unreadable]
+            )
+            stale |= {(*key[:2], owner) for key, owner in unreadable.items() if owner is not None}
         if stale:
             await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
     return doubted
@@ -238,14 +246,25 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
 
 def whole_objects(answer: Answered) -> list[Answered]:
     """The answer, and the objects inside it that it tells of as a read of their own would."""
-    return [answer, *_told_beside(answer, {}, {})]
+    return [answer, *_told_beside(answer, {}, {}, {})]
+
+
+def customer_named_by(body: Mapping[str, Any]) -> str | None:
+    """Whose an object is that cannot be understood otherwise, as far as it says so itself."""
+    named = body.get("customer") or body.get("customer_account")
+    found = named.get("id") if isinstance(named, Mapping) else named
+    return found if is_id(found) else None
 
 
 def _told_beside(
-    answer: Answered, references: dict[Key, str | None], beside: dict[Key, Shown]
+    answer: Answered,
+    references: dict[Key, str | None],
+    beside: dict[Key, Shown],
+    unreadable: dict[Key, str | None],
 ) -> list[Answered]:
     """The objects inside an answer that it confirms as well, being whole and read with it (an invoice's payments, a
     charge's refunds). Others go to `references` and `beside`: fetched, and shown, only where nothing is known yet.
+    What records depend on and nobody understands goes to `unreadable`, each with whose it is.
     """
     told: list[Answered] = list(answer.also)
     scope, owner = answer.key[:2], answer.parsed.customer_id
@@ -255,8 +274,13 @@ def _told_beside(
         for body in each.embedded:
             try:
                 inner = parse_object(body)
-            except UnknownShape:
-                continue  # the object around it was readable: it is fetched by its own name
+            except UnknownShape as unknown:
+                log.error("object not understood", inside=answer.key, error=str(unknown))
+                inner_kind = kind_of(str(body.get("object")))
+                if inner_kind is not None and inner_kind.name not in HINTED:
+                    key = (*scope, inner_kind.name, str(body[inner_kind.id_field]))
+                    unreadable.setdefault(key, owner or customer_named_by(body))
+                continue
             todo.append(inner)
             key, kind = (*scope, inner.kind, inner.id), KINDS[inner.kind]
             if not kind.catalogue and not kind.expands and not nested_lists(body):

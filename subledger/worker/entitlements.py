@@ -1,6 +1,7 @@
 """Entitlements, customer by customer: what a backfill and an audit do in place of a list that Stripe does not have."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -10,7 +11,7 @@ from subledger.db.queries.backfills import Scan, move_scan
 from subledger.db.queries.entitlements import select_entitled, select_unread_accounts
 from subledger.db.queries.objects import DueRead, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.backfills import ask_for_scan, read_request
-from subledger.runtime.stripe_api import StripeMissing
+from subledger.runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.confirm import Answered, read_whole, store_answers
 from subledger.worker.payload import NotJson
 from subledger.worker.retry import retry_conflicts
@@ -19,6 +20,9 @@ from subledger.worker.steps import HOLD, Helpers, bare_mark
 KIND = "active_entitlement_summary"
 STEP = "entitlements"
 READS_AT_ONCE = 20
+OUTAGE_TRIES = 6
+"""So often, about a minute, the last few are asked for again while none of them is answered; of as many as are read at
+once, the step itself is given up then."""
 
 log = structlog.get_logger()
 
@@ -48,7 +52,8 @@ async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
     """Read everybody's entitlements through the fence, and then go to the step `then`. Safe to do again.
 
     In the bulk lane, since an account may have very many: marked, they would all stand before what webhooks mark. One
-    that cannot be read is marked all the same, and so tells what is wrong with it.
+    that cannot be read is marked all the same, and so tells what is wrong with it. Raises StripeUnavailable and
+    StripeRefused where nobody's are told.
     """
     after = scan.step_cursor if scan.step == STEP else ""
     while not helpers.over():
@@ -58,8 +63,11 @@ async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
                 await move_scan(connection, scan.id, step=then)
             return
         found = await asyncio.gather(*(_read(helpers, scan, customer_id) for customer_id in customers))
-        answers = [each for each in found if each is not None]
-        unread = [customer for customer, each in zip(customers, found, strict=True) if each is None]
+        answers = [each for each in found if isinstance(each, Answered)]
+        errors = [each for each in found if not isinstance(each, Answered)]
+        if not answers and _is_outage(errors, attempts=scan.attempts):
+            raise errors[0]
+        unread = [each for each, told in zip(customers, found, strict=True) if not isinstance(told, Answered)]
         async with helpers.pool.acquire() as connection:
             if answers:
                 doubted = await retry_conflicts(
@@ -77,14 +85,24 @@ async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
         await move_scan(connection, scan.id, step=STEP, cursor=after)
 
 
-async def _read(helpers: Helpers, scan: Scan, customer_id: str) -> Answered | None:
-    """One customer's entitlements; None where they cannot be read, though others perhaps can."""
+def _is_outage(errors: Sequence[Exception], *, attempts: int) -> bool:
+    """Whether it is Stripe, or the key, and not these few customers, that nothing was told of them."""
+    if all(isinstance(each, StripeRefused) and each.status in (401, 403) for each in errors):
+        return True
+    if not all(isinstance(each, StripeUnavailable) for each in errors):
+        return False
+    busy = any(isinstance(each, StripeUnavailable) and each.limited_by is not None for each in errors)
+    return busy or len(errors) == READS_AT_ONCE or attempts < OUTAGE_TRIES
+
+
+async def _read(helpers: Helpers, scan: Scan, customer_id: str) -> Answered | Exception:
+    """One customer's entitlements, or why they cannot be read, though others perhaps can."""
     async with helpers.pool.acquire() as connection:
         tick = await draw_tick(connection)
     key = (scan.account_id, scan.live_mode, KIND, customer_id)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     try:
         return await read_whole(helpers.stripe, due)
-    except (StripeMissing, NotJson, UnknownShape) as error:
+    except (StripeMissing, StripeRefused, StripeUnavailable, NotJson, UnknownShape) as error:
         log.warning("entitlements not read", customer=customer_id, error=str(error))
-        return None
+        return error

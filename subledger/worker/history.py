@@ -17,7 +17,13 @@ from subledger.billing.parse import UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import KINDS
 from subledger.db.connection import Connection, Pool, PostgresAway
 from subledger.db.queries.entitlements import has_features
-from subledger.db.queries.histories import DueHistory, claim_histories, finish_history, postpone_history
+from subledger.db.queries.histories import (
+    DueHistory,
+    claim_histories,
+    drop_unknown,
+    finish_history,
+    postpone_history,
+)
 from subledger.db.queries.objects import DueRead, Key, Mark, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.confirm import Answered, read_whole, store_answers
@@ -65,6 +71,8 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
             seconds = max(seconds, 600.0)
         log.warning("history not pulled", customer=history.key[2], error=str(error))
         async with pool.acquire() as connection:
+            if isinstance(error, StripeMissing) and await drop_unknown(connection, history.key):
+                return
             await postpone_history(
                 connection, history.key, error=str(error), retry_after=timedelta(seconds=seconds)
             )

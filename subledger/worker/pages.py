@@ -1,5 +1,6 @@
 """One page of one of Stripe's lists, as answers that the fence takes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,15 +9,18 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from subledger.billing.parse import UnknownShape, parse_object
+from subledger.billing.parse import UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import Kind, is_id
 from subledger.db.queries.objects import Key
-from subledger.runtime.stripe_api import StripeApi, StripeRefused
-from subledger.worker.confirm import Answered, complete_lists
+from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused
+from subledger.worker.confirm import Answered, complete_lists, customer_named_by
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 
 PAGE = 100
 SECOND = timedelta(seconds=1)
+CUT_LISTS_MAX = 4
+"""So many cut lists inside a page's objects are read to their end with it, one after the other: more would take longer
+than a worker's turn."""
 
 _QUERIES = {"subscription": "status=all"}  # by default Stripe leaves out the canceled ones
 
@@ -33,19 +37,22 @@ _decode_page = msgspec.json.Decoder(_Page).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a page said. `unreadable` are objects whose shape we do not know: they are to be read by id."""
+    """What a page said. `unreadable` are objects whose shape we do not know, each with the customer that it names, and
+    `cut` those inside which a list ends too early: both are to be read by id.
+    """
 
     tick: int
     answers: tuple[Answered, ...]
-    unreadable: tuple[Key, ...]
+    unreadable: Mapping[Key, str | None]
+    cut: tuple[Answered, ...]
     last_id: str | None
     has_more: bool
     requests: int
 
     @property
     def created(self) -> list[datetime]:
-        """When its objects were created, in its own order: the youngest first."""
-        moments = (getattr(answer.parsed.facts, "created", None) for answer in self.answers)
+        """When its objects were created; nothing of those that are unreadable."""
+        moments = (getattr(answer.parsed.facts, "created", None) for answer in (*self.answers, *self.cut))
         return [moment for moment in moments if moment is not None]
 
 
@@ -81,8 +88,10 @@ async def read_page(
     after_created: datetime | None,
     tick: int,
     variant: str = "",
+    cut_lists_max: int = CUT_LISTS_MAX,
 ) -> Page:
-    """Read one page, and the rest of nested lists that are cut; `tick` must have been drawn and committed before.
+    """Read one page, and the rest of at most `cut_lists_max` nested lists that are cut; `tick` must have been drawn and
+    committed before.
 
     Raises what StripeApi.read raises, and NotJson.
     """
@@ -91,8 +100,9 @@ async def read_page(
         answer = await stripe.read(
             list_path(kind, low=low, high=high, after=after, variant=variant), account_id=account_id
         )
-    except StripeRefused as refused:
-        if refused.status != 400 or after is None or after_created is None:
+    except (StripeRefused, StripeMissing) as refused:
+        unknown_cursor = isinstance(refused, StripeMissing) or refused.status == 400
+        if not unknown_cursor or after is None or after_created is None:
             raise
         # The object that the page was to begin after has been deleted: begin with the second of its creation.
         log.info("list cursor is gone", kind=kind.name, after=after)
@@ -105,7 +115,9 @@ async def read_page(
     except msgspec.MsgspecError as error:
         raise NotJson(f"{kind.list_path} answered no list: {error}") from None
     answers: list[Answered] = []
-    unreadable: list[Key] = []
+    unreadable: dict[Key, str | None] = {}
+    cut: list[Answered] = []
+    completed = 0
     last_id: str | None = None
     for raw in page.data:
         text = bytes(raw)
@@ -114,15 +126,22 @@ async def read_page(
         if not is_id(object_id):
             raise NotJson(f"{kind.list_path} holds something without an id")
         last_id = object_id
-        extra = await complete_lists(stripe, body, account_id=account_id)
-        requests += extra
+        extra, is_cut = 0, bool(nested_lists(body))
+        if is_cut and completed < cut_lists_max:
+            completed += 1
+            try:
+                extra = await complete_lists(stripe, body, account_id=account_id)
+                is_cut = False
+            except (StripeMissing, StripeRefused, NotJson) as error:
+                log.warning("list not completed", kind=kind.name, id=object_id, error=str(error))
+            requests += extra
         try:
             parsed = parse_object(body, asked=True)
         except UnknownShape as unknown:
             log.error("object not understood", kind=kind.name, id=object_id, error=str(unknown))
-            unreadable.append((account_id, live_mode, kind.name, object_id))
+            unreadable[account_id, live_mode, kind.name, object_id] = customer_named_by(body)
             continue
-        answers.append(
+        (cut if is_cut else answers).append(
             Answered(
                 key=(account_id, live_mode, parsed.kind, parsed.id),
                 tick=tick,
@@ -134,7 +153,8 @@ async def read_page(
     return Page(
         tick=tick,
         answers=tuple(answers),
-        unreadable=tuple(unreadable),
+        unreadable=unreadable,
+        cut=tuple(cut),
         last_id=last_id,
         has_more=page.has_more and last_id is not None,
         requests=requests,

@@ -16,7 +16,8 @@ import structlog
 
 from subledger.billing.record import Policy
 from subledger.billing.registry import KINDS
-from subledger.db.connection import Pool
+from subledger.db.connection import Pool, PostgresAway
+from subledger.db.queries.accounts import see_account_since
 from subledger.db.queries.backfills import (
     LostWindow,
     Scan,
@@ -29,17 +30,19 @@ from subledger.db.queries.backfills import (
     postpone_scan,
     postpone_window,
     release_window,
+    skip_step,
 )
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from subledger.worker.audit import step_audit
-from subledger.worker.backfill import step_backfill
-from subledger.worker.pages import Page, read_page
+from subledger.worker.audit import end_audit, step_audit
+from subledger.worker.backfill import step_after, step_backfill
+from subledger.worker.gaps import FIRST_LOOK_BACK, OVERLAP
+from subledger.worker.pages import CUT_LISTS_MAX, Page, read_page
 from subledger.worker.payload import NotJson
 from subledger.worker.steps import Helpers, bounds_of
 from subledger.worker.storer import LEASE, ReadPage, Storer
 
 ATTEMPTS_MAX = 10
-"""Failures of a window in a row before it is given up: about five minutes with the pauses between."""
+"""Failures of a window, or a step, in a row before it is given up: about five minutes with the pauses between."""
 RETRY_SECONDS_MAX = 60.0
 WINDOWS_MIN, WINDOWS_MAX = 6, 16
 SECONDS_PER_WINDOW = 0.008
@@ -91,6 +94,10 @@ class Scanner:
     # What is not the reading of windows
 
     async def _step(self, scan: Scan) -> None:
+        """Do the next step; its failures are noted, not raised, but for Postgres being away."""
+        if scan.attempts > ATTEMPTS_MAX:
+            await self._give_up(scan, "its worker was lost each time")
+            return
         try:
             if scan.step == "begin" and scan.status == "queued":
                 await self._begin(scan)
@@ -98,29 +105,58 @@ class Scanner:
                 await step_backfill(self._helpers, scan)
             else:
                 await step_audit(self._helpers, scan)
-        except (StripeUnavailable, NotJson) as error:
-            log.warning("scan waits", scan=scan.id, step=scan.step, error=str(error))
-            wait = timedelta(seconds=min(2.0**scan.attempts, RETRY_SECONDS_MAX))
-            async with self._pool.acquire() as connection:
-                if scan.attempts < ATTEMPTS_MAX:
-                    await postpone_scan(connection, scan.id, wait=wait, error=str(error))
-                else:
-                    status = "failed" if scan.step == "begin" else "partial"
-                    await finish_scan(connection, scan.id, status=status, error=f"{scan.step}: {error}")
+        except PostgresAway:
+            raise
+        except StripeUnavailable as error:
+            await self._wait(scan, str(error), counts=error.limited_by is None)
+        except NotJson as error:
+            await self._wait(scan, str(error))
         except (StripeMissing, StripeRefused) as error:
-            log.error("scan refused", scan=scan.id, step=scan.step, error=str(error))
             self._refused()
-            async with self._pool.acquire() as connection:
-                await finish_scan(connection, scan.id, status="failed", error=f"{scan.step}: {error}")
+            await self._give_up(scan, str(error))
+        except Exception as error:
+            # Whatever it is must not be met for ever by whoever comes next.
+            log.exception("step failed", scan=scan.id, step=scan.step)
+            await self._wait(scan, repr(error))
+
+    async def _wait(self, scan: Scan, error: str, *, counts: bool = True) -> None:
+        """Have the step tried again later, while that is of use."""
+        if counts and scan.attempts >= ATTEMPTS_MAX:
+            await self._give_up(scan, error)
+            return
+        log.warning("scan waits", scan=scan.id, step=scan.step, error=error)
+        wait = timedelta(seconds=min(2.0**scan.attempts, RETRY_SECONDS_MAX))
+        async with self._pool.acquire() as connection:
+            await postpone_scan(connection, scan.id, wait=wait, error=error, counts=counts)
+
+    async def _give_up(self, scan: Scan, error: str) -> None:
+        """End the scan, or where it is a backfill of everything go on with what its customers need all the same."""
+        log.error("step given up", scan=scan.id, step=scan.step, error=error)
+        told = f"{scan.step}: {error}"
+        status = "failed" if scan.step in ("begin", "customer") else "partial"
+        then = step_after(scan) if scan.purpose == "backfill" else None
+        async with self._pool.acquire() as connection, connection.transaction():
+            if then is not None:
+                await skip_step(connection, scan.id, step=then, unread=told)
+            elif scan.purpose == "audit":
+                await end_audit(connection, scan, status=status, error=told)
+            else:
+                error = told if scan.unread is None else f"{scan.unread}; {told}"
+                await finish_scan(connection, scan.id, status=status, error=error)
 
     async def _begin(self, scan: Scan) -> None:
-        """Fix the horizon by Stripe's clock, and open the windows."""
+        """Fix the horizon by Stripe's clock, and open the windows. From then on events tell what happens: of an account
+        none of which has come yet, they are asked for from the horizon on, and from as far before it as any account's.
+        """
         answer = await self._stripe.read("/v1/account", account_id=scan.account_id)
         horizon = answer.answered_at
         low, high = bounds_of(scan, horizon)
         async with self._pool.acquire() as connection, connection.transaction():
             step = "lists" if scan.customer_id is None else "customer"
             await begin_scan(connection, scan, horizon=horizon, low=low, high=high, step=step)
+            if scan.purpose == "backfill":
+                since = horizon - FIRST_LOOK_BACK + OVERLAP
+                await see_account_since(connection, (scan.account_id, scan.live_mode), since)
         log.info("scan begun", scan=scan.id, purpose=scan.purpose, kinds=",".join(scan.kinds))
 
     # Windows
@@ -169,7 +205,8 @@ class Scanner:
                 await self._postpone(window, "its worker was lost each time", failed=True)
                 return
             while True:
-                page = await self._read(window)
+                # What was cut short, or failed, at a list inside an object is read without these.
+                page = await self._read(window, cut_lists_max=CUT_LISTS_MAX if attempts <= 1 else 0)
                 after = await self._after(window, page)
                 tick = await storer.store(ReadPage(window=window, after=after, page=page))
                 if after.low > window.low:
@@ -198,9 +235,16 @@ class Scanner:
             self._refused()
             await self._postpone(window, str(error), failed=True)
         except _CutShort:
-            await self._postpone(window, "cut short: the worker's turn was over", failed=False, counts=False)
+            said = "cut short: the worker's turn was over"
+            await self._postpone(window, said, failed=False, counts=attempts <= 1)
+        except PostgresAway:
+            raise
+        except Exception as error:
+            # One bad page must not stop the lists beside it (I7).
+            log.exception("page failed", scan=window.scan.id, kind=window.kind)
+            await self._postpone(window, repr(error), failed=attempts >= ATTEMPTS_MAX, attempts=attempts)
 
-    async def _read(self, window: Window) -> Page:
+    async def _read(self, window: Window, *, cut_lists_max: int) -> Page:
         loop = asyncio.get_running_loop()
         began = loop.time()
         scan = window.scan
@@ -216,6 +260,7 @@ class Scanner:
                 after_created=window.cursor_created,
                 tick=window.tick,
                 variant=window.variant,
+                cut_lists_max=cut_lists_max,
             )
         )
         try:
@@ -237,18 +282,19 @@ class Scanner:
         edge = set(window.edge_ids) if oldest == window.cursor_created else set()
         edge |= {
             answer.parsed.id
-            for answer in page.answers
+            for answer in (*page.answers, *page.cut)
             if getattr(answer.parsed.facts, "created", None) == oldest
         }
+        edge |= {key[3] for key in page.unreadable}
         after = replace(
             window,
             cursor_id=page.last_id or window.cursor_id,
             cursor_created=oldest,
             edge_ids=tuple(sorted(edge)) if window.scan.purpose == "audit" else (),
         )
-        if not page.has_more or oldest is None or not KINDS[window.kind].list_by_created:
+        if not page.has_more or not created or not KINDS[window.kind].list_by_created:
             return after
-        split_at = split_of(low=window.low, youngest=max(created), oldest=oldest)
+        split_at = split_of(low=window.low, youngest=max(created), oldest=min(created))
         if split_at is None:
             return after
         async with self._pool.acquire() as connection:

@@ -35,11 +35,11 @@ def bounds_of(scan: Scan, horizon: datetime) -> tuple[datetime, datetime]:
     return scan.since or BEGINNING, end if scan.until is None else min(scan.until, end)
 
 
-def bare_mark(key: Key, *, source: str) -> Mark:
-    """A mark that says only: read this object."""
+def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
+    """A mark that says only: read this object. Until it is read, the customer whose it is, if known, is not exact."""
     return Mark(
         key=key,
-        customer_id=key[3] if KINDS[key[2]].id_is_customers else None,
+        customer_id=key[3] if KINDS[key[2]].id_is_customers else customer_id,
         nameless=False,
         event_id=None,
         event_created=None,

@@ -13,7 +13,7 @@ from typing import Self
 
 from subledger.db.connection import Connection, Pool, PostgresAway, PostgresRefuses
 from subledger.db.queries.backfills import LostWindow, Step, Window, WindowKey, advance_windows, key_of
-from subledger.db.queries.objects import mark_objects
+from subledger.db.queries.objects import Key, mark_objects
 from subledger.worker.audit import audit_page
 from subledger.worker.backfill import store_answers_of
 from subledger.worker.pages import Page
@@ -41,7 +41,7 @@ class ReadPage:
         return Step(
             window=self.window,
             after=self.after,
-            objects=len(self.page.answers) + len(self.page.unreadable),
+            objects=len(self.page.answers) + len(self.page.unreadable) + len(self.page.cut),
             requests=self.page.requests,
             done=not self.page.has_more,
         )
@@ -136,13 +136,17 @@ async def _store_pages(
         for _, of_scan in groupby(ours, key=lambda read: read.window.scan.id):
             reads = list(of_scan)
             scan = reads[0].window.scan
+            unread: dict[Key, str | None] = {}
             if scan.purpose == "backfill":
                 answers = [answer for read in reads for answer in read.page.answers]
                 await store_answers_of(connection, scan, answers, singly=singly)
+                unread |= {each.key: each.parsed.customer_id for read in reads for each in read.page.cut}
             else:
                 for read in reads:
                     await audit_page(connection, read.window, read.after, read.page)
-            unreadable = {key for read in reads for key in read.page.unreadable}
-            if unreadable:
-                await mark_objects(connection, [bare_mark(key, source=scan.purpose) for key in unreadable])
+            for read in reads:
+                unread |= read.page.unreadable
+            if unread:
+                marks = [bare_mark(key, source=scan.purpose, customer_id=unread[key]) for key in unread]
+                await mark_objects(connection, marks)
     return ticks

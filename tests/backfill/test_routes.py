@@ -71,6 +71,7 @@ async def test_asked_for_shown_and_canceled(desk: aiohttp.ClientSession) -> None
         (b'{"objects": [1]}', 422, "objects"),
         (b'{"since": "yesterday"}', 422, "since"),
         (b'{"until": 5}', 422, "until"),
+        (b'{"since": "0001-01-01T00:00:00+05:00"}', 422, "since"),
         (b'{"since": "2026-02-01", "until": "2026-01-01"}', 422, "until must be later"),
         (b'{"customer": "cus_\\u0000"}', 422, "customer"),
         (b'{"customer": "cus_1", "since": "2026-01-01"}', 422, "customer"),

@@ -18,6 +18,18 @@ async def see_accounts(connection: Connection, scopes: Collection[tuple[str, boo
     await connection.execute(SEE_ACCOUNTS, [scope[0] for scope in scopes], [scope[1] for scope in scopes])
 
 
+SEE_ACCOUNT_SINCE = """
+insert into sync.accounts as a (account_id, live_mode, cursor_at)
+values ($1, $2, $3)
+on conflict (account_id, live_mode) do update set cursor_at = coalesce(a.cursor_at, excluded.cursor_at)
+"""
+
+
+async def see_account_since(connection: Connection, scope: tuple[str, bool], since: datetime) -> None:
+    """Remember an account of which no event may have come yet: its first gap begins at `since`, by Stripe's clock."""
+    await connection.execute(SEE_ACCOUNT_SINCE, *scope, since)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueGap:
     """An account whose gap is to be filled; `cursor_at` is by Stripe's clock."""

@@ -40,6 +40,8 @@ class Scan:
     step_cursor: str
     attempts: int
     error: str | None
+    unread: str | None
+    """What steps after the lists could not read: who is incomplete for it has its own history pulled."""
 
 
 _SCAN_COLUMNS = ", ".join(column for column in Scan.__dataclass_fields__)
@@ -216,12 +218,30 @@ async def move_scan(
     await connection.execute(MOVE_SCAN, scan_id, step, cursor, wait)
 
 
-POSTPONE_SCAN = "update sync.scans set due_at = now() + $2, error = $3 where id = $1"
+POSTPONE_SCAN = """
+update sync.scans
+set due_at = now() + $2, error = $3, attempts = case when $4::boolean then attempts else attempts - 1 end
+where id = $1
+"""
 
 
-async def postpone_scan(connection: Connection, scan_id: int, *, wait: timedelta, error: str) -> None:
-    """Say why the step did not succeed, and when to try it again."""
-    await connection.execute(POSTPONE_SCAN, scan_id, wait, error)
+async def postpone_scan(
+    connection: Connection, scan_id: int, *, wait: timedelta, error: str, counts: bool
+) -> None:
+    """Say why the step did not succeed, and when to try it again; `counts` is False where Stripe was only busy."""
+    await connection.execute(POSTPONE_SCAN, scan_id, wait, error, counts)
+
+
+SKIP_STEP = """
+update sync.scans
+set step = $2, step_cursor = '', due_at = now(), attempts = 0, unread = concat_ws('; ', unread, $3::text)
+where id = $1
+"""
+
+
+async def skip_step(connection: Connection, scan_id: int, *, step: str, unread: str) -> None:
+    """Go on with a step though the one before was given up: what it has not read is kept for the end."""
+    await connection.execute(SKIP_STEP, scan_id, step, unread)
 
 
 FINISH_SCAN = """

@@ -4,7 +4,7 @@ from subledger.db.connection import Connection
 from subledger.db.queries.audits import LOCK_SCHEDULE, SCHEDULE_LOCK
 
 # Where the account has no features, nobody is entitled to any. Each arm gives the first customers in its order, so that
-# the first of both together are among them.
+# the first of all together are among them.
 SELECT_ENTITLED = """
 select customer_id
 from (
@@ -24,6 +24,15 @@ from (
     order by e.customer_id
     limit $4
   )
+  union
+  (
+    -- A subscription that no page could tell of is read later: it may be all that entitles.
+    select distinct o.customer_id
+    from sync.objects o
+    where o.account_id = $1 and o.live_mode = $2 and o.customer_id > $3 and o.unsettled and o.kind = 'subscription'
+    order by o.customer_id
+    limit $4
+  )
 ) as entitled
 where exists (select from sync.objects o where o.account_id = $1 and o.live_mode = $2 and o.kind = 'feature')
   and not exists (
@@ -39,7 +48,7 @@ async def select_entitled(
     connection: Connection, scope: tuple[str, bool], after: str, *, limit: int
 ) -> list[str]:
     """The first customers after an id who may be entitled to something: they have a subscription that has not ended, or
-    were entitled when they were last read. None where the account has no features.
+    one that is still to be read, or were entitled when they were last read. None where the account has no features.
     """
     return [row[0] for row in await connection.fetch(SELECT_ENTITLED, *scope, after, limit)]
 

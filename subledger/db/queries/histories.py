@@ -96,6 +96,22 @@ async def postpone_history(
     await connection.execute(POSTPONE_HISTORY, *key, retry_after, error)
 
 
+DROP_UNKNOWN = """
+delete from sync.customers c
+where c.account_id = $1 and c.live_mode = $2 and c.customer_id = $3 and c.stale = 0 and not c.complete
+  and not exists (
+    select from sync.objects o
+    where o.account_id = $1 and o.live_mode = $2 and (o.customer_id = $3 or o.kind = 'customer' and o.id = $3)
+  )
+returning true
+"""
+
+
+async def drop_unknown(connection: Connection, key: CustomerKey) -> bool:
+    """Forget a customer that somebody asked for and Stripe does not know; False where anything else told of it."""
+    return bool(await connection.fetchval(DROP_UNKNOWN, *key))
+
+
 WANT_HISTORY = """
 insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at)
 values ($1, $2, $3, 1, now(), now())

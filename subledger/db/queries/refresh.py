@@ -8,10 +8,11 @@ import msgspec
 from subledger.db.connection import Connection
 from subledger.db.queries.customers import CustomerKey
 
-# The earliest of all appointments: whoever waits for this page goes first.
+# The earliest of all appointments: whoever waits for this page goes first. Who is new is not stale: its record is made
+# once Stripe has told of it, so that a wrong id makes none.
 WANT_REFRESH = """
 insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at)
-values ($1, $2, $3, 1, now(), to_timestamp(0))
+values ($1, $2, $3, 0, now(), to_timestamp(0))
 on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
@@ -48,6 +49,8 @@ class RefreshState:
 
     finished: bool
     error: str | None
+    unknown: bool = False
+    """Stripe knows no such customer, and nothing else ever told of it."""
 
 
 SELECT_REFRESH_STATE = """
@@ -65,7 +68,7 @@ async def select_refresh_state(connection: Connection, key: CustomerKey) -> Refr
     """Whether the record is exact and as of the refresh."""
     row = await connection.fetchrow(SELECT_REFRESH_STATE, *key)
     if row is None:
-        return RefreshState(finished=False, error=None)
+        return RefreshState(finished=False, error=None, unknown=True)
     return RefreshState(finished=row["finished"], error=row["error"])
 
 
