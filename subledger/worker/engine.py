@@ -43,6 +43,7 @@ LOOP_SECONDS_MAX = 25.0
 CONFIRM_LINGER = timedelta(seconds=6)
 CONFIRM_POLL_SECONDS = 0.2
 KEY_CHECK_SECONDS = 60.0
+KEY_UNSAID_SECONDS = 2.0
 SCHEDULE_CHECK_SECONDS = 60.0
 
 log = structlog.get_logger()
@@ -259,14 +260,17 @@ class Engine:
             return derived
 
     async def _key_may_read(self) -> bool:
-        """Whether the API key is of this database's account; asked again every minute while it is not."""
+        """Whether the API key is of this database's account; asked again every minute while it is not, and soon where
+        Stripe has not said.
+        """
         if self._lanes is None:
             return False
         now = time.monotonic()
         if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
-            self._key_is_good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
+            good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
+            self._key_is_good = good is True
             # Only a check that came to its end counts: one that Postgres cut off is made again at once.
-            self._key_checked_at = now
+            self._key_checked_at = now if good is not None else now - KEY_CHECK_SECONDS + KEY_UNSAID_SECONDS
         return self._key_is_good
 
     def _doubt_key(self) -> None:

@@ -376,9 +376,58 @@ async def test_key_of_another_account_reads_nothing(pool: Pool, database_url: st
         await room.confirm(times=2)
         assert 0 == reads_of(room, "/v1/customers/cus_1")
         assert (await room.object("customer", "cus_1"))["missing_since"] is None
-        alarm = await room.fetchval("select detail from sync.alarms where name = 'api key'")
+        alarm = await room.fetchval(
+            "select detail from sync.alarms where name = 'api key of another account'"
+        )
         assert "acct_room" in alarm
         assert "acct_stranger" in alarm
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(503, {}), (404, {}), (400, {}), (403, {}), (200, b"<html>"), (200, b"\xff"), (401, {})],
+    ids=["unavailable", "missing", "bad request", "restricted", "html", "no text", "unknown"],
+)
+async def test_key_of_another_account_stays_out(room: Room, status: int, body: object) -> None:
+    """I8, I9: a check that says nothing does not clear another account's key: its events would become records."""
+    room.api.put(customer())
+    await room.apply(event("customer.created", customer()))
+    await room.settle()
+    room.api.put(customer("cus_foreign"))
+    foreign = json.loads(event("customer.created", customer("cus_foreign"), event_id="evt_foreign"))
+    room.api.bodies["/v1/events"] = listing([foreign], url="/v1/events")
+    room.api.bodies["/v1/account"] = {"object": "account", "id": "acct_other"}
+    restarted = room.another_engine()
+    await restarted.sweep_bulk()
+    room.api.say("/v1/account", status, body)
+    restarted._key_checked_at = float("-inf")
+    await restarted.sweep_bulk()
+    await restarted.sweep()
+    assert 0 == reads_of(room, "/v1/events")
+    assert 1 == await room.fetchval(
+        "select count(*) from sync.alarms where name = 'api key of another account'"
+    )
+    # The right key is let in again as soon as Stripe says whose it is.
+    room.api.bodies["/v1/account"] = {"object": "account", "id": "acct_room"}
+    restarted._key_checked_at = float("-inf")
+    await restarted.sweep_bulk()
+    assert 0 == await room.fetchval("select count(*) from sync.alarms")
+    assert reads_of(room, "/v1/events")
+
+
+async def test_key_that_may_not_read_its_account(room: Room) -> None:
+    """A restricted key is let through where nothing speaks against it, also when a wrong one was there before it."""
+    room.api.say("/v1/account", 401, {})
+    room.api.put(customer())
+    await room.apply(event("customer.created", customer()))
+    await room.confirm()
+    assert 0 == reads_of(room, "/v1/customers/cus_1")
+    assert "api key" == await room.fetchval("select name from sync.alarms")
+    room.api.say("/v1/account", 403, {})
+    room.engine._key_checked_at = float("-inf")
+    await room.confirm()
+    assert 1 == reads_of(room, "/v1/customers/cus_1")
+    assert 0 == await room.fetchval("select count(*) from sync.alarms")
 
 
 async def test_kind_that_the_key_may_not_read(room: Room) -> None:

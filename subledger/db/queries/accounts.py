@@ -121,3 +121,12 @@ async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
 async def clear_alarms(connection: Connection, names: Collection[str]) -> None:
     """What these alarms told of is not so, or no longer."""
     await connection.execute(CLEAR_ALARMS, list(names))
+
+
+ALARM_STANDS = "select exists (select from sync.alarms where name = $1)"
+
+
+async def alarm_stands(connection: Connection, name: str) -> bool:
+    """Whether it was raised, and not cleared since."""
+    stands: bool = await connection.fetchval(ALARM_STANDS, name)
+    return stands
