@@ -2843,7 +2843,8 @@ CREATE TABLE sync.objects (
     unsettled boolean GENERATED ALWAYS AS (((NOT tombstone) AND ((dirty >= confirmed) OR (missing_since IS NOT NULL) OR (parked_at IS NOT NULL)))) STORED,
     told bigint DEFAULT 0 NOT NULL,
     fan_touched bigint,
-    fan_after text
+    fan_after text,
+    unreadable integer DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 
@@ -2910,6 +2911,8 @@ COMMENT ON COLUMN sync.objects.told IS 'Of kinds that no event has read (billing
 COMMENT ON COLUMN sync.objects.fan_touched IS 'Of catalogue, while the customers whom it concerns are being marked batch by batch: the value of touched that this will have resolved. NULL: that is not begun.';
 
 COMMENT ON COLUMN sync.objects.fan_after IS 'How far that is: the last subscription, of a feature the last customer, in the order of their ids.';
+
+COMMENT ON COLUMN sync.objects.unreadable IS 'Answers in a row, outages between them not counted, that could not be understood or stored: after five it is parked. 0 again once a read is stored, or what was parked is marked.';
 
 CREATE TABLE sync.problems (
     account_id text NOT NULL,

@@ -5,7 +5,7 @@ after every change that an older mark tells of (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -18,7 +18,7 @@ from subledger.billing.deadlines import next_look
 from subledger.billing.facts import Subscription
 from subledger.billing.monotone import MONOTONE, goes_back
 from subledger.billing.parse import Parsed, UnknownShape, nested_lists, parse_object
-from subledger.billing.registry import HINTED, KINDS, Kind, is_id, kind_of
+from subledger.billing.registry import HINTED, KINDS, Kind, customer_named_by, kind_of
 from subledger.db.connection import Connection, Pool, PostgresRefuses
 from subledger.db.queries.accounts import clear_alarms, raise_alarm
 from subledger.db.queries.backfills import mark_known_stale
@@ -36,11 +36,11 @@ from subledger.db.queries.objects import (
     select_unheard,
 )
 from subledger.runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from subledger.worker.drain import Shown, is_terminal, write_mirror
+from subledger.worker.drain import Shown, TryLater, is_terminal, write_mirror
 from subledger.worker.forget import set_aside_answers
 from subledger.worker.in_hand import Held
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
-from subledger.worker.retry import ATTEMPTS_MAX, retry_conflicts
+from subledger.worker.retry import backoff_seconds, retry_conflicts
 from subledger.worker.steps import bare_mark
 
 BATCH = 200
@@ -53,6 +53,7 @@ UNSEEN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 30, 120))
 # Reads may lag behind the event that told of a change. After these, one more an hour after the first is believed.
 ASK_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 1200))
 CONTRADICTIONS_BELIEVED = 3
+NOT_STORED_AGAIN_AFTER = timedelta(seconds=30)
 MISSING_AFTER = tuple(timedelta(hours=hours) for hours in (1, 6, 24))
 
 log = structlog.get_logger()
@@ -141,12 +142,18 @@ async def _store_all(connection: Connection, answers: list[Answered]) -> list[Fa
         return []
     try:
         return await retry_conflicts(lambda: store_answers(connection, answers, source="event"))
-    except PostgresRefuses as error:
+    except TryLater:
+        raise  # their leases run out
+    except Exception as error:  # noqa: BLE001 - one bad answer must never stop another (I7)
         if len(answers) > 1:
             return [failure for answer in answers for failure in await _store_all(connection, [answer])]
-        log.error("answer not stored", kind=answers[0].key[2], id=answers[0].key[3], error=str(error))
-        refused = f"Postgres refuses the answer: {error}"
-        return [FailedRead(key=answers[0].key, error=refused, retry_after=timedelta(hours=1), parked=True)]
+        key = answers[0].key
+        log.error("answer not stored", kind=key[2], id=key[3], error=repr(error))
+        if isinstance(error, PostgresRefuses):
+            said = f"Postgres refuses the answer: {error}"
+            return [FailedRead(key=key, error=said, retry_after=timedelta(hours=1), parked=True)]
+        said = f"an error of ours: {error!r}"
+        return [FailedRead(key=key, error=said, retry_after=NOT_STORED_AGAIN_AFTER, unreadable=True)]
 
 
 async def store_answers(
@@ -249,13 +256,6 @@ def whole_objects(answer: Answered) -> list[Answered]:
     return [answer, *_told_beside(answer, {}, {}, {})]
 
 
-def customer_named_by(body: Mapping[str, Any]) -> str | None:
-    """Whose an object is that cannot be understood otherwise, as far as it says so itself."""
-    named = body.get("customer") or body.get("customer_account")
-    found = named.get("id") if isinstance(named, Mapping) else named
-    return found if is_id(found) else None
-
-
 def _told_beside(
     answer: Answered,
     references: dict[Key, str | None],
@@ -344,7 +344,7 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
             return _deleted(due)
         return _missing(due, str(missing))
     except StripeUnavailable as unavailable:
-        seconds = min(0.5 * 2**due.attempts, 300.0)
+        seconds = backoff_seconds(due.attempts, first=0.5, longest=300.0)
         return FailedRead(key=due.key, error=str(unavailable), retry_after=timedelta(seconds=seconds))
     except StripeRefused as refused:
         log.error("stripe refuses a read", kind=due.key[2], id=due.key[3], error=str(refused))
@@ -355,12 +355,10 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
             refused=refused.status in (401, 403),
         )
     except Exception as unreadable:  # noqa: BLE001 - one bad object must never stop another (I7)
-        parked = due.attempts >= ATTEMPTS_MAX
-        log.error(
-            "answer not understood", kind=due.key[2], id=due.key[3], error=repr(unreadable), parked=parked
-        )
+        log.error("answer not understood", kind=due.key[2], id=due.key[3], error=repr(unreadable))
+        seconds = backoff_seconds(due.attempts, longest=300.0)
         return FailedRead(
-            key=due.key, error=repr(unreadable), retry_after=timedelta(seconds=2**due.attempts), parked=parked
+            key=due.key, error=repr(unreadable), retry_after=timedelta(seconds=seconds), unreadable=True
         )
 
 

@@ -15,6 +15,13 @@ reasons of their own (deployments, a machine short of memory), and what they had
 """
 
 
+def backoff_seconds(attempts: int, *, first: float = 1.0, longest: float) -> float:
+    """How long to wait after so many attempts: twice as long as after one less, up to the longest."""
+    return min(
+        first * 2.0 ** min(attempts, 64), longest
+    )  # thousands of attempts: no float takes 2 to that power
+
+
 async def retry_conflicts(transaction: Callable[[], Awaitable[T]]) -> T:
     """Run a whole transaction, again where Postgres chose it as a deadlock's victim (40P01) or could not serialize
     it (40001). Raises what the last try raised.

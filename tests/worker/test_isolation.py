@@ -1,17 +1,20 @@
 """One bad event, object or customer never stops another: it is counted, taken alone, parked, and seen."""
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
+from subledger.billing.deadlines import LOOK_MAX
 from subledger.billing.facts import CustomerFacts
+from subledger.billing.parse import Parsed
 from subledger.billing.record import Derived, Policy
 from subledger.billing.record import derive_record as real_derive_record
 from subledger.db.queries.inbox import ClaimedEvent, claim_events
 from subledger.db.queries.status import Backlog, select_backlog
-from subledger.worker import derive, drain
+from subledger.worker import confirm, derive, drain
 from subledger.worker.drain import EventReading
 from subledger.worker.drain import read_event as real_read_event
 from subledger.worker.retry import ATTEMPTS_MAX
@@ -214,6 +217,75 @@ async def test_answer_that_postgres_refuses(room: Room) -> None:
     assert known["error"]
     exact = await room.fetch("select exact from billing.customers order by stripe_customer_id")
     assert [True, False, True] == [row["exact"] for row in exact]
+
+
+async def test_answer_of_the_end_of_time(room: Room) -> None:
+    """I7: a deadline in the last hours of year 9999 is looked at like any that is far, and stops nobody else."""
+    far = int(datetime(9999, 12, 31, 23, 30, tzinfo=UTC).timestamp())
+    bodies = [
+        subscription("sub_1", "cus_1", cancel_at=far),
+        subscription("sub_2", "cus_2", status="incomplete", created=far),
+        subscription("sub_3", "cus_3"),
+    ]
+    room.api.put(customer("cus_1"), customer("cus_2"), customer("cus_3"), *bodies)
+    await room.apply(*(event("customer.created", customer(f"cus_{n}")) for n in (1, 2, 3)))
+    await room.apply(*(event("customer.subscription.created", body) for body in bodies))
+    await room.settle()
+    rows = await room.fetch("select exact from billing.customers order by stripe_customer_id")
+    assert [True] * 3 == [row["exact"] for row in rows]
+    year = await room.fetchval("select max(read_at) <= now() + $1 from sync.objects", LOOK_MAX)
+    assert year, "nothing is left alone for longer than a year"
+
+
+async def test_answer_that_breaks_our_storing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7: where our own code fails at an answer, its neighbours are stored in the same turn; it is asked for some
+    times more, then parked.
+    """
+    real = drain.is_terminal
+
+    def is_terminal(parsed: Parsed) -> bool:
+        if parsed.id == "ch_2":
+            raise OverflowError("poison")
+        return real(parsed)
+
+    monkeypatch.setattr(confirm, "is_terminal", is_terminal)
+    room.api.put(customer(), charge("ch_1"), charge("ch_2"), charge("ch_3"))
+    await room.receive(event("customer.created", customer()))
+    await room.receive(*(event("charge.succeeded", charge(f"ch_{n}")) for n in (1, 2, 3)))
+    await room.apply()
+    await room.confirm()
+    for charge_id in ("ch_1", "ch_3"):
+        assert (await room.object("charge", charge_id))["confirmed"]
+    await room.confirm(times=ATTEMPTS_MAX + 1)
+    known = await room.object("charge", "ch_2")
+    assert "poison" in known["error"]
+    assert (ATTEMPTS_MAX, True) == (known["attempts"], known["parked_at"] is not None)
+    assert not (await room.record())["exact"]
+
+
+async def test_outages_use_up_no_chances(room: Room) -> None:
+    """Only answers that came and are not understood park an object: neither outages nor reads that were cut off do,
+    however many, and a wait is never too long to be told.
+    """
+    room.api.put(customer())
+    for _ in range(ATTEMPTS_MAX):
+        room.api.say("/v1/charges/ch_1", 503, {})
+    room.api.say("/v1/charges/ch_1", 200, b"<html>maintenance</html>")
+    await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
+    await room.confirm(times=ATTEMPTS_MAX)
+    await room.execute(
+        "update sync.objects set attempts = 5000 where id = 'ch_1'"
+    )  # a week, or many lost workers
+    await room.confirm()
+    known = await room.object("charge", "ch_1")
+    assert (1, None) == (known["unreadable"], known["parked_at"])
+    room.api.say("/v1/charges/ch_1", 503, {})
+    await room.confirm()
+    assert "503" in (await room.object("charge", "ch_1"))["error"]
+    room.api.put(charge())
+    await room.confirm()
+    assert (await room.record())["exact"]
+    assert 0 == (await room.object("charge", "ch_1"))["unreadable"]
 
 
 async def test_parked_object_still_shows_payloads(room: Room) -> None:

@@ -292,7 +292,7 @@ with chosen as (
 )
 update sync.objects o
 set dirty = greatest(o.dirty, nextval('sync.tick')), first_marked_at = coalesce(o.first_marked_at, now()),
-  read_at = now(), attempts = 0, parked_at = null, error = null
+  read_at = now(), attempts = 0, unreadable = 0, parked_at = null, error = null
 from chosen c
 where (o.account_id, o.live_mode, o.kind, o.id) = (c.account_id, c.live_mode, c.kind, c.id)
 returning o.account_id, o.live_mode, o.kind, o.id

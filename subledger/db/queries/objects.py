@@ -20,6 +20,8 @@ QUIET = timedelta(seconds=1.5)
 """A burst of events about one object is read once: this long after its last event ..."""
 QUIET_MAX = timedelta(seconds=5)
 """... but at most this long after its first."""
+UNREADABLE_MAX = 5
+"""Answers that nobody understands, before an object is parked."""
 CONTRADICTED_LONG = timedelta(hours=1)
 """Reads that agree for so long are believed even where they take back what Stripe never takes back."""
 
@@ -80,6 +82,10 @@ on conflict (account_id, live_mode, kind, id) do update set
   attempts = case
     when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
     else o.attempts
+  end,
+  unreadable = case
+    when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
+    else o.unreadable
   end,
   parked_at = case when o.tombstone or excluded.read_at is null then o.parked_at end,
   event_id = case
@@ -343,7 +349,8 @@ on conflict (account_id, live_mode, kind, id) do update set
   shown_created = coalesce(excluded.shown_created, o.shown_created),
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
-  attempts = 0, error = null, missing_since = null, parked_at = null, contradictions = 0, contradicted_at = null,
+  attempts = 0, unreadable = 0, error = null, missing_since = null, parked_at = null,
+  contradictions = 0, contradicted_at = null,
   late_reads = excluded.late_reads,
   -- A mark that came after the tick keeps its own appointment. What was only told after it gets one: the next list
   -- may be far away.
@@ -415,17 +422,20 @@ class FailedRead:
     missing: bool = False
     parked: bool = False
     contradicts: bool = False
+    unreadable: bool = False  # an answer came, and nobody understands it
     refused: bool = False  # the key, not the object, is what Stripe objects to
 
 
 POSTPONE_READS = """
 with failed as (
-  select account_id, live_mode, kind, id, new.error, new.retry_after, new.missing, new.parked, new.contradicts
+  select
+    account_id, live_mode, kind, id, new.error, new.retry_after, new.missing, new.contradicts, new.unreadable,
+    new.parked or (new.unreadable and objects.unreadable + 1 >= $11) as parked
   from sync.objects
   join unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[],
-    $9::boolean[]
-  ) as new (account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts)
+    $9::boolean[], $10::boolean[]
+  ) as new (account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable)
     using (account_id, live_mode, kind, id)
   order by 1, 2, 3, 4
   for no key update of objects
@@ -435,6 +445,7 @@ set error = f.error,
   read_at = case when f.parked then null else now() + f.retry_after end,
   missing_since = case when f.missing then coalesce(o.missing_since, now()) else o.missing_since end,
   parked_at = case when f.parked then now() end,
+  unreadable = o.unreadable + f.unreadable::int,
   contradictions = o.contradictions + f.contradicts::int,
   contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end
 from failed f
@@ -446,7 +457,10 @@ returning o.account_id, o.live_mode, o.customer_id, o.kind
 async def postpone_reads(
     connection: Connection, failures: Sequence[FailedRead]
 ) -> list[tuple[str, bool, str]]:
-    """Keep the objects dirty and say when to read them again; returns the customers whose records this concerns."""
+    """Keep the objects dirty and say when to read them again; returns the customers whose records this concerns.
+
+    What was UNREADABLE_MAX times not understood is parked: only such answers count, and never those that did not come.
+    """
     rows = await connection.fetch(
         POSTPONE_READS,
         *_columns([failure.key for failure in failures]),
@@ -455,6 +469,8 @@ async def postpone_reads(
         [failure.missing for failure in failures],
         [failure.parked for failure in failures],
         [failure.contradicts for failure in failures],
+        [failure.unreadable for failure in failures],
+        UNREADABLE_MAX,
     )
     return [(row[0], row[1], row[2]) for row in rows if row[2] is not None and row[3] not in HINTED]
 
