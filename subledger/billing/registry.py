@@ -73,6 +73,12 @@ class Kind:
         return "created" in self.facts.__dataclass_fields__
 
     @property
+    def nameless(self) -> bool:
+        """Whether records depend on it though it names no customer: what it belongs to tells who is concerned."""
+        names = self.names_customer or self.id_is_customers
+        return self.confirmed_on_event and not self.catalogue and not names
+
+    @property
     def id_is_customers(self) -> bool:
         """Whether its id is the id of its customer."""
         return self.name == "customer" or self.id_field == "customer"
@@ -426,6 +432,13 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
         for other_id in _ids(body.get(field), other):
             refs[ObjectRef(other, other_id)] = None
     return tuple(refs)
+
+
+def customer_named_by(body: Mapping[str, object]) -> str | None:
+    """Whose an object is that cannot be understood otherwise, as far as it says so itself."""
+    named = body.get("customer") or body.get("customer_account")
+    found = named.get("id") if isinstance(named, Mapping) else named
+    return found if is_id(found) else None
 
 
 def _subject(body: object) -> Mapping[str, object]:

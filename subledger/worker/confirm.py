@@ -110,7 +110,7 @@ async def _make_reads(
             failures = [each for each in outcomes if isinstance(each, FailedRead)]
             refused = refused or any(failure.missing or failure.refused for failure in failures)
             async with pool.acquire() as connection:
-                failures += await _store_all(connection, answers)
+                failures += await store_safely(connection, answers, source="event")
                 if failures:
                     await retry_conflicts(lambda: _postpone(connection, failures))  # noqa: B023
                 await _say_refused(connection, answers, failures)
@@ -136,24 +136,42 @@ def _path_of(kind: Kind) -> str:
     return kind.list_path or kind.retrieve_path.partition("?")[0]
 
 
-async def _store_all(connection: Connection, answers: list[Answered]) -> list[FailedRead]:
-    """Store a group; where Postgres refuses it, its answers one by one. Tells which were not stored, and why."""
+async def store_safely(
+    connection: Connection, answers: list[Answered], *, source: str, of_whole: bool = False
+) -> list[FailedRead]:
+    """Store a group as store_answers does; where that fails, its answers one by one. Tells which were not stored, and
+    why.
+    """
     if not answers:
         return []
     try:
-        return await retry_conflicts(lambda: store_answers(connection, answers, source="event"))
+        return await retry_conflicts(
+            lambda: store_answers(connection, answers, source=source, of_whole=of_whole)
+        )
     except TryLater:
         raise  # their leases run out
     except Exception as error:  # noqa: BLE001 - one bad answer must never stop another (I7)
         if len(answers) > 1:
-            return [failure for answer in answers for failure in await _store_all(connection, [answer])]
+            return [
+                failure
+                for answer in answers
+                for failure in await store_safely(connection, [answer], source=source, of_whole=of_whole)
+            ]
         key = answers[0].key
         log.error("answer not stored", kind=key[2], id=key[3], error=repr(error))
         if isinstance(error, PostgresRefuses):
             said = f"Postgres refuses the answer: {error}"
-            return [FailedRead(key=key, error=said, retry_after=timedelta(hours=1), parked=True)]
+            return [
+                FailedRead(
+                    key=key, tick=answers[0].tick, error=said, retry_after=timedelta(hours=1), parked=True
+                )
+            ]
         said = f"an error of ours: {error!r}"
-        return [FailedRead(key=key, error=said, retry_after=NOT_STORED_AGAIN_AFTER, unreadable=True)]
+        return [
+            FailedRead(
+                key=key, tick=answers[0].tick, error=said, retry_after=NOT_STORED_AGAIN_AFTER, unreadable=True
+            )
+        ]
 
 
 async def store_answers(
@@ -246,7 +264,13 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
             log.warning("a read is old", kind=kind, id=key[3], reason=reason)
             again = ASK_AGAIN_AFTER[min(answer.contradictions, len(ASK_AGAIN_AFTER) - 1)]
             doubted.append(
-                FailedRead(key=key, error=f"an old answer: {reason}", retry_after=again, contradicts=True)
+                FailedRead(
+                    key=key,
+                    tick=answer.tick,
+                    error=f"an old answer: {reason}",
+                    retry_after=again,
+                    contradicts=True,
+                )
             )
     return doubted
 
@@ -345,11 +369,14 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
         return _missing(due, str(missing))
     except StripeUnavailable as unavailable:
         seconds = backoff_seconds(due.attempts, first=0.5, longest=300.0)
-        return FailedRead(key=due.key, error=str(unavailable), retry_after=timedelta(seconds=seconds))
+        return FailedRead(
+            key=due.key, tick=due.tick, error=str(unavailable), retry_after=timedelta(seconds=seconds)
+        )
     except StripeRefused as refused:
         log.error("stripe refuses a read", kind=due.key[2], id=due.key[3], error=str(refused))
         return FailedRead(
             key=due.key,
+            tick=due.tick,
             error=str(refused),
             retry_after=timedelta(minutes=min(due.attempts, 10)),
             refused=refused.status in (401, 403),
@@ -358,7 +385,11 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
         log.error("answer not understood", kind=due.key[2], id=due.key[3], error=repr(unreadable))
         seconds = backoff_seconds(due.attempts, longest=300.0)
         return FailedRead(
-            key=due.key, error=repr(unreadable), retry_after=timedelta(seconds=seconds), unreadable=True
+            key=due.key,
+            tick=due.tick,
+            error=repr(unreadable),
+            retry_after=timedelta(seconds=seconds),
+            unreadable=True,
         )
 
 
@@ -487,10 +518,11 @@ def _deleted(due: DueRead) -> Answered:
 def _missing(due: DueRead, error: str) -> FailedRead:
     """A 404 proves a deletion only together with a `*.deleted` event; see ARCHITECTURE.md, I8."""
     if due.never_read and due.attempts <= len(UNSEEN_AFTER):
-        return FailedRead(key=due.key, error=error, retry_after=UNSEEN_AFTER[due.attempts - 1])
+        return FailedRead(key=due.key, tick=due.tick, error=error, retry_after=UNSEEN_AFTER[due.attempts - 1])
     step = due.attempts - 1 - (len(UNSEEN_AFTER) if due.never_read else 0)
     return FailedRead(
         key=due.key,
+        tick=due.tick,
         error=error,
         retry_after=MISSING_AFTER[min(max(step, 0), len(MISSING_AFTER) - 1)],
         missing=True,

@@ -6,12 +6,21 @@ A batch is one transaction, in the lock order: events, objects, mirror tables, c
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import structlog
 
 from subledger.billing.parse import Parsed, UnknownShape, parse_object
-from subledger.billing.registry import HINTED, KINDS, ObjectRef, concerned, is_id, kind_of
+from subledger.billing.registry import (
+    HINTED,
+    KINDS,
+    ObjectRef,
+    concerned,
+    customer_named_by,
+    is_id,
+    kind_of,
+)
 from subledger.db.connection import Connection, PostgresAway
 from subledger.db.queries.accounts import see_accounts
 from subledger.db.queries.customers import CustomerKey, mark_stale
@@ -61,6 +70,7 @@ class EventReading:
     event: ClaimedEvent
     outcome: Outcome
     concerns: tuple[ObjectRef, ...] = ()
+    customer_id: str | None = None  # whom the event's object names: what it concerns is of the same customer
     payloads: dict[ObjectRef, Shown] = field(default_factory=dict)  # of objects that it concerns
     beside: dict[ObjectRef, Shown] = field(
         default_factory=dict
@@ -87,14 +97,11 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
         if related is None:
             return EventReading(event=event, outcome=_outcome(event, "parked", str(not_snapshot)))
         return EventReading(event=event, outcome=_outcome(event, "applied"), concerns=(related,))
-    concerns = concerned(event.type, body)
-    if not concerns:
+    reading = _marks_of(event, body, _outcome(event, "applied"))
+    if not reading.concerns:
         reason = f"{event.type or 'an event without a type'} concerns nothing that is mirrored"
         return EventReading(event=event, outcome=_outcome(event, "ignored", reason))
-    reading = EventReading(event=event, outcome=_outcome(event, "applied"), concerns=concerns)
-    own = concerns[0]
-    if event.type == KINDS[own.kind].deleted_event:
-        reading.deleted = own
+    own = reading.concerns[0]
     if event.type == "customer.created":
         reading.first_of_customer = own.id
     stripe_object = body.get("object")
@@ -107,6 +114,19 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
         reads = confirms and KINDS[own.kind].confirmed_on_event
         reading.outcome = _outcome(event, "applied" if reads else "parked", str(error))
     return reading
+
+
+def _marks_of(event: ClaimedEvent, body: Mapping[str, Any], outcome: Outcome) -> EventReading:
+    """What an event says of an object whose payload need not make sense: what is to be read, and whose it is."""
+    concerns = concerned(event.type, body)
+    deleted = concerns[0] if concerns and event.type == KINDS[concerns[0].kind].deleted_event else None
+    return EventReading(
+        event=event,
+        outcome=outcome,
+        concerns=concerns,
+        customer_id=customer_named_by(body) if concerns else None,
+        deleted=deleted,
+    )
 
 
 def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> None:
@@ -200,7 +220,10 @@ async def _apply_fresh(connection: Connection, readings: Sequence[EventReading])
 
 
 def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
-    """`read_event`, but an event that we fail at, or that has cost several workers their life, is parked."""
+    """`read_event`, but an event that we fail at, or that has cost several workers their life, is parked.
+
+    Its marks are kept, since reads tell what it cannot; unless we fail at them too, or they cost one life more.
+    """
     if event.attempts > ATTEMPTS_MAX:
         error = f"taken {event.attempts - 1} times, and its worker was lost each time"
     else:
@@ -209,7 +232,14 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
         except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
             error = f"an error of ours: {failure!r}"
     log.error("event parked", event_id=event.event_id, type=event.type, error=error)
-    return EventReading(event=event, outcome=_outcome(event, "parked", error))
+    parked = _outcome(event, "parked", error)
+    served = served_mode is None or event.live_mode == served_mode
+    if served and event.attempts <= ATTEMPTS_MAX + 1:
+        try:
+            return _marks_of(event, data_object(event.payload)[1], parked)
+        except Exception as failure:  # noqa: BLE001 - the same
+            log.error("event not even marked", event_id=event.event_id, type=event.type, error=repr(failure))
+    return EventReading(event=event, outcome=parked)
 
 
 async def _apply_alone(connection: Connection, reading: EventReading) -> None:
@@ -228,6 +258,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
         event=event,
         outcome=parked,
         concerns=reading.concerns,
+        customer_id=reading.customer_id,
         deleted=reading.deleted,
         first_of_customer=reading.first_of_customer,
     )
@@ -283,7 +314,7 @@ class _Batch:
         for ref in reading.concerns:
             key = (*scope, *ref)
             shown = reading.payloads.get(ref)
-            mark = _mark(key, event, shown, deleted=ref == reading.deleted)
+            mark = _mark(key, event, shown, owner=reading.customer_id, deleted=ref == reading.deleted)
             if ref == reading.deleted and event.created is not None:
                 self.deletions.setdefault(key, event.created)
             earlier = self.marks.get(key)
@@ -302,18 +333,17 @@ class _Batch:
             self.complete.add((*scope, reading.first_of_customer))
 
 
-def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, deleted: bool) -> Mark:
+def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, owner: str | None, deleted: bool) -> Mark:
     kind = KINDS[key[2]]
     customer_id = None if shown is None else shown.parsed.customer_id
     if kind.id_is_customers:
         customer_id = key[3]
+    owned = kind.confirmed_on_event and not kind.catalogue
     return Mark(
         key=key,
-        customer_id=customer_id,
-        nameless=kind.confirmed_on_event
-        and not kind.catalogue
-        and customer_id is None
-        and (shown is not None or not kind.names_customer),
+        # Who is concerned before its first read can tell, and where that read fails.
+        customer_id=customer_id or (owner if owned else None),
+        nameless=owned and customer_id is None and (shown is not None or not kind.names_customer),
         event_id=event.event_id,
         event_created=event.created,
         source="event",

@@ -10,10 +10,10 @@ import msgspec
 import structlog
 
 from subledger.billing.parse import UnknownShape, nested_lists, parse_object
-from subledger.billing.registry import Kind, is_id
+from subledger.billing.registry import Kind, customer_named_by, is_id
 from subledger.db.queries.objects import Key
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused
-from subledger.worker.confirm import Answered, complete_lists, customer_named_by
+from subledger.worker.confirm import Answered, complete_lists
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
 
 PAGE = 100

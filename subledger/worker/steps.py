@@ -37,10 +37,11 @@ def bounds_of(scan: Scan, horizon: datetime) -> tuple[datetime, datetime]:
 
 def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
     """A mark that says only: read this object. Until it is read, the customer whose it is, if known, is not exact."""
+    kind = KINDS[key[2]]
     return Mark(
         key=key,
-        customer_id=key[3] if KINDS[key[2]].id_is_customers else customer_id,
-        nameless=False,
+        customer_id=key[3] if kind.id_is_customers else customer_id,
+        nameless=kind.nameless,
         event_id=None,
         event_created=None,
         source=source,

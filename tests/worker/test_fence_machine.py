@@ -115,7 +115,7 @@ class Fence:
         await store_answers(self.connection, [answered(answer)], source="event")
 
     async def fail(self, due: DueRead) -> None:
-        failure = FailedRead(key=KEY, error="no answer", retry_after=timedelta(seconds=5))
+        failure = FailedRead(key=KEY, tick=due.tick, error="no answer", retry_after=timedelta(seconds=5))
         await postpone_reads(self.connection, [failure])
         assert due.key == KEY
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from subledger.billing.registry import HINTED
+from subledger.billing.registry import HINTED, KINDS
 from subledger.db.connection import Connection
 
 Key = tuple[str, bool, str, str]
@@ -417,6 +417,7 @@ class FailedRead:
     """A read that gave no state, and when to try again."""
 
     key: Key
+    tick: int  # of the read: what is known since then is not its to judge
     error: str
     retry_after: timedelta
     missing: bool = False
@@ -429,26 +430,39 @@ class FailedRead:
 POSTPONE_READS = """
 with failed as (
   select
-    account_id, live_mode, kind, id, new.error, new.retry_after, new.missing, new.contradicts, new.unreadable,
-    new.parked or (new.unreadable and objects.unreadable + 1 >= $11) as parked
+    account_id, live_mode, kind, id, new.error, new.retry_after, new.contradicts, new.unreadable,
+    -- What was marked since has its own appointment, and may be there, or readable, by now.
+    objects.dirty > new.tick as marked_since,
+    objects.dirty <= new.tick and new.missing as missing,
+    objects.dirty <= new.tick and (new.parked or (new.unreadable and objects.unreadable + 1 >= $11)) as parked,
+    new.nameless
   from sync.objects
   join unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[],
-    $9::boolean[], $10::boolean[]
-  ) as new (account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable)
-    using (account_id, live_mode, kind, id)
+    $9::boolean[], $10::boolean[], $12::bigint[], $13::boolean[]
+  ) as new (
+    account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, nameless
+  ) using (account_id, live_mode, kind, id)
+  -- A later read has told already what it is, and a tombstone is never read again.
+  where objects.confirmed < new.tick and not objects.tombstone
   order by 1, 2, 3, 4
   for no key update of objects
 )
 update sync.objects o
 set error = f.error,
-  read_at = case when f.parked then null else now() + f.retry_after end,
+  read_at = case
+    when f.parked then null
+    when f.marked_since then least(o.read_at, now() + f.retry_after)
+    else now() + f.retry_after
+  end,
   missing_since = case when f.missing then coalesce(o.missing_since, now()) else o.missing_since end,
   parked_at = case when f.parked then now() end,
   unreadable = o.unreadable + f.unreadable::int,
   contradictions = o.contradictions + f.contradicts::int,
-  contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end
-from failed f
+  contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end,
+  touched = o.touched + f.told::int,
+  touched_at = case when f.told and o.touched <= o.resolved then now() else o.touched_at end
+from (select *, nameless and (missing or parked) as told from failed) f
 where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
 returning o.account_id, o.live_mode, o.customer_id, o.kind
 """
@@ -459,6 +473,7 @@ async def postpone_reads(
 ) -> list[tuple[str, bool, str]]:
     """Keep the objects dirty and say when to read them again; returns the customers whose records this concerns.
 
+    What has been confirmed since the read began stays as it is, and what has been marked since is not given up.
     What was UNREADABLE_MAX times not understood is parked: only such answers count, and never those that did not come.
     """
     rows = await connection.fetch(
@@ -471,6 +486,8 @@ async def postpone_reads(
         [failure.contradicts for failure in failures],
         [failure.unreadable for failure in failures],
         UNREADABLE_MAX,
+        [failure.tick for failure in failures],
+        [KINDS[failure.key[2]].nameless for failure in failures],
     )
     return [(row[0], row[1], row[2]) for row in rows if row[2] is not None and row[3] not in HINTED]
 
