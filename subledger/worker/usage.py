@@ -34,7 +34,7 @@ from subledger.db.queries.usage import (
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.confirm import read_rest
 from subledger.worker.payload import NotJson, clean_json, read_object
-from subledger.worker.retry import retry_conflicts
+from subledger.worker.retry import backoff_seconds, retry_conflicts
 
 PREVIEW_PATH = "/v1/invoices/create_preview"
 BATCH = 8
@@ -67,19 +67,19 @@ async def refresh_usage(
 
 
 async def _refresh_safely(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timedelta) -> None:
-    seconds = min(2.0**due.attempts, RETRY_SECONDS_MAX)
+    seconds = backoff_seconds(due.attempts, longest=RETRY_SECONDS_MAX)
     try:
         await _refresh(pool, stripe, due, every=every)
     except PostgresAway:
         raise  # its lease runs out
-    except (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape) as error:
+    except Exception as error:  # noqa: BLE001 - one customer whom we fail at must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, REFUSED_RETRY_SECONDS)
-        log.warning("usage not read", customer=due.key[2], error=str(error))
+        known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape))
+        said = str(error) if known else f"an error of ours: {error!r}"
+        log.warning("usage not read", customer=due.key[2], error=said)
         async with pool.acquire() as connection:
-            await postpone_usage(
-                connection, due.key, error=str(error), retry_after=timedelta(seconds=seconds)
-            )
+            await postpone_usage(connection, due, error=said, retry_after=timedelta(seconds=seconds))
 
 
 async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timedelta) -> None:

@@ -9,9 +9,12 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+from subledger.billing import usage as usage_rules
+from subledger.billing.facts import CustomerFacts
 from subledger.db.connection import Pool, connect
 from subledger.db.queries.usage import ask_for_usage, select_usage_state
 from subledger.sandbox import Sandbox, create_api
+from subledger.worker import usage as worker_usage
 from subledger.worker.engine import Engine
 from subledger.worker.forget import forget
 from tests.worker.room import API_KEY, Api, Room, error, open_room
@@ -216,6 +219,61 @@ async def test_failure_keeps_what_is_known(
     assert [0, 0] == [
         row[0] for row in await room.fetch("select attempts from sync.usage where error is null")
     ]
+
+
+async def test_usage_that_we_fail_at(
+    calling: Room, telephony: Telephony, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7: an error of ours at one customer's usage is noted there, and another's is read in the same turn."""
+    room = calling
+    bob, _ = telephony.subscriber("Bob")
+    await live(room, telephony)
+    real = usage_rules.meterings_of
+
+    def meterings_of(facts: CustomerFacts) -> tuple[usage_rules.Metering, ...]:
+        if facts.customer_id == telephony.ada.id:
+            raise OverflowError("poison")
+        return real(facts)
+
+    monkeypatch.setattr(worker_usage, "meterings_of", meterings_of)
+    await room.engine.sweep_bulk()
+    assert [bob.id] == [row["stripe_customer_id"] for row in await usage(room)]
+    assert "poison" in await room.fetchval(
+        "select error from sync.usage where customer_id = $1", telephony.ada.id
+    )
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_answer_of_a_lost_lease(calling: Room, telephony: Telephony, status: int) -> None:
+    """Who was slower than the lease neither replaces the younger answer nor moves the next appointment."""
+    room = calling
+    room.api.say(telephony.meter_path, status, {"object": "list", "data": [{"aggregated_value": 1}]})
+    gate = room.api.hold(telephony.meter_path)
+    slow = asyncio.create_task(room.engine.sweep_bulk())
+    await gate.reached_by(slow)
+    telephony.account.metering.use(telephony.ada, telephony.calls, 9)
+    await make_due(room)
+    await room.another_engine().sweep_bulk()
+    before = await room.fetch("select * from sync.usage")
+    gate.open.set()
+    await slow
+    assert Decimal(9) == (await usage(room))[0]["value"]
+    assert before == await room.fetch("select * from sync.usage")
+
+
+async def test_who_asks_while_a_read_fails_goes_first(calling: Room, telephony: Telephony) -> None:
+    """A question that came while an earlier read was failing does not wait with it."""
+    room = calling
+    room.api.say(telephony.meter_path, 403, error("more_permissions_required", "No."))
+    gate = room.api.hold(telephony.meter_path)
+    reading = asyncio.create_task(room.engine.sweep_bulk())
+    await gate.reached_by(reading)
+    async with room.pool.acquire() as connection:
+        key = ("", False, telephony.ada.id)
+        asked = await ask_for_usage(connection, key)
+        gate.open.set()
+        await reading
+        assert (await select_usage_state(connection, key, asked)).answered
 
 
 async def test_summaries_are_read_to_their_end(calling: Room, telephony: Telephony) -> None:

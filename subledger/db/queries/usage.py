@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -82,6 +82,7 @@ class DueUsage:
     key: CustomerKey
     asked: int
     attempts: int
+    leased_until: datetime
 
 
 def _claim(where: str) -> str:
@@ -98,7 +99,7 @@ update sync.usage u
 set due_at = now() + $3, attempts = u.attempts + 1
 from next n
 where (u.account_id, u.live_mode, u.customer_id) = (n.account_id, n.live_mode, n.customer_id)
-returning u.account_id, u.live_mode, u.customer_id, u.asked, u.attempts
+returning u.account_id, u.live_mode, u.customer_id, u.asked, u.attempts, u.due_at
 """
 
 
@@ -112,32 +113,34 @@ async def claim_usage(
     """Lease the customers whose usage has been due longest, those who were asked for before all others."""
     statement = CLAIM_ASKED_USAGE if asked_only else CLAIM_USAGE
     return [
-        DueUsage(key=(row[0], row[1], row[2]), asked=row[3], attempts=row[4])
+        DueUsage(key=(row[0], row[1], row[2]), asked=row[3], attempts=row[4], leased_until=row[5])
         for row in await connection.fetch(statement, live_mode, limit, lease)
     ]
 
 
+# Whose lease was lost has no say any more; who asked while it was being read keeps the place in front.
 POSTPONE_USAGE = """
 update sync.usage set due_at = now() + $4, error = $5
-where account_id = $1 and live_mode = $2 and customer_id = $3
+where account_id = $1 and live_mode = $2 and customer_id = $3 and due_at = $6
 """
 
 
 async def postpone_usage(
-    connection: Connection, key: CustomerKey, *, error: str, retry_after: timedelta
+    connection: Connection, due: DueUsage, *, error: str, retry_after: timedelta
 ) -> None:
     """Say why the usage was not read, and when to try again."""
-    await connection.execute(POSTPONE_USAGE, *key, retry_after, error)
+    await connection.execute(POSTPONE_USAGE, *due.key, retry_after, error, due.leased_until)
 
 
-# Who asked while it was being read keeps the place in front.
+# The same; but while the later question waits, this answer is better than none.
 FINISH_USAGE = """
 update sync.usage u
 set answered = greatest(u.answered, $4), read_at = now(), attempts = 0, error = $6,
   due_at = case
     when u.asked > $4 then to_timestamp(0) when $5::interval is null then 'infinity' else now() + $5
   end
-where account_id = $1 and live_mode = $2 and customer_id = $3
+where account_id = $1 and live_mode = $2 and customer_id = $3 and (due_at = $7 or asked > $4 and due_at <= now())
+returning true
 """
 
 
@@ -189,13 +192,16 @@ async def store_usage(
     next_after: timedelta | None,
     error: str | None,
 ) -> None:
-    """Make this the customer's only usage, and the question answered, in one transaction.
+    """Make this the customer's only usage, and the question answered, in one transaction; nothing where the lease was
+    lost, and somebody else's answer is younger, or the customer was forgotten.
 
     `next_after`: when to read it again; None for a customer that has no metered subscription now. `error`: what of it
     Stripe refused to tell.
     """
     async with connection.transaction():
-        await connection.execute(FINISH_USAGE, *due.key, due.asked, next_after, error)
+        finish = (*due.key, due.asked, next_after, error, due.leased_until)
+        if not await connection.fetchval(FINISH_USAGE, *finish):
+            return
         if usage:
             await connection.execute(WRITE_USAGE, *arrays_of(USAGE_COLUMNS, usage))
         await connection.execute(
