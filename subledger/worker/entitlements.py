@@ -12,9 +12,8 @@ from subledger.db.queries.entitlements import select_entitled, select_unread_acc
 from subledger.db.queries.objects import DueRead, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
-from subledger.worker.confirm import Answered, read_whole, store_answers
+from subledger.worker.confirm import Answered, read_whole, store_safely
 from subledger.worker.payload import NotJson
-from subledger.worker.retry import retry_conflicts
 from subledger.worker.steps import HOLD, Helpers, bare_mark
 
 KIND = "active_entitlement_summary"
@@ -69,12 +68,10 @@ async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
             raise errors[0]
         unread = [each for each, told in zip(customers, found, strict=True) if not isinstance(told, Answered)]
         async with helpers.pool.acquire() as connection:
-            if answers:
-                doubted = await retry_conflicts(
-                    lambda: store_answers(connection, answers, source="backfill", of_whole=scan.whole)  # noqa: B023
-                )
-                if doubted:
-                    await postpone_reads(connection, doubted)
+            failures = await store_safely(connection, answers, source="backfill", of_whole=scan.whole)
+            if doubted := [each for each in failures if each.contradicts]:
+                await postpone_reads(connection, doubted)
+            unread += [each.key[3] for each in failures if not each.contradicts]
             if unread:
                 scope = (scan.account_id, scan.live_mode)
                 marks = [bare_mark((*scope, KIND, customer_id), source="backfill") for customer_id in unread]

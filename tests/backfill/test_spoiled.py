@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from subledger.billing.parse import Parsed
 from subledger.db.connection import Pool
 from subledger.db.queries.backfills import Scan
 from subledger.sandbox import Sandbox
 from subledger.sandbox.api import RefusedError
-from subledger.worker import scans
+from subledger.worker import confirm, drain, scans
 from subledger.worker.pages import CUT_LISTS_MAX
 from subledger.worker.scans import ATTEMPTS_MAX, Scanner
 from tests.backfill.account import Attached, attached, different_records, lived_account
@@ -70,6 +71,28 @@ async def test_entitlements_of_one(pool: Pool, database_url: str, sandbox: Sandb
         assert f"customer={left}&".encode() in chosen[0]
         known = await account.fetchval("select count(*) from stripe.customers")
         assert known == await account.fetchval("select count(*) from billing.customers")
+
+
+async def test_entitlements_that_break_our_storing(
+    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7: our own code fails at one customer's entitlements: the step goes on, and that customer alone is not exact."""
+    real, chosen = drain.is_terminal, set[str]()
+
+    def is_terminal(parsed: Parsed) -> bool:
+        if parsed.kind == "active_entitlement_summary":
+            chosen.update([parsed.id] if not chosen else [])
+            if parsed.id in chosen:
+                raise OverflowError("poison")
+        return real(parsed)
+
+    monkeypatch.setattr(confirm, "is_terminal", is_terminal)
+    async with attached(pool, database_url, sandbox) as account:
+        ended = await account.scanned(await account.request())
+        assert ("complete", None) == (ended["status"], ended["error"])
+        assert [*chosen] == await inexact(account)
+        said = await account.fetchval("select error from sync.objects where unsettled and id = $1", *chosen)
+        assert "poison" in said
 
 
 @pytest.mark.parametrize("status", [500, 403])
