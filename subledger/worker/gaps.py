@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from subledger.db.connection import Connection, Pool
+from subledger.db.connection import Connection, Pool, PostgresAway
 from subledger.db.queries.accounts import (
     DueGap,
     claim_gap,
@@ -60,12 +60,14 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
             return missed
         try:
             missed += await fill_gap(pool, stripe, gap, every=every)
-        except (StripeUnavailable, StripeMissing, StripeRefused, NotJson) as error:
-            log.warning("gap not filled", account=gap.account_id, error=str(error))
+        except PostgresAway:
+            raise  # its lease runs out
+        except Exception as error:  # noqa: BLE001 - one account that we fail at must never stop another (I7)
+            known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson))
+            said = str(error) if known else f"an error of ours: {error!r}"
+            log.warning("gap not filled", account=gap.account_id, error=said)
             async with pool.acquire() as connection:
-                await postpone_gap(
-                    connection, gap, error=str(error), retry_after=min(every, timedelta(seconds=30))
-                )
+                await postpone_gap(connection, gap, error=said, retry_after=min(every, timedelta(seconds=30)))
 
 
 async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedelta) -> int:

@@ -30,7 +30,7 @@ from subledger.worker.confirm import Answered, read_whole, store_answers
 from subledger.worker.in_hand import Held
 from subledger.worker.pages import list_query
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
-from subledger.worker.retry import retry_conflicts
+from subledger.worker.retry import backoff_seconds, retry_conflicts
 
 BATCH = 8
 LEASE = timedelta(minutes=5)
@@ -61,20 +61,22 @@ async def pull_histories(
 
 
 async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
-    seconds = min(2.0**history.attempts, 3600.0)
+    seconds = backoff_seconds(history.attempts, longest=3600.0)
     try:
         await pull_history(pool, stripe, history)
     except PostgresAway:
         raise  # it is given back
-    except (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape) as error:
+    except Exception as error:  # noqa: BLE001 - one customer whom we fail at must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, 600.0)
-        log.warning("history not pulled", customer=history.key[2], error=str(error))
+        known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape))
+        said = str(error) if known else f"an error of ours: {error!r}"
+        log.warning("history not pulled", customer=history.key[2], error=said)
         async with pool.acquire() as connection:
             if isinstance(error, StripeMissing) and await drop_unknown(connection, history.key):
                 return
             await postpone_history(
-                connection, history.key, error=str(error), retry_after=timedelta(seconds=seconds)
+                connection, history.key, error=said, retry_after=timedelta(seconds=seconds)
             )
 
 

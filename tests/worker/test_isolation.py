@@ -12,13 +12,15 @@ from subledger.billing.facts import CustomerFacts
 from subledger.billing.parse import Parsed
 from subledger.billing.record import Derived, Policy
 from subledger.billing.record import derive_record as real_derive_record
-from subledger.db.queries.inbox import ClaimedEvent, claim_events
+from subledger.billing.registry import KINDS, Kind
+from subledger.db.queries.inbox import ClaimedEvent, SignedEvent, claim_events
 from subledger.db.queries.status import Backlog, select_backlog
-from subledger.worker import confirm, derive, drain
+from subledger.runtime import envelope
+from subledger.worker import confirm, derive, drain, gaps, history, pages
 from subledger.worker.drain import EventReading
 from subledger.worker.drain import read_event as real_read_event
 from subledger.worker.retry import ATTEMPTS_MAX
-from tests.worker.room import Room, charge, customer, event, subscription
+from tests.worker.room import Room, charge, customer, event, listing, subscription
 
 BEYOND_BIGINT = 2**63
 
@@ -261,6 +263,45 @@ async def test_answer_that_breaks_our_storing(room: Room, monkeypatch: pytest.Mo
     assert "poison" in known["error"]
     assert (ATTEMPTS_MAX, True) == (known["attempts"], known["parked_at"] is not None)
     assert not (await room.record())["exact"]
+
+
+async def test_history_and_gap_that_we_fail_at(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7: our own code fails at one customer's history, and at one account's events: both are noted, the other
+    customer is complete in the same turn, and the other account's gap is filled.
+    """
+    real_list, real_event = pages.list_query, envelope.read_envelope
+    broken = iter([OverflowError("poison")])
+
+    def read_envelope(body: bytes, **how: Any) -> SignedEvent:
+        if b"evt_poison" in body:
+            raise OverflowError("poison")
+        return real_event(body, **how)
+
+    def list_query(kind: Kind) -> str:
+        for error in broken:
+            raise error
+        return real_list(kind)
+
+    monkeypatch.setattr(history, "list_query", list_query)
+    monkeypatch.setattr(gaps, "read_envelope", read_envelope)
+    room.api.put(customer("cus_1"), customer("cus_2"))
+    for kind in history.LISTS:
+        room.api.bodies[KINDS[kind].list_path or ""] = listing([])
+    poison = json.loads(event("customer.updated", customer("cus_1"), event_id="evt_poison"))
+    room.api.say("/v1/events", 200, listing([]))
+    room.api.say("/v1/events", 200, listing([poison]))
+    room.api.bodies["/v1/events"] = listing([])
+    await room.apply(*(event("customer.updated", customer(f"cus_{n}")) for n in (1, 2)))
+    await room.apply(event("customer.updated", customer("cus_3"), account="acct_2"))
+    await room.execute("update sync.customers set history_at = now() where account_id = ''")
+    await room.engine.sweep_bulk()
+    rows = await room.fetch("select history_error from sync.customers where not complete and account_id = ''")
+    assert 1 == len(rows)
+    assert "poison" in rows[0]["history_error"]
+    assert 1 == await room.fetchval("select count(*) from sync.customers where complete and account_id = ''")
+    errors = await room.fetch("select error from sync.accounts order by error nulls last")
+    assert "poison" in errors[0]["error"]
+    assert errors[1]["error"] is None
 
 
 async def test_outages_use_up_no_chances(room: Room) -> None:
