@@ -2687,7 +2687,8 @@ CREATE TABLE sync.customers (
     history_at timestamp with time zone,
     history_attempts integer DEFAULT 0 NOT NULL,
     history_error text,
-    rederive_at timestamp with time zone
+    rederive_at timestamp with time zone,
+    history_asked bigint DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 
@@ -2722,6 +2723,8 @@ COMMENT ON COLUMN sync.customers.history_attempts IS 'Pulls begun since the last
 COMMENT ON COLUMN sync.customers.history_error IS 'What the last failed pull said.';
 
 COMMENT ON COLUMN sync.customers.rederive_at IS 'When its record changes by time alone (a sandbox grant ends), as of its last derivation: it is derived again then. NULL: never.';
+
+COMMENT ON COLUMN sync.customers.history_asked IS 'How often somebody asked for its history. A pull answers what was asked before it began; 0: wanted, if at all, only because the customer was first seen in the middle.';
 
 CREATE TABLE sync.drift (
     scan_id bigint NOT NULL,

@@ -32,6 +32,7 @@ from subledger.db.queries.records import (
     StatusChange,
     StoredProblem,
     StoredRecord,
+    doubt_record,
     rename_records,
     replace_problems,
     select_claimants,
@@ -144,8 +145,16 @@ async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Po
         raise
     except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
         log.error("customer not derived", customer=stale.key[2], attempts=stale.attempts, error=repr(error))
-        await park_customer(connection, stale.key, error=repr(error), attempts_max=ATTEMPTS_MAX)
+        description = repr(error)
+        await retry_conflicts(lambda: _park(connection, stale, description))
         return 0
+
+
+async def _park(connection: Connection, stale: StaleCustomer, error: str) -> None:
+    """Note why deriving failed; whoever is given up keeps a record that is not exact."""
+    async with connection.transaction():
+        if await park_customer(connection, stale, error=error, attempts_max=ATTEMPTS_MAX):
+            await doubt_record(connection, stale.key)
 
 
 async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy: Policy) -> int:

@@ -75,9 +75,7 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
         async with pool.acquire() as connection:
             if isinstance(error, StripeMissing) and await drop_unknown(connection, history.key):
                 return
-            await postpone_history(
-                connection, history.key, error=said, retry_after=timedelta(seconds=seconds)
-            )
+            await postpone_history(connection, history, error=said, retry_after=timedelta(seconds=seconds))
 
 
 async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
@@ -106,7 +104,7 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     if entitles:
         await _read_by_id(pool, stripe, (account_id, live_mode, "active_entitlement_summary", customer_id))
     async with pool.acquire() as connection:
-        await finish_history(connection, history.key)
+        await finish_history(connection, history)
     log.info("history pulled", customer=customer_id)
 
 

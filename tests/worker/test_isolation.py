@@ -13,6 +13,7 @@ from subledger.billing.parse import Parsed
 from subledger.billing.record import Derived, Policy
 from subledger.billing.record import derive_record as real_derive_record
 from subledger.billing.registry import KINDS, Kind
+from subledger.db.queries.facts import load_facts as real_load_facts
 from subledger.db.queries.inbox import ClaimedEvent, SignedEvent, claim_events
 from subledger.db.queries.status import Backlog, select_backlog
 from subledger.runtime import envelope
@@ -492,3 +493,53 @@ async def test_unknown_status_is_shown_with_an_alarm(webhooks_only: Room) -> Non
     assert "hibernating" in problem["detail"]
     await room.apply(event("customer.subscription.updated", subscription(status="active"), after=60))
     assert [] == await room.fetch("select * from sync.problems")
+
+
+async def test_parked_customer_is_not_exact(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that could not be derived from what came last says so, to those who poll by `change` too."""
+    room.api.put(customer(), charge())
+    await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
+    await room.confirm(times=2)
+    before = await room.record()
+    assert before["exact"]
+
+    def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:
+        raise ValueError("rule")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(derive, "derive_record", derive_record)
+        refunded = charge(amount_refunded=2000)
+        room.api.put(refunded)
+        await room.apply(event("charge.refunded", refunded, after=10))
+        for _ in range(ATTEMPTS_MAX + 1):
+            await room.confirm()
+            await room.make_due()
+            await room.engine.derive()
+        assert await room.fetchval("select parked_at is not null from sync.customers")
+        parked = await room.record()
+        assert not parked["exact"]
+        assert parked["change"] > before["change"]
+    await room.apply(event("customer.updated", customer(), after=20))
+    await room.settle()
+    assert (await room.record())["exact"]
+
+
+async def test_mark_during_the_last_try_parks_nobody(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while a customer is derived for the last time is a new chance, as it is after that."""
+    room.api.put(customer(), charge())
+    await room.apply(event("customer.created", customer()))
+    await room.confirm(times=2)
+    await room.execute("update sync.customers set stale = stale + 1, attempts = $1", ATTEMPTS_MAX - 1)
+
+    async def load_facts(*of: Any) -> Any:
+        monkeypatch.setattr(derive, "load_facts", real_load_facts)
+        await room.receive(event("charge.succeeded", charge(), after=10))
+        await room.execute("update sync.customers set stale = stale + 1")
+        raise ValueError("rule")
+
+    monkeypatch.setattr(derive, "load_facts", load_facts)
+    await room.engine.derive()
+    assert not await room.fetchval("select parked_at is not null from sync.customers")
+    await room.make_due()
+    await room.settle()
+    assert (await room.record())["lifetime_revenue"] == 2000

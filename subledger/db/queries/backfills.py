@@ -618,7 +618,7 @@ with next as (
     stale_since = case when k.stale > k.derived then k.stale_since else now() end,
     complete = k.complete or excluded.complete,
     history_at = case
-      when excluded.complete then null
+      when excluded.complete and k.history_asked = 0 then null
       when k.complete then k.history_at
       else coalesce(k.history_at, excluded.history_at)
     end,

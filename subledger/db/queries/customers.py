@@ -23,7 +23,8 @@ on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
   complete = c.complete or excluded.complete,
-  history_at = case when not excluded.complete then c.history_at end,
+  -- That it is known from its start spares it the pull of a first sight, but none that somebody asked for.
+  history_at = case when not excluded.complete or c.history_asked > 0 then c.history_at end,
   -- New facts are a new chance for a customer that was given up.
   attempts = case when c.parked_at is null then c.attempts else 0 end,
   parked_at = null
@@ -201,15 +202,26 @@ async def mark_overdue(connection: Connection, *, limit: int) -> int:
 PARK_CUSTOMER = """
 update sync.customers
 set error = $4,
-  leased_until = case when attempts >= $5 then null else now() + least(attempts, 10) * interval '1 second' end,
-  parked_at = case when attempts >= $5 then now() end
-where account_id = $1 and live_mode = $2 and customer_id = $3
+  leased_until = case
+    when attempts >= $5 and stale = $6 then null
+    else now() + least(attempts, 10) * interval '1 second'
+  end,
+  parked_at = case when attempts >= $5 and stale = $6 then now() end,
+  -- What came during the derivation is a new chance.
+  attempts = case when attempts >= $5 and stale > $6 then 0 else attempts end
+-- Somebody else may have derived it after our lease.
+where account_id = $1 and live_mode = $2 and customer_id = $3 and derived < $6
+returning parked_at is not null
 """
 
 
-async def park_customer(connection: Connection, key: CustomerKey, *, error: str, attempts_max: int) -> None:
-    """Note why deriving failed: retried a little later, given up (until its next event) after `attempts_max`."""
-    await connection.execute(PARK_CUSTOMER, *key, error, attempts_max)
+async def park_customer(
+    connection: Connection, customer: StaleCustomer, *, error: str, attempts_max: int
+) -> bool:
+    """Note why deriving failed: retried a little later, given up (until its next event) after `attempts_max`; returns
+    whether it is given up now.
+    """
+    return bool(await connection.fetchval(PARK_CUSTOMER, *customer.key, error, attempts_max, customer.stale))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

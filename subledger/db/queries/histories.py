@@ -14,6 +14,8 @@ class DueHistory:
 
     key: CustomerKey
     attempts: int
+    asked: int
+    """How often it had been asked for when it was claimed: who asks later is not answered by this pull."""
 
 
 CLAIM_HISTORIES = """
@@ -29,7 +31,7 @@ update sync.customers c
 set history_at = now() + $3, history_attempts = c.history_attempts + 1
 from due d
 where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
-returning c.account_id, c.live_mode, c.customer_id, c.history_attempts
+returning c.account_id, c.live_mode, c.customer_id, c.history_attempts, c.history_asked
 """
 
 
@@ -38,16 +40,16 @@ async def claim_histories(
 ) -> list[DueHistory]:
     """Lease customers whose history is due, counting the attempt. Must be committed before any request."""
     rows = await connection.fetch(CLAIM_HISTORIES, live_mode, limit, lease)
-    return [DueHistory(key=(row[0], row[1], row[2]), attempts=row[3]) for row in rows]
+    return [DueHistory(key=(row[0], row[1], row[2]), attempts=row[3], asked=row[4]) for row in rows]
 
 
 RELEASE_HISTORIES = """
 with held as (
   select account_id, live_mode, customer_id
   from sync.customers c
-  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[])
-    as k (account_id, live_mode, customer_id, history_attempts)
-    using (account_id, live_mode, customer_id, history_attempts)
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[], $5::bigint[])
+    as k (account_id, live_mode, customer_id, history_attempts, history_asked)
+    using (account_id, live_mode, customer_id, history_attempts, history_asked)
   where c.history_at is not null
   order by 1, 2, 3
   for no key update of c
@@ -67,33 +69,39 @@ async def release_histories(connection: Connection, histories: Sequence[DueHisto
         [history.key[1] for history in histories],
         [history.key[2] for history in histories],
         [history.attempts for history in histories],
+        [history.asked for history in histories],
     )
 
 
+# Who asked while it was being pulled keeps the appointment.
 FINISH_HISTORY = """
 update sync.customers
-set complete = true, history_at = null, history_attempts = 0, history_error = null,
+set complete = true,
+  history_at = case when history_asked > $4 then history_at end,
+  history_attempts = case when history_asked > $4 then history_attempts else 0 end,
+  history_error = null,
   stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end
 where account_id = $1 and live_mode = $2 and customer_id = $3
 """
 
 
-async def finish_history(connection: Connection, key: CustomerKey) -> None:
+async def finish_history(connection: Connection, history: DueHistory) -> None:
     """Every list of the customer was read to its end: from now on its record may be exact."""
-    await connection.execute(FINISH_HISTORY, *key)
+    await connection.execute(FINISH_HISTORY, *history.key, history.asked)
 
 
 POSTPONE_HISTORY = """
 update sync.customers set history_at = now() + $4, history_error = $5
 where account_id = $1 and live_mode = $2 and customer_id = $3 and history_at is not null
+  and history_asked = $6
 """
 
 
 async def postpone_history(
-    connection: Connection, key: CustomerKey, *, error: str, retry_after: timedelta
+    connection: Connection, history: DueHistory, *, error: str, retry_after: timedelta
 ) -> None:
-    """Say why the pull did not finish, and when to begin it again."""
-    await connection.execute(POSTPONE_HISTORY, *key, retry_after, error)
+    """Say why the pull did not finish, and when to begin it again; nothing to whoever asked after it began."""
+    await connection.execute(POSTPONE_HISTORY, *history.key, retry_after, error, history.asked)
 
 
 DROP_UNKNOWN = """
@@ -113,9 +121,10 @@ async def drop_unknown(connection: Connection, key: CustomerKey) -> bool:
 
 
 WANT_HISTORY = """
-insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at)
-values ($1, $2, $3, 1, now(), now())
-on conflict (account_id, live_mode, customer_id) do update set history_at = now(), history_attempts = 0
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at, history_asked)
+values ($1, $2, $3, 1, now(), now(), 1)
+on conflict (account_id, live_mode, customer_id) do update set
+  history_at = now(), history_attempts = 0, history_asked = c.history_asked + 1
 """
 
 
@@ -127,7 +136,7 @@ async def want_history(connection: Connection, key: CustomerKey) -> None:
 # Only of who is complete: the others are wanted when the backfill comes to its customers.
 WANT_CLOCK_HISTORIES = """
 update sync.customers c
-set history_at = now(), history_attempts = 0
+set history_at = now(), history_attempts = 0, history_asked = c.history_asked + 1
 from stripe.customers s
 where c.account_id = $1 and c.live_mode = $2 and c.complete
   and (s.account_id, s.live_mode, s.id) = (c.account_id, c.live_mode, c.customer_id)

@@ -380,6 +380,25 @@ async def write_records(
     return len(changes)
 
 
+DOUBT_RECORD = """
+update billing.customers
+set exact = false, change = nextval('billing.change')
+where account_id = $1 and live_mode = $2 and stripe_customer_id = $3 and exact
+returning change
+"""
+
+
+async def doubt_record(connection: Connection, key: CustomerKey) -> None:
+    """Say that a record is not exact, as it is not derived from what came last; number the change, notify.
+
+    Last in its transaction, as `write_records` is.
+    """
+    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
+    change = await connection.fetchval(DOUBT_RECORD, *key)
+    if change is not None:
+        await connection.execute(NOTIFY, str(change))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusChange:
     """One row of billing.status_changes."""

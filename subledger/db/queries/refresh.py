@@ -11,13 +11,14 @@ from subledger.db.queries.customers import CustomerKey
 # The earliest of all appointments: whoever waits for this page goes first. Who is new is not stale: its record is made
 # once Stripe has told of it, so that a wrong id makes none.
 WANT_REFRESH = """
-insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at)
-values ($1, $2, $3, 0, now(), to_timestamp(0))
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at, history_asked)
+values ($1, $2, $3, 0, now(), to_timestamp(0), 1)
 on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
   history_at = to_timestamp(0),
   history_attempts = 0,
+  history_asked = c.history_asked + 1,
   history_error = null
 """
 
