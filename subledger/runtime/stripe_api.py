@@ -148,7 +148,9 @@ class StripeApi:
 
 def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:
     code, message = _stripe_error(body)
-    said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace("\0", "")  # no text of Postgres has it
+    said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace(
+        "\0", ""
+    )  # no text of Postgres has it
     if status == 429 or (status == 400 and code == "rate_limit"):
         reason = headers.get("Stripe-Rate-Limited-Reason", "lock_timeout")
         return StripeUnavailable(f"limited ({reason}): {said}", limited_by=reason)

@@ -99,10 +99,10 @@ async def test_confirmed_drawn_after_the_read(room: Room, monkeypatch: pytest.Mo
     """The tick of a read is drawn when its answer is there: a mark that came meanwhile is taken for seen."""
 
     async def store_as_of_now(
-        connection: Connection, answers: list[Answered], *, source: str
+        connection: Connection, answers: list[Answered], *, source: str, of_whole: bool
     ) -> list[FailedRead]:
-        tick = await draw_tick(connection)
-        return await store_answers(connection, [replace(each, tick=tick) for each in answers], source=source)
+        late = [replace(each, tick=await draw_tick(connection)) for each in answers]
+        return await store_answers(connection, late, source=source, of_whole=of_whole)
 
     assert await change_during_a_read_is_seen(room)
     await room.execute(FORGET)
