@@ -13,7 +13,7 @@ import structlog
 
 from subledger.billing.lists import PER_CUSTOMER
 from subledger.billing.registry import HINTED, KINDS
-from subledger.db.connection import Connection, PostgresRefuses
+from subledger.db.connection import Connection
 from subledger.db.queries.backfills import (
     MARK_REFERENCES,
     Hole,
@@ -30,6 +30,7 @@ from subledger.db.queries.objects import mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeMissing
 from subledger.worker import clocks, entitlements
 from subledger.worker.confirm import Answered, store_answers
+from subledger.worker.drain import TryLater
 from subledger.worker.retry import retry_conflicts
 from subledger.worker.steps import HOLD, HOLES_TOLD_MAX, Helpers, bare_mark, bounds_of, say_holes
 
@@ -44,7 +45,7 @@ log = structlog.get_logger()
 async def store_answers_of(
     connection: Connection, scan: Scan, answers: Sequence[Answered], *, singly: bool
 ) -> None:
-    """Pass what pages hold through the fence, in the caller's transaction. `singly`: what Postgres refuses costs only
+    """Pass what pages hold through the fence, in the caller's transaction. `singly`: what cannot be stored costs only
     itself, and is left to be read by its id, which tells what is wrong with it.
     """
     if not singly:
@@ -54,8 +55,10 @@ async def store_answers_of(
         try:
             async with connection.transaction():
                 await _store(connection, scan, [answer])
-        except PostgresRefuses as error:
-            log.error("object not stored", kind=answer.key[2], id=answer.key[3], error=str(error))
+        except TryLater:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad object must never stop another (I7)
+            log.error("object not stored", kind=answer.key[2], id=answer.key[3], error=repr(error))
             mark = bare_mark(answer.key, source="backfill", customer_id=answer.parsed.customer_id)
             await mark_objects(connection, [mark])
 

@@ -11,11 +11,12 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Self
 
-from subledger.db.connection import Connection, Pool, PostgresAway, PostgresRefuses
+from subledger.db.connection import Connection, Pool, PostgresAway
 from subledger.db.queries.backfills import LostWindow, Step, Window, WindowKey, advance_windows, key_of
 from subledger.db.queries.objects import Key, mark_objects
 from subledger.worker.audit import audit_page
 from subledger.worker.backfill import store_answers_of
+from subledger.worker.drain import TryLater
 from subledger.worker.pages import Page
 from subledger.worker.retry import retry_conflicts
 from subledger.worker.steps import bare_mark
@@ -96,7 +97,9 @@ async def _store_group(connection: Connection, group: Sequence[tuple[ReadPage, a
     try:
         try:
             ticks = await retry_conflicts(lambda: _store_pages(connection, pages, singly=False))
-        except PostgresRefuses:
+        except TryLater:
+            raise
+        except Exception:
             if len(group) > 1:
                 raise
             ticks = await retry_conflicts(lambda: _store_pages(connection, pages, singly=True))
