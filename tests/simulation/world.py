@@ -177,7 +177,10 @@ class Answers:
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        slow = self._draws.random() < self.share
+        slow = self._draws.random() < self.share or (
+            # As with every other fault: chance is not to leave it out of a world.
+            self.share > 0 and not self.held_back and sum(self.statuses.values()) > 50
+        )
         if scope["path"] == "/v1/events":
             self._history.tell()
         with self._every_fault_once():
