@@ -172,7 +172,9 @@ async def test_lost_worker_resumes_at_its_cursor(pool: Pool, database_url: str) 
         )
         again -= 2  # whether there are test clocks: before and at the end
         again -= sum(price.inline for price in prices_of(sandbox))
-        assert 0 <= again <= 2  # what references name is read by id
+        # What references name is read by id, more or less of it by the order in which pages came; without cursors
+        # everything that was done would be done again.
+        assert 0 <= again <= done // 2
         await account.settle()
         assert not await different_records(sandbox, database_url)
 

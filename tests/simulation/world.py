@@ -159,6 +159,8 @@ class Answers:
         self._step = 0
         self._over = False
         self.share = 0.0
+        self.owes_one = False
+        """The next answer is held back: as with every other fault, chance is not to leave it out of a world."""
         self.held_back = 0
         self.statuses: Counter[str] = Counter()
 
@@ -177,15 +179,13 @@ class Answers:
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        slow = self._draws.random() < self.share or (
-            # As with every other fault: chance is not to leave it out of a world.
-            self.share > 0 and not self.held_back and sum(self.statuses.values()) > 50
-        )
+        slow = self._draws.random() < self.share or self.owes_one
         if scope["path"] == "/v1/events":
             self._history.tell()
         with self._every_fault_once():
             await self._app(scope, receive, keep)
         if slow and not self._over:
+            self.owes_one = False
             free = asyncio.Event()
             self._held.append((self._step + self._draws.randint(1, 3), free))
             self.held_back += 1
@@ -380,6 +380,7 @@ class World:
         answers.begin(self.api, self.history, self.faults, seed=self.seed)
         await self.calmly(self.workers[0].engine.sweep_bulk())
         self._cast()
+        answers.owes_one = True
         while self.sandbox.playing:
             await self._live_on()
             if not self.sandbox.playing and self.facts["events"] < EVENTS_MIN:
@@ -546,6 +547,7 @@ class World:
     async def _settle(self) -> None:
         """The faults stop; what was held back arrives; then time passes until nothing is left to be done."""
         await self._everybody_idle()
+        self.ground.answers.owes_one = False
         self.history.tell()
         await self._bring([event for _, event in self.deliveries])
         self.deliveries = []
