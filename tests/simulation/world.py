@@ -199,7 +199,7 @@ class Answers:
         """Now and then an answer is the fault that chance has left out of this world so far."""
         share = next((share for status, share in FAULTS.items() if not self.statuses[status]), None)
         likely = getattr(self._faults, share) if share else 0.0
-        if share is None or not 0 < likely < 1 or sum(self.statuses.values()) % 20 != 19:
+        if share is None or not 0 < likely < 1 or sum(self.statuses.values()) % 5 != 4:
             yield
             return
         setattr(self._faults, share, 1.0)
