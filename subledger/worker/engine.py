@@ -59,10 +59,18 @@ class Lanes:
 
 
 class Engine:
-    """One worker process's hands on the work."""
+    """One worker process's hands on the work. `clock` tells seconds that never run backwards."""
 
-    def __init__(self, *, pool: Pool, lanes: Lanes | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        lanes: Lanes | None,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pool = pool
+        self._clock = clock
         self._lanes = lanes
         self._served_mode = settings.live_mode
         self._policy = Policy(past_due_has_access=settings.past_due_has_access)
@@ -87,7 +95,7 @@ class Engine:
         if self._draining.locked():
             return 0
         async with self._draining:
-            started, applied = time.monotonic(), 0
+            started, applied = self._clock(), 0
             async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
                 await self._in_hand.give_back(connection)
                 while not self._over(started):
@@ -104,7 +112,7 @@ class Engine:
                     if claimed < DRAIN_BATCH and not (wait_for_more is not None and await wait_for_more()):
                         break
             if applied:
-                log.info("events applied", count=applied, duration_ms=_ms_since(started))
+                log.info("events applied", count=applied, duration_ms=self._ms_since(started))
             return applied
 
     async def confirm(self, *, linger: bool) -> int:
@@ -115,7 +123,7 @@ class Engine:
         if self._lanes is None or self._confirming.locked():
             return 0
         async with self._confirming:
-            started, reads = time.monotonic(), 0
+            started, reads = self._clock(), 0
             async with self._deriving_alongside() as derive_soon:
                 while not self._over(started) and await self._key_may_read():
                     begun, refused = await confirm_batch(
@@ -131,13 +139,13 @@ class Engine:
                     if not begun and not (linger and await self._read_falls_due(self._lanes.live_mode)):
                         break
             if reads:
-                log.info("objects read", count=reads, duration_ms=_ms_since(started))
+                log.info("objects read", count=reads, duration_ms=self._ms_since(started))
             return reads
 
     async def derive(self) -> int:
         """Derive whoever is stale; returns how many customers were derived."""
         async with self._pool.acquire() as connection:
-            return await self._derive_with(connection, time.monotonic())
+            return await self._derive_with(connection, self._clock())
 
     async def sweep(self) -> None:
         """Everything of the live lane that Postgres says is to be done, without Redis."""
@@ -151,7 +159,7 @@ class Engine:
         if self._lanes is None or self._bulk.locked():
             return
         async with self._bulk:
-            started, lanes = time.monotonic(), self._lanes
+            started, lanes = self._clock(), self._lanes
             if not await self._key_may_read():
                 return
             while not self._over(started):
@@ -186,7 +194,7 @@ class Engine:
         async with self._scanning:
             if not await self._key_may_read():
                 return False
-            started = time.monotonic()
+            started = self._clock()
             if started - self._schedule_checked_at > SCHEDULE_CHECK_SECONDS:
                 self._schedule_checked_at = started
                 await ask_for_nightly_audit(self._pool, live_mode=self._lanes.live_mode)
@@ -265,7 +273,7 @@ class Engine:
         """
         if self._lanes is None:
             return False
-        now = time.monotonic()
+        now = self._clock()
         if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
             good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
             self._key_is_good = good is True
@@ -275,11 +283,14 @@ class Engine:
 
     def _doubt_key(self) -> None:
         """Stripe has answered 401, 403 or 404: before more is believed, the key is compared again."""
-        if time.monotonic() - self._key_checked_at > KEY_CHECK_SECONDS:
+        if self._clock() - self._key_checked_at > KEY_CHECK_SECONDS:
             self._key_is_good = False
 
     def _over(self, started: float) -> bool:
-        return self.stopping.is_set() or time.monotonic() - started > LOOP_SECONDS_MAX
+        return self.stopping.is_set() or self._clock() - started > LOOP_SECONDS_MAX
+
+    def _ms_since(self, started: float) -> int:
+        return round((self._clock() - started) * 1000)
 
 
 async def keep_trying(
@@ -300,7 +311,3 @@ async def keep_trying(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await until.wait()
-
-
-def _ms_since(started: float) -> int:
-    return round((time.monotonic() - started) * 1000)

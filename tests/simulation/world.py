@@ -73,6 +73,8 @@ FAULTS = {
     "reset": "reset_share",
 }
 """The answers that every world is to have, and the switch of each."""
+FAULT_EVERY = 2
+"""Until a world has had them all, every so manieth question meets one that it has not had yet."""
 
 # A constant in its text, so that the planner puts the sum in place of the call.
 CLOCK = """
@@ -158,9 +160,10 @@ class Answers:
         self._held: list[tuple[int, asyncio.Event]] = []
         self._step = 0
         self._over = False
+        self._asked = 0
         self.share = 0.0
-        self.owes_one = False
-        """The next answer is held back: as with every other fault, chance is not to leave it out of a world."""
+        self.troubled = False
+        """Whether the API misbehaves: until it has done so in every way, chance does not decide alone."""
         self.held_back = 0
         self.statuses: Counter[str] = Counter()
 
@@ -168,8 +171,12 @@ class Answers:
         """From now on this world is played."""
         self._history, self._faults = history, faults
         self._app, self._draws, self.share = app, Random(f"{seed}:answers"), 0.0  # noqa: S311 - replayable
-        self.held_back = 0
+        self.held_back = self._asked = 0
         self.statuses.clear()
+
+    def owed(self) -> list[str]:
+        """The faults that this world has not had yet."""
+        return ["slow"] * (not self.held_back) + [each for each in FAULTS if not self.statuses[each]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
@@ -179,13 +186,14 @@ class Answers:
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        slow = self._draws.random() < self.share or self.owes_one
+        self._asked += self.troubled
+        due = self.owed() if self.troubled and self._asked % FAULT_EVERY == 0 else []
+        slow = self._draws.random() < self.share or due[:1] == ["slow"]
         if scope["path"] == "/v1/events":
             self._history.tell()
-        with self._every_fault_once():
+        with self._certain(next((FAULTS[each] for each in due if each in FAULTS), None)):
             await self._app(scope, receive, keep)
         if slow and not self._over:
-            self.owes_one = False
             free = asyncio.Event()
             self._held.append((self._step + self._draws.randint(1, 3), free))
             self.held_back += 1
@@ -195,11 +203,10 @@ class Answers:
         self.statuses[_kind_of_answer(answer)] += 1
 
     @contextlib.contextmanager
-    def _every_fault_once(self) -> Iterator[None]:
-        """Now and then an answer is the fault that chance has left out of this world so far."""
-        share = next((share for status, share in FAULTS.items() if not self.statuses[status]), None)
-        likely = getattr(self._faults, share) if share else 0.0
-        if share is None or not 0 < likely < 1 or sum(self.statuses.values()) % 5 != 4:
+    def _certain(self, share: str | None) -> Iterator[None]:
+        """This fault for this answer, whatever chance would have."""
+        likely = getattr(self._faults, share) if share else 1.0
+        if share is None or likely == 1.0:
             yield
             return
         setattr(self._faults, share, 1.0)
@@ -380,10 +387,10 @@ class World:
         answers.begin(self.api, self.history, self.faults, seed=self.seed)
         await self.calmly(self.workers[0].engine.sweep_bulk())
         self._cast()
-        answers.owes_one = True
+        answers.troubled = True
         while self.sandbox.playing:
             await self._live_on()
-            if not self.sandbox.playing and self.facts["events"] < EVENTS_MIN:
+            if not self.sandbox.playing and self._lacks():
                 self._stage(self.draws.choice(sorted(short_stories())))
         await self._settle()
         records = await read_records(self.ground.database_url)
@@ -405,6 +412,16 @@ class World:
             died=self.fate.died,
             deadlocks=self.fate.deadlocks,
             facts=dict(self.facts),
+        )
+
+    def _lacks(self) -> bool:
+        """Whether this world may not end yet: a fault has not happened in it, or too little."""
+        happened = [self.facts[each] for each in ("dropped", "doubled", "at the end")]
+        return (
+            self.facts["events"] < EVENTS_MIN
+            or not all(happened)
+            or not self.fate.died
+            or bool(self.ground.answers.owed())
         )
 
     def _cast(self) -> None:
@@ -547,7 +564,7 @@ class World:
     async def _settle(self) -> None:
         """The faults stop; what was held back arrives; then time passes until nothing is left to be done."""
         await self._everybody_idle()
-        self.ground.answers.owes_one = False
+        self.ground.answers.troubled = False
         self.history.tell()
         await self._bring([event for _, event in self.deliveries])
         self.deliveries = []
@@ -602,7 +619,7 @@ class Worker:
         world = self._world
         self.mortal = Mortal(f"worker {self._number}", world.fate)
         lanes = Lanes(live=world.ground.live, bulk=world.ground.bulk, live_mode=False)
-        self.engine = Engine(pool=world.ground.pool, lanes=lanes, settings=world.settings)
+        self.engine = Engine(pool=world.ground.pool, lanes=lanes, settings=world.settings, clock=world.clock)
 
     def choose(self, draws: Random) -> list[str]:
         return [
