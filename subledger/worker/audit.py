@@ -70,8 +70,7 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
         for each in whole_objects(answer):
             told.setdefault(each.key, each)
     scope = (window.scan.account_id, window.scan.live_mode)
-    forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in told.items()})
-    told_of = [each for key, each in told.items() if key not in forgotten]
+    told_of = await _of_the_remembered(connection, told)
     suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
     await _refresh(
         connection,
@@ -91,6 +90,12 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
             ):
                 suspects.setdefault((*scope, part, object_id), "surplus")
     await suspect(connection, window.scan, suspects, tick=page.tick)
+
+
+async def _of_the_remembered(connection: Connection, told: dict[Key, Answered]) -> list[Answered]:
+    """What is not of customers who were forgotten."""
+    forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in told.items()})
+    return [each for key, each in told.items() if key not in forgotten]
 
 
 async def _refresh(connection: Connection, answers: list[Answered]) -> None:
@@ -216,11 +221,7 @@ async def _compare_clocks(helpers: Helpers, scan: Scan) -> None:
             for page in await clocks.pages_of(helpers, scan, clock, kind):
                 told = {answer.key: answer for answer in page.answers}
                 async with helpers.pool.acquire() as connection, connection.transaction():
-                    forgotten = await set_aside_answers(
-                        connection, {key: each.parsed for key, each in told.items()}
-                    )
-                    told_of = [each for key, each in told.items() if key not in forgotten]
-                    found = await _otherwise(connection, scope, told_of)
+                    found = await _otherwise(connection, scope, await _of_the_remembered(connection, told))
                     await suspect(connection, scan, dict.fromkeys(found, "differs"), tick=page.tick)
 
     await clocks.each_clock(helpers, scan, compare, then=entitlements.STEP)

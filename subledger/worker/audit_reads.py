@@ -95,30 +95,9 @@ async def compare_entitlements(helpers: Helpers, scan: Scan) -> None:
         # A key that may not read the first twenty may read nobody's: so much is said, and no more is asked.
         refused = not verdicts and all(isinstance(each.error, StripeRefused) for each in unread)
         after = customers[-1]
-
-        async def note(
-            after: str = after,
-            verdicts: Sequence[_Verdict] = verdicts,
-            unread: Sequence[_Unread] = unread,
-            refused: bool = refused,
-        ) -> None:
-            async with (
-                helpers.pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read"),
-            ):
-                await _judge(connection, scan, verdicts)  # of what is in motion, the fence takes care
-                await _leave(connection, scan, unread, last=False)
-                for each in unread:
-                    if each.later:
-                        key = (scan.account_id, scan.live_mode, each.kind, each.id)
-                        await suspect(connection, scan, {key: "differs"}, tick=each.tick)
-                if refused:
-                    await move_scan(connection, scan.id, step="reads")
-                else:
-                    await move_scan(connection, scan.id, step=entitlements.STEP, cursor=after, wait=HOLD)
-
-        await retry_conflicts(note)
+        await _note(helpers, scan, verdicts, unread, step=entitlements.STEP, cursor=after)
         if refused:
+            await move(helpers, scan, "reads")
             return
     await move(helpers, scan, entitlements.STEP, cursor=after)
 
@@ -151,22 +130,7 @@ async def verify_objects(helpers: Helpers, scan: Scan) -> None:
                 return
         verdicts, unread = await _read_all(helpers, scan, suspects)
         after = suspects[-1]
-
-        async def note(
-            after: tuple[str, str] = after,
-            verdicts: Sequence[_Verdict] = verdicts,
-            unread: Sequence[_Unread] = unread,
-        ) -> None:
-            async with (
-                helpers.pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read"),
-            ):
-                await _judge(connection, scan, verdicts)
-                await _leave(connection, scan, unread, last=last)
-                cursor = cursor_of(turn, after)
-                await move_scan(connection, scan.id, step="reads", cursor=cursor, wait=HOLD)
-
-        await retry_conflicts(note)
+        await _note(helpers, scan, verdicts, unread, step="reads", cursor=cursor_of(turn, after), last=last)
     await move(helpers, scan, "reads", cursor=cursor_of(turn, after))
 
 
@@ -215,13 +179,36 @@ async def _read(helpers: Helpers, scan: Scan, kind: str, object_id: str) -> _Ver
     return _Verdict(kind=kind, id=object_id, tick=tick, parsed=answer.parsed, raw=answer.raw)
 
 
-async def _leave(connection: Connection, scan: Scan, unread: Sequence[_Unread], *, last: bool) -> None:
-    """Give up what no later round can read; in the last round, all that got no answer."""
-    await note_unread(
-        connection,
-        scan,
-        [(each.kind, each.id, str(each.error)) for each in unread if last or not each.later],
-    )
+async def _note(
+    helpers: Helpers,
+    scan: Scan,
+    verdicts: Sequence[_Verdict],
+    unread: Sequence[_Unread],
+    *,
+    step: str,
+    cursor: str,
+    last: bool = False,
+) -> None:
+    """Judge what was read, and go on behind it: in one transaction, which sees one moment of the mirror.
+
+    What a later round may read stays, or becomes, a suspect; in the last round nothing does.
+    """
+
+    async def note() -> None:
+        async with (
+            helpers.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read"),
+        ):
+            await _judge(connection, scan, verdicts)
+            for each in unread:
+                if each.later and not last:
+                    key = (scan.account_id, scan.live_mode, each.kind, each.id)
+                    await suspect(connection, scan, {key: "differs"}, tick=each.tick)
+            given_up = [(each.kind, each.id, str(each.error)) for each in unread if last or not each.later]
+            await note_unread(connection, scan, given_up)
+            await move_scan(connection, scan.id, step=step, cursor=cursor, wait=HOLD)
+
+    await retry_conflicts(note)
 
 
 async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> None:
