@@ -8,7 +8,7 @@ did not understand.
 import asyncio
 import sys
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 from typing import cast
@@ -36,16 +36,33 @@ class Head(msgspec.Struct):
 
     id: str
     created: int = 0
+    customer: str | None = None
+    charge: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+OWNERS = ("customer", "charge")
+"""The fields by which a list may be narrowed: a customer's history is read that way."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Shelf:
     """The objects of one list, the youngest first."""
 
+    heads: list[Head]
     bodies: list[bytes]
-    ages: list[int]
+    ages: list[int] = field(init=False)
     """Minus `created`, so that it grows along the list."""
-    places: dict[str, int]
+    places: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ages = [-head.created for head in self.heads]
+        self.places = {head.id: place for place, head in enumerate(self.heads)}
+
+    def of(self, owner: str, owner_id: str) -> "Shelf":
+        """What of it belongs to a customer, or to a charge."""
+        both = zip(self.heads, self.bodies, strict=True)
+        kept = [(head, body) for head, body in both if getattr(head, owner) == owner_id]
+        return Shelf(heads=[head for head, _ in kept], bodies=[body for _, body in kept])
 
     def page(self, wanted: dict[str, str]) -> bytes:
         """The page that a query asks for."""
@@ -75,11 +92,7 @@ class Double:
             for variant in kind.list_variants:
                 bodies = (folder / f"{kind.name}{variant}.jsonl").read_bytes().splitlines()
                 heads = [decode(body) for body in bodies]
-                self._shelves[f"{kind.list_path or kind.name}{variant}"] = Shelf(
-                    bodies=bodies,
-                    ages=[-head.created for head in heads],
-                    places={head.id: place for place, head in enumerate(heads)},
-                )
+                self._shelves[f"{kind.list_path or kind.name}{variant}"] = Shelf(heads=heads, bodies=bodies)
                 self._by_id.update((head.id, body) for head, body in zip(heads, bodies, strict=True))
         for body in (folder / "unlisted.jsonl").read_bytes().splitlines():
             self._by_id[decode(body).id] = body
@@ -100,6 +113,8 @@ class Double:
         wanted = dict(parse_qsl(query))
         shelf = self._shelves.get(path) or self._shelves.get(f"{path}active={wanted.get('active', 'true')}")
         if shelf is not None:
+            for owner in OWNERS:
+                shelf = shelf.of(owner, wanted[owner]) if owner in wanted else shelf
             return b"200 OK", shelf.page(wanted)
         body = self._rests.get(target) or self._by_id.get(path.rpartition("/")[2])
         if body is None:
