@@ -197,6 +197,8 @@ class Subscription(Thing):
     """That of its customer."""
     in_first_trial: bool = False
     """True while the trial with which the subscription began is running."""
+    previews: int = 0
+    """How many next invoices have been announced (invoice.upcoming)."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -351,6 +351,7 @@ class Subscriptions:
             return body
 
         account.emit_body("invoice.upcoming", preview, without_id)
+        subscription.previews += 1
 
     def preview(self, subscription: Subscription) -> Invoice | None:
         """The invoice that the end of the running period would bring if nothing changed; None: it brings none."""

@@ -37,9 +37,8 @@ from subledger.worker import entitlements
 from subledger.worker.confirm import read_whole
 from subledger.worker.payload import NotJson
 from subledger.worker.retry import retry_conflicts
-from subledger.worker.steps import HOLD, Helpers, move
+from subledger.worker.steps import HOLD, READS_AT_ONCE, Helpers, move
 
-READS_AT_ONCE = 20
 DRIFT_EXAMINED_MAX = 10_000
 """Beyond it the mirror is not damaged but empty or of something else: a backfill is what helps, not reads by id."""
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30, 60, 60, 60, 60))
@@ -92,7 +91,7 @@ async def compare_entitlements(helpers: Helpers, scan: Scan) -> None:
         verdicts, unread = await _read_all(helpers, scan, [(entitlements.KIND, each) for each in customers])
         if not verdicts and unread[0].later and scan.attempts < OUTAGE_TRIES:
             raise unread[0].error  # Stripe, and not an object: this step waits
-        # A key that may not read the first twenty may read nobody's: so much is said, and no more is asked.
+        # A key that may not read the first few may read nobody's: so much is said, and no more is asked.
         refused = not verdicts and all(isinstance(each.error, StripeRefused) for each in unread)
         after = customers[-1]
         await _note(helpers, scan, verdicts, unread, step=entitlements.STEP, cursor=after)

@@ -14,11 +14,10 @@ from subledger.runtime.backfills import ask_for_scan, read_request
 from subledger.runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.confirm import Answered, read_whole, store_safely
 from subledger.worker.payload import NotJson
-from subledger.worker.steps import HOLD, Helpers, bare_mark
+from subledger.worker.steps import HOLD, READS_AT_ONCE, Helpers, bare_mark
 
 KIND = "active_entitlement_summary"
 STEP = "entitlements"
-READS_AT_ONCE = 20
 OUTAGE_TRIES = 6
 """So often, about a minute, the last few are asked for again while none of them is answered; of as many as are read at
 once, the step itself is given up then."""

@@ -14,6 +14,8 @@ from subledger.runtime.stripe_api import StripeApi
 BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
 """Older than any object of Stripe. An account does not reliably say when it was created."""
 HOLES_TOLD_MAX = 5
+READS_AT_ONCE = 16
+"""Reads by id of one step, no more than a lane has under way: a few beyond it would be a second wait each time."""
 HOLD = timedelta(seconds=30)
 """How long a step that notes its progress keeps its lease with each note."""
 

@@ -78,6 +78,16 @@ def test_steps_of_the_clock_do_not_matter() -> None:
     assert leap.truth() == small.truth()
 
 
+def test_forgotten_events_do_not_matter() -> None:
+    """A long play forgets its events as it goes: no story looks for an old one."""
+    sandbox = Sandbox(1)
+    sandbox.play()
+    while sandbox.playing:
+        sandbox.step()
+        sandbox.forget_events(keep=0)
+    assert whole_cast().truth() == sandbox.truth()
+
+
 def test_versions_change_payloads_only() -> None:
     """The API version of the endpoint changes how events look, not what happens."""
     new, old = whole_cast(), whole_cast(event_versions=OLD)
