@@ -2639,7 +2639,8 @@ CREATE TABLE sync.accounts (
     cursor_at timestamp with time zone,
     filled_at timestamp with time zone,
     due_at timestamp with time zone DEFAULT now() NOT NULL,
-    error text
+    error text,
+    events_since timestamp with time zone
 );
 
 COMMENT ON TABLE sync.accounts IS 'The accounts that events came from, and how far their gaps are filled from /v1/events.';
@@ -2657,6 +2658,8 @@ COMMENT ON COLUMN sync.accounts.filled_at IS 'When its gaps were last filled.';
 COMMENT ON COLUMN sync.accounts.due_at IS 'When the next fill is due; while somebody fills, the lease.';
 
 COMMENT ON COLUMN sync.accounts.error IS 'What the last failed fill said.';
+
+COMMENT ON COLUMN sync.accounts.events_since IS 'By Stripe''s clock: every event since then has come, or comes with a fill. NULL before the first fill.';
 
 CREATE TABLE sync.alarms (
     name text NOT NULL,
@@ -2688,7 +2691,8 @@ CREATE TABLE sync.customers (
     history_attempts integer DEFAULT 0 NOT NULL,
     history_error text,
     rederive_at timestamp with time zone,
-    history_asked bigint DEFAULT 0 NOT NULL
+    history_asked bigint DEFAULT 0 NOT NULL,
+    known_from timestamp with time zone
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 
@@ -2725,6 +2729,8 @@ COMMENT ON COLUMN sync.customers.history_error IS 'What the last failed pull sai
 COMMENT ON COLUMN sync.customers.rederive_at IS 'When its record changes by time alone (a sandbox grant ends), as of its last derivation: it is derived again then. NULL: never.';
 
 COMMENT ON COLUMN sync.customers.history_asked IS 'How often somebody asked for its history. A pull answers what was asked before it began; 0: wanted, if at all, only because the customer was first seen in the middle.';
+
+COMMENT ON COLUMN sync.customers.known_from IS 'When the event was created by which the customer is complete; NULL where its lists were read, or nothing has made it complete.';
 
 CREATE TABLE sync.drift (
     scan_id bigint NOT NULL,

@@ -22,7 +22,7 @@ from subledger.billing.registry import (
     kind_of,
 )
 from subledger.db.connection import Connection, PostgresAway
-from subledger.db.queries.accounts import see_accounts
+from subledger.db.queries.accounts import see_accounts, select_events_since
 from subledger.db.queries.customers import CustomerKey, mark_stale
 from subledger.db.queries.inbox import (
     ClaimedEvent,
@@ -273,13 +273,13 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
 
 async def _apply(connection: Connection, readings: Sequence[EventReading]) -> None:
     async with connection.transaction():
+        await see_accounts(connection, {(each.event.account_id, each.event.live_mode) for each in readings})
         await finish_events(connection, [reading.outcome for reading in readings])
         batch = _Batch()
         for reading in await _without_forgotten(connection, readings):
             batch.add(reading)
         if batch.marks:
             await _show(connection, batch)
-        await see_accounts(connection, {(each.event.account_id, each.event.live_mode) for each in readings})
         await reach_milestone(connection, "apply")
 
 
@@ -305,7 +305,7 @@ class _Batch:
     payloads: dict[Key, Shown] = field(default_factory=dict)
     beside: dict[Key, Shown] = field(default_factory=dict)
     references: dict[Key, str | None] = field(default_factory=dict)
-    complete: set[CustomerKey] = field(default_factory=set)
+    firsts: dict[CustomerKey, datetime | None] = field(default_factory=dict)
     deletions: dict[Key, datetime] = field(default_factory=dict)
 
     def add(self, reading: EventReading) -> None:
@@ -330,7 +330,7 @@ class _Batch:
         for ref, customer_id in reading.references.items():
             self.references.setdefault((*scope, *ref), customer_id)
         if reading.first_of_customer is not None:
-            self.complete.add((*scope, reading.first_of_customer))
+            self.firsts[*scope, reading.first_of_customer] = event.created
 
 
 def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, owner: str | None, deleted: bool) -> Mark:
@@ -429,9 +429,25 @@ async def _show(connection: Connection, batch: _Batch) -> None:
         for key, payload in shown.items()
         if payload.parsed.customer_id is not None and key[2] not in HINTED
     }
-    stale |= batch.complete
+    stale |= batch.firsts.keys()
     if stale:
-        await mark_stale(connection, list(stale), complete=frozenset(batch.complete))
+        await mark_stale(connection, list(stale), complete=await _known_since(connection, batch.firsts))
+
+
+async def _known_since(
+    connection: Connection, firsts: Mapping[CustomerKey, datetime | None]
+) -> dict[CustomerKey, datetime | None]:
+    """Those customers of whom everything since their customer.created has come, or comes with a fill of gaps. Before
+    the first fill nobody knows that: it tells afterwards of whom it was not so.
+    """
+    if not firsts:
+        return {}
+    since = await select_events_since(connection, sorted({key[:2] for key in firsts}))
+    return {
+        key: created
+        for key, created in firsts.items()
+        if key[:2] not in since or (created is not None and created >= since[key[:2]])
+    }
 
 
 async def write_mirror(

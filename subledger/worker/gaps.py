@@ -19,10 +19,12 @@ from subledger.db.queries.accounts import (
     raise_alarm,
     see_accounts,
 )
+from subledger.db.queries.customers import doubt_starts
 from subledger.db.queries.inbox import SignedEvent, reach_milestone, record_events
 from subledger.runtime.envelope import read_envelope
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from subledger.worker.payload import NotJson
+from subledger.worker.retry import retry_conflicts
 
 LEASE = timedelta(minutes=5)
 OVERLAP = timedelta(minutes=10)
@@ -99,10 +101,18 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
                 missed += await record_events(connection, [_event(bytes(raw), gap) for raw in page.data])
         if not page.has_more or after is None:
             break
-    async with pool.acquire() as connection:
-        await _say_expired(connection, gap, begun_at)
-        await finish_gap(connection, gap, cursor_at=begun_at, next_fill=every)
-        await reach_milestone(connection, "gap_fill")
+    kept_since = begun_at - RETENTION
+    changed = max(since, kept_since) if gap.events_since is None or since < kept_since else None
+
+    async def finish() -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await _say_expired(connection, gap, begun_at)
+            await finish_gap(connection, gap, cursor_at=begun_at, next_fill=every, since=changed)
+            if gap.events_since is None and changed is not None:
+                await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
+            await reach_milestone(connection, "gap_fill")
+
+    await retry_conflicts(finish)
     if missed:
         log.info("gap filled", account=gap.account_id, count=missed)
     return missed

@@ -15,7 +15,8 @@ on conflict do nothing
 
 async def see_accounts(connection: Connection, scopes: Collection[tuple[str, bool]]) -> None:
     """Remember that events of these accounts exist: their gaps are filled from now on."""
-    await connection.execute(SEE_ACCOUNTS, [scope[0] for scope in scopes], [scope[1] for scope in scopes])
+    ordered = sorted(scopes)
+    await connection.execute(SEE_ACCOUNTS, [scope[0] for scope in ordered], [scope[1] for scope in ordered])
 
 
 SEE_ACCOUNT_SINCE = """
@@ -30,13 +31,45 @@ async def see_account_since(connection: Connection, scope: tuple[str, bool], sin
     await connection.execute(SEE_ACCOUNT_SINCE, *scope, since)
 
 
+SELECT_EVENTS_SINCE = """
+select account_id, live_mode, events_since
+from sync.accounts
+join unnest($1::text[], $2::boolean[]) as k (account_id, live_mode) using (account_id, live_mode)
+"""
+
+# The first fill waits for those who go on without it, and then looks at what they have written.
+HOLD_OFF_FIRST_FILL = """
+select a.account_id, a.live_mode, a.events_since
+from sync.accounts a
+join unnest($1::text[], $2::boolean[]) as k (account_id, live_mode) using (account_id, live_mode)
+where a.events_since is null
+order by 1, 2
+for share of a
+"""
+
+
+async def select_events_since(
+    connection: Connection, scopes: Collection[tuple[str, bool]]
+) -> dict[tuple[str, bool], datetime]:
+    """Since when every event of these accounts has come, or will; of which nobody knows it yet, none knows it until
+    the caller's transaction ends.
+    """
+    columns = [scope[0] for scope in scopes], [scope[1] for scope in scopes]
+    rows = await connection.fetch(SELECT_EVENTS_SINCE, *columns)
+    if any(row["events_since"] is None for row in rows):
+        await connection.fetch(HOLD_OFF_FIRST_FILL, *columns)
+        rows = await connection.fetch(SELECT_EVENTS_SINCE, *columns)
+    return {(row[0], row[1]): row["events_since"] for row in rows if row["events_since"] is not None}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueGap:
-    """An account whose gap is to be filled; `cursor_at` is by Stripe's clock."""
+    """An account whose gap is to be filled; times are by Stripe's clock."""
 
     account_id: str
     live_mode: bool
     cursor_at: datetime | None
+    events_since: datetime | None
 
 
 CLAIM_GAP = """
@@ -52,7 +85,7 @@ update sync.accounts a
 set due_at = now() + $2
 from due d
 where (a.account_id, a.live_mode) = (d.account_id, d.live_mode)
-returning a.account_id, a.live_mode, a.cursor_at
+returning a.account_id, a.live_mode, a.cursor_at, a.events_since
 """
 
 
@@ -64,16 +97,22 @@ async def claim_gap(connection: Connection, *, live_mode: bool, lease: timedelta
 
 FINISH_GAP = """
 update sync.accounts
-set cursor_at = greatest(cursor_at, $3), filled_at = now(), due_at = now() + $4, error = null
+set cursor_at = greatest(cursor_at, $3), filled_at = now(), due_at = now() + $4, error = null,
+  events_since = coalesce($5, events_since)
 where account_id = $1 and live_mode = $2
 """
 
 
 async def finish_gap(
-    connection: Connection, gap: DueGap, *, cursor_at: datetime, next_fill: timedelta
+    connection: Connection,
+    gap: DueGap,
+    *,
+    cursor_at: datetime,
+    next_fill: timedelta,
+    since: datetime | None = None,
 ) -> None:
-    """Every event created before `cursor_at` is in the inbox."""
-    await connection.execute(FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill)
+    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, where that has changed."""
+    await connection.execute(FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since)
 
 
 POSTPONE_GAP = """

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from subledger.db.connection import Connection
 from subledger.db.queries.objects import Key
@@ -14,15 +15,20 @@ FIRST_SIGHT = timedelta(seconds=10)
 """How long its customer.created may be late before a customer's history is pulled."""
 
 MARK_STALE = """
-insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, complete, history_at)
-select account_id, live_mode, customer_id, 1, now(), complete, case when not complete then now() + $5 end
-from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[]) as new (account_id, live_mode, customer_id, complete)
+insert into sync.customers as c (
+  account_id, live_mode, customer_id, stale, stale_since, complete, known_from, history_at
+)
+select
+  account_id, live_mode, customer_id, 1, now(), complete, known_from, case when not complete then now() + $5 end
+from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[], $6::timestamptz[])
+  as new (account_id, live_mode, customer_id, complete, known_from)
 order by account_id, live_mode, customer_id
 -- `do nothing` would take no lock, and a derivation that is being stored right now would swallow this mark.
 on conflict (account_id, live_mode, customer_id) do update set
   stale = c.stale + 1,
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
   complete = c.complete or excluded.complete,
+  known_from = case when c.complete then c.known_from else excluded.known_from end,
   -- That it is known from its start spares it the pull of a first sight, but none that somebody asked for.
   history_at = case when not excluded.complete or c.history_asked > 0 then c.history_at end,
   -- New facts are a new chance for a customer that was given up.
@@ -35,9 +41,12 @@ async def mark_stale(
     connection: Connection,
     customers: Sequence[CustomerKey],
     *,
-    complete: frozenset[CustomerKey] = frozenset(),
+    complete: Mapping[CustomerKey, datetime | None] = MappingProxyType({}),
 ) -> None:
-    """Raise the customers' `stale`, in the transaction that writes their facts and after everything else in it."""
+    """Raise the customers' `stale`, in the transaction that writes their facts and after everything else in it.
+
+    `complete`: of whom everything since their start is known, and when the event was created that says so.
+    """
     await connection.execute(
         MARK_STALE,
         [key[0] for key in customers],
@@ -45,7 +54,31 @@ async def mark_stale(
         [key[2] for key in customers],
         [key in complete for key in customers],
         FIRST_SIGHT,
+        [complete.get(key) for key in customers],
     )
+
+
+DOUBT_STARTS = """
+with doubted as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where account_id = $1 and live_mode = $2 and complete and known_from < $3
+  order by customer_id
+  for no key update
+)
+update sync.customers c
+set complete = false, known_from = null, history_at = coalesce(c.history_at, now()),
+  stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
+from doubted d
+where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
+"""
+
+
+async def doubt_starts(connection: Connection, account_id: str, *, live_mode: bool, since: datetime) -> None:
+    """Have the histories pulled of those who were taken for complete by an event from before `since`: what came
+    between may have got lost.
+    """
+    await connection.execute(DOUBT_STARTS, account_id, live_mode, since)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
