@@ -39,6 +39,7 @@ class Kind:
     catalogue: bool = False  # describes what is sold, so a pending read of it makes no customer inexact
     names_customer: bool = False  # its facts carry customer_id (a customer names itself)
     deleted_event: str | None = None  # the event that, with a 404, proves a deletion
+    id_is_chosen: bool = False  # by people, who may choose it again once the object is deleted
     absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once shown or confirmed
     # Of a kind that names no customer: the facts that hold the id of what it belongs to, and the kind of that.
     belongs_to: tuple[tuple[str, str], ...] = ()
@@ -112,6 +113,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         retrieve_path="/v1/products/{id}",
         catalogue=True,
         deleted_event="product.deleted",
+        id_is_chosen=True,
     ),
     Kind(
         name="price",
@@ -126,6 +128,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         expands=("tiers", "currency_options"),
         told_by_reads=("tiers", "currency_options"),
         deleted_event="price.deleted",
+        id_is_chosen=True,
     ),
     Kind(
         name="feature",
@@ -156,6 +159,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         retrieve_path="/v1/plans/{id}",
         catalogue=True,
         deleted_event="plan.deleted",
+        id_is_chosen=True,
         confirmed_on_event=False,
     ),
     Kind(
@@ -170,6 +174,7 @@ KINDS: Mapping[str, Kind] = _by_name(
         told_by_reads=("applies_to",),
         untold=("times_redeemed", "valid"),
         deleted_event="coupon.deleted",
+        id_is_chosen=True,
     ),
     Kind(
         name="subscription",

@@ -40,7 +40,7 @@ from subledger.db.queries.mirror import (
     write_parts,
     write_rows,
 )
-from subledger.db.queries.objects import Key, Mark, mark_objects, select_unheard, touch_objects
+from subledger.db.queries.objects import Key, Mark, mark_objects, raise_reborn, select_unheard, touch_objects
 from subledger.worker.forget import set_aside_events
 from subledger.worker.in_hand import Held
 from subledger.worker.payload import NotJson, as_text, data_object, read_object
@@ -307,6 +307,7 @@ class _Batch:
     references: dict[Key, str | None] = field(default_factory=dict)
     firsts: dict[CustomerKey, datetime | None] = field(default_factory=dict)
     deletions: dict[Key, datetime] = field(default_factory=dict)
+    births: dict[Key, datetime] = field(default_factory=dict)  # of ids that may have been used before
 
     def add(self, reading: EventReading) -> None:
         event = reading.event
@@ -317,6 +318,8 @@ class _Batch:
             mark = _mark(key, event, shown, owner=reading.customer_id, deleted=ref == reading.deleted)
             if ref == reading.deleted and event.created is not None:
                 self.deletions.setdefault(key, event.created)
+            if event.created is not None and _is_birth(event, ref.kind):
+                self.births[key] = max(event.created, self.births.get(key, event.created))
             earlier = self.marks.get(key)
             if earlier is not None:
                 mark, kept = _joined(earlier, mark)
@@ -331,6 +334,10 @@ class _Batch:
             self.references.setdefault((*scope, *ref), customer_id)
         if reading.first_of_customer is not None:
             self.firsts[*scope, reading.first_of_customer] = event.created
+
+
+def _is_birth(event: ClaimedEvent, kind: str) -> bool:
+    return KINDS[kind].id_is_chosen and event.type == f"{KINDS[kind].stripe_object}.created"
 
 
 def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, owner: str | None, deleted: bool) -> Mark:
@@ -410,6 +417,8 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     references = {key: customer for key, customer in batch.references.items() if key not in batch.marks}
     unheard = await select_unheard(connection, references)
     named = [_named_mark(key, customer) for key, customer in unheard.items()]
+    if batch.births:
+        await raise_reborn(connection, batch.births)
     marked = await mark_objects(connection, [*batch.marks.values(), *named])
     shown = {
         key: payload

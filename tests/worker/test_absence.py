@@ -5,6 +5,7 @@ import pytest
 from subledger.db.queries.status import select_backlog
 from tests.worker.room import (
     NOON,
+    Body,
     Room,
     charge,
     customer,
@@ -180,3 +181,66 @@ async def test_refused_or_failed_reads_change_nothing(room: Room, status: int) -
     assert ("active", False) == (record["status"], record["exact"])
     await room.settle()
     assert (await room.record())["exact"]
+
+
+def coupon(percent: float) -> Body:
+    """A coupon whose id somebody chose."""
+    return {
+        "object": "coupon",
+        "id": "WELCOME",
+        "created": NOON,
+        "duration": "forever",
+        "percent_off": percent,
+        "valid": True,
+        "metadata": {},
+    }
+
+
+COUPON = "select percent_off::float, deleted_at is null as alive from stripe.coupons"
+
+
+@pytest.fixture
+async def deleted_coupon(room: Room) -> Room:
+    """A coupon that was read, and has been deleted."""
+    room.api.put(coupon(20.0))
+    await room.apply(event("coupon.created", coupon(20.0)))
+    await room.confirm()
+    del room.api.bodies["/v1/coupons/WELCOME"]
+    await room.apply(event("coupon.deleted", coupon(20.0), after=60))
+    await room.confirm()
+    assert (await room.object("coupon", "WELCOME"))["tombstone"]
+    return room
+
+
+@pytest.mark.parametrize("after", [60, 90])
+async def test_id_that_is_chosen_again(deleted_coupon: Room, after: int) -> None:
+    """Stripe lets people choose the ids of coupons, and choose one again after a deletion: it is read, and alive."""
+    room = deleted_coupon
+    room.api.put(coupon(50.0))
+    await room.apply(event("coupon.created", coupon(50.0), after=after))
+    await room.confirm()
+    assert not (await room.object("coupon", "WELCOME"))["tombstone"]
+    assert [(50.0, True)] == [tuple(row) for row in await room.fetch(COUPON)]
+    await room.apply(event("coupon.deleted", coupon(20.0), after=60), event("coupon.created", coupon(20.0)))
+    await room.confirm()
+    assert [(50.0, True)] == [tuple(row) for row in await room.fetch(COUPON)], "late events of the first one"
+    del room.api.bodies["/v1/coupons/WELCOME"]
+    await room.apply(event("coupon.deleted", coupon(50.0), after=600))
+    await room.settle()
+    assert (await room.object("coupon", "WELCOME"))["tombstone"]
+    deleted_at = await room.fetchval("select deleted_at from stripe.coupons")
+    assert NOON + 600 == deleted_at.timestamp()
+
+
+async def test_deletion_and_choice_in_any_order(deleted_coupon: Room) -> None:
+    """The first one's creation, come again, brings nothing back; nor does the second one's once that is deleted."""
+    room = deleted_coupon
+    await room.apply(event("coupon.created", coupon(20.0), after=1))
+    assert (await room.object("coupon", "WELCOME"))["tombstone"]
+    await room.apply(
+        event("coupon.deleted", coupon(50.0), after=600), event("coupon.created", coupon(50.0), after=90)
+    )
+    await room.settle()
+    known = await room.object("coupon", "WELCOME")
+    assert (True, None) == (known["tombstone"], known["missing_since"])
+    assert not await room.fetchval(COUPON.replace("percent_off::float, ", ""))

@@ -94,7 +94,7 @@ on conflict (account_id, live_mode, kind, id) do update set
   end,
   event_created = greatest(o.event_created, excluded.event_created),
   source = excluded.source,
-  deleted_event_at = coalesce(o.deleted_event_at, excluded.deleted_event_at),
+  deleted_event_at = greatest(o.deleted_event_at, excluded.deleted_event_at),
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
   (shown_created, shown_seq, terminal) = (
@@ -153,6 +153,31 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         (row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5], unseen=row[6])
         for row in rows
     }
+
+
+RAISE_REBORN = """
+with reborn as (
+  select account_id, live_mode, kind, id
+  from sync.objects o
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
+    as k (account_id, live_mode, kind, id, born_at)
+    using (account_id, live_mode, kind, id)
+  where o.tombstone and k.born_at >= coalesce(o.deleted_event_at, o.event_created)
+  order by 1, 2, 3, 4
+  for no key update of o
+)
+update sync.objects o
+set tombstone = false
+from reborn r
+where (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, r.kind, r.id)
+"""
+
+
+async def raise_reborn(connection: Connection, born_at: Mapping[Key, datetime]) -> None:
+    """Take the tombstones off ids that somebody has chosen again since they were deleted: a read tells what they are
+    now. (An event that comes late, of the object that was deleted, is older than its deletion.)
+    """
+    await connection.execute(RAISE_REBORN, *_columns(list(born_at)), list(born_at.values()))
 
 
 SELECT_HEARD_OF = """
