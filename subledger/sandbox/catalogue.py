@@ -80,14 +80,15 @@ class Catalogue:
         duration: str = "forever",
         duration_in_months: int | None = None,
         applies_to: Sequence[Product] = (),
+        chosen_id: str | None = None,
     ) -> Coupon:
         """Something off, in per cent or in minor units of a currency: forever, once, or for some months.
 
-        `applies_to`: off these products alone.
+        `applies_to`: off these products alone. `chosen_id`: instead of one that Stripe makes up.
         """
         account = self._account
         coupon = Coupon(
-            id=account.new_id(""),
+            id=chosen_id or account.new_id(""),
             created=account.now,
             percent_off=percent_off,
             amount_off=amount_off,
@@ -99,6 +100,11 @@ class Catalogue:
         account.add(coupon)
         account.emit("coupon.created", coupon)
         return coupon
+
+    def delete_coupon(self, coupon: Coupon) -> None:
+        """It can be given to nobody any more, and its id be chosen again."""
+        self._account.remove(coupon)
+        self._account.emit("coupon.deleted", coupon)
 
     def edit_product(
         self, product: Product, *, name: str | None = None, metadata: Metadata | None = None

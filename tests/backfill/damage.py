@@ -169,20 +169,22 @@ async def change(
 
 
 def another(column: Column, before: Any, choices: Random, *, record: bool) -> object:
-    """A value of the column's type that is not the one before."""
+    """A value of the column's type that is not the one before, nor what a record would follow from a damaged row."""
+    mark = f"{MARK} record" if record else MARK
     match column.type:
         case "boolean":
             return not before
         case "bigint":
             return (before or 0) + choices.randint(1, 1000)
         case "timestamptz":
-            return LONG_AGO if before is None else before + timedelta(hours=choices.randint(1, 50))
+            hours = choices.randint(1, 50)
+            return LONG_AGO if before is None else before + timedelta(hours=hours, minutes=int(record))
         case "text[]":
-            return [*(before or ()), MARK]
+            return [*(before or ()), mark]
         case "jsonb":
             found = None if before is None else json.loads(before)
             if isinstance(found, dict):
-                return json.dumps({**found, MARK: "yes"})
+                return json.dumps({**found, mark: "yes"})
             # A list: of discounts, of tiers.
             return json.dumps([] if found else [{"id": MARK, "currency": MARK}])
         case _ if record and column.name in CHECKED:
@@ -195,4 +197,4 @@ def another(column: Column, before: Any, choices: Random, *, record: bool) -> ob
                 else word
             )
         case _:
-            return f"{before or ''}{MARK}"
+            return f"{before or ''}{mark}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from subledger.sandbox.periods import DAY
+from subledger.sandbox.periods import DAY, HOUR
 from subledger.sandbox.stories.registry import story
 from subledger.sandbox.stories.stage import Stage
 
@@ -116,6 +116,22 @@ def discount_of_one_product(stage: Stage) -> Iterator[int]:
     stage.expect(hal, mrr={"usd": 4000})
     yield stage.past_payment(sub)
     stage.expect(hal, net={"usd": 7000 + 4000}, mrr={"usd": 4000})
+
+
+@story(covers=("F109",), defines=("mrr:discounts",))
+def coupon_chosen_again(stage: Stage) -> Iterator[int]:
+    """A coupon is deleted, and another one made with its id: what counts are the terms of the new one."""
+    ida = stage.customer()
+    catalogue = stage.account.catalogue
+    seats, support = catalogue.product("Seats"), catalogue.product("Support")
+    first = catalogue.coupon(percent_off=50, applies_to=[support])
+    yield 1 * DAY
+    catalogue.delete_coupon(first)
+    yield 2 * HOUR
+    second = catalogue.coupon(percent_off=20, applies_to=[seats], chosen_id=first.id)
+    plans = [(catalogue.price(seats, 1000), 3), (catalogue.price(support, 8000), 1)]
+    stage.subscribe(ida, plans, coupon=second)
+    stage.expect(ida, net={"usd": 2400 + 8000}, mrr={"usd": 2400 + 8000})
 
 
 @story(defines=("mrr:not_paid_for",))
