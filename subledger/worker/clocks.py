@@ -5,7 +5,6 @@ most, and is deleted with them after 30 days.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 import structlog
@@ -13,17 +12,15 @@ import structlog
 from subledger.billing.registry import KINDS
 from subledger.db.queries.backfills import Scan, move_scan
 from subledger.db.queries.histories import want_clock_histories
-from subledger.db.queries.objects import draw_tick, mark_objects, postpone_reads
+from subledger.db.queries.objects import mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeMissing, StripeRefused
 from subledger.worker.confirm import read_rest, store_answers
-from subledger.worker.pages import PAGE, Page, read_page
+from subledger.worker.pages import PAGE, Page, each_page
 from subledger.worker.retry import retry_conflicts
-from subledger.worker.steps import BEGINNING, HOLD, Helpers, bare_mark
+from subledger.worker.steps import HOLD, Helpers, bare_mark
 
 STEP = "clocks"
 LIST_PATH = "/v1/test_helpers/test_clocks"
-_FAR_AHEAD = datetime(2200, 1, 1, tzinfo=UTC)
-"""Times of what is on a clock are the clock's, which may be years ahead."""
 
 log = structlog.get_logger()
 
@@ -68,36 +65,26 @@ async def pages_of(helpers: Helpers, scan: Scan, clock: str, kind: str) -> list[
     Raises what StripeApi.read raises, and NotJson.
     """
     pages: list[Page] = []
-    after: str | None = None
-    while not pages or pages[-1].has_more:
-        async with helpers.pool.acquire() as connection:
-            tick = await draw_tick(connection)
-        try:
-            page = await read_page(
-                helpers.stripe,
-                KINDS[kind],
-                account_id=scan.account_id,
-                live_mode=scan.live_mode,
-                low=BEGINNING,
-                high=_FAR_AHEAD,
-                after=after,
-                after_created=None,
-                tick=tick,
-                variant=f"test_clock={quote(clock, safe='')}",
-                cut_lists_max=PAGE,
-            )
-        except (StripeMissing, StripeRefused) as refused:
-            if isinstance(refused, StripeRefused) and refused.status != 400:
-                raise
-            log.info("test clock is gone", clock=clock, error=str(refused))
-            return pages
-        unread = {**page.unreadable, **{each.key: each.parsed.customer_id for each in page.cut}}
-        if unread:
-            marks = [bare_mark(key, source=scan.purpose, customer_id=unread[key]) for key in unread]
-            async with helpers.pool.acquire() as connection:
-                await mark_objects(connection, marks)
-        after = page.last_id
-        pages.append(page)
+    try:
+        async for page in each_page(
+            helpers.pool,
+            helpers.stripe,
+            KINDS[kind],
+            account_id=scan.account_id,
+            live_mode=scan.live_mode,
+            variant=f"test_clock={quote(clock, safe='')}",
+            cut_lists_max=PAGE,
+        ):
+            unread = {**page.unreadable, **{each.key: each.parsed.customer_id for each in page.cut}}
+            if unread:
+                marks = [bare_mark(key, source=scan.purpose, customer_id=unread[key]) for key in unread]
+                async with helpers.pool.acquire() as connection:
+                    await mark_objects(connection, marks)
+            pages.append(page)
+    except (StripeMissing, StripeRefused) as refused:
+        if isinstance(refused, StripeRefused) and refused.status != 400:
+            raise
+        log.info("test clock is gone", clock=clock, error=str(refused))
     return pages
 
 

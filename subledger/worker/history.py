@@ -5,17 +5,16 @@ was read to its end is the customer complete.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
 from urllib.parse import quote
 
 import structlog
 
 from subledger.billing.facts import Charge
-from subledger.billing.parse import UnknownShape, nested_lists, parse_object
+from subledger.billing.parse import UnknownShape
 from subledger.billing.registry import KINDS
-from subledger.db.connection import Connection, Pool, PostgresAway
+from subledger.db.connection import Pool, PostgresAway
 from subledger.db.queries.entitlements import has_features
 from subledger.db.queries.histories import (
     DueHistory,
@@ -24,17 +23,17 @@ from subledger.db.queries.histories import (
     finish_history,
     postpone_history,
 )
-from subledger.db.queries.objects import DueRead, Key, Mark, draw_tick, mark_objects, postpone_reads
+from subledger.db.queries.objects import DueRead, Key, draw_tick, mark_objects, postpone_reads
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from subledger.worker.confirm import Answered, read_whole, store_answers
+from subledger.worker.confirm import Answered, read_whole, store_safely
 from subledger.worker.in_hand import Held
-from subledger.worker.pages import list_query
-from subledger.worker.payload import NotJson, as_text, clean_json, read_object
-from subledger.worker.retry import backoff_seconds, retry_conflicts
+from subledger.worker.pages import each_page
+from subledger.worker.payload import NotJson
+from subledger.worker.retry import backoff_seconds
+from subledger.worker.steps import bare_mark
 
 BATCH = 8
 LEASE = timedelta(minutes=5)
-PAGES_MAX = 10_000
 
 log = structlog.get_logger()
 
@@ -86,92 +85,51 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     account_id, live_mode, customer_id = history.key
     customer = quote(customer_id, safe="")
     disputed: list[str] = []
-    await _read_by_id(pool, stripe, (account_id, live_mode, "customer", customer_id))
+    await _read_by_id(pool, stripe, history, "customer")
     for kind in LISTS:
-        path = f"{KINDS[kind].list_path}?customer={customer}&limit=100{list_query(KINDS[kind])}"
-        async for answers in _pages(pool, stripe, path, account_id, live_mode):
-            disputed += [
-                each.parsed.id
-                for each in answers
-                if isinstance(each.parsed.facts, Charge) and each.parsed.facts.disputed
-            ]
+        disputed += await _read_list(pool, stripe, history, kind, f"customer={customer}")
     for charge_id in disputed:
-        path = f"{KINDS['dispute'].list_path}?charge={quote(charge_id, safe='')}&limit=100"
-        async for _ in _pages(pool, stripe, path, account_id, live_mode):
-            pass
+        await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}")
     async with pool.acquire() as connection:
         entitles = await has_features(connection, (account_id, live_mode))
     if entitles:
-        await _read_by_id(pool, stripe, (account_id, live_mode, "active_entitlement_summary", customer_id))
+        await _read_by_id(pool, stripe, history, "active_entitlement_summary")
     async with pool.acquire() as connection:
         await finish_history(connection, history)
     log.info("history pulled", customer=customer_id)
 
 
-async def _pages(
-    pool: Pool, stripe: StripeApi, path: str, account_id: str, live_mode: bool
-) -> AsyncIterator[list[Answered]]:
-    """Read a list to its end, storing each page."""
-    after: str | None = None
-    for _ in range(PAGES_MAX):
-        async with pool.acquire() as connection:
-            tick = await draw_tick(connection)
-        page_path = path if after is None else f"{path}&starting_after={quote(after, safe='')}"
-        answer = await stripe.read(page_path, account_id=account_id)
-        page = read_object(clean_json(answer.body))
-        data = page.get("data")
-        if not isinstance(data, list):
-            raise NotJson(f"{path} answered no list")
-        answers: list[Answered] = []
-        cut: dict[Key, str | None] = {}
-        for body in data:
-            parsed = parse_object(body)
-            key = (account_id, live_mode, parsed.kind, parsed.id)
-            if nested_lists(body):
-                cut[key] = parsed.customer_id
-                continue
-            answers.append(
-                Answered(key=key, tick=tick, parsed=parsed, raw=as_text(body), answered_at=answer.answered_at)
-            )
-        async with pool.acquire() as connection:
-            await _store(connection, answers, cut)
-        yield answers
-        after = _last_id(data)
-        if page.get("has_more") is not True or after is None:
-            return
-    raise NotJson(f"{path} did not end after {PAGES_MAX} pages")
+async def _read_list(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str, whose: str) -> list[str]:
+    """Read a list to its end, storing each page; returns the disputed charges among its objects. What cannot be stored
+    as it came is left to be read by its id.
+    """
+    account_id, live_mode, customer_id = history.key
+    disputed: list[str] = []
+    pages = each_page(pool, stripe, KINDS[kind], account_id=account_id, live_mode=live_mode, variant=whose)
+    async for page in pages:
+        told = [each.parsed for each in (*page.answers, *page.cut)]
+        disputed += [each.id for each in told if isinstance(each.facts, Charge) and each.facts.disputed]
+        await _store(pool, page.answers, {*page.unreadable, *(each.key for each in page.cut)}, customer_id)
+    return disputed
 
 
-async def _store(connection: Connection, answers: list[Answered], cut: Mapping[Key, str | None]) -> None:
-    if answers:
-        doubted = await retry_conflicts(lambda: store_answers(connection, answers, source="backfill"))
-        if doubted:
+async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key], customer_id: str) -> None:
+    async with pool.acquire() as connection:
+        failures = await store_safely(connection, list(answers), source="backfill")
+        if doubted := [each for each in failures if each.contradicts]:
             await postpone_reads(connection, doubted)
-    if cut:
-        await mark_objects(connection, [_bare_mark(key, customer_id) for key, customer_id in cut.items()])
+        marked = sorted({*unread, *(each.key for each in failures if not each.contradicts)})
+        if marked:
+            # Known to be this customer's: until they are read, it is not exact.
+            marks = [bare_mark(key, source="backfill", customer_id=customer_id) for key in marked]
+            await mark_objects(connection, marks)
 
 
-async def _read_by_id(pool: Pool, stripe: StripeApi, key: Key) -> None:
+async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str) -> None:
+    account_id, live_mode, customer_id = history.key
     async with pool.acquire() as connection:
         tick = await draw_tick(connection)
+    key = (account_id, live_mode, kind, customer_id)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     answer = await read_whole(stripe, due)
-    async with pool.acquire() as connection:
-        await _store(connection, [answer], {})
-
-
-def _bare_mark(key: Key, customer_id: str | None) -> Mark:
-    """Wanted, and known to be this customer's: until it is read, the customer is not exact."""
-    return Mark(
-        key=key,
-        customer_id=customer_id,
-        nameless=False,
-        event_id=None,
-        event_created=None,
-        source="backfill",
-    )
-
-
-def _last_id(data: list[Any]) -> str | None:
-    last = data[-1].get("id") if data and isinstance(data[-1], dict) else None
-    return last if isinstance(last, str) else None
+    await _store(pool, [answer], (), customer_id)

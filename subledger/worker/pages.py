@@ -1,6 +1,6 @@
 """One page of one of Stripe's lists, as answers that the fence takes."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,8 @@ import structlog
 
 from subledger.billing.parse import UnknownShape, nested_lists, parse_object
 from subledger.billing.registry import Kind, customer_named_by, is_id
-from subledger.db.queries.objects import Key
+from subledger.db.connection import Pool
+from subledger.db.queries.objects import Key, draw_tick
 from subledger.runtime.stripe_api import StripeApi, StripeMissing, StripeRefused
 from subledger.worker.confirm import Answered, complete_lists
 from subledger.worker.payload import NotJson, as_text, clean_json, read_object
@@ -21,6 +22,9 @@ SECOND = timedelta(seconds=1)
 CUT_LISTS_MAX = 4
 """So many cut lists inside a page's objects are read to their end with it, one after the other: more would take longer
 than a worker's turn."""
+
+PAGES_MAX = 10_000
+"""Of what belongs to one customer, charge or test clock: a list that goes on behind them never ends."""
 
 _QUERIES = {"subscription": "status=all"}  # by default Stripe leaves out the canceled ones
 
@@ -62,13 +66,16 @@ def list_query(kind: Kind) -> str:
     return query + "".join(f"&expand[]=data.{quote(expand, safe='.')}" for expand in kind.expands)
 
 
-def list_path(kind: Kind, *, low: datetime, high: datetime, after: str | None, variant: str = "") -> str:
+def list_path(
+    kind: Kind, *, low: datetime | None, high: datetime | None, after: str | None, variant: str = ""
+) -> str:
     """The path of one page of a kind's objects created in [low, high), after the object `after`.
 
-    Of a kind whose list knows no such bounds, all objects. `variant`: one of the kind's `list_variants`.
+    Without bounds, or of a kind whose list knows none, all objects. `variant`: one of the kind's `list_variants`, or
+    whose objects are asked for.
     """
     path = f"{kind.list_path}?limit={PAGE}"
-    if kind.list_by_created:
+    if kind.list_by_created and low is not None and high is not None:
         path += f"&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
     path += list_query(kind)
     if variant:
@@ -82,11 +89,11 @@ async def read_page(
     *,
     account_id: str,
     live_mode: bool,
-    low: datetime,
-    high: datetime,
-    after: str | None,
-    after_created: datetime | None,
     tick: int,
+    after: str | None,
+    low: datetime | None = None,
+    high: datetime | None = None,
+    after_created: datetime | None = None,
     variant: str = "",
     cut_lists_max: int = CUT_LISTS_MAX,
 ) -> Page:
@@ -106,7 +113,7 @@ async def read_page(
             raise
         # The object that the page was to begin after has been deleted: begin with the second of its creation.
         log.info("list cursor is gone", kind=kind.name, after=after)
-        high = min(high, after_created + SECOND)
+        high = after_created + SECOND if high is None else min(high, after_created + SECOND)
         again = list_path(kind, low=low, high=high, after=None, variant=variant)
         answer = await stripe.read(again, account_id=account_id)
         requests += 1
@@ -159,3 +166,38 @@ async def read_page(
         has_more=page.has_more and last_id is not None,
         requests=requests,
     )
+
+
+async def each_page(
+    pool: Pool,
+    stripe: StripeApi,
+    kind: Kind,
+    *,
+    account_id: str,
+    live_mode: bool,
+    variant: str,
+    cut_lists_max: int = CUT_LISTS_MAX,
+) -> AsyncIterator[Page]:
+    """The pages of a list that is narrowed to what belongs to something (`variant`, a query), to its end.
+
+    Raises what `read_page` raises.
+    """
+    after: str | None = None
+    for _ in range(PAGES_MAX):
+        async with pool.acquire() as connection:
+            tick = await draw_tick(connection)
+        page = await read_page(
+            stripe,
+            kind,
+            account_id=account_id,
+            live_mode=live_mode,
+            tick=tick,
+            after=after,
+            variant=variant,
+            cut_lists_max=cut_lists_max,
+        )
+        yield page
+        if not page.has_more:
+            return
+        after = page.last_id
+    raise NotJson(f"{kind.list_path}?{variant} did not end after {PAGES_MAX} pages")

@@ -283,7 +283,7 @@ async def test_history_and_gap_that_we_fail_at(room: Room, monkeypatch: pytest.M
             raise error
         return real_list(kind)
 
-    monkeypatch.setattr(history, "list_query", list_query)
+    monkeypatch.setattr(pages, "list_query", list_query)
     monkeypatch.setattr(gaps, "read_envelope", read_envelope)
     room.api.put(customer("cus_1"), customer("cus_2"))
     for kind in history.LISTS:

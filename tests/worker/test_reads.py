@@ -11,6 +11,7 @@ from subledger.billing.deadlines import GRACE, deadline_of, next_look
 from subledger.billing.facts import Subscription
 from subledger.billing.parse import parse_object
 from subledger.db.connection import Pool
+from subledger.db.queries.objects import UNREADABLE_MAX
 from tests.worker.room import NOON, Api, Room, charge, customer, event, item, listing, open_room, subscription
 
 HOUR = 3600
@@ -233,6 +234,28 @@ async def test_first_sight_of_a_customer_pulls_its_history(room: Room) -> None:
     assert (True, 2500, "active") == (record["exact"], record["lifetime_revenue"], record["status"])
     assert {"sub_0", "sub_1"} == {row[0] for row in await room.fetch("select id from stripe.subscriptions")}
     assert await room.fetchval("select history_at is null and complete from sync.customers")
+
+
+async def test_object_that_nobody_understands_stops_no_history(room: Room) -> None:
+    """I7: what is wrong with one object costs that object: the rest is stored, and the customer is not exact."""
+    strange = subscription("sub_0", items="?")
+    room.api.put(customer(), subscription(), strange)
+    room.api.bodies |= {
+        "/v1/subscriptions": listing([strange, subscription()]),
+        "/v1/invoices": listing([]),
+        "/v1/charges": listing([charge()]),
+        "/v1/checkout/sessions": listing([]),
+        "/v1/subscription_schedules": listing([]),
+        "/v1/credit_notes": listing([]),
+    }
+    await room.apply(event("customer.subscription.updated", subscription()))
+    await room.execute("update sync.customers set history_at = now()")
+    await room.engine.sweep_bulk()
+    assert await room.fetchval("select complete and history_error is null from sync.customers")
+    await room.confirm(times=UNREADABLE_MAX)
+    record = await room.record()
+    assert (False, 2000, "active") == (record["exact"], record["lifetime_revenue"], record["status"])
+    assert (await room.object("subscription", "sub_0"))["parked_at"] is not None
 
 
 async def test_history_that_fails_is_begun_again(room: Room) -> None:
