@@ -17,7 +17,7 @@ from subledger.sandbox import Sandbox, create_api
 from subledger.worker import usage as worker_usage
 from subledger.worker.engine import Engine
 from subledger.worker.forget import forget
-from tests.worker.room import API_KEY, Api, Room, error, open_room
+from tests.worker.room import API_KEY, Api, Body, Room, error, open_room
 from tests.worker.telephony import Telephony, live
 
 DAY = 86_400
@@ -136,10 +136,22 @@ async def test_schedule_off(pool: Pool, database_url: str, telephony: Telephony)
         assert 2 == room.api.asked.count(telephony.meter_path)
 
 
-async def test_who_asks_while_it_is_read_is_answered_later(calling: Room, telephony: Telephony) -> None:
-    """An answer that was on its way already does not answer a question that came after it had begun."""
+@pytest.mark.parametrize(
+    "under_way",
+    [
+        (200, {"object": "list", "data": [{"aggregated_value": 1}]}),
+        (403, error("more_permissions_required", "No.")),
+    ],
+    ids=["answered", "refused"],
+)
+async def test_who_asks_while_it_is_read_is_answered_later(
+    calling: Room, telephony: Telephony, under_way: tuple[int, Body]
+) -> None:
+    """An answer that was on its way already does not answer a question that came after it had begun; nor does the
+    question wait with a read that fails.
+    """
     room = calling
-    room.api.say(telephony.meter_path, 200, {"object": "list", "data": [{"aggregated_value": 1}]})
+    room.api.say(telephony.meter_path, *under_way)
     gate = room.api.hold(telephony.meter_path)
     reading = asyncio.create_task(room.engine.sweep_bulk())
     await gate.reached_by(reading)
@@ -259,21 +271,6 @@ async def test_answer_of_a_lost_lease(calling: Room, telephony: Telephony, statu
     await slow
     assert Decimal(9) == (await usage(room))[0]["value"]
     assert before == await room.fetch("select * from sync.usage")
-
-
-async def test_who_asks_while_a_read_fails_goes_first(calling: Room, telephony: Telephony) -> None:
-    """A question that came while an earlier read was failing does not wait with it."""
-    room = calling
-    room.api.say(telephony.meter_path, 403, error("more_permissions_required", "No."))
-    gate = room.api.hold(telephony.meter_path)
-    reading = asyncio.create_task(room.engine.sweep_bulk())
-    await gate.reached_by(reading)
-    async with room.pool.acquire() as connection:
-        key = ("", False, telephony.ada.id)
-        asked = await ask_for_usage(connection, key)
-        gate.open.set()
-        await reading
-        assert (await select_usage_state(connection, key, asked)).answered
 
 
 async def test_summaries_are_read_to_their_end(calling: Room, telephony: Telephony) -> None:
