@@ -24,7 +24,7 @@ PLACES = {
     "events": (drain, "_apply"),
     "customers": (derive, "load_facts"),
     "reads": (confirm, "store_answers"),
-    "histories": (history, "_store"),
+    "histories": (history, "store_safely"),
 }
 
 ATTEMPTS = """

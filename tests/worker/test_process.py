@@ -282,8 +282,14 @@ async def test_sigterm_ends_it_in_seconds(database_url: str, redis_url: str, tmp
         ) as system,
     ):
         await life.post(system, 100)
+
+        async def at_work() -> bool:
+            return bool(
+                await fetchval(database_url, "select count(*) from sync.events where state <> 'pending'")
+            )
+
+        await until(at_work, what="a worker that has begun")
         posting = asyncio.create_task(life.post(system))
-        await asyncio.sleep(0.1)
         began = time.monotonic()
         assert 0 == await system.workers[0].stop()
         assert time.monotonic() - began < 5
