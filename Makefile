@@ -34,7 +34,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # A file .env (see .env.example) is read when it is there.
 up: $(INSTALLED) ## Run the whole system here: embedded servers and a sandbox account where none are given
-	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(PYTHON) -m subledger up $(ARGS)
+	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(PYTHON) -m cli up $(ARGS)
 
 # Three at once also where there are two cores: a test waits more than it computes.
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
@@ -44,7 +44,7 @@ simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for 
 	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)
 
 prove: $(INSTALLED) ## Attach to an account of 20,000 customers, damage the database, and have the audit mend it
-	@PROVE_CUSTOMERS=20000 $(PYTHON) -m pytest -o timeout=7200 tests/backfill/test_attached.py $(ARGS)
+	@PROVE_CUSTOMERS=20000 $(PYTHON) -m pytest -o timeout=7200 tests/worker/audit/test_attached.py $(ARGS)
 
 check: $(INSTALLED) ## Formatting, lint, types and the layers
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "Run make format." >&2; exit 1; }
@@ -56,7 +56,7 @@ format: $(INSTALLED) ## Format the code, and mend what the linter can
 	@$(VENV)/bin/ruff check --fix --quiet . || true
 	@$(VENV)/bin/ruff format .
 
-schema: $(INSTALLED) ## Write subledger/db/schema.sql anew from the migrations
+schema: $(INSTALLED) ## Write db/schema.sql anew from the migrations
 	@$(PYTHON) -m tests.db.schema
 
 lock: $(INSTALLED) ## Resolve pyproject.toml anew into requirements.lock
@@ -67,6 +67,6 @@ bench: $(INSTALLED) ## Measure: webhooks per second, answer times, events throug
 	@$(PYTHON) -m bench.run $(ARGS)
 
 clean: ## Remove .venv, the embedded servers' data and every cache
-	@if [ -x $(PYTHON) ]; then $(PYTHON) -m subledger.cli.servers .subledger; fi
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m local.servers .subledger; fi
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

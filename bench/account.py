@@ -19,12 +19,12 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.plans import API_KEY
-from subledger.billing.lists import THROUGH, listed_kinds
-from subledger.billing.parse import NestedList, nested_lists
-from subledger.billing.registry import KINDS, kind_of
-from subledger.runtime.stripe_api import API_VERSION
-from subledger.sandbox import STORIES, Api, Sandbox, create_api
-from subledger.worker.pages import list_path
+from billing.lists import THROUGH, listed_kinds
+from billing.parse import NestedList, nested_lists
+from billing.registry import KINDS, kind_of
+from runtime.stripe_api import API_VERSION
+from sandbox import STORIES, Api, Sandbox, create_api
+from worker.lists.pages import list_path
 
 LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)

@@ -13,11 +13,11 @@ import psutil
 
 from bench.parts import Figures, spread_all
 from bench.system import BenchError, Machine, Meter, Process, ready, settled, tally, watch, worker_ready
-from subledger.billing.lists import listed_kinds
-from subledger.billing.registry import KINDS
-from subledger.cli.servers import free_port, last_lines
-from subledger.db.connection import OwnConnection
-from subledger.db.queries.backfills import Scan, request_scan, select_scan
+from billing.lists import listed_kinds
+from billing.registry import KINDS
+from db.connection import OwnConnection
+from db.sync.scans import Scan, request_scan, select_scan
+from local.servers import free_port, last_lines
 
 SECONDS_MAX = 600.0
 POLL_SECONDS = 0.02

@@ -5,9 +5,9 @@ Everything else is the very process that operators run: the same command, server
 
 from unittest.mock import patch
 
-from subledger.cli.app import web
-from subledger.db.queries.inbox import SignedEvent
-from subledger.webhooks.inbox import Inbox
+from cli.app import web
+from db.sync.inbox import SignedEvent
+from webhooks.inbox import Inbox
 
 
 class ForgetfulInbox(Inbox):
@@ -21,5 +21,5 @@ class ForgetfulInbox(Inbox):
 
 
 if __name__ == "__main__":
-    with patch("subledger.webhooks.app.Inbox", ForgetfulInbox):
+    with patch("webhooks.app.Inbox", ForgetfulInbox):
         web(host="127.0.0.1")

@@ -19,8 +19,8 @@ import msgspec
 import uvloop
 
 from bench.plans import API_KEY, SECRET, Outcome, Plan, quantile
-from subledger.runtime.stripe_api import API_VERSION
-from subledger.sandbox import sign
+from runtime.stripe_api import API_VERSION
+from sandbox import sign
 
 
 def prepare(plan: Plan) -> list[bytes]:

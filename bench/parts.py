@@ -25,8 +25,8 @@ from bench.system import (
     watch,
     worker_ready,
 )
-from subledger.cli.servers import free_port
-from subledger.db.connection import OwnConnection
+from db.connection import OwnConnection
+from local.servers import free_port
 
 CONNECTIONS = 64
 API_CONNECTIONS = 16

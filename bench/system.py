@@ -21,7 +21,10 @@ import psutil
 import redis
 
 from bench.plans import API_KEY, SECRET, Outcome, Plan
-from subledger.cli.servers import (
+from db.connection import OwnConnection, connect
+from db.migrate import migrate
+from db.sync.status import Backlog, select_backlog
+from local.servers import (
     Server,
     end_with_parent,
     free_port,
@@ -30,9 +33,6 @@ from subledger.cli.servers import (
     start_valkey,
     throwaway_home,
 )
-from subledger.db.connection import OwnConnection, connect
-from subledger.db.migrate import migrate
-from subledger.db.queries.status import Backlog, select_backlog
 
 READY_SECONDS_MAX = 60.0
 SETTLED_SECONDS_MAX = 240.0
@@ -123,7 +123,7 @@ class Machine:
     def web(self, site: Site, *, bare: bool = False) -> Iterator[Process]:
         """The web process; `bare`: the one that answers without storing."""
         port = free_port()
-        arguments = ("bench.bare",) if bare else ("subledger", "web", "--host", "127.0.0.1")
+        arguments = ("bench.bare",) if bare else ("cli", "web", "--host", "127.0.0.1")
         environment = _environment(site) | {"PORT": str(port)}
         with self.running("bare" if bare else "web", *arguments, environment=environment, port=port) as web:
             yield web
@@ -137,7 +137,7 @@ class Machine:
                 "STRIPE_API_KEY": API_KEY,
                 "STRIPE_API_BASE": f"http://127.0.0.1:{api_port}",
             }
-        arguments = ("subledger", "worker") if storing else ("bench.unstored",)
+        arguments = ("cli", "worker") if storing else ("bench.unstored",)
         with self.running("worker", *arguments, environment=environment) as worker:
             yield worker
 

@@ -6,10 +6,10 @@ Everything else is the very process that operators run: the same windows, reques
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from subledger.cli.app import worker
-from subledger.db.connection import Connection
-from subledger.db.queries.backfills import Scan
-from subledger.worker.confirm import Answered
+from cli.app import worker
+from db.connection import Connection
+from db.sync.scans import Scan
+from worker.live.confirm import Answered
 
 
 async def store_nothing(
@@ -20,5 +20,5 @@ async def store_nothing(
 
 
 if __name__ == "__main__":
-    with patch("subledger.worker.storer.store_answers_of", store_nothing):
+    with patch("worker.page_writer.store_answers_of", store_nothing):
         worker()

@@ -15,9 +15,9 @@ import hypothesis
 import pytest
 import redis
 
-from subledger.cli.servers import start_postgres, start_valkey, throwaway_home
-from subledger.db.connection import Pool, create_pool
-from subledger.db.migrate import migrate
+from db.connection import Pool, create_pool
+from db.migrate import migrate
+from local.servers import start_postgres, start_valkey, throwaway_home
 
 VALKEY_DATABASES = 64
 

@@ -11,20 +11,20 @@ import pytest
 import typer.main
 from starlette.routing import Route
 
-from subledger.billing.lists import THROUGH
-from subledger.billing.registry import KINDS
-from subledger.cli.app import app
-from subledger.db.connection import Pool
-from subledger.runtime.settings import Settings
-from subledger.sandbox import STORIES
-from subledger.webhooks.app import create_app
+from billing.lists import THROUGH
+from billing.registry import KINDS
+from cli.app import app
+from db.connection import Pool
+from runtime.settings import Settings
+from sandbox import STORIES
+from tests.places import ROOMS, ROOT
+from webhooks.app import create_app
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text()
 LIMITS = README[README.index("## Limits") : README.index("## Benchmarks")]
 VARIABLES = frozenset(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-SOURCE = "\n".join(path.read_text() for path in (ROOT / "subledger").rglob("*.py"))
+SOURCE = "\n".join(path.read_text() for room in ROOMS for path in room.rglob("*.py"))
 CONSTANTS = frozenset(re.findall(r"^([A-Z][A-Z_]+)(?:: .+)? = ", SOURCE, re.MULTILINE))
 
 
@@ -202,14 +202,12 @@ def test_links_resolve(page: Path) -> None:
 
 def test_paths_exist(page: Path) -> None:
     """A file that is named in passing is where it is said to be."""
-    places = (ROOT, ROOT / "subledger", ROOT / "tests", page.parent)
+    places = (ROOT, ROOT / "tests", page.parent)
     said = {
         path for code in code_of(claims(page)) for path in re.findall(r"^[\w./]+\.(?:py|sql|toml|md)$", code)
     }
     # A bare name may be meant within the room that the sentence is about.
-    names = {path.name for path in (ROOT / "subledger").rglob("*.*")} | {
-        p.name for p in (ROOT / "tests").rglob("*.py")
-    }
+    names = {path.name for room in (*ROOMS, ROOT / "tests") for path in room.rglob("*.*")}
     lost = {
         path
         for path in said

@@ -7,8 +7,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from subledger.sandbox import MIXED, NEW, Plan, Sandbox, arrange, create_api, deliver, serve
-from subledger.sandbox.truth import CustomerKey, ExpectedCustomer
+from sandbox import MIXED, NEW, Plan, Sandbox, arrange, create_api, deliver, serve
+from sandbox.truth import CustomerKey, ExpectedCustomer
 from tests.system import SECRET, running_system, until
 
 API_KEY = "sk_test_end_to_end"

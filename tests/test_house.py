@@ -6,14 +6,11 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 
-from subledger.runtime.settings import Settings
+from runtime.settings import Settings
+from tests.places import PYPROJECT, ROOMS, ROOT
 
-ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text()
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLOCKS_AND_IO = {"asyncio", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "time"}
 
 
@@ -43,13 +40,13 @@ def test_lock_names_no_place() -> None:
 def test_billing_rules_need_only_the_standard_library() -> None:
     """The rules about money can be read, run and trusted on their own: no package, no clock, no I/O."""
     imported = set()
-    for path in (ROOT / "subledger/billing").rglob("*.py"):
+    for path in (ROOT / "billing").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(node.module or "")
-    ours = {name for name in imported if name == "subledger.billing" or name.startswith("subledger.billing.")}
+    ours = {name for name in imported if name == "billing" or name.startswith("billing.")}
     assert imported, "no module was read"
     rooms = {name.split(".")[0] for name in imported - ours}
     assert set() == rooms - sys.stdlib_module_names
@@ -58,7 +55,7 @@ def test_billing_rules_need_only_the_standard_library() -> None:
 
 def test_no_room_for_odds_and_ends() -> None:
     """A module is named for what it holds."""
-    names = {path.stem for path in (ROOT / "subledger").rglob("*.py")}
+    names = {path.stem for room in ROOMS for path in room.rglob("*.py")}
     assert not names & {"utils", "util", "common", "helpers", "misc"}
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import aiohttp
 
-from subledger.db.connection import Pool
-from subledger.sandbox import Sandbox, create_api, serve
+from db.connection import Pool
+from sandbox import Sandbox, create_api, serve
 from tests.system import ADMIN_TOKEN, System, running_system
 
 API_KEY = "sk_test_refresh"

@@ -13,7 +13,7 @@ import psutil
 import redis
 from arq.connections import RedisSettings
 
-from subledger.db.connection import Pool
+from db.connection import Pool
 
 
 async def test_postgres_is_postgres(pool: Pool) -> None:

@@ -12,11 +12,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from subledger.cli.servers import start_postgres, throwaway_home
-from subledger.db.connection import Pool
-from subledger.db.migrate import migrate
-from subledger.sandbox import STORIES, Sandbox, create_api
-from tests.worker.room import API_KEY, Api, customer, event, open_room
+from db.connection import Pool
+from db.migrate import migrate
+from local.servers import start_postgres, throwaway_home
+from sandbox import STORIES, Sandbox, create_api
+from tests.worker.harness import API_KEY, Api, customer, event, open_room
 
 PAGE = (Path(__file__).parents[1] / "docs/sql.md").read_text()
 RECORD_PAGE = (Path(__file__).parents[1] / "docs/record.md").read_text()

@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from subledger.billing.registry import KINDS, kind_of
-from subledger.sandbox import sign
+from billing.registry import KINDS, kind_of
+from sandbox import sign
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story, stripe_examples
 from tests.system import SECRET, System, running_system
 

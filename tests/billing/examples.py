@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from subledger.billing.facts import (
+from billing.facts import (
     Charge,
     CheckoutSession,
     CreditNote,
@@ -22,7 +22,7 @@ from subledger.billing.facts import (
     SubscriptionScheduleItem,
     UidClaim,
 )
-from subledger.billing.record import Derived, Policy, derive_record
+from billing.record import Derived, Policy, derive_record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OF = datetime(2030, 1, 1, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from subledger.billing.facts import (
+from billing.facts import (
     BalanceTransaction,
     Coupon,
     CreditNote,

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from subledger.billing.claims import is_url_safe
-from subledger.billing.facts import CustomerFacts, UidClaim
-from subledger.billing.record import Problem
+from billing.claims import is_url_safe
+from billing.facts import CustomerFacts, UidClaim
+from billing.record import Problem
 from tests.billing.examples import CLAIM, CUSTOMER, FACTS, IDENTITY, OUR_UID, SESSION, day, derive
 
 BAD = ["asdfj45 345345345 %%%", "%%%%", "!!#123. 45", "", "a/b", "é", "ada\n", "x" * 256]

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from uuid import UUID
 
-from subledger.billing.facts import ActiveEntitlement, CustomerFacts, Feature
-from subledger.billing.features import features_of
+from billing.facts import ActiveEntitlement, CustomerFacts, Feature
+from billing.features import features_of
 from tests.billing.examples import FACTS, START
 
 UID = UUID(int=1)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from subledger.billing.facts import CustomerFacts
-from subledger.billing.grants import read_end
+from billing.facts import CustomerFacts
+from billing.grants import read_end
 from tests.billing.examples import CUSTOMER, FACTS, IDENTITY, SUBSCRIPTION, day, derive, facts_with
 
 END = datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subledger.billing.facts import Coupon, CurrencyOption, CustomerFacts, Discount, Tier
-from subledger.billing.mrr import Chain, Change, Mrr, moment_of_change, price_of, revise_mrr
+from billing.facts import Coupon, CurrencyOption, CustomerFacts, Discount, Tier
+from billing.mrr import Chain, Change, Mrr, moment_of_change, price_of, revise_mrr
 from tests.billing.examples import (
     CUSTOMER,
     FACTS,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subledger.billing.facts import (
+from billing.facts import (
     ActiveEntitlement,
     ActiveEntitlementSummary,
     Charge,
@@ -30,8 +30,8 @@ from subledger.billing.facts import (
     Subscription,
     SubscriptionItem,
 )
-from subledger.billing.parse import NestedList, Parsed, UnknownShape, nested_lists, parse_object
-from subledger.billing.registry import KINDS, ObjectRef
+from billing.parse import NestedList, Parsed, UnknownShape, nested_lists, parse_object
+from billing.registry import KINDS, ObjectRef
 from tests.billing.further import FURTHER, FURTHER_OLD_SAYS, SCHEDULE_ITEMS
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story, stripe_examples
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from subledger.billing.facts import CheckoutLineItem, Coupon
-from subledger.billing.lists import THROUGH
-from subledger.billing.parse import NestedList, UnknownShape, nested_lists, parse_object
-from subledger.billing.registry import HINTED, KINDS, ObjectRef
+from billing.facts import CheckoutLineItem, Coupon
+from billing.lists import THROUGH
+from billing.parse import NestedList, UnknownShape, nested_lists, parse_object
+from billing.registry import HINTED, KINDS, ObjectRef
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]

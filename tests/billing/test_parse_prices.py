@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from subledger.billing.facts import CurrencyOption, Discount, Price, Subscription, Tier
-from subledger.billing.parse import UnknownShape, parse_object
+from billing.facts import CurrencyOption, Discount, Price, Subscription, Tier
+from billing.parse import UnknownShape, parse_object
 
 Body = dict[str, Any]
 

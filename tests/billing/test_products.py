@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from subledger.billing.facts import CustomerFacts, Price, SubscriptionItem
-from subledger.billing.products import CustomerProduct
-from subledger.billing.record import Status, customer_uid
+from billing.facts import CustomerFacts, Price, SubscriptionItem
+from billing.products import CustomerProduct
+from billing.record import Status, customer_uid
 from tests.billing.examples import (
     FACTS,
     IDENTITY,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subledger.billing.facts import (
+from billing.facts import (
     ActiveEntitlement,
     Charge,
     CheckoutSession,
@@ -34,8 +34,8 @@ from subledger.billing.facts import (
     SubscriptionScheduleItem,
     UidClaim,
 )
-from subledger.billing.mrr import Mrr
-from subledger.billing.record import CustomerRecord, Policy, Status, customer_uid, derive_record
+from billing.mrr import Mrr
+from billing.record import CustomerRecord, Policy, Status, customer_uid, derive_record
 from tests.billing.examples import (
     CHARGE,
     CUSTOMER,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subledger.billing.facts import Facts
-from subledger.billing.lists import PER_CUSTOMER, listed_kinds
-from subledger.billing.registry import HINTED, KINDS, ObjectRef, concerned, kind_of
+from billing.facts import Facts
+from billing.lists import PER_CUSTOMER, listed_kinds
+from billing.registry import HINTED, KINDS, ObjectRef, concerned, kind_of
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]

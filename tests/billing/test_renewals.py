@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from subledger.billing.facts import Invoice, Price, Subscription
-from subledger.billing.renewals import cycle_boundaries, renewal_number
+from billing.facts import Invoice, Price, Subscription
+from billing.renewals import cycle_boundaries, renewal_number
 from tests.billing.examples import (
     INVOICE,
     PRICE,

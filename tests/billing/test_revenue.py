@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from subledger.billing.facts import CustomerFacts, Dispute, Invoice, Refund
-from subledger.billing.record import customer_uid
-from subledger.billing.revenue import Revenue, disputed_amount, main_revenue, out_of_band_amount, revenue_of
+from billing.facts import CustomerFacts, Dispute, Invoice, Refund
+from billing.record import customer_uid
+from billing.revenue import Revenue, disputed_amount, main_revenue, out_of_band_amount, revenue_of
 from tests.billing.examples import (
     CHARGE,
     CREDIT_NOTE,

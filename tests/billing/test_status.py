@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from subledger.billing.facts import CustomerFacts
-from subledger.billing.status import Policy, Status, is_known, standing_of
+from billing.facts import CustomerFacts
+from billing.status import Policy, Status, is_known, standing_of
 from tests.billing.examples import (
     AS_OF,
     CHARGE,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from subledger.billing.facts import CustomerFacts, Feature
-from subledger.billing.parse import UnknownShape
-from subledger.billing.usage import Metering, counted, expected_of, meterings_of, whole_minutes
+from billing.facts import CustomerFacts, Feature
+from billing.parse import UnknownShape
+from billing.usage import Metering, counted, expected_of, meterings_of, whole_minutes
 from tests.billing.examples import FACTS, ITEM, PRICE, PRODUCT, START, SUBSCRIPTION, month
 
 CALLS = replace(PRICE, id="price_calls", meter_id="mtr_calls", usage_type="metered")

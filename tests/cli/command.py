@@ -41,7 +41,7 @@ async def running(
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "subledger",
+        "cli",
         *arguments,
         env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url} | given,
         stdin=asyncio.subprocess.DEVNULL,

@@ -15,7 +15,7 @@ URL = "postgresql://app:pa55word@127.0.0.1:1/billing"
 def subledger(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
     """Run the command in an empty directory with nothing in its environment but what is given."""
     return subprocess.run(
-        [sys.executable, "-m", "subledger", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         cwd=directory,
         env={"PATH": os.environ["PATH"]} | given,
         capture_output=True,

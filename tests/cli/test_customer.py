@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from subledger.db.connection import Pool
+from db.connection import Pool
 from tests.cli.command import subledger
-from tests.worker.room import (
+from tests.worker.harness import (
     NOON,
     Body,
     Room,
@@ -18,7 +18,7 @@ from tests.worker.room import (
     open_room,
     subscription,
 )
-from tests.worker.test_features import summary
+from tests.worker.lists.test_features import summary
 
 DAY = 86_400
 EVIL_NAME = "Eve \x1b[2J\x9b\u202e[red]x[/red] :smile:"

@@ -9,14 +9,14 @@ import pytest
 from redis.asyncio import Redis
 from stripe import Event as StripeEvent
 
-from subledger.billing.registry import HINTED, KINDS
-from subledger.cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
-from subledger.cli.events import standing
-from subledger.db.connection import Pool
-from subledger.db.queries.events import FenceEntry
-from subledger.runtime.bell import LIVE_QUEUE, TOKENS
+from billing.registry import HINTED, KINDS
+from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
+from cli.events import standing
+from db.connection import Pool
+from db.sync.inbox_admin import FenceEntry
+from runtime.bell import LIVE_QUEUE, TOKENS
 from tests.cli.command import Done, subledger
-from tests.worker.room import Room, charge, customer, event, open_room, refund, subscription
+from tests.worker.harness import Room, charge, customer, event, open_room, refund, subscription
 
 NOT_JSON = b"\x1b[31mno event\xff\x9b"
 NOWHERE = "redis://127.0.0.1:1"

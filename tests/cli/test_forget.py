@@ -1,8 +1,8 @@
 """`subledger forget`, by the real command."""
 
-from subledger.db.connection import Pool
+from db.connection import Pool
 from tests.cli.command import subledger
-from tests.worker.room import customer, event, open_room
+from tests.worker.harness import customer, event, open_room
 
 
 async def test_forget_asks_first_and_says_what_it_did(pool: Pool, database_url: str) -> None:

@@ -1,8 +1,8 @@
 """`subledger rebuild`, by the real command."""
 
-from subledger.db.connection import Pool
+from db.connection import Pool
 from tests.cli.command import subledger
-from tests.worker.room import customer, event, open_room, subscription
+from tests.worker.harness import customer, event, open_room, subscription
 
 
 async def test_rebuild_says_what_it_did(pool: Pool, database_url: str) -> None:

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from subledger.db.connection import Pool
-from subledger.db.queries.accounts import raise_alarm
-from subledger.db.queries.workers import beat
+from db.connection import Pool
+from db.sync.accounts import raise_alarm
+from db.sync.workers import beat
 from tests.cli.command import Done, ended, running, subledger
 from tests.system import until
-from tests.worker.room import API_KEY, customer, event, open_room
+from tests.worker.harness import API_KEY, customer, event, open_room
 
 NOWHERE = "postgresql://app:pa55word@127.0.0.1:1/billing"
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from subledger.db.connection import Pool
-from subledger.sandbox import create_api
+from db.connection import Pool
+from sandbox import create_api
 from tests.cli.command import Done, subledger
-from tests.worker.room import API_KEY, Api, error, open_room
+from tests.worker.harness import API_KEY, Api, error, open_room
 from tests.worker.telephony import Telephony, live
 
 

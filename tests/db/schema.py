@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from subledger.cli.servers import pg_dump_program, start_postgres, throwaway_home
-from subledger.db.migrate import SCHEMA, dump_schema, migrate
+from db.migrate import SCHEMA, dump_schema, migrate
+from local.servers import pg_dump_program, start_postgres, throwaway_home
 
 HEADING = "-- What the migrations make; `make schema` writes it, and a test keeps it true. Read this, change those.\n\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from subledger.db.connection import Pool
+from db.connection import Pool
 
 RELATIONS = """
 select format('%I.%I', n.nspname, c.relname) as name, obj_description(c.oid, 'pg_class') as comment

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from subledger.db.migrate import MigrationError, migrate, with_sslmode
+from db.migrate import MigrationError, migrate, with_sslmode
 from tests.conftest import at_database
 
 

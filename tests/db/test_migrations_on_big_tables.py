@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from subledger.db.migrate import MIGRATIONS, SCHEMA, MigrationError, migrate
+from db.migrate import MIGRATIONS, SCHEMA, MigrationError, migrate
 from tests.db.schema import schema_of
 from tests.system import until
 

@@ -6,18 +6,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from subledger.db.connection import Connection, Pool
-from subledger.db.queries import (
-    catalogue,
-    customers,
-    facts,
-    histories,
-    inbox,
-    mrr,
-    objects,
-    records,
-    usage,
-)
+from db.connection import Connection, Pool
+from db.mirror import facts
+from db.records import mrr, records
+from db.sync import catalogue, customers, histories, inbox, objects, usage
 
 CUSTOMERS = 10_000
 """In each of two accounts; what follows makes some 300,000 rows of them."""

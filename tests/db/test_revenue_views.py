@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subledger.db.connection import Pool
-from subledger.sandbox import STORIES, Sandbox, create_api
-from tests.worker.room import API_KEY, Api, charge, customer, event, open_room
+from db.connection import Pool
+from sandbox import STORIES, Sandbox, create_api
+from tests.worker.harness import API_KEY, Api, charge, customer, event, open_room
 
 
 async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: str) -> None:

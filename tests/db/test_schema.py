@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from subledger.db.migrate import SCHEMA
+from db.migrate import SCHEMA
 from tests.db.schema import schema_of
 
 

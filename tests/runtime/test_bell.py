@@ -13,10 +13,10 @@ from arq.connections import ArqRedis
 from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
-from subledger.cli.servers import Server, start_valkey, throwaway_home
-from subledger.runtime import bell as bell_module
-from subledger.runtime.bell import LIVE_QUEUE, TOKENS, Bell, connect_redis
-from subledger.runtime.jobs import deserialize_job, serialize_job
+from local.servers import Server, start_valkey, throwaway_home
+from runtime import bell as bell_module
+from runtime.bell import LIVE_QUEUE, TOKENS, Bell, connect_redis
+from runtime.jobs import deserialize_job, serialize_job
 from tests.system import free_port, until
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from subledger.runtime.logs import configure_logs
+from runtime.logs import configure_logs
 
 # Put together here, so that nobody takes them for keys that leaked.
 API_KEY = "sk_" + "live_51Habcdefgh"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from subledger.runtime.settings import Settings, SettingsError, webhook_secret_doubts
+from runtime.settings import Settings, SettingsError, webhook_secret_doubts
 
 LEAST = {
     "DATABASE_URL": "postgresql://app:pa55word@db.example.com/billing",

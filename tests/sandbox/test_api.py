@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 
-from subledger.sandbox import BEFORE_BASIL, Api, Faults, History, Sandbox, create_api, serve
-from subledger.sandbox.api import COLLECTIONS
-from subledger.sandbox.objects import (
+from sandbox import BEFORE_BASIL, Api, Faults, History, Sandbox, create_api, serve
+from sandbox.api import COLLECTIONS
+from sandbox.objects import (
     Charge,
     CheckoutSession,
     Clock,

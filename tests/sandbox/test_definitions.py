@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from subledger.sandbox import STORIES
+from sandbox import STORIES
 
 DEFINITIONS: dict[str, tuple[str, ...]] = {
     # Status of a subscription, and its access.

@@ -10,7 +10,7 @@ import pytest
 import stripe
 from starlette.types import Receive, Scope, Send
 
-from subledger.sandbox import Event, Plan, Sandbox, arrange, deliver, serve, sign
+from sandbox import Event, Plan, Sandbox, arrange, deliver, serve, sign
 
 SECRET = "whsec_first"
 

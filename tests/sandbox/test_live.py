@@ -15,10 +15,10 @@ import msgspec
 import stripe
 from starlette.types import Receive, Scope, Send
 
-from subledger.sandbox import serve
-from subledger.sandbox.life import FIRST_BURST
-from subledger.sandbox.live import EVENTS_REPEATED, Origin, StateFile, open_account, replay
-from subledger.sandbox.periods import DAY, HOUR
+from sandbox import serve
+from sandbox.life import FIRST_BURST
+from sandbox.live import EVENTS_REPEATED, Origin, StateFile, open_account, replay
+from sandbox.periods import DAY, HOUR
 
 ORIGIN = Origin(seed=3, epoch=1_735_732_800, customers=40)
 SECRET = "whsec_live"
@@ -107,7 +107,7 @@ class Inbox:
 @asynccontextmanager
 async def process(port: int, webhook_url: str, state: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "subledger.sandbox", "--port", str(port), "--webhook-url", webhook_url),
+        *(sys.executable, "-m", "sandbox", "--port", str(port), "--webhook-url", webhook_url),
         *("--secret", f"{SECRET},whsec_next", "--api-key", KEY, "--state", str(state), "--speed", "86400"),
     )
     try:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
-from subledger.billing import facts
-from subledger.billing.parse import parse_object
-from subledger.billing.record import Derived, derive_record
-from subledger.billing.registry import kind_of
-from subledger.billing.status import Policy
-from subledger.sandbox import (
+from billing import facts
+from billing.parse import parse_object
+from billing.record import Derived, derive_record
+from billing.registry import kind_of
+from billing.status import Policy
+from sandbox import (
     BEFORE_BASIL,
     ENDIVE,
     OLDEST,
@@ -28,11 +28,11 @@ from subledger.sandbox import (
     Stage,
     Story,
 )
-from subledger.sandbox.objects import Charge, Customer, Subscription, Thing
-from subledger.sandbox.periods import DAY, instant
-from subledger.sandbox.shapes import item, render
-from subledger.sandbox.truth import read_truth
-from subledger.sandbox.versions import Body, version
+from sandbox.objects import Charge, Customer, Subscription, Thing
+from sandbox.periods import DAY, instant
+from sandbox.shapes import item, render
+from sandbox.truth import read_truth
+from sandbox.versions import Body, version
 
 ELSEWHERE = {
     "custom_uid": "hangs on the claims of other customers: compared end to end",

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from subledger.sandbox import BEFORE_BASIL, ENDIVE, MIXED, OLDEST, Sandbox
-from subledger.sandbox.objects import Coupon, Thing
-from subledger.sandbox.shapes import render
-from subledger.sandbox.versions import CannotExpandError, version
+from sandbox import BEFORE_BASIL, ENDIVE, MIXED, OLDEST, Sandbox
+from sandbox.objects import Coupon, Thing
+from sandbox.shapes import render
+from sandbox.versions import CannotExpandError, version
 
 Body = dict[str, Any]
 

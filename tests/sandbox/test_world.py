@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import pytest
 
-from subledger.sandbox import MIXED, OLD, STORIES, Sandbox, Stage, Story, StoryBrokenError
-from subledger.sandbox.objects import BalanceTransaction, Charge, Payout, Refund
-from subledger.sandbox.periods import DAY, HOUR, add_intervals, boundary_after, instant
+from sandbox import MIXED, OLD, STORIES, Sandbox, Stage, Story, StoryBrokenError
+from sandbox.objects import BalanceTransaction, Charge, Payout, Refund
+from sandbox.periods import DAY, HOUR, add_intervals, boundary_after, instant
 
 CASES = [
     *(f"B{n}" for n in range(21, 54)),

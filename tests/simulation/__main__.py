@@ -7,8 +7,8 @@ import time
 import structlog
 import uvloop
 
-from subledger.cli.servers import start_postgres, throwaway_home
-from subledger.db.migrate import migrate
+from db.migrate import migrate
+from local.servers import start_postgres, throwaway_home
 from tests.simulation.deaths import mortality
 from tests.simulation.world import open_ground, play
 

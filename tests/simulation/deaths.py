@@ -24,8 +24,8 @@ from unittest.mock import patch
 import asyncpg
 from asyncpg.transaction import Transaction
 
-import subledger.db.queries
-from subledger.db.queries.mirror import MIRROR, SELECT_MONOTONE
+import db
+from db.mirror.tables import MIRROR, SELECT_MONOTONE
 
 BEFORE, AFTER = "before", "after"
 Death = tuple[str, str]
@@ -108,11 +108,11 @@ living: ContextVar[Mortal | None] = ContextVar("living", default=None)
 def statement_names() -> Mapping[str, str]:
     """The name of every statement of ours, by its text."""
     names: dict[str, str] = {}
-    for module in pkgutil.iter_modules(subledger.db.queries.__path__):
-        found = vars(importlib.import_module(f"subledger.db.queries.{module.name}"))
+    for module in pkgutil.walk_packages(db.__path__, "db."):
+        found = vars(importlib.import_module(module.name))
         for name, text in found.items():
             if isinstance(text, str) and name.isupper():
-                names.setdefault(text, f"{module.name}.{name}")
+                names.setdefault(text, f"{module.name.rpartition('.')[2]}.{name}")
     for kind, statements in MIRROR.items():
         for text in (statements.write, statements.bury, statements.select_changed):
             names[text] = f"mirror.{kind}"
@@ -125,7 +125,7 @@ def _caller() -> str:
     frame = sys._getframe(1)
     while True:
         module = frame.f_globals.get("__name__", "")
-        if module.startswith("subledger."):
+        if module.startswith(("worker.", "webhooks.", "db.")):
             return f"{module.rpartition('.')[2]}.{frame.f_code.co_name}"
         if frame.f_back is None:
             return "unknown"

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from subledger.db.connection import Pool
-from subledger.db.queries.customers import claim_stale, mark_stale
-from subledger.db.queries.inbox import claim_events
-from subledger.worker import derive, drain
-from subledger.worker.retry import ATTEMPTS_MAX
-from tests.worker.room import Room, charge, customer, event, open_room
+from db.connection import Pool
+from db.sync.customers import claim_stale, mark_stale
+from db.sync.inbox import claim_events
+from tests.worker.harness import Room, charge, customer, event, open_room
+from worker.live import apply, derive
+from worker.retry import ATTEMPTS_MAX
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def test_deaths_condemn_only_what_was_in_hand(room: Room) -> None:
     )
     for leased in ("evt_1 evt_2 evt_3", *["evt_1"] * (ATTEMPTS_MAX - 1)):
         async with room.pool.acquire() as connection:
-            claimed = await claim_events(connection, limit=10, lease=drain.LEASE)
+            claimed = await claim_events(connection, limit=10, lease=apply.LEASE)
         assert leased == " ".join(each.event_id for each in claimed)
         await room.make_due()
     await room.engine.drain()

@@ -13,25 +13,25 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from subledger.billing.parse import parse_object
-from subledger.db.connection import Connection, Pool
-from subledger.db.queries import customers
-from subledger.db.queries.customers import RESOLVE_OBJECTS, TouchedObject, resolve_touched
-from subledger.db.queries.inbox import SignedEvent, record_events
-from subledger.db.queries.objects import FailedRead, Key, Reading, draw_tick, mark_objects
-from subledger.runtime.bell import LIVE_QUEUE, TOKENS, Bell
-from subledger.webhooks import inbox
-from subledger.worker import confirm, drain
-from subledger.worker.confirm import Answered, store_answers
-from subledger.worker.drain import Shown, write_mirror
-from subledger.worker.steps import bare_mark
+from billing.parse import parse_object
+from db.connection import Connection, Pool
+from db.sync import customers
+from db.sync.customers import RESOLVE_OBJECTS, TouchedObject, resolve_touched
+from db.sync.inbox import SignedEvent, record_events
+from db.sync.objects import FailedRead, Key, Reading, draw_tick, mark_objects
+from runtime.bell import LIVE_QUEUE, TOKENS, Bell
 from tests.simulation.deaths import mortality
 from tests.simulation.shares import be_quiet
 from tests.simulation.world import Ground, open_ground, play
 from tests.system import until
-from tests.webhooks.door import event as webhook
-from tests.webhooks.door import open_door, settings
-from tests.worker.room import NOON, Room, charge, customer, event, open_room, refund, subscription
+from tests.webhooks.web_harness import event as webhook
+from tests.webhooks.web_harness import open_door, settings
+from tests.worker.harness import NOON, Room, charge, customer, event, open_room, refund, subscription
+from webhooks import inbox
+from worker.lists.steps import bare_mark
+from worker.live import apply, confirm
+from worker.live.apply import Shown, write_mirror
+from worker.live.confirm import Answered, store_answers
 
 SEEDS_MAX = 10
 FORGET = """
@@ -186,9 +186,9 @@ async def test_fan_out_at_write_time(room: Room, monkeypatch: pytest.MonkeyPatch
 
     assert await refund_is_seen(room)
     await room.execute(FORGET)
-    for module in (confirm, drain):
+    for module in (confirm, apply):
         monkeypatch.setattr(module, "write_mirror", write_and_tell)
-    monkeypatch.setattr("subledger.worker.derive.resolve_touched", resolve_nobody)
+    monkeypatch.setattr("worker.live.derive.resolve_touched", resolve_nobody)
     assert not await refund_is_seen(room)
 
 

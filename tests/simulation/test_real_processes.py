@@ -14,11 +14,11 @@ import psutil
 import pytest
 import redis
 
-from subledger.cli.servers import Server, start_postgres, start_valkey, throwaway_home
-from subledger.db.connection import OwnConnection, PostgresAway
-from subledger.db.migrate import migrate
-from subledger.db.queries.accounts import see_accounts
-from subledger.sandbox import MIXED, Event, Faults, Plan, Sandbox, create_api, deliver, serve
+from db.connection import OwnConnection, PostgresAway
+from db.migrate import migrate
+from db.sync.accounts import see_accounts
+from local.servers import Server, start_postgres, start_valkey, throwaway_home
+from sandbox import MIXED, Event, Faults, Plan, Sandbox, create_api, deliver, serve
 from tests.conftest import at_database
 from tests.simulation.world import CONNECTED, CUSTOMERS_MIN, EVENTS_MIN, LEFT, YEAR, short_stories
 from tests.system import SECRET, Running, System, running_system, start, until

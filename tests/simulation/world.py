@@ -22,16 +22,16 @@ from unittest.mock import patch
 import asyncpg
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from subledger.billing.facts import CustomerFacts
-from subledger.billing.record import Derived, Policy, derive_record
-from subledger.db.connection import Connection, Pool, PostgresAway
-from subledger.db.queries.accounts import see_accounts
-from subledger.db.queries.inbox import record_events
-from subledger.runtime.budget import Budget
-from subledger.runtime.envelope import read_envelope
-from subledger.runtime.settings import Settings
-from subledger.runtime.stripe_api import StripeApi
-from subledger.sandbox import (
+from billing.facts import CustomerFacts
+from billing.record import Derived, Policy, derive_record
+from db.connection import Connection, Pool, PostgresAway
+from db.sync.accounts import see_accounts
+from db.sync.inbox import record_events
+from runtime.budget import Budget
+from runtime.envelope import read_envelope
+from runtime.settings import Settings
+from runtime.stripe_api import StripeApi
+from sandbox import (
     MIXED,
     NEW,
     STORIES,
@@ -45,10 +45,10 @@ from subledger.sandbox import (
     create_api,
     serve,
 )
-from subledger.sandbox.faults import PastView
-from subledger.worker.engine import Engine, Lanes
+from sandbox.faults import PastView
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
 from tests.test_end_to_end import differences, read_records
+from worker.engine import Engine, Lanes
 
 API_KEY = "sk_test_simulation"
 CUSTOMERS_MIN = 20
@@ -365,7 +365,7 @@ class World:
 
     async def play(self) -> Played:
         """Everything, from the first customer to the comparison."""
-        with patch("subledger.worker.derive.derive_record", self._derive_or_fail):
+        with patch("worker.live.derive.derive_record", self._derive_or_fail):
             return await self._play()
 
     def _derive_or_fail(self, facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from subledger.runtime.logs import configure_logs
-from tests.webhooks.door import NEVER_SHOWN
+from runtime.logs import configure_logs
+from tests.webhooks.web_harness import NEVER_SHOWN
 
 
 @pytest.fixture(autouse=True)

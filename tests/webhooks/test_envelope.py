@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subledger.billing.registry import is_id
-from subledger.db.queries.inbox import SignedEvent, record_events
-from subledger.runtime.envelope import read_envelope
+from billing.registry import is_id
+from db.sync.inbox import SignedEvent, record_events
+from runtime.envelope import read_envelope
 
 
 def digest(body: bytes) -> str:

@@ -14,18 +14,18 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from subledger.cli.servers import Server, start_postgres, throwaway_home
-from subledger.db.connection import Pool, create_pool
-from subledger.db.migrate import migrate
-from subledger.db.queries.inbox import SignedEvent
-from subledger.runtime.bell import Bell, connect_redis
-from subledger.runtime.envelope import read_envelope
-from subledger.webhooks import inbox as inbox_module
-from subledger.webhooks.inbox import Inbox, InboxUnavailable
+from db.connection import Pool, create_pool
+from db.migrate import migrate
+from db.sync.inbox import SignedEvent
+from local.servers import Server, start_postgres, throwaway_home
+from runtime.bell import Bell, connect_redis
+from runtime.envelope import read_envelope
 from tests.conftest import Services, at_database
 from tests.signing import signature_header
 from tests.system import free_port, until
-from tests.webhooks.door import SECRET, Answer, Door, event, open_door, settings
+from tests.webhooks.web_harness import SECRET, Answer, Door, event, open_door, settings
+from webhooks import inbox as inbox_module
+from webhooks.inbox import Inbox, InboxUnavailable
 
 # One database and one server for all: each test finds the inbox empty.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from subledger.db.connection import Pool
+from db.connection import Pool
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN, Running, free_port, start, until
-from tests.webhooks.door import NEVER_SHOWN, OLD_SECRET, SECRET, Door, client_of, event
+from tests.webhooks.web_harness import NEVER_SHOWN, OLD_SECRET, SECRET, Door, client_of, event
 
 MIB = 1024 * 1024
 

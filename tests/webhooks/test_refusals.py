@@ -11,20 +11,12 @@ from types import SimpleNamespace
 import pytest
 import pytest_asyncio
 
-from subledger.runtime.settings import SettingsError
-from subledger.webhooks import app as door_module
-from subledger.webhooks.app import create_app
+from runtime.settings import SettingsError
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN
-from tests.webhooks.door import (
-    FOREIGN_SECRET,
-    OLD_SECRET,
-    SECRET,
-    Door,
-    event,
-    open_door,
-    settings,
-)
+from tests.webhooks.web_harness import FOREIGN_SECRET, OLD_SECRET, SECRET, Door, event, open_door, settings
+from webhooks import app as door_module
+from webhooks.app import create_app
 
 BODY = event("evt_1")
 MIB = 1024 * 1024

@@ -9,12 +9,12 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from subledger.cli.servers import Server, start_valkey, throwaway_home
-from subledger.db.connection import Pool
-from subledger.runtime import bell as bell_module
-from subledger.runtime.bell import LIVE_QUEUE, TOKENS
+from db.connection import Pool
+from local.servers import Server, start_valkey, throwaway_home
+from runtime import bell as bell_module
+from runtime.bell import LIVE_QUEUE, TOKENS
 from tests.system import free_port, until
-from tests.webhooks.door import Door, event, open_door, settings, silent_server
+from tests.webhooks.web_harness import Door, event, open_door, settings, silent_server
 
 
 async def rung(client: Redis) -> bool:

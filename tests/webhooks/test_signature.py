@@ -8,9 +8,9 @@ import stripe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subledger.webhooks.signature import BadSignature, verify_signature
 from tests.signing import signature, signature_header
-from tests.webhooks.door import FOREIGN_SECRET, OLD_SECRET, SECRET
+from tests.webhooks.web_harness import FOREIGN_SECRET, OLD_SECRET, SECRET
+from webhooks.signature import BadSignature, verify_signature
 
 NOW = 1_790_000_000
 BODY = b'{"id": "evt_1"}'

@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from subledger.db.connection import Pool
-from subledger.sandbox import create_api
-from subledger.worker.engine import Engine
+from db.connection import Pool
+from sandbox import create_api
 from tests.system import ADMIN_TOKEN
-from tests.webhooks.door import Door, open_door, settings
-from tests.worker.room import API_KEY, Api, Room, error, open_room
+from tests.webhooks.web_harness import Door, open_door, settings
+from tests.worker.harness import API_KEY, Api, Room, error, open_room
 from tests.worker.telephony import Telephony, live
+from worker.engine import Engine
 
 HEADERS = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 

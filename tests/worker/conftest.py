@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from subledger.db.connection import Pool
+from db.connection import Pool
 from tests.conftest import Services, at_database
-from tests.worker.room import Room, empty, open_room
+from tests.worker.harness import Room, empty, open_room
 
 _numbers = itertools.count(1)
 _emptied: list[tuple[str, object]] = []

@@ -1,8 +1,8 @@
 """Records beside the sandbox's truth, compared field by field."""
 
-from subledger.sandbox.truth import CustomerKey, ExpectedCustomer
+from sandbox.truth import CustomerKey, ExpectedCustomer
 from tests.test_end_to_end import differences, read_records
-from tests.worker.room import Room
+from tests.worker.harness import Room
 
 
 async def assert_true(room: Room, truth: dict[CustomerKey, ExpectedCustomer], *, what: str = "") -> None:

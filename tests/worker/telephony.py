@@ -1,8 +1,8 @@
 """An account with metered use, for the tests of usage."""
 
-from subledger.sandbox import Event, Sandbox
-from subledger.sandbox.objects import Customer, Meter, Subscription
-from tests.worker.room import Room
+from sandbox import Event, Sandbox
+from sandbox.objects import Customer, Meter, Subscription
+from tests.worker.harness import Room
 
 
 class Telephony:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from subledger.db.connection import Pool
-from subledger.sandbox import MIXED, NEW, STORIES, CustomerKey, ExpectedUsage, Sandbox, create_api
-from subledger.sandbox.objects import Meter
+from db.connection import Pool
+from sandbox import MIXED, NEW, STORIES, CustomerKey, ExpectedUsage, Sandbox, create_api
+from sandbox.objects import Meter
+from tests.worker.harness import Api, Room, open_room
 from tests.worker.records import assert_true
-from tests.worker.room import Api, Room, open_room
 
 CONNECTED = "acct_1SandboxEast"
 APPLIED_AT_ONCE = 400

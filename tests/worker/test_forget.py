@@ -6,15 +6,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from subledger.billing.record import Policy
-from subledger.billing.registry import KINDS
-from subledger.db.connection import connect
-from subledger.db.queries.rebuilds import claim_one
-from subledger.worker.derive import derive_claimed
-from subledger.worker.forget import Forgotten, forget
-from subledger.worker.rebuild import rebuild
+from billing.record import Policy
+from billing.registry import KINDS
+from db.connection import connect
+from db.sync.rebuilds import claim_one
 from tests.system import until
-from tests.worker.room import (
+from tests.worker.harness import (
     NOON,
     Body,
     Room,
@@ -26,7 +23,10 @@ from tests.worker.room import (
     refund,
     subscription,
 )
-from tests.worker.test_rederive import every_row
+from tests.worker.live.test_rederive import every_row
+from worker.forget import Forgotten, forget
+from worker.live.derive import derive_claimed
+from worker.rebuild import rebuild
 
 SECRET = "annabelle-of-the-mill"
 """Stands wherever something tells who the customer was; afterwards it must stand nowhere."""

@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 import redis
 
-from subledger.cli.servers import start_postgres, start_valkey, throwaway_home
-from subledger.db.migrate import migrate
-from subledger.sandbox import Event, Sandbox, create_api, deliver, serve
-from subledger.sandbox.stories import STORIES
+from db.migrate import migrate
+from local.servers import start_postgres, start_valkey, throwaway_home
+from sandbox import Event, Sandbox, create_api, deliver, serve
+from sandbox.stories import STORIES
 from tests.system import SECRET, System, free_port, running_system, start, until
 from tests.test_end_to_end import differences, read_records
 

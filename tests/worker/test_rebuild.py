@@ -6,13 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subledger.billing.record import Policy
-from subledger.db.connection import Pool, connect
-from subledger.db.queries.rebuilds import lock_rebuild, unlock_rebuild
-from subledger.sandbox import MIXED, NEW, STORIES, Sandbox, create_api
-from subledger.worker.rebuild import Progress, RebuildBusy, rebuild
-from tests.worker.room import API_KEY, Api, Room, customer, event, open_room, subscription
-from tests.worker.test_rederive import every_row
+from billing.record import Policy
+from db.connection import Pool, connect
+from db.sync.rebuilds import lock_rebuild, unlock_rebuild
+from sandbox import MIXED, NEW, STORIES, Sandbox, create_api
+from tests.worker.harness import API_KEY, Api, Room, customer, event, open_room, subscription
+from tests.worker.live.test_rederive import every_row
+from worker.rebuild import Progress, RebuildBusy, rebuild
 
 POLICY = Policy()
 

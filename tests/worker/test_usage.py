@@ -9,16 +9,16 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from subledger.billing import usage as usage_rules
-from subledger.billing.facts import CustomerFacts
-from subledger.db.connection import Pool, connect
-from subledger.db.queries.usage import ask_for_usage, select_usage_state
-from subledger.sandbox import Sandbox, create_api
-from subledger.worker import usage as worker_usage
-from subledger.worker.engine import Engine
-from subledger.worker.forget import forget
-from tests.worker.room import API_KEY, Api, Body, Room, error, open_room
+from billing import usage as usage_rules
+from billing.facts import CustomerFacts
+from db.connection import Pool, connect
+from db.sync.usage import ask_for_usage, select_usage_state
+from sandbox import Sandbox, create_api
+from tests.worker.harness import API_KEY, Api, Body, Room, error, open_room
 from tests.worker.telephony import Telephony, live
+from worker import usage as worker_usage
+from worker.engine import Engine
+from worker.forget import forget
 
 DAY = 86_400
 PREVIEW = "/v1/invoices/create_preview"

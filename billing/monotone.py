@@ -1,0 +1,36 @@
+"""Facts that Stripe never takes back: a read that takes one back is old, and is asked for again."""
+
+from collections.abc import Mapping
+
+from billing.facts import Charge, Facts, Invoice, Subscription
+from billing.registry import KINDS
+
+_INVOICE_RANK = {"draft": 0, "open": 1, "paid": 2, "uncollectible": 2, "void": 2}
+
+
+def goes_back(stored: Mapping[str, object], read: Facts) -> str | None:
+    """Which fact of the stored row a read takes back, in words; None where it takes none.
+
+    The stored row may come from a payload: Stripe signed that too, so the change it tells of has happened.
+    """
+    match read:
+        case Subscription():
+            before = stored["status"]
+            if before in KINDS["subscription"].absorbing and read.status != before:
+                return f"status {before} became {read.status}"
+        case Invoice():
+            before = stored["status"]
+            rank = _INVOICE_RANK.get(str(before), 0)
+            if _INVOICE_RANK.get(str(read.status), 2) < rank or (before == "void" and read.status != "void"):
+                return f"status {before} became {read.status}"
+        case Charge():
+            captured = stored["amount_captured"]
+            if isinstance(captured, int) and (read.amount_captured or 0) < captured:
+                return f"amount_captured {captured} became {read.amount_captured}"
+        case _:
+            pass
+    return None
+
+
+MONOTONE: Mapping[str, str] = {"subscription": "status", "invoice": "status", "charge": "amount_captured"}
+"""The kinds with such a fact, and the column that holds it."""

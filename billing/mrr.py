@@ -1,0 +1,488 @@
+"""Monthly recurring revenue: what a customer's subscriptions bring in a month, and how that came about.
+
+Only subscriptions that are paid for count: active ones, also when their end is scheduled, and past due ones while
+Stripe still tries to collect. Nothing is guessed: where Stripe has not told a price, its tiers or a discount, the sum
+is None and not too small.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from types import MappingProxyType
+from uuid import UUID
+
+from billing.facts import Coupon, CustomerFacts, Discount, Price, Subscription, SubscriptionItem, Tier
+from billing.history import Step, revise_history
+from billing.renewals import began_with_trial, end_of_first_trial
+
+PAID_FOR = frozenset({"active", "past_due"})
+"""Words of Stripe for a subscription that counts. Trials bring nothing yet, unpaid and paused ones nothing any more."""
+
+_PER_MONTH: Mapping[str | None, Decimal] = MappingProxyType(
+    {
+        "year": 1 / Decimal(12),
+        "month": Decimal(1),
+        "week": 52 / Decimal(12),
+        "day": 365 / Decimal(12),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerMrr:
+    """One row of billing.customer_mrr: what one customer brings in a month in one currency, in its minor units."""
+
+    customer_uid: UUID
+    account_id: str
+    live_mode: bool
+    stripe_customer_id: str
+    currency: str
+    mrr: int | None  # None: not known
+    subscriptions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One step of the history, which chains to the one before."""
+
+    mrr_before: int
+    mrr_after: int
+    changed_at: datetime
+
+
+class Mrr:
+    """The MRR that one customer's facts imply. Amounts are minor units of the subscription's currency a month."""
+
+    def __init__(self, facts: CustomerFacts) -> None:
+        self._facts = facts
+        self._prices = {price.id: price for price in facts.prices}
+        self._coupons = {coupon.id: coupon for coupon in facts.coupons}
+        self._items: defaultdict[str, list[SubscriptionItem]] = defaultdict(list)
+        for item in facts.items:
+            self._items[item.subscription_id].append(item)
+
+    def rows(self, *, customer_uid: UUID, as_of: datetime) -> tuple[CustomerMrr, ...]:
+        """One row for each currency in which a subscription is paid for, in order of currency.
+
+        `as_of` decides which discounts have not ended.
+        """
+        sums: dict[str, tuple[Decimal | None, int]] = {}
+        for subscription in self._facts.subscriptions:
+            currency = self._currency(subscription)
+            if currency is not None and self._counts(subscription):
+                before, count = sums.get(currency, (Decimal(0), 0))
+                amount = self.of_subscription(subscription, at=as_of)
+                both = None if before is None or amount is None else before + amount
+                sums[currency] = (both, count + 1)
+        return tuple(
+            CustomerMrr(
+                customer_uid=customer_uid,
+                account_id=self._facts.account_id,
+                live_mode=self._facts.live_mode,
+                stripe_customer_id=self._facts.customer_id,
+                currency=currency,
+                mrr=None if amount is None else rounded(amount),
+                subscriptions=count,
+            )
+            for currency, (amount, count) in sorted(sums.items())
+        )
+
+    def currencies(self) -> set[str]:
+        """The currencies of all its subscriptions."""
+        found = (self._currency(subscription) for subscription in self._facts.subscriptions)
+        return {currency for currency in found if currency is not None}
+
+    def past(self, currency: str, *, as_of: datetime) -> tuple[Change, ...]:
+        """How today's MRR in this currency came about, as far as the facts alone tell.
+
+        A subscription brought what its present items cost from its start, or the end of the trial with which it began,
+        to its end, and nothing in a trial between; what was changed in it meanwhile cannot be seen. Of one that is
+        unpaid or paused nothing tells since when, so it brought nothing. Ends where `rows` is, save for what is not
+        known there.
+        """
+        levels: defaultdict[datetime, Decimal] = defaultdict(Decimal)
+        for moment, amount in self.moves(currency, as_of=as_of):
+            levels[moment] += amount
+        changes: list[Change] = []
+        exact, stands = Decimal(0), 0
+        for moment in sorted(levels):
+            exact += levels[moment]
+            after = rounded(exact)
+            if after is not None and after != stands:
+                changes.append(Change(mrr_before=stands, mrr_after=after, changed_at=moment))
+                stands = after
+        return tuple(changes)
+
+    def moves(self, currency: str, *, as_of: datetime) -> list[tuple[datetime, Decimal]]:
+        """What the facts tell of changes of MRR in this currency: when a subscription began or ended, or a discount or
+        a trial of it did, and by how much each changed the sum. In no order.
+        """
+        found = []
+        for subscription in self._facts.subscriptions:
+            if self._currency(subscription) == currency:
+                before = Decimal(0)
+                for moment, amount in self._spell(subscription, as_of):
+                    found.append((moment, amount - before))
+                    before = amount
+        return found
+
+    def next_end_of_discount(self, *, as_of: datetime) -> datetime | None:
+        """When a discount ends next, of which Stripe sends no event: then the customer must be derived again."""
+        ends = [
+            discount.ends
+            for subscription in self._facts.subscriptions
+            if self._counts(subscription)
+            for discount in self._discounts(subscription)
+            if discount.ends is not None and discount.ends > as_of
+        ]
+        return min(ends, default=None)
+
+    def of_subscription(self, subscription: Subscription, *, at: datetime) -> Decimal | None:
+        """What a subscription costs a month, with the discounts that go on at a moment; None: not known."""
+        if subscription.pause_collection == "void":
+            return Decimal(0)
+        currency = self._currency(subscription)
+        lines: list[_Line] = []
+        products: set[str | None] = set()
+        for item in self._items[subscription.id]:
+            price = None if item.price_id is None else self._prices.get(item.price_id)
+            product_id = item.product_id or (None if price is None else price.product_id)
+            products.add(product_id)
+            if price is not None and (not price.recurring or price.usage_type == "metered"):
+                continue
+            a_month = None if price is None else _per_month(price)
+            if price is None or a_month is None:
+                return None
+            try:
+                each = price_of(price, quantity=item.quantity, currency=currency)
+            except InvalidOperation:
+                each = None  # no number: somebody has damaged the mirror, and an audit will say so
+            if each is None:
+                return None
+            line = _Line(product_id=product_id, often=a_month, amount=each * a_month)
+            if not self._take_off([line], item.discounts, at=at, currency=currency, of_all=True):
+                return None
+            lines.append(line)
+        # Stripe gives nobody a coupon that is for nothing of what they have: with one product, it is for that.
+        of_all = bool(subscription.discounts) and len(products) == 1
+        whole = self._of_whole(subscription)
+        if not self._take_off(lines, whole, at=at, currency=currency, of_all=of_all):
+            return None
+        return sum((line.amount for line in lines), Decimal(0))
+
+    def _of_whole(self, subscription: Subscription) -> tuple[Discount, ...] | None:
+        """The discounts of a whole subscription: its own, and where it has none, its customer's; None: not known."""
+        customer = self._facts.customer
+        if subscription.discounts is None or subscription.discounts:
+            return subscription.discounts
+        return () if customer is None else customer.discounts
+
+    def _take_off(
+        self,
+        lines: Sequence["_Line"],
+        discounts: Iterable[Discount] | None,
+        *,
+        at: datetime,
+        currency: str | None,
+        of_all: bool,
+    ) -> bool:
+        """Lower the lines by discounts, each taken from what the ones before have left, as Stripe does it.
+
+        `of_all`: a coupon of which nothing tells what it is limited to is for all of them. False: not known by how
+        much.
+        """
+        if not any(line.amount for line in lines):
+            return True
+        if discounts is None:
+            return False
+        for discount in map(self._whole, discounts):
+            if discount.duration == "once" or (discount.ends is not None and discount.ends <= at):
+                continue
+            of = self._limited(lines, discount, of_all=of_all)
+            if of is None:
+                return False
+            if discount.percent_off is not None:
+                for line in of:
+                    line.amount -= line.amount * min(Decimal(discount.percent_off), Decimal(100)) / 100
+            elif discount.amount_off is not None and discount.currency == currency:
+                _share_out(of, Decimal(discount.amount_off))
+            else:
+                return False
+        return True
+
+    def _limited(
+        self, lines: Sequence["_Line"], discount: Discount, *, of_all: bool
+    ) -> Sequence["_Line"] | None:
+        """The lines of the products that a discount's coupon is limited to; None: not known."""
+        coupon = self._coupons.get(discount.coupon_id or "")
+        if coupon is None or coupon.applies_to is None:
+            return lines if of_all else None
+        if not coupon.applies_to:
+            return lines
+        if any(line.product_id is None for line in lines):
+            return None
+        return [line for line in lines if line.product_id in coupon.applies_to]
+
+    def _whole(self, discount: Discount) -> Discount:
+        """A discount with what its coupon says, where Stripe named that by its id alone."""
+        coupon: Coupon | None = self._coupons.get(discount.coupon_id or "")
+        if coupon is None or discount.percent_off is not None or discount.amount_off is not None:
+            return discount
+        return Discount(
+            id=discount.id,
+            coupon_id=discount.coupon_id,
+            percent_off=coupon.percent_off,
+            amount_off=coupon.amount_off,
+            currency=coupon.currency,
+            duration=coupon.duration,
+            ends=discount.ends,
+        )
+
+    def _discounts(self, subscription: Subscription) -> list[Discount]:
+        return [
+            *(self._of_whole(subscription) or ()),
+            *(discount for item in self._items[subscription.id] for discount in item.discounts or ()),
+        ]
+
+    def _counts(self, subscription: Subscription) -> bool:
+        return subscription.status in PAID_FOR and self._facts.deleted_at is None
+
+    def _currency(self, subscription: Subscription) -> str | None:
+        """A subscription's currency; in old shapes that of its first price."""
+        if subscription.currency is not None:
+            return subscription.currency
+        prices = (self._prices.get(item.price_id or "") for item in self._items[subscription.id])
+        return next((price.currency for price in prices if price is not None), None)
+
+    def _spell(self, subscription: Subscription, as_of: datetime) -> list[tuple[datetime, Decimal]]:
+        """From when on a subscription brought how much a month; empty when it never did, or nothing tells.
+
+        A trial in the middle of its life brings nothing, and is a part of it all the same.
+        """
+        between = _later_trial(subscription)
+        ends: datetime | None = None
+        if subscription.status in PAID_FOR or subscription.status == "canceled":
+            if not self._counts(subscription):
+                ends = subscription.ended_at or self._facts.deleted_at
+                if ends is None:
+                    return []
+        elif subscription.status == "trialing" and between is not None:
+            ends = between[0]
+        else:
+            return []  # never paid for, or nothing tells since when it is not any more
+        begins = self._begins(subscription)
+        if begins is None or (ends is not None and ends <= begins):
+            return []  # it ended with its trial
+        turns = {
+            discount.ends
+            for discount in self._discounts(subscription)
+            if discount.ends is not None and begins < discount.ends <= (as_of if ends is None else ends)
+        }
+        turns |= {moment for moment in between or () if begins < moment and (ends is None or moment < ends)}
+        spell = [
+            (moment, self._brings(subscription, between, at=moment)) for moment in sorted({begins, *turns})
+        ]
+        return spell if ends is None else [*spell, (ends, Decimal(0))]
+
+    def _begins(self, subscription: Subscription) -> datetime | None:
+        """When it began to be paid for: at its start, or when the trial with which it began was over."""
+        prices = [self._prices.get(item.price_id or "") for item in self._items[subscription.id]]
+        trial_over = end_of_first_trial(subscription, self._facts.invoices, prices)
+        told = [each for each in (subscription.start_date, trial_over) if each is not None]
+        return max(told, default=subscription.created)
+
+    def _brings(
+        self, subscription: Subscription, between: tuple[datetime, datetime] | None, *, at: datetime
+    ) -> Decimal:
+        if between is not None and between[0] <= at < between[1]:
+            return Decimal(0)
+        return self.of_subscription(subscription, at=at) or Decimal(0)
+
+
+def _later_trial(subscription: Subscription) -> tuple[datetime, datetime] | None:
+    """From when to when a trial went on that is not the one with which the subscription began."""
+    begins, ends = subscription.trial_start, subscription.trial_end
+    if begins is None or ends is None or began_with_trial(subscription):
+        return None
+    return begins, ends
+
+
+@dataclass(slots=True, kw_only=True)
+class _Line:
+    """What an item brings a month, while discounts are taken off."""
+
+    product_id: str | None
+    often: Decimal  # invoices a month
+    amount: Decimal
+
+
+def _share_out(lines: Sequence[_Line], amount_off: Decimal) -> None:
+    """Take an amount off each invoice with these lines: of every line its share, and never more than there is."""
+    total = sum((line.amount for line in lines), Decimal(0))
+    off = amount_off * max((line.often for line in lines), default=Decimal(0))
+    for line in lines if total else ():
+        line.amount = Decimal(0) if off >= total else line.amount - off * line.amount / total
+
+
+def price_of(price: Price, *, quantity: int | None, currency: str | None) -> Decimal | None:
+    """What so many of a price cost at each of its intervals, minor units of the currency; None: not known."""
+    unit_amount: str | int | None = price.unit_amount_decimal
+    if unit_amount is None:
+        unit_amount = price.unit_amount
+    tiers = price.tiers
+    if currency is not None and price.currency != currency:
+        option = next((each for each in price.currency_options or () if each.currency == currency), None)
+        if option is None:
+            return None
+        unit_amount, tiers = option.unit_amount, option.tiers
+    number = Decimal(1 if quantity is None else quantity)
+    if price.billing_scheme == "tiered":
+        match price.tiers_mode:
+            case "graduated" if tiers:
+                return _graduated(tiers, number)
+            case "volume" if tiers:
+                return _volume(tiers, number)
+            case _:
+                return None
+    if unit_amount is None:
+        return None
+    if price.divide_quantity_by:
+        rounding = ROUND_CEILING if price.round_quantity == "up" else ROUND_FLOOR
+        number = (number / price.divide_quantity_by).to_integral_value(rounding)
+    return Decimal(unit_amount) * number
+
+
+def _graduated(tiers: Sequence[Tier], quantity: Decimal) -> Decimal:
+    """Each tier's part of the quantity at that tier's price; a flat amount for each tier that is reached.
+
+    The first tier is reached by a quantity of 0.
+    """
+    total, below = Decimal(0), Decimal(0)
+    for tier in tiers:
+        top = quantity if tier.up_to is None else min(quantity, Decimal(tier.up_to))
+        total += Decimal(tier.flat_amount or 0) + Decimal(tier.unit_amount or 0) * (top - below)
+        below = top
+        if tier.up_to is None or quantity <= tier.up_to:
+            break
+    return total
+
+
+def _volume(tiers: Sequence[Tier], quantity: Decimal) -> Decimal:
+    """All of the quantity at the price of the tier that it reaches."""
+    reached = next((tier for tier in tiers if tier.up_to is None or quantity <= tier.up_to), tiers[-1])
+    return Decimal(reached.flat_amount or 0) + Decimal(reached.unit_amount or 0) * quantity
+
+
+def _per_month(price: Price) -> Decimal | None:
+    """How often a price is charged in a month; None for an interval that we do not know."""
+    often = _PER_MONTH.get(price.interval)
+    return None if often is None else often / (price.interval_count or 1)
+
+
+_AMPLE = Context(prec=200)
+_BIGINT_MAX = 2**63 - 1
+
+
+def rounded(amount: Decimal) -> int | None:
+    """Whole minor units, half of one rounded up; None for a sum that nobody pays (more than a bigint holds)."""
+    # Decimal keeps so many digits of a third: what is half but for the last of them is half.
+    whole = int(
+        amount.quantize(Decimal("1e-9"), context=_AMPLE).quantize(Decimal(1), ROUND_HALF_UP, context=_AMPLE)
+    )
+    return whole if abs(whole) <= _BIGINT_MAX else None
+
+
+# The history
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Where a stored history stands: what is confirmed of it, and all that is not, oldest first."""
+
+    settled: bool = False  # something in it is confirmed
+    ends_at: int = 0  # MRR after its last step
+    changed_at: datetime | None = None  # of its last step
+    settled_at: datetime | None = None  # of its last confirmed step
+    tail: tuple[tuple[int, Change], ...] = ()  # id and step
+
+    def start(self, *, exact: bool) -> tuple[int, datetime | None]:
+        """From which MRR, and since when, it is led on: an exact record begins again after what is confirmed."""
+        if not exact or not self.tail:
+            return self.ends_at, self.changed_at
+        return self.tail[0][1].mrr_before, self.settled_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MrrRevision:
+    """What happens to a history: steps to take back, steps to confirm, and steps to append, oldest first."""
+
+    taken_back: tuple[int, ...] = ()
+    confirmed: tuple[int, ...] = ()
+    appended: tuple[Change, ...] = ()
+
+
+def is_begun(chain: Chain, *, exact: bool) -> bool:
+    """Whether a history goes on from where it stands; else it is what the facts tell of the past."""
+    return chain.settled or (bool(chain.tail) and not exact)
+
+
+def revise_mrr(
+    chain: Chain, *, mrr: int, exact: bool, past: Sequence[Change], moment: datetime
+) -> MrrRevision:
+    """How a history comes to end at `mrr`.
+
+    Before anything in it is confirmed, `past` is what it should be: a customer first seen in the middle began when its
+    subscriptions began, and not when we saw it. Afterwards it is revised like the history of the status
+    (`revise_history`), and a step that is appended happened at `moment`. Times never go back along a chain.
+    """
+    tail = [Step(id=number, before=step.mrr_before, after=step.mrr_after) for number, step in chain.tail]
+    if not is_begun(chain, exact=exact):
+        wanted = _ending_at(past, mrr, moment)
+        if [step for _, step in chain.tail] == wanted:
+            return MrrRevision(confirmed=tuple(number for number, _ in chain.tail))
+        return MrrRevision(taken_back=tuple(number for number, _ in chain.tail), appended=tuple(wanted))
+    revision = revise_history(tail, before=chain.ends_at, now=mrr, exact=exact)
+    appended: tuple[Change, ...] = ()
+    if revision.appended is not None:
+        before, after = revision.appended
+        _, last = chain.start(exact=exact)
+        changed_at = moment if last is None else max(moment, last)
+        appended = (Change(mrr_before=before, mrr_after=after, changed_at=changed_at),)
+    return MrrRevision(taken_back=revision.taken_back, confirmed=revision.confirmed, appended=appended)
+
+
+def _ending_at(past: Sequence[Change], mrr: int, moment: datetime) -> list[Change]:
+    ends_at = past[-1].mrr_after if past else 0
+    if ends_at == mrr:
+        return list(past)
+    changed_at = max(moment, past[-1].changed_at) if past else moment
+    return [*past, Change(mrr_before=ends_at, mrr_after=mrr, changed_at=changed_at)]
+
+
+def moment_of_change(
+    *,
+    by: int,
+    told_by_facts: Iterable[tuple[datetime, Decimal]],
+    told_by_events: Iterable[datetime],
+    after: datetime | None,
+    as_of: datetime,
+) -> datetime:
+    """When the change `by` so much a month happened that has just been noticed, the one before it being of `after`.
+
+    A begin or an end is told by the facts, and its news may come days later: where such a move, or all of them since
+    then together, accounts for the whole change but for its rounding, its moment counts. Else that of the latest event,
+    which may be of the very second of the change before; facts of that second are that change. Nothing was told: it has
+    happened by now.
+    """
+    moved: defaultdict[datetime, Decimal] = defaultdict(Decimal)
+    for moment, amount in told_by_facts:
+        if after is None or moment > after:
+            moved[moment] += amount
+    moments = [moment for moment, amount in moved.items() if abs(amount - by) < 1]
+    if not moments and abs(sum(moved.values(), Decimal(0)) - by) < 1:
+        moments = list(moved)
+    if not moments:
+        moments = [each for each in told_by_events if after is None or each >= after]
+    return max(moments, default=as_of)

@@ -1,0 +1,298 @@
+"""What a customer has bought: its products, subscription by subscription, and what the catalogue says of them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from billing.facts import (
+    CustomerFacts,
+    Price,
+    Product,
+    SubscriptionItem,
+    SubscriptionSchedule,
+    SubscriptionScheduleItem,
+)
+from billing.status import BEFORE_ALL_TIMES, Standing, Status, start_order
+
+NAMESPACE = UUID("de58e270-f9f0-4048-ab1e-f63051485ef5")
+"""Ours, for the uuid5 of everything that gets its id from Stripe's. Never changes: readers keep these ids."""
+
+_AHEAD = frozenset({"not_started", "active"})
+"""The states of a schedule that still has something to do."""
+
+_VERSION = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerProduct:
+    """One row of billing.customer_products: one product of one subscription, over all its items of that product; or of
+    one schedule that has not started, and so has no subscription yet.
+    """
+
+    id: UUID
+    customer_uid: UUID
+    account_id: str
+    live_mode: bool
+    stripe_customer_id: str
+    stripe_subscription_id: str
+    stripe_product_id: str
+    product_id: str
+    stripe_price_id: str | None
+    status: Status | None
+    stripe_status: str | None
+    has_access: bool
+    canceled: bool
+    canceled_at: datetime | None
+    starts_at: datetime | None
+    ended_at: datetime | None
+    trial_ends_at: datetime | None
+    free_trial_id: str | None
+    current_period_start: datetime | None
+    current_period_end: datetime | None
+    quantity: int | None
+    options: dict[str, int]
+    collection_method: str | None
+    processor: str
+    subscription_ids: tuple[str, ...]
+    scheduled_ids: tuple[str, ...]
+    is_custom: bool | None
+    api_version: str | None
+    external_id: str | None
+    entity_id: str | None
+    created_at: datetime | None
+
+
+SoldItem = SubscriptionItem | SubscriptionScheduleItem
+
+
+class Catalogue:
+    """The prices and products that the customer's items name, and what their metadata makes of them."""
+
+    def __init__(self, prices: Iterable[Price], products: Iterable[Product]) -> None:
+        self._prices: Mapping[str, Price] = {price.id: price for price in prices}
+        self._products: Mapping[str, Product] = {product.id: product for product in products}
+
+    def price_of(self, item: SoldItem) -> Price | None:
+        return None if item.price_id is None else self._prices.get(item.price_id)
+
+    def stripe_product_id_of(self, item: SoldItem) -> str | None:
+        if isinstance(item, SubscriptionItem) and item.product_id is not None:
+            return item.product_id
+        price = self.price_of(item)
+        return None if price is None else price.product_id
+
+    def product_id(self, stripe_product_id: str) -> str:
+        """The company's own name of the product: its metadata.product_id, else Stripe's id."""
+        return self._product_metadata(stripe_product_id).get("product_id") or stripe_product_id
+
+    def version_of(self, item: SoldItem) -> int | None:
+        """The version of its product that the item is on: what price or product metadata says, else the price's rank.
+
+        The rank counts the product's recurring prices from 1 in order of creation, archived ones too, so that it
+        never changes for a price. None for a price that is unknown or not recurring.
+        """
+        price = self.price_of(item)
+        stripe_product_id = self.stripe_product_id_of(item)
+        stated = (
+            {} if price is None else price.metadata,
+            {} if stripe_product_id is None else self._product_metadata(stripe_product_id),
+        )
+        for metadata in stated:
+            if _VERSION.fullmatch(version := metadata.get("version", "")):
+                return int(version)
+        if price is None or not price.recurring or stripe_product_id is None:
+            return None
+        place = _age(price)
+        return 1 + sum(
+            each.recurring and each.product_id == stripe_product_id and _age(each) < place
+            for each in self._prices.values()
+        )
+
+    def feature_id_of(self, item: SoldItem) -> str | None:
+        """The feature whose quantity the item sells: its price's metadata.feature_id, else its product's."""
+        price = self.price_of(item)
+        feature_id = None if price is None else price.metadata.get("feature_id")
+        if not feature_id and (stripe_product_id := self.stripe_product_id_of(item)) is not None:
+            feature_id = self._product_metadata(stripe_product_id).get("feature_id")
+        return feature_id or None
+
+    def _product_metadata(self, stripe_product_id: str) -> Mapping[str, str]:
+        product = self._products.get(stripe_product_id)
+        return {} if product is None else product.metadata
+
+
+def _age(price: Price) -> tuple[datetime, str]:
+    return price.created or BEFORE_ALL_TIMES, price.id
+
+
+def items_by_subscription(items: Iterable[SubscriptionItem]) -> dict[str, list[SubscriptionItem]]:
+    """Each subscription's items in Stripe's order."""
+    of: dict[str, list[SubscriptionItem]] = {}
+    for item in sorted(items, key=lambda item: (item.position, item.id)):
+        of.setdefault(item.subscription_id, []).append(item)
+    return of
+
+
+def products_of(
+    facts: CustomerFacts,
+    *,
+    customer_uid: UUID,
+    standings: Iterable[Standing],
+    items: Mapping[str, Sequence[SubscriptionItem]],
+    catalogue: Catalogue,
+) -> tuple[CustomerProduct, ...]:
+    """One row per subscription and product, never-started and ended subscriptions included, and one per product of a
+    schedule that has not started; in order of their key. An item whose product is not known yet gives none.
+    """
+    schedules = [schedule for schedule in facts.schedules if schedule.status in _AHEAD]
+    sold: list[tuple[Standing, str, list[SubscriptionItem]]] = []
+    carriers: dict[str, list[str]] = {}
+    for standing in sorted(standings, key=lambda each: start_order(each.subscription)):
+        of_product: dict[str, list[SubscriptionItem]] = {}
+        for item in items.get(standing.subscription.id, ()):
+            stripe_product_id = catalogue.stripe_product_id_of(item)
+            if stripe_product_id is not None:
+                of_product.setdefault(stripe_product_id, []).append(item)
+        for stripe_product_id, its_items in of_product.items():
+            sold.append((standing, stripe_product_id, its_items))
+            carriers.setdefault(stripe_product_id, []).append(standing.subscription.id)
+    rows = [
+        _product(
+            facts,
+            customer_uid=customer_uid,
+            standing=standing,
+            stripe_product_id=stripe_product_id,
+            items=its_items,
+            subscription_ids=tuple(carriers[stripe_product_id]),
+            scheduled_ids=tuple(
+                sorted(each.id for each in schedules if each.subscription_id == standing.subscription.id)
+            ),
+            catalogue=catalogue,
+        )
+        for standing, stripe_product_id, its_items in sold
+    ]
+    if facts.deleted_at is None:
+        for schedule in schedules:
+            if schedule.status == "not_started":
+                rows += _scheduled_products(facts, schedule, customer_uid=customer_uid, catalogue=catalogue)
+    return tuple(sorted(rows, key=lambda row: (row.stripe_subscription_id, row.stripe_product_id)))
+
+
+def _product(
+    facts: CustomerFacts,
+    *,
+    customer_uid: UUID,
+    standing: Standing,
+    stripe_product_id: str,
+    items: Sequence[SubscriptionItem],
+    subscription_ids: tuple[str, ...],
+    scheduled_ids: tuple[str, ...],
+    catalogue: Catalogue,
+) -> CustomerProduct:
+    subscription = standing.subscription
+    starts = [item.current_period_start for item in items if item.current_period_start is not None]
+    ends = [item.current_period_end for item in items if item.current_period_end is not None]
+    quantities = [item.quantity for item in items if item.quantity is not None]
+    return CustomerProduct(
+        id=_row_id(facts, subscription.id, stripe_product_id),
+        customer_uid=customer_uid,
+        account_id=facts.account_id,
+        live_mode=facts.live_mode,
+        stripe_customer_id=facts.customer_id,
+        stripe_subscription_id=subscription.id,
+        stripe_product_id=stripe_product_id,
+        product_id=catalogue.product_id(stripe_product_id),
+        stripe_price_id=items[0].price_id,
+        status=standing.status,
+        stripe_status=subscription.status,
+        has_access=standing.has_access,
+        canceled=standing.canceled,
+        canceled_at=subscription.canceled_at,
+        starts_at=subscription.start_date,
+        ended_at=standing.ended_at,
+        trial_ends_at=subscription.trial_end if standing.is_trial else None,  # Stripe never clears it
+        free_trial_id=None,
+        current_period_start=max(starts, default=subscription.current_period_start),
+        current_period_end=max(ends, default=subscription.current_period_end),
+        quantity=sum(quantities) if quantities else None,
+        options=_options(items, catalogue),
+        collection_method=subscription.collection_method,
+        processor="stripe",
+        subscription_ids=subscription_ids,
+        scheduled_ids=scheduled_ids,
+        is_custom=None,
+        api_version=None,
+        external_id=subscription.metadata.get("external_id"),
+        entity_id=subscription.metadata.get("entity_id"),
+        created_at=subscription.created,
+    )
+
+
+def _scheduled_products(
+    facts: CustomerFacts, schedule: SubscriptionSchedule, *, customer_uid: UUID, catalogue: Catalogue
+) -> list[CustomerProduct]:
+    """What a schedule that has not started will begin with. Until Stripe makes its subscription, its own id stands in
+    the place of that; the row goes when the subscription comes, or when the schedule is canceled.
+    """
+    of_product: dict[str, list[SubscriptionScheduleItem]] = {}
+    items = (item for item in facts.schedule_items if item.schedule_id == schedule.id and item.phase == 0)
+    for item in sorted(items, key=lambda item: item.position):
+        stripe_product_id = catalogue.stripe_product_id_of(item)
+        if stripe_product_id is not None:
+            of_product.setdefault(stripe_product_id, []).append(item)
+    rows = []
+    for stripe_product_id, its_items in of_product.items():
+        quantities = [item.quantity for item in its_items if item.quantity is not None]
+        rows.append(
+            CustomerProduct(
+                id=_row_id(facts, schedule.id, stripe_product_id),
+                customer_uid=customer_uid,
+                account_id=facts.account_id,
+                live_mode=facts.live_mode,
+                stripe_customer_id=facts.customer_id,
+                stripe_subscription_id=schedule.id,
+                stripe_product_id=stripe_product_id,
+                product_id=catalogue.product_id(stripe_product_id),
+                stripe_price_id=its_items[0].price_id,
+                status=None,
+                stripe_status=schedule.status,
+                has_access=False,
+                canceled=False,
+                canceled_at=None,
+                starts_at=schedule.starts_at,
+                ended_at=None,
+                trial_ends_at=None,
+                free_trial_id=None,
+                current_period_start=None,
+                current_period_end=None,
+                quantity=sum(quantities) if quantities else None,
+                options=_options(its_items, catalogue),
+                collection_method=None,
+                processor="stripe",
+                subscription_ids=(),
+                scheduled_ids=(schedule.id,),
+                is_custom=None,
+                api_version=None,
+                external_id=schedule.metadata.get("external_id"),
+                entity_id=schedule.metadata.get("entity_id"),
+                created_at=schedule.created,
+            )
+        )
+    return rows
+
+
+def _row_id(facts: CustomerFacts, holder_id: str, stripe_product_id: str) -> UUID:
+    mode = "live" if facts.live_mode else "test"
+    return uuid5(NAMESPACE, f"{facts.account_id}/{mode}/{holder_id}/{stripe_product_id}")
+
+
+def _options(items: Iterable[SoldItem], catalogue: Catalogue) -> dict[str, int]:
+    """How much of each feature was bought: quantities summed by feature, in order of feature."""
+    options: dict[str, int] = {}
+    for item in items:
+        feature_id = catalogue.feature_id_of(item)
+        if feature_id is not None and item.quantity is not None:
+            options[feature_id] = options.get(feature_id, 0) + item.quantity
+    return dict(sorted(options.items()))

@@ -1,0 +1,110 @@
+"""renewal_number: how many billing cycles the current subscription has gone through."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from billing.facts import Invoice, Price, Subscription
+
+SAME_BOUNDARY = timedelta(hours=1)
+"""Boundaries closer than this are one: Stripe may bill one transition by several invoices, moments apart."""
+
+AT_CREATION = timedelta(seconds=60)
+"""A trial that started no later than this after the subscription was created is the one that it began with."""
+
+_COUNT = re.compile(r"[0-9]{1,9}")
+
+
+def renewal_number(
+    subscription: Subscription, invoices: Iterable[Invoice], prices: Sequence[Price | None]
+) -> int:
+    """Cycles gone through, from 0: the boundaries billed, without the end of the trial that it began with.
+
+    `invoices` may hold other subscriptions' too; `prices` are those of the subscription's items, None where unknown.
+    A cycle counts whether or not it was paid: a void or draft invoice marks its boundary all the same.
+    Subscriptions taken over from elsewhere say in their metadata, as renewals_before_import, what went before.
+    """
+    own = [each for each in invoices if each.subscription_id == subscription.id and each.status != "deleted"]
+    boundaries = cycle_boundaries(own)
+    renewals = len(boundaries)
+    if boundaries and _is_end_of_first_trial(boundaries[0], subscription, own, prices):
+        renewals -= 1
+    return renewals + _renewals_before_import(subscription)
+
+
+def cycle_boundaries(invoices: Iterable[Invoice]) -> list[datetime]:
+    """The distinct ends of the cycles that these invoices bill, earliest first."""
+    ends = sorted(
+        invoice.period_end
+        for invoice in invoices
+        if invoice.billing_reason == "subscription_cycle" and invoice.period_end is not None
+    )
+    boundaries: list[datetime] = []
+    for end in ends:
+        if not boundaries or end - boundaries[-1] >= SAME_BOUNDARY:
+            boundaries.append(end)
+    return boundaries
+
+
+def began_with_trial(subscription: Subscription) -> bool:
+    """Whether the trial that Stripe shows is the one with which the subscription began, and none of its later life."""
+    created, began = subscription.created, subscription.trial_start
+    return created is not None and began is not None and began <= created + AT_CREATION
+
+
+def end_of_first_trial(
+    subscription: Subscription, invoices: Iterable[Invoice], prices: Sequence[Price | None]
+) -> datetime | None:
+    """When the trial ended, or is to end, with which the subscription began; None: it began without one.
+
+    Where Stripe shows the end of a later trial, the first boundary was that of the first one. Arguments are those of
+    `renewal_number`.
+    """
+    own = [each for each in invoices if each.subscription_id == subscription.id and each.status != "deleted"]
+    first = cycle_boundaries(own)[:1]
+    if began_with_trial(subscription):
+        ends = [*first, *([] if subscription.trial_end is None else [subscription.trial_end])]
+        return min(ends, default=None)
+    return first[0] if first and _is_end_of_first_trial(first[0], subscription, own, prices) else None
+
+
+def _is_end_of_first_trial(
+    earliest: datetime,
+    subscription: Subscription,
+    invoices: Iterable[Invoice],
+    prices: Sequence[Price | None],
+) -> bool:
+    """Whether the earliest boundary ended the trial with which the subscription began, which is no renewal.
+
+    Usually the trial itself says so. Its end may since have moved to a later trial's (`trial_start` of a classic
+    subscription stays), but a first trial that ended before the earliest boundary was ended early, without one.
+    """
+    if subscription.trial_start is None:
+        return False
+    if began_with_trial(subscription):
+        return subscription.trial_end is None or earliest < subscription.trial_end + SAME_BOUNDARY
+    # The trial that we see is a later one; the first invoice tells whether there was one before. With a subtotal it was
+    # a discount that made it free; rows from before that was mirrored do not know it.
+    return any(map(_costs_at_once, prices)) and any(
+        invoice.billing_reason == "subscription_create"
+        and invoice.total == 0
+        and not invoice.subtotal
+        and invoice.lines_period_end is not None
+        and abs(invoice.lines_period_end - earliest) < SAME_BOUNDARY
+        for invoice in invoices
+    )
+
+
+def _costs_at_once(price: Price | None) -> bool:
+    """Whether a first invoice of 0 for this price means that something made it free; metered use is billed later."""
+    if price is None or price.usage_type == "metered":
+        return False
+    if price.unit_amount is not None:
+        return price.unit_amount != 0
+    # Fractions of a minor unit are stated only here, tiers in neither place.
+    return price.unit_amount_decimal is None or price.unit_amount_decimal.strip("+-0.") != ""
+
+
+def _renewals_before_import(subscription: Subscription) -> int:
+    stated = subscription.metadata.get("renewals_before_import", "")
+    return int(stated) if _COUNT.fullmatch(stated) else 0

@@ -1,0 +1,153 @@
+"""`subledger backfill`: have a worker read the account from its beginning, and watch how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from cli.connect import LookError, database, environment, served_mode
+from cli.terminal import counted, error_console, show, show_json, shown, span, table
+from db.sync.health import select_workers
+from db.sync.scans import ScanReport, report_scan, select_scan
+from runtime.scan_requests import ScanRequest, WrongField, ask_for_scan, read_request
+
+POLL_SECONDS = 0.5
+
+
+def backfill(
+    objects: Annotated[
+        str, typer.Option("--object", metavar="NAMES", help="Which objects: customer,invoice,... or all.")
+    ] = "all",
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only what was created at or after it (UTC).")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only what was created before it (UTC).")
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this Stripe customer, with all that is its own.")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ID", help="A connected account; left out: the key's own.")
+    ] = None,
+    detach: Annotated[bool, typer.Option(help="Ask for it and return at once.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as GET /backfills/ID does.")] = False,
+) -> None:
+    """Fill the database from Stripe's lists: a worker does it, this command asks for it and watches.
+
+    An identical unfinished backfill is watched, not started again. Exit code 0: complete; 1: not everything could be
+    read.
+    """
+    environ = environment()
+    try:
+        request = read_request(
+            {"objects": objects, "since": since, "until": until, "customer": customer, "account": account}
+        )
+    except WrongField as wrong:
+        option = "object" if wrong.field == "objects" else wrong.field
+        raise typer.BadParameter(str(wrong), param_hint=f"--{option}") from None
+    live_mode = served_mode(environ)
+    if live_mode is None:
+        raise LookError("without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too")
+    try:
+        report = asyncio.run(_backfill(environ, request, live_mode=live_mode, watch=not detach))
+    except KeyboardInterrupt:
+        typer.echo("subledger: no longer watching; the backfill goes on", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        show_json(report)
+    else:
+        show(*_page(report))
+    if not detach and report.status != "complete":
+        raise typer.Exit(1)
+
+
+async def _backfill(
+    environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool, watch: bool
+) -> ScanReport:
+    async with database(environ) as connection:
+        scan, new = await ask_for_scan(connection, request, purpose="backfill", live_mode=live_mode)
+    if watch and not new:
+        typer.echo(f"subledger: watching backfill {scan.id}, which is under way", err=True)
+    last: ScanReport | None = None
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[told]}"),
+        console=error_console(),
+        transient=True,
+        disable=not watch,
+    ) as progress:
+        bars: dict[str, TaskID] = {}
+        async for report in reports(environ, scan.id):
+            last = report
+            for each in report.objects:
+                if each.object not in bars:
+                    bars[each.object] = progress.add_task(each.object, total=1.0, told="")
+                told = f"{each.rows:,} rows, {each.rows_per_second:,.0f}/s"
+                if each.eta_seconds:
+                    told += f", {span(each.eta_seconds)} left"
+                share = 1.0 if each.windows_done == each.windows else 0.0
+                if share < 1 and each.eta_seconds is not None and report.started_at is not None:
+                    elapsed = each.rows / each.rows_per_second if each.rows_per_second else 0.0
+                    share = elapsed / (elapsed + each.eta_seconds) if elapsed else 0.0
+                progress.update(bars[each.object], completed=share, told=told)
+            if not watch or report.finished_at is not None:
+                break
+    if last is None:
+        raise LookError(f"backfill {scan.id} is not there any more")
+    return last
+
+
+async def reports(environ: Mapping[str, str], scan_id: int) -> AsyncIterator[ScanReport]:
+    """How far a scan is, again and again; says once on standard error when no worker is there to do it."""
+    async with database(environ) as connection:
+        warned = False
+        while True:
+            scan = await select_scan(connection, scan_id)
+            if scan is None:
+                return
+            workers = await select_workers(connection)
+            if not warned and not any(each.alive for each in workers):
+                typer.echo("subledger: no worker is alive: start `subledger worker`", err=True)
+                warned = True
+            yield await report_scan(connection, scan)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _page(report: ScanReport) -> Iterator[RenderableType]:
+    rows = sum(each.rows for each in report.objects)
+    style = {"complete": "green", "queued": "", "running": ""}.get(report.status, "yellow")
+    took = ""
+    if report.started_at is not None and report.finished_at is not None:
+        seconds = max((report.finished_at - report.started_at).total_seconds(), 0.001)
+        took = f" in {span(seconds)}"
+    yield Text(f"Backfill {report.id} is {report.status}: {counted(rows, 'row')} read{took}.", style=style)
+    if report.error:
+        yield Text(shown(report.error), style="red", overflow="fold")
+    if report.objects:
+        yield Text()
+        yield table(
+            "Objects",
+            ["object", "windows", "done", "rows", "requests", "errors"],
+            [
+                (
+                    each.object,
+                    each.windows,
+                    each.windows_done,
+                    each.rows,
+                    each.requests,
+                    "; ".join(each.errors) or None,
+                )
+                for each in report.objects
+            ],
+        )
+    if report.status == "complete":
+        yield Text()
+        yield Text("Next: `subledger status --wait 60`, then `subledger audit`, which proves it.")

@@ -1,0 +1,84 @@
+"""How a command that only looks in reaches the database: that of the environment, or of the system running here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from cli.terminal import shown
+from db.connection import Connection, OwnConnection, PostgresAway, connect
+from db.records.customer import StoredCustomer, find_customers
+from local.run_file import effective_environment
+from runtime.settings import Settings, database_url_from_env
+
+CLOSE_TIMEOUT_SECONDS = 2.0
+
+
+class LookError(Exception):
+    """What was asked for cannot be shown; the message says why, and what to do."""
+
+
+def environment() -> Mapping[str, str]:
+    """The environment for a command that looks in."""
+    return effective_environment(os.environ)
+
+
+def served_mode(environ: Mapping[str, str]) -> bool | None:
+    """The mode of the API key, None without one."""
+    return settings(environ).live_mode
+
+
+def settings(environ: Mapping[str, str]) -> Settings:
+    """All settings, for a command that has no use for Redis, which therefore need not be named."""
+    named = {"REDIS_URL": "redis://nobody/"} | {
+        name: value for name, value in environ.items() if value.strip()
+    }
+    return Settings.from_env(named)
+
+
+async def find_one(
+    connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None
+) -> StoredCustomer:
+    """The one customer of this name: custom_uid, Stripe id, uid or email. Raises LookError where there is not one."""
+    found = await find_customers(connection, name, account_id=account_id, live_mode=live_mode, limit=2)
+    if not found:
+        raise LookError(f"no customer {shown(name)}: see `subledger customer {shown(name)}`")
+    if len(found) > 1:
+        raise LookError(f"{shown(name)} is more than one customer: see `subledger customer {shown(name)}`")
+    return found[0]
+
+
+@asynccontextmanager
+async def database(environ: Mapping[str, str]) -> AsyncIterator[OwnConnection]:
+    """A connection of the command's own, closed at the end.
+
+    Raises LookError when Postgres refuses us or has not been migrated, SettingsError when it is not named, and one of
+    PostgresAway when it cannot be reached.
+    """
+    database_url = database_url_from_env(environ)
+    try:
+        connection = await connect(database_url, application_name="subledger command")
+    except PostgresAway:
+        raise
+    except asyncpg.PostgresError as refusal:
+        raise LookError(f"Postgres refuses: {refusal}: check DATABASE_URL") from refusal
+    try:
+        yield connection
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.UndefinedColumnError,
+        asyncpg.InvalidSchemaNameError,
+    ) as error:
+        raise LookError("the database is not migrated: run `subledger migrate`") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise LookError(
+            f"Postgres refuses: {error}: DATABASE_URL must name the role that migrated"
+        ) from error
+    finally:
+        try:
+            await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+        except PostgresAway:
+            connection.terminate()

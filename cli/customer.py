@@ -1,0 +1,359 @@
+"""`subledger customer ID`: one customer's record, what it came from, and why it is exact or not."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from billing.features import CustomerFeature
+from billing.mrr import CustomerMrr
+from billing.products import CustomerProduct
+from billing.revenue import Revenue
+from cli.connect import LookError, database, environment
+from cli.events import STATE_STYLES, standing
+from cli.terminal import cell, pairs, show, show_json, shown, table
+from db.connection import Connection
+from db.records.customer import (
+    LastEvent,
+    StoredCustomer,
+    find_customers,
+    select_features,
+    select_last_events,
+    select_mark,
+    select_mrr,
+    select_products,
+    select_revenue,
+    select_status_changes,
+    select_unsettled,
+)
+from db.records.records import StatusChange
+from db.sync.health import KnownProblem, select_problems_of_customer
+from db.sync.inbox_admin import CustomerMark, EventState, FenceEntry, select_marks_by_id, select_objects_by_id
+from local import dashboard
+
+HITS_SHOWN_MAX = 20
+EVENTS_SHOWN_MAX = 10
+REASONS_SHOWN_MAX = 12
+
+STATUS_STYLES = {
+    "active": "green",
+    "trialing": "cyan",
+    "canceled": "yellow",
+    "past_due": "red",
+    "ended": "dim",
+}
+
+
+def customer(
+    name: Annotated[str, typer.Argument(metavar="ID", help="custom_uid, Stripe customer id, uid or email.")],
+    account: Annotated[
+        str | None, typer.Option(help="Only of this connected account; '' is the endpoint's own.")
+    ] = None,
+    live: Annotated[bool | None, typer.Option("--live/--test", help="Only of this mode.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """One customer's record and timeline, and why it is exact or not."""
+    view = asyncio.run(_read(environment(), name.strip(), account_id=account, live_mode=live))
+    if as_json:
+        show_json(view.document())
+    else:
+        show(*_page(view))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerView:
+    """One customer with all that is shown, of one moment."""
+
+    record: StoredCustomer
+    products: list[CustomerProduct]
+    revenue: list[Revenue]
+    mrr: list[CustomerMrr]
+    features: list[CustomerFeature]
+    status_changes: list[StatusChange]
+    problems: list[KnownProblem]
+    mark: CustomerMark | None
+    """None for a customer whom Stripe does not know."""
+    unsettled: list[FenceEntry]
+    last_events: list[LastEvent]
+
+    def reasons(self) -> list[str]:
+        """Why the record is not exact, or may soon be another; empty when nothing speaks against it."""
+        reasons = []
+        mark = self.mark
+        if mark is not None:
+            if mark.parked_at is not None:
+                reasons.append(f"deriving it failed and was given up: {mark.error}")
+            elif mark.is_stale:
+                reasons.append("its facts have changed, and it is about to be derived again")
+            if not mark.complete:
+                reasons.append(_incomplete(mark))
+        for entry in self.unsettled:
+            error = f": {entry.error}" if entry.error else ""
+            reasons.append(f"{entry.kind} {entry.id} {_verb(entry)}{error}")
+        return reasons
+
+    def document(self) -> dict[str, object]:
+        """The whole record, with what it is made of and what is known about its making."""
+        return {
+            **dataclasses.asdict(self.record),
+            "products": self.products,
+            "revenue": self.revenue,
+            "mrr": self.mrr,
+            "features": self.features,
+            "status_changes": self.status_changes,
+            "problems": self.problems,
+            "last_events": self.last_events,
+            "unsettled_objects": [
+                {**dataclasses.asdict(entry), "standing": standing(entry)} for entry in self.unsettled
+            ],
+            "not_exact_because": self.reasons(),
+        }
+
+
+def _incomplete(mark: CustomerMark) -> str:
+    unknown = "its history is not known from the start, since no customer.created came"
+    if mark.history_error is not None:
+        return f"{unknown}; pulling it from Stripe failed: {mark.history_error}"
+    if mark.history_at is not None:
+        return f"{unknown}; it waits to be pulled from Stripe"
+    return f"{unknown}, and no backfill covers it"
+
+
+def _verb(entry: FenceEntry) -> str:
+    state = standing(entry)
+    if state == "missing":
+        return f"is not found at Stripe since {entry.missing_since:%Y-%m-%d %H:%M} UTC"
+    return "is parked" if state == "parked" else state
+
+
+async def _read(
+    environ: Mapping[str, str], name: str, *, account_id: str | None, live_mode: bool | None
+) -> CustomerView:
+    async with (
+        database(environ) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        found = await find_customers(
+            connection, name, account_id=account_id, live_mode=live_mode, limit=HITS_SHOWN_MAX + 1
+        )
+        if not found:
+            raise LookError(await _unknown(connection, name))
+        if len(found) > 1:
+            raise LookError(_several(name, found))
+        record = found[0]
+        key = (record.account_id, record.live_mode, record.stripe_customer_id or "")
+        return CustomerView(
+            record=record,
+            products=await select_products(connection, record.uid),
+            revenue=await select_revenue(connection, record.uid),
+            mrr=await select_mrr(connection, record.uid),
+            features=await select_features(connection, record.uid),
+            status_changes=await select_status_changes(connection, record.uid),
+            problems=await select_problems_of_customer(connection, *key),
+            mark=await select_mark(connection, key),
+            unsettled=await select_unsettled(connection, key),
+            last_events=await select_last_events(connection, key, limit=EVENTS_SHOWN_MAX),
+        )
+
+
+async def _unknown(connection: Connection, name: str) -> str:
+    """Who asks for what is no customer's name is told what it is instead."""
+    for mark in await select_marks_by_id(connection, [name]):
+        if mark.parked_at is not None:
+            return f"{shown(name)} has no record: deriving it was given up: {shown(mark.error or '')}"
+        return f"{shown(name)} has no record here yet: `subledger status` tells whether the workers are at it"
+    for entry in await select_objects_by_id(connection, [name]):
+        if entry.customer_id is not None:
+            return f"{shown(name)} is a {entry.kind}: see `subledger customer {shown(entry.customer_id)}`"
+        return f"{shown(name)} is a {entry.kind}, not a customer"
+    return (
+        f"no customer {shown(name)}: give a custom_uid, a Stripe customer id (cus_...), a uid or an email, "
+        "and look whether --account, --live or --test leaves it out"
+    )
+
+
+def _several(name: str, found: list[StoredCustomer]) -> str:
+    more = f"\n  and more than {HITS_SHOWN_MAX - 1} others" if len(found) > HITS_SHOWN_MAX else ""
+    lines = "".join(
+        f"\n  {each.uid}  {_mode(each)}  {each.stripe_customer_id or '-'}  {shown(each.custom_uid or '-')}  "
+        f"{shown(each.email or '-')}  {shown(each.name or '-')}{'  deleted' if each.deleted_at else ''}"
+        for each in found[:HITS_SHOWN_MAX]
+    )
+    return (
+        f"{shown(name)} fits several customers: choose by uid, or by --account, --live or --test{lines}{more}"
+    )
+
+
+def _mode(record: StoredCustomer) -> str:
+    return " ".join(part for part in ("live" if record.live_mode else "test", record.account_id) if part)
+
+
+def _page(view: CustomerView) -> Iterator[RenderableType]:
+    yield from _identity(view.record)
+    yield from _exactness(view)
+    yield Text()
+    yield from _subscription(view.record)
+    yield Text()
+    yield from _money(view)
+    if view.products:
+        yield Text()
+        yield table(
+            "Products",
+            ["product", "subscription", "status", "at Stripe", "access", "quantity", "current period"],
+            [
+                (
+                    each.product_id,
+                    each.stripe_subscription_id,
+                    _status(each.status),
+                    each.stripe_status,
+                    each.has_access,
+                    each.quantity,
+                    _period(each),
+                )
+                for each in view.products
+            ],
+        )
+    if view.features:
+        yield Text()
+        yield table(
+            "Features",
+            ["feature", "lookup key", "name"],
+            [(each.feature_id, each.lookup_key, each.name) for each in view.features],
+        )
+    if view.status_changes:
+        yield Text()
+        yield table(
+            "Status history",
+            ["at", "from", "to", "exact", "by"],
+            [
+                (
+                    each.changed_at,
+                    _status(each.status_before),
+                    _status(each.status_after),
+                    each.exact,
+                    f"{each.source} {each.event_id or ''}".strip(),
+                )
+                for each in view.status_changes
+            ],
+        )
+    if view.last_events:
+        yield Text()
+        yield table(
+            "Last events (the newest of each object)",
+            ["event", "received", "type", "state", "of"],
+            [
+                (
+                    each.event_id,
+                    each.received_at,
+                    each.type,
+                    cell(each.state, STATE_STYLES[EventState(each.state)]),
+                    ", ".join(each.objects),
+                )
+                for each in view.last_events
+            ],
+        )
+    if view.problems:
+        yield Text()
+        yield table("Problems", ["kind", "detail"], [(each.kind, each.detail) for each in view.problems])
+
+
+def _identity(record: StoredCustomer) -> Iterator[RenderableType]:
+    yield pairs(
+        f"Customer {record.custom_uid or record.stripe_customer_id or record.uid}",
+        [
+            ("name", record.name),
+            ("email", record.email),
+            ("description", record.description),
+            ("custom_uid", record.custom_uid),
+            ("Stripe id", record.stripe_customer_id),
+            ("uid", record.uid),
+            ("mode", _mode(record)),
+            ("metadata", ", ".join(f"{key}={value}" for key, value in record.metadata.items()) or None),
+            ("fingerprint", record.fingerprint),
+            ("email receipts", record.send_email_receipts),
+            ("first seen", record.first_seen),
+            ("last seen", record.last_seen),
+            *([("deleted", cell(record.deleted_at, "red"))] if record.deleted_at else []),
+        ],
+    )
+
+
+def _exactness(view: CustomerView) -> Iterator[RenderableType]:
+    reasons = view.reasons()
+    yield Text()
+    if view.record.exact:
+        yield Text("Exact: complete, and confirmed by Stripe.", style="green")
+    else:
+        yield Text("Not exact:" if reasons else "Not exact.", style="yellow")
+    for reason in reasons[:REASONS_SHOWN_MAX]:
+        yield Text(f"  {shown(reason)}", overflow="fold")
+    if len(reasons) > REASONS_SHOWN_MAX:
+        yield Text(f"  and {len(reasons) - REASONS_SHOWN_MAX:,} more: see --json", style="dim")
+
+
+def _subscription(record: StoredCustomer) -> Iterator[RenderableType]:
+    version = f" version {record.product_version_number}" if record.product_version_number else ""
+    yield pairs(
+        "Subscription",
+        [
+            ("status", _status(record.status)),
+            ("access", record.has_access),
+            ("product", f"{record.product_id}{version}" if record.product_id else None),
+            ("quantity", record.quantity),
+            ("renewals", record.renewal_number),
+            ("since", record.subscription_date),
+            ("trial", record.is_trial),
+            ("trial end", record.trial_end),
+            ("sandbox end", record.sandbox_end),
+            ("subscription", record.stripe_subscription_id),
+            ("Stripe product", record.stripe_product_id),
+            ("Stripe price", record.stripe_price_id),
+        ],
+    )
+
+
+def _money(view: CustomerView) -> Iterator[RenderableType]:
+    record = view.record
+    lifetime = (
+        "none"
+        if record.revenue_currency is None
+        else _amount(record.lifetime_revenue, record.revenue_currency)
+    )
+    monthly = ["not known yet" if each.mrr is None else _amount(each.mrr, each.currency) for each in view.mrr]
+    yield pairs("Money", [("lifetime revenue", lifetime), ("a month (MRR)", ", ".join(monthly) or "none")])
+    if view.revenue:
+        yield table(
+            "Revenue",
+            ["currency", "gross", "refunded", "disputed", "out of band", "net"],
+            [
+                (
+                    each.currency.upper(),
+                    *(
+                        Text(dashboard.amount(minor, each.currency), justify="right")
+                        for minor in (each.gross, each.refunded, each.disputed, each.out_of_band, each.net)
+                    ),
+                )
+                for each in view.revenue
+            ],
+        )
+
+
+def _amount(minor: int, currency: str) -> str:
+    return f"{dashboard.amount(minor, currency)} {currency.upper()}"
+
+
+def _status(status: str | None) -> Text:
+    return cell(status or "none", STATUS_STYLES.get(status or "", "dim"))
+
+
+def _period(product: CustomerProduct) -> str | None:
+    if product.current_period_start is None or product.current_period_end is None:
+        return None
+    return f"{product.current_period_start:%Y-%m-%d} to {product.current_period_end:%Y-%m-%d}"

@@ -1,0 +1,542 @@
+"""`subledger events`: what came into the inbox, what became of it, and how it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from billing.registry import HINTED
+from cli.connect import LookError, database, environment
+from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
+from cli.terminal import cell, counted, heading, pairs, pretty_json, show, show_json, shown, table
+from db.connection import Connection
+from db.sync.customers import CustomerKey
+from db.sync.inbox import ClaimedEvent
+from db.sync.inbox_admin import (
+    CustomerMark,
+    EventState,
+    FenceEntry,
+    InboxEntry,
+    TypeCount,
+    count_types,
+    replay_customers,
+    replay_events,
+    replay_objects,
+    replay_state,
+    select_events,
+    select_events_by_id,
+    select_marks_by_id,
+    select_objects,
+    select_objects_by_id,
+    select_parked_customers,
+    select_parked_objects,
+)
+from db.sync.objects import Key
+from worker.live.apply import read_event
+from worker.retry import retry_conflicts
+
+BATCH = 100
+"""Events replayed in one transaction; each may be of 2 MiB."""
+RING_TIMEOUT_SECONDS = 1.0
+
+app = typer.Typer(help="What came in, what became of it, and trying again.", no_args_is_help=True)
+
+STATE_STYLES = {
+    EventState.PENDING: "yellow",
+    EventState.APPLIED: "green",
+    EventState.IGNORED: "dim",
+    EventState.PARKED: "red",
+    EventState.QUARANTINED: "magenta",
+}
+
+TypeOption = Annotated[
+    str | None,
+    typer.Option("--type", metavar="TYPE", help="Only this type; `invoice.*` matches a prefix."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+# list
+
+
+@app.command("list", short_help="List the newest events.")
+def list_events(
+    state: Annotated[EventState | None, typer.Option(help="Only events in this state.")] = None,
+    event_type: TypeOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number to list.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """The last events, newest first; with --state parked all that is parked."""
+    listing = asyncio.run(_list(environment(), state=state, event_type=event_type, limit=limit))
+    if as_json:
+        show_json(listing)
+    else:
+        show(*_list_page(listing))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What `events list` shows; objects and customers only where parked ones are asked for."""
+
+    events: list[InboxEntry]
+    objects: list[FenceEntry] = field(default_factory=list)
+    customers: list[CustomerMark] = field(default_factory=list)
+
+
+async def _list(
+    environ: Mapping[str, str], *, state: EventState | None, event_type: str | None, limit: int
+) -> Listing:
+    async with database(environ) as connection:
+        events = await select_events(connection, state=state, event_type=event_type, limit=limit)
+        if state is not EventState.PARKED or event_type is not None:
+            return Listing(events=events)
+        return Listing(
+            events=events,
+            objects=await select_parked_objects(connection, limit=limit),
+            customers=await select_parked_customers(connection, limit=limit),
+        )
+
+
+def _list_page(listing: Listing) -> Iterator[RenderableType]:
+    if not (listing.events or listing.objects or listing.customers):
+        yield Text("None.")
+        return
+    if listing.events:
+        rows = [
+            (
+                each.event_id,
+                each.received_at,
+                each.type,
+                _state(each.state),
+                _scope(each.account_id, each.live_mode),
+                # Why an event is ignored says no more than its type.
+                "" if each.state == EventState.IGNORED else each.error or "",
+            )
+            for each in listing.events
+        ]
+        yield table("Events", ["event", "received", "type", "state", "mode", "error"], rows)
+    if listing.objects:
+        yield Text()
+        parked = [
+            (
+                each.id,
+                each.parked_at,
+                each.kind,
+                each.customer_id,
+                _scope(each.account_id, each.live_mode),
+                each.error,
+            )
+            for each in listing.objects
+        ]
+        yield table("Parked objects", ["object", "parked", "kind", "customer", "mode", "error"], parked)
+    if listing.customers:
+        yield Text()
+        given_up = [
+            (each.customer_id, each.parked_at, _scope(each.account_id, each.live_mode), each.error)
+            for each in listing.customers
+        ]
+        yield table("Parked customers", ["customer", "parked", "mode", "error"], given_up)
+    if (
+        listing.objects
+        or listing.customers
+        or any(each.state == EventState.PARKED for each in listing.events)
+    ):
+        yield Text()
+        yield Text("Try again: subledger events replay ID ..., or --state parked for all.", style="dim")
+
+
+def _state(state: str) -> Text:
+    return cell(state, STATE_STYLES[EventState(state)])
+
+
+def _scope(account_id: str, live_mode: bool) -> str:
+    return " ".join(part for part in ("live" if live_mode else "test", account_id) if part)
+
+
+# show
+
+
+@app.command("show")
+def show_event(
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID")], as_json: JsonOption = False
+) -> None:
+    """One event: its state, the objects that it marks, its payload."""
+    sights = asyncio.run(_read_event(environment(), event_id))
+    if not sights:
+        raise LookError(
+            f"no event {shown(event_id)} was received: `subledger events list` shows the last ones"
+        )
+    if as_json:
+        documents = [sight.document() for sight in sights]
+        show_json(documents[0] if len(documents) == 1 else documents)
+        return
+    for sight in sights:
+        show(*_event_page(sight))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventSight:
+    """One event with all that is shown of it."""
+
+    entry: InboxEntry
+    payload: bytes
+    concerns: list[tuple[Key, FenceEntry | None]]
+
+    def document(self) -> dict[str, object]:
+        concerns = [
+            {"kind": key[2], "id": key[3], "standing": standing(entry)} for key, entry in self.concerns
+        ]
+        document: dict[str, object] = {**dataclasses.asdict(self.entry), "concerns": concerns}
+        try:
+            return {**document, "payload": _read_payload(self.payload)}
+        except ValueError:
+            return {**document, "payload": None, "payload_base64": base64.b64encode(self.payload).decode()}
+
+
+async def _read_event(environ: Mapping[str, str], event_id: str) -> list[EventSight]:
+    async with database(environ) as connection:
+        sights = []
+        for entry, payload in await select_events_by_id(connection, event_id):
+            keys = concerned_keys(
+                ClaimedEvent(
+                    account_id=entry.account_id,
+                    live_mode=entry.live_mode,
+                    event_id=entry.event_id,
+                    seq=entry.seq,
+                    type=entry.type,
+                    created=entry.created,
+                    payload=payload,
+                    attempts=entry.attempts,
+                )
+            )
+            known = await select_objects(connection, keys)
+            sights.append(
+                EventSight(entry=entry, payload=payload, concerns=[(key, known.get(key)) for key in keys])
+            )
+        return sights
+
+
+def concerned_keys(event: ClaimedEvent) -> list[Key]:
+    """The objects that applying the event marks; none where it cannot be read."""
+    try:
+        reading = read_event(event, served_mode=None, confirms=True)
+    except Exception:  # noqa: BLE001 - what parked an event must not keep it from being looked at
+        return []
+    return [(event.account_id, event.live_mode, *ref) for ref in reading.concerns]
+
+
+def standing(entry: FenceEntry | None) -> str:
+    """Where an object stands at the fence, in a few words."""
+    match entry:
+        case None:
+            return "never marked"
+        case FenceEntry(tombstone=True):
+            return "deleted"
+        case FenceEntry(parked_at=at) if at is not None:
+            return "parked"
+        case FenceEntry(missing_since=at) if at is not None:
+            return "missing"
+        case FenceEntry(unsettled=True):
+            return "waits for a read"
+        case FenceEntry(kind=kind) if kind in HINTED:
+            return "kept up by lists"
+        case _:
+            return "confirmed"
+
+
+def _event_page(sight: EventSight) -> Iterator[RenderableType]:
+    entry = sight.entry
+    yield pairs(
+        f"Event {entry.event_id}",
+        [
+            ("type", entry.type),
+            ("state", _state(entry.state)),
+            ("error", cell(entry.error, "red" if entry.error else "")),
+            ("mode", _scope(entry.account_id, entry.live_mode)),
+            ("created", entry.created),
+            ("received", entry.received_at),
+            ("applied", entry.applied_at),
+            ("attempts", entry.attempts),
+            ("leased until", entry.leased_until),
+            ("API version", entry.api_version),
+            ("inbox number", entry.seq),
+            ("payload", f"{len(sight.payload):,} bytes"),
+        ],
+    )
+    if sight.concerns:
+        yield Text()
+        rows = [(key[2], key[3], standing(fence), fence and fence.error) for key, fence in sight.concerns]
+        yield table("Marks", ["kind", "id", "now", "error"], rows)
+    yield Text()
+    yield heading("Payload")
+    try:
+        yield Text(pretty_json(_read_payload(sight.payload)), overflow="fold")
+    except ValueError:
+        yield Text("not JSON; the bytes that came, as escapes where they are no text:", style="yellow")
+        lines = sight.payload.decode("utf-8", "backslashreplace").splitlines()
+        yield Text("\n".join(map(shown, lines)), overflow="fold")
+
+
+def _read_payload(payload: bytes) -> Any:
+    """The payload as JSON. Raises ValueError where it is none."""
+    try:
+        value = json.loads(payload, parse_constant=_no_constant)
+        pretty_json(value)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# replay
+
+
+@app.command("replay")
+def replay(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Of an event, an object or a customer.")
+    ] = None,
+    state: Annotated[
+        EventState | None, typer.Option(help="All events in this state: parked, ignored or quarantined.")
+    ] = None,
+    event_type: TypeOption = None,
+) -> None:
+    """Try again: events, objects and customers by id, or all by state.
+
+    An event is applied again as if it had just come, which never has an effect twice. A parked, missing or waiting
+    object is read from Stripe at once; a parked customer's record is derived again.
+    """
+    if bool(ids) == (state is not None):
+        raise typer.BadParameter("give either ids, or --state")
+    if ids and event_type is not None:
+        raise typer.BadParameter("--type goes with --state")
+    if state in (EventState.PENDING, EventState.APPLIED):
+        raise typer.BadParameter(f"events that are {state} are replayed by id only", param_hint="--state")
+    environ = environment()
+    if state is not None:
+        done = asyncio.run(_replay_state(environ, state, event_type))
+        typer.echo(done.sentence())
+        return
+    done = asyncio.run(_replay_ids(environ, list(dict.fromkeys(ids or ()))))
+    typer.echo(done.sentence())
+    for name, why in done.refused.items():
+        typer.echo(f"subledger: {shown(name)} {why}", err=True)
+    if done.refused:
+        raise typer.Exit(1)
+
+
+@dataclass(kw_only=True)
+class Replayed:
+    """What was put back to work."""
+
+    events: int = 0
+    objects: set[Key] = field(default_factory=set)
+    customers: set[CustomerKey] = field(default_factory=set)
+    rung: bool | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.objects or self.customers)
+
+    def sentence(self) -> str:
+        if not self:
+            return "Nothing was replayed."
+        parts = [
+            f"{counted(count, noun)} {what}"
+            for count, noun, what in (
+                (self.events, "event", "pending again"),
+                (len(self.objects), "object", "to be read again"),
+                (len(self.customers), "customer", "to be derived again"),
+            )
+            if count
+        ]
+        unheard = "" if self.rung else " Redis was not reached: the workers find it by their sweep."
+        return f"{', '.join(parts)}.{unheard}"
+
+
+async def _replay_ids(environ: Mapping[str, str], ids: Sequence[str]) -> Replayed:
+    done = Replayed()
+    async with database(environ) as connection:
+        for name in ids:
+            known = await select_events_by_id(connection, name)
+            objects = await select_objects_by_id(connection, [name])
+            marks = await select_marks_by_id(connection, [name])
+            before = (done.events, len(done.objects), len(done.customers))
+            if known:
+                await _replay_some_events(connection, done, [name])
+            if objects or marks:
+                await _replay_objects_and_customers(connection, done, objects, marks)
+            if before != (done.events, len(done.objects), len(done.customers)):
+                continue
+            if known:
+                done.refused[name] = "is pending already"
+            elif objects or marks:
+                done.refused[name] = (
+                    "is neither parked, missing nor waiting for a read: there is nothing to try again"
+                )
+            else:
+                done.refused[name] = "is the id of no event, object or customer that was ever heard of"
+    await _ring(environ, done)
+    return done
+
+
+async def _replay_state(environ: Mapping[str, str], state: EventState, event_type: str | None) -> Replayed:
+    done = Replayed()
+    async with database(environ) as connection:
+        last_seq: int | None = -1
+        while last_seq is not None:
+            # What is parked again meanwhile keeps its number, and so is not met twice.
+            last_seq = await _replay_batch(connection, done, state, event_type, after_seq=last_seq)
+        if state is EventState.PARKED and event_type is None:
+            objects = await select_parked_objects(connection, limit=None)
+            marks = await select_parked_customers(connection, limit=None)
+            await _replay_objects_and_customers(connection, done, objects, marks)
+    await _ring(environ, done)
+    return done
+
+
+async def _replay_batch(
+    connection: Connection, done: Replayed, state: EventState, event_type: str | None, *, after_seq: int
+) -> int | None:
+    """Replay the next events in this state; returns the inbox number of the last, None when there was none left."""
+    events: list[ClaimedEvent] = []
+
+    async def replay_them() -> None:
+        nonlocal events
+        async with connection.transaction():
+            events = await replay_state(
+                connection, state=state, event_type=event_type, after_seq=after_seq, limit=BATCH
+            )
+            done.objects |= await _unpark_concerned(connection, events)
+
+    await retry_conflicts(replay_them)
+    done.events += len(events)
+    return max((event.seq for event in events), default=None)
+
+
+async def _replay_some_events(connection: Connection, done: Replayed, event_ids: Sequence[str]) -> None:
+    async def replay_them() -> None:
+        async with connection.transaction():
+            events = await replay_events(connection, event_ids)
+            done.objects |= await _unpark_concerned(connection, events)
+        done.events += len(events)
+
+    await retry_conflicts(replay_them)
+
+
+async def _unpark_concerned(connection: Connection, events: Iterable[ClaimedEvent]) -> set[Key]:
+    """Give the parked objects that these events concern another chance: else their mark would call for no read."""
+    keys = sorted({key for event in events for key in concerned_keys(event)})
+    return set(await replay_objects(connection, keys, parked_only=True))
+
+
+async def _replay_objects_and_customers(
+    connection: Connection, done: Replayed, objects: Sequence[FenceEntry], marks: Sequence[CustomerMark]
+) -> None:
+    async def replay_them() -> None:
+        async with connection.transaction():
+            read = await replay_objects(connection, [each.key for each in objects], parked_only=False)
+            derived = await replay_customers(connection, marks)
+        done.objects |= set(read)
+        done.customers |= set(derived)
+
+    await retry_conflicts(replay_them)
+
+
+async def _ring(environ: Mapping[str, str], done: Replayed) -> None:
+    """Wake the workers where Redis is there; without it they find the work by themselves."""
+    redis_url = environ.get("REDIS_URL", "").strip()
+    if not done or not redis_url:
+        done.rung = None if not done else False
+        return
+    # Loading the client of Redis takes longer than all other commands take.
+    from runtime.bell import Bell, connect_redis
+    from runtime.logs import configure_logs
+
+    configure_logs("console", stream=sys.stderr)
+    bell = Bell(connect_redis(redis_url), timeout_seconds=RING_TIMEOUT_SECONDS)
+    try:
+        done.rung = await bell.reachable() and await bell.ring()
+    finally:
+        await bell.close()
+
+
+# types
+
+
+@app.command("types", short_help="List the event types to subscribe to.")
+def types(as_json: JsonOption = False) -> None:
+    """Which event types to choose at the endpoint, and what was received of each."""
+    counts = asyncio.run(_count_types(environment()))
+    received: dict[str, dict[str, int]] = defaultdict(dict)
+    for count in counts:
+        received[count.type][count.state] = count.events
+    others = [name for name in received if name not in EVENT_TYPES]
+    if as_json:
+        show_json(
+            {
+                "types": [
+                    {
+                        "type": name,
+                        "marks": marked_by(name),
+                        "needed": is_needed(name),
+                        "received": received.get(name, {}),
+                    }
+                    for name in EVENT_TYPES
+                ],
+                "others": [
+                    {"type": name, "marks": marked_by(name), "received": received[name]} for name in others
+                ],
+            }
+        )
+    else:
+        show(*_types_page(received, others))
+
+
+async def _count_types(environ: Mapping[str, str]) -> list[TypeCount]:
+    async with database(environ) as connection:
+        return await count_types(connection)
+
+
+def _types_page(received: Mapping[str, Mapping[str, int]], others: Sequence[str]) -> Iterator[RenderableType]:
+    def row(name: str) -> tuple[object, ...]:
+        counts = received.get(name, {})
+        return name, ", ".join(marked_by(name)) or None, _counts(counts)
+
+    columns = ["type", "marks", "received"]
+    needed = [name for name in EVENT_TYPES if is_needed(name)]
+    mirrored = [name for name in EVENT_TYPES if is_mirrored_only(name)]
+    hints = [name for name in EVENT_TYPES if name not in (*needed, *mirrored)]
+    yield table("Needed: choose these at the endpoint", columns, map(row, needed))
+    yield Text()
+    yield table("Mirrored: as you like, no record depends on these", columns, map(row, mirrored))
+    yield Text()
+    yield table("Useful: they only hint at objects that also tell for themselves", columns, map(row, hints))
+    if others:
+        yield Text()
+        yield table("Received besides", columns, map(row, others))
+        yield Text(
+            "Those that mark nothing are stored and ignored: the endpoint can do without them.", style="dim"
+        )
+
+
+def _counts(counts: Mapping[str, int]) -> Text:
+    text = Text()
+    for position, state in enumerate(state for state in EventState if counts.get(state)):
+        text.append(", " if position else "")
+        text.append(f"{counts[state]:,} {state}", STATE_STYLES[state])
+    return text

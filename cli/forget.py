@@ -1,0 +1,77 @@
+"""`subledger forget CUSTOMER`: erase who a customer was."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from billing.record import Policy
+from cli.connect import LookError, database, environment, find_one, settings
+from cli.terminal import counted, shown
+from db.connection import Connection
+from db.sync.customers import CustomerKey
+from db.sync.rebuilds import claim_one
+from runtime.logs import configure_logs
+from worker import forget as work
+from worker.live.derive import derive_claimed
+
+SAID_EVERY = 100_000
+"""Events searched between two words about it."""
+
+
+def forget(
+    name: Annotated[
+        str, typer.Argument(metavar="CUSTOMER", help="custom_uid, Stripe customer id, uid or email.")
+    ],
+    account: Annotated[
+        str | None, typer.Option(help="Only of this connected account; '' is the endpoint's own.")
+    ] = None,
+    live: Annotated[bool | None, typer.Option("--live/--test", help="Only of this mode.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase who a customer was; nothing brings it back, and no later event either.
+
+    Erases the identity, names, emails, descriptions, metadata, what Stripe sent of its objects and of its events.
+    Keeps amounts, times, statuses and Stripe's ids, so that the books stay right. Delete the customer at Stripe first:
+    what happens there afterwards is not followed any more.
+    """
+    configure_logs("console", stream=sys.stderr)
+    asyncio.run(_forget(environment(), name.strip(), account_id=account, live_mode=live, yes=yes))
+
+
+async def _forget(
+    environ: Mapping[str, str], name: str, *, account_id: str | None, live_mode: bool | None, yes: bool
+) -> None:
+    policy = Policy(past_due_has_access=settings(environ).past_due_has_access)
+    async with database(environ) as connection:
+        key = await _find(connection, name, account_id=account_id, live_mode=live_mode)
+        if not yes:
+            where = f"{'live' if key[1] else 'test'} mode" + (f", account {shown(key[0])}" if key[0] else "")
+            if not typer.confirm(f"Erase who {shown(key[2])} ({where}) was, for good?", err=True):
+                raise LookError("nothing was erased")
+        done = await work.forget(connection, key, searched=_say_searched)
+        # The record says so at once; were we to die here, a worker would see to it.
+        await derive_claimed(connection, await claim_one(connection, key), policy=policy)
+    typer.echo(
+        f"{shown(key[2])} is forgotten: {counted(done.objects, 'object')} and {counted(done.events, 'event')} erased"
+    )
+
+
+async def _find(
+    connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None
+) -> CustomerKey:
+    record = await find_one(connection, name, account_id=account_id, live_mode=live_mode)
+    if record.stripe_customer_id is None:
+        raise LookError(
+            f"{shown(name)} is no customer at Stripe: whoever owns billing.identities has to erase it"
+        )
+    return record.account_id, record.live_mode, record.stripe_customer_id
+
+
+def _say_searched(events: int) -> None:
+    if events % SAID_EVERY < work.EVENTS_BATCH and events >= SAID_EVERY:
+        typer.echo(f"{counted(events, 'event')} searched", err=True)

@@ -1,0 +1,68 @@
+"""`subledger rebuild`: every record derived again from the mirror."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from billing.record import Policy
+from cli.connect import LookError, database, environment, settings
+from cli.terminal import counted, error_console
+from runtime.logs import configure_logs
+from worker import rebuild as work
+
+
+def rebuild() -> None:
+    """Derive every record again from the mirror; records that are right stay untouched.
+
+    For a new version with changed rules, or to prove that the records are what the mirror says. Reads nothing from
+    Stripe. Workers may go on; a rebuild that was cut short goes on where it was.
+    """
+    done = asyncio.run(_rebuild(environment()))
+    typer.echo(
+        f"{counted(done.derived, 'customer')} derived, {counted(done.changed, 'record')} changed"
+        + (", going on where the last rebuild was cut short" if done.resumed else "")
+    )
+    if done.failed:
+        typer.echo(
+            f"subledger: {counted(done.failed, 'customer')} could not be derived: see `subledger events list --state "
+            "parked`",
+            err=True,
+        )
+        sys.exit(1)
+
+
+async def _rebuild(environ: Mapping[str, str]) -> work.Rebuilt:
+    policy = Policy(past_due_has_access=settings(environ).past_due_has_access)
+    bar = Progress(
+        TextColumn("deriving"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[changed]} changed"),
+        console=error_console(),
+        disable=not sys.stderr.isatty(),
+    )
+    task = bar.add_task("rebuild", total=None, changed=0)
+    tenths = 0
+
+    def progressed(progress: work.Progress) -> None:
+        nonlocal tenths
+        bar.update(task, completed=progress.derived, total=progress.total, changed=progress.changed)
+        # In a log, a line for each tenth of the way.
+        if bar.disable and progress.derived * 10 >= (tenths + 1) * progress.total > 0:
+            tenths = progress.derived * 10 // progress.total
+            typer.echo(f"{progress.derived} of {counted(progress.total, 'customer')} derived", err=True)
+
+    configure_logs("console", stream=sys.stderr)
+
+    async with database(environ) as connection:
+        with bar:
+            try:
+                return await work.rebuild(connection, policy=policy, progressed=progressed)
+            except work.RebuildBusy as busy:
+                raise LookError(str(busy)) from busy

@@ -1,0 +1,366 @@
+"""Forgotten customers: what of them is erased, and what is heard of them later.
+
+Their money stays, since the books need it: amounts, times, statuses and Stripe's ids. What tells who they were goes.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from uuid import UUID
+
+from billing.registry import KINDS, Kind
+from db.connection import Connection
+from db.records.records import LOCK_NUMBERING, NOTIFY, NUMBERING_LOCK
+from db.sync.customers import CustomerKey
+from db.sync.objects import Key
+
+# Hearing of the forgotten
+
+ANY_FORGOTTEN = "select exists (select from sync.forgotten)"
+
+SELECT_FORGOTTEN = """
+select f.account_id, f.live_mode, f.customer_id
+from sync.forgotten f
+join unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, customer_id)
+  using (account_id, live_mode, customer_id)
+"""
+
+SELECT_OF_FORGOTTEN = """
+select o.account_id, o.live_mode, o.kind, o.id, o.customer_id
+from sync.objects o
+join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  using (account_id, live_mode, kind, id)
+join sync.forgotten f on f.account_id = o.account_id and f.live_mode = o.live_mode and f.customer_id = o.customer_id
+"""
+
+
+async def any_forgotten(connection: Connection) -> bool:
+    """Whether anybody was ever forgotten here: mostly nobody, and nothing else needs to be asked."""
+    found: bool = await connection.fetchval(ANY_FORGOTTEN)
+    return found
+
+
+async def select_forgotten(connection: Connection, customers: Collection[CustomerKey]) -> set[CustomerKey]:
+    """Those of the customers who were forgotten."""
+    rows = await connection.fetch(
+        SELECT_FORGOTTEN, [k[0] for k in customers], [k[1] for k in customers], [k[2] for k in customers]
+    )
+    return {(row[0], row[1], row[2]) for row in rows}
+
+
+async def select_of_forgotten(connection: Connection, keys: Collection[Key]) -> dict[Key, str]:
+    """Those of the objects that belong to a forgotten customer, with that customer."""
+    rows = await connection.fetch(SELECT_OF_FORGOTTEN, *_columns(keys))
+    return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
+
+
+# A tombstone of the fence: nothing is written of the object, and nothing read, from now on.
+CLOSE_OBJECTS = """
+insert into sync.objects as o (account_id, live_mode, kind, id, customer_id, tombstone)
+select account_id, live_mode, kind, id, customer_id, true
+from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[])
+  as new (account_id, live_mode, kind, id, customer_id)
+order by account_id, live_mode, kind, id
+on conflict (account_id, live_mode, kind, id) do update set
+  customer_id = excluded.customer_id, tombstone = true, read_at = null, first_marked_at = null, error = null,
+  missing_since = null, parked_at = null, resolved = o.touched
+"""
+
+
+async def close_objects(connection: Connection, owners: Mapping[Key, str]) -> None:
+    """Let nothing be written of these objects any more; `owners` tells whose each of them was."""
+    await connection.execute(CLOSE_OBJECTS, *_columns(owners), list(owners.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event of the inbox, with what is left of it when its payload is erased."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    seq: int
+    type: str
+    payload: bytes
+
+
+ERASE_EVENTS = """
+update sync.events e
+set payload = erased.payload, error = $5, leased_until = null,
+  state = 'ignored', applied_at = coalesce(e.applied_at, now())
+from (
+  select account_id, live_mode, event_id, new.payload
+  from sync.events
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::bytea[]) as new (account_id, live_mode, event_id, payload)
+    using (account_id, live_mode, event_id)
+  order by 1, 2, 3
+  for no key update of events
+) erased
+where (e.account_id, e.live_mode, e.event_id) = (erased.account_id, erased.live_mode, erased.event_id)
+"""
+
+
+async def erase_events(
+    connection: Connection, left: Mapping[tuple[str, bool, str], bytes], *, reason: str
+) -> None:
+    """Replace the payloads of events (account, mode, event id) by what is left of them; pending ones are ignored."""
+    await connection.execute(
+        ERASE_EVENTS,
+        [key[0] for key in left],
+        [key[1] for key in left],
+        [key[2] for key in left],
+        list(left.values()),
+        reason,
+    )
+
+
+# Forgetting
+
+REGISTER_FORGOTTEN = """
+insert into sync.forgotten (account_id, live_mode, customer_id)
+values ($1, $2, $3)
+on conflict (account_id, live_mode, customer_id) do update set erased_at = null
+"""
+
+NEWEST_WRITER = "select pg_snapshot_xmax(pg_current_snapshot())::text"
+
+OLDEST_WRITER = "select pg_snapshot_xmin(pg_current_snapshot())::text"
+
+
+async def register_forgotten(connection: Connection, key: CustomerKey) -> int:
+    """Have nothing stored of this customer by whoever begins to write from now on.
+
+    Returns the transaction number from which on everybody knows. Not to be called in a transaction: that it has
+    committed is what the number means.
+    """
+    await connection.execute(REGISTER_FORGOTTEN, *key)
+    return int(await connection.fetchval(NEWEST_WRITER))
+
+
+async def oldest_writer(connection: Connection) -> int:
+    """The oldest transaction that may still be writing. Once that is one which knows of the customer, all that others
+    wrote of it is committed, and can be found.
+    """
+    return int(await connection.fetchval(OLDEST_WRITER))
+
+
+def _names(kind: Kind) -> set[str]:
+    return {field.name for field in fields(kind.facts)}
+
+
+def _select_owned(kind: Kind) -> str | None:
+    """The ids of a kind's objects that are a customer's: $3 is the customer, $4.. the ids of each other kind."""
+    found = []
+    if kind.name == "customer":
+        found.append(f"select id from {kind.table} where account_id = $1 and live_mode = $2 and id = $3")
+    elif kind.names_customer:
+        found.append(
+            f"select id from {kind.table} where account_id = $1 and live_mode = $2 and customer_id = $3"
+        )
+    if kind.name == "charge":
+        found.append(
+            "select charge_id from sync.charge_owners where account_id = $1 and live_mode = $2 and customer_id = $3"
+        )
+    for column, owner in kind.belongs_to:
+        found.append(
+            f"select id from {kind.table} where account_id = $1 and live_mode = $2 and {column} = any ("
+            f"select o.id from sync.objects o where o.account_id = $1 and o.live_mode = $2 and o.kind = '{owner}' "
+            "and o.customer_id = $3)"
+        )
+    return "\nunion\n".join(found) or None
+
+
+SELECT_OWNED: Mapping[str, str] = {
+    kind.name: statement for kind in KINDS.values() if (statement := _select_owned(kind)) is not None
+}
+"""Per kind that a customer can own: the ids of those that are a customer's. Owners must have been closed before."""
+
+SELECT_HEARD_OF = """
+select kind, id from sync.objects where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+
+async def select_owned(connection: Connection, kind: str, key: CustomerKey) -> list[str]:
+    """The ids of all objects of a kind that are this customer's."""
+    return [row[0] for row in await connection.fetch(SELECT_OWNED[kind], *key)]
+
+
+async def select_heard_of(connection: Connection, key: CustomerKey) -> list[tuple[str, str]]:
+    """Kind and id of all objects that the fence knows as this customer's, stored or not."""
+    return [(row[0], row[1]) for row in await connection.fetch(SELECT_HEARD_OF, *key)]
+
+
+def _erase(kind: Kind) -> str:
+    emptied = ["raw = null", *(f"{name} = null" for name in kind.personal)]
+    if "metadata" in _names(kind):
+        emptied.append("metadata = '{}'")
+    if kind.name == "customer":
+        emptied.append("deleted_at = coalesce(deleted_at, now())")
+    return f"""
+update {kind.table} set {", ".join(emptied)} where account_id = $1 and live_mode = $2 and id = any ($3::text[])
+"""
+
+
+ERASE_ROWS: Mapping[str, str] = {name: _erase(KINDS[name]) for name in SELECT_OWNED}
+"""Per kind that a customer can own: empties what tells who the customer is."""
+
+ERASE_ITEMS = """
+update stripe.subscription_items set metadata = '{}'
+where account_id = $1 and live_mode = $2 and subscription_id = any ($3::text[])
+"""
+
+
+ERASE_ENTITLEMENTS = """
+delete from stripe.active_entitlements where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
+"""
+
+
+async def erase_rows(connection: Connection, kind: str, key: CustomerKey, ids: Sequence[str]) -> None:
+    """Empty what these rows of the mirror tell of who their customer is."""
+    await connection.execute(ERASE_ROWS[kind], *key[:2], ids)
+    if kind == "subscription":
+        await connection.execute(ERASE_ITEMS, *key[:2], ids)
+    if kind == "active_entitlement_summary":
+        await connection.execute(ERASE_ENTITLEMENTS, *key[:2], ids)
+
+
+ERASE_IDENTITY = """
+delete from billing.identities where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+ERASE_PROBLEMS = """
+delete from sync.problems where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+# What an audit heard of its objects; that they differed, it keeps.
+ERASE_DRIFT = """
+update sync.drift d set said = null
+from sync.scans s, unnest($3::text[], $4::text[]) as owned (kind, id)
+where s.id = d.scan_id and s.account_id = $1 and s.live_mode = $2 and d.kind = owned.kind and d.id = owned.id
+"""
+
+# As a new fact of it would: the record is derived again, by whoever comes first, from what is left.
+MARK_FORGOTTEN = """
+update sync.customers
+set stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end, history_at = null,
+  history_error = null, error = null, attempts = 0, parked_at = null
+where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+ERASE_RECORD = """
+update billing.customers
+set uid = $4, custom_uid = null, name = null, email = null, description = null, fingerprint = null, metadata = '{}',
+  send_email_receipts = null, last_seen = null, change = nextval('billing.change'), updated_at = now()
+where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+returning change
+"""
+
+ERASE_PRODUCTS = """
+update billing.customer_products
+set customer_uid = $4, external_id = null, entity_id = null
+where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+MOVE_REVENUE = """
+update billing.customer_revenue set customer_uid = $4
+where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+MOVE_MRR = """
+update billing.customer_mrr set customer_uid = $4
+where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+MOVE_MRR_CHANGES = """
+update billing.mrr_changes set customer_uid = $4
+where customer_uid = (
+  select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)
+"""
+
+ERASE_FEATURES = """
+delete from billing.customer_features where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+ERASE_ENTITIES = """
+delete from billing.subscription_entities where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+ERASE_LOCAL_ENTITIES = """
+delete from billing.local_entities
+where customer_uid = (
+  select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)
+"""
+
+ERASE_USAGE = """
+delete from billing.customer_usage where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+FORGET_USAGE = """
+delete from sync.usage where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+MOVE_STATUS_CHANGES = """
+update billing.status_changes set customer_uid = $4
+where customer_uid = (
+  select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)
+"""
+
+
+async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -> None:
+    """Delete the customer's identity and empty its record, which goes on under `uid`. Last in its transaction."""
+    await connection.execute(ERASE_PROBLEMS, *key)
+    await connection.execute(MARK_FORGOTTEN, *key)
+    for statement in (
+        ERASE_IDENTITY,
+        ERASE_FEATURES,
+        ERASE_ENTITIES,
+        ERASE_LOCAL_ENTITIES,
+        ERASE_USAGE,
+        FORGET_USAGE,
+    ):
+        await connection.execute(statement, *key)
+    for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, MOVE_MRR, ERASE_PRODUCTS, MOVE_REVENUE):
+        await connection.execute(statement, *key, uid)
+    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
+    change = await connection.fetchval(ERASE_RECORD, *key, uid)
+    if change is not None:
+        await connection.execute(NOTIFY, str(change))
+
+
+async def erase_drift(connection: Connection, key: CustomerKey, owned: Collection[tuple[str, str]]) -> None:
+    """Empty what audits have heard of these objects (kind and id) of the customer."""
+    await connection.execute(ERASE_DRIFT, *key[:2], [kind for kind, _ in owned], [each for _, each in owned])
+
+
+SELECT_EVENTS_AFTER = """
+select account_id, live_mode, event_id, seq, type, payload
+from sync.events
+where seq > $1 and account_id = $2 and live_mode = $3
+order by seq
+limit $4
+"""
+
+
+async def select_events_after(
+    connection: Connection, seq: int, *, account_id: str, live_mode: bool, limit: int
+) -> list[StoredEvent]:
+    """The events of one account and mode that came after this inbox number, in order of receipt."""
+    rows = await connection.fetch(SELECT_EVENTS_AFTER, seq, account_id, live_mode, limit)
+    return [StoredEvent(**row) for row in rows]
+
+
+FINISH_FORGETTING = """
+update sync.forgotten set erased_at = now() where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+
+async def finish_forgetting(connection: Connection, key: CustomerKey) -> None:
+    """Note that nothing is left to be erased."""
+    await connection.execute(FINISH_FORGETTING, *key)
+
+
+def _columns(keys: Iterable[Key]) -> tuple[list[str], list[bool], list[str], list[str]]:
+    each = list(keys)
+    return [k[0] for k in each], [k[1] for k in each], [k[2] for k in each], [k[3] for k in each]

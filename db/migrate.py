@@ -1,0 +1,158 @@
+"""The schema: brings a database to the newest migration, and writes down what the migrations make."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import asyncpg
+
+from db.connection import is_loopback
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = Path(__file__).parent / "schema.sql"
+# Other tools keep a `schema_migrations`, and a database may be shared.
+MIGRATIONS_TABLE = "subledger_migrations"
+TURN_TIMEOUT_SECONDS = 300
+LOCK_TIMEOUT_SECONDS = 5
+"""While a migration waits for a table's lock, everybody who comes later waits behind it: so it gives up soon."""
+
+_APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
+
+
+class MigrationError(Exception):
+    """The database was not brought to the newest migration; the message is dbmate's or pg_dump's, or a remedy."""
+
+
+def migrate(
+    database_url: str, *, migrations: Path = MIGRATIONS, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+) -> list[str]:
+    """Apply the migrations that the database does not have; returns their file names, oldest first.
+
+    Safe to call from several processes at once: they take turns by a lock in the database. Each migration is one
+    transaction, which leaves nothing behind when it does not get a table's lock in time, or builds one index. The
+    database itself must exist. Blocks until done: in a coroutine, call it in a thread. Raises MigrationError.
+    """
+    program = Path(sysconfig.get_path("scripts")) / "dbmate"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
+    environment["DATABASE_URL"] = with_sslmode(database_url)
+    with TemporaryDirectory() as impatient:
+        for file in migrations.glob("*.sql"):
+            Path(impatient, file.name).write_text(_impatient(file.read_text(), lock_timeout_seconds))
+        # dbmate's own lock, not one of ours: a transaction of ours would be idle for as long as dbmate works.
+        arguments = [str(program), "--env-file", os.devnull, "--no-dump-schema"]
+        arguments += ["--migrations-dir", impatient, "--migrations-table", MIGRATIONS_TABLE]
+        arguments += ["--migration-lock", "--migration-lock-timeout", f"{TURN_TIMEOUT_SECONDS}s", "migrate"]
+        try:
+            output = _run(arguments, environment, database_url)
+        except MigrationError as error:
+            if "lock timeout" in str(error):
+                raise MigrationError(
+                    f"a migration waited {lock_timeout_seconds:g} s for a lock that another session holds, and gave up "
+                    "so that nobody has to wait behind it. Nothing of it was done. End the transactions that are long "
+                    f"open (pg_stat_activity tells by xact_start), then migrate again. ({error})"
+                ) from None
+            if "already exists" not in str(error) or not _remove_unfinished_indexes(database_url):
+                raise
+            # An earlier run died while it built one: now there is room for it.
+            output = _run(arguments, environment, database_url)
+    return _APPLIED.findall(output)
+
+
+def _impatient(migration: str, lock_timeout_seconds: float) -> str:
+    """A migration that gives up when it does not get a lock in time.
+
+    Said in its transaction and not with the connection, since a pooler between takes no settings from there. One that
+    builds an index concurrently has no transaction: it waits for whoever is reading, and nobody waits for it.
+    """
+    limit = f"-- migrate:up\nset local lock_timeout = {round(lock_timeout_seconds * 1000)};\n"
+    return migration.replace("-- migrate:up\n", limit, 1)
+
+
+UNFINISHED_INDEXES = """
+select format('drop index concurrently if exists %s', i.indexrelid::regclass)
+from pg_index i
+join pg_class c on c.oid = i.indexrelid
+where not i.indisvalid
+  and c.relnamespace in (select oid from pg_namespace where nspname in ('sync', 'stripe', 'billing'))
+  and not exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid)
+"""
+"""Indexes whose concurrent building was broken off: nothing uses them, and their names are taken."""
+
+
+def _remove_unfinished_indexes(database_url: str) -> int:
+    """Drop what is left of indexes that were being built; returns how many. What cannot be dropped now stays."""
+
+    async def remove() -> int:
+        connection = await asyncpg.connect(database_url, timeout=10)
+        try:
+            statements = [row[0] for row in await connection.fetch(UNFINISHED_INDEXES)]
+            for statement in statements:
+                await connection.execute(statement)
+            return len(statements)
+        finally:
+            await connection.close(timeout=10)
+
+    # In a thread, since the caller's may have a loop that runs.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        try:
+            return thread.submit(asyncio.run, remove()).result()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return 0  # the caller tells why it could not migrate; this is only cleaning up after it
+
+
+def dump_schema(database_url: str, *, pg_dump: Path) -> str:
+    """The schema of a migrated database as SQL, the same text whenever it is the same schema.
+
+    Uses a `pg_dump` not older than the server. Raises MigrationError.
+    """
+    url = urlsplit(with_sslmode(database_url))
+    # The password goes by the environment: arguments can be seen by every account of the machine.
+    environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
+    without_password = urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")))
+    arguments = [str(pg_dump), "--schema-only", "--no-owner", f"--exclude-table={MIGRATIONS_TABLE}"]
+    dumped = _run([*arguments, f"--dbname={without_password}"], environment, database_url)
+    lines = [
+        line
+        for line in dumped.splitlines()
+        if not re.match(r"--|SET |\\|SELECT pg_catalog\.set_config", line)
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def with_sslmode(database_url: str) -> str:
+    """The URL with an `sslmode`, which dbmate needs: none on this machine, elsewhere as the server offers.
+
+    An `sslmode` that is there stays. asyncpg takes the same defaults by itself.
+    """
+    url = urlsplit(database_url)
+    query = dict(parse_qsl(url.query))
+    if "sslmode" in query:
+        return database_url
+    host = url.hostname or query.get("host", "")
+    mode = "disable" if not host or host.startswith("/") or is_loopback(host) else "prefer"
+    return f"{database_url}{'&' if url.query else '?'}sslmode={mode}"
+
+
+def _run(arguments: list[str], environment: dict[str, str], database_url: str) -> str:
+    name = Path(arguments[0]).name
+    try:
+        done = subprocess.run(
+            arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise MigrationError(f"{name} is not installed beside this Python: run make setup") from None
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).replace(database_url, "DATABASE_URL")
+        password = urlsplit(database_url).password
+        if password:
+            said = said.replace(password, "****")
+        raise MigrationError(f"{name} failed: {said}")
+    return done.stdout

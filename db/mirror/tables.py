@@ -1,0 +1,285 @@
+"""The mirror: rows of the stripe schema, written set-wise, one statement per table, generated from the registry.
+
+A kind's columns are the fields of its facts, in their order, so one registry entry and one migration make a new kind.
+Only names from our own source go into these statements; every value is a parameter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.facts import (
+    ActiveEntitlement,
+    CheckoutLineItem,
+    Facts,
+    Part,
+    SubscriptionItem,
+    SubscriptionScheduleItem,
+)
+from billing.monotone import MONOTONE
+from billing.registry import KINDS, Kind
+from db.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
+from db.connection import Connection
+from db.sync.objects import Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorStatements:
+    """The statements of one mirror table. $1 and $2 are accounts and modes, then one array per fact."""
+
+    columns: tuple[Column, ...]
+    write: str
+    bury: str
+    select_changed: str
+
+
+def _statements(kind: Kind) -> MirrorStatements:
+    columns = columns_of(kind.facts)
+    names, values = names_of(columns), values_of(columns)
+    others = [column for column in columns if column.name != "id"]
+    source = f"unnest($1::text[], $2::boolean[], {parameters_of(columns, first=3)}"
+    raw, confirmed = len(columns) + 3, len(columns) + 4
+
+    def written(name: str) -> str:
+        if name not in kind.told_by_reads:
+            return f"excluded.{name}"
+        kept = told_since(name, f"excluded.{name}", f"mirror.{name}")
+        return f"case when ${confirmed}::boolean then excluded.{name} else {kept} end"
+
+    def told(column: Column) -> str:
+        kept = told_since(column.name, column.value, f"old.{column.name}")
+        return kept if column.name in kind.told_by_reads else column.value
+
+    assignments = ", ".join(f"{column.name} = {written(column.name)}" for column in others)
+    heard = [column for column in others if column.name not in kind.untold]
+    news = ", ".join(told(column) for column in heard)
+    return MirrorStatements(
+        columns=columns,
+        # A payload says nothing of a deletion that is already known; a read that finds the object alive does.
+        write=f"""
+insert into {kind.table} as mirror (account_id, live_mode, {names}, raw)
+select new.account_id, new.live_mode, {values}, new.raw::json
+from {source}, ${raw}::text[]) as new (account_id, live_mode, {names}, raw)
+order by new.account_id, new.live_mode, new.id
+on conflict (account_id, live_mode, id) do update set {assignments}, raw = excluded.raw,
+  deleted_at = case when ${confirmed}::boolean then null else mirror.deleted_at end
+""",
+        # The last full body stays: a tombstone adds the time, and takes nothing away.
+        bury=f"""
+insert into {kind.table} as mirror (account_id, live_mode, id, deleted_at)
+select *
+from unnest($1::text[], $2::boolean[], $3::text[], $4::timestamptz[]) as new (account_id, live_mode, id, deleted_at)
+order by account_id, live_mode, id
+on conflict (account_id, live_mode, id) do update
+set deleted_at = case
+  when $5::boolean then excluded.deleted_at else coalesce(mirror.deleted_at, excluded.deleted_at)
+end
+""",
+        select_changed=f"""
+select new.account_id, new.live_mode, new.id
+from {source}) as new (account_id, live_mode, {names})
+left join {kind.table} old
+  on old.account_id = new.account_id and old.live_mode = new.live_mode and old.id = new.id
+where old.id is null or ({names_of(heard, prefix="old.")}) is distinct from ({news})
+""",
+    )
+
+
+def told_since(name: str, new: str, old: str, *, in_part: bool = False) -> str:
+    """A fact that reads tell, as an expression: the new value where it tells, else the old one.
+
+    Discounts that do not say what they take off say which they are: what was told holds for the same ones alone. Of a
+    part's, a read tells no more than the coupon.
+    """
+    if name != "discounts":
+        return f"coalesce({new}, {old})"
+    named_only = "@.coupon_id == null"
+    says_nothing = named_only if in_part else "@.percent_off == null && @.amount_off == null"
+    ids = "'$[*].id'"
+    return (
+        f"case when jsonb_path_exists({new}, '$[*] ? ({says_nothing})') "
+        f"and jsonb_path_query_array({new}, {ids}) = jsonb_path_query_array({old}, {ids}) "
+        f"and not jsonb_path_exists({old}, '$[*] ? ({named_only})') "
+        f"then {old} else {new} end"
+    )
+
+
+MIRROR: Mapping[str, MirrorStatements] = {kind.name: _statements(kind) for kind in KINDS.values()}
+"""The statements of each kind's table, by the kind's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorRow:
+    """One object to write: its facts, and its JSON as Stripe sent it (cleaned of what Postgres refuses)."""
+
+    account_id: str
+    live_mode: bool
+    facts: Facts
+    raw: str
+
+
+async def write_rows(
+    connection: Connection, kind: str, rows: Sequence[MirrorRow], *, confirmed: bool
+) -> None:
+    """Write the rows of one kind in one statement. The caller holds the locks of their objects."""
+    statements = MIRROR[kind]
+    await connection.execute(
+        statements.write, *_arrays(statements.columns, rows), [row.raw for row in rows], confirmed
+    )
+
+
+async def select_changed(connection: Connection, kind: str, rows: Sequence[MirrorRow]) -> list[Key]:
+    """The keys among `rows` whose facts differ from the stored ones, or are not stored at all; `Kind.untold` aside."""
+    statements = MIRROR[kind]
+    changed = await connection.fetch(statements.select_changed, *_arrays(statements.columns, rows))
+    return [(row[0], row[1], kind, row[2]) for row in changed]
+
+
+SELECT_MONOTONE: Mapping[str, str] = {
+    kind: f"""
+select mirror.account_id, mirror.live_mode, mirror.id, mirror.{column}
+from {KINDS[kind].table} mirror
+join unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, id) using (account_id, live_mode, id)
+"""
+    for kind, column in MONOTONE.items()
+}
+"""Per kind: the stored value of the fact that Stripe never takes back (billing/monotone.py)."""
+
+
+async def select_monotone(
+    connection: Connection, kind: str, keys: Sequence[Key]
+) -> dict[Key, Mapping[str, object]]:
+    """What is stored of the fact that Stripe never takes back, by key; empty for kinds without one."""
+    if kind not in SELECT_MONOTONE:
+        return {}
+    rows = await connection.fetch(
+        SELECT_MONOTONE[kind], [key[0] for key in keys], [key[1] for key in keys], [key[3] for key in keys]
+    )
+    return {(row[0], row[1], kind, row[2]): {MONOTONE[kind]: row[3]} for row in rows}
+
+
+async def bury_rows(
+    connection: Connection, deletions: Mapping[Key, datetime], *, told_by_event: bool
+) -> None:
+    """Note when objects were deleted. Their events tell the moment; a read only that it has passed."""
+    for kind in KINDS:
+        keys = sorted(key for key in deletions if key[2] == kind)
+        if keys:
+            await connection.execute(
+                MIRROR[kind].bury,
+                [key[0] for key in keys],
+                [key[1] for key in keys],
+                [key[3] for key in keys],
+                [deletions[key] for key in keys],
+                told_by_event,
+            )
+
+
+# Parts: what travels with the object that holds it, and has rows of its own.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartStatements:
+    """The statements of one table of parts; `owner` is its column that names the object which holds them."""
+
+    table: str
+    owner: str
+    columns: tuple[Column, ...]
+    told_by_reads: tuple[str, ...]  # as in Kind
+    write: str
+    remove_others: str
+
+
+def _part_statements(
+    table: str, part: type[Part], *, owner: str, told_by_reads: tuple[str, ...] = ()
+) -> PartStatements:
+    columns = columns_of(part)
+    names = names_of(columns)
+
+    def written(name: str) -> str:
+        kept = told_since(name, f"excluded.{name}", f"part.{name}", in_part=True)
+        return kept if name in told_by_reads else f"excluded.{name}"
+
+    others = ", ".join(f"{c.name} = {written(c.name)}" for c in columns if c.name not in ("id", owner))
+    return PartStatements(
+        table=table,
+        owner=owner,
+        columns=columns,
+        told_by_reads=told_by_reads,
+        write=f"""
+insert into {table} as part (account_id, live_mode, {names})
+select new.account_id, new.live_mode, {values_of(columns)}
+from unnest($1::text[], $2::boolean[], {parameters_of(columns, first=3)}) as new (account_id, live_mode, {names})
+order by new.account_id, new.live_mode, new.{owner}, new.id
+on conflict (account_id, live_mode, {owner}, id) do update set {others}
+""",
+        remove_others=f"""
+delete from {table} part
+using unnest($1::text[], $2::boolean[], $3::text[]) as whole (account_id, live_mode, owner)
+where (part.account_id, part.live_mode, part.{owner}) = (whole.account_id, whole.live_mode, whole.owner)
+  and not exists (
+    select from unnest($4::text[], $5::boolean[], $6::text[], $7::text[]) as kept (account_id, live_mode, owner, id)
+    where (kept.account_id, kept.live_mode, kept.owner, kept.id)
+      = (part.account_id, part.live_mode, part.{owner}, part.id)
+  )
+""",
+    )
+
+
+PARTS: Mapping[str, PartStatements] = {
+    "subscription": _part_statements(
+        "stripe.subscription_items", SubscriptionItem, owner="subscription_id", told_by_reads=("discounts",)
+    ),
+    "subscription_schedule": _part_statements(
+        "stripe.subscription_schedule_items", SubscriptionScheduleItem, owner="schedule_id"
+    ),
+    "checkout_session": _part_statements("stripe.checkout_line_items", CheckoutLineItem, owner="session_id"),
+    "active_entitlement_summary": _part_statements(
+        "stripe.active_entitlements", ActiveEntitlement, owner="customer_id"
+    ),
+}
+"""The statements of the parts of each kind that has any, by the kind's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldParts:
+    """The parts of one object; a cut list adds and changes parts but never removes one."""
+
+    account_id: str
+    live_mode: bool
+    owner_id: str
+    parts: tuple[Part, ...]
+    cut: bool
+
+
+async def write_parts(connection: Connection, kind: str, lists: Sequence[HeldParts]) -> None:
+    """Write the parts of objects of one kind, which the caller has locked."""
+    statements = PARTS[kind]
+    flat = [(each.account_id, each.live_mode, part) for each in lists for part in each.parts]
+    if flat:
+        await connection.execute(
+            statements.write,
+            [account_id for account_id, _, _ in flat],
+            [live_mode for _, live_mode, _ in flat],
+            *arrays_of(statements.columns, [part for _, _, part in flat]),
+        )
+    whole = [each for each in lists if not each.cut]
+    if whole:
+        await connection.execute(
+            statements.remove_others,
+            [each.account_id for each in whole],
+            [each.live_mode for each in whole],
+            [each.owner_id for each in whole],
+            [each.account_id for each in whole for _ in each.parts],
+            [each.live_mode for each in whole for _ in each.parts],
+            [each.owner_id for each in whole for _ in each.parts],
+            [part.id for each in whole for part in each.parts],
+        )
+
+
+def _arrays(columns: tuple[Column, ...], rows: Sequence[MirrorRow]) -> list[list[object]]:
+    return [
+        [row.account_id for row in rows],
+        [row.live_mode for row in rows],
+        *arrays_of(columns, [row.facts for row in rows]),
+    ]

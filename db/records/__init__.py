@@ -1,0 +1,1 @@
+"""The records' schema, billing: what it means."""

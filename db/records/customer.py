@@ -1,0 +1,236 @@
+"""One customer, whole: the record, what it was derived into, and what happened to it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from billing.record import CustomerFeature, CustomerMrr, CustomerProduct, CustomerRecord, Revenue
+from billing.registry import HINTED
+from db.columns import columns_of, names_of
+from db.connection import Connection
+from db.records.records import StatusChange
+from db.sync.customers import CustomerKey
+from db.sync.inbox_admin import CustomerMark, FenceEntry
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCustomer(CustomerRecord):
+    """One whole row of billing.customers."""
+
+    stripe_customer_id: str | None  # type: ignore[assignment]  # a customer may be ours alone
+    change: int
+    created_at: datetime
+    updated_at: datetime
+
+
+def _names(row: type[Any]) -> str:
+    return names_of(columns_of(row))
+
+
+# Each arm has its index; `or` over four columns would read the whole table.
+FIND_CUSTOMERS = f"""
+select {_names(StoredCustomer)}
+from billing.customers
+where uid in (
+    select uid from billing.customers where custom_uid = $1
+    union all select uid from billing.customers where stripe_customer_id = $1
+    union all select uid from billing.customers where email in ($1, lower($1))
+    union all select uid from billing.customers where uid = $2
+  )
+  and ($3::text is null or account_id = $3) and ($4::boolean is null or live_mode = $4)
+order by deleted_at is not null, live_mode desc, account_id, created_at, uid
+limit $5
+"""
+
+
+async def find_customers(
+    connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None, limit: int
+) -> list[StoredCustomer]:
+    """Whoever has this custom_uid, Stripe id, uid or email; those not deleted first. None filters nothing."""
+    try:
+        uid = UUID(name)
+    except ValueError:
+        uid = None
+    rows = await connection.fetch(FIND_CUSTOMERS, name, uid, account_id, live_mode, limit)
+    return _rows(StoredCustomer, rows)
+
+
+SELECT_PRODUCTS_OF_CUSTOMER = f"""
+select {_names(CustomerProduct)}
+from billing.customer_products
+where customer_uid = $1
+order by starts_at, stripe_subscription_id, stripe_product_id
+"""
+
+SELECT_REVENUE_OF_CUSTOMER = f"""
+select {_names(Revenue)}
+from billing.customer_revenue
+where customer_uid = $1
+order by gross + out_of_band desc, currency
+"""
+
+SELECT_FEATURES_OF_CUSTOMER = f"""
+select {_names(CustomerFeature)}
+from billing.customer_features
+where customer_uid = $1
+order by lookup_key, feature_id
+"""
+
+SELECT_MRR_OF_CUSTOMER = f"""
+select {_names(CustomerMrr)}
+from billing.customer_mrr
+where customer_uid = $1
+order by mrr desc nulls last, currency
+"""
+
+SELECT_STATUS_CHANGES = f"""
+select {_names(StatusChange)}
+from billing.status_changes
+where customer_uid = $1
+order by id
+"""
+
+
+async def select_products(connection: Connection, uid: UUID) -> list[CustomerProduct]:
+    """The customer's products, in the order in which they began."""
+    return _rows(CustomerProduct, await connection.fetch(SELECT_PRODUCTS_OF_CUSTOMER, uid))
+
+
+async def select_revenue(connection: Connection, uid: UUID) -> list[Revenue]:
+    """What the customer paid, by currency, the largest first; minor units."""
+    return _rows(Revenue, await connection.fetch(SELECT_REVENUE_OF_CUSTOMER, uid))
+
+
+async def select_features(connection: Connection, uid: UUID) -> list[CustomerFeature]:
+    """What the customer may use now, by lookup key."""
+    return _rows(CustomerFeature, await connection.fetch(SELECT_FEATURES_OF_CUSTOMER, uid))
+
+
+async def select_mrr(connection: Connection, uid: UUID) -> list[CustomerMrr]:
+    """What the customer brings in a month, by currency, the largest first; minor units."""
+    return _rows(CustomerMrr, await connection.fetch(SELECT_MRR_OF_CUSTOMER, uid))
+
+
+async def select_status_changes(connection: Connection, uid: UUID) -> list[StatusChange]:
+    """How the status came to be what it is, oldest first."""
+    return _rows(StatusChange, await connection.fetch(SELECT_STATUS_CHANGES, uid))
+
+
+SELECT_MARK = f"""
+select {_names(CustomerMark)}
+from sync.customers
+where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+
+async def select_mark(connection: Connection, key: CustomerKey) -> CustomerMark | None:
+    """Where the derivation of the customer's record stands."""
+    row = await connection.fetchrow(SELECT_MARK, *key)
+    return None if row is None else CustomerMark(**row)
+
+
+# All objects that the record depends on, catalogue aside. Those that the mirror has are found by what they belong to;
+# those that are only known by name, by the customer who is believed to own them.
+_OBJECTS = f"""
+with charges as materialized (
+  select charge_id from sync.charge_owners where account_id = $1 and live_mode = $2 and customer_id = $3
+), invoices as materialized (
+  select id from stripe.invoices where account_id = $1 and live_mode = $2 and customer_id = $3
+), names (kind, id) as (
+  select 'customer', $3::text
+  union select 'subscription', id from stripe.subscriptions
+    where account_id = $1 and live_mode = $2 and customer_id = $3
+  union select 'subscription_schedule', id from stripe.subscription_schedules
+    where account_id = $1 and live_mode = $2 and customer_id = $3
+  union select 'checkout_session', id from stripe.checkout_sessions
+    where account_id = $1 and live_mode = $2 and customer_id = $3
+  union select 'invoice', id from invoices
+  union select 'credit_note', id from stripe.credit_notes
+    where account_id = $1 and live_mode = $2 and customer_id = $3
+  union select 'invoice_payment', p.id from stripe.invoice_payments p
+    where p.account_id = $1 and p.live_mode = $2 and p.invoice_id in (select id from invoices)
+  union select 'charge', charge_id from charges
+  union select 'refund', r.id from stripe.refunds r
+    where r.account_id = $1 and r.live_mode = $2 and r.charge_id in (select charge_id from charges)
+  union select 'dispute', d.id from stripe.disputes d
+    where d.account_id = $1 and d.live_mode = $2 and d.charge_id in (select charge_id from charges)
+  union select kind, id from sync.objects
+    where account_id = $1 and live_mode = $2 and customer_id = $3 and unsettled
+      and kind not in ({", ".join(f"'{kind}'" for kind in sorted(HINTED))})
+), objects as (
+  select o.*
+  from names n
+  join sync.objects o on o.account_id = $1 and o.live_mode = $2 and o.kind = n.kind and o.id = n.id
+)
+"""
+
+SELECT_UNSETTLED_OF_CUSTOMER = f"""{_OBJECTS}
+select {_names(FenceEntry)}
+from objects
+where unsettled
+order by parked_at, missing_since, kind, id
+"""
+
+
+async def select_unsettled(connection: Connection, key: CustomerKey) -> list[FenceEntry]:
+    """The customer's objects for which a read is pending, or that are missing or parked: why it is not exact."""
+    rows = await connection.fetch(SELECT_UNSETTLED_OF_CUSTOMER, *key)
+    return [FenceEntry(**row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastEvent:
+    """An event that was the last to concern some of a customer's objects."""
+
+    event_id: str
+    type: str
+    created: datetime | None
+    received_at: datetime
+    state: str
+    error: str | None
+    objects: tuple[str, ...]
+    """Kind and id of each object whose last event it is."""
+
+
+SELECT_LAST_EVENTS = f"""{_OBJECTS}
+select e.event_id, e.type, e.created, e.received_at, e.state, e.error, last.objects
+from (
+  select event_id, array_agg(kind || ' ' || id order by kind, id) as objects
+  from objects
+  where event_id is not null
+  group by event_id
+) last
+join sync.events e on e.account_id = $1 and e.live_mode = $2 and e.event_id = last.event_id
+order by e.seq desc
+limit $4
+"""
+
+
+async def select_last_events(connection: Connection, key: CustomerKey, *, limit: int) -> list[LastEvent]:
+    """The last events of the customer's objects, newest first: the fence keeps one event for each object."""
+    rows = await connection.fetch(SELECT_LAST_EVENTS, *key, limit)
+    return [LastEvent(**{**row, "objects": tuple(row["objects"])}) for row in rows]
+
+
+_DOCUMENTS = {"metadata", "options"}
+
+
+def _rows(row_type: type[T], rows: Iterable[asyncpg.Record]) -> list[T]:
+    """The rows as what they are; jsonb comes as text."""
+    return [
+        msgspec.convert(
+            {
+                name: msgspec.json.decode(value) if name in _DOCUMENTS else value
+                for name, value in row.items()
+            },
+            row_type,
+        )
+        for row in rows
+    ]

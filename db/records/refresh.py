@@ -1,0 +1,114 @@
+"""Refreshing one customer on demand: what a checkout success page asks for, and the full record that it gets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from db.connection import Connection
+from db.sync.customers import CustomerKey
+
+# The earliest of all appointments: whoever waits for this page goes first. Who is new is not stale: its record is made
+# once Stripe has told of it, so that a wrong id makes none.
+WANT_REFRESH = """
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at, history_asked)
+values ($1, $2, $3, 0, now(), to_timestamp(0), 1)
+on conflict (account_id, live_mode, customer_id) do update set
+  stale = c.stale + 1,
+  stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+  history_at = to_timestamp(0),
+  history_attempts = 0,
+  history_asked = c.history_asked + 1,
+  history_error = null
+"""
+
+HURRY_READS = """
+with waiting as (
+  select account_id, live_mode, kind, id
+  from sync.objects
+  where account_id = $1 and live_mode = $2 and customer_id = $3 and unsettled and read_at > now()
+  order by 1, 2, 3, 4
+  for no key update
+)
+update sync.objects o
+set read_at = now()
+from waiting w
+where (o.account_id, o.live_mode, o.kind, o.id) = (w.account_id, w.live_mode, w.kind, w.id)
+"""
+
+
+async def want_refresh(connection: Connection, key: CustomerKey) -> None:
+    """Have the customer's lists read now, and whatever of it waits for its read."""
+    async with connection.transaction():
+        await connection.execute(HURRY_READS, *key)
+        await connection.execute(WANT_REFRESH, *key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshState:
+    """How far a refresh is."""
+
+    finished: bool
+    error: str | None
+    unknown: bool = False
+    """Stripe knows no such customer, and nothing else ever told of it."""
+
+
+SELECT_REFRESH_STATE = """
+select
+  c.history_at is null and c.stale <= c.derived and coalesce(record.exact, false) as finished,
+  coalesce(c.history_error, c.error) as error
+from sync.customers c
+left join billing.customers record
+  on record.account_id = c.account_id and record.live_mode = c.live_mode and record.stripe_customer_id = c.customer_id
+where c.account_id = $1 and c.live_mode = $2 and c.customer_id = $3
+"""
+
+
+async def select_refresh_state(connection: Connection, key: CustomerKey) -> RefreshState:
+    """Whether the record is exact and as of the refresh."""
+    row = await connection.fetchrow(SELECT_REFRESH_STATE, *key)
+    if row is None:
+        return RefreshState(finished=False, error=None, unknown=True)
+    return RefreshState(finished=row["finished"], error=row["error"])
+
+
+SELECT_FULL_CUSTOMER = """
+select to_jsonb(c) || jsonb_build_object(
+  'customer_products', (
+    select coalesce(jsonb_agg(to_jsonb(p) order by p.starts_at, p.stripe_subscription_id, p.stripe_product_id), '[]')
+    from billing.customer_products p
+    where p.customer_uid = c.uid
+  ),
+  'revenue', (
+    select coalesce(jsonb_agg(to_jsonb(r) order by r.currency), '[]')
+    from billing.customer_revenue r
+    where r.customer_uid = c.uid
+  ),
+  'mrr', (
+    select coalesce(jsonb_agg(to_jsonb(m) order by m.currency), '[]')
+    from billing.customer_mrr m
+    where m.customer_uid = c.uid
+  ),
+  'features', (
+    select coalesce(jsonb_agg(to_jsonb(f) order by f.feature_id), '[]')
+    from billing.customer_features f
+    where f.customer_uid = c.uid
+  ),
+  'entities', (
+    select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+    from billing.entities e
+    where e.customer_uid = c.uid
+  )
+)
+from billing.customers c
+where c.account_id = $1 and c.live_mode = $2 and c.stripe_customer_id = $3
+"""
+
+
+async def select_full_customer(connection: Connection, key: CustomerKey) -> dict[str, Any] | None:
+    """The record with its products, revenue, MRR, features and entities, as one JSON object; None where there is no
+    record yet.
+    """
+    found: str | None = await connection.fetchval(SELECT_FULL_CUSTOMER, *key)
+    return None if found is None else msgspec.json.decode(found, type=dict[str, Any])

@@ -1,0 +1,171 @@
+"""The accounts that events come from, how far their gaps are filled, and what an operator must be told."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from db.connection import Connection
+
+SEE_ACCOUNTS = """
+insert into sync.accounts (account_id, live_mode)
+select * from unnest($1::text[], $2::boolean[])
+on conflict do nothing
+"""
+
+
+async def see_accounts(connection: Connection, scopes: Collection[tuple[str, bool]]) -> None:
+    """Remember that events of these accounts exist: their gaps are filled from now on."""
+    ordered = sorted(scopes)
+    await connection.execute(SEE_ACCOUNTS, [scope[0] for scope in ordered], [scope[1] for scope in ordered])
+
+
+SEE_ACCOUNT_SINCE = """
+insert into sync.accounts as a (account_id, live_mode, cursor_at)
+values ($1, $2, $3)
+on conflict (account_id, live_mode) do update set cursor_at = coalesce(a.cursor_at, excluded.cursor_at)
+"""
+
+
+async def see_account_since(connection: Connection, scope: tuple[str, bool], since: datetime) -> None:
+    """Remember an account of which no event may have come yet: its first gap begins at `since`, by Stripe's clock."""
+    await connection.execute(SEE_ACCOUNT_SINCE, *scope, since)
+
+
+SELECT_EVENTS_SINCE = """
+select account_id, live_mode, events_since
+from sync.accounts
+join unnest($1::text[], $2::boolean[]) as k (account_id, live_mode) using (account_id, live_mode)
+"""
+
+# The first fill waits for those who go on without it, and then looks at what they have written.
+HOLD_OFF_FIRST_FILL = """
+select a.account_id, a.live_mode, a.events_since
+from sync.accounts a
+join unnest($1::text[], $2::boolean[]) as k (account_id, live_mode) using (account_id, live_mode)
+where a.events_since is null
+order by 1, 2
+for share of a
+"""
+
+
+async def select_events_since(
+    connection: Connection, scopes: Collection[tuple[str, bool]]
+) -> dict[tuple[str, bool], datetime]:
+    """Since when every event of these accounts has come, or will; of which nobody knows it yet, none knows it until
+    the caller's transaction ends.
+    """
+    columns = [scope[0] for scope in scopes], [scope[1] for scope in scopes]
+    rows = await connection.fetch(SELECT_EVENTS_SINCE, *columns)
+    if any(row["events_since"] is None for row in rows):
+        await connection.fetch(HOLD_OFF_FIRST_FILL, *columns)
+        rows = await connection.fetch(SELECT_EVENTS_SINCE, *columns)
+    return {(row[0], row[1]): row["events_since"] for row in rows if row["events_since"] is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueGap:
+    """An account whose gap is to be filled; times are by Stripe's clock."""
+
+    account_id: str
+    live_mode: bool
+    cursor_at: datetime | None
+    events_since: datetime | None
+
+
+CLAIM_GAP = """
+with due as (
+  select account_id, live_mode
+  from sync.accounts
+  where due_at <= now() and live_mode = $1
+  order by due_at
+  limit 1
+  for no key update skip locked
+)
+update sync.accounts a
+set due_at = now() + $2
+from due d
+where (a.account_id, a.live_mode) = (d.account_id, d.live_mode)
+returning a.account_id, a.live_mode, a.cursor_at, a.events_since
+"""
+
+
+async def claim_gap(connection: Connection, *, live_mode: bool, lease: timedelta) -> DueGap | None:
+    """Lease the account whose fill has been due longest."""
+    row = await connection.fetchrow(CLAIM_GAP, live_mode, lease)
+    return None if row is None else DueGap(**row)
+
+
+FINISH_GAP = """
+update sync.accounts
+set cursor_at = greatest(cursor_at, $3), filled_at = now(), due_at = now() + $4, error = null,
+  events_since = coalesce($5, events_since)
+where account_id = $1 and live_mode = $2
+"""
+
+
+async def finish_gap(
+    connection: Connection,
+    gap: DueGap,
+    *,
+    cursor_at: datetime,
+    next_fill: timedelta,
+    since: datetime | None = None,
+) -> None:
+    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, where that has changed."""
+    await connection.execute(FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since)
+
+
+POSTPONE_GAP = """
+update sync.accounts set error = $3, due_at = now() + $4 where account_id = $1 and live_mode = $2
+"""
+
+
+async def postpone_gap(connection: Connection, gap: DueGap, *, error: str, retry_after: timedelta) -> None:
+    """Say why the fill did not finish; its cursor stays."""
+    await connection.execute(POSTPONE_GAP, gap.account_id, gap.live_mode, error, retry_after)
+
+
+REMEMBER_KEY = """
+with remembered as (
+  insert into sync.key (account_id, live_mode) values ($1, $2)
+  on conflict do nothing
+  returning account_id, live_mode
+)
+select account_id, live_mode from remembered
+union all
+select account_id, live_mode from sync.key
+limit 1
+"""
+
+
+async def remember_key(connection: Connection, *, account_id: str, live_mode: bool) -> tuple[str, bool]:
+    """The account and mode of the first key that ever worked with this database: this one, if it is the first."""
+    row = await connection.fetchrow(REMEMBER_KEY, account_id, live_mode)
+    return (account_id, live_mode) if row is None else (row[0], row[1])
+
+
+RAISE_ALARM = """
+insert into sync.alarms (name, detail) values ($1, $2)
+on conflict (name) do update set detail = excluded.detail
+"""
+
+CLEAR_ALARMS = "delete from sync.alarms where name = any ($1::text[])"
+
+
+async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
+    """Have /status and `subledger status` show it until it is cleared."""
+    await connection.execute(RAISE_ALARM, name, detail)
+
+
+async def clear_alarms(connection: Connection, names: Collection[str]) -> None:
+    """What these alarms told of is not so, or no longer."""
+    await connection.execute(CLEAR_ALARMS, list(names))
+
+
+ALARM_STANDS = "select exists (select from sync.alarms where name = $1)"
+
+
+async def alarm_stands(connection: Connection, name: str) -> bool:
+    """Whether it was raised, and not cleared since."""
+    stands: bool = await connection.fetchval(ALARM_STANDS, name)
+    return stands

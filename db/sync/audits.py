@@ -1,0 +1,527 @@
+"""Audits: what was found to differ between Stripe, the mirror and the records; its mending; the schedule."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from billing.registry import KINDS
+from db.connection import Connection
+from db.mirror.tables import PARTS
+from db.sync.customers import CustomerKey
+from db.sync.objects import Key
+from db.sync.scans import Scan, select_scan
+
+RECORD = "record"
+"""The kind, in sync.drift, of what is derived."""
+
+Scope = tuple[str, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Something that does not agree with Stripe."""
+
+    kind: str
+    id: str
+    what: str
+    fields: tuple[str, ...] = ()
+    currency: str | None = None
+    amount: int = 0
+    said: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mending:
+    """A row that is wrong, and what Stripe said of it (None: that it knows none) when it was read at `tick`."""
+
+    kind: str
+    id: str
+    said: str | None
+    tick: int
+
+
+# What is being marked, read or written just now is no drift: the fence will see to it. `surplus` and `lacking` are
+# what a list says; a read by id decides.
+SUSPECT = """
+insert into sync.drift (scan_id, kind, id, what)
+select $1::bigint, s.kind, s.id, s.what
+from unnest($4::text[], $5::text[], $6::text[]) as s (kind, id, what)
+left join sync.objects o on o.account_id = $2 and o.live_mode = $3 and o.kind = s.kind and o.id = s.id
+where (
+    o.id is null
+    or (o.confirmed < $7 and (o.dirty < o.confirmed or o.missing_since is not null or o.parked_at is not null))
+  )
+  -- Of a customer who is forgotten nothing is asked any more.
+  and not exists (
+    select from sync.forgotten f
+    where f.account_id = $2 and f.live_mode = $3 and f.customer_id = o.customer_id
+  )
+order by 1, 2, 3
+on conflict do nothing
+"""
+
+
+async def suspect(connection: Connection, scan: Scan, suspects: Mapping[Key, str], *, tick: int) -> None:
+    """Note what a list of this tick says otherwise (key -> what), unless it is in motion."""
+    if suspects:
+        await connection.execute(
+            SUSPECT,
+            scan.id,
+            scan.account_id,
+            scan.live_mode,
+            [key[2] for key in suspects],
+            [key[3] for key in suspects],
+            list(suspects.values()),
+            tick,
+        )
+
+
+SELECT_SUSPECTS = """
+select kind, id
+from sync.drift
+where scan_id = $1 and not verified and error is null and (kind = $2) = $3 and (kind, id) > ($4, $5)
+order by kind, id
+limit $6
+"""
+
+
+async def select_suspects(
+    connection: Connection, scan: Scan, *, records: bool, after: tuple[str, str], limit: int
+) -> list[tuple[str, str]]:
+    """What waits for its verification (kind, id), after this one: records, or mirrored objects."""
+    rows = await connection.fetch(SELECT_SUSPECTS, scan.id, RECORD, records, *after, limit)
+    return [(row[0], row[1]) for row in rows]
+
+
+COUNT_SUSPECTS = """
+select count(*) from sync.drift where scan_id = $1 and not verified and error is null and (kind = $2) = $3
+"""
+
+
+async def count_suspects(connection: Connection, scan: Scan, *, records: bool) -> int:
+    """How many records, or mirrored objects, wait for their verification."""
+    count: int = await connection.fetchval(COUNT_SUSPECTS, scan.id, RECORD, records)
+    return count
+
+
+NOTE_UNREAD = """
+insert into sync.drift (scan_id, kind, id, what, error)
+select $1::bigint, kind, id, 'differs', error
+from unnest($2::text[], $3::text[], $4::text[]) as new (kind, id, error)
+order by kind, id
+on conflict (scan_id, kind, id) do update set error = excluded.error
+"""
+
+
+async def note_unread(connection: Connection, scan: Scan, unread: Sequence[tuple[str, str, str]]) -> None:
+    """Give up verifying these (kind, id, error): nothing is said of them but why."""
+    if unread:
+        await connection.execute(
+            NOTE_UNREAD, scan.id, [u[0] for u in unread], [u[1] for u in unread], [u[2] for u in unread]
+        )
+
+
+SELECT_UNREAD = """
+select kind, id, error, count(*) over () as count
+from sync.drift
+where scan_id = $1 and not verified and error is not null
+order by kind, id
+limit $2
+"""
+
+
+async def select_unread(
+    connection: Connection, scan: Scan, *, limit: int
+) -> tuple[int, list[tuple[str, str, str]]]:
+    """How many could not be verified, and the first of them: kind, id, error."""
+    rows = await connection.fetch(SELECT_UNREAD, scan.id, limit)
+    return (rows[0][3] if rows else 0), [(row[0], row[1], row[2]) for row in rows]
+
+
+# Stripe's lists leave out, by their own rules, prices that were made in the middle of something else, and customers and
+# subscriptions on test clocks: they are read by id like any other, but that they are not listed is no sign of damage.
+# Nor is it that a list inside an object was cut.
+COUNT_UNEXPLAINED = """
+select count(*)
+from sync.drift d
+where d.scan_id = $1 and not d.verified and d.error is null and d.kind <> $2 and d.what <> 'cut' and not (
+  d.what = 'surplus' and (
+    d.kind = 'price'
+    or d.kind = 'customer' and exists (
+      select from stripe.customers t
+      where t.account_id = $3 and t.live_mode = $4 and t.id = d.id and t.test_clock is not null
+    )
+    or d.kind = 'subscription' and exists (
+      select from stripe.subscriptions t
+      where t.account_id = $3 and t.live_mode = $4 and t.id = d.id and t.test_clock is not null
+    )
+  )
+)
+"""
+
+
+async def count_unexplained(connection: Connection, scan: Scan) -> int:
+    """How many of the suspects are none that Stripe's lists leave out by their own rules."""
+    count: int = await connection.fetchval(
+        COUNT_UNEXPLAINED, scan.id, RECORD, scan.account_id, scan.live_mode
+    )
+    return count
+
+
+DISMISS = """
+delete from sync.drift
+where scan_id = $1 and (kind, id) in (select * from unnest($2::text[], $3::text[]))
+"""
+
+
+async def dismiss(connection: Connection, scan: Scan, agreed: Sequence[tuple[str, str]]) -> None:
+    """These (kind, id) agree after all."""
+    await connection.execute(DISMISS, scan.id, [kind for kind, _ in agreed], [named for _, named in agreed])
+
+
+NOTE_DRIFT = """
+insert into sync.drift (scan_id, kind, id, what, fields, currency, amount, said, verified, read_tick)
+select $1::bigint, kind, id, what, array(select jsonb_array_elements_text(fields::jsonb)), currency, amount,
+  said::json, $9, read_tick
+from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $10::bigint[])
+  as new (kind, id, what, fields, currency, amount, said, read_tick)
+order by kind, id
+on conflict (scan_id, kind, id) do update set
+  what = excluded.what, fields = excluded.fields, currency = excluded.currency, amount = excluded.amount,
+  said = excluded.said, verified = excluded.verified, read_tick = excluded.read_tick
+"""
+
+
+async def note_drift(
+    connection: Connection,
+    scan: Scan,
+    drift: Sequence[Drift],
+    *,
+    verified: bool,
+    ticks: Sequence[int] | None = None,
+) -> None:
+    """What was found; `verified` by a read by id, each begun at its tick, or by a second derivation."""
+    await connection.execute(
+        NOTE_DRIFT,
+        scan.id,
+        [each.kind for each in drift],
+        [each.id for each in drift],
+        [each.what for each in drift],
+        [msgspec.json.encode(each.fields).decode() for each in drift],
+        [each.currency for each in drift],
+        [each.amount for each in drift],
+        [each.said for each in drift],
+        verified,
+        [None] * len(drift) if ticks is None else ticks,
+    )
+
+
+SELECT_DRIFT = """
+select kind, id, what, fields, currency, amount, said::text
+from sync.drift
+where scan_id = $1 and verified
+order by kind, id
+limit $2
+"""
+
+
+async def select_drift(connection: Connection, scan: Scan, *, limit: int) -> list[Drift]:
+    """What was found and verified."""
+    rows = await connection.fetch(SELECT_DRIFT, scan.id, limit)
+    return [Drift(**{**row, "fields": tuple(row["fields"])}) for row in rows]
+
+
+SELECT_MENDING = """
+select kind, id, said::text, coalesce(read_tick, 9223372036854775807) as tick
+from sync.drift
+where scan_id = $1 and verified and kind <> $2
+order by kind, id
+limit $3
+"""
+
+
+async def select_mending(connection: Connection, scan: Scan, *, limit: int) -> list[Mending]:
+    """What Stripe said of the mirrored objects that differ."""
+    return [Mending(**row) for row in await connection.fetch(SELECT_MENDING, scan.id, RECORD, limit)]
+
+
+SELECT_MOTION = """
+select kind, id,
+  greatest(confirmed, told, dirty) >= tick
+    or (dirty >= confirmed and missing_since is null and parked_at is null) as moving
+from sync.objects
+join unnest($3::text[], $4::text[], $5::bigint[]) as k (kind, id, tick) using (kind, id)
+where account_id = $1 and live_mode = $2
+"""
+
+
+async def select_motion(
+    connection: Connection, scope: Scope, reads: Sequence[tuple[str, str, int]]
+) -> dict[tuple[str, str], bool]:
+    """Which of these (kind, id, tick of our read) were marked or read by others meanwhile; absent: never heard of."""
+    rows = await connection.fetch(
+        SELECT_MOTION, *scope, [r[0] for r in reads], [r[1] for r in reads], [r[2] for r in reads]
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+SELECT_WAITING = """
+select kind, id
+from sync.objects
+join unnest($3::text[], $4::text[]) as k (kind, id) using (kind, id)
+where account_id = $1 and live_mode = $2 and dirty >= confirmed and not tombstone and missing_since is null
+  and parked_at is null
+"""
+
+
+async def select_waiting(
+    connection: Connection, scope: Scope, objects: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Which of these (kind, id) are marked and have not been read since."""
+    rows = await connection.fetch(SELECT_WAITING, *scope, [o[0] for o in objects], [o[1] for o in objects])
+    return [(row[0], row[1]) for row in rows]
+
+
+REMOVE_ROWS: Mapping[str, str] = {
+    kind.name: f"delete from {kind.table} where account_id = $1 and live_mode = $2 and id = any ($3::text[])"
+    for kind in KINDS.values()
+}
+"""Per kind: takes rows away that nothing ever told of."""
+
+REMOVE_PARTS: Mapping[str, str] = {
+    kind: f"delete from {parts.table} where account_id = $1 and live_mode = $2 and {parts.owner} = any ($3::text[])"
+    for kind, parts in PARTS.items()
+}
+"""Per kind with parts: takes the parts of such rows away."""
+
+
+async def remove_rows(connection: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> None:
+    """Take mirror rows away: only those that Stripe does not know and that no event or read ever told of."""
+    await connection.execute(REMOVE_ROWS[kind], *scope, ids)
+    if kind in PARTS:
+        await connection.execute(REMOVE_PARTS[kind], *scope, ids)
+
+
+RAISE_TOMBSTONES = """
+update sync.objects o
+set tombstone = false
+from unnest($3::text[], $4::text[]) as k (kind, id)
+where o.account_id = $1 and o.live_mode = $2 and o.kind = k.kind and o.id = k.id and o.tombstone
+"""
+
+
+async def raise_tombstones(connection: Connection, scope: Scope, refs: Sequence[tuple[str, str]]) -> None:
+    """Let a read write again what was deleted and has lost its row, or is taken for deleted and is not."""
+    await connection.execute(RAISE_TOMBSTONES, *scope, [r[0] for r in refs], [r[1] for r in refs])
+
+
+MARK_REPAIRED = (
+    "update sync.drift set repaired = true where scan_id = $1 and kind = $2 and id = any ($3::text[])"
+)
+
+
+async def mark_repaired(connection: Connection, scan: Scan, kind: str, ids: Sequence[str]) -> None:
+    """These are marked: confirm and derive mend them."""
+    await connection.execute(MARK_REPAIRED, scan.id, kind, ids)
+
+
+RENAME_RECORDS = """
+update billing.customers r
+set stripe_customer_id = k.customer_id
+from unnest($3::uuid[], $4::text[]) as k (uid, customer_id)
+where r.account_id = $1 and r.live_mode = $2 and r.uid = k.uid and r.stripe_customer_id is distinct from k.customer_id
+"""
+
+
+async def rename_records(connection: Connection, scope: Scope, names: Mapping[UUID, str]) -> None:
+    """Give records (uid -> Stripe customer id) the customer back whose they are: others are found by that name."""
+    await connection.execute(RENAME_RECORDS, *scope, list(names), list(names.values()))
+
+
+REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"
+REMOVE_RECORD_PRODUCTS = "delete from billing.customer_products where customer_uid = any ($1::uuid[])"
+REMOVE_RECORD_REVENUE = "delete from billing.customer_revenue where customer_uid = any ($1::uuid[])"
+REMOVE_RECORD_FEATURES = "delete from billing.customer_features where customer_uid = any ($1::uuid[])"
+REMOVE_RECORD_ENTITIES = "delete from billing.subscription_entities where customer_uid = any ($1::uuid[])"
+REMOVE_RECORD_MRR = "delete from billing.customer_mrr where customer_uid = any ($1::uuid[])"
+
+
+async def remove_records(connection: Connection, uids: Sequence[UUID]) -> None:
+    """Take records of nobody away, with their parts."""
+    await connection.execute(REMOVE_RECORD_PRODUCTS, uids)
+    await connection.execute(REMOVE_RECORD_REVENUE, uids)
+    await connection.execute(REMOVE_RECORD_FEATURES, uids)
+    await connection.execute(REMOVE_RECORD_ENTITIES, uids)
+    await connection.execute(REMOVE_RECORD_MRR, uids)
+    await connection.execute(REMOVE_RECORDS, uids)
+
+
+# Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftOfKind:
+    """How much of one kind does not agree."""
+
+    object: str
+    differs: int
+    lacking: int
+    surplus: int
+    repaired: int
+    unverified: int
+    """What lists, or a first look, said otherwise and no second look has decided; none of the drift."""
+    amounts: Mapping[str, int]
+    """Minor units by currency: what is right minus what is stored, each difference counted by its size."""
+
+
+SELECT_DRIFT_BY_KIND = """
+select kind, count(*) filter (where verified and what = 'differs') as differs,
+  count(*) filter (where verified and what = 'lacking') as lacking,
+  count(*) filter (where verified and what = 'surplus') as surplus,
+  count(*) filter (where repaired) as repaired, count(*) filter (where not verified) as unverified
+from sync.drift
+where scan_id = $1
+group by kind
+"""
+
+SELECT_DRIFT_AMOUNTS = """
+select kind, currency, sum(abs(amount))::bigint as amount
+from sync.drift
+where scan_id = $1 and verified and currency is not null and amount <> 0
+group by kind, currency
+order by kind, currency
+"""
+
+
+async def select_drift_by_kind(connection: Connection, scan_id: int) -> list[DriftOfKind]:
+    """The result of an audit, in the registry's order, the records last."""
+    amounts: dict[str, dict[str, int]] = {}
+    for row in await connection.fetch(SELECT_DRIFT_AMOUNTS, scan_id):
+        amounts.setdefault(row["kind"], {})[row["currency"]] = row["amount"]
+    rows = {row["kind"]: row for row in await connection.fetch(SELECT_DRIFT_BY_KIND, scan_id)}
+    return [
+        DriftOfKind(
+            object=kind,
+            amounts=amounts.get(kind, {}),
+            **{
+                name: rows[kind][name] for name in ("differs", "lacking", "surplus", "repaired", "unverified")
+            },
+        )
+        for kind in (*KINDS, RECORD)
+        if kind in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """An audit as operators are told of it."""
+
+    id: int
+    status: str
+    account: str
+    live_mode: bool
+    since: datetime | None
+    repair: bool
+    requested_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    step: str
+    error: str | None
+    objects_compared: int
+    drift: int
+    by_object: tuple[DriftOfKind, ...]
+
+
+COUNT_COMPARED = "select coalesce(sum(objects), 0)::bigint from sync.scan_windows where scan_id = $1"
+
+
+async def report_audit(connection: Connection, scan: Scan) -> AuditReport:
+    """How far an audit is, and what it has found."""
+    by_object = tuple(await select_drift_by_kind(connection, scan.id))
+    return AuditReport(
+        id=scan.id,
+        status=scan.status,
+        account=scan.account_id,
+        live_mode=scan.live_mode,
+        since=scan.since,
+        repair=scan.repair,
+        requested_at=scan.requested_at,
+        started_at=scan.started_at,
+        finished_at=scan.finished_at,
+        step=scan.step,
+        error=scan.error,
+        objects_compared=await connection.fetchval(COUNT_COMPARED, scan.id),
+        drift=sum(each.differs + each.lacking + each.surplus for each in by_object),
+        by_object=by_object,
+    )
+
+
+# Bodies were kept to compare with; they tell who customers are, and belong nowhere but into the mirror.
+DROP_SAID = "update sync.drift set said = null where scan_id = $1 and said is not null"
+
+FORGET_OLD_AUDITS = """
+delete from sync.scans
+where purpose = 'audit' and finished_at is not null and id not in (
+  select id from sync.scans where purpose = 'audit' order by id desc limit $1
+)
+"""
+
+
+async def close_audit(connection: Connection, scan: Scan, *, keep: int) -> None:
+    """Keep of this audit what was found and not what Stripe said, and only the latest audits."""
+    await connection.execute(DROP_SAID, scan.id)
+    await connection.execute(FORGET_OLD_AUDITS, keep)
+
+
+LOCK_SCHEDULE = "select pg_advisory_xact_lock($1)"
+SCHEDULE_LOCK = 0x5B1ED6E5
+
+IS_AUDIT_DUE = """
+with night as (
+  select (
+    date_trunc('day', now() at time zone 'UTC' - make_interval(hours => $2)) + make_interval(hours => $2)
+  ) at time zone 'UTC' as began
+)
+select exists (
+    select from sync.scans, night
+    where purpose = 'backfill' and whole and status = 'complete' and live_mode = $1 and account_id = ''
+      and finished_at < night.began
+  )
+  and not exists (
+    select from sync.scans, night
+    where purpose = 'audit' and whole and repair and live_mode = $1 and account_id = ''
+      and requested_at >= night.began
+  )
+"""
+
+
+async def is_audit_due(connection: Connection, *, live_mode: bool, hour: int) -> bool:
+    """Whether the nightly audit is to be asked for now. In the transaction that asks, so that nobody asks twice.
+
+    Once after each time that the clock has shown `hour`, UTC, however late; an audit that compares less or mends
+    nothing is none. Only where a whole backfill has ended by then: before, everything that the lists hold would be
+    drift.
+    """
+    await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
+    due: bool = await connection.fetchval(IS_AUDIT_DUE, live_mode, hour)
+    return due
+
+
+SELECT_LAST_AUDIT = """
+select id from sync.scans where purpose = 'audit' and status in ('complete', 'partial') order by id desc limit 1
+"""
+
+
+async def select_last_audit(connection: Connection) -> AuditReport | None:
+    """The latest audit that came to an end; None where there was none yet."""
+    scan_id = await connection.fetchval(SELECT_LAST_AUDIT)
+    scan = None if scan_id is None else await select_scan(connection, scan_id, "audit")
+    return None if scan is None else await report_audit(connection, scan)
+
+
+def keys_of(scope: Scope, ids: Sequence[str]) -> list[CustomerKey]:
+    """The keys of these customers of one account and mode."""
+    return [(*scope, customer_id) for customer_id in ids]

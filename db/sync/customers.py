@@ -1,0 +1,356 @@
+"""Which customers' records are older than their facts, and who takes them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from db.connection import Connection
+from db.sync.objects import Key
+
+CustomerKey = tuple[str, bool, str]
+"""(account_id, live_mode, Stripe customer id)"""
+
+FIRST_SIGHT = timedelta(seconds=10)
+"""How long its customer.created may be late before a customer's history is pulled."""
+
+MARK_STALE = """
+insert into sync.customers as c (
+  account_id, live_mode, customer_id, stale, stale_since, complete, known_from, history_at
+)
+select
+  account_id, live_mode, customer_id, 1, now(), complete, known_from, case when not complete then now() + $5 end
+from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[], $6::timestamptz[])
+  as new (account_id, live_mode, customer_id, complete, known_from)
+order by account_id, live_mode, customer_id
+-- `do nothing` would take no lock, and a derivation that is being stored right now would swallow this mark.
+on conflict (account_id, live_mode, customer_id) do update set
+  stale = c.stale + 1,
+  stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+  complete = c.complete or excluded.complete,
+  known_from = case when c.complete then c.known_from else excluded.known_from end,
+  -- That it is known from its start spares it the pull of a first sight, but none that somebody asked for.
+  history_at = case when not excluded.complete or c.history_asked > 0 then c.history_at end,
+  -- New facts are a new chance for a customer that was given up.
+  attempts = case when c.parked_at is null then c.attempts else 0 end,
+  parked_at = null
+"""
+
+
+async def mark_stale(
+    connection: Connection,
+    customers: Sequence[CustomerKey],
+    *,
+    complete: Mapping[CustomerKey, datetime | None] = MappingProxyType({}),
+) -> None:
+    """Raise the customers' `stale`, in the transaction that writes their facts and after everything else in it.
+
+    `complete`: of whom everything since their start is known, and when the event was created that says so.
+    """
+    await connection.execute(
+        MARK_STALE,
+        [key[0] for key in customers],
+        [key[1] for key in customers],
+        [key[2] for key in customers],
+        [key in complete for key in customers],
+        FIRST_SIGHT,
+        [complete.get(key) for key in customers],
+    )
+
+
+DOUBT_STARTS = """
+with doubted as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where account_id = $1 and live_mode = $2 and complete and known_from < $3
+  order by customer_id
+  for no key update
+)
+update sync.customers c
+set complete = false, known_from = null, history_at = coalesce(c.history_at, now()),
+  stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
+from doubted d
+where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
+"""
+
+
+async def doubt_starts(connection: Connection, account_id: str, *, live_mode: bool, since: datetime) -> None:
+    """Have the histories pulled of those who were taken for complete by an event from before `since`: what came
+    between may have got lost.
+    """
+    await connection.execute(DOUBT_STARTS, account_id, live_mode, since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleCustomer:
+    """A customer to derive; `stale` was read before any of its facts."""
+
+    key: CustomerKey
+    stale: int
+    complete: bool
+    attempts: int
+    as_of: datetime
+
+
+# What was claimed before comes first, and one at a time: attempts are counted for nobody who was not in hand when a
+# worker was lost.
+CLAIM_STALE = """
+-- Claims go by age, so whoever was claimed before stands among those who have waited longest.
+with head as (
+  select account_id, live_mode, customer_id, attempts, leased_until
+  from sync.customers
+  where stale > derived and parked_at is null
+  order by stale_since
+  limit 4000
+), suspect as (
+  select c.account_id, c.live_mode, c.customer_id
+  from sync.customers c
+  where (c.account_id, c.live_mode, c.customer_id) = (
+    select h.account_id, h.live_mode, h.customer_id
+    from head h
+    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now())
+    limit 1
+  ) and c.stale > c.derived and (c.leased_until is null or c.leased_until < now())
+  for no key update skip locked
+), fresh as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where stale > derived and parked_at is null and attempts = 0 and (leased_until is null or leased_until < now())
+    and not exists (select from suspect)
+  order by stale_since
+  limit $1
+  for no key update skip locked
+), next as (
+  select * from suspect
+  union all
+  select * from fresh
+)
+update sync.customers c
+set attempts = c.attempts + 1, leased_until = now() + $2
+from next n
+where (c.account_id, c.live_mode, c.customer_id) = (n.account_id, n.live_mode, n.customer_id)
+returning c.account_id, c.live_mode, c.customer_id, c.stale, c.complete, c.attempts, now() as as_of
+"""
+
+
+async def claim_stale(connection: Connection, *, limit: int, lease: timedelta) -> list[StaleCustomer]:
+    """Lease the customers that have been stale longest, counting the attempt. Commit before reading facts."""
+    rows = await connection.fetch(CLAIM_STALE, limit, lease)
+    return [
+        StaleCustomer(
+            key=(row["account_id"], row["live_mode"], row["customer_id"]),
+            stale=row["stale"],
+            complete=row["complete"],
+            attempts=row["attempts"],
+            as_of=row["as_of"],
+        )
+        for row in rows
+    ]
+
+
+RELEASE_STALE = """
+with held as (
+  select account_id, live_mode, customer_id
+  from sync.customers c
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, customer_id, attempts)
+    using (account_id, live_mode, customer_id, attempts)
+  order by 1, 2, 3
+  for no key update of c
+)
+update sync.customers c
+set attempts = c.attempts - 1, leased_until = null
+from held h
+where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+"""
+
+
+async def release_stale(connection: Connection, customers: Sequence[StaleCustomer]) -> None:
+    """Undo their claims, where they were not derived after all and nobody has claimed them since."""
+    await connection.execute(
+        RELEASE_STALE,
+        *_columns([customer.key for customer in customers]),
+        [customer.attempts for customer in customers],
+    )
+
+
+FINISH_DERIVED = """
+with done as (
+  select c.account_id, c.live_mode, c.customer_id, new.stale, new.rederive_at
+  from sync.customers c
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[], $5::timestamptz[])
+    as new (account_id, live_mode, customer_id, stale, rederive_at) using (account_id, live_mode, customer_id)
+  where c.derived < new.stale
+  order by 1, 2, 3
+  for no key update of c
+)
+update sync.customers c
+set derived = done.stale, rederive_at = done.rederive_at, leased_until = null, attempts = 0, error = null
+from done
+where (c.account_id, c.live_mode, c.customer_id) = (done.account_id, done.live_mode, done.customer_id)
+  -- Whoever waited for the lock sees the row as it is now.
+  and c.derived < done.stale
+returning c.account_id, c.live_mode, c.customer_id
+"""
+
+
+async def finish_derived(
+    connection: Connection, customers: Mapping[StaleCustomer, datetime | None]
+) -> set[CustomerKey]:
+    """Take the right to store these records; a customer that was derived from later facts is not returned.
+
+    Beside each stands when its record will change by time alone.
+    """
+    rows = await connection.fetch(
+        FINISH_DERIVED,
+        *_columns([customer.key for customer in customers]),
+        [customer.stale for customer in customers],
+        list(customers.values()),
+    )
+    return {(row[0], row[1], row[2]) for row in rows}
+
+
+MARK_OVERDUE = """
+with overdue as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where rederive_at <= now()
+  order by rederive_at
+  limit $1
+  for no key update skip locked
+)
+update sync.customers c
+set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end,
+  rederive_at = null
+from overdue o
+where (c.account_id, c.live_mode, c.customer_id) = (o.account_id, o.live_mode, o.customer_id)
+"""
+
+
+async def mark_overdue(connection: Connection, *, limit: int) -> int:
+    """Mark the customers whose records time alone has changed, as a new fact of them would; returns how many."""
+    done: str = await connection.execute(MARK_OVERDUE, limit)
+    return int(done.split()[-1])
+
+
+PARK_CUSTOMER = """
+update sync.customers
+set error = $4,
+  leased_until = case
+    when attempts >= $5 and stale = $6 then null
+    else now() + least(attempts, 10) * interval '1 second'
+  end,
+  parked_at = case when attempts >= $5 and stale = $6 then now() end,
+  -- What came during the derivation is a new chance.
+  attempts = case when attempts >= $5 and stale > $6 then 0 else attempts end
+-- Somebody else may have derived it after our lease.
+where account_id = $1 and live_mode = $2 and customer_id = $3 and derived < $6
+returning parked_at is not null
+"""
+
+
+async def park_customer(
+    connection: Connection, customer: StaleCustomer, *, error: str, attempts_max: int
+) -> bool:
+    """Note why deriving failed: retried a little later, given up (until its next event) after `attempts_max`; returns
+    whether it is given up now.
+    """
+    return bool(await connection.fetchval(PARK_CUSTOMER, *customer.key, error, attempts_max, customer.stale))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchedObject:
+    """A row that names no customer and was written; `touched` was read before looking who is concerned."""
+
+    key: Key
+    touched: int
+
+
+SELECT_TOUCHED = """
+select account_id, live_mode, kind, id, touched
+from sync.objects
+where touched > resolved and kind <> all ($2::text[])
+order by touched_at
+limit $1
+"""
+
+
+async def select_touched(
+    connection: Connection, *, limit: int, but: Collection[str] = ()
+) -> list[TouchedObject]:
+    """The objects, but those of some kinds, whose concerned customers have yet to be marked, oldest first."""
+    rows = await connection.fetch(SELECT_TOUCHED, limit, list(but))
+    return [TouchedObject(key=(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
+
+
+RESOLVE_OBJECTS = """
+with resolved as (
+  select account_id, live_mode, kind, id, new.touched
+  from sync.objects
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[])
+    as new (account_id, live_mode, kind, id, touched) using (account_id, live_mode, kind, id)
+  order by 1, 2, 3, 4
+  for no key update of objects
+)
+update sync.objects o
+set resolved = greatest(o.resolved, r.touched)
+from resolved r
+where (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, r.kind, r.id)
+"""
+
+SELECT_OWNERS_OF_CHARGES = """
+select distinct o.customer_id
+from sync.charge_owners o
+where o.account_id = $1 and o.live_mode = $2 and o.charge_id = any (
+  array(
+    select unnest($3::text[])
+    union
+    select r.charge_id from stripe.refunds r where r.account_id = $1 and r.live_mode = $2 and r.id = any ($4::text[])
+    union
+    select d.charge_id from stripe.disputes d where d.account_id = $1 and d.live_mode = $2 and d.id = any ($5::text[])
+  )
+)
+"""
+
+# Each step goes by a key: `offset 0` keeps a planner that has no statistics yet from joining in another order. On a
+# fresh database that took 60 ms a call instead of 1.
+SELECT_OWNERS_OF_PAYMENTS = """
+select distinct invoice.customer_id
+from stripe.invoice_payments p
+join lateral (
+  select i.customer_id
+  from stripe.invoices i
+  where i.account_id = $1 and i.live_mode = $2 and i.id = p.invoice_id and i.customer_id is not null
+  offset 0
+) invoice on true
+where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
+"""
+
+
+async def resolve_touched(connection: Connection, touched: Sequence[TouchedObject]) -> None:
+    """Mark the customers whom the touched rows concern, from committed rows only (ARCHITECTURE.md, deriving).
+
+    In one transaction, objects before customers; `touched` must have been read before it began. Rows that are not
+    committed yet are not seen, and need not be: whoever commits them marks their customer, and that derivation begins
+    after it and so sees the row that was touched here.
+    """
+    keys = [each.key for each in touched]
+    columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], [k[3] for k in keys])
+    await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
+    ids: dict[tuple[str, bool], dict[str, list[str]]] = {}
+    for account_id, live_mode, kind, object_id in keys:
+        ids.setdefault((account_id, live_mode), {}).setdefault(kind, []).append(object_id)
+    concerned: set[CustomerKey] = set()
+    for scope, of in ids.items():
+        charges, refunds, disputes = of.get("charge", []), of.get("refund", []), of.get("dispute", [])
+        if charges or refunds or disputes:
+            rows = await connection.fetch(SELECT_OWNERS_OF_CHARGES, *scope, charges, refunds, disputes)
+            concerned |= {(*scope, row[0]) for row in rows}
+        if payments := of.get("invoice_payment"):
+            rows = await connection.fetch(SELECT_OWNERS_OF_PAYMENTS, *scope, payments)
+            concerned |= {(*scope, row[0]) for row in rows}
+    if concerned:
+        await mark_stale(connection, list(concerned))
+
+
+def _columns(keys: Sequence[CustomerKey]) -> tuple[list[str], list[bool], list[str]]:
+    return [key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys]

@@ -1,0 +1,177 @@
+"""Customers whose history is to be pulled, because they were first seen in the middle of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from db.connection import Connection
+from db.sync.customers import CustomerKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueHistory:
+    """A customer whose history is due."""
+
+    key: CustomerKey
+    attempts: int
+    asked: int
+    """How often it had been asked for when it was claimed: who asks later is not answered by this pull."""
+
+
+CLAIM_HISTORIES = """
+with due as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where history_at <= now() and live_mode = $1
+  order by history_at
+  limit $2
+  for no key update skip locked
+)
+update sync.customers c
+set history_at = now() + $3, history_attempts = c.history_attempts + 1
+from due d
+where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
+returning c.account_id, c.live_mode, c.customer_id, c.history_attempts, c.history_asked
+"""
+
+
+async def claim_histories(
+    connection: Connection, *, live_mode: bool, limit: int, lease: timedelta
+) -> list[DueHistory]:
+    """Lease customers whose history is due, counting the attempt. Must be committed before any request."""
+    rows = await connection.fetch(CLAIM_HISTORIES, live_mode, limit, lease)
+    return [DueHistory(key=(row[0], row[1], row[2]), attempts=row[3], asked=row[4]) for row in rows]
+
+
+RELEASE_HISTORIES = """
+with held as (
+  select account_id, live_mode, customer_id
+  from sync.customers c
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[], $5::bigint[])
+    as k (account_id, live_mode, customer_id, history_attempts, history_asked)
+    using (account_id, live_mode, customer_id, history_attempts, history_asked)
+  where c.history_at is not null
+  order by 1, 2, 3
+  for no key update of c
+)
+update sync.customers c
+set history_attempts = c.history_attempts - 1, history_at = now()
+from held h
+where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+"""
+
+
+async def release_histories(connection: Connection, histories: Sequence[DueHistory]) -> None:
+    """Undo their claims, where they were not pulled after all and nobody has claimed them since."""
+    await connection.execute(
+        RELEASE_HISTORIES,
+        [history.key[0] for history in histories],
+        [history.key[1] for history in histories],
+        [history.key[2] for history in histories],
+        [history.attempts for history in histories],
+        [history.asked for history in histories],
+    )
+
+
+# Who asked while it was being pulled keeps the appointment.
+FINISH_HISTORY = """
+update sync.customers
+set complete = true,
+  history_at = case when history_asked > $4 then history_at end,
+  history_attempts = case when history_asked > $4 then history_attempts else 0 end,
+  history_error = null,
+  stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end
+where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+
+async def finish_history(connection: Connection, history: DueHistory) -> None:
+    """Every list of the customer was read to its end: from now on its record may be exact."""
+    await connection.execute(FINISH_HISTORY, *history.key, history.asked)
+
+
+POSTPONE_HISTORY = """
+update sync.customers set history_at = now() + $4, history_error = $5
+where account_id = $1 and live_mode = $2 and customer_id = $3 and history_at is not null
+  and history_asked = $6
+"""
+
+
+async def postpone_history(
+    connection: Connection, history: DueHistory, *, error: str, retry_after: timedelta
+) -> None:
+    """Say why the pull did not finish, and when to begin it again; nothing to whoever asked after it began."""
+    await connection.execute(POSTPONE_HISTORY, *history.key, retry_after, error, history.asked)
+
+
+DROP_UNKNOWN = """
+delete from sync.customers c
+where c.account_id = $1 and c.live_mode = $2 and c.customer_id = $3 and c.stale = 0 and not c.complete
+  and not exists (
+    select from sync.objects o
+    where o.account_id = $1 and o.live_mode = $2 and (o.customer_id = $3 or o.kind = 'customer' and o.id = $3)
+  )
+returning true
+"""
+
+
+async def drop_unknown(connection: Connection, key: CustomerKey) -> bool:
+    """Forget a customer that somebody asked for and Stripe does not know; False where anything else told of it."""
+    return bool(await connection.fetchval(DROP_UNKNOWN, *key))
+
+
+WANT_HISTORY = """
+insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at, history_asked)
+values ($1, $2, $3, 1, now(), now(), 1)
+on conflict (account_id, live_mode, customer_id) do update set
+  history_at = now(), history_attempts = 0, history_asked = c.history_asked + 1
+"""
+
+
+async def want_history(connection: Connection, key: CustomerKey) -> None:
+    """Have the customer's history pulled now, whatever is known of it."""
+    await connection.execute(WANT_HISTORY, *key)
+
+
+# Only of who is complete: the others are wanted when the backfill comes to its customers.
+WANT_CLOCK_HISTORIES = """
+update sync.customers c
+set history_at = now(), history_attempts = 0, history_asked = c.history_asked + 1
+from stripe.customers s
+where c.account_id = $1 and c.live_mode = $2 and c.complete
+  and (s.account_id, s.live_mode, s.id) = (c.account_id, c.live_mode, c.customer_id)
+  and s.test_clock is not null and s.deleted_at is null
+"""
+
+
+async def want_clock_histories(connection: Connection, account_id: str, *, live_mode: bool) -> None:
+    """Have the histories of all known customers on test clocks pulled again: no list tells of them."""
+    await connection.execute(WANT_CLOCK_HISTORIES, account_id, live_mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedHistory:
+    """A customer whose history is still to be pulled: how often that was begun, and what the last failure said."""
+
+    customer_id: str
+    attempts: int
+    error: str | None
+
+
+SELECT_CLOCK_HISTORIES = """
+select c.customer_id, c.history_attempts as attempts, c.history_error as error
+from sync.customers c
+join stripe.customers s on (s.account_id, s.live_mode, s.id) = (c.account_id, c.live_mode, c.customer_id)
+where c.account_id = $1 and c.live_mode = $2 and c.history_at is not null
+  and s.test_clock is not null and s.deleted_at is null
+order by c.history_attempts, c.customer_id
+limit $3
+"""
+
+
+async def select_clock_histories(
+    connection: Connection, account_id: str, *, live_mode: bool, limit: int
+) -> list[WantedHistory]:
+    """Customers on test clocks whose histories are still to be pulled, those that were tried least first."""
+    rows = await connection.fetch(SELECT_CLOCK_HISTORIES, account_id, live_mode, limit)
+    return [WantedHistory(**row) for row in rows]

@@ -1,0 +1,194 @@
+"""The inbox: each verified webhook once, from its receipt until it is applied."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from db.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedEvent:
+    """A webhook whose signature was right, with as much of its envelope as could be read."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    type: str
+    api_version: str | None
+    created: datetime | None
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedEvent:
+    """A pending event that this worker may apply until its lease ends."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    seq: int
+    type: str
+    created: datetime | None
+    payload: bytes
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one claimed event: applied, ignored, parked or quarantined, and why."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    state: str
+    error: str | None = None
+
+
+RECORD_EVENTS = """
+insert into sync.events (account_id, live_mode, event_id, type, api_version, created, payload)
+select *
+from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
+  as new (account_id, live_mode, event_id, type, api_version, created, payload)
+-- `do nothing` alone waits for whoever is updating the row just then: a redelivery, and all that share the statement
+-- with it, for the batch that applies its event.
+where (
+  select true
+  from sync.events known
+  where known.account_id = new.account_id and known.live_mode = new.live_mode and known.event_id = new.event_id
+) is null
+-- Two groups that share keys must wait for each other in one order.
+order by account_id, live_mode, event_id
+on conflict do nothing
+"""
+
+
+async def record_events(connection: Connection, events: Sequence[SignedEvent]) -> int:
+    """Store the events in one statement; those already stored stay as they are. Tells how many were new."""
+    said = await connection.execute(
+        RECORD_EVENTS,
+        [event.account_id for event in events],
+        [event.live_mode for event in events],
+        [event.event_id for event in events],
+        [event.type for event in events],
+        [event.api_version for event in events],
+        [event.created for event in events],
+        [event.payload for event in events],
+    )
+    return int(said.rpartition(" ")[2])  # "INSERT 0 n"
+
+
+# What was claimed before comes first, and one at a time: attempts are counted for nothing that was not in hand when its
+# worker was lost, or ATTEMPTS_MAX deaths would condemn a whole batch.
+CLAIM_EVENTS = """
+-- Claims go by age, so whatever was claimed before stands among the oldest: a backlog is not searched to its end.
+with head as (
+  select account_id, live_mode, event_id, attempts, leased_until
+  from sync.events
+  where state = 'pending'
+  order by seq
+  limit 4000
+), suspect as (
+  select e.account_id, e.live_mode, e.event_id
+  from sync.events e
+  where (e.account_id, e.live_mode, e.event_id) = (
+    select h.account_id, h.live_mode, h.event_id
+    from head h
+    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now())
+    limit 1
+  ) and e.state = 'pending' and (e.leased_until is null or e.leased_until < now())
+  for no key update skip locked
+), fresh as (
+  select account_id, live_mode, event_id
+  from sync.events
+  where state = 'pending' and attempts = 0 and leased_until is null and not exists (select from suspect)
+  order by seq
+  limit $1
+  for no key update skip locked
+), next as (
+  select * from suspect
+  union all
+  select * from fresh
+)
+update sync.events e
+set attempts = attempts + 1, leased_until = now() + $2
+from next n
+where (e.account_id, e.live_mode, e.event_id) = (n.account_id, n.live_mode, n.event_id)
+returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.payload, e.attempts
+"""
+
+
+async def claim_events(connection: Connection, *, limit: int, lease: timedelta) -> list[ClaimedEvent]:
+    """Lease the oldest pending events, counting the attempt. Must be committed before the work begins."""
+    rows = await connection.fetch(CLAIM_EVENTS, limit, lease)
+    events = [ClaimedEvent(**row) for row in rows]
+    events.sort(key=lambda event: event.seq)
+    return events
+
+
+RELEASE_EVENTS = """
+with held as (
+  select account_id, live_mode, event_id
+  from sync.events e
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, event_id, attempts)
+    using (account_id, live_mode, event_id, attempts)
+  where e.state = 'pending'
+  order by 1, 2, 3
+  for no key update of e
+)
+update sync.events e
+set attempts = e.attempts - 1, leased_until = null
+from held h
+where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.event_id)
+"""
+
+
+async def release_events(connection: Connection, events: Sequence[ClaimedEvent]) -> None:
+    """Undo their claims, where they are pending still and nobody has claimed them since."""
+    await connection.execute(
+        RELEASE_EVENTS,
+        [event.account_id for event in events],
+        [event.live_mode for event in events],
+        [event.event_id for event in events],
+        [event.attempts for event in events],
+    )
+
+
+FINISH_EVENTS = """
+with done as (
+  select e.account_id, e.live_mode, e.event_id, new.state, new.error
+  from sync.events e
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[])
+    as new (account_id, live_mode, event_id, state, error) using (account_id, live_mode, event_id)
+  where e.state = 'pending'
+  order by 1, 2, 3
+  for no key update of e
+)
+update sync.events e
+set state = done.state, error = done.error, applied_at = now(), leased_until = null
+from done
+where (e.account_id, e.live_mode, e.event_id) = (done.account_id, done.live_mode, done.event_id)
+"""
+
+
+async def finish_events(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Take the events out of the pending state. First in its transaction: events are locked before objects."""
+    await connection.execute(
+        FINISH_EVENTS,
+        [outcome.account_id for outcome in outcomes],
+        [outcome.live_mode for outcome in outcomes],
+        [outcome.event_id for outcome in outcomes],
+        [outcome.state for outcome in outcomes],
+        [outcome.error for outcome in outcomes],
+    )
+
+
+REACH_MILESTONE = """
+insert into sync.milestones (name, reached_at) values ($1, now())
+on conflict (name) do update set reached_at = greatest(milestones.reached_at, excluded.reached_at)
+"""
+
+
+async def reach_milestone(connection: Connection, name: str) -> None:
+    """Note that the work of that name just got done. Last in its transaction: everybody writes this row."""
+    await connection.execute(REACH_MILESTONE, name)

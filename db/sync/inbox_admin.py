@@ -1,0 +1,315 @@
+"""The inbox as operators see it: what came, what became of it, and how it is tried again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from db.columns import columns_of, names_of
+from db.connection import Connection
+from db.sync.customers import CustomerKey, mark_stale
+from db.sync.inbox import ClaimedEvent
+from db.sync.objects import Key
+
+
+class EventState(StrEnum):
+    """sync.events.state."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    IGNORED = "ignored"
+    PARKED = "parked"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxEntry:
+    """An event of the inbox without its payload."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    seq: int
+    type: str
+    api_version: str | None
+    created: datetime | None
+    received_at: datetime
+    state: str
+    attempts: int
+    leased_until: datetime | None
+    applied_at: datetime | None
+    error: str | None
+
+
+_ENTRY = names_of(columns_of(InboxEntry))
+
+# A type that ends in * names all that begin so.
+_OF_TYPE = """
+  ($2::text is null or type = $2 or (right($2, 1) = '*' and starts_with(type, left($2, -1))))
+"""
+
+SELECT_EVENTS = f"""
+select {_ENTRY}
+from sync.events
+where ($1::text is null or state = $1) and {_OF_TYPE}
+order by seq desc
+limit $3
+"""
+
+
+async def select_events(
+    connection: Connection, *, state: EventState | None, event_type: str | None, limit: int
+) -> list[InboxEntry]:
+    """The events received last, newest first; `event_type` may end in * for all types that begin so."""
+    return [InboxEntry(**row) for row in await connection.fetch(SELECT_EVENTS, state, event_type, limit)]
+
+
+SELECT_EVENTS_BY_ID = f"""
+select {_ENTRY}, payload
+from sync.events
+where event_id = $1
+order by account_id, live_mode
+"""
+
+
+async def select_events_by_id(connection: Connection, event_id: str) -> list[tuple[InboxEntry, bytes]]:
+    """The event of that id with its payload; more than one where accounts or modes share an id."""
+    found = []
+    for row in await connection.fetch(SELECT_EVENTS_BY_ID, event_id):
+        values = dict(row)
+        payload: bytes = values.pop("payload")
+        found.append((InboxEntry(**values), payload))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeCount:
+    """How many events of one type are in one state."""
+
+    type: str
+    state: str
+    events: int
+    last_received_at: datetime
+
+
+COUNT_TYPES = """
+select type, state, count(*) as events, max(received_at) as last_received_at
+from sync.events
+group by type, state
+order by type, state
+"""
+
+
+async def count_types(connection: Connection) -> list[TypeCount]:
+    """What was received, by type and state; reads the whole inbox."""
+    return [TypeCount(**row) for row in await connection.fetch(COUNT_TYPES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceEntry:
+    """What the fence knows of one object (sync.objects)."""
+
+    account_id: str
+    live_mode: bool
+    kind: str
+    id: str
+    customer_id: str | None
+    tombstone: bool
+    unsettled: bool
+    read_at: datetime | None
+    attempts: int
+    missing_since: datetime | None
+    parked_at: datetime | None
+    error: str | None
+
+    @property
+    def key(self) -> Key:
+        return (self.account_id, self.live_mode, self.kind, self.id)
+
+
+_FENCE = names_of(columns_of(FenceEntry))
+
+SELECT_PARKED_OBJECTS = f"""
+select {_FENCE}
+from sync.objects
+where unsettled and parked_at is not null
+order by parked_at desc, account_id, live_mode, kind, id
+limit $1
+"""
+
+
+async def select_parked_objects(connection: Connection, *, limit: int | None) -> list[FenceEntry]:
+    """The objects whose reads were given up, the latest first; all of them without a limit."""
+    return [FenceEntry(**row) for row in await connection.fetch(SELECT_PARKED_OBJECTS, limit)]
+
+
+SELECT_OBJECTS_BY_ID = f"""
+select {_FENCE}
+from sync.objects
+where id = any ($1::text[])
+order by account_id, live_mode, kind, id
+"""
+
+
+async def select_objects_by_id(connection: Connection, ids: Sequence[str]) -> list[FenceEntry]:
+    """The objects of these Stripe ids, of whatever account, mode and kind."""
+    return [FenceEntry(**row) for row in await connection.fetch(SELECT_OBJECTS_BY_ID, ids)]
+
+
+SELECT_OBJECTS = f"""
+select {_FENCE}
+from sync.objects
+join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  using (account_id, live_mode, kind, id)
+"""
+
+
+async def select_objects(connection: Connection, keys: Sequence[Key]) -> dict[Key, FenceEntry]:
+    """What the fence knows of these objects; those never heard of are left out."""
+    rows = await connection.fetch(SELECT_OBJECTS, *zip(*keys, strict=True)) if keys else []
+    entries = [FenceEntry(**row) for row in rows]
+    return {entry.key: entry for entry in entries}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerMark:
+    """Where the derivation of one customer's record stands (sync.customers)."""
+
+    account_id: str
+    live_mode: bool
+    customer_id: str
+    stale: int
+    derived: int
+    complete: bool
+    attempts: int
+    parked_at: datetime | None
+    error: str | None
+    history_at: datetime | None
+    history_error: str | None
+
+    @property
+    def is_stale(self) -> bool:
+        return self.stale > self.derived
+
+    @property
+    def key(self) -> CustomerKey:
+        return (self.account_id, self.live_mode, self.customer_id)
+
+
+_MARK = names_of(columns_of(CustomerMark))
+
+SELECT_PARKED_CUSTOMERS = f"""
+select {_MARK}
+from sync.customers
+where parked_at is not null
+order by parked_at desc, account_id, live_mode, customer_id
+limit $1
+"""
+
+
+async def select_parked_customers(connection: Connection, *, limit: int | None) -> list[CustomerMark]:
+    """The customers whose derivation was given up, the latest first; all of them without a limit."""
+    return [CustomerMark(**row) for row in await connection.fetch(SELECT_PARKED_CUSTOMERS, limit)]
+
+
+SELECT_MARKS_BY_ID = f"""
+select {_MARK}
+from sync.customers
+where customer_id = any ($1::text[])
+order by account_id, live_mode, customer_id
+"""
+
+
+async def select_marks_by_id(connection: Connection, ids: Sequence[str]) -> list[CustomerMark]:
+    """Where the customers of these Stripe ids stand, of whatever account and mode."""
+    return [CustomerMark(**row) for row in await connection.fetch(SELECT_MARKS_BY_ID, ids)]
+
+
+# Replaying: events before objects before customers, as everywhere.
+
+REPLAY_EVENTS = """
+with chosen as (
+  select account_id, live_mode, event_id
+  from sync.events
+  where event_id = any ($1::text[]) and state <> 'pending'
+  order by account_id, live_mode, event_id
+  for no key update
+)
+update sync.events e
+set state = 'pending', attempts = 0, leased_until = null, applied_at = null, error = null
+from chosen c
+where (e.account_id, e.live_mode, e.event_id) = (c.account_id, c.live_mode, c.event_id)
+returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.payload, e.attempts
+"""
+
+
+async def replay_events(connection: Connection, event_ids: Sequence[str]) -> list[ClaimedEvent]:
+    """Put these events back to pending, as if they had just come; returns those that were not pending already."""
+    return [ClaimedEvent(**row) for row in await connection.fetch(REPLAY_EVENTS, event_ids)]
+
+
+REPLAY_STATE = f"""
+with next as (
+  select account_id, live_mode, event_id
+  from sync.events
+  where state = $1 and {_OF_TYPE} and seq > $3
+  order by seq
+  limit $4
+), chosen as (
+  select account_id, live_mode, event_id
+  from sync.events
+  join next using (account_id, live_mode, event_id)
+  where state = $1
+  order by account_id, live_mode, event_id
+  for no key update of events
+)
+update sync.events e
+set state = 'pending', attempts = 0, leased_until = null, applied_at = null, error = null
+from chosen c
+where (e.account_id, e.live_mode, e.event_id) = (c.account_id, c.live_mode, c.event_id)
+returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.payload, e.attempts
+"""
+
+
+async def replay_state(
+    connection: Connection, *, state: EventState, event_type: str | None, after_seq: int, limit: int
+) -> list[ClaimedEvent]:
+    """Put the next events of that state, by inbox number, back to pending, as if they had just come."""
+    rows = await connection.fetch(REPLAY_STATE, state, event_type, after_seq, limit)
+    return [ClaimedEvent(**row) for row in rows]
+
+
+# Marked again, so that only a read that leaves from now on confirms it. Its customer was not exact, and stays so.
+REPLAY_OBJECTS = """
+with chosen as (
+  select account_id, live_mode, kind, id
+  from sync.objects
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+    using (account_id, live_mode, kind, id)
+  where unsettled and (parked_at is not null or not $5)
+  order by account_id, live_mode, kind, id
+  for no key update of objects
+)
+update sync.objects o
+set dirty = greatest(o.dirty, nextval('sync.tick')), first_marked_at = coalesce(o.first_marked_at, now()),
+  read_at = now(), attempts = 0, unreadable = 0, parked_at = null, error = null
+from chosen c
+where (o.account_id, o.live_mode, o.kind, o.id) = (c.account_id, c.live_mode, c.kind, c.id)
+returning o.account_id, o.live_mode, o.kind, o.id
+"""
+
+
+async def replay_objects(connection: Connection, keys: Sequence[Key], *, parked_only: bool) -> list[Key]:
+    """Have these objects read from Stripe again at once, where they are parked, missing or waiting for a read (with
+    `parked_only`: only where they are parked); returns those.
+    """
+    rows = await connection.fetch(REPLAY_OBJECTS, *zip(*keys, strict=True), parked_only) if keys else []
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+async def replay_customers(connection: Connection, customers: Sequence[CustomerMark]) -> list[CustomerKey]:
+    """Have the records of those customers that are parked derived again; returns them."""
+    parked = sorted(customer.key for customer in customers if customer.parked_at is not None)
+    if parked:
+        await mark_stale(connection, parked)
+    return parked

@@ -1,0 +1,526 @@
+"""The fence: which Stripe objects have changed, and which read of them is stored (ARCHITECTURE.md, the fence).
+
+One sequence, `sync.tick`, orders marks and reads. A mark draws its number when the change is already known; a read
+draws its number before its request leaves. So a stored read whose number is greater than that of every mark has seen
+every change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from billing.registry import HINTED, KINDS
+from db.connection import Connection
+
+Key = tuple[str, bool, str, str]
+"""(account_id, live_mode, kind, id)"""
+
+QUIET = timedelta(seconds=1.5)
+"""A burst of events about one object is read once: this long after its last event ..."""
+QUIET_MAX = timedelta(seconds=5)
+"""... but at most this long after its first."""
+UNREADABLE_MAX = 5
+"""Answers that nobody understands, before an object is parked."""
+CONTRADICTED_LONG = timedelta(hours=1)
+"""Reads that agree for so long are believed even where they take back what Stripe never takes back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One object that events of a batch concern, and the payload, if any, that may be shown for it meanwhile."""
+
+    key: Key
+    customer_id: str | None
+    nameless: bool  # a kind whose rows name no customer: who is concerned is resolved later
+    event_id: str | None
+    event_created: datetime | None
+    source: str
+    payload_created: datetime | None = None
+    payload_seq: int = 0  # inbox number of the payload; 0: there is none to show
+    terminal: bool = False  # the payload's state is one that Stripe never leaves
+    deleted_event_at: datetime | None = None
+    asks: bool = True  # a read is to confirm it; False for events of kinds that are confirmed by lists only
+
+
+MARK_OBJECTS = """
+insert into sync.objects as o (
+  account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
+  deleted_event_at, touched, touched_at, dirty, told, first_marked_at, read_at
+)
+select
+  account_id, live_mode, kind, id, customer_id, event_id, event_created, source, payload_created, payload_seq, terminal,
+  deleted_event_at, nameless::int, case when nameless then now() end,
+  -- Below every `confirmed`: nothing is asked of Stripe.
+  case when asks then nextval('sync.tick') else -1 end, case when asks then 0 else nextval('sync.tick') end,
+  case when asks then now() end, case when asks then now() + $13 end
+from unnest(
+  $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
+  $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[]
+) as new (
+  account_id, live_mode, kind, id, customer_id, nameless, event_id, event_created, source, payload_created, payload_seq,
+  terminal, deleted_event_at, asks
+)
+order by account_id, live_mode, kind, id
+on conflict (account_id, live_mode, kind, id) do update set
+  customer_id = coalesce(excluded.customer_id, o.customer_id),
+  -- The number is drawn before the row lock is waited for: a late committer must not lower it.
+  dirty = greatest(o.dirty, excluded.dirty),
+  told = greatest(o.told, excluded.told),
+  -- An appointment further away than any that a burst makes is the lease of a read that has begun, or the wait after
+  -- one that failed: what is marked now is no part of what that read was to see, and begins a burst of its own.
+  first_marked_at = case
+    when o.first_marked_at is null or o.read_at > now() + $15
+    then coalesce(excluded.first_marked_at, o.first_marked_at) else o.first_marked_at
+  end,
+  read_at = case
+    when o.tombstone or excluded.read_at is null then o.read_at
+    when o.parked_at is not null or o.first_marked_at is null or o.read_at > now() + $15 then excluded.read_at
+    else least(excluded.read_at, o.first_marked_at + $15)
+  end,
+  -- What was given up has another chance: whatever Stripe could not say of it may be past.
+  attempts = case
+    when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
+    else o.attempts
+  end,
+  unreadable = case
+    when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
+    else o.unreadable
+  end,
+  parked_at = case when o.tombstone or excluded.read_at is null then o.parked_at end,
+  event_id = case
+    when excluded.event_created is null or o.event_created is null or excluded.event_created >= o.event_created
+    then coalesce(excluded.event_id, o.event_id) else o.event_id
+  end,
+  event_created = greatest(o.event_created, excluded.event_created),
+  source = excluded.source,
+  deleted_event_at = greatest(o.deleted_event_at, excluded.deleted_event_at),
+  touched = o.touched + excluded.touched,
+  touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
+  (shown_created, shown_seq, terminal) = (
+    -- The provisional rule: newer than what is shown, and no state left that Stripe never leaves. Such a state is shown
+    -- however late it comes. A tombstone stays one, but may learn its last full body from an older event: no read
+    -- tells it.
+    select
+      case when show.it then excluded.shown_created else o.shown_created end,
+      case when show.it then excluded.shown_seq else o.shown_seq end,
+      case when show.it then excluded.terminal else o.terminal end
+    from (
+      select excluded.shown_seq > 0
+        and (not o.tombstone or excluded.shown_created <= coalesce(o.deleted_event_at, 'infinity')) and case
+        when excluded.terminal = o.terminal then
+          (coalesce(excluded.shown_created, '-infinity'), excluded.shown_seq)
+            > (coalesce(o.shown_created, '-infinity'), o.shown_seq)
+        else excluded.terminal
+      end as it
+    ) show
+  )
+returning o.account_id, o.live_mode, o.kind, o.id, o.shown_seq, o.customer_id,
+  o.shown_seq = 0 and o.confirmed = 0 and not o.tombstone as unseen
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """What the fence knows of an object once it is marked."""
+
+    shown_seq: (
+        int  # the inbox number of the payload to be shown from now on: whose number this is, is written
+    )
+    customer_id: str | None
+    unseen: bool  # no payload of it was ever shown, and no read stored
+
+
+async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Key, Marked]:
+    """Mark the objects dirty, and decide by the provisional rule which payloads are to be shown."""
+    rows = await connection.fetch(
+        MARK_OBJECTS,
+        *_columns([mark.key for mark in marks]),
+        [mark.customer_id for mark in marks],
+        [mark.nameless for mark in marks],
+        [mark.event_id for mark in marks],
+        [mark.event_created for mark in marks],
+        [mark.source for mark in marks],
+        [mark.payload_created for mark in marks],
+        [mark.payload_seq for mark in marks],
+        [mark.terminal for mark in marks],
+        QUIET,
+        [mark.deleted_event_at for mark in marks],
+        QUIET_MAX,
+        [mark.asks for mark in marks],
+    )
+    return {
+        (row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5], unseen=row[6])
+        for row in rows
+    }
+
+
+RAISE_REBORN = """
+with reborn as (
+  select account_id, live_mode, kind, id
+  from sync.objects o
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
+    as k (account_id, live_mode, kind, id, born_at)
+    using (account_id, live_mode, kind, id)
+  where o.tombstone and k.born_at >= coalesce(o.deleted_event_at, o.event_created)
+  order by 1, 2, 3, 4
+  for no key update of o
+)
+update sync.objects o
+set tombstone = false
+from reborn r
+where (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, r.kind, r.id)
+"""
+
+
+async def raise_reborn(connection: Connection, born_at: Mapping[Key, datetime]) -> None:
+    """Take the tombstones off ids that somebody has chosen again since they were deleted: a read tells what they are
+    now. (An event that comes late, of the object that was deleted, is older than its deletion.)
+    """
+    await connection.execute(RAISE_REBORN, *_columns(list(born_at)), list(born_at.values()))
+
+
+SELECT_HEARD_OF = """
+select account_id, live_mode, kind, id
+from sync.objects
+join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  using (account_id, live_mode, kind, id)
+"""
+
+
+async def select_unheard(
+    connection: Connection, references: Mapping[Key, str | None]
+) -> dict[Key, str | None]:
+    """Those of the objects that nothing was ever said about, each with the customer that it is believed to belong to.
+
+    They are marked by the statement that locks everything else of their transaction, in one order: marked by one of
+    their own, two transactions that had met each other's new objects would wait for each other.
+    """
+    if not references:
+        return {}
+    rows = await connection.fetch(SELECT_HEARD_OF, *_columns(list(references)))
+    heard = {(row[0], row[1], row[2], row[3]) for row in rows}
+    return {key: customer for key, customer in references.items() if key not in heard}
+
+
+TOUCH_OBJECTS = """
+with touched as (
+  select account_id, live_mode, kind, id
+  from sync.objects
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+    using (account_id, live_mode, kind, id)
+  order by 1, 2, 3, 4
+  for no key update of objects
+)
+update sync.objects o
+set touched = o.touched + 1, touched_at = case when o.touched > o.resolved then o.touched_at else now() end
+from touched t
+where (o.account_id, o.live_mode, o.kind, o.id) = (t.account_id, t.live_mode, t.kind, t.id)
+"""
+
+
+async def touch_objects(connection: Connection, keys: Sequence[Key]) -> None:
+    """Say that rows which name no customer have changed. The caller holds their locks already."""
+    await connection.execute(TOUCH_OBJECTS, *_columns(keys))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRead:
+    """An object to read from Stripe now; `tick` was drawn before the request."""
+
+    key: Key
+    tick: int
+    attempts: int
+    never_read: bool
+    deleted_event_at: datetime | None
+    late_reads: int = 0
+    contradictions: int = 0
+    contradicted_long: bool = False
+    audited: bool = False  # an audit has read it, and found that its row is wrong
+    leased_until: datetime | None = None
+
+
+CLAIM_READS = """
+with due as (
+  select account_id, live_mode, kind, id
+  from sync.objects
+  where read_at <= now() and kind = any ($1::text[]) and live_mode = $2
+  order by read_at
+  limit $3
+  for no key update skip locked
+)
+update sync.objects o
+set read_at = now() + $4, attempts = o.attempts + 1,
+  -- Nothing has marked it: time itself has.
+  source = case when o.dirty < o.confirmed and o.missing_since is null then 'deadline' else o.source end
+from due d
+where (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, d.kind, d.id)
+returning
+  o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
+  o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long,
+  o.source is not distinct from 'audit' as audited, o.read_at as leased_until, nextval('sync.tick') as tick
+"""
+
+
+async def claim_reads(
+    connection: Connection, *, kinds: Sequence[str], live_mode: bool, limit: int, lease: timedelta
+) -> list[DueRead]:
+    """Lease the objects whose read is due, drawing each one's tick. Must be committed before any request leaves."""
+    rows = await connection.fetch(CLAIM_READS, kinds, live_mode, limit, lease, CONTRADICTED_LONG)
+    return [
+        DueRead(
+            key=(row["account_id"], row["live_mode"], row["kind"], row["id"]),
+            tick=row["tick"],
+            attempts=row["attempts"],
+            never_read=row["never_read"],
+            deleted_event_at=row["deleted_event_at"],
+            late_reads=row["late_reads"],
+            contradictions=row["contradictions"],
+            contradicted_long=bool(row["contradicted_long"]),
+            audited=row["audited"],
+            leased_until=row["leased_until"],
+        )
+        for row in rows
+    ]
+
+
+# `read_at` is the lease, or the appointment that somebody has made since.
+RELEASE_READS = """
+with held as (
+  select account_id, live_mode, kind, id
+  from sync.objects o
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::integer[], $6::timestamptz[])
+    as k (account_id, live_mode, kind, id, attempts, read_at)
+    using (account_id, live_mode, kind, id, attempts, read_at)
+  order by 1, 2, 3, 4
+  for no key update of o
+)
+update sync.objects o
+set attempts = o.attempts - 1, read_at = now()
+from held h
+where (o.account_id, o.live_mode, o.kind, o.id) = (h.account_id, h.live_mode, h.kind, h.id)
+"""
+
+
+async def release_reads(connection: Connection, reads: Sequence[DueRead]) -> None:
+    """Undo their claims, where nothing was stored of them and nobody has made another appointment since."""
+    await connection.execute(
+        RELEASE_READS,
+        *_columns([read.key for read in reads]),
+        [read.attempts for read in reads],
+        [read.leased_until for read in reads],
+    )
+
+
+DRAW_TICK = "select nextval('sync.tick')"
+
+
+async def draw_tick(connection: Connection) -> int:
+    """The tick of a read that is about to begin: drawn, and so older than any later mark, before its request."""
+    tick: int = await connection.fetchval(DRAW_TICK)
+    return tick
+
+
+SECONDS_TO_NEXT_READ = """
+select extract(epoch from min(read_at) - now())::float8 from sync.objects where read_at is not null and live_mode = $1
+"""
+
+
+async def seconds_to_next_read(connection: Connection, *, live_mode: bool) -> float | None:
+    """How long until the next read falls due, 0 or less when one is; None when none is appointed."""
+    seconds: float | None = await connection.fetchval(SECONDS_TO_NEXT_READ, live_mode)
+    return seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the fence needs of one answer of Stripe."""
+
+    key: Key
+    tick: int
+    read_at: datetime  # by Stripe's clock: the Date of the answer
+    customer_id: str | None
+    nameless: bool
+    terminal: bool
+    deleted: bool
+    next_read: timedelta | None = None  # until its next deadline should have shown
+    late_reads: int = 0
+
+
+CONFIRM_OBJECTS = """
+insert into sync.objects as o (
+  account_id, live_mode, kind, id, confirmed, shown_created, customer_id, touched, touched_at, terminal, tombstone,
+  source, read_at, late_reads, dirty, first_marked_at
+)
+select
+  account_id, live_mode, kind, id, tick, case when not deleted then read_at end, customer_id, nameless::int,
+  case when nameless then now() end, terminal, deleted, $10, now() + next_read, late_reads,
+  -- What the answers only name has no tick. Where it is known after all, `confirmed` keeps it from being written.
+  case when tick = 0 then nextval('sync.tick') else 0 end, case when tick = 0 then now() end
+from unnest(
+  $1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::boolean[],
+  $9::boolean[], $11::boolean[], $12::interval[], $13::integer[]
+) as new (
+  account_id, live_mode, kind, id, tick, read_at, customer_id, nameless, terminal, deleted, next_read, late_reads
+)
+order by account_id, live_mode, kind, id
+on conflict (account_id, live_mode, kind, id) do update set
+  confirmed = excluded.confirmed,
+  tombstone = excluded.tombstone,
+  terminal = excluded.terminal,
+  customer_id = coalesce(excluded.customer_id, o.customer_id),
+  -- A payload is shown over a read only when Stripe made it after the read began; over a deletion, which has no body,
+  -- when it is newer than the last body.
+  shown_created = coalesce(excluded.shown_created, o.shown_created),
+  touched = o.touched + excluded.touched,
+  touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
+  attempts = 0, unreadable = 0, error = null, missing_since = null, parked_at = null,
+  contradictions = 0, contradicted_at = null,
+  late_reads = excluded.late_reads,
+  -- A mark that came after the tick keeps its own appointment. What was only told after it gets one: the next list
+  -- may be far away.
+  dirty = case when excluded.confirmed > o.told then o.dirty else greatest(o.dirty, o.told) end,
+  first_marked_at = case
+    when excluded.tombstone or excluded.confirmed > greatest(o.dirty, o.told) then null else o.first_marked_at
+  end,
+  read_at = case
+    when excluded.tombstone then null
+    when excluded.confirmed > greatest(o.dirty, o.told) then excluded.read_at
+    else coalesce(o.read_at, now())
+  end
+where o.confirmed < excluded.confirmed and not o.tombstone
+returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id, o.confirmed = 0 as named
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """What the fence knew already of an object whose reading it let through."""
+
+    deleted_event_at: datetime | None
+    customer_id: str | None
+
+
+async def confirm_objects(
+    connection: Connection,
+    readings: Sequence[Reading],
+    *,
+    source: str,
+    named: Mapping[Key, str | None] = MappingProxyType({}),
+) -> tuple[dict[Key, Confirmed], set[Key]]:
+    """Pass the readings through the fence; the answers of the keys returned are to be stored. A reading that a later
+    one has overtaken, or whose object is a tombstone, is not among them.
+
+    Marks, in the same order of locks, the objects that the answers only name and that were unheard of, each with the
+    customer that it is believed to belong to; returns those that nobody else had marked meanwhile.
+    """
+    more = len(named)
+    rows = await connection.fetch(
+        CONFIRM_OBJECTS,
+        *_columns([*(reading.key for reading in readings), *named]),
+        [*(reading.tick for reading in readings), *[0] * more],
+        [*(reading.read_at for reading in readings), *[None] * more],
+        [*(reading.customer_id for reading in readings), *named.values()],
+        [*(reading.nameless for reading in readings), *[False] * more],
+        [*(reading.terminal for reading in readings), *[False] * more],
+        source,
+        [*(reading.deleted for reading in readings), *[False] * more],
+        [*(reading.next_read for reading in readings), *[QUIET] * more],
+        [*(reading.late_reads for reading in readings), *[0] * more],
+    )
+    keys = [(row[0], row[1], row[2], row[3]) for row in rows]
+    passed = {
+        key: Confirmed(deleted_event_at=row[4], customer_id=row[5])
+        for key, row in zip(keys, rows, strict=True)
+        if not row["named"]
+    }
+    return passed, {key for key, row in zip(keys, rows, strict=True) if row["named"]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRead:
+    """A read that gave no state, and when to try again."""
+
+    key: Key
+    tick: int  # of the read: what is known since then is not its to judge
+    error: str
+    retry_after: timedelta
+    missing: bool = False
+    parked: bool = False
+    contradicts: bool = False
+    unreadable: bool = False  # an answer came, and nobody understands it
+    refused: bool = False  # the key, not the object, is what Stripe objects to
+
+
+POSTPONE_READS = """
+with failed as (
+  select
+    account_id, live_mode, kind, id, new.error, new.retry_after, new.contradicts, new.unreadable,
+    -- What was marked since has its own appointment, and may be there, or readable, by now.
+    objects.dirty > new.tick as marked_since,
+    objects.dirty <= new.tick and new.missing as missing,
+    objects.dirty <= new.tick and (new.parked or (new.unreadable and objects.unreadable + 1 >= $11)) as parked,
+    new.nameless
+  from sync.objects
+  join unnest(
+    $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[],
+    $9::boolean[], $10::boolean[], $12::bigint[], $13::boolean[]
+  ) as new (
+    account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, nameless
+  ) using (account_id, live_mode, kind, id)
+  -- A later read has told already what it is, and a tombstone is never read again.
+  where objects.confirmed < new.tick and not objects.tombstone
+  order by 1, 2, 3, 4
+  for no key update of objects
+)
+update sync.objects o
+set error = f.error,
+  read_at = case
+    when f.parked then null
+    when f.marked_since then least(o.read_at, now() + f.retry_after)
+    else now() + f.retry_after
+  end,
+  missing_since = case when f.missing then coalesce(o.missing_since, now()) else o.missing_since end,
+  parked_at = case when f.parked then now() end,
+  unreadable = o.unreadable + f.unreadable::int,
+  contradictions = o.contradictions + f.contradicts::int,
+  contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end,
+  touched = o.touched + f.told::int,
+  touched_at = case when f.told and o.touched <= o.resolved then now() else o.touched_at end
+from (select *, nameless and (missing or parked) as told from failed) f
+where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
+returning o.account_id, o.live_mode, o.customer_id, o.kind
+"""
+
+
+async def postpone_reads(
+    connection: Connection, failures: Sequence[FailedRead]
+) -> list[tuple[str, bool, str]]:
+    """Keep the objects dirty and say when to read them again; returns the customers whose records this concerns.
+
+    What has been confirmed since the read began stays as it is, and what has been marked since is not given up.
+    What was UNREADABLE_MAX times not understood is parked: only such answers count, and never those that did not come.
+    """
+    rows = await connection.fetch(
+        POSTPONE_READS,
+        *_columns([failure.key for failure in failures]),
+        [failure.error for failure in failures],
+        [failure.retry_after for failure in failures],
+        [failure.missing for failure in failures],
+        [failure.parked for failure in failures],
+        [failure.contradicts for failure in failures],
+        [failure.unreadable for failure in failures],
+        UNREADABLE_MAX,
+        [failure.tick for failure in failures],
+        [KINDS[failure.key[2]].nameless for failure in failures],
+    )
+    return [(row[0], row[1], row[2]) for row in rows if row[2] is not None and row[3] not in HINTED]
+
+
+def _columns(keys: Sequence[Key]) -> tuple[list[str], list[bool], list[str], list[str]]:
+    return (
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+        [key[2] for key in keys],
+        [key[3] for key in keys],
+    )

@@ -1,0 +1,53 @@
+"""What `subledger up` runs here: written down for the other commands, which find it when no DATABASE_URL is set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from local.servers import is_claimed
+
+HOME = Path(".subledger")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningSystem:
+    """A system that runs here, and the environment by which its processes find each other."""
+
+    pid: int
+    url: str
+    environment: dict[str, str] = field(repr=False)
+
+
+def announce(home: Path, system: RunningSystem) -> None:
+    """Write down what runs, readable by us alone: it has passwords."""
+    path = home / "run.json"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(asdict(system), indent=2))
+
+
+def withdraw(home: Path) -> None:
+    """Take back what was announced."""
+    (home / "run.json").unlink(missing_ok=True)
+
+
+def running_system(home: Path = HOME) -> RunningSystem | None:
+    """What runs here now. An `up` that was killed leaves its note behind, but no lock: it does not count."""
+    try:
+        text = (home / "run.json").read_text()
+    except (FileNotFoundError, PermissionError):
+        return None
+    if not is_claimed(home):
+        return None
+    return RunningSystem(**json.loads(text))
+
+
+def effective_environment(environ: Mapping[str, str], home: Path = HOME) -> Mapping[str, str]:
+    """The environment for a command: as given, or, where it names no database, that of the system running here."""
+    if environ.get("DATABASE_URL", "").strip():
+        return environ
+    system = running_system(home)
+    return environ if system is None else {**environ, **system.environment}

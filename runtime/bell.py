@@ -1,0 +1,124 @@
+"""The bell: Redis wakes workers, and nothing more. Postgres knows what is to be done.
+
+A ring puts one token on a list, which a lingering drain pops at once, and enqueues an arq job for when none lingers.
+Redis may be down, hung or wiped: a ring then costs at most its timeout, is skipped for a while after a failure, and
+the workers' sweep finds the work without it.
+"""
+
+import asyncio
+import time
+
+import redis.exceptions
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool
+
+from runtime.jobs import deserialize_job, serialize_job
+
+LIVE_QUEUE = "subledger:live"
+"""arq queue of the jobs that a customer waits for: drain, confirm."""
+BULK_QUEUE = "subledger:bulk"
+"""arq queue of the bulk lane: histories, gap fills, usage, backfills, audits."""
+TOKENS = "subledger:bell"
+
+SOCKET_TIMEOUT_SECONDS = 1.0
+RING_INTERVAL_SECONDS = 0.05
+SILENCE_AFTER_FAILURE_SECONDS = 5.0
+
+RedisError = (redis.exceptions.RedisError, OSError, TimeoutError)
+"""Every way in which Redis can be away."""
+
+log = structlog.get_logger()
+
+
+def connect_redis(redis_url: str, *, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> ArqRedis:
+    """A pool that arq can use. Built by redis-py from the URL: arq's own parser drops TLS options and %-escapes.
+
+    Opens nothing yet, so processes start without Redis; a hung server costs `timeout_seconds` a command.
+    """
+    pool = BlockingConnectionPool.from_url(
+        redis_url,
+        max_connections=20,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+    )
+    return ArqRedis(
+        pool, job_serializer=serialize_job, job_deserializer=deserialize_job, default_queue_name=LIVE_QUEUE
+    )
+
+
+class Bell:
+    """Rings for the drain, at most once per 50 ms, never keeping anybody waiting."""
+
+    def __init__(self, client: ArqRedis, *, timeout_seconds: float) -> None:
+        self._client = client
+        self._timeout_seconds = timeout_seconds
+        self._wanted = asyncio.Event()
+        self._silent_until = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def ring_soon(self) -> None:
+        """Ask for a ring and return at once."""
+        self._wanted.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._ring_while_wanted(), name="bell")
+
+    async def ring(self) -> bool:
+        """Ring now; False when Redis did not take it, which loses nothing."""
+        if time.monotonic() < self._silent_until:
+            return False
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                async with self._client.pipeline(transaction=False) as pipe:
+                    pipe.lpush(TOKENS, 1)
+                    pipe.ltrim(TOKENS, 0, 0)
+                    await pipe.execute()
+                await self._client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
+        except RedisError as error:
+            self._silent_until = time.monotonic() + SILENCE_AFTER_FAILURE_SECONDS
+            log.warning("bell not rung", error=repr(error), silent_seconds=SILENCE_AFTER_FAILURE_SECONDS)
+            return False
+        return True
+
+    async def ring_bulk(self, job: str = "sweep_bulk") -> None:
+        """Have the bulk lane looked at now instead of at its next sweep; `job` is one of its arq jobs."""
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._client.enqueue_job(job, _job_id=job, _queue_name=BULK_QUEUE)
+        except RedisError as error:
+            log.warning("bulk bell not rung", error=repr(error))
+
+    async def reachable(self) -> bool:
+        """Whether Redis answers a ping within the timeout."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._client.ping()
+        except RedisError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop ringing and close the connections."""
+        # Said as well as done: redis-py waits by asyncio.wait_for, which before Python 3.12 loses a cancellation that
+        # comes at the moment when what it waits for is done.
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._client.aclose(close_connection_pool=True)
+        except RedisError:
+            log.info("redis connections dropped")
+
+    async def _ring_while_wanted(self) -> None:
+        while not self._closing:
+            await self._wanted.wait()
+            self._wanted.clear()
+            await self.ring()
+            if not self._closing:
+                await asyncio.sleep(RING_INTERVAL_SECONDS)

@@ -1,0 +1,254 @@
+"""The settings: read once from the environment, checked together, then handed on as a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from db.connection import is_loopback
+
+STRIPE_API_BASE = "https://api.stripe.com"
+DATABASE_URL_REMEDY = "give it as postgresql://USER:PASSWORD@HOST/DATABASE"
+MIB = 1024 * 1024
+
+_API_KEY = re.compile(r"(?:sk|rk)_(test|live)_\S+", re.ASCII)
+_T = TypeVar("_T")
+
+
+class SettingsError(Exception):
+    """The environment cannot be used; each of `problems` names a variable and the remedy, never a secret."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator can say. `repr` leaves out whatever may hold a secret (URLs carry passwords)."""
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    stripe_api_key: str | None = field(default=None, repr=False)
+    """None: webhooks-only mode, records stay provisional."""
+    stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Any of them may have signed; the web process refuses to start without one (`for_web`)."""
+    stripe_api_base: str = STRIPE_API_BASE
+    admin_token: str | None = field(default=None, repr=False)
+    """None: the admin routes are off."""
+    port: int = 8000
+    log_format: str = "json"
+    stripe_rate_max: float | None = None
+    """Requests a second that one worker process may send to Stripe; None: what suits the API (see `api_rate_max`)."""
+    gap_fill_seconds: float = 300.0
+    """How often /v1/events is read for what no webhook brought. A few seconds make do without any webhook."""
+    usage_seconds: float = 3600.0
+    """How often each customer's metered usage is read; 0: only when somebody asks for it."""
+    past_due_has_access: bool = True
+    tolerance_seconds: int = 300
+    body_bytes_max: int = 2 * MIB
+    ring_timeout_ms: int = 100
+
+    @property
+    def api_rate_max(self) -> float:
+        """Requests a second: well below Stripe's limits (100 live, 25 test), which the account's other software shares.
+
+        A test double has no such limits.
+        """
+        if self.stripe_rate_max is not None:
+            return self.stripe_rate_max
+        if self.stripe_api_base != STRIPE_API_BASE:
+            return 10_000.0
+        return 60.0 if self.live_mode else 15.0
+
+    @property
+    def live_mode(self) -> bool | None:
+        """The mode that the API key serves; None without a key: both are served."""
+        if self.stripe_api_key is None:
+            return None
+        return _mode(self.stripe_api_key) == "live"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown: the log is cleaned of it."""
+        return tuple(
+            secret
+            for secret in (
+                self.stripe_api_key,
+                *self.stripe_webhook_secrets,
+                self.admin_token,
+                urlsplit(self.database_url).password,
+                urlsplit(self.redis_url).password,
+            )
+            if secret
+        )
+
+    def for_web(self) -> Settings:
+        """These settings, after a check that the web process can verify a webhook with them.
+
+        Raises SettingsError when there is no signing secret: an endpoint that believes anyone must not start.
+        """
+        if not self.stripe_webhook_secrets:
+            problem = (
+                "STRIPE_WEBHOOK_SECRET is not set: copy the endpoint's signing secret (whsec_...) from Stripe; "
+                "several are separated by commas"
+            )
+            raise SettingsError([problem])
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check every variable; an empty value counts as absent.
+
+        Raises SettingsError with all problems at once.
+        """
+        problems: list[str] = []
+
+        def read(name: str, parse: Callable[[str], _T], default: _T) -> _T:
+            text = environ.get(name, "").strip()
+            if not text:
+                return default
+            try:
+                return parse(text)
+            except ValueError as error:
+                problems.append(f"{name} {error}")
+                return default
+
+        def required(name: str, parse: Callable[[str], str], remedy: str) -> str:
+            if not environ.get(name, "").strip():
+                problems.append(f"{name} is not set: {remedy}")
+                return ""
+            return read(name, parse, "")
+
+        settings = cls(
+            database_url=required("DATABASE_URL", _database_url, DATABASE_URL_REMEDY),
+            redis_url=required("REDIS_URL", _redis_url, "give it as redis://HOST:6379/0"),
+            stripe_api_key=read("STRIPE_API_KEY", _api_key, None),
+            stripe_webhook_secrets=read("STRIPE_WEBHOOK_SECRET", _secrets, ()),
+            stripe_api_base=read("STRIPE_API_BASE", _api_base, STRIPE_API_BASE),
+            admin_token=read("ADMIN_TOKEN", str, None),
+            port=read("PORT", _port, 8000),
+            log_format=read("LOG_FORMAT", _log_format, "json"),
+            stripe_rate_max=read("STRIPE_RATE_MAX", _positive, None),
+            gap_fill_seconds=read("GAP_FILL_SECONDS", _positive, None) or 300.0,
+            usage_seconds=read("USAGE_SECONDS", _not_negative, 3600.0),
+            past_due_has_access=read("PAST_DUE_HAS_ACCESS", _flag, True),
+        )
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+
+def database_url_from_env(environ: Mapping[str, str]) -> str:
+    """The one variable that a command needs which only reads or migrates. Raises SettingsError."""
+    text = environ.get("DATABASE_URL", "").strip()
+    if not text:
+        raise SettingsError([f"DATABASE_URL is not set: {DATABASE_URL_REMEDY}"])
+    try:
+        return _database_url(text)
+    except ValueError as error:
+        raise SettingsError([f"DATABASE_URL {error}"]) from None
+
+
+def webhook_secret_doubts(settings: Settings) -> list[str]:
+    """Sentences worth a warning at start: Stripe's secrets start with whsec_, a test double's need not."""
+    odd = sum(not secret.startswith("whsec_") for secret in settings.stripe_webhook_secrets)
+    if not odd:
+        return []
+    return [f"STRIPE_WEBHOOK_SECRET: {odd} of its secrets do not start with whsec_, as those of Stripe do"]
+
+
+def _mode(api_key: str) -> str:
+    match = _API_KEY.fullmatch(api_key)
+    if match is None:
+        raise ValueError(
+            "must be a secret (sk_test_, sk_live_) or restricted (rk_test_, rk_live_) key of Stripe"
+        )
+    return match[1]
+
+
+def _api_key(text: str) -> str | None:
+    if text.startswith("pk_"):
+        raise ValueError(
+            "is a publishable key (pk_...), which cannot read: "
+            "use a secret (sk_...) or restricted (rk_...) key"
+        )
+    _mode(text)
+    return text
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    secrets = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if "" in secrets:
+        raise ValueError("has an empty entry: remove the comma that has no secret beside it")
+    return secrets
+
+
+def _url_with_scheme(text: str, schemes: tuple[str, ...], example: str) -> str:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # Reading it is what checks it.
+    except ValueError:
+        # The reason may quote the text, and the text may hold a password.
+        raise ValueError(f"is not a URL: give it as {example}, special characters %-encoded") from None
+    if parts.scheme not in schemes:
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"must start with {starts}, as in {example}")
+    return text
+
+
+def _database_url(text: str) -> str:
+    example = "postgresql://USER:PASSWORD@HOST/DATABASE"
+    return _url_with_scheme(text, ("postgresql", "postgres"), example)
+
+
+def _redis_url(text: str) -> str:
+    return _url_with_scheme(text, ("redis", "rediss", "unix"), "redis://HOST:6379/0")
+
+
+def _api_base(text: str) -> str:
+    text = _url_with_scheme(text, ("https", "http"), STRIPE_API_BASE).rstrip("/")
+    parts = urlsplit(text)
+    if not parts.hostname:
+        raise ValueError(f"names no host: give it as {STRIPE_API_BASE}")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("must be https: the API key would cross the network in the clear")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise ValueError("must be a whole number from 1 to 65535")
+    return int(text)
+
+
+def _positive(text: str) -> float | None:
+    number = float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) else 0.0
+    if number <= 0:
+        raise ValueError("must be a number greater than 0")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
+        raise ValueError("must be a number, 0 or greater")
+    return float(text)
+
+
+def _log_format(text: str) -> str:
+    if text not in ("json", "console"):
+        raise ValueError("must be json or console")
+    return text
+
+
+def _flag(text: str) -> bool:
+    match text.lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+        case _:
+            raise ValueError("must be true or false")

@@ -1,0 +1,180 @@
+"""Reading Stripe: one lean client for single objects and lists, with the API version pinned on every request.
+
+Not the stripe package's client: what a read needs is the bytes of the answer, for the mirror, and the headers, for
+what a refusal means; the package parses every body twice and retries by itself, out of sight of our leases
+(docs/decisions/0002-lean-api-client.md).
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from runtime.budget import Budget
+
+API_VERSION = "2026-10-28.endive"
+"""The shape that every read asks for; billing/parse.py reads all older ones too, since events come in them."""
+
+REQUEST_TIMEOUT_SECONDS = 20.0
+ANSWER_BYTES_MAX = 32 * 1024 * 1024
+
+
+class StripeUnavailable(Exception):  # noqa: N818 - it names the state
+    """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
+
+    def __init__(self, message: str, *, limited_by: str | None = None) -> None:
+        super().__init__(message)
+        self.limited_by = limited_by
+        """Stripe-Rate-Limited-Reason; None where Stripe did not say too many."""
+
+
+class StripeMissing(Exception):  # noqa: N818 - it names the state
+    """Stripe answered 404: this key sees no such object. Absence, and evidence of nothing else."""
+
+
+class StripeRefused(Exception):  # noqa: N818 - it names the state
+    """Stripe refuses this key or this request (400, 401, 403): trying again changes nothing until somebody acts."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A JSON object that Stripe answered with."""
+
+    body: bytes
+    answered_at: datetime
+    """By Stripe's clock (the Date header), which also stamps events; ours where it is missing."""
+
+
+class StripeApi:
+    """Reads of one account (and its connected accounts) in the key's mode, for one lane with a budget of its own."""
+
+    def __init__(self, *, api_key: str, api_base: str, budget: Budget) -> None:
+        credentials = base64.b64encode(f"{api_key}:".encode()).decode()
+        self._headers = {
+            "Authorization": f"Basic {credentials}",
+            "Stripe-Version": API_VERSION,
+            "User-Agent": "subledger",
+        }
+        self._base = api_base.rstrip("/")
+        self._budget = budget
+        self._session: aiohttp.ClientSession | None = None
+        self.requests = 0
+        """Requests sent since the start."""
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),  # the budget bounds it
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def read(self, path: str, *, account_id: str, expands: tuple[str, ...] = ()) -> Answer:
+        """GET a path of the API, which may carry a query, on behalf of an account ('' is the key's own).
+
+        Raises StripeMissing, StripeRefused or StripeUnavailable.
+        """
+        return await self._ask("GET", path, account_id=account_id, expands=expands)
+
+    async def preview(self, path: str, fields: Mapping[str, str], *, account_id: str) -> Answer:
+        """POST to a path of the API that only computes an answer, and creates and changes nothing at Stripe.
+
+        Raises as `read` does.
+        """
+        return await self._ask("POST", path, account_id=account_id, fields=fields)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        account_id: str,
+        expands: tuple[str, ...] = (),
+        fields: Mapping[str, str] | None = None,
+    ) -> Answer:
+        query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
+        url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
+        async with self._budget:
+            self.requests += 1
+            try:
+                status, headers, body = await self._send(method, url, account_id, fields)
+            except TimeoutError:
+                raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise StripeUnavailable(f"{path}: {error!r}") from None
+        if status == 200:
+            self._budget.succeeded()
+            return Answer(body=body, answered_at=_date(headers.get("Date")))
+        refusal = _error(status, path, body, headers)
+        if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
+            self._budget.limited(refusal.limited_by)
+        raise refusal
+
+    async def _send(
+        self, method: str, url: str, account_id: str, fields: Mapping[str, str] | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        if self._session is None:
+            raise RuntimeError("StripeApi is used outside its `async with`")
+        headers = {"Stripe-Account": account_id} if account_id else {}
+        # Not followed: a redirect would carry the key elsewhere.
+        async with self._session.request(
+            method, url, headers=headers, data=fields, allow_redirects=False
+        ) as response:
+            chunks, size = [], 0
+            while chunk := await response.content.readany():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > ANSWER_BYTES_MAX:
+                    raise StripeUnavailable(f"an answer is larger than {ANSWER_BYTES_MAX} bytes")
+            return response.status, response.headers, b"".join(chunks)
+
+
+def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:
+    code, message = _stripe_error(body)
+    said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace(
+        "\0", ""
+    )  # no text of Postgres has it
+    if status == 429 or (status == 400 and code == "rate_limit"):
+        reason = headers.get("Stripe-Rate-Limited-Reason", "lock_timeout")
+        return StripeUnavailable(f"limited ({reason}): {said}", limited_by=reason)
+    if status == 404:
+        return StripeMissing(said)
+    if status in (400, 401, 402, 403):
+        return StripeRefused(said, status=status)
+    return StripeUnavailable(said)
+
+
+def _stripe_error(body: bytes) -> tuple[str | None, str]:
+    """The code and message of Stripe's error body. Its messages hold keys only in redacted form."""
+    try:
+        found: Any = msgspec.json.decode(body)
+        error = found["error"]
+        return error.get("code"), str(error.get("message"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
+        return None, "an answer that is not Stripe's"
+
+
+def _date(header: str | None) -> datetime:
+    if header is not None:
+        try:
+            return parsedate_to_datetime(header).astimezone(UTC)
+        except ValueError:
+            pass
+    return datetime.now(UTC)

@@ -1,0 +1,61 @@
+"""A simulated Stripe account with its own clock: objects, events, REST API, webhooks, and the truth about them.
+
+sandbox = Sandbox(seed=7)
+sandbox.play(customers=200)
+events = sandbox.run()
+async with serve(create_api(sandbox, ["sk_test_1"])) as base_url:
+    await deliver(events, webhook_url, "whsec_1")
+expected = sandbox.truth()
+"""
+
+from sandbox.account import Account, Event
+from sandbox.api import Api, create_api, serve
+from sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
+from sandbox.faults import Faults, History
+from sandbox.stories import STORIES, Stage, Story, StoryBrokenError
+from sandbox.truth import (
+    CustomerKey,
+    ExpectedCustomer,
+    ExpectedEntity,
+    ExpectedMrr,
+    ExpectedProduct,
+    ExpectedRevenue,
+    ExpectedUsage,
+)
+from sandbox.versions import BEFORE_BASIL, ENDIVE, OLDEST
+from sandbox.world import MIXED, NEW, OLD, START, Sandbox
+
+__all__ = [
+    "BEFORE_BASIL",
+    "ENDIVE",
+    "IN_ORDER",
+    "MIXED",
+    "NEW",
+    "OLD",
+    "OLDEST",
+    "START",
+    "STORIES",
+    "Account",
+    "Api",
+    "CustomerKey",
+    "Event",
+    "ExpectedCustomer",
+    "ExpectedEntity",
+    "ExpectedMrr",
+    "ExpectedProduct",
+    "ExpectedRevenue",
+    "ExpectedUsage",
+    "Faults",
+    "History",
+    "Plan",
+    "Report",
+    "Sandbox",
+    "Stage",
+    "Story",
+    "StoryBrokenError",
+    "arrange",
+    "create_api",
+    "deliver",
+    "serve",
+    "sign",
+]

@@ -1,0 +1,194 @@
+"""A living account as a process: its clock runs, its API answers, its webhooks are posted."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import msgspec
+
+from sandbox.account import Event
+from sandbox.api import create_api, serve
+from sandbox.delivery import Report, post
+from sandbox.life import inhabit
+from sandbox.periods import DAY
+from sandbox.world import MIXED, NEW, Sandbox
+
+TICK_SECONDS = 0.05
+POSTERS = 8
+BACKLOG_MAX = 1_000
+EVENTS_KEPT = 5_000
+EVENTS_REPEATED = 200
+REPLAY_SECONDS_MAX = 20 * 365 * DAY
+_ATTEMPTS_MAX = 1_000_000
+_POST_TIMEOUT_SECONDS = 10.0
+_SAVE_EVERY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a living account follows from: the same origin gives the same account, object by object."""
+
+    seed: int
+    epoch: int
+    """Its first second, since 1970."""
+    customers: int
+    mixed_versions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a living account can be reached, and where it posts to."""
+
+    host: str
+    port: int
+    webhook_url: str
+    secrets: tuple[str, ...]
+    api_keys: tuple[str, ...]
+
+
+def open_account(origin: Origin, *, live_mode: bool) -> Sandbox:
+    """The account at its first second."""
+    sandbox = Sandbox(
+        f"{origin.seed}:{origin.epoch}",
+        live_mode=live_mode,
+        start=origin.epoch,
+        event_versions=MIXED if origin.mixed_versions else NEW,
+        event_retention_seconds=100 * 365 * DAY,
+    )
+    inhabit(sandbox, customers=origin.customers)
+    return sandbox
+
+
+def replay(sandbox: Sandbox, elapsed_seconds: int) -> list[Event]:
+    """Live through the same again without posting; answers the latest events, whose delivery may have been cut off."""
+    end = sandbox.now + elapsed_seconds
+    latest: list[Event] = []
+    while sandbox.now < end:
+        events = sandbox.advance(until=min(sandbox.now + 30 * DAY, end))
+        latest = (latest + events)[-EVENTS_REPEATED:]
+        sandbox.forget_events(keep=EVENTS_KEPT)
+    return latest
+
+
+class StateFile:
+    """Remembers an account between starts by its origin and its age: the rest follows from these."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> tuple[Origin, int] | None:
+        """The origin and the age in seconds; None when there is no readable state."""
+        try:
+            state = msgspec.json.decode(self._path.read_bytes(), type=_State)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return state.origin, state.elapsed_seconds
+
+    def save(self, origin: Origin, elapsed_seconds: int) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(_State(origin=origin, elapsed_seconds=elapsed_seconds)))
+        draft.replace(self._path)
+
+
+class _State(msgspec.Struct):
+    origin: Origin
+    elapsed_seconds: int
+
+
+class Post:
+    """Posts events in order of creation over a few connections, for as long as it takes."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._queue: asyncio.Queue[Event] = asyncio.Queue()
+        self.report = Report()
+
+    def backlog(self) -> int:
+        return self._queue.qsize()
+
+    def add(self, events: list[Event]) -> None:
+        for event in events:
+            self._queue.put_nowait(event)
+
+    async def run(self) -> None:
+        connector = aiohttp.TCPConnector(limit=POSTERS)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            await asyncio.gather(*(self._post_in_turn(session) for _ in range(POSTERS)))
+
+    async def _post_in_turn(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            event = await self._queue.get()
+            event.delivered = await post(
+                event,
+                self._place.webhook_url,
+                self._place.secrets,
+                session,
+                self.report,
+                _ATTEMPTS_MAX,
+                _POST_TIMEOUT_SECONDS,
+            )
+            self.report.seconds.clear()
+
+
+async def live(
+    origin: Origin,
+    place: Place,
+    *,
+    speed: float,
+    stop: asyncio.Event,
+    elapsed_seconds: int = 0,
+    state: StateFile | None = None,
+) -> None:
+    """Run a living account until `stop` is set.
+
+    `speed`: seconds of the account per second of ours. `elapsed_seconds`: the age at which it goes on. The account's
+    clock stands still while the endpoint does not keep up, so that nothing piles up without bound.
+    """
+    sandbox = open_account(origin, live_mode=place.api_keys[0][3:7] == "live")
+    mail = Post(place)
+    if elapsed_seconds:
+        mail.add(replay(sandbox, elapsed_seconds))
+    api = create_api(sandbox, place.api_keys)
+    async with serve(api, host=place.host, port=place.port):
+        posting = asyncio.create_task(mail.run())
+        try:
+            await _tick(sandbox, origin, mail, posting, speed=speed, stop=stop, state=state)
+        finally:
+            posting.cancel()
+            with suppress(asyncio.CancelledError):
+                await posting
+            if state is not None:
+                state.save(origin, sandbox.now - origin.epoch)
+
+
+async def _tick(
+    sandbox: Sandbox,
+    origin: Origin,
+    mail: Post,
+    posting: "asyncio.Task[None]",
+    *,
+    speed: float,
+    stop: asyncio.Event,
+    state: StateFile | None,
+) -> None:
+    clock = float(sandbox.now)
+    last = saved = monotonic()
+    while not stop.is_set() and not posting.done():
+        now = monotonic()
+        if mail.backlog() < BACKLOG_MAX:
+            # A process that was held up does not leap ahead for it.
+            clock += min(now - last, 1.0) * speed
+            mail.add(sandbox.advance(until=int(clock)))
+            sandbox.forget_events(keep=EVENTS_KEPT)
+        last = now
+        if state is not None and now - saved > _SAVE_EVERY_SECONDS:
+            state.save(origin, sandbox.now - origin.epoch)
+            saved = now
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+    if posting.done():
+        posting.result()

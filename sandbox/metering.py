@@ -1,0 +1,48 @@
+"""What customers use, counted by meters and billed when a period is over."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from sandbox.objects import Customer, Meter
+
+if TYPE_CHECKING:
+    from sandbox.account import Account
+
+
+class Metering:
+    def __init__(self, account: "Account") -> None:
+        self._account = account
+        self._used: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+
+    def meter(self, event_name: str) -> Meter:
+        """Count something from now on: the sum of the values of its events."""
+        account = self._account
+        meter = Meter(
+            id=account.new_id("mtr_test_"),
+            created=account.now,
+            event_name=event_name,
+            display_name=event_name.replace("_", " ").capitalize(),
+            updated=account.now,
+        )
+        account.add(meter)
+        account.emit("billing.meter.created", meter)
+        return meter
+
+    def use(self, customer: Customer, meter: Meter, value: int) -> None:
+        """The customer has used that much just now. Stripe sends no event for that."""
+        self._used[customer.id, meter.id].append((self._account.now, value))
+        self._account.world.changed(self._account, meter)
+
+    def used(self, customer_id: str, meter_id: str, start: int, end: int) -> int | None:
+        """The sum from a moment on until just before another; None: nothing was reported."""
+        values = [value for at, value in self._used.get((customer_id, meter_id), ()) if start <= at < end]
+        return sum(values) if values else None
+
+    def deactivate(self, meter: Meter) -> None:
+        account = self._account
+        meter.status, meter.deactivated_at, meter.updated = "inactive", account.now, account.now
+        account.emit("billing.meter.deactivated", meter)
+
+    def forget(self, customer_id: str) -> None:
+        for key in [key for key in self._used if key[0] == customer_id]:
+            del self._used[key]

@@ -1,0 +1,31 @@
+"""Homes for embedded servers, and which files of this directory are for this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.servers import remove_home, throwaway_home
+
+# What only root needs is not to be had by others.
+collect_ignore = [] if os.geteuid() == 0 else ["test_servers_as_root.py"]
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A claimed home, removed afterwards."""
+    with throwaway_home() as home:
+        yield home
+
+
+@pytest.fixture
+def unclaimed_home() -> Iterator[Path]:
+    """A place for a home that another process claims, removed afterwards."""
+    parent = Path(tempfile.mkdtemp(prefix="subledger-unclaimed-"))
+    yield parent / "home"
+    remove_home(parent / "home")
+    parent.rmdir()

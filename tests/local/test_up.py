@@ -1,0 +1,208 @@
+"""`subledger up` as its user has it: another process, in a directory of its own, until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from local.servers import remove_home
+
+START_TIMEOUT_SECONDS = 90
+STOP_TIMEOUT_SECONDS = 60
+OURS = ("DATABASE_URL", "REDIS_URL", "STRIPE_", "ADMIN_TOKEN", "PORT", "LOG_FORMAT", "PG")
+# With a secret of its own there is no sandbox account: the system waits for Stripe.
+WITHOUT_SANDBOX = {"STRIPE_WEBHOOK_SECRET": "whsec_test"}
+
+
+@dataclass
+class Up:
+    """A running `subledger up`."""
+
+    directory: Path
+    process: subprocess.Popen[str]
+    output: Path
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def announced(self) -> dict[str, Any]:
+        """What it wrote down for other terminals."""
+        announced: dict[str, Any] = json.loads((self.directory / ".subledger/run.json").read_text())
+        return announced
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, command: str) -> psutil.Process:
+        (child,) = [process for process in self.family() if command in process.cmdline()]
+        return child
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait for the condition; fails when `up` ends before, or after START_TIMEOUT_SECONDS."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not condition():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+
+    def until_ready(self) -> None:
+        self.until(
+            lambda: (self.directory / ".subledger/run.json").exists() and "Subledger is at" in self.said()
+        )
+
+
+def environment(**given: str) -> dict[str, str]:
+    """This environment without anything that would be taken for settings, and what is given."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)} | given
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where `up` runs; its data are removed afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="subledger-up-"))
+    yield directory
+    remove_home(directory / ".subledger")
+    for path in directory.iterdir():
+        path.unlink()
+    directory.rmdir()
+
+
+@contextlib.contextmanager
+def up(directory: Path, **given: str) -> Iterator[Up]:
+    """Start it; at the end it must be gone with everything that it started."""
+    output = directory / "output"
+    with output.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "up"],
+            cwd=directory,
+            env=environment(**given),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        yield Up(directory, process, output)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_SECONDS)
+
+
+def command(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
+    """Another terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=directory,
+        env=environment(**given),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_TIMEOUT_SECONDS,
+    )
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_SECONDS)
+    return not alive
+
+
+async def test_up_starts_all_and_ctrl_c_leaves_nothing(directory: Path) -> None:
+    """Postgres, Valkey, migrations, web and worker come up; other commands find them; Ctrl-C ends all, with success."""
+    with up(directory, **WITHOUT_SANDBOX) as running:
+        running.until_ready()
+        announced = running.announced()
+        async with aiohttp.ClientSession() as session, session.get(f"{announced['url']}/readyz") as response:
+            assert 200 == response.status
+        assert 0o600 == stat.S_IMODE((directory / ".subledger/run.json").stat().st_mode)
+
+        found = command(directory, "migrate")
+        assert (0, "nothing to apply\n") == (found.returncode, found.stdout), found.stderr
+
+        second = command(directory, "up")
+        assert (1, "") == (second.returncode, second.stdout)
+        assert f"already running in this directory at {announced['url']}" in second.stderr
+
+        running.until(lambda: "customers 0 (none yet)" in running.said())
+        family = running.family()
+        assert {"postgres", "valkey-server"} <= {process.name() for process in family}
+        running.process.send_signal(signal.SIGINT)
+        assert 0 == running.process.wait(STOP_TIMEOUT_SECONDS), running.said()
+        assert gone(family)
+        assert not (directory / ".subledger/run.json").exists()
+        assert "DATABASE_URL is not set" in command(directory, "migrate").stderr
+
+    began = time.monotonic()
+    with up(directory, **WITHOUT_SANDBOX) as again:
+        again.until_ready()
+        assert announced["environment"]["DATABASE_URL"] == again.announced()["environment"]["DATABASE_URL"]
+        assert "Applied migration" not in again.said(), "the data of the first time are still there"
+        assert time.monotonic() - began < START_TIMEOUT_SECONDS
+
+
+def test_death_of_a_part_ends_all_and_is_told(directory: Path) -> None:
+    """A system that runs in part is worse than none: the message names the part and quotes its log."""
+    with up(directory, **WITHOUT_SANDBOX) as running:
+        running.until_ready()
+        running.until(lambda: any("worker" in process.cmdline() for process in running.family()))
+        family = running.family()
+        running.child("worker").kill()
+        assert 1 == running.process.wait(STOP_TIMEOUT_SECONDS)
+        assert "worker ended with exit code -9. The last lines of" in running.said()
+        assert "Traceback" not in running.said()
+        assert gone(family)
+
+
+def test_nothing_outlives_a_killed_up(directory: Path) -> None:
+    """`kill -9` leaves no process, and the next start is as good as any."""
+    with up(directory, **WITHOUT_SANDBOX) as running:
+        running.until_ready()
+        family = running.family()
+        running.process.kill()
+        running.process.wait()
+        assert gone(family)
+    with up(directory, **WITHOUT_SANDBOX) as again:
+        again.until_ready()
+
+
+def test_given_servers_are_used(directory: Path, empty_database_url: str, redis_url: str) -> None:
+    """With DATABASE_URL and REDIS_URL nothing of that is started here."""
+    with up(directory, DATABASE_URL=empty_database_url, REDIS_URL=redis_url, **WITHOUT_SANDBOX) as running:
+        running.until_ready()
+        assert "Applied migration" in running.said()
+        assert empty_database_url == running.announced()["environment"]["DATABASE_URL"]
+        assert not {"postgres", "valkey-server"} & {process.name() for process in running.family()}
+
+
+def test_sandbox_account_fills_the_records(directory: Path) -> None:
+    """With nothing given, a sandbox account signs up customers, and their records move."""
+    with up(directory) as running:
+        running.until_ready()
+        running.until(lambda: "active" in running.said())
+        family = running.family()
+        running.process.terminate()
+        assert 0 == running.process.wait(STOP_TIMEOUT_SECONDS), running.said()
+        assert gone(family)
+
+
+def test_wrong_settings_are_told_before_anything_starts(directory: Path) -> None:
+    """A key that cannot work is a message, not a half-started system."""
+    refused = command(directory, "up", STRIPE_API_KEY="pk_test_1", **WITHOUT_SANDBOX)
+    assert 1 == refused.returncode
+    assert refused.stderr.startswith("subledger: STRIPE_API_KEY is a publishable key")
+    assert "Starting" not in refused.stdout
+    assert not (directory / ".subledger/postgres").exists()

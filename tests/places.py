@@ -1,0 +1,11 @@
+"""Where the repository lies, and which packages are its rooms."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ROOMS = [ROOT / room for room in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+"""What the wheel installs."""

@@ -1,0 +1,289 @@
+"""What an audit cannot decide it names, and judges the rest; and what only happens meanwhile is no drift."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from db.connection import Connection, Pool
+from db.mirror.compare import AuditedCustomer, select_customers_by_id
+from db.sync.audits import Mending, report_audit, select_mending
+from db.sync.customers import mark_overdue
+from db.sync.scans import Scan, select_scan
+from sandbox import Sandbox
+from sandbox.api import RefusedError
+from tests.worker.account import Attached, attached, lived_account
+from tests.worker.lists.test_endings import refuse
+from worker.audit import records
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    """One account for the tests of this module, which only read it."""
+    return lived_account(customers=40, clocks=False)
+
+
+async def settled(account: Attached) -> None:
+    """Everything filled, and nothing left to do."""
+    assert "complete" == (await account.scanned(await account.request()))["status"]
+    await account.settle()
+
+
+async def damaged_invoices(account: Attached, count: int) -> list[str]:
+    """Damage some invoices; their ids."""
+    rows = await account.fetch("select id from stripe.invoices order by id limit $1", count)
+    ids = [row[0] for row in rows]
+    await account.execute(
+        "update stripe.invoices set amount_due = amount_due + 1 where id = any ($1::text[])", ids
+    )
+    return ids
+
+
+@pytest.mark.parametrize("status", [200, 500, 403])
+async def test_suspect_that_cannot_be_read(
+    pool: Pool, database_url: str, sandbox: Sandbox, status: int
+) -> None:
+    """One that nobody understands, or that is never answered, is named; all others are judged and mended."""
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        ids = await damaged_invoices(account, 30)
+        path = f"/v1/invoices/{ids[-1]}"
+        if status == 200:
+            answer = account.api._answer
+            strange = json.dumps({"id": ids[-1], "object": "invoice", "amount_due": "odd"}).encode()
+            account.api._answer = (  # type: ignore[method-assign]
+                lambda scope, *rest: strange if scope["path"] == path else answer(scope, *rest)
+            )
+        else:
+            refuse(account, path, status)
+        ended = await account.scanned(await account.request(purpose="audit", repair=True))
+        assert "partial" == ended["status"]
+        assert ended["error"].startswith(f"1 objects could not be read; invoice {ids[-1]}: ")
+        rows = await account.fetch(
+            "select id, verified, repaired, said is null as bare from sync.drift where kind = 'invoice' order by id"
+        )
+        assert [(named, True, True, True) for named in ids[:-1]] + [(ids[-1], False, False, True)] == [
+            tuple(row) for row in rows
+        ]
+        async with pool.acquire() as connection:
+            scan = await select_scan(connection, ended["id"])
+            assert scan is not None
+            report = await report_audit(connection, scan)
+        assert (29, [1]) == (report.drift, [each.unverified for each in report.by_object])
+        await account.confirm()
+        left = await account.fetch(
+            "select id from stripe.invoices i where amount_due <> (raw ->> 'amount_due')::int"
+        )
+        assert [ids[-1]] == [row[0] for row in left]
+
+
+async def test_what_is_answered_in_a_later_round(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """Who got no answer is asked again, and again only for those: five rounds without an answer spoil nothing."""
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        ids = await damaged_invoices(account, 25)
+        answer, asked = account.api._answer, []
+
+        def late(scope: Any, *rest: Any) -> bytes:
+            if scope["path"].startswith("/v1/invoices/in_"):
+                asked.append(scope["path"].rpartition("/")[2])
+                if asked[-1] == ids[3] and asked.count(ids[3]) <= 5:
+                    raise RefusedError(500, "not yet")
+            return answer(scope, *rest)
+
+        account.api._answer = late  # type: ignore[method-assign,assignment]
+        ended = await account.scanned(await account.request(purpose="audit"))
+        assert ("complete", None) == (ended["status"], ended["error"])
+        assert 25 == await account.fetchval("select count(*) from sync.drift where verified")
+        assert (6, 30) == (asked.count(ids[3]), len(asked))
+
+
+@pytest.mark.parametrize("status", [500, 403])
+@pytest.mark.parametrize("whose", ["one customer's", "everybody's"])
+async def test_entitlements_that_cannot_be_read(
+    pool: Pool, database_url: str, sandbox: Sandbox, status: int, whose: str
+) -> None:
+    """Whoever's are not told, the audit comes to its end and judges everything else."""
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        (damaged,) = await damaged_invoices(account, 1)
+        answer = account.api._answer
+        chosen: list[str] = []
+        asked: list[str] = []
+
+        def refusing(scope: Any, *rest: Any) -> bytes:
+            query = scope.get("query_string", b"").decode()
+            if scope["path"] == "/v1/entitlements/active_entitlements":
+                asked.append(query)
+                chosen[:] = chosen or [query]
+                if whose == "everybody's" or query == chosen[0]:
+                    raise RefusedError(status, "for ever")
+            return answer(scope, *rest)
+
+        account.api._answer = refusing  # type: ignore[method-assign,assignment]
+        ended = await account.scanned(await account.request(purpose="audit"), turns=80)
+        assert "partial" == ended["status"]
+        assert f"{status} for /v1/entitlements/active_entitlements" in ended["error"]
+        rows = await account.fetch("select kind, id from sync.drift where verified")
+        assert [("invoice", damaged)] == [tuple(row) for row in rows]
+        if whose == "everybody's" and status == 403:
+            assert len(asked) <= 20
+
+
+async def test_every_ending_forgets_what_stripe_said(
+    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is canceled in the middle."""
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        await damaged_invoices(account, 3)
+        scan = await account.request(purpose="audit")
+
+        async def cancel(connection: Connection, scan: Scan, *, limit: int) -> list[Mending]:
+            await account.execute("update sync.scans set status = 'canceled' where id = $1", scan.id)
+            assert 3 == await account.fetchval("select count(said) from sync.drift")
+            return await select_mending(connection, scan, limit=limit)
+
+        monkeypatch.setattr(records, "select_mending", cancel)
+        assert "canceled" == (await account.scanned(scan))["status"]
+        assert 0 == await account.fetchval("select count(said) from sync.drift")
+
+
+# --- While events come -----------------------------------------------------------------------------------------------
+
+
+async def an_event(account: Attached, customer_id: str) -> None:
+    """A customer's row and mark are written as one event does it, and the record is not derived yet."""
+    async with account.pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "update stripe.customers set email = 'new@example.com' where id = $1", customer_id
+        )
+        await connection.execute(
+            "update sync.customers set stale = stale + 1 where customer_id = $1", customer_id
+        )
+
+
+async def an_event_of_a_refund(account: Attached, customer_id: str) -> None:
+    """The same by an object that names no customer: who is concerned is yet to be resolved."""
+    async with account.pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "update stripe.customers set email = 'new@example.com' where id = $1", customer_id
+        )
+        await connection.execute(
+            "update sync.objects o set touched = touched + 1, touched_at = now() "
+            "from stripe.refunds r join stripe.charges h on h.id = r.charge_id "
+            "where o.kind = 'refund' and o.id = r.id and h.customer_id = $1",
+            customer_id,
+        )
+
+
+@pytest.mark.parametrize("when", ["before", "before, unresolved", "after"])
+async def test_event_around_the_second_look(
+    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A record that was wrong at the first look and is right at the second is no drift, whatever happens meanwhile."""
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        chosen = await account.fetchval(
+            "select min(c.stripe_customer_id) from billing.customers c "
+            "join stripe.charges h on h.customer_id = c.stripe_customer_id "
+            "join stripe.refunds r on r.charge_id = h.id where c.deleted_at is null"
+        )
+        await account.execute("update billing.customers set name = 'x' where stripe_customer_id = $1", chosen)
+        looked: list[bool] = []
+
+        async def put_right(connection: Connection, *, limit: int) -> int:
+            await account.execute(
+                "update sync.customers set stale = stale + 1 where customer_id = $1", chosen
+            )
+            return await mark_overdue(connection, limit=limit)
+
+        async def look(
+            connection: Connection, scope: tuple[str, bool], ids: Sequence[str]
+        ) -> list[AuditedCustomer]:
+            first = not looked
+            if first and when == "before":
+                await an_event(account, chosen)
+            if first and when == "before, unresolved":
+                await an_event_of_a_refund(account, chosen)
+            found = await select_customers_by_id(connection, scope, ids)
+            if first and when == "after":
+                await an_event(account, chosen)
+            looked.append(any(each.moving for each in found))
+            return found
+
+        monkeypatch.setattr(records, "mark_overdue", put_right)
+        monkeypatch.setattr(records, "select_customers_by_id", look)
+        ended = await account.scanned(await account.request(purpose="audit"))
+        assert ("complete", None) == (ended["status"], ended["error"])
+        assert [] == await account.fetch("select * from sync.drift")
+        moving = {"before": [True, False], "before, unresolved": [False, False], "after": [False]}
+        assert moving[when] == looked
+
+
+async def test_what_was_read_since_is_not_written_over(
+    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Stripe said of a wrong row is old once the row has been read again: records are compared with the row."""
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        chosen = await account.fetchval(
+            "select min(stripe_customer_id) from billing.customers where deleted_at is null"
+        )
+        await account.execute("update stripe.customers set email = 'wrong@example.com' where id = $1", chosen)
+        times: list[int] = []
+
+        async def read_again(connection: Connection, scan: Scan, *, limit: int) -> list[Mending]:
+            if not times:
+                await an_event(account, chosen)
+                await account.execute(
+                    "update sync.objects set confirmed = nextval('sync.tick') where kind = 'customer' and id = $1",
+                    chosen,
+                )
+                await account.engine.derive()
+                await account.execute(
+                    "update billing.customers set name = 'x' where stripe_customer_id = $1", chosen
+                )
+            times.append(scan.id)
+            return await select_mending(connection, scan, limit=limit)
+
+        monkeypatch.setattr(records, "select_mending", read_again)
+        ended = await account.scanned(await account.request(purpose="audit"))
+        assert ("complete", None) == (ended["status"], ended["error"])
+        rows = await account.fetch("select kind, fields from sync.drift order by kind")
+        assert [("customer", ["email"]), ("record", ["name"])] == [tuple(row) for row in rows]
+
+
+async def test_customer_that_moves_without_an_end(
+    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays undecided, and so the audit is partial; others' records are decided."""
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        moving, still = [
+            row[0]
+            for row in await account.fetch(
+                "select stripe_customer_id from billing.customers where deleted_at is null order by 1 limit 2"
+            )
+        ]
+        await account.execute(
+            "update billing.customers set name = 'x' where stripe_customer_id = any ($1::text[])",
+            [moving, still],
+        )
+
+        async def look(
+            connection: Connection, scope: tuple[str, bool], ids: Sequence[str]
+        ) -> list[AuditedCustomer]:
+            await an_event(account, moving)
+            return await select_customers_by_id(connection, scope, ids)
+
+        monkeypatch.setattr(records, "select_customers_by_id", look)
+        monkeypatch.setattr(records, "MOTION_WAITS_MAX", 3)
+        ended = await account.scanned(await account.request(purpose="audit"))
+        assert ("partial", "1 records were changing until the end: audit again later") == (
+            ended["status"],
+            ended["error"],
+        )
+        rows = await account.fetch("select id, verified from sync.drift order by id")
+        assert [(moving, False), (still, True)] == [tuple(row) for row in rows]

@@ -1,0 +1,73 @@
+"""What a customer.created proves: that nothing was before it; and all that was since, where no event is missing."""
+
+import pytest
+
+from tests.worker.harness import Room, charge, customer, event, listing
+
+HOUR = 3600
+DAY = 24 * HOUR
+EMPTY = ("subscriptions", "invoices", "checkout/sessions", "subscription_schedules", "credit_notes", "events")
+
+
+@pytest.fixture
+def account(room: Room) -> Room:
+    """An account that knows a charge no event has told of."""
+    room.api.put(customer())
+    room.api.bodies |= {f"/v1/{name}": listing([]) for name in EMPTY}
+    room.api.bodies["/v1/charges"] = listing([charge()])
+    return room
+
+
+async def what_is_told(room: Room) -> tuple[object, object, object]:
+    """The revenue, whether it is exact, and whether the history is to be pulled."""
+    await room.settle()
+    record = await room.record()
+    pending = await room.fetchval("select history_at is not null from sync.customers")
+    return record["lifetime_revenue"], record["exact"], pending
+
+
+async def fill(room: Room) -> None:
+    """Fill the gaps, as if that were due, and pull the histories that are."""
+    await room.execute("update sync.accounts set due_at = now()")
+    await room.engine.sweep_bulk()
+
+
+async def test_old_creation_pulls_the_history(account: Room) -> None:
+    """Stripe posts again what was not answered, for days: what came between it and the first fill may have got lost."""
+    await fill(account)
+    await account.apply(event("customer.created", customer(), after=-HOUR - 1))
+    assert (0, False, True) == await what_is_told(account)
+    await account.execute("update sync.customers set history_at = now()")
+    await fill(account)
+    assert (2000, True, False) == await what_is_told(account)
+
+
+async def test_first_fill_tells_whose_creation_was_too_old(account: Room) -> None:
+    """Before the first fill nobody knows how far it reaches: it doubts those who were taken for complete."""
+    await account.apply(event("customer.created", customer(), after=-HOUR - 1))
+    assert (0, True, False) == await what_is_told(account)
+    await fill(account)
+    assert (0, False, True) == await what_is_told(account)
+    await fill(account)
+    assert (2000, True, False) == await what_is_told(account)
+
+
+async def test_creation_since_the_first_fill_is_enough(account: Room) -> None:
+    """Every event since then comes, and nothing need be read of the past."""
+    await account.apply(event("customer.created", customer(), after=-HOUR))
+    await fill(account)
+    await account.apply(event("customer.created", customer("cus_2"), after=1))
+    assert (0, True, False) == await what_is_told(account)
+    assert "/v1/charges" not in account.api.asked
+    assert 2 == await account.fetchval("select count(*) from sync.customers where complete")
+
+
+async def test_creation_before_a_hole_proves_nothing(account: Room) -> None:
+    """Events that had expired before they were read are missing: what is known begins anew behind them."""
+    await fill(account)
+    account.api.now += 40 * DAY
+    await fill(account)
+    await account.apply(event("customer.created", customer(), after=9 * DAY))
+    assert (0, False, True) == await what_is_told(account)
+    await account.apply(event("customer.created", customer("cus_2"), after=11 * DAY))
+    assert await account.fetchval("select complete from sync.customers where customer_id = 'cus_2'")

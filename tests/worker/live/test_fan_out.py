@@ -1,0 +1,222 @@
+"""A change of the catalogue reaches everybody whom it concerns, some at a time, whatever happens on the way."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from billing.status import Policy
+from db.connection import Pool
+from db.sync import catalogue
+from tests.worker.harness import NOON, Body, Room, event, item, listing, subscription
+from worker.live.apply import drain_batch
+from worker.live.derive import derive_batch, fan_out_batch
+
+MANY = 23
+"""Customers of the product; with batches of 5 that leaves a rest."""
+
+# As if each had been heard of and derived long ago. Every third has two subscriptions, every fourth two items.
+SUBSCRIBERS = """
+insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status)
+select '', false, 'sub_' || n || '_' || m, 'cus_' || n, 'active'
+from generate_series(1, $1) n, generate_series(1, case when n % 3 = 0 then 2 else 1 end) m;
+"""
+ITEMS = """
+insert into stripe.subscription_items (account_id, live_mode, id, subscription_id, position, price_id, product_id)
+select '', false, 'si_' || m, s.id, m, 'price_1', 'prod_1'
+from stripe.subscriptions s, generate_series(1, 2) m
+"""
+KNOWN = """
+insert into sync.customers (account_id, live_mode, customer_id, stale, derived)
+select distinct '', false, customer_id, 1, 1 from stripe.subscriptions
+"""
+
+
+def product(product_id: str = "prod_1", *, named: str) -> Body:
+    """A product that the company calls so."""
+    return {
+        "object": "product",
+        "id": product_id,
+        "created": NOON,
+        "name": "Plan",
+        "active": True,
+        "livemode": False,
+        "metadata": {"product_id": named},
+    }
+
+
+async def fill(room: Room, many: int = MANY) -> None:
+    await room.execute(SUBSCRIBERS, many)
+    await room.execute(ITEMS)
+    await room.execute(KNOWN)
+    await hear(room, product(named="first"))
+    await room.engine.derive()
+
+
+async def hear(room: Room, *bodies: Body, after: int = 0) -> None:
+    """Have changes applied, and nobody told of them yet."""
+    await room.receive(*(event(f"{body['object']}.updated", body, after=after) for body in bodies))
+    async with room.pool.acquire() as connection:
+        while await drain_batch(connection, served_mode=None, confirms=False):
+            pass
+
+
+async def marked(room: Room) -> int:
+    count: int = await room.fetchval("select count(*) from sync.customers where stale > derived")
+    return count
+
+
+async def names(room: Room) -> set[str | None]:
+    """What the customers' product is called."""
+    return {row[0] for row in await room.fetch("select product_id from billing.customers")}
+
+
+async def test_some_at_a_time_and_each_once(webhooks_only: Room) -> None:
+    """A batch goes through so many subscriptions and no more; after the last one everybody was marked, and it ends."""
+    room = webhooks_only
+    await fill(room)
+    await hear(room, product(named="second"), after=10)
+    subscriptions = await room.fetchval("select count(*) from stripe.subscriptions")
+    passed = [await marked(room)]
+    async with room.pool.acquire() as connection:
+        while await fan_out_batch(connection, holders=5):
+            passed.append(await marked(room))
+            assert passed[-1] <= passed[-2] + 5
+    assert [0, MANY] == [passed[0], passed[-1]]
+    # The last batch finds that nothing is left where the number is one of whole batches.
+    assert len(passed) - 1 == subscriptions // 5 + 1
+    assert await room.fetchval(
+        "select bool_and(touched = resolved and fan_touched is null) from sync.objects"
+    )
+    await room.engine.derive()
+    assert {"second"} == await names(room)
+
+
+async def test_batch_of_small_changes(webhooks_only: Room) -> None:
+    """Objects that concern few are done together; what does not fit is left for the next batch, nobody is missed."""
+    room = webhooks_only
+    for number in range(1, 8):
+        body = subscription(f"sub_{number}", f"cus_{number}", items=listing([item(f"si_{number}")]))
+        body["items"]["data"][0]["price"] |= {"id": f"price_{number}", "product": f"prod_{number}"}
+        await room.apply(event("customer.subscription.created", body))
+    assert 0 == await marked(room)
+    await hear(room, *(product(f"prod_{number}", named=f"plan-{number}") for number in range(1, 8)), after=10)
+    async with room.pool.acquire() as connection:
+        assert 4 == await fan_out_batch(connection, objects=4, holders=100)
+        assert 4 == await marked(room)
+        assert 2 == await fan_out_batch(connection, objects=4, holders=2)
+        assert 6 == await marked(room)
+        while await fan_out_batch(connection, objects=4, holders=2):
+            pass
+    await room.engine.derive()
+    assert {f"plan-{number}" for number in range(1, 8)} == await names(room)
+
+
+class Killed(BaseException):
+    """The worker dies here."""
+
+
+@pytest.mark.parametrize("commits", range(6))
+async def test_killed_between_batches(
+    webhooks_only: Room, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    """I4: after however many batches a worker dies, or inside which, the next one goes on and misses nobody."""
+    room = webhooks_only
+    await fill(room)
+    await hear(room, product(named="second"), after=10)
+    real = catalogue.mark_concerned
+    left = commits
+
+    async def die(*arguments: object) -> None:
+        nonlocal left
+        if not left:
+            raise Killed
+        left -= 1
+        await real(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "mark_concerned", die)
+        async with room.pool.acquire() as connection:
+            with pytest.raises(Killed):  # noqa: PT012 - which of the batches it is, is the case
+                while True:
+                    await fan_out_batch(connection, holders=5)
+    told = await marked(room)
+    assert (commits == 0) == (told == 0)
+    assert told < MANY
+    await room.another_engine().derive()
+    assert {"second"} == await names(room)
+
+
+async def test_changed_again_on_the_way(webhooks_only: Room) -> None:
+    """I3: a change in the middle of a fan-out reaches those whom it has passed already too."""
+    room = webhooks_only
+    await fill(room)
+    await hear(room, product(named="second"), after=10)
+    async with room.pool.acquire() as connection:
+        await fan_out_batch(connection, holders=10)
+        await derive_batch(connection, policy=Policy())
+        assert "second" in await names(room)
+        await hear(room, product(named="third"), after=20)
+        while await fan_out_batch(connection, holders=10):
+            pass
+    await room.engine.derive()
+    assert {"third"} == await names(room)
+
+
+async def test_price_reaches_whoever_has_any_of_its_product(webhooks_only: Room) -> None:
+    """A price that comes has a rank before others: it concerns those who have them."""
+    room = webhooks_only
+    await fill(room)
+    ranks = "select distinct product_version_number from billing.customers"
+    price = {"object": "price", "created": NOON, "product": "prod_1", "metadata": {}, "recurring": {}}
+    await hear(room, price | {"id": "price_1", "created": NOON})
+    await room.engine.derive()
+    assert [1] == [row[0] for row in await room.fetch(ranks)]
+    await hear(room, price | {"id": "price_0", "created": NOON - 9}, after=10)
+    await room.engine.derive()
+    assert [2] == [row[0] for row in await room.fetch(ranks)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_beside_concurrent_writers(webhooks_only: Room, pool: Pool, seed: int) -> None:
+    """I3: three workers fan out and derive, in batches of three, while the product changes, and customers of it come:
+    in the end everybody's record has its last name.
+    """
+    room, random = webhooks_only, Random(seed)  # noqa: S311 - replays with the seed
+    await fill(room, 12)
+    renamed = [event("product.updated", product(named=f"name-{n}"), after=n) for n in range(1, 7)]
+    come = [
+        event(
+            "customer.subscription.created",
+            subscription(f"sub_new_{n}", f"cus_new_{n}", items=listing([item(f"si_new_{n}")])),
+            after=1 + n % 6,
+        )
+        for n in range(12)
+    ]
+    events = renamed + come
+    random.shuffle(events)
+    writing = True
+
+    async def write() -> None:
+        nonlocal writing
+        async with pool.acquire() as connection:
+            while events:
+                await room.receive(*(events.pop() for _ in range(min(3, len(events)))))
+                await drain_batch(connection, served_mode=None, confirms=False)
+        writing = False
+
+    async def work() -> None:
+        async with pool.acquire() as connection:
+            while (
+                writing
+                or await fan_out_batch(connection, objects=2, holders=3)
+                or await derive_batch(connection, policy=Policy(), limit=3)
+            ):
+                await fan_out_batch(connection, objects=2, holders=3)
+                await derive_batch(connection, policy=Policy(), limit=3)
+
+    await asyncio.gather(write(), *(work() for _ in range(3)))
+    await room.engine.derive()
+    assert {"name-6"} == await names(room)
+    assert 24 == await room.fetchval("select count(*) from billing.customers")
+    assert not await room.fetchval("select bool_or(touched > resolved) from sync.objects")

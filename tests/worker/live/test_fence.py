@@ -1,0 +1,269 @@
+"""The fence: in whatever order reads are made and stored, what is newer at Stripe stays."""
+
+import asyncio
+import itertools
+from datetime import UTC, datetime
+
+import asyncpg
+
+from billing.parse import parse_object
+from db.connection import Pool, connect
+from db.sync.objects import Key, Mark, draw_tick, mark_objects
+from tests.system import until
+from tests.worker.harness import NOON, Room, charge, customer, event, refund, subscription
+from worker.live.confirm import Answered, store_answers
+
+
+def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answered:
+    """The answer of a read that began at `tick`."""
+    parsed = parse_object(body)
+    return Answered(
+        key=("", False, parsed.kind, parsed.id),
+        tick=tick,
+        parsed=parsed,
+        raw="{}",
+        answered_at=datetime.fromtimestamp(NOON + seconds, tz=UTC),
+    )
+
+
+async def test_older_read_loses_though_stored_last(room: Room) -> None:
+    """I3: two workers read one subscription; the one that asked first answers last, and its state is not stored."""
+    room.api.put(customer(), subscription(status="active"))
+    await room.apply(
+        event("customer.created", customer()), event("customer.subscription.created", subscription())
+    )
+    gate = room.api.hold("/v1/subscriptions/sub_1")
+    await room.make_due()
+    slow = asyncio.create_task(room.engine.confirm(linger=False))
+    await gate.reached_by(slow)
+    room.api.put(subscription(status="past_due"))
+    await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    await room.make_due()
+    await room.another_engine().confirm(linger=False)
+    assert ("past_due", True) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
+    confirmed = (await room.object("subscription", "sub_1"))["confirmed"]
+    gate.open.set()
+    await slow
+    await room.settle()
+    assert confirmed == (await room.object("subscription", "sub_1"))["confirmed"]
+    assert "past_due" == await room.fetchval("select status from stripe.subscriptions")
+    assert ("past_due", True) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
+
+
+async def test_mark_during_a_read_keeps_the_object_dirty(room: Room) -> None:
+    """I3: what changes while a read is under way is read again: the answer is stored, but confirms nothing."""
+    room.api.put(customer(), subscription(status="active"))
+    await room.apply(
+        event("customer.created", customer()), event("customer.subscription.created", subscription())
+    )
+    gate = room.api.hold("/v1/subscriptions/sub_1")
+    await room.make_due()
+    read = asyncio.create_task(room.engine.confirm(linger=False))
+    await gate.reached_by(read)
+    room.api.put(subscription(status="past_due"))
+    # Its payload is lost on the way: only the mark is left of it.
+    await room.apply(
+        event("customer.subscription.updated", {"object": "subscription", "id": "sub_1", "status": 7})
+    )
+    gate.open.set()
+    await read
+    known = await room.object("subscription", "sub_1")
+    assert known["dirty"] > known["confirmed"] > 0
+    assert known["read_at"] is not None
+    assert ("active", False) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
+    await room.confirm()
+    assert ("past_due", True) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
+
+
+async def test_every_interleaving_of_two_changes_and_two_reads(pool: Pool) -> None:
+    """I3: in each of the 4,200 interleavings of two changes, each with its mark, and of two reads of an object, what
+    is confirmed once both marks are in is the last state, and what is not will be read again. Nor does a row ever go
+    back, unless the requests overtook each other on their way after the numbers were drawn: that lasts until the mark.
+    """
+    changes = ("change", "mark", "change", "mark")
+    reader = ("draw", "ask", "store")
+    worlds = []
+    for places in itertools.combinations(range(10), 4):
+        rest = [place for place in range(10) if place not in places]
+        for first in itertools.combinations(rest, 3):
+            steps: list[tuple[str, int]] = [("", 0)] * 10
+            second = [place for place in rest if place not in first]
+            for reader_number, own in ((1, first), (2, second)):
+                for place, step in zip(own, reader, strict=True):
+                    steps[place] = (step, reader_number)
+            for place, step in zip(places, changes, strict=True):
+                steps[place] = (step, 0)
+            worlds.append(steps)
+    assert 4200 == len(worlds)
+    at_stripe = [0] * len(worlds)
+    ticks: dict[tuple[int, int], int] = {}
+    answers: dict[tuple[int, int], int] = {}
+    shown = [-1] * len(worlds)
+
+    def key(world: int) -> Key:
+        return ("", False, "customer", f"cus_{world}")
+
+    # All worlds take their step together: only the order within each matters.
+    async with pool.acquire() as connection:
+        for place in range(10):
+            marks, stores, draws = [], [], []
+            for world, steps in enumerate(worlds):
+                match steps[place]:
+                    case "change", _:
+                        at_stripe[world] += 1
+                    case "mark", _:
+                        marks.append(_mark(key(world)))
+                    case "draw", number:
+                        draws.append((world, number))
+                    case "ask", number:
+                        answers[world, number] = at_stripe[world]
+                    case "store", number:
+                        body = customer(f"cus_{world}", description=str(answers[world, number]))
+                        stores.append(answered(ticks[world, number], body))
+                    case unknown:
+                        raise AssertionError(unknown)
+            if marks:
+                await mark_objects(connection, marks)
+            if draws:
+                numbers = await connection.fetch(
+                    "select nextval('sync.tick') from generate_series(1, $1)", len(draws)
+                )
+                ticks |= {draw: row[0] for draw, row in zip(draws, numbers, strict=True)}
+            if stores:
+                await store_answers(connection, stores, source="event")
+                rows = await connection.fetch("select id, description::int from stripe.customers")
+                for customer_id, value in rows:
+                    world = int(customer_id.removeprefix("cus_"))
+                    assert value >= shown[world] or _overtakes(worlds[world]), (worlds[world], "went back")
+                    shown[world] = value
+        rows = await connection.fetch("select id, dirty, confirmed, read_at from sync.objects")
+    assert len(worlds) == len(rows)
+    confirmed = 0
+    for row in rows:
+        world = int(row["id"].removeprefix("cus_"))
+        if row["confirmed"] > row["dirty"]:
+            confirmed += 1
+            assert 2 == shown[world], (worlds[world], "confirmed, and is not what Stripe says")
+        else:
+            assert row["read_at"] is not None, (worlds[world], "dirty, and nobody will look")
+    assert 0 < confirmed < len(worlds)
+
+
+def _overtakes(steps: list[tuple[str, int]]) -> bool:
+    """Whether the read that drew its number first asked last."""
+    draws, asks = ([number for step, number in steps if step == name] for name in ("draw", "ask"))
+    return draws != asks
+
+
+def _mark(key: Key) -> Mark:
+    return Mark(
+        key=key, customer_id=key[3], nameless=False, event_id=None, event_created=None, source="event"
+    )
+
+
+async def test_late_committer_does_not_lower_a_mark(pool: Pool, database_url: str) -> None:
+    """I3: a mark that drew its number earlier but is written later leaves the greater number standing."""
+    key = ("", False, "customer", "cus_1")
+    late = await connect(database_url, application_name="late")
+    try:
+        async with pool.acquire() as connection:
+            await mark_objects(connection, [_mark(key)])
+            # A trigger before the insert runs when the number is drawn already, and no lock is held yet.
+            await connection.execute(
+                """
+                create function sync.wait_if_late() returns trigger language plpgsql as $$
+                begin
+                  if current_setting('application_name') = 'late' then
+                    perform pg_advisory_xact_lock(4711);
+                  end if;
+                  return new;
+                end $$;
+                create trigger wait_if_late before insert on sync.objects
+                  for each row execute function sync.wait_if_late();
+                """
+            )
+            await connection.execute("select pg_advisory_lock(4711)")
+            waiting = asyncio.create_task(mark_objects(late, [_mark(key)]))
+
+            async def is_waiting() -> object:
+                return await connection.fetchval(
+                    "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
+                )
+
+            await until(is_waiting, what="the late mark")
+            await mark_objects(connection, [_mark(key)])
+            newest = await connection.fetchval("select dirty from sync.objects")
+            await connection.execute("select pg_advisory_unlock(4711)")
+            await waiting
+            assert newest == await connection.fetchval("select dirty from sync.objects")
+            assert newest == await connection.fetchval("select last_value from sync.tick")
+    finally:
+        await late.close()
+
+
+async def test_nothing_gets_past_a_tombstone(room: Room) -> None:
+    """I5: once a read has seen that an object is deleted, no later read, payload or mark brings it back."""
+    room.api.put(customer(name="Ada"))
+    await room.apply(event("customer.created", customer(name="Ada")))
+    await room.confirm()
+    room.api.put({"object": "customer", "id": "cus_1", "deleted": True})
+    await room.apply(event("customer.deleted", customer(name="Ada"), after=10))
+    await room.confirm()
+    assert (await room.object("customer", "cus_1"))["tombstone"]
+    async with room.pool.acquire() as connection:
+        tick = await draw_tick(connection)
+        await store_answers(connection, [answered(tick, customer(name="Eve"))], source="event")
+    await room.apply(event("customer.updated", customer(name="Eve"), after=1000))
+    known = await room.object("customer", "cus_1")
+    assert (True, None) == (known["tombstone"], known["read_at"])
+    row = (await room.fetch("select name, deleted_at is not null as deleted, raw from stripe.customers"))[0]
+    assert ("Ada", True) == (row["name"], row["deleted"])
+    assert '"name": "Ada"' in row["raw"], "a tombstone keeps the last full body"
+    record = await room.record()
+    assert ("Ada", True) == (record["name"], record["exact"])
+    assert record["deleted_at"] is not None
+
+
+async def test_one_read_confirms_what_it_carries_whole(room: Room) -> None:
+    """A charge is read with its refunds, so the refund that came with it needs no read of its own."""
+    room.api.put(
+        customer(), charge() | {"refunds": {"object": "list", "data": [refund()], "has_more": False}}
+    )
+    await room.apply(
+        event("customer.created", customer()),
+        event("charge.refunded", charge(amount_refunded=500)),
+        event("refund.created", refund()),
+    )
+    await room.execute("update sync.objects set read_at = null where kind = 'refund'")
+    await room.confirm()
+    assert "/v1/refunds/re_1" not in room.api.asked
+    known = await room.object("refund", "re_1")
+    assert known["confirmed"] > known["dirty"]
+    assert [("usd", 2000, 500)] == [
+        tuple(row)
+        for row in await room.fetch("select currency, gross, refunded from billing.customer_revenue")
+    ]
+    assert (await room.record())["exact"]
+
+
+async def test_ticks_only_grow(pool: Pool) -> None:
+    """The numbers of the fence are drawn one by one: a number drawn later is greater, on whatever connection."""
+
+    async def draw() -> int:
+        async with pool.acquire() as connection:
+            return await draw_tick(connection)
+
+    drawn = [await draw() for _ in range(5)]
+    drawn += sorted(await asyncio.gather(*(draw() for _ in range(5))))
+    drawn += [await draw()]
+    assert sorted(drawn) == drawn
+    assert 1 == await _cache(pool)
+
+
+async def _cache(pool: Pool) -> object:
+    async with pool.acquire() as connection:
+        row: asyncpg.Record | None = await connection.fetchrow(
+            "select cache_size from pg_sequences where schemaname = 'sync' and sequencename = 'tick'"
+        )
+        assert row is not None
+        return row["cache_size"]

@@ -1,0 +1,171 @@
+"""Postgres goes away, or the worker is told to stop, while it has rows in hand: they are not tried, and wait for no
+lease.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from billing.registry import KINDS
+from db.connection import PostgresAway, connect
+from tests.worker.harness import Room, customer, event, listing
+from worker import leases
+from worker.lists import histories
+from worker.live import apply, confirm, derive
+
+OTHERS_END = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+"""
+
+# What of the work goes on over a connection that Postgres ends under it: the module and function that begin it.
+PLACES = {
+    "events": (apply, "_apply"),
+    "customers": (derive, "load_facts"),
+    "reads": (confirm, "store_answers"),
+    "histories": (histories, "store_safely"),
+}
+
+ATTEMPTS = """
+select 'event', attempts, leased_until is not null from sync.events where state = 'pending'
+union all select 'customer', attempts, leased_until is not null from sync.customers where stale > derived
+union all select 'read', attempts, read_at > now() + interval '30 seconds' from sync.objects
+  where not tombstone and dirty >= confirmed
+union all select 'history', history_attempts, history_at > now() + interval '30 seconds' from sync.customers
+  where history_at is not null
+"""
+LISTS = [KINDS[kind].list_path or kind for kind in histories.LISTS]
+ONE = {"events": "event", "customers": "customer", "reads": "read", "histories": "history"}
+
+
+async def begin(room: Room, what: str) -> Callable[[], Awaitable[object]]:
+    """Something of each kind is to be done; returns what does it."""
+    room.api.put(customer())
+    engine = room.engine
+    await room.receive(event("customer.created", customer()))
+    if what in ("events", "customers"):
+        return engine.drain
+    await engine.drain()
+    if what == "histories":
+        # Nothing else was ever the customer's.
+        for path in LISTS:
+            room.api.bodies[path] = listing([], url=path)
+        await room.execute("update sync.customers set complete = false, history_at = now()")
+        return engine.sweep_bulk
+    await room.execute("update sync.objects set read_at = now()")
+
+    async def confirm() -> None:
+        await engine.confirm(linger=False)
+
+    return confirm
+
+
+async def shut_postgres_during(
+    room: Room,
+    patch: pytest.MonkeyPatch,
+    place: tuple[ModuleType, str],
+    work: Callable[[], Awaitable[object]],
+) -> None:
+    """Do the work, and have every connection of this process ended when it reaches the place, as a restart does."""
+    module, name = place
+    real = getattr(module, name)
+
+    async def cut(connection: Any, *arguments: Any, **options: Any) -> object:
+        administrator = await connect(room.settings.database_url, application_name="administrator")
+        try:
+            await administrator.execute(OTHERS_END)
+        finally:
+            await administrator.close()
+        return await real(connection, *arguments, **options)
+
+    with patch.context() as while_cut:
+        while_cut.setattr(module, name, cut)
+        with pytest.raises(PostgresAway):
+            await work()
+    # Others were idle when they were ended; whoever takes one of them now would only learn of that.
+    await room.pool.expire_connections()
+
+
+@pytest.mark.parametrize("what", PLACES)
+async def test_given_back_when_postgres_returns(
+    room: Room, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What was in hand is taken again at the next turn, and no attempt was counted."""
+    work = await begin(room, what)
+    await shut_postgres_during(room, monkeypatch, PLACES[what], work)
+    held = {tuple(row) for row in await room.fetch(ATTEMPTS)}
+    assert (ONE[what], 1, True) in held
+    for again in (room.another_engine().sweep, room.another_engine().sweep_bulk):
+        await again()  # another process does not know: it waits for the lease
+    assert (ONE[what], 1, True) in {tuple(row) for row in await room.fetch(ATTEMPTS)}
+
+    await room.engine.sweep()
+    await room.engine.sweep_bulk()
+    left = await room.fetch(ATTEMPTS)
+    assert ONE[what] not in {row[0] for row in left if row[1]}
+    assert (await room.record())["stripe_customer_id"] == "cus_1"
+
+
+@pytest.mark.parametrize("what", PLACES)
+async def test_given_back_when_the_worker_stops(
+    room: Room, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """I4: a worker that is told to stop in the middle of something leaves no lease behind, and nothing counts as
+    tried: the next worker takes it at once.
+    """
+    work = await begin(room, what)
+    reached = asyncio.Event()
+
+    async def wait_for_ever(*_: Any, **__: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as while_held:
+        while_held.setattr(*PLACES[what], wait_for_ever)
+        task = asyncio.ensure_future(work())
+        await reached.wait()
+        assert (ONE[what], 1, True) in {tuple(row) for row in await room.fetch(ATTEMPTS)}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await room.engine.give_back()
+    assert (ONE[what], 0, False) in {(row[0], row[1], bool(row[2])) for row in await room.fetch(ATTEMPTS)}
+    another = room.another_engine()
+    await another.sweep()
+    await another.sweep_bulk()
+    await another.sweep()
+    assert ONE[what] not in {row[0] for row in await room.fetch(ATTEMPTS)}
+
+
+async def test_what_always_brings_postgres_down_is_not_tried_for_ever(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few times in a row the attempt counts, so that an event at which Postgres fails is found in the end."""
+    await room.receive(event("customer.created", customer()))
+    attempts = []
+    for _ in range(leases.GIVEN_BACK_MAX + 1):
+        await shut_postgres_during(room, monkeypatch, PLACES["events"], room.engine.drain)
+        attempts.append(await room.fetchval("select leased_until is not null from sync.events"))
+    assert [True] * len(attempts) == attempts
+    await room.engine.drain()
+    assert "pending" == await room.fetchval("select state from sync.events")
+    assert (1, True) == tuple((await room.fetch("select attempts, leased_until > now() from sync.events"))[0])
+
+
+async def test_only_what_is_still_ours_is_given_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that another worker has taken meanwhile, or finished, is left alone."""
+    await room.receive(event("customer.created", customer()), event("customer.updated", customer("cus_2")))
+    await shut_postgres_during(room, monkeypatch, PLACES["events"], room.engine.drain)
+    await room.execute(
+        "update sync.events set attempts = 2, leased_until = now() + interval '1 hour' where type = 'customer.created'"
+    )
+    await room.execute(
+        "update sync.events set state = 'applied', leased_until = null where type = 'customer.updated'"
+    )
+    await room.engine.drain()
+    rows = await room.fetch("select type, attempts, state from sync.events order by type")
+    assert [("customer.created", 2, "pending"), ("customer.updated", 1, "applied")] == [
+        tuple(r) for r in rows
+    ]

@@ -1,0 +1,146 @@
+"""The inbox's committer: every webhook that waits at one moment is stored by one insert and rung for once."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from db.connection import OwnConnection, PostgresAway, connect
+from db.sync.inbox import SignedEvent, record_events
+from runtime.bell import Bell
+
+WAITING_MAX = 10_000
+GROUP_MAX = 1_000
+GROUP_BYTES_MAX = 32 * 1024 * 1024
+INSERT_TIMEOUT_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+class InboxUnavailable(Exception):  # noqa: N818 - it names the state
+    """The event could not be made durable; Stripe is to send it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    event: SignedEvent
+    stored: asyncio.Future[None]  # each request has its own: one that goes away must not take others along
+
+
+class Inbox:
+    """Stores events durably; one committer on a connection of its own, which takes all that has queued up.
+
+    More committers or a waiting window gain nothing (measured): while one group commits, the next one gathers.
+    """
+
+    def __init__(self, database_url: str, bell: Bell) -> None:
+        self._database_url = database_url
+        self._bell = bell
+        self._connection: OwnConnection | None = None
+        self._waiting: list[_Waiting] = []
+        self._storing: list[_Waiting] = []
+        self._arrived = asyncio.Event()
+        self._committer: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def start(self) -> None:
+        """Begin to take events. Postgres may be away: then they are refused until it is back."""
+        self._committer = asyncio.create_task(self._commit_for_ever(), name="inbox committer")
+
+    async def store(self, event: SignedEvent) -> None:
+        """Return once the event's row is committed. Raises InboxUnavailable."""
+        if self._closing:
+            raise InboxUnavailable("this process is stopping")
+        if len(self._waiting) >= WAITING_MAX:
+            raise InboxUnavailable("too many events wait to be stored")
+        stored = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(event, stored))
+        self._arrived.set()
+        await stored
+
+    async def close(self) -> None:
+        """Store what waits, the group that is being stored included, then stop."""
+        self._closing = True
+        self._arrived.set()
+        if self._committer is not None:
+            await asyncio.wait([self._committer], timeout=INSERT_TIMEOUT_SECONDS)
+            self._committer.cancel()
+            await asyncio.gather(self._committer, return_exceptions=True)
+        for waiting in self._storing + self._waiting:
+            _refuse(waiting, InboxUnavailable("this process is stopping"))
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def _commit_for_ever(self) -> None:
+        while not self._closing or self._waiting:
+            await self._arrived.wait()
+            if self._waiting:
+                self._storing = self._take_group()
+                await self._commit(self._storing)
+
+    def _take_group(self) -> list[_Waiting]:
+        size = count = 0
+        for waiting in self._waiting:
+            size += len(waiting.event.payload)
+            count += 1
+            if size >= GROUP_BYTES_MAX or count >= GROUP_MAX:
+                break
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._arrived.clear()
+        return group
+
+    async def _commit(self, group: list[_Waiting]) -> None:
+        try:
+            await self._record([waiting.event for waiting in group])
+        except PostgresAway as error:
+            await self._drop_connection()
+            log.warning("events not stored", count=len(group), error=repr(error))
+            for waiting in group:
+                _refuse(waiting, error)
+            return
+        except Exception as error:  # noqa: BLE001 - one bad row fails its group: its neighbours must not suffer
+            if len(group) > 1:
+                for waiting in group:
+                    await self._commit([waiting])
+                return
+            log.error("event not stored", event_id=group[0].event.event_id, error=repr(error))
+            await self._drop_connection()
+            _refuse(group[0], error)
+            return
+        for waiting in group:
+            if not waiting.stored.done():
+                waiting.stored.set_result(None)
+        self._bell.ring_soon()
+
+    async def _record(self, events: list[SignedEvent]) -> None:
+        """Insert in one statement, which is one transaction; tried again where only the connection was stale."""
+        async with asyncio.timeout(INSERT_TIMEOUT_SECONDS):
+            fresh = self._connection is None or self._connection.is_closed()
+            connection = await self._connect()
+            try:
+                await record_events(connection, events)
+            except PostgresAway:
+                await self._drop_connection()
+                if fresh:
+                    raise
+                await record_events(await self._connect(), events)
+
+    async def _connect(self) -> OwnConnection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(
+                self._database_url,
+                application_name="subledger web inbox",
+                command_timeout_seconds=INSERT_TIMEOUT_SECONDS,
+            )
+        return self._connection
+
+    async def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+def _refuse(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.stored.done():
+        waiting.stored.set_exception(InboxUnavailable(str(error) or repr(error)))

@@ -1,0 +1,1 @@
+"""What proves that the mirror and the records say what Stripe says."""

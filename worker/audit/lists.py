@@ -1,0 +1,260 @@
+"""Audit: whether the mirror says what Stripe's lists say, and the records what the mirror implies.
+
+A list only raises a suspicion. A read by id decides on each, and nothing is ever written from either: with `repair`,
+what differs is marked, and confirm and derive mend it. Only kinds that no event has read, and that no record depends
+on, are brought up to date by the lists at once, since until then nobody could know. What a list lacks is looked for by
+its id before anything is said of it (ARCHITECTURE.md, I8). Records are compared with what the mirror would imply once
+it is right, so that a wrong row is counted once, and not again for each record that follows from it.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from billing.lists import PER_CUSTOMER, THROUGH
+from billing.registry import HINTED, KINDS
+from db.connection import Connection, Pool
+from db.mirror.compare import (
+    select_buried,
+    select_changed_parts,
+    select_surplus,
+    select_surplus_parts,
+    select_unlisted,
+)
+from db.mirror.tables import PARTS, MirrorRow, select_changed
+from db.sync.audits import close_audit, count_suspects, is_audit_due, select_unread, suspect
+from db.sync.inbox import reach_milestone
+from db.sync.objects import Key
+from db.sync.scans import Scan, Window, finish_scan, select_holes
+from runtime.scan_requests import ask_for_scan, read_request
+from worker.audit.objects import compare_entitlements, too_many, verify_objects
+from worker.audit.records import compare_records, verify_records
+from worker.audit.repair import repair, repair_charges, repair_parts, repair_records
+from worker.forget import set_aside_answers
+from worker.lists import clocks, entitlements
+from worker.lists.pages import SECOND, Page
+from worker.lists.steps import HOLES_TOLD_MAX, Helpers, bounds_of, move, say_holes
+from worker.live.confirm import Answered, store_answers, whole_objects
+
+AUDITS_KEPT = 30
+NIGHTLY_HOUR_UTC = 3
+
+log = structlog.get_logger()
+
+
+async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
+    """Have the key's own account audited and mended once a night; True when this call has asked for it."""
+    async with pool.acquire() as connection, connection.transaction():
+        if not await is_audit_due(connection, live_mode=live_mode, hour=NIGHTLY_HOUR_UTC):
+            return False
+        _, new = await ask_for_scan(
+            connection, read_request({}), purpose="audit", live_mode=live_mode, repair=True
+        )
+        return new
+
+
+# --- What a page raises ----------------------------------------------------------------------------------------------
+
+
+async def audit_page(connection: Connection, window: Window, after: Window, page: Page) -> None:
+    """Note what a page says otherwise than the mirror, in the transaction that moves the window's cursor."""
+    told: dict[Key, Answered] = {}
+    for answer in page.answers:
+        for each in whole_objects(answer):
+            told.setdefault(each.key, each)
+    scope = (window.scan.account_id, window.scan.live_mode)
+    told_of = await _of_the_remembered(connection, told)
+    suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
+    await _refresh(
+        connection,
+        [told[key] for key in suspects if key[2] in HINTED]
+        + [each for each in told_of if KINDS[each.key[2]].untold and each.key not in suspects],
+    )
+    suspects = {key: what for key, what in suspects.items() if key[2] not in HINTED}
+    suspects |= dict.fromkeys([each.key for each in page.cut if each.key[2] not in HINTED], "cut")
+    listed = {each.key[3] for each in (*page.answers, *page.cut)} | {key[3] for key in page.unreadable}
+    for object_id in await _surplus(connection, scope, window, after, page, listed):
+        suspects.setdefault((*scope, window.kind, object_id), "surplus")
+    for part, parent in THROUGH.items():
+        if parent == window.kind:
+            parts = {key[3] for key in told if key[2] == part}
+            for object_id in await select_surplus_parts(
+                connection, scope, part, parents=sorted(listed), listed=parts
+            ):
+                suspects.setdefault((*scope, part, object_id), "surplus")
+    await suspect(connection, window.scan, suspects, tick=page.tick)
+
+
+async def _of_the_remembered(connection: Connection, told: dict[Key, Answered]) -> list[Answered]:
+    """What is not of customers who were forgotten."""
+    forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in told.items()})
+    return [each for key, each in told.items() if key not in forgotten]
+
+
+async def _refresh(connection: Connection, answers: list[Answered]) -> None:
+    """Store what has changed without that anybody promised that it would be known by now."""
+    if answers:
+        await store_answers(connection, answers, source="audit", of_whole=True)
+
+
+async def _otherwise(connection: Connection, scope: tuple[str, bool], told: Sequence[Answered]) -> list[Key]:
+    """The keys whose stored facts are not those that were told."""
+    found: list[Key] = []
+    for kind in KINDS:
+        of_kind = [each for each in told if each.key[2] == kind and each.parsed.facts is not None]
+        if not of_kind:
+            continue
+        rows = [
+            MirrorRow(account_id=scope[0], live_mode=scope[1], facts=each.parsed.facts, raw=each.raw)
+            for each in of_kind
+            if each.parsed.facts is not None
+        ]
+        found += await select_changed(connection, kind, rows)
+        ids = [each.key[3] for each in of_kind]
+        found += [(*scope, kind, named) for named in await select_buried(connection, scope, kind, ids)]
+        if kind in PARTS:
+            parts = [part for each in of_kind for part in each.parsed.parts]
+            whole = [each.key[3] for each in of_kind if not each.parsed.items_cut]
+            changed = await select_changed_parts(connection, scope, kind, whole, parts)
+            found += [(*scope, kind, named) for named in changed]
+    return found
+
+
+async def _surplus(
+    connection: Connection,
+    scope: tuple[str, bool],
+    window: Window,
+    after: Window,
+    page: Page,
+    listed: set[str],
+) -> list[str]:
+    """The rows that should stand in this page and do not.
+
+    A page ends in the middle of a second as a rule: rows created in its last second are looked for with the next page,
+    which knows by `edge_ids` what of that second has been seen. Of a kind that does not say when, the last page knows
+    by them all that has been seen.
+    """
+    if not KINDS[window.kind].says_created and page.has_more:
+        return []
+    high = window.high if window.cursor_created is None else window.cursor_created + SECOND
+    low = window.low
+    if page.has_more and after.cursor_created is not None:
+        low = after.cursor_created + SECOND
+    if low >= high or not KINDS[window.kind].list_holds_all:
+        return []
+    return await select_surplus(
+        connection,
+        scope,
+        window.kind,
+        low=low,
+        high=high,
+        listed=listed | set(window.edge_ids),
+        variant=window.variant,
+    )
+
+
+# --- The steps after the lists ---------------------------------------------------------------------------------------
+
+
+async def step_audit(helpers: Helpers, scan: Scan) -> None:
+    """Do what comes after the lists, one bounded step a call; each is safe to do again."""
+    if scan.status != "running":
+        await _finish(helpers, scan)
+        return
+    match scan.step:
+        case "lists":
+            await _suspect_unlisted(helpers, scan)
+        case clocks.STEP:
+            await _compare_clocks(helpers, scan)
+        case entitlements.STEP:
+            await compare_entitlements(helpers, scan)
+        case "reads":
+            await verify_objects(helpers, scan)
+        case "records":
+            await compare_records(helpers, scan)
+        case "second look":
+            await verify_records(helpers, scan)
+        case "repair":
+            await repair(helpers, scan)
+        case "repair charges":
+            await repair_charges(helpers, scan)
+        case "repair parts":
+            await repair_parts(helpers, scan)
+        case "repair records":
+            await repair_records(helpers, scan)
+        case _:
+            await _finish(helpers, scan)
+
+
+async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
+    """Rows that no list can have met, and objects that were read and have no row."""
+    scope = (scan.account_id, scan.live_mode)
+    low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
+    kinds = (
+        [kind for kind in KINDS if {**THROUGH, **PER_CUSTOMER}.get(kind, kind) in scan.kinds]
+        if scan.whole
+        else []
+    )
+    for kind in kinds:
+        async with helpers.pool.acquire() as connection:
+            found = await select_unlisted(
+                connection, scope, kind, low=low, high=high, tick=scan.begun_tick or 0
+            )
+            await suspect(connection, scan, found, tick=scan.begun_tick or 0)
+    on_clocks = entitlements.STEP if scan.live_mode else clocks.STEP
+    await move(helpers, scan, on_clocks if scan.whole else "reads")
+
+
+async def _compare_clocks(helpers: Helpers, scan: Scan) -> None:
+    """Compare what is on test clocks, which the lists leave out. Rows that no clock holds are suspected already."""
+    scope = (scan.account_id, scan.live_mode)
+
+    async def compare(clock: str) -> None:
+        for kind in ("customer", "subscription"):
+            for page in await clocks.pages_of(helpers, scan, clock, kind):
+                told = {answer.key: answer for answer in page.answers}
+                async with helpers.pool.acquire() as connection, connection.transaction():
+                    found = await _otherwise(connection, scope, await _of_the_remembered(connection, told))
+                    await suspect(connection, scan, dict.fromkeys(found, "differs"), tick=page.tick)
+
+    await clocks.each_clock(helpers, scan, compare, then=entitlements.STEP)
+
+
+async def _finish(helpers: Helpers, scan: Scan) -> None:
+    low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
+    async with helpers.pool.acquire() as connection:
+        told: list[str] = []
+        if low < high and scan.status == "running":
+            holes = await select_holes(connection, scan, low=low, high=high)
+            told += [say_holes(holes)] if holes else []
+        if many := await too_many(connection, scan):
+            differ = f"{many} objects differ: more than can be read one by one, so no record was compared"
+            told = [f"{differ}; run `subledger backfill`, then audit again"]
+        else:
+            told += await _say_undecided(connection, scan)
+        status = "partial" if told else "complete"
+        async with connection.transaction():
+            if status == "complete" and scan.status == "running" and scan.whole:
+                await reach_milestone(connection, "audit")
+            await end_audit(connection, scan, status=status, error="; ".join(told) or None)
+    log.info("audit ended", scan=scan.id, status=status)
+
+
+async def _say_undecided(connection: Connection, scan: Scan) -> list[str]:
+    """What lists, or a first look, said otherwise, and of which nothing could be said in the end."""
+    told = []
+    for what, records in (("objects", False), ("records", True)):
+        if left := await count_suspects(connection, scan, records=records):
+            told.append(f"{left} {what} were changing until the end: audit again later")
+    count, unread = await select_unread(connection, scan, limit=HOLES_TOLD_MAX)
+    if count:
+        told.append(f"{count} objects could not be read")
+        told += [f"{kind} {named}: {error}" for kind, named, error in unread]
+    return told
+
+
+async def end_audit(connection: Connection, scan: Scan, *, status: str, error: str | None) -> None:
+    """The end of an audit, however it comes: nothing is kept of what Stripe said. In a transaction."""
+    await finish_scan(connection, scan.id, status=status, error=error)
+    await close_audit(connection, scan, keep=AUDITS_KEPT)

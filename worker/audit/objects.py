@@ -1,0 +1,305 @@
+"""What an audit decides by reading objects by their ids: whether what a list raised as a suspicion is true.
+
+What cannot be read is left undecided, and the audit then ends as partial, naming it; the rest is judged all the same.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+import structlog
+
+from billing.facts import Facts, Part
+from billing.lists import PER_CUSTOMER
+from billing.parse import Parsed
+from billing.registry import KINDS
+from db.connection import Connection
+from db.mirror.compare import differing, select_stored_facts
+from db.mirror.tables import PARTS
+from db.sync.audits import (
+    Drift,
+    count_suspects,
+    count_unexplained,
+    dismiss,
+    note_drift,
+    note_unread,
+    select_motion,
+    select_suspects,
+    suspect,
+)
+from db.sync.objects import DueRead, draw_tick
+from db.sync.scans import Scan, move_scan
+from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
+from worker.lists import entitlements
+from worker.lists.steps import HOLD, READS_AT_ONCE, Helpers, move
+from worker.live.confirm import read_whole
+from worker.payload import NotJson
+from worker.retry import retry_conflicts
+
+DRIFT_EXAMINED_MAX = 10_000
+"""Beyond it the mirror is not damaged but empty or of something else: a backfill is what helps, not reads by id."""
+PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30, 60, 60, 60, 60))
+"""Before each new round over what was in motion, or got no answer: five minutes, as for a list that does not answer."""
+OUTAGE_TRIES = 6
+"""So often entitlements are asked for again, about a minute, while nobody's are answered."""
+
+_AMOUNTS = {
+    "charge": "amount_captured",
+    "refund": "amount",
+    "dispute": "amount",
+    "invoice": "amount_paid",
+    "invoice_payment": "amount_paid",
+}
+"""Per kind with money: the column whose difference is reported."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """What a read by id said: `parsed` is None where Stripe knows no such object."""
+
+    kind: str
+    id: str
+    tick: int
+    parsed: Parsed | None
+    raw: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unread:
+    """A read by id that decides nothing; `later` where the next one may."""
+
+    kind: str
+    id: str
+    tick: int
+    error: Exception
+    later: bool
+
+
+async def compare_entitlements(helpers: Helpers, scan: Scan) -> None:
+    """Read everybody's entitlements, which no list holds; such a read is by id, and so decides at once."""
+    after = scan.step_cursor
+    while not helpers.over():
+        customers = await entitlements.entitled_after(helpers, scan, after)
+        if not customers:
+            await move(helpers, scan, "reads")
+            return
+        verdicts, unread = await _read_all(helpers, scan, [(entitlements.KIND, each) for each in customers])
+        if not verdicts and unread[0].later and scan.attempts < OUTAGE_TRIES:
+            raise unread[0].error  # Stripe, and not an object: this step waits
+        # A key that may not read the first few may read nobody's: so much is said, and no more is asked.
+        refused = not verdicts and all(isinstance(each.error, StripeRefused) for each in unread)
+        after = customers[-1]
+        await _note(helpers, scan, verdicts, unread, step=entitlements.STEP, cursor=after)
+        if refused:
+            await move(helpers, scan, "reads")
+            return
+    await move(helpers, scan, entitlements.STEP, cursor=after)
+
+
+async def verify_objects(helpers: Helpers, scan: Scan) -> None:
+    """Read every suspect by its id: what agrees was no drift. What is in motion, or got no answer, is read again in
+    later rounds, with pauses between, and after the last is left undecided.
+    """
+    async with helpers.pool.acquire() as connection:
+        many = await too_many(connection, scan)
+    if many:
+        log.error("too much drift to be examined", scan=scan.id, count=many)
+        await move(helpers, scan, "done")
+        return
+    turn, after = place_of(scan.step_cursor)
+    last = turn >= len(PAUSES)
+    while not helpers.over():
+        async with helpers.pool.acquire() as connection:
+            suspects = await select_suspects(
+                connection, scan, records=False, after=after, limit=READS_AT_ONCE
+            )
+            if not suspects:
+                left = await count_suspects(connection, scan, records=False)
+                if left and not last:
+                    await move_scan(
+                        connection, scan.id, step="reads", cursor=cursor_of(turn + 1), wait=PAUSES[turn]
+                    )
+                else:
+                    await move_scan(connection, scan.id, step="records")
+                return
+        verdicts, unread = await _read_all(helpers, scan, suspects)
+        after = suspects[-1]
+        await _note(helpers, scan, verdicts, unread, step="reads", cursor=cursor_of(turn, after), last=last)
+    await move(helpers, scan, "reads", cursor=cursor_of(turn, after))
+
+
+async def too_many(connection: Connection, scan: Scan) -> int:
+    """How many objects differ, where they are more than are read one by one; 0 where they are not."""
+    many = await count_unexplained(connection, scan)
+    return many if many > DRIFT_EXAMINED_MAX else 0
+
+
+def place_of(cursor: str) -> tuple[int, tuple[str, str]]:
+    """Which round a step is in, and after which (kind, id)."""
+    turn, _, rest = cursor.partition(" ")
+    kind, _, named = rest.partition(" ")
+    return int(turn or 0), (kind, named)
+
+
+def cursor_of(turn: int, after: tuple[str, str] = ("", "")) -> str:
+    """The same as a step's cursor."""
+    return " ".join((str(turn), *after)).rstrip()
+
+
+async def _read_all(
+    helpers: Helpers, scan: Scan, objects: Sequence[tuple[str, str]]
+) -> tuple[list[_Verdict], list[_Unread]]:
+    found = await asyncio.gather(*(_read(helpers, scan, kind, named) for kind, named in objects))
+    verdicts = [each for each in found if isinstance(each, _Verdict)]
+    return verdicts, [each for each in found if isinstance(each, _Unread)]
+
+
+async def _read(helpers: Helpers, scan: Scan, kind: str, object_id: str) -> _Verdict | _Unread:
+    """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
+    key = (scan.account_id, scan.live_mode, kind, object_id)
+    async with helpers.pool.acquire() as connection:
+        tick = await draw_tick(connection)
+    due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
+    try:
+        answer = await read_whole(helpers.stripe, due)
+    except StripeMissing:
+        return _Verdict(kind=kind, id=object_id, tick=tick, parsed=None, raw=None)
+    except Exception as error:
+        if isinstance(error, StripeRefused) and error.status == 401:
+            raise
+        log.warning("suspect not read", scan=scan.id, kind=kind, id=object_id, error=str(error))
+        later = isinstance(error, (StripeUnavailable, NotJson))
+        return _Unread(kind=kind, id=object_id, tick=tick, error=error, later=later)
+    return _Verdict(kind=kind, id=object_id, tick=tick, parsed=answer.parsed, raw=answer.raw)
+
+
+async def _note(
+    helpers: Helpers,
+    scan: Scan,
+    verdicts: Sequence[_Verdict],
+    unread: Sequence[_Unread],
+    *,
+    step: str,
+    cursor: str,
+    last: bool = False,
+) -> None:
+    """Judge what was read, and go on behind it: in one transaction, which sees one moment of the mirror.
+
+    What a later round may read stays, or becomes, a suspect; in the last round nothing does.
+    """
+
+    async def note() -> None:
+        async with (
+            helpers.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read"),
+        ):
+            await _judge(connection, scan, verdicts)
+            for each in unread:
+                if each.later and not last:
+                    key = (scan.account_id, scan.live_mode, each.kind, each.id)
+                    await suspect(connection, scan, {key: "differs"}, tick=each.tick)
+            given_up = [(each.kind, each.id, str(each.error)) for each in unread if last or not each.later]
+            await note_unread(connection, scan, given_up)
+            await move_scan(connection, scan.id, step=step, cursor=cursor, wait=HOLD)
+
+    await retry_conflicts(note)
+
+
+async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> None:
+    """Note what differs and dismiss what agrees. Of what is in motion nothing can be said yet."""
+    scope = (scan.account_id, scan.live_mode)
+    motion = await select_motion(connection, scope, [(each.kind, each.id, each.tick) for each in verdicts])
+    drift: list[Drift] = []
+    ticks: list[int] = []
+    agreed: list[tuple[str, str]] = []
+    for kind, group in groupby(sorted(verdicts, key=lambda each: each.kind), key=lambda each: each.kind):
+        of_kind = list(group)
+        stored = await select_stored_facts(connection, scope, kind, [each.id for each in of_kind])
+        for each in of_kind:
+            if motion.get((kind, each.id), False):
+                continue
+            if _is_nothing(each) and (kind, each.id) not in motion:
+                each = replace(each, parsed=None, raw=None)  # none there, and none ever told of
+            found = _compare_object(each, stored.get(each.id))
+            if found is None:
+                agreed.append((kind, each.id))
+            else:
+                drift.append(found)
+                ticks.append(each.tick)
+    await dismiss(connection, scan, agreed)
+    await note_drift(connection, scan, drift, verified=True, ticks=ticks)
+
+
+def _is_nothing(verdict: _Verdict) -> bool:
+    """Whether this is what Stripe says of a customer for whom it keeps nothing of a kind."""
+    return verdict.kind in PER_CUSTOMER and verdict.parsed is not None and not verdict.parsed.parts
+
+
+def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drift | None:
+    """How an object and its row differ; None where they agree."""
+    kind, parsed = verdict.kind, verdict.parsed
+    if parsed is None or parsed.facts is None:
+        if stored is None and parsed is None:
+            return None  # neither knows it: it went between the list and the read
+        if stored is None:
+            return Drift(kind=kind, id=verdict.id, what="lacking", fields=("deleted_at",), said=verdict.raw)
+        if stored["deleted_at"] is not None:
+            return None
+        currency, amount = _amount(kind, None, stored)
+        gone: tuple[str, ...] = ("deleted_at",) if parsed is not None else ()
+        what = "differs" if parsed is not None else "surplus"
+        return Drift(
+            kind=kind,
+            id=verdict.id,
+            what=what,
+            fields=gone,
+            currency=currency,
+            amount=amount,
+            said=verdict.raw,
+        )
+    currency, amount = _amount(kind, parsed.facts, stored)
+    if stored is None:
+        return Drift(
+            kind=kind, id=verdict.id, what="lacking", currency=currency, amount=amount, said=verdict.raw
+        )
+    fields = tuple(name for name in differing(parsed.facts, stored) if name not in KINDS[kind].untold)
+    if stored["deleted_at"] is not None:
+        fields += ("deleted_at",)
+    if kind in PARTS and not _same_parts(parsed.parts, stored["parts"]):
+        fields += ("parts",)
+    if not fields:
+        return None
+    return Drift(
+        kind=kind,
+        id=verdict.id,
+        what="differs",
+        fields=fields,
+        currency=currency,
+        amount=amount,
+        said=verdict.raw,
+    )
+
+
+def _same_parts(wanted: Sequence[Part], stored: Sequence[Mapping[str, Any]]) -> bool:
+    by_id = {row["id"]: row for row in stored}
+    return by_id.keys() == {part.id for part in wanted} and not any(
+        differing(part, by_id[part.id]) for part in wanted
+    )
+
+
+def _amount(kind: str, facts: Facts | None, stored: Mapping[str, Any] | None) -> tuple[str | None, int]:
+    """The money that is missing in the mirror (negative: too much), in minor units, and its currency."""
+    column = _AMOUNTS.get(kind)
+    if column is None:
+        return None, 0
+    right = 0 if facts is None else getattr(facts, column) or 0
+    wrong = 0 if stored is None or stored["deleted_at"] is not None else stored[column] or 0
+    currency = None if facts is None else getattr(facts, "currency", None)
+    if currency is None and stored is not None:
+        currency = stored["currency"]
+    return currency, right - wrong

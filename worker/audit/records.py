@@ -1,0 +1,260 @@
+"""What an audit compares of records: each with what the mirror, once it is right, implies.
+
+Of a customer in motion nothing is said: whoever is compared, and whether it is in motion, is read in the snapshot that
+compares.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from billing.parse import parse_object
+from billing.record import Derived, customer_uid, derive_record
+from db.connection import Connection
+from db.mirror.compare import (
+    AuditedCustomer,
+    StoredWhole,
+    count_unresolved,
+    differing,
+    select_customers_after,
+    select_customers_by_id,
+    select_snapshot_time,
+    select_surplus_records,
+    select_whole_records,
+)
+from db.mirror.facts import load_facts
+from db.mirror.tables import bury_rows
+from db.sync.audits import (
+    RECORD,
+    Drift,
+    Mending,
+    count_suspects,
+    dismiss,
+    note_drift,
+    remove_rows,
+    select_drift,
+    select_mending,
+    select_motion,
+    select_suspects,
+)
+from db.sync.customers import mark_overdue
+from db.sync.objects import Key
+from db.sync.scans import Scan, move_scan
+from worker.audit.objects import DRIFT_EXAMINED_MAX, cursor_of, place_of
+from worker.lists.steps import HOLD, Helpers, move
+from worker.live.apply import Shown, write_mirror
+from worker.payload import as_text
+from worker.retry import retry_conflicts
+
+CUSTOMERS_AT_ONCE = 500
+MOTION_WAIT = timedelta(seconds=1)
+MOTION_WAITS_MAX = 120
+"""What changes without an end is left undecided: the audit then ends as partial."""
+
+
+async def compare_records(helpers: Helpers, scan: Scan) -> None:
+    """Compare every record with what the mirror, once it is right, implies."""
+    scope = (scan.account_id, scan.live_mode)
+    after = scan.step_cursor
+    async with helpers.pool.acquire() as connection:
+        mending = await select_mending(connection, scan, limit=DRIFT_EXAMINED_MAX)
+    while not helpers.over():
+        async with helpers.pool.acquire() as connection:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                customers = await select_customers_after(connection, scope, after, limit=CUSTOMERS_AT_ONCE)
+                found = await _wrong_records(helpers, connection, scan, customers)
+            if found and mending:
+                wrong, moving = await _as_if_mended(
+                    helpers, connection, scan, mending, [each.id for each in found]
+                )
+                found = wrong + [each for each in found if each.id in moving]
+            async with connection.transaction():
+                await note_drift(connection, scan, found, verified=False)
+                if customers:
+                    after = customers[-1].id
+                    await move_scan(connection, scan.id, step="records", cursor=after, wait=HOLD)
+        if len(customers) < CUSTOMERS_AT_ONCE:
+            await move(helpers, scan, "second look")
+            return
+    await move(helpers, scan, "records", cursor=after)
+
+
+async def _wrong_records(
+    helpers: Helpers, connection: Connection, scan: Scan, customers: Sequence[AuditedCustomer]
+) -> list[Drift]:
+    """The records that are not what the facts in this snapshot imply, but for those of customers in motion."""
+    still = {each.id: each.complete for each in customers if not each.moving}
+    if not still:
+        return []
+    now = await select_snapshot_time(connection)
+    facts = await load_facts(connection, scan.account_id, scan.live_mode, still)
+    derived = [derive_record(each, as_of=now, policy=helpers.policy) for each in facts]
+    stored = await select_whole_records(connection, [each.record.uid for each in derived])
+    found = (_compare_record(each, stored[each.record.uid]) for each in derived)
+    return [each for each in found if each is not None]
+
+
+class _Undo(Exception):  # noqa: N818 - it names what is wanted
+    """Take back what was written only to be looked at."""
+
+
+async def _as_if_mended(
+    helpers: Helpers, connection: Connection, scan: Scan, mending: Sequence[Mending], ids: Sequence[str]
+) -> tuple[list[Drift], set[str]]:
+    """The wrong records among these customers', were the mirror as Stripe says, and who is in motion, so that nothing
+    can be said yet. What is written for this look is taken back.
+    """
+    scope = (scan.account_id, scan.live_mode)
+
+    async def look() -> tuple[list[Drift], set[str]]:
+        found: list[Drift] = []
+        moving: set[str] = set()
+        try:
+            async with connection.transaction(isolation="repeatable_read"):
+                customers = await select_customers_by_id(connection, scope, ids)
+                # Whom a row concerns that names nobody is not known before it is resolved: it may be any of them.
+                unresolved = await count_unresolved(connection, scope)
+                moving = {each.id for each in customers if each.moving or unresolved}
+                still = [each for each in customers if each.id not in moving]
+                if still:
+                    await _mend(connection, scan, mending)
+                    found = await _wrong_records(helpers, connection, scan, still)
+                raise _Undo
+        except _Undo:
+            return found, moving
+
+    return await retry_conflicts(look)
+
+
+async def _mend(connection: Connection, scan: Scan, mending: Sequence[Mending]) -> None:
+    """Write what Stripe said, but for what was marked, told or read since: there the mirror knows better."""
+    scope = (scan.account_id, scan.live_mode)
+    motion = await select_motion(connection, scope, [(each.kind, each.id, each.tick) for each in mending])
+    shown: dict[Key, Shown] = {}
+    deleted: dict[Key, datetime] = {}
+    surplus: list[tuple[str, str]] = []
+    for each in mending:
+        if motion.get((each.kind, each.id), False):
+            continue
+        if each.said is None:
+            surplus.append((each.kind, each.id))
+            continue
+        key = (*scope, each.kind, each.id)
+        body = msgspec.json.decode(each.said)
+        parsed = parse_object(body, asked=True)
+        if parsed.deleted:
+            deleted[key] = scan.horizon or datetime.now(UTC)
+        else:
+            shown[key] = Shown(parsed=parsed, raw=as_text(body))
+    await write_mirror(connection, shown, confirmed=True)
+    await bury_rows(connection, deleted, told_by_event=False)
+    for kind, group in groupby(sorted(surplus), key=itemgetter(0)):
+        await remove_rows(connection, scope, kind, [named for _, named in group])
+
+
+def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
+    """How a record with its products, revenue, features, entities and MRR differs from what is stored; None where it
+    does not.
+    """
+    record = derived.record
+    currency, amount = _net_difference(derived, stored)
+    if stored.record is None:
+        return Drift(
+            kind=RECORD, id=record.stripe_customer_id, what="lacking", currency=currency, amount=amount
+        )
+    fields = list(differing(record, stored.record))
+    parts: list[tuple[str, dict[object, object], Mapping[object, Mapping[str, Any]]]] = [
+        ("customer_products", {row.id: row for row in derived.products}, stored.products),
+        ("customer_revenue", {row.currency: row for row in derived.revenue}, stored.revenue),
+        ("customer_features", {row.feature_id: row for row in derived.features}, stored.features),
+        ("entities", {row.id: row for row in derived.entities}, stored.entities),
+        ("customer_mrr", {row.currency: row for row in derived.mrr}, stored.mrr),
+    ]
+    fields += [
+        name
+        for name, wanted, rows in parts
+        if wanted.keys() != rows.keys() or any(differing(row, rows[key]) for key, row in wanted.items())
+    ]
+    if not fields:
+        return None
+    return Drift(
+        kind=RECORD,
+        id=record.stripe_customer_id,
+        what="differs",
+        fields=tuple(fields),
+        currency=currency,
+        amount=amount,
+    )
+
+
+def _net_difference(derived: Derived, stored: StoredWhole) -> tuple[str | None, int]:
+    """The first currency in which the net revenue differs, and by how much: right minus stored."""
+    right = {row.currency: row.net for row in derived.revenue}
+    wrong = {str(currency): row["net"] for currency, row in stored.revenue.items()}
+    for currency in sorted(right.keys() | wrong.keys()):
+        if right.get(currency, 0) != wrong.get(currency, 0):
+            return currency, right.get(currency, 0) - wrong.get(currency, 0)
+    record, main = derived.record, None if stored.record is None else stored.record
+    if main is not None and record.revenue_currency == main["revenue_currency"]:
+        return record.revenue_currency, record.lifetime_revenue - main["lifetime_revenue"]
+    return None, 0
+
+
+async def verify_records(helpers: Helpers, scan: Scan) -> None:
+    """Look at the wrong records once more when nothing is on its way any more that may put them right.
+
+    Whoever is in motion is looked at again a little later, and after the last time is left undecided.
+    """
+    turn, after = place_of(scan.step_cursor)
+    async with helpers.pool.acquire() as connection:
+        # What time alone has changed is no drift.
+        while await mark_overdue(connection, limit=CUSTOMERS_AT_ONCE) == CUSTOMERS_AT_ONCE:
+            pass
+    await helpers.derive()
+    mending: list[Mending] | None = None
+    while not helpers.over():
+        async with helpers.pool.acquire() as connection:
+            suspects = await select_suspects(
+                connection, scan, records=True, after=after, limit=CUSTOMERS_AT_ONCE
+            )
+            if suspects and mending is None:
+                mending = await select_mending(connection, scan, limit=DRIFT_EXAMINED_MAX)
+            ids = [named for _, named in suspects]
+            found, moving = await _as_if_mended(helpers, connection, scan, mending or [], ids)
+            decided = {*ids} - moving
+            wrong = {each.id for each in found}
+            async with connection.transaction():
+                await dismiss(connection, scan, [(RECORD, named) for named in sorted(decided - wrong)])
+                await note_drift(connection, scan, found, verified=True)
+                if suspects:
+                    after = suspects[-1]
+                    cursor = cursor_of(turn, after)
+                    await move_scan(connection, scan.id, step="second look", cursor=cursor, wait=HOLD)
+            if len(suspects) == CUSTOMERS_AT_ONCE:
+                continue
+            left = await count_suspects(connection, scan, records=True)
+            if left and turn < MOTION_WAITS_MAX:
+                cursor = cursor_of(turn + 1)
+                await move_scan(connection, scan.id, step="second look", cursor=cursor, wait=MOTION_WAIT)
+                return
+        await _note_surplus_records(helpers, scan)
+        await move(helpers, scan, "repair" if scan.repair else "done")
+        return
+    await move(helpers, scan, "second look", cursor=cursor_of(turn, after))
+
+
+async def _note_surplus_records(helpers: Helpers, scan: Scan) -> None:
+    """Records of nobody. One whose customer id was changed is its customer's: it has been counted there."""
+    scope = (scan.account_id, scan.live_mode)
+    async with helpers.pool.acquire() as connection:
+        counted = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
+        known = {customer_uid(*scope, each.id) for each in counted if each.kind == RECORD}
+        surplus = await select_surplus_records(connection, scope)
+        drift = [
+            Drift(kind=RECORD, id=named, what="surplus") for named, uid in surplus.items() if uid not in known
+        ]
+        await note_drift(connection, scan, drift, verified=True)

@@ -1,0 +1,141 @@
+"""What an audit has mended: whatever differs is marked, so that confirm reads it again, and derive follows."""
+
+from collections.abc import Sequence
+
+from billing.record import customer_uid
+from billing.registry import KINDS
+from db.connection import Connection
+from db.mirror.compare import select_surplus_records
+from db.sync.audits import (
+    RECORD,
+    Drift,
+    keys_of,
+    mark_repaired,
+    raise_tombstones,
+    remove_records,
+    remove_rows,
+    rename_records,
+    select_drift,
+    select_motion,
+    select_waiting,
+)
+from db.sync.customers import mark_stale
+from db.sync.objects import mark_objects
+from db.sync.scans import Scan, move_scan
+from worker.audit.objects import DRIFT_EXAMINED_MAX, cursor_of, place_of
+from worker.audit.records import CUSTOMERS_AT_ONCE, MOTION_WAIT, MOTION_WAITS_MAX
+from worker.lists.steps import Helpers, bare_mark
+from worker.retry import retry_conflicts
+
+
+async def repair(helpers: Helpers, scan: Scan) -> None:
+    """Have what names a customer read again; what concerns customers only by such objects comes after them.
+
+    A row that Stripe does not know, and that no event and no read ever told of, is nobody's: it goes. One that was
+    told of stays, as missing, since a 404 proves nothing. Rows and records of nobody go first, and so do wrong names of
+    records: whoever is derived meanwhile would count the rows, and tells others by the names.
+    """
+    scope = (scan.account_id, scan.live_mode)
+    async with helpers.pool.acquire() as connection, connection.transaction():
+        drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX + CUSTOMERS_AT_ONCE)
+        records = [each for each in drift if each.kind == RECORD]
+        surplus = await select_surplus_records(connection, scope)
+        nobody = [each.id for each in records if each.what == "surplus"]
+        await remove_records(connection, [surplus[each] for each in nobody if each in surplus])
+        names = {
+            customer_uid(*scope, each.id): each.id for each in records if "stripe_customer_id" in each.fields
+        }
+        await rename_records(connection, scope, names)
+        for kind, ids in (await _invented(connection, scope, drift)).items():
+            await remove_rows(connection, scope, kind, ids)
+    await _repair_objects(helpers, scan, rank=0, then="repair charges")
+
+
+async def repair_charges(helpers: Helpers, scan: Scan) -> None:
+    """Charges, once their owners are right: whose one is that names nobody, its Checkout session or invoice tells."""
+    await _repair_next(helpers, scan, rank=1, then="repair parts")
+
+
+async def repair_parts(helpers: Helpers, scan: Scan) -> None:
+    """The rest, once what names customers is right: whom a refund or a price concerns, is asked of the mirror."""
+    await _repair_next(helpers, scan, rank=2, then="repair records")
+
+
+def _rank(kind: str) -> int:
+    """Whoever is asked who a kind's customers are has a lower one. From a wrong row we would learn of customers that
+    nobody has, and ask for them for ever.
+    """
+    if kind == "charge":
+        return 1
+    return 0 if KINDS[kind].names_customer else 2
+
+
+async def _repair_next(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
+    scope = (scan.account_id, scan.live_mode)
+    async with helpers.pool.acquire() as connection:
+        drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
+        owners = [(each.kind, each.id) for each in drift if each.kind != RECORD and _rank(each.kind) < rank]
+        waiting = await select_waiting(connection, scope, owners)
+        turn, _ = place_of(scan.step_cursor)
+        if waiting and turn < MOTION_WAITS_MAX:
+            cursor = cursor_of(turn + 1)
+            await move_scan(connection, scan.id, step=scan.step, cursor=cursor, wait=MOTION_WAIT)
+            return
+    await _repair_objects(helpers, scan, rank=rank, then=then)
+
+
+async def _repair_objects(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
+    scope = (scan.account_id, scan.live_mode)
+    kinds = [kind for kind in KINDS if _rank(kind) == rank]
+
+    async def mark() -> None:
+        async with helpers.pool.acquire() as connection, connection.transaction():
+            drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
+            objects = [each for each in drift if each.kind in kinds]
+            invented = await _invented(connection, scope, objects)
+            marked = [each for each in objects if each.id not in invented.get(each.kind, ())]
+            await raise_tombstones(connection, scope, [(each.kind, each.id) for each in marked])
+            marks = await mark_objects(
+                connection,
+                [bare_mark((*scope, each.kind, each.id), source="audit") for each in marked],
+            )
+            for kind in kinds:
+                await mark_repaired(
+                    connection, scan, kind, [each.id for each in objects if each.kind == kind]
+                )
+            stale = {each.customer_id for each in marks.values() if each.customer_id is not None}
+            if stale:
+                await mark_stale(connection, keys_of(scope, sorted(stale)))
+            await move_scan(connection, scan.id, step=then)
+
+    await retry_conflicts(mark)
+
+
+async def _invented(
+    connection: Connection, scope: tuple[str, bool], drift: Sequence[Drift]
+) -> dict[str, list[str]]:
+    """The rows, by kind, that Stripe does not know and that no event and no read ever told of."""
+    unknown = [each for each in drift if each.kind != RECORD and each.said is None]
+    heard_of = await select_motion(connection, scope, [(each.kind, each.id, 0) for each in unknown])
+    invented: dict[str, list[str]] = {}
+    for each in unknown:
+        if (each.kind, each.id) not in heard_of:
+            invented.setdefault(each.kind, []).append(each.id)
+    return invented
+
+
+async def repair_records(helpers: Helpers, scan: Scan) -> None:
+    """Have the wrong records derived anew."""
+    scope = (scan.account_id, scan.live_mode)
+
+    async def mark() -> None:
+        async with helpers.pool.acquire() as connection, connection.transaction():
+            drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX + CUSTOMERS_AT_ONCE)
+            records = [each for each in drift if each.kind == RECORD]
+            wrong = sorted(each.id for each in records if each.what != "surplus")
+            if wrong:
+                await mark_stale(connection, keys_of(scope, wrong))
+            await mark_repaired(connection, scan, RECORD, [each.id for each in records])
+            await move_scan(connection, scan.id, step="done")
+
+    await retry_conflicts(mark)

@@ -1,0 +1,313 @@
+"""The engine: drain, confirm and derive as loops that end by themselves, whoever started them.
+
+An arq job starts a loop when the bell rings; the sweep starts the same loop from Postgres alone. A loop that is already
+running in this process is not started twice; in other processes it may run at the same time, and the fence and the
+leases make that harmless.
+
+There are two lanes, each with its own budget of requests: `live` for what a customer waits for, and `bulk` for
+histories, gap fills, usage, backfills and audits. Neither waits for the other.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from billing.record import Policy
+from db.connection import Connection, Pool, PostgresAway
+from db.sync.customers import mark_overdue
+from db.sync.objects import seconds_to_next_read
+from runtime.settings import Settings
+from runtime.stripe_api import StripeApi
+from worker.audit.lists import ask_for_nightly_audit
+from worker.key import check_key
+from worker.leases import InHand
+from worker.lists.entitlements import ask_for_entitlements
+from worker.lists.gaps import fill_due_gaps
+from worker.lists.histories import pull_histories
+from worker.live.apply import BATCH as DRAIN_BATCH
+from worker.live.apply import drain_batch
+from worker.live.confirm import confirm_batch
+from worker.live.derive import BATCH as DERIVE_BATCH
+from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
+from worker.scanner import Scanner
+from worker.usage import refresh_usage
+
+LOOP_SECONDS_MAX = 25.0
+"""A loop returns by then, so that its arq job ends well within its timeout; what is left rings again."""
+CONFIRM_LINGER = timedelta(seconds=6)
+CONFIRM_POLL_SECONDS = 0.2
+KEY_CHECK_SECONDS = 60.0
+KEY_UNSAID_SECONDS = 2.0
+SCHEDULE_CHECK_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """The two ways to Stripe, each with a budget of its own."""
+
+    live: StripeApi
+    bulk: StripeApi
+    live_mode: bool
+
+
+class Engine:
+    """One worker process's hands on the work. `clock` tells seconds that never run backwards."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        lanes: Lanes | None,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._lanes = lanes
+        self._served_mode = settings.live_mode
+        self._policy = Policy(past_due_has_access=settings.past_due_has_access)
+        self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
+        self._usage_every = timedelta(seconds=settings.usage_seconds) or None
+        self._in_hand = InHand()
+        self._draining = asyncio.Lock()
+        self._confirming = asyncio.Lock()
+        self._deriving = asyncio.Lock()
+        self._bulk = asyncio.Lock()
+        self._scanning = asyncio.Lock()
+        self._key_checked_at = float("-inf")
+        self._schedule_checked_at = float("-inf")
+        self._key_is_good = False
+        self.stopping = asyncio.Event()
+
+    async def drain(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
+        """Apply pending events and derive whom they concern, until none is left; returns how many were applied.
+
+        `wait_for_more` is asked when none is left, and tells whether to look again.
+        """
+        if self._draining.locked():
+            return 0
+        async with self._draining:
+            started, applied = self._clock(), 0
+            async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
+                await self._in_hand.give_back(connection)
+                while not self._over(started):
+                    claimed = await drain_batch(
+                        connection,
+                        served_mode=self._served_mode,
+                        confirms=self._lanes is not None,
+                        in_hand=self._in_hand.events,
+                    )
+                    applied += claimed
+                    if claimed:
+                        derive_soon()
+                    # A batch that was not full has emptied the inbox: whatever comes now rings.
+                    if claimed < DRAIN_BATCH and not (wait_for_more is not None and await wait_for_more()):
+                        break
+            if applied:
+                log.info("events applied", count=applied, duration_ms=self._ms_since(started))
+            return applied
+
+    async def confirm(self, *, linger: bool) -> int:
+        """Read what is due at Stripe, and derive whom it concerns; returns how many reads were begun.
+
+        With `linger`, stays for the reads that fall due within some seconds.
+        """
+        if self._lanes is None or self._confirming.locked():
+            return 0
+        async with self._confirming:
+            started, reads = self._clock(), 0
+            async with self._deriving_alongside() as derive_soon:
+                while not self._over(started) and await self._key_may_read():
+                    begun, refused = await confirm_batch(
+                        self._pool,
+                        self._lanes.live,
+                        live_mode=self._lanes.live_mode,
+                        stored=derive_soon,
+                        in_hand=self._in_hand.reads,
+                    )
+                    reads += begun
+                    if refused:
+                        self._doubt_key()
+                    if not begun and not (linger and await self._read_falls_due(self._lanes.live_mode)):
+                        break
+            if reads:
+                log.info("objects read", count=reads, duration_ms=self._ms_since(started))
+            return reads
+
+    async def derive(self) -> int:
+        """Derive whoever is stale; returns how many customers were derived."""
+        async with self._pool.acquire() as connection:
+            return await self._derive_with(connection, self._clock())
+
+    async def sweep(self) -> None:
+        """Everything of the live lane that Postgres says is to be done, without Redis."""
+        await self.drain()
+        await self.confirm(linger=False)
+        await self._notice_time()
+        await self.derive()
+
+    async def sweep_bulk(self) -> None:
+        """Everything of the bulk lane that Postgres says is to be done: what somebody waits for before the rest."""
+        if self._lanes is None or self._bulk.locked():
+            return
+        async with self._bulk:
+            started, lanes = self._clock(), self._lanes
+            if not await self._key_may_read():
+                return
+            while not self._over(started):
+                asked = await self._refresh_usage(lanes, asked_only=True)
+                pulled = await pull_histories(
+                    self._pool, lanes.bulk, live_mode=lanes.live_mode, in_hand=self._in_hand.histories
+                )
+                if pulled:
+                    await self.derive()
+                if not (asked or pulled or await self._refresh_usage(lanes, asked_only=False)):
+                    break
+            await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
+
+    async def give_back(self) -> None:
+        """Give up the leases of whatever was in hand and is not finished: for a process that is about to end."""
+        async with self._pool.acquire() as connection:
+            await self._in_hand.give_back(connection)
+
+    async def _refresh_usage(self, lanes: Lanes, *, asked_only: bool) -> int:
+        return await refresh_usage(
+            self._pool,
+            lanes.bulk,
+            live_mode=lanes.live_mode,
+            every=self._usage_every,
+            asked_only=asked_only,
+        )
+
+    async def scan(self) -> bool:
+        """Go on with backfills and audits; True when the time was up before they were done."""
+        if self._lanes is None or self._scanning.locked():
+            return False
+        async with self._scanning:
+            if not await self._key_may_read():
+                return False
+            started = self._clock()
+            if started - self._schedule_checked_at > SCHEDULE_CHECK_SECONDS:
+                self._schedule_checked_at = started
+                await ask_for_nightly_audit(self._pool, live_mode=self._lanes.live_mode)
+                await ask_for_entitlements(self._pool, live_mode=self._lanes.live_mode)
+            scanner = Scanner(
+                pool=self._pool,
+                stripe=self._lanes.bulk,
+                live_mode=self._lanes.live_mode,
+                policy=self._policy,
+                derive=self.derive,
+                over=lambda: self._over(started),
+                refused=self._doubt_key,
+            )
+            await scanner.run()
+            return self._over(started) and not self.stopping.is_set()
+
+    async def _read_falls_due(self, live_mode: bool) -> bool:
+        """Wait for the next read, if it is near; False where none is."""
+        async with self._pool.acquire() as connection:
+            wait = await seconds_to_next_read(connection, live_mode=live_mode)
+        if wait is None or wait > CONFIRM_LINGER.total_seconds():
+            return False
+        await asyncio.sleep(max(wait, CONFIRM_POLL_SECONDS))
+        return True
+
+    @asynccontextmanager
+    async def _deriving_alongside(self) -> AsyncIterator[Callable[[], None]]:
+        """Derive while the body works: it calls what it is given whenever it has made customers stale.
+
+        While Postgres is busy with one, Python is with the other; and the more there is to apply, the more changes of
+        one customer a derivation sees at once. All are derived when the context ends.
+        """
+        wanted, over = asyncio.Event(), False
+
+        async def derive_when_wanted() -> None:
+            while True:
+                await wanted.wait()
+                wanted.clear()
+                await self.derive()
+                if over and not wanted.is_set():
+                    return
+
+        task = asyncio.create_task(derive_when_wanted(), name="derive")
+        try:
+            yield wanted.set
+            over = True
+            wanted.set()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _notice_time(self) -> None:
+        """Whatever has ended since the last look, no event tells of it: those records are derived again."""
+        async with self._pool.acquire() as connection:
+            while await mark_overdue(connection, limit=DERIVE_BATCH) == DERIVE_BATCH:
+                pass
+
+    async def _derive_with(self, connection: Connection, started: float) -> int:
+        async with self._deriving:
+            derived = 0
+            while not self._over(started):
+                resolved = await resolve_batch(connection)
+                claimed = await derive_batch(connection, policy=self._policy, in_hand=self._in_hand.customers)
+                derived += claimed
+                # A change of the catalogue may concern everybody. While others wait, it is told to nobody else: so
+                # whoever has an event meanwhile never stands behind more of them than one batch.
+                fanned_out = 0 if claimed == DERIVE_BATCH else await fan_out_batch(connection)
+                if not resolved and not claimed and not fanned_out:
+                    break
+            return derived
+
+    async def _key_may_read(self) -> bool:
+        """Whether the API key is of this database's account; asked again every minute while it is not, and soon where
+        Stripe has not said.
+        """
+        if self._lanes is None:
+            return False
+        now = self._clock()
+        if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
+            good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
+            self._key_is_good = good is True
+            # Only a check that came to its end counts: one that Postgres cut off is made again at once.
+            self._key_checked_at = now if good is not None else now - KEY_CHECK_SECONDS + KEY_UNSAID_SECONDS
+        return self._key_is_good
+
+    def _doubt_key(self) -> None:
+        """Stripe has answered 401, 403 or 404: before more is believed, the key is compared again."""
+        if self._clock() - self._key_checked_at > KEY_CHECK_SECONDS:
+            self._key_is_good = False
+
+    def _over(self, started: float) -> bool:
+        return self.stopping.is_set() or self._clock() - started > LOOP_SECONDS_MAX
+
+    def _ms_since(self, started: float) -> int:
+        return round((self._clock() - started) * 1000)
+
+
+async def keep_trying(
+    name: str, step: Callable[[], Awaitable[object]], *, pause_seconds: float, until: asyncio.Event
+) -> None:
+    """Run a step again and again, with a pause between; Postgres being away only makes the pause longer."""
+    while not until.is_set():
+        pause = pause_seconds
+        try:
+            await step()
+        except PostgresAway as error:
+            log.warning("postgres is away", during=name, error=repr(error))
+            pause = 3 * pause_seconds
+        except Exception:
+            # The process goes on: what failed is still marked in Postgres, and the next turn meets it again.
+            log.exception("step failed", during=name)
+            pause = 3 * pause_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await until.wait()

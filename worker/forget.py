@@ -1,0 +1,258 @@
+"""Forget: erase who a customer was, and keep whatever is heard later from bringing it back.
+
+First the customer is registered as forgotten. Then we wait for those who were already writing, since they may not have
+known. Then everything that tells who it was is emptied, in one transaction, and the inbox is searched for payloads.
+Cut short anywhere, the same call does it all again.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from billing.parse import Parsed
+from billing.record import customer_uid
+from billing.registry import KINDS
+from db.connection import Connection
+from db.forgotten import (
+    SELECT_OWNED,
+    StoredEvent,
+    any_forgotten,
+    close_objects,
+    erase_drift,
+    erase_events,
+    erase_record,
+    erase_rows,
+    finish_forgetting,
+    oldest_writer,
+    register_forgotten,
+    select_events_after,
+    select_forgotten,
+    select_heard_of,
+    select_of_forgotten,
+    select_owned,
+)
+from db.sync.customers import CustomerKey
+from db.sync.inbox import ClaimedEvent
+from db.sync.objects import Key
+from worker.payload import NotJson, read_object
+from worker.retry import retry_conflicts
+
+EVENTS_BATCH = 500
+WRITERS_POLL_SECONDS = 0.05
+REASON = "its payload was erased: its customer is forgotten"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What was erased of a customer."""
+
+    objects: int  # emptied rows of the mirror
+    events: int  # erased payloads
+
+
+async def forget(
+    connection: Connection,
+    key: CustomerKey,
+    *,
+    searched: Callable[[int], None] = lambda _: None,
+) -> Forgotten:
+    """Erase who this customer was; `searched` is called with the number of events looked at so far.
+
+    Afterwards its record is stale, and is derived once more from what is left: money, times and Stripe's ids.
+    """
+    known_from = await register_forgotten(connection, key)
+    while await oldest_writer(connection) < known_from:  # noqa: ASYNC110 - Postgres has no event for it
+        await asyncio.sleep(WRITERS_POLL_SECONDS)
+    owned = await retry_conflicts(lambda: _erase(connection, key))
+    events = await _erase_inbox(connection, key, owned, searched)
+    await finish_forgetting(connection, key)
+    return Forgotten(objects=len(owned), events=events)
+
+
+async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str]]:
+    """Empty everything but the inbox; returns kind and id of all that was the customer's."""
+    account_id, live_mode, customer_id = key
+    async with connection.transaction():
+        # Owners come before what they own in the registry, and a refund is found by the charge that was closed.
+        for kind in SELECT_OWNED:
+            ids = set(await select_owned(connection, kind, key))
+            if kind == "customer":
+                ids.add(customer_id)
+            await close_objects(
+                connection, {(account_id, live_mode, kind, each): customer_id for each in sorted(ids)}
+            )
+        owned = set(await select_heard_of(connection, key))
+        await close_objects(
+            connection, {(account_id, live_mode, *each): customer_id for each in sorted(owned)}
+        )
+        for kind in SELECT_OWNED:
+            ids = {object_id for of, object_id in owned if of == kind}
+            await erase_rows(connection, kind, key, sorted(ids))
+        await erase_drift(connection, key, owned)
+        await erase_record(connection, key, uid=customer_uid(*key))
+    return owned
+
+
+async def _erase_inbox(
+    connection: Connection,
+    key: CustomerKey,
+    owned: Collection[tuple[str, str]],
+    searched: Callable[[int], None],
+) -> int:
+    ids = {object_id for _, object_id in owned}
+    seq, looked_at, erased = 0, 0, 0
+    while events := await select_events_after(
+        connection, seq, account_id=key[0], live_mode=key[1], limit=EVENTS_BATCH
+    ):
+        left = {
+            (event.account_id, event.live_mode, event.event_id): what_is_left(event)
+            for event in events
+            if not is_erased(event.payload) and names_any(event.payload, ids)
+        }
+        if left:
+            await retry_conflicts(lambda: erase_events(connection, left, reason=REASON))  # noqa: B023
+        seq, looked_at, erased = events[-1].seq, looked_at + len(events), erased + len(left)
+        searched(looked_at)
+    return erased
+
+
+# What is heard later
+
+
+EventKey = tuple[str, bool, str]
+"""(account_id, live_mode, event_id)"""
+
+
+async def set_aside_events(
+    connection: Connection,
+    events: Mapping[EventKey, ClaimedEvent],
+    concerns: Mapping[EventKey, Collection[Key]],
+) -> set[EventKey]:
+    """Of these events, erase those about forgotten customers, and close the objects that they are about.
+
+    `concerns` tells for each event the objects that it is about or names, its own first. Called in a transaction that
+    has written already, so that whoever is forgetting a customer waits for it.
+    """
+    if not await any_forgotten(connection):
+        return set()
+    named = {
+        key: {(*key[:2], name) for name in customers_named(event.payload)} for key, event in events.items()
+    }
+    forgotten = await select_forgotten(connection, set().union(*named.values()))
+    known = await select_of_forgotten(connection, {each for keys in concerns.values() for each in keys})
+    heard: dict[EventKey, str] = {}
+    for key in events:
+        owners = {each[2] for each in named[key] & forgotten}
+        owners |= {known[each] for each in concerns.get(key, ()) if each in known}
+        if owners:
+            heard[key] = min(owners)
+    left = {key: what_is_left(events[key]) for key in heard}
+    await erase_events(connection, left, reason=REASON)
+    own = {next(iter(concerns[key])): owner for key, owner in heard.items() if concerns.get(key)}
+    await close_objects(
+        connection, {key: owner for key, owner in own.items() if _ownable(key, owner) and key not in known}
+    )
+    return set(heard)
+
+
+async def set_aside_answers(connection: Connection, answers: Mapping[Key, Parsed]) -> set[Key]:
+    """Of these objects, which Stripe tells of, close those that are a forgotten customer's; returns their keys.
+
+    Called in a transaction that has written already.
+    """
+    if not await any_forgotten(connection):
+        return set()
+    owners_of = {
+        key: [
+            (*key[:2], kind, owner_id)
+            for field, kind in KINDS[key[2]].belongs_to
+            if (owner_id := getattr(parsed.facts, field, None)) is not None
+        ]
+        for key, parsed in answers.items()
+    }
+    forgotten = await select_forgotten(
+        connection, {(*key[:2], each.customer_id) for key, each in answers.items() if each.customer_id}
+    )
+    known = await select_of_forgotten(
+        connection, set(answers).union(*owners_of.values()) if answers else set()
+    )
+    places = {kind: place for place, kind in enumerate(KINDS)}
+    found: dict[Key, str] = {}
+    for key in sorted(answers, key=lambda key: places[key[2]]):  # owners come first
+        customer_id = answers[key].customer_id
+        if customer_id and (*key[:2], customer_id) in forgotten:
+            found[key] = customer_id
+        elif (
+            owner := next((o for o in (key, *owners_of[key]) if o in known or o in found), None)
+        ) is not None:
+            found[key] = known.get(owner) or found[owner]
+    await close_objects(connection, found)
+    return set(found)
+
+
+def _ownable(key: Key, customer_id: str) -> bool:
+    """Whether an object that an event is about can be this customer's."""
+    if key[2] == "customer":
+        return key[3] == customer_id
+    return not KINDS[key[2]].catalogue
+
+
+# What a payload names
+
+_OWNERS = ("customer", "customer_account")
+
+
+def customers_named(payload: bytes) -> set[str]:
+    """The ids of all customers that a payload names, at any depth; empty for what is no JSON."""
+    try:
+        return {
+            value
+            for field, value in _texts(read_object(payload), "")
+            if field in _OWNERS or field == "customer.id"
+        }
+    except NotJson:
+        return set()
+
+
+def names_any(payload: bytes, ids: Collection[str]) -> bool:
+    """Whether a payload names one of these ids, metadata aside: anybody may write anybody's id there."""
+    try:
+        return any(value in ids for _, value in _texts(read_object(payload), ""))
+    except NotJson:
+        return any(each.encode() in payload for each in ids)
+
+
+def _texts(value: object, field: str) -> Iterator[tuple[str, str]]:
+    """Each text in a JSON value with the field that holds it; the id of a whole object as `<object>.id`."""
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _texts(entry, field)
+    elif isinstance(value, dict):
+        kind = value.get("object")
+        for name, inner in value.items():
+            if name != "metadata":
+                yield from _texts(inner, f"{kind}.id" if name == "id" else name)
+
+
+_ERASED = b'"erased":true'
+
+
+def what_is_left(event: StoredEvent | ClaimedEvent) -> bytes:
+    """An event without what it said: enough to recognise it when Stripe sends it again."""
+    left = {
+        "id": event.event_id,
+        "object": "event",
+        "type": event.type,
+        "livemode": event.live_mode,
+        "erased": True,
+    }
+    return msgspec.json.encode(left)
+
+
+def is_erased(payload: bytes) -> bool:
+    """Whether this is what `what_is_left` has left."""
+    return payload.endswith(_ERASED + b"}")

@@ -1,0 +1,1 @@
+"""What reads Stripe's lists: backfills, histories, gaps."""

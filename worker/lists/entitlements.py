@@ -1,0 +1,104 @@
+"""Entitlements, customer by customer: what a backfill and an audit do in place of a list that Stripe does not have."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from billing.parse import UnknownShape
+from db.connection import Pool
+from db.sync.entitlements import select_entitled, select_unread_accounts
+from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
+from db.sync.scans import Scan, move_scan
+from runtime.scan_requests import ask_for_scan, read_request
+from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
+from worker.lists.steps import HOLD, READS_AT_ONCE, Helpers, bare_mark
+from worker.live.confirm import Answered, read_whole, store_safely
+from worker.payload import NotJson
+
+KIND = "active_entitlement_summary"
+STEP = "entitlements"
+OUTAGE_TRIES = 6
+"""So often, about a minute, the last few are asked for again while none of them is answered; of as many as are read at
+once, the step itself is given up then."""
+
+log = structlog.get_logger()
+
+
+async def ask_for_entitlements(pool: Pool, *, live_mode: bool) -> int:
+    """Have the entitlements of those accounts read that turn out to have features; returns how many were asked for.
+
+    Who was first seen before was not asked for any, and Stripe sends a summary only when it changes.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        accounts = await select_unread_accounts(connection, live_mode=live_mode)
+        for account_id in accounts:
+            request = read_request({"objects": [KIND], "account": account_id})
+            await ask_for_scan(connection, request, purpose="backfill", live_mode=live_mode)
+    return len(accounts)
+
+
+async def entitled_after(helpers: Helpers, scan: Scan, after: str) -> list[str]:
+    """The next customers whose entitlements are to be read, at most as many as are read at once."""
+    async with helpers.pool.acquire() as connection:
+        return await select_entitled(
+            connection, (scan.account_id, scan.live_mode), after, limit=READS_AT_ONCE
+        )
+
+
+async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
+    """Read everybody's entitlements through the fence, and then go to the step `then`. Safe to do again.
+
+    In the bulk lane, since an account may have very many: marked, they would all stand before what webhooks mark. One
+    that cannot be read is marked all the same, and so tells what is wrong with it. Raises StripeUnavailable and
+    StripeRefused where nobody's are told.
+    """
+    after = scan.step_cursor if scan.step == STEP else ""
+    while not helpers.over():
+        customers = await entitled_after(helpers, scan, after)
+        if not customers:
+            async with helpers.pool.acquire() as connection:
+                await move_scan(connection, scan.id, step=then)
+            return
+        found = await asyncio.gather(*(_read(helpers, scan, customer_id) for customer_id in customers))
+        answers = [each for each in found if isinstance(each, Answered)]
+        errors = [each for each in found if not isinstance(each, Answered)]
+        if not answers and _is_outage(errors, attempts=scan.attempts):
+            raise errors[0]
+        unread = [each for each, told in zip(customers, found, strict=True) if not isinstance(told, Answered)]
+        async with helpers.pool.acquire() as connection:
+            failures = await store_safely(connection, answers, source="backfill", of_whole=scan.whole)
+            if doubted := [each for each in failures if each.contradicts]:
+                await postpone_reads(connection, doubted)
+            unread += [each.key[3] for each in failures if not each.contradicts]
+            if unread:
+                scope = (scan.account_id, scan.live_mode)
+                marks = [bare_mark((*scope, KIND, customer_id), source="backfill") for customer_id in unread]
+                await mark_objects(connection, marks)
+            after = customers[-1]
+            await move_scan(connection, scan.id, step=STEP, cursor=after, wait=HOLD)
+    async with helpers.pool.acquire() as connection:
+        await move_scan(connection, scan.id, step=STEP, cursor=after)
+
+
+def _is_outage(errors: Sequence[Exception], *, attempts: int) -> bool:
+    """Whether it is Stripe, or the key, and not these few customers, that nothing was told of them."""
+    if all(isinstance(each, StripeRefused) and each.status in (401, 403) for each in errors):
+        return True
+    if not all(isinstance(each, StripeUnavailable) for each in errors):
+        return False
+    busy = any(isinstance(each, StripeUnavailable) and each.limited_by is not None for each in errors)
+    return busy or len(errors) == READS_AT_ONCE or attempts < OUTAGE_TRIES
+
+
+async def _read(helpers: Helpers, scan: Scan, customer_id: str) -> Answered | Exception:
+    """One customer's entitlements, or why they cannot be read, though others perhaps can."""
+    async with helpers.pool.acquire() as connection:
+        tick = await draw_tick(connection)
+    key = (scan.account_id, scan.live_mode, KIND, customer_id)
+    due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
+    try:
+        return await read_whole(helpers.stripe, due)
+    except (StripeMissing, StripeRefused, StripeUnavailable, NotJson, UnknownShape) as error:
+        log.warning("entitlements not read", customer=customer_id, error=str(error))
+        return error

@@ -1,0 +1,129 @@
+"""Gap fill: /v1/events tells of whatever no webhook brought, for 30 days.
+
+The fills overlap, and the inbox knows events by their id: what came by webhook is not taken twice.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from db.connection import Connection, Pool, PostgresAway
+from db.sync.accounts import DueGap, claim_gap, finish_gap, postpone_gap, raise_alarm, see_accounts
+from db.sync.customers import doubt_starts
+from db.sync.inbox import SignedEvent, reach_milestone, record_events
+from runtime.envelope import read_envelope
+from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from worker.payload import NotJson
+from worker.retry import retry_conflicts
+
+LEASE = timedelta(minutes=5)
+OVERLAP = timedelta(minutes=10)
+"""An event may appear in the list some time after the moment that it is stamped with."""
+FIRST_LOOK_BACK = timedelta(hours=1)
+"""How far the first fill of an account reaches back; what is older is the business of the backfill."""
+RETENTION = timedelta(days=30)
+
+log = structlog.get_logger()
+
+
+class _Page(msgspec.Struct):
+    data: list[msgspec.Raw]
+    has_more: bool = False
+
+
+class _EventId(msgspec.Struct):
+    id: str
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
+_decode_id = msgspec.json.Decoder(_EventId).decode
+
+
+async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every: timedelta) -> int:
+    """Fill the gaps of every account that is due; returns how many events no webhook had brought."""
+    missed = 0
+    async with pool.acquire() as connection:
+        # The key's own account, also before any event has come: perhaps none can reach the endpoint.
+        await see_accounts(connection, {("", live_mode)})
+    while True:
+        async with pool.acquire() as connection:
+            gap = await claim_gap(connection, live_mode=live_mode, lease=LEASE)
+        if gap is None:
+            return missed
+        try:
+            missed += await fill_gap(pool, stripe, gap, every=every)
+        except PostgresAway:
+            raise  # its lease runs out
+        except Exception as error:  # noqa: BLE001 - one account that we fail at must never stop another (I7)
+            known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson))
+            said = str(error) if known else f"an error of ours: {error!r}"
+            log.warning("gap not filled", account=gap.account_id, error=said)
+            async with pool.acquire() as connection:
+                await postpone_gap(connection, gap, error=said, retry_after=min(every, timedelta(seconds=30)))
+
+
+async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedelta) -> int:
+    """Read one account's events from a little before its cursor up to now; returns how many were new.
+
+    The cursor moves only after the last page is stored. Raises what StripeApi.read raises.
+    """
+    begun_at: datetime | None = None
+    since = None if gap.cursor_at is None else gap.cursor_at - OVERLAP
+    after: str | None = None
+    missed = 0
+    while True:
+        if since is None:
+            # Stripe's clock tells where to begin; the events themselves come with the next request.
+            probe = await stripe.read("/v1/events?limit=1", account_id=gap.account_id)
+            since = probe.answered_at - FIRST_LOOK_BACK
+        path = f"/v1/events?limit=100&created[gte]={int(since.timestamp())}"
+        if after is not None:
+            path += f"&starting_after={quote(after, safe='')}"
+        answer = await stripe.read(path, account_id=gap.account_id)
+        begun_at = begun_at or answer.answered_at
+        try:
+            page = _decode_page(answer.body)
+            after = _decode_id(page.data[-1]).id if page.data else None
+        except msgspec.MsgspecError as error:
+            raise NotJson(f"/v1/events answered no list of events: {error}") from None
+        if page.data:
+            async with pool.acquire() as connection:
+                missed += await record_events(connection, [_event(bytes(raw), gap) for raw in page.data])
+        if not page.has_more or after is None:
+            break
+    kept_since = begun_at - RETENTION
+    changed = max(since, kept_since) if gap.events_since is None or since < kept_since else None
+
+    async def finish() -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await _say_expired(connection, gap, begun_at)
+            await finish_gap(connection, gap, cursor_at=begun_at, next_fill=every, since=changed)
+            if gap.events_since is None and changed is not None:
+                await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
+            await reach_milestone(connection, "gap_fill")
+
+    await retry_conflicts(finish)
+    if missed:
+        log.info("gap filled", account=gap.account_id, count=missed)
+    return missed
+
+
+def _event(body: bytes, gap: DueGap) -> SignedEvent:
+    """The event as a webhook would have brought it. Asked for by its account, it does not name it itself."""
+    event = read_envelope(body, live_mode_default=gap.live_mode)
+    return replace(event, account_id=gap.account_id, live_mode=gap.live_mode)
+
+
+async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:
+    """A cursor older than Stripe keeps events leaves a hole that only an audit can find."""
+    name = f"events expired {gap.account_id}".strip()
+    if gap.cursor_at is not None and now - gap.cursor_at > RETENTION:
+        detail = (
+            f"events were last read at {gap.cursor_at:%Y-%m-%d %H:%M} UTC, and Stripe keeps them for 30 days: "
+            "some may be lost; run `subledger audit --repair`"
+        )
+        log.error("events expired before they were read", account=gap.account_id)
+        await raise_alarm(connection, name, detail)

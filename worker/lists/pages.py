@@ -1,0 +1,203 @@
+"""One page of one of Stripe's lists, as answers that the fence takes."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from billing.parse import UnknownShape, nested_lists, parse_object
+from billing.registry import Kind, customer_named_by, is_id
+from db.connection import Pool
+from db.sync.objects import Key, draw_tick
+from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused
+from worker.live.confirm import Answered, complete_lists
+from worker.payload import NotJson, as_text, clean_json, read_object
+
+PAGE = 100
+SECOND = timedelta(seconds=1)
+CUT_LISTS_MAX = 4
+"""So many cut lists inside a page's objects are read to their end with it, one after the other: more would take longer
+than a worker's turn."""
+
+PAGES_MAX = 10_000
+"""Of what belongs to one customer, charge or test clock: a list that goes on behind them never ends."""
+
+_QUERIES = {"subscription": "status=all"}  # by default Stripe leaves out the canceled ones
+
+log = structlog.get_logger()
+
+
+class _Page(msgspec.Struct):
+    data: list[msgspec.Raw]
+    has_more: bool = False
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a page said. `unreadable` are objects whose shape we do not know, each with the customer that it names, and
+    `cut` those inside which a list ends too early: both are to be read by id.
+    """
+
+    tick: int
+    answers: tuple[Answered, ...]
+    unreadable: Mapping[Key, str | None]
+    cut: tuple[Answered, ...]
+    last_id: str | None
+    has_more: bool
+    requests: int
+
+    @property
+    def created(self) -> list[datetime]:
+        """When its objects were created; nothing of those that are unreadable."""
+        moments = (getattr(answer.parsed.facts, "created", None) for answer in (*self.answers, *self.cut))
+        return [moment for moment in moments if moment is not None]
+
+
+def list_query(kind: Kind) -> str:
+    """What every page of a kind's list is asked for: all states, and what Stripe leaves out otherwise."""
+    query = f"&{_QUERIES[kind.name]}" if kind.name in _QUERIES else ""
+    return query + "".join(f"&expand[]=data.{quote(expand, safe='.')}" for expand in kind.expands)
+
+
+def list_path(
+    kind: Kind, *, low: datetime | None, high: datetime | None, after: str | None, variant: str = ""
+) -> str:
+    """The path of one page of a kind's objects created in [low, high), after the object `after`.
+
+    Without bounds, or of a kind whose list knows none, all objects. `variant`: one of the kind's `list_variants`, or
+    whose objects are asked for.
+    """
+    path = f"{kind.list_path}?limit={PAGE}"
+    if kind.list_by_created and low is not None and high is not None:
+        path += f"&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
+    path += list_query(kind)
+    if variant:
+        path += f"&{variant}"
+    return path if after is None else f"{path}&starting_after={quote(after, safe='')}"
+
+
+async def read_page(
+    stripe: StripeApi,
+    kind: Kind,
+    *,
+    account_id: str,
+    live_mode: bool,
+    tick: int,
+    after: str | None,
+    low: datetime | None = None,
+    high: datetime | None = None,
+    after_created: datetime | None = None,
+    variant: str = "",
+    cut_lists_max: int = CUT_LISTS_MAX,
+) -> Page:
+    """Read one page, and the rest of at most `cut_lists_max` nested lists that are cut; `tick` must have been drawn and
+    committed before.
+
+    Raises what StripeApi.read raises, and NotJson.
+    """
+    requests = 1
+    try:
+        answer = await stripe.read(
+            list_path(kind, low=low, high=high, after=after, variant=variant), account_id=account_id
+        )
+    except (StripeRefused, StripeMissing) as refused:
+        unknown_cursor = isinstance(refused, StripeMissing) or refused.status == 400
+        if not unknown_cursor or after is None or after_created is None:
+            raise
+        # The object that the page was to begin after has been deleted: begin with the second of its creation.
+        log.info("list cursor is gone", kind=kind.name, after=after)
+        high = after_created + SECOND if high is None else min(high, after_created + SECOND)
+        again = list_path(kind, low=low, high=high, after=None, variant=variant)
+        answer = await stripe.read(again, account_id=account_id)
+        requests += 1
+    try:
+        page = _decode_page(clean_json(answer.body))
+    except msgspec.MsgspecError as error:
+        raise NotJson(f"{kind.list_path} answered no list: {error}") from None
+    answers: list[Answered] = []
+    unreadable: dict[Key, str | None] = {}
+    cut: list[Answered] = []
+    completed = 0
+    last_id: str | None = None
+    for raw in page.data:
+        text = bytes(raw)
+        body: dict[str, Any] = dict(read_object(text))
+        object_id = body.get("id")
+        if not is_id(object_id):
+            raise NotJson(f"{kind.list_path} holds something without an id")
+        last_id = object_id
+        extra, is_cut = 0, bool(nested_lists(body))
+        if is_cut and completed < cut_lists_max:
+            completed += 1
+            try:
+                extra = await complete_lists(stripe, body, account_id=account_id)
+                is_cut = False
+            except (StripeMissing, StripeRefused, NotJson) as error:
+                log.warning("list not completed", kind=kind.name, id=object_id, error=str(error))
+            requests += extra
+        try:
+            parsed = parse_object(body, asked=True)
+        except UnknownShape as unknown:
+            log.error("object not understood", kind=kind.name, id=object_id, error=str(unknown))
+            unreadable[account_id, live_mode, kind.name, object_id] = customer_named_by(body)
+            continue
+        (cut if is_cut else answers).append(
+            Answered(
+                key=(account_id, live_mode, parsed.kind, parsed.id),
+                tick=tick,
+                parsed=parsed,
+                raw=as_text(body) if extra else text.decode(),
+                answered_at=answer.answered_at,
+            )
+        )
+    return Page(
+        tick=tick,
+        answers=tuple(answers),
+        unreadable=unreadable,
+        cut=tuple(cut),
+        last_id=last_id,
+        has_more=page.has_more and last_id is not None,
+        requests=requests,
+    )
+
+
+async def each_page(
+    pool: Pool,
+    stripe: StripeApi,
+    kind: Kind,
+    *,
+    account_id: str,
+    live_mode: bool,
+    variant: str,
+    cut_lists_max: int = CUT_LISTS_MAX,
+) -> AsyncIterator[Page]:
+    """The pages of a list that is narrowed to what belongs to something (`variant`, a query), to its end.
+
+    Raises what `read_page` raises.
+    """
+    after: str | None = None
+    for _ in range(PAGES_MAX):
+        async with pool.acquire() as connection:
+            tick = await draw_tick(connection)
+        page = await read_page(
+            stripe,
+            kind,
+            account_id=account_id,
+            live_mode=live_mode,
+            tick=tick,
+            after=after,
+            variant=variant,
+            cut_lists_max=cut_lists_max,
+        )
+        yield page
+        if not page.has_more:
+            return
+        after = page.last_id
+    raise NotJson(f"{kind.list_path}?{variant} did not end after {PAGES_MAX} pages")

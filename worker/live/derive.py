@@ -1,0 +1,346 @@
+"""Derive: records are recomputed from the mirror, never incremented (ARCHITECTURE.md, deriving).
+
+`stale` is read first, and committed with the lease; then all facts in one snapshot; then the rules run, holding no
+lock; then a short transaction stores the records of those whom nobody has derived from later facts meanwhile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from uuid import UUID
+
+import structlog
+
+from billing.facts import CustomerFacts
+from billing.history import revise_history
+from billing.record import Derived, Policy, derive_record
+from db.connection import Connection, PostgresAway
+from db.mirror.facts import load_facts
+from db.records.records import (
+    StatusChange,
+    StoredProblem,
+    StoredRecord,
+    doubt_record,
+    rename_records,
+    replace_problems,
+    select_claimants,
+    select_last_changes,
+    select_occasions,
+    select_provisional_changes,
+    select_stored,
+    write_parts,
+    write_records,
+    write_status_changes,
+)
+from db.sync.catalogue import SELECT_HOLDERS, fan_out
+from db.sync.customers import (
+    StaleCustomer,
+    claim_stale,
+    finish_derived,
+    mark_stale,
+    park_customer,
+    resolve_touched,
+    select_touched,
+)
+from db.sync.objects import Key
+from db.sync.usage import enlist_metered
+from worker.leases import Held
+from worker.live.history import DerivedMrr, write_mrr_history
+from worker.live.occasions import newest_of
+from worker.retry import ATTEMPTS_MAX, retry_conflicts
+
+BATCH = 500
+FAN_OUT_OBJECTS = 50
+FAN_OUT_HOLDERS = 1_000
+"""Subscriptions gone through at a time: their customers are locked together, for some milliseconds."""
+LEASE = timedelta(seconds=60)
+
+log = structlog.get_logger()
+
+
+class LostWorkers(RuntimeError):  # noqa: N818 - it names what happened
+    """Deriving this customer has cost several workers their life."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derivation:
+    """A customer's record, and the claim under which it may be stored."""
+
+    stale: StaleCustomer
+    facts: CustomerFacts
+    derived: Derived
+
+
+async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
+    """Mark the customers whom touched rows concern, but for the catalogue's; returns how many rows were looked at."""
+    touched = await select_touched(connection, limit=limit, but=SELECT_HOLDERS)
+    if touched:
+
+        async def resolve() -> None:
+            async with connection.transaction():
+                await resolve_touched(connection, touched)
+
+        await retry_conflicts(resolve)
+    return len(touched)
+
+
+async def fan_out_batch(
+    connection: Connection, *, objects: int = FAN_OUT_OBJECTS, holders: int = FAN_OUT_HOLDERS
+) -> int:
+    """Mark customers whom a change of the catalogue concerns, in one short transaction; returns how many objects of the
+    catalogue were looked at. Each call goes on where the last one, in whatever process, has committed.
+    """
+
+    async def mark() -> int:
+        async with connection.transaction():
+            return await fan_out(connection, objects=objects, holders=holders)
+
+    return await retry_conflicts(mark)
+
+
+async def derive_batch(
+    connection: Connection, *, policy: Policy, limit: int = BATCH, in_hand: Held[StaleCustomer] | None = None
+) -> int:
+    """Derive the customers that have been stale longest; returns how many were claimed. `in_hand` notes them while they
+    are.
+
+    A customer that was claimed before, and so may be what killed its worker, is taken alone.
+    """
+    claimed = await claim_stale(connection, limit=limit, lease=LEASE)
+    with (in_hand or Held()).holding(claimed):
+        await derive_claimed(connection, claimed, policy=policy)
+    return len(claimed)
+
+
+async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy) -> int:
+    """Derive customers that are leased to us; returns how many records changed. What fails is noted at its customer."""
+    changed = 0
+    claimed = sorted(claimed, key=lambda stale: stale.key)
+    fresh = [stale for stale in claimed if stale.attempts == 1]
+    for _, scope in groupby(fresh, key=lambda stale: stale.key[:2]):
+        group = list(scope)
+        try:
+            changed += await _derive(connection, group, policy)
+        except PostgresAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
+            log.warning(
+                "batch not derived, taking its customers one by one", count=len(group), error=str(error)
+            )
+            for stale in group:
+                changed += await _derive_alone(connection, stale, policy)
+    for stale in claimed:
+        if stale.attempts > 1:
+            changed += await _derive_alone(connection, stale, policy)
+    return changed
+
+
+async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> int:
+    try:
+        if stale.attempts > ATTEMPTS_MAX:
+            raise LostWorkers(f"taken {stale.attempts - 1} times, and its worker was lost each time")
+        return await _derive(connection, [stale], policy)
+    except PostgresAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
+        log.error("customer not derived", customer=stale.key[2], attempts=stale.attempts, error=repr(error))
+        description = repr(error)
+        await retry_conflicts(lambda: _park(connection, stale, description))
+        return 0
+
+
+async def _park(connection: Connection, stale: StaleCustomer, error: str) -> None:
+    """Note why deriving failed; whoever is given up keeps a record that is not exact."""
+    async with connection.transaction():
+        if await park_customer(connection, stale, error=error, attempts_max=ATTEMPTS_MAX):
+            await doubt_record(connection, stale.key)
+
+
+async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy: Policy) -> int:
+    """Derive customers of one account and mode; returns how many records changed."""
+    account_id, live_mode, _ = group[0].key
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        facts = await load_facts(
+            connection, account_id, live_mode, {stale.key[2]: stale.complete for stale in group}
+        )
+    by_customer = {each.customer_id: each for each in facts}
+    derivations = [
+        Derivation(
+            stale=stale,
+            facts=by_customer[stale.key[2]],
+            derived=derive_record(by_customer[stale.key[2]], as_of=stale.as_of, policy=policy),
+        )
+        for stale in group
+    ]
+    await retry_conflicts(lambda: _tell_claimants(connection, derivations))
+    return await retry_conflicts(lambda: store_derivations(connection, derivations))
+
+
+async def _tell_claimants(connection: Connection, derivations: Sequence[Derivation]) -> None:
+    """A custom_uid that is taken or given up concerns everybody else who claims it.
+
+    They are told before these records are stored, and apart from it: what decides between claimants is committed
+    already, and a transaction that has locked its own customers must not wait for others. Should we be lost before we
+    store, our customers are stale still.
+    """
+    stored = await select_stored(connection, [each.derived.record.uid for each in derivations])
+    passed: set[tuple[str, bool, str]] = set()
+    for each in derivations:
+        record = each.derived.record
+        before = stored[record.uid].custom_uid if record.uid in stored else None
+        if before != record.custom_uid:
+            passed |= {
+                (record.account_id, record.live_mode, uid)
+                for uid in (before, record.custom_uid)
+                if uid is not None
+            }
+    if not passed:
+        return
+    own = {each.stale.key for each in derivations}
+    others = [key for key in await select_claimants(connection, sorted(passed)) if key not in own]
+    # Two of this batch that claim one uid were derived from one snapshot, and agree.
+    if others:
+        await mark_stale(connection, others)
+
+
+async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
+    """Store the records, where nobody was faster with later facts; returns how many changed."""
+    async with connection.transaction():
+        mine = await finish_derived(
+            connection, {each.stale: each.derived.rederive_at for each in derivations}
+        )
+        kept = [each for each in derivations if each.stale.key in mine]
+        if not kept:
+            return 0
+        uids = [each.derived.record.uid for each in kept]
+        renamed = await rename_records(connection, {each.derived.record.uid: each.stale.key for each in kept})
+        stored = await select_stored(connection, uids)
+        parts_changed = await write_parts(
+            connection,
+            uids,
+            [product for each in kept for product in each.derived.products],
+            [revenue for each in kept for revenue in each.derived.revenue],
+            [feature for each in kept for feature in each.derived.features],
+            [entity for each in kept for entity in each.derived.entities],
+            [row for each in kept for row in each.derived.mrr],
+        )
+        await replace_problems(
+            connection,
+            [each.stale.key for each in kept],
+            [
+                StoredProblem(
+                    customer=each.stale.key,
+                    kind=problem.kind,
+                    object_id=problem.object_id,
+                    detail=problem.detail,
+                )
+                for each in kept
+                for problem in each.derived.problems
+            ],
+        )
+        await _write_history(connection, kept, stored)
+        await write_mrr_history(
+            connection,
+            [DerivedMrr(facts=each.facts, derived=each.derived, as_of=each.stale.as_of) for each in kept],
+        )
+        metered = [each.stale.key for each in kept if each.derived.metered]
+        if metered:
+            await enlist_metered(connection, metered)
+        return await write_records(
+            connection,
+            [each.derived.record for each in kept],
+            stored=stored,
+            parts_changed=parts_changed | renamed,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Appended:
+    """A change of a customer's status that is to be told, and the objects by which it may have come about."""
+
+    of: Derivation
+    before: str | None
+    after: str | None
+    deciding: tuple[Key, ...]
+
+
+async def _write_history(
+    connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
+) -> None:
+    """Bring billing.status_changes to end where the records do."""
+    tails = await select_provisional_changes(connection, [each.derived.record.uid for each in kept])
+    taken_back: list[int] = []
+    confirmed: list[int] = []
+    appended: list[_Appended] = []
+    for each in kept:
+        record = each.derived.record
+        before = stored.get(record.uid)
+        tail = tails.get(record.uid, [])
+        status = None if before is None else before.status
+        if status == record.status and not (tail and record.exact):
+            continue
+        revision = revise_history(tail, before=status, now=record.status, exact=record.exact)
+        taken_back += revision.taken_back
+        confirmed += revision.confirmed
+        if revision.appended is not None:
+            start, now = revision.appended
+            appended.append(
+                _Appended(
+                    of=each,
+                    before=start,
+                    after=now,
+                    deciding=_deciding(each, before, again=bool(revision.taken_back)),
+                )
+            )
+    changes = await _date_changes(connection, appended, stored)
+    await write_status_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=changes)
+
+
+async def _date_changes(
+    connection: Connection, appended: Sequence[_Appended], stored: dict[UUID, StoredRecord]
+) -> list[StatusChange]:
+    """The new rows of the history, with when each came about and by what; no row is before the one that it follows."""
+    if not appended:
+        return []
+    occasions = await select_occasions(
+        connection, sorted({key for each in appended for key in each.deciding})
+    )
+    known = [uid for each in appended if (uid := each.of.derived.record.uid) in stored]
+    last = await select_last_changes(connection, known) if known else {}
+    changes = []
+    for each in appended:
+        record = each.of.derived.record
+        occasion = newest_of([occasions[key] for key in each.deciding if key in occasions])
+        # Only an event tells when; a deadline or an audit tells that it has happened by now.
+        told = occasion.event_created if occasion is not None and occasion.source == "event" else None
+        shown_at, settled_at = last.get(record.uid, (None, None))
+        before = settled_at if record.exact else shown_at
+        changed_at = told or each.of.stale.as_of
+        changes.append(
+            StatusChange(
+                customer_uid=record.uid,
+                status_before=each.before,
+                status_after=each.after,
+                changed_at=changed_at if before is None else max(changed_at, before),
+                exact=record.exact,
+                event_id=occasion.event_id if occasion else None,
+                source=(occasion.source if occasion else None) or "event",
+            )
+        )
+    return changes
+
+
+def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> tuple[Key, ...]:
+    """The objects by which the status may have changed: the subscription that decides it now, the one that did before,
+    and the customer where it is deleted, or nothing else is there. Where steps are taken back and told `again` as one,
+    any subscription may have decided in between.
+    """
+    account_id, live_mode, customer_id = each.stale.key
+    ids = {each.derived.deciding_subscription_id, None if before is None else before.stripe_subscription_id}
+    if again:
+        ids |= {subscription.id for subscription in each.facts.subscriptions}
+    keys = [(account_id, live_mode, "subscription", one) for one in ids if one is not None]
+    if each.facts.deleted_at is not None or not keys:
+        keys.append((account_id, live_mode, "customer", customer_id))
+    return tuple(keys)

@@ -1,0 +1,331 @@
+"""Scans: a backfill and an audit read an account's lists from end to end, in windows of `created` that are rows.
+
+A window's cursor is committed together with its page, so that whoever comes after a crash goes on where it ended. A
+window that holds much is split while it is read, its older part being open to others at once: so many windows are read
+side by side, and times when much was created make no long chain.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from billing.record import Policy
+from billing.registry import KINDS
+from db.connection import Pool, PostgresAway
+from db.sync.accounts import see_account_since
+from db.sync.scans import (
+    LostWindow,
+    Scan,
+    Window,
+    begin_scan,
+    claim_scan,
+    claim_window,
+    count_open_windows,
+    finish_scan,
+    postpone_scan,
+    postpone_window,
+    release_window,
+    skip_step,
+)
+from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from worker.audit.lists import end_audit, step_audit
+from worker.lists.backfill import step_after, step_backfill
+from worker.lists.gaps import FIRST_LOOK_BACK, OVERLAP
+from worker.lists.pages import CUT_LISTS_MAX, Page, read_page
+from worker.lists.steps import Helpers, bounds_of
+from worker.page_writer import LEASE, ReadPage, Storer
+from worker.payload import NotJson
+
+ATTEMPTS_MAX = 10
+"""Failures of a window, or a step, in a row before it is given up: about five minutes with the pauses between."""
+RETRY_SECONDS_MAX = 60.0
+WINDOWS_MIN, WINDOWS_MAX = 6, 16
+SECONDS_PER_WINDOW = 0.008
+"""A page takes about so long to be stored: while one is waited for, so many more windows can be served."""
+SPLIT_PAGES_MIN = 4
+"""A window is split while its pages so far promise at least so many more: each part may end with a page half full."""
+SPLIT_PAGES_MAX = 64
+"""The younger part of a split promises at most so many pages: what is far in the past is mostly empty."""
+
+log = structlog.get_logger()
+
+
+class Scanner:
+    """One worker's turn at the scans of one mode. `over` tells when its time is up; it then ends within seconds."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        stripe: StripeApi,
+        live_mode: bool,
+        policy: Policy,
+        derive: Callable[[], Awaitable[int]],
+        over: Callable[[], bool],
+        refused: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._stripe = stripe
+        self._live_mode = live_mode
+        self._over = over
+        self._refused = refused
+        self._helpers = Helpers(pool=pool, stripe=stripe, policy=policy, derive=derive, over=over)
+        self._split = asyncio.Event()
+        self._latencies: deque[float] = deque([0.0], maxlen=20)
+
+    async def run(self) -> bool:
+        """Work until nothing is to be done or the time is up; True when anything was done."""
+        busy = False
+        while not self._over():
+            async with self._pool.acquire() as connection:
+                scan = await claim_scan(connection, live_mode=self._live_mode, lease=LEASE)
+            if scan is not None:
+                await self._step(scan)
+            elif not await self._read_windows():
+                return busy
+            busy = True
+        return busy
+
+    # What is not the reading of windows
+
+    async def _step(self, scan: Scan) -> None:
+        """Do the next step; its failures are noted, not raised, but for Postgres being away."""
+        if scan.attempts > ATTEMPTS_MAX:
+            await self._give_up(scan, "its worker was lost each time")
+            return
+        try:
+            if scan.step == "begin" and scan.status == "queued":
+                await self._begin(scan)
+            elif scan.purpose == "backfill":
+                await step_backfill(self._helpers, scan)
+            else:
+                await step_audit(self._helpers, scan)
+        except PostgresAway:
+            raise
+        except StripeUnavailable as error:
+            await self._wait(scan, str(error), counts=error.limited_by is None)
+        except NotJson as error:
+            await self._wait(scan, str(error))
+        except (StripeMissing, StripeRefused) as error:
+            self._refused()
+            await self._give_up(scan, str(error))
+        except Exception as error:
+            # Whatever it is must not be met for ever by whoever comes next.
+            log.exception("step failed", scan=scan.id, step=scan.step)
+            await self._wait(scan, repr(error))
+
+    async def _wait(self, scan: Scan, error: str, *, counts: bool = True) -> None:
+        """Have the step tried again later, while that is of use."""
+        if counts and scan.attempts >= ATTEMPTS_MAX:
+            await self._give_up(scan, error)
+            return
+        log.warning("scan waits", scan=scan.id, step=scan.step, error=error)
+        wait = timedelta(seconds=min(2.0**scan.attempts, RETRY_SECONDS_MAX))
+        async with self._pool.acquire() as connection:
+            await postpone_scan(connection, scan.id, wait=wait, error=error, counts=counts)
+
+    async def _give_up(self, scan: Scan, error: str) -> None:
+        """End the scan, or where it is a backfill of everything go on with what its customers need all the same."""
+        log.error("step given up", scan=scan.id, step=scan.step, error=error)
+        told = f"{scan.step}: {error}"
+        status = "failed" if scan.step in ("begin", "customer") else "partial"
+        then = step_after(scan) if scan.purpose == "backfill" else None
+        async with self._pool.acquire() as connection, connection.transaction():
+            if then is not None:
+                await skip_step(connection, scan.id, step=then, unread=told)
+            elif scan.purpose == "audit":
+                await end_audit(connection, scan, status=status, error=told)
+            else:
+                error = told if scan.unread is None else f"{scan.unread}; {told}"
+                await finish_scan(connection, scan.id, status=status, error=error)
+
+    async def _begin(self, scan: Scan) -> None:
+        """Fix the horizon by Stripe's clock, and open the windows. From then on events tell what happens: of an account
+        none of which has come yet, they are asked for from the horizon on, and from as far before it as any account's.
+        """
+        answer = await self._stripe.read("/v1/account", account_id=scan.account_id)
+        horizon = answer.answered_at
+        low, high = bounds_of(scan, horizon)
+        async with self._pool.acquire() as connection, connection.transaction():
+            step = "lists" if scan.customer_id is None else "customer"
+            await begin_scan(connection, scan, horizon=horizon, low=low, high=high, step=step)
+            if scan.purpose == "backfill":
+                since = horizon - FIRST_LOOK_BACK + OVERLAP
+                await see_account_since(connection, (scan.account_id, scan.live_mode), since)
+        log.info("scan begun", scan=scan.id, purpose=scan.purpose, kinds=",".join(scan.kinds))
+
+    # Windows
+
+    async def _read_windows(self) -> bool:
+        """Read windows side by side until none is due or the time is up; True when any was read."""
+        async with Storer(self._pool) as storer:
+            return await self._read_windows_into(storer)
+
+    async def _read_windows_into(self, storer: Storer) -> bool:
+        reading: set[asyncio.Task[None]] = set()
+        news = asyncio.create_task(self._split.wait())
+        begun = False
+        try:
+            while True:
+                while len(reading) < self._windows_wanted() and not self._over():
+                    async with self._pool.acquire() as connection:
+                        window = await claim_window(connection, live_mode=self._live_mode, lease=LEASE)
+                    if window is None:
+                        break
+                    begun = True
+                    reading.add(asyncio.create_task(self._read_window(window, storer)))
+                if not reading:
+                    return begun
+                done, _ = await asyncio.wait({*reading, news}, return_when=asyncio.FIRST_COMPLETED)
+                if news in done:
+                    self._split.clear()
+                    news = asyncio.create_task(self._split.wait())
+                for task in done & reading:
+                    task.result()
+                reading -= done
+        finally:
+            for task in (*reading, news):
+                task.cancel()
+            await asyncio.gather(*reading, news, return_exceptions=True)
+
+    def _windows_wanted(self) -> int:
+        """How many windows to read side by side: more, the longer the API takes at its best."""
+        return min(WINDOWS_MIN + int(min(self._latencies) / SECONDS_PER_WINDOW), WINDOWS_MAX)
+
+    async def _read_window(self, window: Window, storer: Storer) -> None:
+        """Read a window page by page, to its end or until the time is up; its failures are noted, not raised."""
+        attempts = window.attempts
+        try:
+            if attempts > ATTEMPTS_MAX:
+                await self._postpone(window, "its worker was lost each time", failed=True)
+                return
+            while True:
+                # What was cut short, or failed, at a list inside an object is read without these.
+                page = await self._read(window, cut_lists_max=CUT_LISTS_MAX if attempts <= 1 else 0)
+                after = await self._after(window, page)
+                tick = await storer.store(ReadPage(window=window, after=after, page=page))
+                if after.low > window.low:
+                    self._split.set()
+                if not page.has_more:
+                    return
+                window, attempts = replace(after, tick=tick), 0
+                if self._over():
+                    async with self._pool.acquire() as connection:
+                        await release_window(connection, window)
+                    return
+        except LostWindow as lost:
+            log.info("window lost", error=str(lost))
+        except StripeUnavailable as error:
+            busy = error.limited_by is not None
+            await self._postpone(
+                window,
+                str(error),
+                failed=not busy and attempts >= ATTEMPTS_MAX,
+                counts=not busy,
+                attempts=attempts,
+            )
+        except NotJson as error:
+            await self._postpone(window, str(error), failed=attempts >= ATTEMPTS_MAX, attempts=attempts)
+        except (StripeMissing, StripeRefused) as error:
+            self._refused()
+            await self._postpone(window, str(error), failed=True)
+        except _CutShort:
+            said = "cut short: the worker's turn was over"
+            await self._postpone(window, said, failed=False, counts=attempts <= 1)
+        except PostgresAway:
+            raise
+        except Exception as error:
+            # One bad page must not stop the lists beside it (I7).
+            log.exception("page failed", scan=window.scan.id, kind=window.kind)
+            await self._postpone(window, repr(error), failed=attempts >= ATTEMPTS_MAX, attempts=attempts)
+
+    async def _read(self, window: Window, *, cut_lists_max: int) -> Page:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        scan = window.scan
+        reading = asyncio.create_task(
+            read_page(
+                self._stripe,
+                KINDS[window.kind],
+                account_id=scan.account_id,
+                live_mode=scan.live_mode,
+                low=window.low,
+                high=window.high,
+                after=window.cursor_id,
+                after_created=window.cursor_created,
+                tick=window.tick,
+                variant=window.variant,
+                cut_lists_max=cut_lists_max,
+            )
+        )
+        try:
+            while not reading.done():
+                await asyncio.wait({reading}, timeout=2.0)
+                if not reading.done() and self._over():
+                    raise _CutShort
+            page = reading.result()
+        finally:
+            reading.cancel()
+        if page.requests == 1:
+            self._latencies.append(loop.time() - began)
+        return page
+
+    async def _after(self, window: Window, page: Page) -> Window:
+        """The window once its page is stored: behind its last object, and without the older part if it is split."""
+        created = page.created
+        oldest = min(created, default=window.cursor_created)
+        edge = set(window.edge_ids) if oldest == window.cursor_created else set()
+        edge |= {
+            answer.parsed.id
+            for answer in (*page.answers, *page.cut)
+            if getattr(answer.parsed.facts, "created", None) == oldest
+        }
+        edge |= {key[3] for key in page.unreadable}
+        after = replace(
+            window,
+            cursor_id=page.last_id or window.cursor_id,
+            cursor_created=oldest,
+            edge_ids=tuple(sorted(edge)) if window.scan.purpose == "audit" else (),
+        )
+        if not page.has_more or not created or not KINDS[window.kind].list_by_created:
+            return after
+        split_at = split_of(low=window.low, youngest=max(created), oldest=min(created))
+        if split_at is None:
+            return after
+        async with self._pool.acquire() as connection:
+            if await count_open_windows(connection, window.scan.id) >= 2 * self._windows_wanted():
+                return after
+        return replace(after, low=split_at)
+
+    async def _postpone(
+        self, window: Window, error: str, *, failed: bool, counts: bool = True, attempts: int = 1
+    ) -> None:
+        log.warning("window not read", scan=window.scan.id, kind=window.kind, failed=failed, error=error)
+        wait = timedelta(seconds=min(2.0**attempts, RETRY_SECONDS_MAX)) if counts else timedelta(seconds=0.5)
+        async with self._pool.acquire() as connection:
+            await postpone_window(
+                connection, window, error=error, retry_after=wait, failed=failed, counts=counts
+            )
+
+
+class _CutShort(Exception):  # noqa: N818 - it names what happened
+    """The turn was over before Stripe answered."""
+
+
+def split_of(*, low: datetime, youngest: datetime, oldest: datetime) -> datetime | None:
+    """Where to split what is left of a window, [low, oldest], after a page that reached from `youngest` to `oldest`.
+
+    None where it does not promise enough pages. In the middle, but never so far in the past that the younger part
+    promises more than its share.
+    """
+    page_seconds = max((youngest - oldest).total_seconds(), 1.0)
+    left_seconds = (oldest - low).total_seconds()
+    if left_seconds < SPLIT_PAGES_MIN * page_seconds:
+        return None
+    younger_seconds = math.floor(min(left_seconds / 2, SPLIT_PAGES_MAX * page_seconds))
+    return oldest - timedelta(seconds=max(younger_seconds, 1))
