@@ -66,7 +66,7 @@ async def start(command: str, environment: Mapping[str, str], log: Path) -> Runn
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "subledger",
+            "cli",
             command,
             env={**os.environ, **environment},
             stdout=output,
