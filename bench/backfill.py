@@ -16,7 +16,7 @@ from bench.system import BenchError, Machine, Meter, Process, ready, settled, ta
 from billing.lists import listed_kinds
 from billing.registry import KINDS
 from db.connection import OwnConnection
-from db.sync.scans import Scan, request_scan, select_scan
+from db.sync.scans import Scan, ScanRequest, request_scan, select_scan
 from local.servers import free_port, last_lines
 
 SECONDS_MAX = 600.0
@@ -106,14 +106,7 @@ async def _backfill(machine: Machine, lists: Lists, api: Process, *, storing: bo
             await worker_ready(connection, worker)
             requests_before = (await tally(api))["requests"]
             meter = Meter(worker=worker, postgres=machine.postgres, api=api)
-            scan = await request_scan(
-                connection,
-                purpose="backfill",
-                account_id="",
-                live_mode=False,
-                kinds=listed_kinds(),
-                whole=True,
-            )
+            scan = await request_scan(connection, ScanRequest(kinds=listed_kinds()), live_mode=False)
             memory = psutil.Process(worker.process.pid)
             peak, lists_read, lists_cpu = 0, None, None
             deadline = time.monotonic() + SECONDS_MAX

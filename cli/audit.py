@@ -15,8 +15,8 @@ from cli.connect import LookError, database, environment, served_mode
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
 from db.connection import PostgresAway
 from db.sync.audits import AuditReport, Drift, report_audit, select_drift
-from db.sync.scans import select_scan
-from runtime.scan_requests import ScanRequest, WrongField, ask_for_scan, read_request
+from db.sync.scans import ScanRequest, select_scan
+from runtime.scan_requests import WrongField, ask_for_scan, read_request
 from runtime.settings import SettingsError
 
 EXAMPLES_MAX = 20
@@ -58,20 +58,20 @@ def audit(
 def _ask_and_wait(*, since: str | None, account: str | None, repair: bool) -> tuple[AuditReport, list[Drift]]:
     environ = environment()
     try:
-        request = read_request({"since": since, "account": account})
+        request = read_request({"since": since, "account": account}, purpose="audit", repair=repair)
     except WrongField as wrong:
         raise typer.BadParameter(str(wrong), param_hint=f"--{wrong.field}") from None
     live_mode = served_mode(environ)
     if live_mode is None:
         raise LookError("without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too")
-    return asyncio.run(_audit(environ, request, live_mode=live_mode, repair=repair))
+    return asyncio.run(_audit(environ, request, live_mode=live_mode))
 
 
 async def _audit(
-    environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool, repair: bool
+    environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool
 ) -> tuple[AuditReport, list[Drift]]:
     async with database(environ) as connection:
-        scan, _ = await ask_for_scan(connection, request, purpose="audit", live_mode=live_mode, repair=repair)
+        scan, _ = await ask_for_scan(connection, request, live_mode=live_mode)
     with error_console().status("Waiting for a worker") as progress:
         async for report in reports(environ, scan.id):
             rows = sum(each.rows for each in report.objects)

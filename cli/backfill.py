@@ -14,8 +14,8 @@ from rich.text import Text
 from cli.connect import LookError, database, environment, served_mode
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
 from db.sync.health import select_workers
-from db.sync.scans import ScanReport, report_scan, select_scan
-from runtime.scan_requests import ScanRequest, WrongField, ask_for_scan, read_request
+from db.sync.scans import ScanReport, ScanRequest, report_scan, select_scan
+from runtime.scan_requests import WrongField, ask_for_scan, read_request
 
 POLL_SECONDS = 0.5
 
@@ -72,7 +72,7 @@ async def _backfill(
     environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool, watch: bool
 ) -> ScanReport:
     async with database(environ) as connection:
-        scan, new = await ask_for_scan(connection, request, purpose="backfill", live_mode=live_mode)
+        scan, new = await ask_for_scan(connection, request, live_mode=live_mode)
     if watch and not new:
         typer.echo(f"subledger: watching backfill {scan.id}, which is under way", err=True)
     last: ScanReport | None = None

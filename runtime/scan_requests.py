@@ -1,13 +1,12 @@
-"""What may be asked of a backfill: one reading of the words, for the command and for POST /backfills."""
+"""What may be asked of a scan: one reading of the words, for the commands and for POST /backfills."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from billing.lists import listed_kinds
 from billing.registry import KINDS, is_id
 from db.connection import Connection
-from db.sync.scans import Purpose, Scan, request_scan, select_unfinished_twin
+from db.sync.scans import Purpose, Scan, ScanRequest, request_scan, select_unfinished_twin
 
 ALL = "all"
 
@@ -20,27 +19,9 @@ class WrongField(ValueError):  # noqa: N818 - it names what was met
         self.field = field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanRequest:
-    """What is to be read: the kinds whose lists are read, and bounds."""
-
-    kinds: tuple[str, ...]
-    since: datetime | None
-    until: datetime | None
-    customer_id: str | None
-    account_id: str
-
-    @property
-    def whole(self) -> bool:
-        """Everything from the beginning until now: only this makes customers complete."""
-        return self.kinds == listed_kinds() and (self.since, self.until, self.customer_id) == (
-            None,
-            None,
-            None,
-        )
-
-
-def read_request(fields: Mapping[str, object]) -> ScanRequest:
+def read_request(
+    fields: Mapping[str, object], *, purpose: Purpose = "backfill", repair: bool = False
+) -> ScanRequest:
     """Read the fields of a request: objects, since, until, customer, account. Raises WrongField."""
     for name in fields:
         if name not in ("objects", "since", "until", "customer", "account"):
@@ -55,11 +36,13 @@ def read_request(fields: Mapping[str, object]) -> ScanRequest:
     if customer_id is not None and (kinds != listed_kinds() or since or until):
         raise WrongField("customer", "is read with all its objects: leave out objects, since and until")
     return ScanRequest(
+        purpose=purpose,
+        account_id=_id(fields, "account") or "",
         kinds=kinds,
         since=since,
         until=until,
         customer_id=customer_id,
-        account_id=_id(fields, "account") or "",
+        repair=repair,
     )
 
 
@@ -101,33 +84,9 @@ def _id(fields: Mapping[str, object], name: str) -> str | None:
     return given
 
 
-async def ask_for_scan(
-    connection: Connection, request: ScanRequest, *, purpose: Purpose, live_mode: bool, repair: bool = False
-) -> tuple[Scan, bool]:
-    """Have it read; True when it is new, False when the same was asked for already and has not ended."""
-    twin = await select_unfinished_twin(
-        connection,
-        purpose=purpose,
-        account_id=request.account_id,
-        live_mode=live_mode,
-        kinds=request.kinds,
-        since=request.since,
-        until=request.until,
-        customer_id=request.customer_id,
-        repair=repair,
-    )
+async def ask_for_scan(connection: Connection, request: ScanRequest, *, live_mode: bool) -> tuple[Scan, bool]:
+    """Request a scan; True when it is new, False when the same was requested before and has not ended yet."""
+    twin = await select_unfinished_twin(connection, request, live_mode=live_mode)
     if twin is not None:
         return twin, False
-    scan = await request_scan(
-        connection,
-        purpose=purpose,
-        account_id=request.account_id,
-        live_mode=live_mode,
-        kinds=request.kinds,
-        since=request.since,
-        until=request.until,
-        customer_id=request.customer_id,
-        whole=request.whole,
-        repair=repair,
-    )
-    return scan, True
+    return await request_scan(connection, request, live_mode=live_mode), True

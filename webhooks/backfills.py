@@ -61,7 +61,7 @@ class BackfillDesk:
         if self._live_mode is None:
             raise Refusal(409, "without STRIPE_API_KEY nothing can be read from Stripe: set it and restart")
         async with self._connection() as connection:
-            scan, new = await ask_for_scan(connection, wanted, purpose="backfill", live_mode=self._live_mode)
+            scan, new = await ask_for_scan(connection, wanted, live_mode=self._live_mode)
         await self._bell.ring_bulk("scan")
         answer = json_answer({"id": scan.id, "status": scan.status}, status=202 if new else 200)
         answer.headers["Location"] = f"/backfills/{scan.id}"

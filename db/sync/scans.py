@@ -8,12 +8,36 @@ from typing import Literal
 import msgspec
 
 from billing.facts import ActiveEntitlement, SubscriptionItem, SubscriptionScheduleItem
+from billing.lists import listed_kinds
 from billing.registry import HINTED, KINDS
 from db.columns import columns_of
 from db.connection import Connection
 from db.sync.customers import CustomerKey
 
 Purpose = Literal["backfill", "audit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanRequest:
+    """What is to be read of an account, and what for. The mode is no part of it: a worker's key decides that."""
+
+    purpose: Purpose = "backfill"
+    account_id: str = ""
+    """Empty: the key's own account."""
+    kinds: tuple[str, ...]
+    """The kinds whose lists are read (`listed_kinds`)."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Bounds of `created`, [since, until)."""
+    customer_id: str | None = None
+    """Only this customer, through its own lists."""
+    repair: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Everything from the beginning until now: only this makes customers complete."""
+        narrowed = (self.since, self.until, self.customer_id) != (None, None, None)
+        return self.kinds == listed_kinds() and not narrowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,32 +84,20 @@ returning {_SCAN_COLUMNS}
 """
 
 
-async def request_scan(
-    connection: Connection,
-    *,
-    purpose: Purpose,
-    account_id: str,
-    live_mode: bool,
-    kinds: Sequence[str],
-    since: datetime | None = None,
-    until: datetime | None = None,
-    customer_id: str | None = None,
-    whole: bool,
-    repair: bool = False,
-) -> Scan:
-    """Have an account read. A worker begins when it sees the row."""
+async def request_scan(connection: Connection, request: ScanRequest, *, live_mode: bool) -> Scan:
+    """Add a scan, in the mode of the key. A worker begins when it sees the row."""
     return _scan(
         await connection.fetchrow(
             REQUEST_SCAN,
-            purpose,
-            account_id,
+            request.purpose,
+            request.account_id,
             live_mode,
-            list(kinds),
-            since,
-            until,
-            customer_id,
-            whole,
-            repair,
+            list(request.kinds),
+            request.since,
+            request.until,
+            request.customer_id,
+            request.whole,
+            request.repair,
         )
     )
 
@@ -122,28 +134,19 @@ limit 1
 
 
 async def select_unfinished_twin(
-    connection: Connection,
-    *,
-    purpose: Purpose,
-    account_id: str,
-    live_mode: bool,
-    kinds: Sequence[str],
-    since: datetime | None,
-    until: datetime | None,
-    customer_id: str | None,
-    repair: bool = False,
+    connection: Connection, request: ScanRequest, *, live_mode: bool
 ) -> Scan | None:
-    """A scan that was asked for in the same words and has not ended yet."""
+    """A scan with the same request that has not ended yet; None where there is none."""
     row = await connection.fetchrow(
         SELECT_UNFINISHED_TWIN,
-        purpose,
-        account_id,
+        request.purpose,
+        request.account_id,
         live_mode,
-        list(kinds),
-        since,
-        until,
-        customer_id,
-        repair,
+        list(request.kinds),
+        request.since,
+        request.until,
+        request.customer_id,
+        request.repair,
     )
     return None if row is None else _scan(row)
 

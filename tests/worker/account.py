@@ -10,7 +10,7 @@ import asyncpg
 
 from billing.lists import listed_kinds
 from db.connection import Pool
-from db.sync.scans import Scan, request_scan
+from db.sync.scans import Scan, ScanRequest, request_scan
 from runtime.budget import Budget
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
@@ -48,15 +48,9 @@ class Attached:
 
     async def request(self, **given: Any) -> Scan:
         """Ask for a scan: a backfill of everything, unless told otherwise."""
-        wanted: dict[str, Any] = {
-            "purpose": "backfill",
-            "account_id": "",
-            "live_mode": False,
-            "kinds": ALL_KINDS,
-            "whole": True,
-        } | given
+        wanted = ScanRequest(**({"kinds": ALL_KINDS} | given))
         async with self.pool.acquire() as connection:
-            return await request_scan(connection, **wanted)
+            return await request_scan(connection, wanted, live_mode=False)
 
     async def scanned(self, scan: Scan, *, turns: int = 50) -> asyncpg.Record:
         """Work until a scan has ended; its row."""

@@ -26,7 +26,7 @@ async def begun(account: Attached, kinds: tuple[str, ...]) -> list[Window]:
     """A backfill of everything that has opened its windows; those of these kinds, leased."""
     scan = await account.request(kinds=kinds)
     await account.execute(
-        "update sync.scans set status = 'running', step = 'lists', horizon = now(), started_at = now(), "
+        "update sync.scans set whole = true, status = 'running', step = 'lists', horizon = now(), started_at = now(), "
         "begun_tick = nextval('sync.tick') where id = $1",
         scan.id,
     )

@@ -48,9 +48,8 @@ async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
     async with pool.acquire() as connection, connection.transaction():
         if not await is_audit_due(connection, live_mode=live_mode, hour=NIGHTLY_HOUR_UTC):
             return False
-        _, new = await ask_for_scan(
-            connection, read_request({}), purpose="audit", live_mode=live_mode, repair=True
-        )
+        request = read_request({}, purpose="audit", repair=True)
+        _, new = await ask_for_scan(connection, request, live_mode=live_mode)
         return new
 
 

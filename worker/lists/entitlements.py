@@ -34,7 +34,7 @@ async def ask_for_entitlements(pool: Pool, *, live_mode: bool) -> int:
         accounts = await select_unread_accounts(connection, live_mode=live_mode)
         for account_id in accounts:
             request = read_request({"objects": [KIND], "account": account_id})
-            await ask_for_scan(connection, request, purpose="backfill", live_mode=live_mode)
+            await ask_for_scan(connection, request, live_mode=live_mode)
     return len(accounts)
 
 

@@ -47,7 +47,7 @@ async def test_nightly_audit_is_asked_for_once(pool: Pool, database_url: str, sa
     """After a whole backfill, by one of many workers, once a night; it repairs, and runs like any other."""
     async with attached(pool, database_url, sandbox) as account:
         assert not await ask(pool)
-        bounded = await account.request(kinds=("customer",), whole=False)
+        bounded = await account.request(kinds=("customer",))
         assert "complete" == (await account.scanned(bounded))["status"]
         await account.execute("update sync.scans set finished_at = now() - interval '2 days'")
         assert not await ask(pool)
@@ -93,8 +93,8 @@ async def test_nightly_audit_waits_for_its_hour(
 @pytest.mark.parametrize(
     "given",
     [
-        {"since": datetime(2200, 1, 1, tzinfo=UTC), "whole": False, "repair": True},
-        {"kinds": ("customer",), "whole": False, "repair": True},
+        {"since": datetime(2200, 1, 1, tzinfo=UTC), "repair": True},
+        {"kinds": ("customer",), "repair": True},
         {"account_id": "acct_other", "repair": True},
         {"repair": False},
     ],

@@ -107,7 +107,7 @@ async def test_two_at_once_and_an_audit(pool: Pool, database_url: str, sandbox: 
     """Two backfills and an audit, by two workers: the fence lets each page through once, and all end well."""
     async with attached(pool, database_url, sandbox) as account:
         first = await account.request()
-        second = await account.request(kinds=("invoice", "charge"), whole=False)
+        second = await account.request(kinds=("invoice", "charge"))
         audit = await account.request(purpose="audit")
         other = account.another_engine()
         await asyncio.gather(account.engine.scan(), other.scan())
@@ -128,7 +128,7 @@ async def test_bounded_backfill_completes_nobody_by_itself(
     """With `since` only the youngest objects are read, and each customer that they name has its history pulled."""
     async with attached(pool, database_url, sandbox) as account:
         since = datetime.fromtimestamp(sandbox.now, UTC) - timedelta(days=20)
-        ended = await account.scanned(await account.request(since=since, whole=False))
+        ended = await account.scanned(await account.request(since=since))
         assert "complete" == ended["status"]
         assert 0 == await account.fetchval("select count(*) from sync.customers where complete")
         assert 0 == await account.fetchval("select count(*) from stripe.invoices where created < $1", since)
@@ -140,7 +140,7 @@ async def test_one_customer(pool: Pool, database_url: str, sandbox: Sandbox) -> 
     """With `customer` its own lists are read, and it alone is complete."""
     async with attached(pool, database_url, sandbox) as account:
         customer = next(each for each in sandbox.home.customers() if each.deleted_at is None)
-        scan = await account.request(customer_id=customer.id, whole=False)
+        scan = await account.request(customer_id=customer.id)
         for _ in range(5):
             await account.hurry()
             await account.engine.scan()

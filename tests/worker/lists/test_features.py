@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from billing.lists import listed_kinds
 from billing.registry import KINDS
 from db.connection import Pool, connect
-from db.sync.scans import request_scan
+from db.sync.scans import ScanRequest, request_scan
 from tests.worker.harness import Api, Body, Room, customer, error, event, listing, open_room, subscription
 from tests.worker.test_rebuild import run as rebuild
 from worker.forget import forget
@@ -290,8 +290,8 @@ async def test_history_brings_features(entitling: Room, stripe: Stripe) -> None:
 async def scan(room: Room, **given: Any) -> Any:
     """Have the account read to the end."""
     async with room.pool.acquire() as connection:
-        wanted: dict[str, Any] = {"purpose": "backfill", "kinds": listed_kinds(), "whole": True} | given
-        asked = await request_scan(connection, account_id="", live_mode=False, **wanted)
+        wanted = ScanRequest(**({"kinds": listed_kinds()} | given))
+        asked = await request_scan(connection, wanted, live_mode=False)
     for _ in range(20):
         await room.execute("update sync.scans set due_at = now() where finished_at is null")
         await room.engine.scan()
@@ -334,7 +334,7 @@ async def test_backfill_of_features_alone(entitling: Room, stripe: Stripe) -> No
     )
     await entitling.settle()
     assert [] == await features_of(entitling)
-    ended = await scan(entitling, kinds=listed_kinds(["active_entitlement_summary"]), whole=False)
+    ended = await scan(entitling, kinds=listed_kinds(["active_entitlement_summary"]))
     assert "complete" == ended["status"]
     assert TWELVE[:3] == await features_of(entitling)
 

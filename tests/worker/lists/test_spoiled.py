@@ -259,7 +259,7 @@ async def test_step_that_fails_otherwise(
         raise ValueError("something that nobody thought of")
 
     async with attached(pool, database_url, sandbox) as account:
-        scan = await account.request(purpose=purpose, kinds=("customer",), whole=False)
+        scan = await account.request(purpose=purpose, kinds=("customer",))
         await account.execute(
             "insert into sync.drift (scan_id, kind, id, what, said) values ($1, 'customer', 'cus_1', 'differs', '{}')",
             scan.id,
@@ -292,7 +292,7 @@ async def test_events_of_a_connected_account(pool: Pool, database_url: str) -> N
 async def test_customer_that_nobody_knows(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """A slip of the pen makes no customer: the backfill has failed, and says why."""
     async with attached(pool, database_url, sandbox) as account:
-        ended = await account.scanned(await account.request(customer_id="cus_typo", whole=False))
+        ended = await account.scanned(await account.request(customer_id="cus_typo"))
         said = "Stripe knows no customer cus_typo in this account and mode"
         assert ("failed", said) == (ended["status"], ended["error"])
         assert 0 == await account.fetchval("select count(*) from sync.customers")

@@ -8,7 +8,7 @@ from typing import Any
 from billing.parse import parse_object
 from billing.registry import KINDS
 from db.sync.objects import draw_tick
-from db.sync.scans import request_scan
+from db.sync.scans import ScanRequest, request_scan
 from db.sync.status import select_backlog
 from tests.worker.harness import NOON, Body, Room, charge, customer, event, listing
 from worker.forget import forget
@@ -59,15 +59,8 @@ async def backfilled(
     """Read the list of a kind, holding these; how the scan ended."""
     room.api.bodies[KINDS[kind].list_path or ""] = listing(list(bodies))
     async with room.pool.acquire() as connection:
-        scan = await request_scan(
-            connection,
-            purpose=purpose,
-            account_id="",
-            live_mode=False,
-            kinds=[kind],
-            whole=False,
-            repair=repair,
-        )
+        wanted = ScanRequest(purpose=purpose, kinds=(kind,), repair=repair)
+        scan = await request_scan(connection, wanted, live_mode=False)
     for _ in range(20):
         await room.execute("update sync.scans set due_at = now() where due_at > now()")
         await room.engine.scan()
