@@ -20,6 +20,7 @@ from cli.connect import LookError, database, environment
 from cli.events import STATE_STYLES, standing
 from cli.terminal import cell, pairs, show, show_json, shown, table
 from db.connection import Connection
+from db.keys import CustomerKey
 from db.records.customer import (
     LastEvent,
     StoredCustomer,
@@ -148,7 +149,7 @@ async def _read(
         if len(found) > 1:
             raise LookError(_several(name, found))
         record = found[0]
-        key = (record.account_id, record.live_mode, record.stripe_customer_id or "")
+        key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id or "")
         return CustomerView(
             record=record,
             products=await select_products(connection, record.uid),

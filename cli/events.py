@@ -21,7 +21,7 @@ from cli.connect import LookError, database, environment
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from cli.terminal import cell, counted, heading, pairs, pretty_json, show, show_json, shown, table
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey, Key
 from db.sync.inbox import ClaimedEvent
 from db.sync.inbox_admin import (
     CustomerMark,
@@ -42,7 +42,6 @@ from db.sync.inbox_admin import (
     select_parked_customers,
     select_parked_objects,
 )
-from db.sync.objects import Key
 from worker.live.apply import read_event
 from worker.retry import retry_conflicts
 
@@ -195,7 +194,7 @@ class EventSight:
 
     def document(self) -> dict[str, object]:
         concerns = [
-            {"kind": key[2], "id": key[3], "standing": standing(entry)} for key, entry in self.concerns
+            {"kind": key.kind, "id": key.id, "standing": standing(entry)} for key, entry in self.concerns
         ]
         document: dict[str, object] = {**dataclasses.asdict(self.entry), "concerns": concerns}
         try:
@@ -233,7 +232,7 @@ def concerned_keys(event: ClaimedEvent) -> list[Key]:
         reading = read_event(event, served_mode=None, confirms=True)
     except Exception:  # noqa: BLE001 - what parked an event must not keep it from being looked at
         return []
-    return [(event.account_id, event.live_mode, *ref) for ref in reading.concerns]
+    return [Key(event.account_id, event.live_mode, *ref) for ref in reading.concerns]
 
 
 def standing(entry: FenceEntry | None) -> str:
@@ -276,7 +275,7 @@ def _event_page(sight: EventSight) -> Iterator[RenderableType]:
     )
     if sight.concerns:
         yield Text()
-        rows = [(key[2], key[3], standing(fence), fence and fence.error) for key, fence in sight.concerns]
+        rows = [(key.kind, key.id, standing(fence), fence and fence.error) for key, fence in sight.concerns]
         yield table("Marks", ["kind", "id", "now", "error"], rows)
     yield Text()
     yield heading("Payload")

@@ -13,7 +13,7 @@ from billing.record import Policy
 from cli.connect import LookError, database, environment, find_one, settings
 from cli.terminal import counted, shown
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey
 from db.sync.rebuilds import claim_one
 from runtime.logs import configure_logs
 from worker import forget as work
@@ -50,14 +50,16 @@ async def _forget(
     async with database(environ) as connection:
         key = await _find(connection, name, account_id=account_id, live_mode=live_mode)
         if not yes:
-            where = f"{'live' if key[1] else 'test'} mode" + (f", account {shown(key[0])}" if key[0] else "")
-            if not typer.confirm(f"Erase who {shown(key[2])} ({where}) was, for good?", err=True):
+            where = f"{'live' if key.live_mode else 'test'} mode" + (
+                f", account {shown(key.account_id)}" if key.account_id else ""
+            )
+            if not typer.confirm(f"Erase who {shown(key.id)} ({where}) was, for good?", err=True):
                 raise LookError("nothing was erased")
         done = await work.forget(connection, key, searched=_say_searched)
         # The record says so at once; were we to die here, a worker would see to it.
         await derive_claimed(connection, await claim_one(connection, key), policy=policy)
     typer.echo(
-        f"{shown(key[2])} is forgotten: {counted(done.objects, 'object')} and {counted(done.events, 'event')} erased"
+        f"{shown(key.id)} is forgotten: {counted(done.objects, 'object')} and {counted(done.events, 'event')} erased"
     )
 
 
@@ -69,7 +71,7 @@ async def _find(
         raise LookError(
             f"{shown(name)} is no customer at Stripe: whoever owns billing.identities has to erase it"
         )
-    return record.account_id, record.live_mode, record.stripe_customer_id
+    return CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id)
 
 
 def _say_searched(events: int) -> None:

@@ -13,7 +13,7 @@ from billing.usage import CustomerUsage
 from cli.connect import LookError, database, environment, find_one, served_mode
 from cli.terminal import show, show_json, shown, table
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey
 from db.sync.usage import ask_for_usage, select_usage_rows, select_usage_state
 from local import dashboard
 
@@ -79,12 +79,13 @@ async def _usage(
         record = await find_one(connection, name, account_id=account_id, live_mode=live_mode)
         if record.stripe_customer_id is None:
             raise LookError(f"{shown(name)} is no customer at Stripe, which is where usage is counted")
-        key = (record.account_id, record.live_mode, record.stripe_customer_id)
+        key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id)
         note = None
         if wait_seconds:
-            if served_mode(environ) != key[1]:
+            if served_mode(environ) != key.live_mode:
                 raise LookError(
-                    f"STRIPE_API_KEY is not of {'live' if key[1] else 'test'} mode: --wait 0 shows what was read last"
+                    f"STRIPE_API_KEY is not of {'live' if key.live_mode else 'test'} mode: "
+                    "--wait 0 shows what was read last"
                 )
             note = await _ask(connection, key, wait_seconds=wait_seconds)
         return await select_usage_rows(connection, key), note

@@ -3,15 +3,14 @@
 Their money stays, since the books need it: amounts, times, statuses and Stripe's ids. What tells who they were goes.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from uuid import UUID
 
 from billing.registry import KINDS, Kind
 from db.connection import Connection
+from db.keys import CustomerKey, EventKey, Key, columns_of_keys
 from db.records.records import LOCK_NUMBERING, NOTIFY, NUMBERING_LOCK
-from db.sync.customers import CustomerKey
-from db.sync.objects import Key
 
 # Hearing of the forgotten
 
@@ -42,15 +41,16 @@ async def any_forgotten(connection: Connection) -> bool:
 async def select_forgotten(connection: Connection, customers: Collection[CustomerKey]) -> set[CustomerKey]:
     """Those of the customers who were forgotten."""
     rows = await connection.fetch(
-        SELECT_FORGOTTEN, [k[0] for k in customers], [k[1] for k in customers], [k[2] for k in customers]
+        SELECT_FORGOTTEN,
+        *columns_of_keys(CustomerKey, customers),
     )
-    return {(row[0], row[1], row[2]) for row in rows}
+    return {CustomerKey(row[0], row[1], row[2]) for row in rows}
 
 
 async def select_of_forgotten(connection: Connection, keys: Collection[Key]) -> dict[Key, str]:
     """Those of the objects that belong to a forgotten customer, with that customer."""
-    rows = await connection.fetch(SELECT_OF_FORGOTTEN, *_columns(keys))
-    return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
+    rows = await connection.fetch(SELECT_OF_FORGOTTEN, *columns_of_keys(Key, keys))
+    return {Key(row[0], row[1], row[2], row[3]): row[4] for row in rows}
 
 
 # A tombstone of the fence: nothing is written of the object, and nothing read, from now on.
@@ -68,7 +68,7 @@ on conflict (account_id, live_mode, kind, id) do update set
 
 async def close_objects(connection: Connection, owners: Mapping[Key, str]) -> None:
     """Let nothing be written of these objects any more; `owners` tells whose each of them was."""
-    await connection.execute(CLOSE_OBJECTS, *_columns(owners), list(owners.values()))
+    await connection.execute(CLOSE_OBJECTS, *columns_of_keys(Key, owners), list(owners.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,15 +99,11 @@ where (e.account_id, e.live_mode, e.event_id) = (erased.account_id, erased.live_
 """
 
 
-async def erase_events(
-    connection: Connection, left: Mapping[tuple[str, bool, str], bytes], *, reason: str
-) -> None:
+async def erase_events(connection: Connection, left: Mapping[EventKey, bytes], *, reason: str) -> None:
     """Replace the payloads of events (account, mode, event id) by what is left of them; pending ones are ignored."""
     await connection.execute(
         ERASE_EVENTS,
-        [key[0] for key in left],
-        [key[1] for key in left],
-        [key[2] for key in left],
+        *columns_of_keys(CustomerKey, left),
         list(left.values()),
         reason,
     )
@@ -216,11 +212,11 @@ delete from stripe.active_entitlements where account_id = $1 and live_mode = $2 
 
 async def erase_rows(connection: Connection, kind: str, key: CustomerKey, ids: Sequence[str]) -> None:
     """Empty what these rows of the mirror tell of who their customer is."""
-    await connection.execute(ERASE_ROWS[kind], *key[:2], ids)
+    await connection.execute(ERASE_ROWS[kind], *key.scope, ids)
     if kind == "subscription":
-        await connection.execute(ERASE_ITEMS, *key[:2], ids)
+        await connection.execute(ERASE_ITEMS, *key.scope, ids)
     if kind == "active_entitlement_summary":
-        await connection.execute(ERASE_ENTITLEMENTS, *key[:2], ids)
+        await connection.execute(ERASE_ENTITLEMENTS, *key.scope, ids)
 
 
 ERASE_IDENTITY = """
@@ -331,7 +327,9 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
 
 async def erase_drift(connection: Connection, key: CustomerKey, owned: Collection[tuple[str, str]]) -> None:
     """Empty what audits have heard of these objects (kind and id) of the customer."""
-    await connection.execute(ERASE_DRIFT, *key[:2], [kind for kind, _ in owned], [each for _, each in owned])
+    await connection.execute(
+        ERASE_DRIFT, *key.scope, [kind for kind, _ in owned], [each for _, each in owned]
+    )
 
 
 SELECT_EVENTS_AFTER = """
@@ -359,8 +357,3 @@ update sync.forgotten set erased_at = now() where account_id = $1 and live_mode 
 async def finish_forgetting(connection: Connection, key: CustomerKey) -> None:
     """Note that nothing is left to be erased."""
     await connection.execute(FINISH_FORGETTING, *key)
-
-
-def _columns(keys: Iterable[Key]) -> tuple[list[str], list[bool], list[str], list[str]]:
-    each = list(keys)
-    return [k[0] for k in each], [k[1] for k in each], [k[2] for k in each], [k[3] for k in each]

@@ -44,5 +44,5 @@ class Metering:
         account.emit("billing.meter.deactivated", meter)
 
     def forget(self, customer_id: str) -> None:
-        for key in [key for key in self._used if key[0] == customer_id]:
-            del self._used[key]
+        for used in [(customer, meter) for customer, meter in self._used if customer == customer_id]:
+            del self._used[used]

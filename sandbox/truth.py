@@ -10,7 +10,7 @@ from datetime import datetime
 from fractions import Fraction
 from math import floor
 from re import compile as pattern
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandbox.books import Status, current_subscription, grants_access, subscription_status
 from sandbox.objects import CheckoutSession, Customer, Item, Meter, Price, Subscription, SubscriptionSchedule
@@ -19,8 +19,19 @@ from sandbox.periods import instant
 if TYPE_CHECKING:
     from sandbox.account import Account
 
-CustomerKey = tuple[str, bool, str]
-"""account_id, live_mode, Stripe's customer id."""
+
+class CustomerKey(NamedTuple):
+    """One customer, by Stripe's id."""
+
+    account_id: str
+    live_mode: bool
+    id: str
+
+    @property
+    def scope(self) -> tuple[str, bool]:
+        """The account, and the mode."""
+        return self.account_id, self.live_mode
+
 
 _URL_SAFE = pattern(r"[A-Za-z0-9._~-]{1,255}")
 _WHOLE_NUMBER = pattern(r"[0-9]+")
@@ -145,7 +156,7 @@ class ExpectedCustomer:
 def read_truth(account: "Account") -> Iterator[tuple[CustomerKey, ExpectedCustomer]]:
     uids = custom_uids(account)
     for customer in account.customers():
-        key = (account.account_id, account.live_mode, customer.id)
+        key = CustomerKey(account.account_id, account.live_mode, customer.id)
         yield key, expected_customer(account, customer, uids.get(customer.id))
 
 

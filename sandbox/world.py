@@ -197,7 +197,7 @@ class Sandbox:
     def usage(self) -> dict[CustomerKey, tuple[ExpectedUsage, ...]]:
         """What metered customers have used so far in their current periods."""
         return {
-            (account.account_id, account.live_mode, customer.id): rows
+            CustomerKey(account.account_id, account.live_mode, customer.id): rows
             for account in self.accounts.values()
             for customer in account.customers()
             if (rows := tuple(expected_usage(account, customer)))

@@ -48,7 +48,7 @@ async def read_records(database_url: str) -> dict[CustomerKey, dict[str, object]
         records: dict[CustomerKey, dict[str, object]] = {}
         keys: dict[object, CustomerKey] = {}
         for row in await connection.fetch("select * from billing.customers"):
-            key = (row["account_id"], row["live_mode"], row["stripe_customer_id"])
+            key = CustomerKey(row["account_id"], row["live_mode"], row["stripe_customer_id"])
             keys[row["uid"]] = key
             records[key] = {name: value for name, value in row.items() if name not in LEFT_OUT}
             records[key] |= {name: [] for name in LISTED}

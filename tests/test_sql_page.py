@@ -68,7 +68,7 @@ async def test_every_query_of_the_page_answers_a_reader(
         }
         assert len(answers) >= 8
         truth = {
-            key[2]: known
+            key.id: known
             for key, known in sandbox.truth().items()
             if not known.live_mode and not known.account_id
         }

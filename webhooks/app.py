@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from billing.registry import is_id
 from db.connection import Pool, PostgresAway, create_pool
+from db.keys import CustomerKey
 from db.records.refresh import RefreshState, select_full_customer, select_refresh_state, want_refresh
 from db.sync.audits import select_last_audit
-from db.sync.customers import CustomerKey
 from db.sync.status import ping, select_backlog
 from db.sync.usage import ask_for_usage, select_usage, select_usage_state
 from runtime.bell import Bell, connect_redis
@@ -209,7 +209,7 @@ class OperatorsDesk:
         if state.finished:
             return json_answer({"customer": record})
         if state.unknown:
-            raise Refusal(404, f"Stripe knows no customer {key[2]} in this account and mode")
+            raise Refusal(404, f"Stripe knows no customer {key.id} in this account and mode")
         reason = state.error or "Stripe has not been read to the end in time"
         return json_answer({"error": reason, "customer": record}, status=504)
 
@@ -256,8 +256,10 @@ class OperatorsDesk:
             raise Refusal(
                 409, "without STRIPE_API_KEY nothing can be read from Stripe: set it, or wait for webhooks"
             )
-        key = (request.query_params.get("account", ""), live_mode, request.path_params["customer_id"])
-        if not all(is_id(part) and "\x00" not in part for part in (key[0] or "-", key[2])):
+        key = CustomerKey(
+            request.query_params.get("account", ""), live_mode, request.path_params["customer_id"]
+        )
+        if not all(is_id(part) and "\x00" not in part for part in (key.account_id or "-", key.id)):
             raise Refusal(422, "the customer and the account must be ids of Stripe")
         return key
 

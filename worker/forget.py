@@ -33,9 +33,8 @@ from db.forgotten import (
     select_of_forgotten,
     select_owned,
 )
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey, EventKey, Key
 from db.sync.inbox import ClaimedEvent
-from db.sync.objects import Key
 from worker.payload import NotJson, read_object
 from worker.retry import retry_conflicts
 
@@ -81,11 +80,11 @@ async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str
             if kind == "customer":
                 ids.add(customer_id)
             await close_objects(
-                connection, {(account_id, live_mode, kind, each): customer_id for each in sorted(ids)}
+                connection, {Key(account_id, live_mode, kind, each): customer_id for each in sorted(ids)}
             )
         owned = set(await select_heard_of(connection, key))
         await close_objects(
-            connection, {(account_id, live_mode, *each): customer_id for each in sorted(owned)}
+            connection, {Key(account_id, live_mode, *each): customer_id for each in sorted(owned)}
         )
         for kind in SELECT_OWNED:
             ids = {object_id for of, object_id in owned if of == kind}
@@ -104,10 +103,10 @@ async def _erase_inbox(
     ids = {object_id for _, object_id in owned}
     seq, looked_at, erased = 0, 0, 0
     while events := await select_events_after(
-        connection, seq, account_id=key[0], live_mode=key[1], limit=EVENTS_BATCH
+        connection, seq, account_id=key.account_id, live_mode=key.live_mode, limit=EVENTS_BATCH
     ):
         left = {
-            (event.account_id, event.live_mode, event.event_id): what_is_left(event)
+            EventKey(event.account_id, event.live_mode, event.event_id): what_is_left(event)
             for event in events
             if not is_erased(event.payload) and names_any(event.payload, ids)
         }
@@ -119,10 +118,6 @@ async def _erase_inbox(
 
 
 # What is heard later
-
-
-EventKey = tuple[str, bool, str]
-"""(account_id, live_mode, event_id)"""
 
 
 async def set_aside_events(
@@ -138,13 +133,14 @@ async def set_aside_events(
     if not await any_forgotten(connection):
         return set()
     named = {
-        key: {(*key[:2], name) for name in customers_named(event.payload)} for key, event in events.items()
+        key: {CustomerKey(*key.scope, name) for name in customers_named(event.payload)}
+        for key, event in events.items()
     }
     forgotten = await select_forgotten(connection, set().union(*named.values()))
     known = await select_of_forgotten(connection, {each for keys in concerns.values() for each in keys})
     heard: dict[EventKey, str] = {}
     for key in events:
-        owners = {each[2] for each in named[key] & forgotten}
+        owners = {each.id for each in named[key] & forgotten}
         owners |= {known[each] for each in concerns.get(key, ()) if each in known}
         if owners:
             heard[key] = min(owners)
@@ -166,23 +162,24 @@ async def set_aside_answers(connection: Connection, answers: Mapping[Key, Parsed
         return set()
     owners_of = {
         key: [
-            (*key[:2], kind, owner_id)
-            for field, kind in KINDS[key[2]].belongs_to
+            Key(*key.scope, kind, owner_id)
+            for field, kind in KINDS[key.kind].belongs_to
             if (owner_id := getattr(parsed.facts, field, None)) is not None
         ]
         for key, parsed in answers.items()
     }
     forgotten = await select_forgotten(
-        connection, {(*key[:2], each.customer_id) for key, each in answers.items() if each.customer_id}
+        connection,
+        {CustomerKey(*key.scope, each.customer_id) for key, each in answers.items() if each.customer_id},
     )
     known = await select_of_forgotten(
         connection, set(answers).union(*owners_of.values()) if answers else set()
     )
     places = {kind: place for place, kind in enumerate(KINDS)}
     found: dict[Key, str] = {}
-    for key in sorted(answers, key=lambda key: places[key[2]]):  # owners come first
+    for key in sorted(answers, key=lambda key: places[key.kind]):  # owners come first
         customer_id = answers[key].customer_id
-        if customer_id and (*key[:2], customer_id) in forgotten:
+        if customer_id and CustomerKey(*key.scope, customer_id) in forgotten:
             found[key] = customer_id
         elif (
             owner := next((o for o in (key, *owners_of[key]) if o in known or o in found), None)
@@ -194,9 +191,9 @@ async def set_aside_answers(connection: Connection, answers: Mapping[Key, Parsed
 
 def _ownable(key: Key, customer_id: str) -> bool:
     """Whether an object that an event is about can be this customer's."""
-    if key[2] == "customer":
-        return key[3] == customer_id
-    return not KINDS[key[2]].catalogue
+    if key.kind == "customer":
+        return key.id == customer_id
+    return not KINDS[key.kind].catalogue
 
 
 # What a payload names

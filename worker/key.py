@@ -4,6 +4,7 @@ import msgspec
 import structlog
 
 from db.connection import Connection, Pool
+from db.keys import Scope
 from db.sync.accounts import alarm_stands, clear_alarms, raise_alarm, remember_key
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 
@@ -45,7 +46,7 @@ async def check_key(pool: Pool, stripe: StripeApi, *, live_mode: bool) -> bool |
                 return False
         else:
             first = await remember_key(connection, account_id=account_id, live_mode=live_mode)
-            if first != (account_id, live_mode):
+            if first != Scope(account_id, live_mode):
                 mode = "live" if first[1] else "test"
                 problem = (
                     f"this database was filled from account {first[0]} in {mode} mode, and the key is of {account_id}: "

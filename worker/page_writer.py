@@ -12,7 +12,8 @@ from itertools import groupby
 from typing import Self
 
 from db.connection import Connection, Pool, PostgresAway
-from db.sync.objects import Key, mark_objects
+from db.keys import Key
+from db.sync.objects import mark_objects
 from db.sync.scans import LostWindow, Step, Window, WindowKey, advance_windows, key_of
 from worker.audit.lists import audit_page
 from worker.lists.backfill import store_answers_of

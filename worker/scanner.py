@@ -156,7 +156,7 @@ class Scanner:
             await begin_scan(connection, scan, horizon=horizon, low=low, high=high, step=step)
             if scan.purpose == "backfill":
                 since = horizon - FIRST_LOOK_BACK + OVERLAP
-                await see_account_since(connection, (scan.account_id, scan.live_mode), since)
+                await see_account_since(connection, scan.scope, since)
         log.info("scan begun", scan=scan.id, purpose=scan.purpose, kinds=",".join(scan.kinds))
 
     # Windows
@@ -285,7 +285,7 @@ class Scanner:
             for answer in (*page.answers, *page.cut)
             if getattr(answer.parsed.facts, "created", None) == oldest
         }
-        edge |= {key[3] for key in page.unreadable}
+        edge |= {key.id for key in page.unreadable}
         after = replace(
             window,
             cursor_id=page.last_id or window.cursor_id,

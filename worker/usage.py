@@ -64,7 +64,7 @@ async def _refresh_safely(pool: Pool, stripe: StripeApi, due: DueUsage, *, every
             seconds = max(seconds, REFUSED_RETRY_SECONDS)
         known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape))
         said = str(error) if known else f"an error of ours: {error!r}"
-        log.warning("usage not read", customer=due.key[2], error=said)
+        log.warning("usage not read", customer=due.key.id, error=said)
         async with pool.acquire() as connection:
             await postpone_usage(connection, due, error=said, retry_after=timedelta(seconds=seconds))
 
@@ -78,7 +78,7 @@ async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timed
     ):
         (facts,) = await load_facts(connection, account_id, live_mode, {customer_id: False})
         meterings = meterings_of(facts)
-        meters = await select_meters(connection, due.key[:2], [each.meter_id for each in meterings])
+        meters = await select_meters(connection, due.key.scope, [each.meter_id for each in meterings])
     meterings = tuple(
         each
         for each in meterings

@@ -24,9 +24,8 @@ from billing.record import (
 from billing.registry import KINDS, Kind
 from db.columns import Column, arrays_of, columns_of, names_of, parameters_of
 from db.connection import Connection
+from db.keys import Key, Scope
 from db.mirror.tables import MIRROR, PARTS, PartStatements, told_since
-from db.sync.audits import Scope
-from db.sync.objects import Key
 
 
 def _changed_parts(statements: PartStatements) -> str:
@@ -204,7 +203,7 @@ async def select_unlisted(
 ) -> dict[Key, str]:
     """What no list can have met (key -> what): rows without a place in it, objects that were read and have no row."""
     rows = await connection.fetch(SELECT_UNLISTED[kind], *scope, low, high, tick)
-    return {(*scope, kind, row[0]): row[1] for row in rows}
+    return {Key(*scope, kind, row[0]): row[1] for row in rows}
 
 
 SELECT_STORED_FACTS: Mapping[str, str] = {

@@ -33,6 +33,7 @@ from billing.facts import (
 from billing.registry import HINTED
 from db.columns import columns_of, names_of
 from db.connection import Connection
+from db.keys import Scope
 
 T = TypeVar("T")
 
@@ -198,7 +199,7 @@ async def load_facts(
     The caller holds a REPEATABLE READ transaction, so that all of it is of one moment.
     """
     ids = list(customers)
-    scope = (account_id, live_mode)
+    scope = Scope(account_id, live_mode)
     customer_rows = {row["id"]: row for row in await connection.fetch(SELECT_CUSTOMERS, *scope, ids)}
     customer_facts = {customer_id: _fact(Customer, row) for customer_id, row in customer_rows.items()}
     identities = {
@@ -308,7 +309,7 @@ class _Catalogue:
 
 async def _load_catalogue(
     connection: Connection,
-    scope: tuple[str, bool],
+    scope: Scope,
     items: Mapping[str, list[SubscriptionItem]],
     scheduled: Mapping[str, list[SubscriptionScheduleItem]],
 ) -> _Catalogue:
@@ -355,7 +356,7 @@ def _own_prices(
 
 async def _load_coupons(
     connection: Connection,
-    scope: tuple[str, bool],
+    scope: Scope,
     customers: Mapping[str, Customer],
     subscriptions: Mapping[str, list[Subscription]],
     items: Mapping[str, list[SubscriptionItem]],
@@ -375,7 +376,7 @@ async def _load_coupons(
 
 
 async def _load_claims(
-    connection: Connection, scope: tuple[str, bool], ids: Sequence[str]
+    connection: Connection, scope: Scope, ids: Sequence[str]
 ) -> dict[str, tuple[UidClaim, ...]]:
     """Each customer's claims to a `custom_uid`, with those of all who claim the same."""
     claims: dict[str, list[UidClaim]] = defaultdict(list)
@@ -393,7 +394,7 @@ async def _load_claims(
 
 async def _select_unsettled(
     connection: Connection,
-    scope: tuple[str, bool],
+    scope: Scope,
     ids: Sequence[str],
     invoices: Mapping[str, list[Invoice]],
     charges: Mapping[str, list[Charge]],

@@ -20,7 +20,7 @@ from billing.monotone import MONOTONE
 from billing.registry import KINDS, Kind
 from db.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
-from db.sync.objects import Key
+from db.keys import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ async def select_changed(connection: Connection, kind: str, rows: Sequence[Mirro
     """The keys among `rows` whose facts differ from the stored ones, or are not stored at all; `Kind.untold` aside."""
     statements = MIRROR[kind]
     changed = await connection.fetch(statements.select_changed, *_arrays(statements.columns, rows))
-    return [(row[0], row[1], kind, row[2]) for row in changed]
+    return [Key(row[0], row[1], kind, row[2]) for row in changed]
 
 
 SELECT_MONOTONE: Mapping[str, str] = {
@@ -153,9 +153,12 @@ async def select_monotone(
     if kind not in SELECT_MONOTONE:
         return {}
     rows = await connection.fetch(
-        SELECT_MONOTONE[kind], [key[0] for key in keys], [key[1] for key in keys], [key[3] for key in keys]
+        SELECT_MONOTONE[kind],
+        [key.account_id for key in keys],
+        [key.live_mode for key in keys],
+        [key.id for key in keys],
     )
-    return {(row[0], row[1], kind, row[2]): {MONOTONE[kind]: row[3]} for row in rows}
+    return {Key(row[0], row[1], kind, row[2]): {MONOTONE[kind]: row[3]} for row in rows}
 
 
 async def bury_rows(
@@ -163,13 +166,13 @@ async def bury_rows(
 ) -> None:
     """Note when objects were deleted. Their events tell the moment; a read only that it has passed."""
     for kind in KINDS:
-        keys = sorted(key for key in deletions if key[2] == kind)
+        keys = sorted(key for key in deletions if key.kind == kind)
         if keys:
             await connection.execute(
                 MIRROR[kind].bury,
-                [key[0] for key in keys],
-                [key[1] for key in keys],
-                [key[3] for key in keys],
+                [key.account_id for key in keys],
+                [key.live_mode for key in keys],
+                [key.id for key in keys],
                 [deletions[key] for key in keys],
                 told_by_event,
             )

@@ -13,8 +13,8 @@ from billing.record import CustomerFeature, CustomerMrr, CustomerProduct, Custom
 from billing.registry import HINTED
 from db.columns import columns_of, names_of
 from db.connection import Connection
+from db.keys import CustomerKey
 from db.records.records import StatusChange
-from db.sync.customers import CustomerKey
 from db.sync.inbox_admin import CustomerMark, FenceEntry
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from billing.record import (
 )
 from db.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey, Key, columns_of_keys
 
 NUMBERING_LOCK = 0x5B1ED6E4
 """Advisory lock under which `change` is drawn, held to commit, so that whoever polls by it misses nothing."""
@@ -98,7 +98,9 @@ async def rename_records(connection: Connection, customers: Mapping[UUID, Custom
     """
     keys = list(customers.values())
     rows = await connection.fetch(
-        SELECT_RENAMED, list(customers), [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys]
+        SELECT_RENAMED,
+        list(customers),
+        *columns_of_keys(CustomerKey, keys),
     )
     if not rows:
         return set()
@@ -256,12 +258,8 @@ async def replace_problems(
     """Make these the customers' only problems: what is mended goes away."""
     await connection.execute(
         REPLACE_PROBLEMS,
-        [key[0] for key in customers],
-        [key[1] for key in customers],
-        [key[2] for key in customers],
-        [problem.customer[0] for problem in problems],
-        [problem.customer[1] for problem in problems],
-        [problem.customer[2] for problem in problems],
+        *columns_of_keys(CustomerKey, customers),
+        *columns_of_keys(CustomerKey, [problem.customer for problem in problems]),
         [problem.kind for problem in problems],
         [problem.object_id for problem in problems],
         [problem.detail for problem in problems],
@@ -289,13 +287,11 @@ order by 1, 2, 3
 """
 
 
-async def select_claimants(
-    connection: Connection, uids: Sequence[tuple[str, bool, str]]
-) -> list[CustomerKey]:
+async def select_claimants(connection: Connection, uids: Sequence[CustomerKey]) -> list[CustomerKey]:
     """Everybody who claims or holds one of these custom_uids (account, mode, custom_uid)."""
     accounts, modes, names = zip(*uids, strict=True)
     rows = await connection.fetch(SELECT_CLAIMANTS, accounts, modes, names)
-    return [(row[0], row[1], row[2]) for row in rows]
+    return [CustomerKey(row[0], row[1], row[2]) for row in rows]
 
 
 LOCK_NUMBERING = "select pg_advisory_xact_lock($1)"
@@ -497,19 +493,14 @@ join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id,
 """
 
 
-async def select_occasions(
-    connection: Connection, keys: Sequence[tuple[str, bool, str, str]]
-) -> dict[tuple[str, bool, str, str], Occasion]:
+async def select_occasions(connection: Connection, keys: Sequence[Key]) -> dict[Key, Occasion]:
     """What last moved each of these objects (account, mode, kind, id)."""
     rows = await connection.fetch(
         SELECT_OCCASIONS,
-        [k[0] for k in keys],
-        [k[1] for k in keys],
-        [k[2] for k in keys],
-        [k[3] for k in keys],
+        *columns_of_keys(Key, keys),
     )
     return {
-        (row["account_id"], row["live_mode"], row["kind"], row["id"]): Occasion(
+        Key(row["account_id"], row["live_mode"], row["kind"], row["id"]): Occasion(
             event_id=row["event_id"],
             event_created=row["event_created"],
             source=row["source"],

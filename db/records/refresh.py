@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey
 
 # The earliest of all appointments: whoever waits for this page goes first. Who is new is not stale: its record is made
 # once Stripe has told of it, so that a wrong id makes none.

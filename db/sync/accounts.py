@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from db.connection import Connection
+from db.keys import Scope, columns_of_keys
 
 SEE_ACCOUNTS = """
 insert into sync.accounts (account_id, live_mode)
@@ -13,10 +14,10 @@ on conflict do nothing
 """
 
 
-async def see_accounts(connection: Connection, scopes: Collection[tuple[str, bool]]) -> None:
+async def see_accounts(connection: Connection, scopes: Collection[Scope]) -> None:
     """Remember that events of these accounts exist: their gaps are filled from now on."""
     ordered = sorted(scopes)
-    await connection.execute(SEE_ACCOUNTS, [scope[0] for scope in ordered], [scope[1] for scope in ordered])
+    await connection.execute(SEE_ACCOUNTS, *columns_of_keys(Scope, ordered))
 
 
 SEE_ACCOUNT_SINCE = """
@@ -26,7 +27,7 @@ on conflict (account_id, live_mode) do update set cursor_at = coalesce(a.cursor_
 """
 
 
-async def see_account_since(connection: Connection, scope: tuple[str, bool], since: datetime) -> None:
+async def see_account_since(connection: Connection, scope: Scope, since: datetime) -> None:
     """Remember an account of which no event may have come yet: its first gap begins at `since`, by Stripe's clock."""
     await connection.execute(SEE_ACCOUNT_SINCE, *scope, since)
 
@@ -48,18 +49,16 @@ for share of a
 """
 
 
-async def select_events_since(
-    connection: Connection, scopes: Collection[tuple[str, bool]]
-) -> dict[tuple[str, bool], datetime]:
+async def select_events_since(connection: Connection, scopes: Collection[Scope]) -> dict[Scope, datetime]:
     """Since when every event of these accounts has come, or will; of which nobody knows it yet, none knows it until
     the caller's transaction ends.
     """
-    columns = [scope[0] for scope in scopes], [scope[1] for scope in scopes]
+    columns = columns_of_keys(Scope, scopes)
     rows = await connection.fetch(SELECT_EVENTS_SINCE, *columns)
     if any(row["events_since"] is None for row in rows):
         await connection.fetch(HOLD_OFF_FIRST_FILL, *columns)
         rows = await connection.fetch(SELECT_EVENTS_SINCE, *columns)
-    return {(row[0], row[1]): row["events_since"] for row in rows if row["events_since"] is not None}
+    return {Scope(row[0], row[1]): row["events_since"] for row in rows if row["events_since"] is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +137,10 @@ limit 1
 """
 
 
-async def remember_key(connection: Connection, *, account_id: str, live_mode: bool) -> tuple[str, bool]:
+async def remember_key(connection: Connection, *, account_id: str, live_mode: bool) -> Scope:
     """The account and mode of the first key that ever worked with this database: this one, if it is the first."""
     row = await connection.fetchrow(REMEMBER_KEY, account_id, live_mode)
-    return (account_id, live_mode) if row is None else (row[0], row[1])
+    return Scope(account_id, live_mode) if row is None else Scope(row[0], row[1])
 
 
 RAISE_ALARM = """

@@ -9,15 +9,12 @@ import msgspec
 
 from billing.registry import KINDS
 from db.connection import Connection
+from db.keys import CustomerKey, Key, Scope, columns_of_keys
 from db.mirror.tables import PARTS
-from db.sync.customers import CustomerKey
-from db.sync.objects import Key
 from db.sync.scans import Scan, select_scan
 
 RECORD = "record"
 """The kind, in sync.drift, of what is derived."""
-
-Scope = tuple[str, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +69,8 @@ async def suspect(connection: Connection, scan: Scan, suspects: Mapping[Key, str
             scan.id,
             scan.account_id,
             scan.live_mode,
-            [key[2] for key in suspects],
-            [key[3] for key in suspects],
+            [key.kind for key in suspects],
+            [key.id for key in suspects],
             list(suspects.values()),
             tick,
         )
@@ -120,7 +117,9 @@ async def note_unread(connection: Connection, scan: Scan, unread: Sequence[tuple
     """Give up verifying these (kind, id, error): nothing is said of them but why."""
     if unread:
         await connection.execute(
-            NOTE_UNREAD, scan.id, [u[0] for u in unread], [u[1] for u in unread], [u[2] for u in unread]
+            NOTE_UNREAD,
+            scan.id,
+            *columns_of_keys(CustomerKey, unread),
         )
 
 
@@ -263,7 +262,9 @@ async def select_motion(
 ) -> dict[tuple[str, str], bool]:
     """Which of these (kind, id, tick of our read) were marked or read by others meanwhile; absent: never heard of."""
     rows = await connection.fetch(
-        SELECT_MOTION, *scope, [r[0] for r in reads], [r[1] for r in reads], [r[2] for r in reads]
+        SELECT_MOTION,
+        *scope,
+        *columns_of_keys(CustomerKey, reads),
     )
     return {(row[0], row[1]): row[2] for row in rows}
 
@@ -524,4 +525,4 @@ async def select_last_audit(connection: Connection) -> AuditReport | None:
 
 def keys_of(scope: Scope, ids: Sequence[str]) -> list[CustomerKey]:
     """The keys of these customers of one account and mode."""
-    return [(*scope, customer_id) for customer_id in ids]
+    return [CustomerKey(*scope, customer_id) for customer_id in ids]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from db.connection import Connection
-from db.sync.objects import Key
+from db.keys import Key, columns_of_keys
 
 # A holder is a subscription, or a schedule that has not started, or a customer. They are found in the order of their
 # ids, by an index, so that each batch costs the same however many there are. (Those of a coupon are found all at once,
@@ -227,10 +227,10 @@ async def fan_out(connection: Connection, *, objects: int, holders: int) -> int:
         if not left:
             break
         page = await connection.fetch(SELECT_HOLDERS[kind], account_id, live_mode, object_id, after, left)
-        found += [(account_id, live_mode, kind, each["id"]) for each in page]
+        found += [Key(account_id, live_mode, kind, each["id"]) for each in page]
         fans.append(
             _Fan(
-                key=(account_id, live_mode, kind, object_id),
+                key=Key(account_id, live_mode, kind, object_id),
                 touched=touched,
                 after=page[-1]["id"] if len(page) == left else None,
             )
@@ -238,7 +238,7 @@ async def fan_out(connection: Connection, *, objects: int, holders: int) -> int:
     if fans:
         await connection.execute(
             SAVE_FANS,
-            *_columns([fan.key for fan in fans]),
+            *columns_of_keys(Key, [fan.key for fan in fans]),
             [f.touched for f in fans],
             [f.after for f in fans],
         )
@@ -249,8 +249,4 @@ async def fan_out(connection: Connection, *, objects: int, holders: int) -> int:
 
 async def mark_concerned(connection: Connection, holders: Sequence[Key]) -> None:
     """Raise `stale` of the customers whom these holders belong to; each comes with the kind that led to it."""
-    await connection.execute(MARK_CONCERNED, *_columns(holders))
-
-
-def _columns(keys: Sequence[Key]) -> tuple[list[str], list[bool], list[str], list[str]]:
-    return [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], [k[3] for k in keys]
+    await connection.execute(MARK_CONCERNED, *columns_of_keys(Key, holders))

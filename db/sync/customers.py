@@ -6,10 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from db.connection import Connection
-from db.sync.objects import Key
-
-CustomerKey = tuple[str, bool, str]
-"""(account_id, live_mode, Stripe customer id)"""
+from db.keys import CustomerKey, Key, Scope, columns_of_keys
 
 FIRST_SIGHT = timedelta(seconds=10)
 """How long its customer.created may be late before a customer's history is pulled."""
@@ -49,9 +46,7 @@ async def mark_stale(
     """
     await connection.execute(
         MARK_STALE,
-        [key[0] for key in customers],
-        [key[1] for key in customers],
-        [key[2] for key in customers],
+        *columns_of_keys(CustomerKey, customers),
         [key in complete for key in customers],
         FIRST_SIGHT,
         [complete.get(key) for key in customers],
@@ -138,7 +133,7 @@ async def claim_stale(connection: Connection, *, limit: int, lease: timedelta) -
     rows = await connection.fetch(CLAIM_STALE, limit, lease)
     return [
         StaleCustomer(
-            key=(row["account_id"], row["live_mode"], row["customer_id"]),
+            key=CustomerKey(row["account_id"], row["live_mode"], row["customer_id"]),
             stale=row["stale"],
             complete=row["complete"],
             attempts=row["attempts"],
@@ -168,7 +163,7 @@ async def release_stale(connection: Connection, customers: Sequence[StaleCustome
     """Undo their claims, where they were not derived after all and nobody has claimed them since."""
     await connection.execute(
         RELEASE_STALE,
-        *_columns([customer.key for customer in customers]),
+        *columns_of_keys(CustomerKey, [customer.key for customer in customers]),
         [customer.attempts for customer in customers],
     )
 
@@ -202,11 +197,11 @@ async def finish_derived(
     """
     rows = await connection.fetch(
         FINISH_DERIVED,
-        *_columns([customer.key for customer in customers]),
+        *columns_of_keys(CustomerKey, [customer.key for customer in customers]),
         [customer.stale for customer in customers],
         list(customers.values()),
     )
-    return {(row[0], row[1], row[2]) for row in rows}
+    return {CustomerKey(row[0], row[1], row[2]) for row in rows}
 
 
 MARK_OVERDUE = """
@@ -279,7 +274,7 @@ async def select_touched(
 ) -> list[TouchedObject]:
     """The objects, but those of some kinds, whose concerned customers have yet to be marked, oldest first."""
     rows = await connection.fetch(SELECT_TOUCHED, limit, list(but))
-    return [TouchedObject(key=(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
+    return [TouchedObject(key=Key(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
 
 
 RESOLVE_OBJECTS = """
@@ -334,23 +329,19 @@ async def resolve_touched(connection: Connection, touched: Sequence[TouchedObjec
     after it and so sees the row that was touched here.
     """
     keys = [each.key for each in touched]
-    columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], [k[3] for k in keys])
+    columns = columns_of_keys(Key, keys)
     await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
-    ids: dict[tuple[str, bool], dict[str, list[str]]] = {}
+    ids: dict[Scope, dict[str, list[str]]] = {}
     for account_id, live_mode, kind, object_id in keys:
-        ids.setdefault((account_id, live_mode), {}).setdefault(kind, []).append(object_id)
+        ids.setdefault(Scope(account_id, live_mode), {}).setdefault(kind, []).append(object_id)
     concerned: set[CustomerKey] = set()
     for scope, of in ids.items():
         charges, refunds, disputes = of.get("charge", []), of.get("refund", []), of.get("dispute", [])
         if charges or refunds or disputes:
             rows = await connection.fetch(SELECT_OWNERS_OF_CHARGES, *scope, charges, refunds, disputes)
-            concerned |= {(*scope, row[0]) for row in rows}
+            concerned |= {CustomerKey(*scope, row[0]) for row in rows}
         if payments := of.get("invoice_payment"):
             rows = await connection.fetch(SELECT_OWNERS_OF_PAYMENTS, *scope, payments)
-            concerned |= {(*scope, row[0]) for row in rows}
+            concerned |= {CustomerKey(*scope, row[0]) for row in rows}
     if concerned:
         await mark_stale(connection, list(concerned))
-
-
-def _columns(keys: Sequence[CustomerKey]) -> tuple[list[str], list[bool], list[str]]:
-    return [key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys]

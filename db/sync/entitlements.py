@@ -1,6 +1,7 @@
 """Whose active entitlements are to be read: no list of Stripe's holds them all."""
 
 from db.connection import Connection
+from db.keys import Scope
 from db.sync.audits import LOCK_SCHEDULE, SCHEDULE_LOCK
 
 # Where the account has no features, nobody is entitled to any. Each arm gives the first customers in its order, so that
@@ -44,9 +45,7 @@ limit $4
 """
 
 
-async def select_entitled(
-    connection: Connection, scope: tuple[str, bool], after: str, *, limit: int
-) -> list[str]:
+async def select_entitled(connection: Connection, scope: Scope, after: str, *, limit: int) -> list[str]:
     """The first customers after an id who may be entitled to something: they have a subscription that has not ended, or
     one that is still to be read, or were entitled when they were last read. None where the account has no features.
     """
@@ -79,7 +78,7 @@ select exists (select from sync.objects o where o.account_id = $1 and o.live_mod
 """
 
 
-async def has_features(connection: Connection, scope: tuple[str, bool]) -> bool:
+async def has_features(connection: Connection, scope: Scope) -> bool:
     """Whether any feature of the account was ever heard of: without one, nobody is entitled to anything."""
     found: bool = await connection.fetchval(HAS_FEATURES, *scope)
     return found

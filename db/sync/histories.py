@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey, columns_of_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,9 @@ async def claim_histories(
 ) -> list[DueHistory]:
     """Lease customers whose history is due, counting the attempt. Must be committed before any request."""
     rows = await connection.fetch(CLAIM_HISTORIES, live_mode, limit, lease)
-    return [DueHistory(key=(row[0], row[1], row[2]), attempts=row[3], asked=row[4]) for row in rows]
+    return [
+        DueHistory(key=CustomerKey(row[0], row[1], row[2]), attempts=row[3], asked=row[4]) for row in rows
+    ]
 
 
 RELEASE_HISTORIES = """
@@ -65,9 +67,7 @@ async def release_histories(connection: Connection, histories: Sequence[DueHisto
     """Undo their claims, where they were not pulled after all and nobody has claimed them since."""
     await connection.execute(
         RELEASE_HISTORIES,
-        [history.key[0] for history in histories],
-        [history.key[1] for history in histories],
-        [history.key[2] for history in histories],
+        *columns_of_keys(CustomerKey, [history.key for history in histories]),
         [history.attempts for history in histories],
         [history.asked for history in histories],
     )

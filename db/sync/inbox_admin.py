@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from db.columns import columns_of, names_of
 from db.connection import Connection
-from db.sync.customers import CustomerKey, mark_stale
+from db.keys import CustomerKey, Key
+from db.sync.customers import mark_stale
 from db.sync.inbox import ClaimedEvent
-from db.sync.objects import Key
 
 
 class EventState(StrEnum):
@@ -124,7 +124,7 @@ class FenceEntry:
 
     @property
     def key(self) -> Key:
-        return (self.account_id, self.live_mode, self.kind, self.id)
+        return Key(self.account_id, self.live_mode, self.kind, self.id)
 
 
 _FENCE = names_of(columns_of(FenceEntry))
@@ -193,7 +193,7 @@ class CustomerMark:
 
     @property
     def key(self) -> CustomerKey:
-        return (self.account_id, self.live_mode, self.customer_id)
+        return CustomerKey(self.account_id, self.live_mode, self.customer_id)
 
 
 _MARK = names_of(columns_of(CustomerMark))
@@ -304,7 +304,7 @@ async def replay_objects(connection: Connection, keys: Sequence[Key], *, parked_
     `parked_only`: only where they are parked); returns those.
     """
     rows = await connection.fetch(REPLAY_OBJECTS, *zip(*keys, strict=True), parked_only) if keys else []
-    return [(row[0], row[1], row[2], row[3]) for row in rows]
+    return [Key(row[0], row[1], row[2], row[3]) for row in rows]
 
 
 async def replay_customers(connection: Connection, customers: Sequence[CustomerMark]) -> list[CustomerKey]:

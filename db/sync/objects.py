@@ -12,9 +12,7 @@ from types import MappingProxyType
 
 from billing.registry import HINTED, KINDS
 from db.connection import Connection
-
-Key = tuple[str, bool, str, str]
-"""(account_id, live_mode, kind, id)"""
+from db.keys import CustomerKey, Key, columns_of_keys
 
 QUIET = timedelta(seconds=1.5)
 """A burst of events about one object is read once: this long after its last event ..."""
@@ -135,7 +133,7 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
     """Mark the objects dirty, and decide by the provisional rule which payloads are to be shown."""
     rows = await connection.fetch(
         MARK_OBJECTS,
-        *_columns([mark.key for mark in marks]),
+        *columns_of_keys(Key, [mark.key for mark in marks]),
         [mark.customer_id for mark in marks],
         [mark.nameless for mark in marks],
         [mark.event_id for mark in marks],
@@ -150,7 +148,7 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         [mark.asks for mark in marks],
     )
     return {
-        (row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5], unseen=row[6])
+        Key(row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5], unseen=row[6])
         for row in rows
     }
 
@@ -177,7 +175,7 @@ async def raise_reborn(connection: Connection, born_at: Mapping[Key, datetime]) 
     """Take the tombstones off ids that somebody has chosen again since they were deleted: a read tells what they are
     now. (An event that comes late, of the object that was deleted, is older than its deletion.)
     """
-    await connection.execute(RAISE_REBORN, *_columns(list(born_at)), list(born_at.values()))
+    await connection.execute(RAISE_REBORN, *columns_of_keys(Key, list(born_at)), list(born_at.values()))
 
 
 SELECT_HEARD_OF = """
@@ -198,8 +196,8 @@ async def select_unheard(
     """
     if not references:
         return {}
-    rows = await connection.fetch(SELECT_HEARD_OF, *_columns(list(references)))
-    heard = {(row[0], row[1], row[2], row[3]) for row in rows}
+    rows = await connection.fetch(SELECT_HEARD_OF, *columns_of_keys(Key, list(references)))
+    heard = {Key(row[0], row[1], row[2], row[3]) for row in rows}
     return {key: customer for key, customer in references.items() if key not in heard}
 
 
@@ -221,7 +219,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (t.account_id, t.live_mode, t.
 
 async def touch_objects(connection: Connection, keys: Sequence[Key]) -> None:
     """Say that rows which name no customer have changed. The caller holds their locks already."""
-    await connection.execute(TOUCH_OBJECTS, *_columns(keys))
+    await connection.execute(TOUCH_OBJECTS, *columns_of_keys(Key, keys))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +267,7 @@ async def claim_reads(
     rows = await connection.fetch(CLAIM_READS, kinds, live_mode, limit, lease, CONTRADICTED_LONG)
     return [
         DueRead(
-            key=(row["account_id"], row["live_mode"], row["kind"], row["id"]),
+            key=Key(row["account_id"], row["live_mode"], row["kind"], row["id"]),
             tick=row["tick"],
             attempts=row["attempts"],
             never_read=row["never_read"],
@@ -306,7 +304,7 @@ async def release_reads(connection: Connection, reads: Sequence[DueRead]) -> Non
     """Undo their claims, where nothing was stored of them and nobody has made another appointment since."""
     await connection.execute(
         RELEASE_READS,
-        *_columns([read.key for read in reads]),
+        *columns_of_keys(Key, [read.key for read in reads]),
         [read.attempts for read in reads],
         [read.leased_until for read in reads],
     )
@@ -417,7 +415,7 @@ async def confirm_objects(
     more = len(named)
     rows = await connection.fetch(
         CONFIRM_OBJECTS,
-        *_columns([*(reading.key for reading in readings), *named]),
+        *columns_of_keys(Key, [*(reading.key for reading in readings), *named]),
         [*(reading.tick for reading in readings), *[0] * more],
         [*(reading.read_at for reading in readings), *[None] * more],
         [*(reading.customer_id for reading in readings), *named.values()],
@@ -428,7 +426,7 @@ async def confirm_objects(
         [*(reading.next_read for reading in readings), *[QUIET] * more],
         [*(reading.late_reads for reading in readings), *[0] * more],
     )
-    keys = [(row[0], row[1], row[2], row[3]) for row in rows]
+    keys = [Key(row[0], row[1], row[2], row[3]) for row in rows]
     passed = {
         key: Confirmed(deleted_event_at=row[4], customer_id=row[5])
         for key, row in zip(keys, rows, strict=True)
@@ -493,9 +491,7 @@ returning o.account_id, o.live_mode, o.customer_id, o.kind
 """
 
 
-async def postpone_reads(
-    connection: Connection, failures: Sequence[FailedRead]
-) -> list[tuple[str, bool, str]]:
+async def postpone_reads(connection: Connection, failures: Sequence[FailedRead]) -> list[CustomerKey]:
     """Keep the objects dirty and say when to read them again; returns the customers whose records this concerns.
 
     What has been confirmed since the read began stays as it is, and what has been marked since is not given up.
@@ -503,7 +499,7 @@ async def postpone_reads(
     """
     rows = await connection.fetch(
         POSTPONE_READS,
-        *_columns([failure.key for failure in failures]),
+        *columns_of_keys(Key, [failure.key for failure in failures]),
         [failure.error for failure in failures],
         [failure.retry_after for failure in failures],
         [failure.missing for failure in failures],
@@ -512,15 +508,8 @@ async def postpone_reads(
         [failure.unreadable for failure in failures],
         UNREADABLE_MAX,
         [failure.tick for failure in failures],
-        [KINDS[failure.key[2]].nameless for failure in failures],
+        [KINDS[failure.key.kind].nameless for failure in failures],
     )
-    return [(row[0], row[1], row[2]) for row in rows if row[2] is not None and row[3] not in HINTED]
-
-
-def _columns(keys: Sequence[Key]) -> tuple[list[str], list[bool], list[str], list[str]]:
-    return (
-        [key[0] for key in keys],
-        [key[1] for key in keys],
-        [key[2] for key in keys],
-        [key[3] for key in keys],
-    )
+    return [
+        CustomerKey(row[0], row[1], row[2]) for row in rows if row[2] is not None and row[3] not in HINTED
+    ]

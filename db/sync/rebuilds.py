@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from db.connection import Connection
-from db.sync.customers import CustomerKey, StaleCustomer
+from db.keys import CustomerKey
+from db.sync.customers import StaleCustomer
 
 REBUILD_LOCK = 0x5B1EBD1D
 """Advisory lock of the session that rebuilds: two would only do the same work twice."""
@@ -52,7 +53,7 @@ async def open_rebuild(connection: Connection) -> Rebuild:
     return Rebuild(
         id=row["id"],
         started_at=row["started_at"],
-        reached=(row["account_id"], row["live_mode"], row["customer_id"]),
+        reached=CustomerKey(row["account_id"], row["live_mode"], row["customer_id"]),
         derived=row["derived"],
         changed=row["changed"],
     )
@@ -112,7 +113,7 @@ async def claim_one(connection: Connection, key: CustomerKey) -> list[StaleCusto
 
 def _claimed(row: asyncpg.Record) -> StaleCustomer:
     return StaleCustomer(
-        key=(row["account_id"], row["live_mode"], row["customer_id"]),
+        key=CustomerKey(row["account_id"], row["live_mode"], row["customer_id"]),
         stale=row["stale"],
         complete=row["complete"],
         attempts=row["attempts"],

@@ -12,7 +12,7 @@ from billing.lists import listed_kinds
 from billing.registry import HINTED, KINDS
 from db.columns import columns_of
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey, Scope, columns_of_keys
 
 Purpose = Literal["backfill", "audit"]
 
@@ -66,6 +66,11 @@ class Scan:
     error: str | None
     unread: str | None
     """What steps after the lists could not read: who is incomplete for it has its own history pulled."""
+
+    @property
+    def scope(self) -> Scope:
+        """The account, in the mode, whose lists are read."""
+        return Scope(self.account_id, self.live_mode)
 
 
 _SCAN_COLUMNS = ", ".join(column for column in Scan.__dataclass_fields__)
@@ -668,9 +673,7 @@ async def mark_known_stale(connection: Connection, customers: Sequence[CustomerK
     """
     await connection.execute(
         MARK_KNOWN_STALE,
-        [key[0] for key in customers],
-        [key[1] for key in customers],
-        [key[2] for key in customers],
+        *columns_of_keys(CustomerKey, customers),
     )
 
 

@@ -11,7 +11,7 @@ from billing.facts import Meter
 from billing.usage import CustomerUsage
 from db.columns import arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
-from db.sync.customers import CustomerKey
+from db.keys import CustomerKey, Scope, columns_of_keys
 
 USAGE_COLUMNS = columns_of(CustomerUsage)
 
@@ -32,9 +32,7 @@ async def enlist_metered(connection: Connection, customers: Sequence[CustomerKey
     """Have the usage of these customers, who have a metered subscription, read from now on."""
     await connection.execute(
         ENLIST_METERED,
-        [key[0] for key in customers],
-        [key[1] for key in customers],
-        [key[2] for key in customers],
+        *columns_of_keys(CustomerKey, customers),
     )
 
 
@@ -113,7 +111,7 @@ async def claim_usage(
     """Lease the customers whose usage has been due longest, those who were asked for before all others."""
     statement = CLAIM_ASKED_USAGE if asked_only else CLAIM_USAGE
     return [
-        DueUsage(key=(row[0], row[1], row[2]), asked=row[3], attempts=row[4], leased_until=row[5])
+        DueUsage(key=CustomerKey(row[0], row[1], row[2]), asked=row[3], attempts=row[4], leased_until=row[5])
         for row in await connection.fetch(statement, live_mode, limit, lease)
     ]
 
@@ -153,9 +151,7 @@ where account_id = $1 and live_mode = $2 and id = any ($3::text[])
 """
 
 
-async def select_meters(
-    connection: Connection, scope: tuple[str, bool], meter_ids: Sequence[str]
-) -> dict[str, Meter]:
+async def select_meters(connection: Connection, scope: Scope, meter_ids: Sequence[str]) -> dict[str, Meter]:
     """Those of these meters that are known, by id."""
     rows = await connection.fetch(SELECT_METERS, *scope, meter_ids)
     return {row["id"]: Meter(**row) for row in rows}

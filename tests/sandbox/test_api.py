@@ -258,7 +258,7 @@ async def test_headers(client: Client, sandbox: Sandbox) -> None:
 async def test_deleted_customers(client: Client, sandbox: Sandbox) -> None:
     """A deleted customer is told as deleted and is in no list; what it paid is still there."""
     gone = [
-        key[2] for key, truth in sandbox.truth().items() if truth.deleted_at is not None and truth.revenue
+        key.id for key, truth in sandbox.truth().items() if truth.deleted_at is not None and truth.revenue
     ]
     answer = await client.get(f"customers/{gone[0]}")
     assert {"id": gone[0], "object": "customer", "deleted": True} == answer.body

@@ -44,7 +44,7 @@ def test_the_account_stays_lively_and_small() -> None:
         types |= {event.type for event in replay(sandbox, 91 * DAY)}
         sizes.append(len(sandbox.home.things))
         truth = sandbox.truth()
-        seen |= {key[2] for key in truth}
+        seen |= {key.id for key in truth}
         assert len(truth) <= ORIGIN.customers
     assert len(seen) > ORIGIN.customers
     assert max(sizes[10:]) < 2 * max(sizes[:10])

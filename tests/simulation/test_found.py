@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from db.connection import Pool
+from db.keys import CustomerKey
 from db.sync.customers import claim_stale, mark_stale
 from db.sync.inbox import claim_events
 from tests.worker.harness import Room, charge, customer, event, open_room
@@ -55,7 +56,7 @@ async def test_deaths_condemn_only_what_was_in_hand(room: Room) -> None:
 async def test_deaths_condemn_only_whom_they_had_in_hand(room: Room) -> None:
     """The same of customers whose records are derived."""
     async with room.pool.acquire() as connection:
-        await mark_stale(connection, [("", False, f"cus_{n}") for n in range(1, 4)])
+        await mark_stale(connection, [CustomerKey("", False, f"cus_{n}") for n in range(1, 4)])
         for leased in (3, *[1] * (ATTEMPTS_MAX - 1)):
             assert leased == len(await claim_stale(connection, limit=10, lease=derive.LEASE))
             await room.make_due()

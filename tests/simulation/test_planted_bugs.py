@@ -15,10 +15,11 @@ from redis.asyncio import Redis
 
 from billing.parse import parse_object
 from db.connection import Connection, Pool
+from db.keys import Key, columns_of_keys
 from db.sync import customers
 from db.sync.customers import RESOLVE_OBJECTS, TouchedObject, resolve_touched
 from db.sync.inbox import SignedEvent, record_events
-from db.sync.objects import FailedRead, Key, Reading, draw_tick, mark_objects
+from db.sync.objects import FailedRead, Reading, draw_tick, mark_objects
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell
 from tests.simulation.deaths import mortality
 from tests.simulation.shares import be_quiet
@@ -146,7 +147,7 @@ async def refund_is_seen(room: Room) -> bool:
     def answered(body: dict[str, Any]) -> Answered:
         parsed = parse_object(body)
         return Answered(
-            key=("", False, parsed.kind, parsed.id),
+            key=Key("", False, parsed.kind, parsed.id),
             tick=next(tick),
             parsed=parsed,
             raw="{}",
@@ -155,7 +156,7 @@ async def refund_is_seen(room: Room) -> bool:
 
     async with room.pool.acquire() as slow, room.pool.acquire() as quick:
         # The charge is known by name: otherwise the refund's transaction would hold its place.
-        await mark_objects(quick, [bare_mark(("", False, "charge", "ch_1"), source="event")])
+        await mark_objects(quick, [bare_mark(Key("", False, "charge", "ch_1"), source="event")])
         await confirm.store_answers(quick, [answered(customer())], source="event")
         async with slow.transaction():
             await confirm.store_answers(slow, [answered(refund())], source="event")
@@ -176,12 +177,12 @@ async def test_fan_out_at_write_time(room: Room, monkeypatch: pytest.MonkeyPatch
         rows = await connection.fetch(
             "select account_id, live_mode, kind, id, touched from sync.objects where touched > resolved"
         )
-        touched = [TouchedObject(key=(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
+        touched = [TouchedObject(key=Key(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
         await resolve_touched(connection, [each for each in touched if each.key in shown])
 
     async def resolve_nobody(connection: Connection, touched: Sequence[TouchedObject]) -> None:
         keys = [each.key for each in touched]
-        columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], [k[3] for k in keys])
+        columns = columns_of_keys(Key, keys)
         await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
 
     assert await refund_is_seen(room)

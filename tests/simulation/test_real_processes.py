@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from db.connection import OwnConnection, PostgresAway
+from db.keys import Scope
 from db.migrate import migrate
 from db.sync.accounts import see_accounts
 from local.servers import Server, start_postgres, start_valkey, throwaway_home
@@ -152,7 +153,7 @@ async def test_records_equal_the_truth(
     )
     async with serve(create_api(sandbox, [API_KEY], faults=faults)) as api_base:
         async with _connected(url) as connection:
-            await see_accounts(connection, [(account_id, False) for account_id in ("", *CONNECTED)])
+            await see_accounts(connection, [Scope(account_id, False) for account_id in ("", *CONNECTED)])
         async with running_system(
             database_url=url,
             redis_url=machines.valkey.url,

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from billing.facts import CustomerFacts
 from billing.record import Derived, Policy, derive_record
+from db import keys
 from db.connection import Connection, Pool, PostgresAway
 from db.sync.accounts import see_accounts
 from db.sync.inbox import record_events
@@ -381,7 +382,7 @@ class World:
         connection = self.ground.connection
         await forget_everything(connection)
         # The day of installation: its first fill decides from when on nothing is missed.
-        await see_accounts(connection, [(name, False) for name in ("", *CONNECTED)])
+        await see_accounts(connection, [keys.Scope(name, False) for name in ("", *CONNECTED)])
         await set_clock(connection, 0.0)
         answers = self.ground.answers
         answers.begin(self.api, self.history, self.faults, seed=self.seed)

@@ -137,9 +137,9 @@ async def different_records(sandbox: Sandbox, database_url: str) -> list[str]:
 
     Of the key's own account: no backfill of others was asked for.
     """
-    truth = {key: customer for key, customer in sandbox.truth().items() if key[:2] == ("", False)}
+    truth = {key: customer for key, customer in sandbox.truth().items() if key.scope == ("", False)}
     records = {
-        key: record for key, record in (await read_records(database_url)).items() if key[:2] == ("", False)
+        key: record for key, record in (await read_records(database_url)).items() if key.scope == ("", False)
     }
     for key, customer in truth.items():
         if customer.deleted_at is not None and key in records:
@@ -147,7 +147,7 @@ async def different_records(sandbox: Sandbox, database_url: str) -> list[str]:
             told: dict[str, Any] = {name: records[key][name] for name in UNTOLD_OF_DELETED}
             truth[key] = dataclasses.replace(customer, **told)
     # Of who was deleted and left nothing behind, Stripe tells nothing at all.
-    unheard = {key for key in truth.keys() - records.keys() if _left_nothing(sandbox, key[2])}
+    unheard = {key for key in truth.keys() - records.keys() if _left_nothing(sandbox, key.id)}
     return differences({key: truth[key] for key in truth.keys() - unheard}, records)
 
 

@@ -18,7 +18,7 @@ async def read_usage(room: Room) -> dict[CustomerKey, tuple[ExpectedUsage, ...]]
     for row in await room.fetch(
         "select * from billing.customer_usage order by stripe_subscription_id, meter_id"
     ):
-        key = (row["account_id"], row["live_mode"], row["stripe_customer_id"])
+        key = CustomerKey(row["account_id"], row["live_mode"], row["stripe_customer_id"])
         names = ("stripe_subscription_id", "meter_id", "event_name", "period_start", "period_end")
         usage = ExpectedUsage(
             **{name: row[name] for name in names},

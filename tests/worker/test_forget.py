@@ -9,6 +9,7 @@ import pytest
 from billing.record import Policy
 from billing.registry import KINDS
 from db.connection import connect
+from db.keys import CustomerKey
 from db.sync.rebuilds import claim_one
 from tests.system import until
 from tests.worker.harness import (
@@ -193,7 +194,7 @@ async def mentions(room: Room, text: str) -> list[str]:
 async def forget_customer(room: Room, customer_id: str = "cus_1") -> Forgotten:
     connection = await connect(room.settings.database_url, application_name="forget")
     try:
-        key = ("", False, customer_id)
+        key = CustomerKey("", False, customer_id)
         done = await forget(connection, key)
         await derive_claimed(connection, await claim_one(connection, key), policy=Policy())
         return done

@@ -12,6 +12,7 @@ import pytest
 from billing import usage as usage_rules
 from billing.facts import CustomerFacts
 from db.connection import Pool, connect
+from db.keys import CustomerKey
 from db.sync.usage import ask_for_usage, select_usage_state
 from sandbox import Sandbox, create_api
 from tests.worker.harness import API_KEY, Api, Body, Room, error, open_room
@@ -122,7 +123,7 @@ async def test_schedule_off(pool: Pool, database_url: str, telephony: Telephony)
         await engine.sweep_bulk()
         assert [] == await usage(room)
         async with pool.acquire() as connection:
-            key = ("", False, telephony.ada.id)
+            key = CustomerKey("", False, telephony.ada.id)
             asked = await ask_for_usage(connection, key)
             assert not (await select_usage_state(connection, key, asked)).answered
             await engine.sweep_bulk()
@@ -156,7 +157,7 @@ async def test_who_asks_while_it_is_read_is_answered_later(
     reading = asyncio.create_task(room.engine.sweep_bulk())
     await gate.reached_by(reading)
     async with room.pool.acquire() as connection:
-        key = ("", False, telephony.ada.id)
+        key = CustomerKey("", False, telephony.ada.id)
         asked = await ask_for_usage(connection, key)
         telephony.account.metering.use(telephony.ada, telephony.calls, 9)
         gate.open.set()
@@ -300,7 +301,7 @@ async def test_forgotten_customer_has_no_usage(calling: Room, telephony: Telepho
     assert 1 == len(await usage(room))
     connection = await connect(room.settings.database_url, application_name="forget")
     try:
-        await forget(connection, ("", False, telephony.ada.id))
+        await forget(connection, CustomerKey("", False, telephony.ada.id))
     finally:
         await connection.close()
     assert [] == await usage(room)
@@ -319,7 +320,7 @@ async def test_forgotten_while_it_is_read(calling: Room, telephony: Telephony) -
     await gate.reached_by(reading)
     connection = await connect(room.settings.database_url, application_name="forget")
     try:
-        await forget(connection, ("", False, telephony.ada.id))
+        await forget(connection, CustomerKey("", False, telephony.ada.id))
     finally:
         await connection.close()
     gate.open.set()

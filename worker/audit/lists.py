@@ -15,6 +15,7 @@ import structlog
 from billing.lists import PER_CUSTOMER, THROUGH
 from billing.registry import HINTED, KINDS
 from db.connection import Connection, Pool
+from db.keys import Key, Scope
 from db.mirror.compare import (
     select_buried,
     select_changed_parts,
@@ -25,7 +26,6 @@ from db.mirror.compare import (
 from db.mirror.tables import PARTS, MirrorRow, select_changed
 from db.sync.audits import close_audit, count_suspects, is_audit_due, select_unread, suspect
 from db.sync.inbox import reach_milestone
-from db.sync.objects import Key
 from db.sync.scans import Scan, Window, finish_scan, select_holes
 from runtime.scan_requests import ask_for_scan, read_request
 from worker.audit.objects import compare_entitlements, too_many, verify_objects
@@ -62,26 +62,26 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
     for answer in page.answers:
         for each in whole_objects(answer):
             told.setdefault(each.key, each)
-    scope = (window.scan.account_id, window.scan.live_mode)
+    scope = Scope(window.scan.account_id, window.scan.live_mode)
     told_of = await _of_the_remembered(connection, told)
     suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
     await _refresh(
         connection,
-        [told[key] for key in suspects if key[2] in HINTED]
-        + [each for each in told_of if KINDS[each.key[2]].untold and each.key not in suspects],
+        [told[key] for key in suspects if key.kind in HINTED]
+        + [each for each in told_of if KINDS[each.key.kind].untold and each.key not in suspects],
     )
-    suspects = {key: what for key, what in suspects.items() if key[2] not in HINTED}
-    suspects |= dict.fromkeys([each.key for each in page.cut if each.key[2] not in HINTED], "cut")
-    listed = {each.key[3] for each in (*page.answers, *page.cut)} | {key[3] for key in page.unreadable}
+    suspects = {key: what for key, what in suspects.items() if key.kind not in HINTED}
+    suspects |= dict.fromkeys([each.key for each in page.cut if each.key.kind not in HINTED], "cut")
+    listed = {each.key.id for each in (*page.answers, *page.cut)} | {key.id for key in page.unreadable}
     for object_id in await _surplus(connection, scope, window, after, page, listed):
-        suspects.setdefault((*scope, window.kind, object_id), "surplus")
+        suspects.setdefault(Key(*scope, window.kind, object_id), "surplus")
     for part, parent in THROUGH.items():
         if parent == window.kind:
-            parts = {key[3] for key in told if key[2] == part}
+            parts = {key.id for key in told if key.kind == part}
             for object_id in await select_surplus_parts(
                 connection, scope, part, parents=sorted(listed), listed=parts
             ):
-                suspects.setdefault((*scope, part, object_id), "surplus")
+                suspects.setdefault(Key(*scope, part, object_id), "surplus")
     await suspect(connection, window.scan, suspects, tick=page.tick)
 
 
@@ -97,32 +97,34 @@ async def _refresh(connection: Connection, answers: list[Answered]) -> None:
         await store_answers(connection, answers, source="audit", of_whole=True)
 
 
-async def _otherwise(connection: Connection, scope: tuple[str, bool], told: Sequence[Answered]) -> list[Key]:
+async def _otherwise(connection: Connection, scope: Scope, told: Sequence[Answered]) -> list[Key]:
     """The keys whose stored facts are not those that were told."""
     found: list[Key] = []
     for kind in KINDS:
-        of_kind = [each for each in told if each.key[2] == kind and each.parsed.facts is not None]
+        of_kind = [each for each in told if each.key.kind == kind and each.parsed.facts is not None]
         if not of_kind:
             continue
         rows = [
-            MirrorRow(account_id=scope[0], live_mode=scope[1], facts=each.parsed.facts, raw=each.raw)
+            MirrorRow(
+                account_id=scope.account_id, live_mode=scope.live_mode, facts=each.parsed.facts, raw=each.raw
+            )
             for each in of_kind
             if each.parsed.facts is not None
         ]
         found += await select_changed(connection, kind, rows)
-        ids = [each.key[3] for each in of_kind]
-        found += [(*scope, kind, named) for named in await select_buried(connection, scope, kind, ids)]
+        ids = [each.key.id for each in of_kind]
+        found += [Key(*scope, kind, named) for named in await select_buried(connection, scope, kind, ids)]
         if kind in PARTS:
             parts = [part for each in of_kind for part in each.parsed.parts]
-            whole = [each.key[3] for each in of_kind if not each.parsed.items_cut]
+            whole = [each.key.id for each in of_kind if not each.parsed.items_cut]
             changed = await select_changed_parts(connection, scope, kind, whole, parts)
-            found += [(*scope, kind, named) for named in changed]
+            found += [Key(*scope, kind, named) for named in changed]
     return found
 
 
 async def _surplus(
     connection: Connection,
-    scope: tuple[str, bool],
+    scope: Scope,
     window: Window,
     after: Window,
     page: Page,
@@ -188,7 +190,7 @@ async def step_audit(helpers: Helpers, scan: Scan) -> None:
 
 async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
     """Rows that no list can have met, and objects that were read and have no row."""
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
     kinds = (
         [kind for kind in KINDS if {**THROUGH, **PER_CUSTOMER}.get(kind, kind) in scan.kinds]
@@ -207,7 +209,7 @@ async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
 
 async def _compare_clocks(helpers: Helpers, scan: Scan) -> None:
     """Compare what is on test clocks, which the lists leave out. Rows that no clock holds are suspected already."""
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
 
     async def compare(clock: str) -> None:
         for kind in ("customer", "subscription"):

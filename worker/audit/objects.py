@@ -17,6 +17,7 @@ from billing.lists import PER_CUSTOMER
 from billing.parse import Parsed
 from billing.registry import KINDS
 from db.connection import Connection
+from db.keys import Key
 from db.mirror.compare import differing, select_stored_facts
 from db.mirror.tables import PARTS
 from db.sync.audits import (
@@ -161,7 +162,7 @@ async def _read_all(
 
 async def _read(helpers: Helpers, scan: Scan, kind: str, object_id: str) -> _Verdict | _Unread:
     """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
-    key = (scan.account_id, scan.live_mode, kind, object_id)
+    key = Key(*scan.scope, kind, object_id)
     async with helpers.pool.acquire() as connection:
         tick = await draw_tick(connection)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
@@ -201,7 +202,7 @@ async def _note(
             await _judge(connection, scan, verdicts)
             for each in unread:
                 if each.later and not last:
-                    key = (scan.account_id, scan.live_mode, each.kind, each.id)
+                    key = Key(*scan.scope, each.kind, each.id)
                     await suspect(connection, scan, {key: "differs"}, tick=each.tick)
             given_up = [(each.kind, each.id, str(each.error)) for each in unread if last or not each.later]
             await note_unread(connection, scan, given_up)
@@ -212,7 +213,7 @@ async def _note(
 
 async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> None:
     """Note what differs and dismiss what agrees. Of what is in motion nothing can be said yet."""
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     motion = await select_motion(connection, scope, [(each.kind, each.id, each.tick) for each in verdicts])
     drift: list[Drift] = []
     ticks: list[int] = []

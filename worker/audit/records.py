@@ -15,6 +15,7 @@ import msgspec
 from billing.parse import parse_object
 from billing.record import Derived, customer_uid, derive_record
 from db.connection import Connection
+from db.keys import Key
 from db.mirror.compare import (
     AuditedCustomer,
     StoredWhole,
@@ -42,7 +43,6 @@ from db.sync.audits import (
     select_suspects,
 )
 from db.sync.customers import mark_overdue
-from db.sync.objects import Key
 from db.sync.scans import Scan, move_scan
 from worker.audit.objects import DRIFT_EXAMINED_MAX, cursor_of, place_of
 from worker.lists.steps import HOLD, Helpers, move
@@ -58,7 +58,7 @@ MOTION_WAITS_MAX = 120
 
 async def compare_records(helpers: Helpers, scan: Scan) -> None:
     """Compare every record with what the mirror, once it is right, implies."""
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     after = scan.step_cursor
     async with helpers.pool.acquire() as connection:
         mending = await select_mending(connection, scan, limit=DRIFT_EXAMINED_MAX)
@@ -108,7 +108,7 @@ async def _as_if_mended(
     """The wrong records among these customers', were the mirror as Stripe says, and who is in motion, so that nothing
     can be said yet. What is written for this look is taken back.
     """
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
 
     async def look() -> tuple[list[Drift], set[str]]:
         found: list[Drift] = []
@@ -132,7 +132,7 @@ async def _as_if_mended(
 
 async def _mend(connection: Connection, scan: Scan, mending: Sequence[Mending]) -> None:
     """Write what Stripe said, but for what was marked, told or read since: there the mirror knows better."""
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     motion = await select_motion(connection, scope, [(each.kind, each.id, each.tick) for each in mending])
     shown: dict[Key, Shown] = {}
     deleted: dict[Key, datetime] = {}
@@ -143,7 +143,7 @@ async def _mend(connection: Connection, scan: Scan, mending: Sequence[Mending]) 
         if each.said is None:
             surplus.append((each.kind, each.id))
             continue
-        key = (*scope, each.kind, each.id)
+        key = Key(*scope, each.kind, each.id)
         body = msgspec.json.decode(each.said)
         parsed = parse_object(body, asked=True)
         if parsed.deleted:
@@ -249,7 +249,7 @@ async def verify_records(helpers: Helpers, scan: Scan) -> None:
 
 async def _note_surplus_records(helpers: Helpers, scan: Scan) -> None:
     """Records of nobody. One whose customer id was changed is its customer's: it has been counted there."""
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     async with helpers.pool.acquire() as connection:
         counted = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
         known = {customer_uid(*scope, each.id) for each in counted if each.kind == RECORD}

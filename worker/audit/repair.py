@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from billing.record import customer_uid
 from billing.registry import KINDS
 from db.connection import Connection
+from db.keys import Key, Scope
 from db.mirror.compare import select_surplus_records
 from db.sync.audits import (
     RECORD,
@@ -35,7 +36,7 @@ async def repair(helpers: Helpers, scan: Scan) -> None:
     told of stays, as missing, since a 404 proves nothing. Rows and records of nobody go first, and so do wrong names of
     records: whoever is derived meanwhile would count the rows, and tells others by the names.
     """
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     async with helpers.pool.acquire() as connection, connection.transaction():
         drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX + CUSTOMERS_AT_ONCE)
         records = [each for each in drift if each.kind == RECORD]
@@ -71,7 +72,7 @@ def _rank(kind: str) -> int:
 
 
 async def _repair_next(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     async with helpers.pool.acquire() as connection:
         drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
         owners = [(each.kind, each.id) for each in drift if each.kind != RECORD and _rank(each.kind) < rank]
@@ -85,7 +86,7 @@ async def _repair_next(helpers: Helpers, scan: Scan, *, rank: int, then: str) ->
 
 
 async def _repair_objects(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
     kinds = [kind for kind in KINDS if _rank(kind) == rank]
 
     async def mark() -> None:
@@ -97,7 +98,7 @@ async def _repair_objects(helpers: Helpers, scan: Scan, *, rank: int, then: str)
             await raise_tombstones(connection, scope, [(each.kind, each.id) for each in marked])
             marks = await mark_objects(
                 connection,
-                [bare_mark((*scope, each.kind, each.id), source="audit") for each in marked],
+                [bare_mark(Key(*scope, each.kind, each.id), source="audit") for each in marked],
             )
             for kind in kinds:
                 await mark_repaired(
@@ -111,9 +112,7 @@ async def _repair_objects(helpers: Helpers, scan: Scan, *, rank: int, then: str)
     await retry_conflicts(mark)
 
 
-async def _invented(
-    connection: Connection, scope: tuple[str, bool], drift: Sequence[Drift]
-) -> dict[str, list[str]]:
+async def _invented(connection: Connection, scope: Scope, drift: Sequence[Drift]) -> dict[str, list[str]]:
     """The rows, by kind, that Stripe does not know and that no event and no read ever told of."""
     unknown = [each for each in drift if each.kind != RECORD and each.said is None]
     heard_of = await select_motion(connection, scope, [(each.kind, each.id, 0) for each in unknown])
@@ -126,7 +125,7 @@ async def _invented(
 
 async def repair_records(helpers: Helpers, scan: Scan) -> None:
     """Have the wrong records derived anew."""
-    scope = (scan.account_id, scan.live_mode)
+    scope = scan.scope
 
     async def mark() -> None:
         async with helpers.pool.acquire() as connection, connection.transaction():

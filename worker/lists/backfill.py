@@ -14,6 +14,7 @@ import structlog
 from billing.lists import PER_CUSTOMER
 from billing.registry import HINTED, KINDS
 from db.connection import Connection
+from db.keys import CustomerKey
 from db.sync.histories import select_clock_histories, want_history
 from db.sync.objects import mark_objects, postpone_reads
 from db.sync.scans import (
@@ -58,7 +59,7 @@ async def store_answers_of(
         except TryLater:
             raise
         except Exception as error:  # noqa: BLE001 - one bad object must never stop another (I7)
-            log.error("object not stored", kind=answer.key[2], id=answer.key[3], error=repr(error))
+            log.error("object not stored", kind=answer.key.kind, id=answer.key.id, error=repr(error))
             mark = bare_mark(answer.key, source="backfill", customer_id=answer.parsed.customer_id)
             await mark_objects(connection, [mark])
 
@@ -180,7 +181,7 @@ async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
     """One customer is read as its history is: by its own lists."""
     if scan.customer_id is None:
         raise ValueError(f"scan {scan.id} is of no customer")
-    key = (scan.account_id, scan.live_mode, scan.customer_id)
+    key = CustomerKey(*scan.scope, scan.customer_id)
     if not scan.step_cursor and scan.status == "running":
         # Asked for by hand: a slip of the pen must not make a customer that nobody can ever read.
         path = KINDS["customer"].retrieve_path.format(id=quote(scan.customer_id, safe=""))

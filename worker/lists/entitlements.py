@@ -7,6 +7,7 @@ import structlog
 
 from billing.parse import UnknownShape
 from db.connection import Pool
+from db.keys import Key
 from db.sync.entitlements import select_entitled, select_unread_accounts
 from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
 from db.sync.scans import Scan, move_scan
@@ -41,9 +42,7 @@ async def ask_for_entitlements(pool: Pool, *, live_mode: bool) -> int:
 async def entitled_after(helpers: Helpers, scan: Scan, after: str) -> list[str]:
     """The next customers whose entitlements are to be read, at most as many as are read at once."""
     async with helpers.pool.acquire() as connection:
-        return await select_entitled(
-            connection, (scan.account_id, scan.live_mode), after, limit=READS_AT_ONCE
-        )
+        return await select_entitled(connection, scan.scope, after, limit=READS_AT_ONCE)
 
 
 async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
@@ -70,10 +69,12 @@ async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
             failures = await store_safely(connection, answers, source="backfill", of_whole=scan.whole)
             if doubted := [each for each in failures if each.contradicts]:
                 await postpone_reads(connection, doubted)
-            unread += [each.key[3] for each in failures if not each.contradicts]
+            unread += [each.key.id for each in failures if not each.contradicts]
             if unread:
-                scope = (scan.account_id, scan.live_mode)
-                marks = [bare_mark((*scope, KIND, customer_id), source="backfill") for customer_id in unread]
+                scope = scan.scope
+                marks = [
+                    bare_mark(Key(*scope, KIND, customer_id), source="backfill") for customer_id in unread
+                ]
                 await mark_objects(connection, marks)
             after = customers[-1]
             await move_scan(connection, scan.id, step=STEP, cursor=after, wait=HOLD)
@@ -95,7 +96,7 @@ async def _read(helpers: Helpers, scan: Scan, customer_id: str) -> Answered | Ex
     """One customer's entitlements, or why they cannot be read, though others perhaps can."""
     async with helpers.pool.acquire() as connection:
         tick = await draw_tick(connection)
-    key = (scan.account_id, scan.live_mode, KIND, customer_id)
+    key = Key(*scan.scope, KIND, customer_id)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     try:
         return await read_whole(helpers.stripe, due)

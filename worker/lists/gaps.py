@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from db.connection import Connection, Pool, PostgresAway
+from db.keys import Scope
 from db.sync.accounts import DueGap, claim_gap, finish_gap, postpone_gap, raise_alarm, see_accounts
 from db.sync.customers import doubt_starts
 from db.sync.inbox import SignedEvent, reach_milestone, record_events
@@ -47,7 +48,7 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
     missed = 0
     async with pool.acquire() as connection:
         # The key's own account, also before any event has come: perhaps none can reach the endpoint.
-        await see_accounts(connection, {("", live_mode)})
+        await see_accounts(connection, {Scope("", live_mode)})
     while True:
         async with pool.acquire() as connection:
             gap = await claim_gap(connection, live_mode=live_mode, lease=LEASE)

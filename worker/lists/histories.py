@@ -15,9 +15,10 @@ from billing.facts import Charge
 from billing.parse import UnknownShape
 from billing.registry import KINDS
 from db.connection import Pool, PostgresAway
+from db.keys import Key, Scope
 from db.sync.entitlements import has_features
 from db.sync.histories import DueHistory, claim_histories, drop_unknown, finish_history, postpone_history
-from db.sync.objects import DueRead, Key, draw_tick, mark_objects, postpone_reads
+from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held
 from worker.lists.pages import each_page
@@ -64,7 +65,7 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
             seconds = max(seconds, 600.0)
         known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape))
         said = str(error) if known else f"an error of ours: {error!r}"
-        log.warning("history not pulled", customer=history.key[2], error=said)
+        log.warning("history not pulled", customer=history.key.id, error=said)
         async with pool.acquire() as connection:
             if isinstance(error, StripeMissing) and await drop_unknown(connection, history.key):
                 return
@@ -85,7 +86,7 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     for charge_id in disputed:
         await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}")
     async with pool.acquire() as connection:
-        entitles = await has_features(connection, (account_id, live_mode))
+        entitles = await has_features(connection, Scope(account_id, live_mode))
     if entitles:
         await _read_by_id(pool, stripe, history, "active_entitlement_summary")
     async with pool.acquire() as connection:
@@ -123,7 +124,7 @@ async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: 
     account_id, live_mode, customer_id = history.key
     async with pool.acquire() as connection:
         tick = await draw_tick(connection)
-    key = (account_id, live_mode, kind, customer_id)
+    key = Key(account_id, live_mode, kind, customer_id)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     answer = await read_whole(stripe, due)
     await _store(pool, [answer], (), customer_id)

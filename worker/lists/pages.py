@@ -12,7 +12,8 @@ import structlog
 from billing.parse import UnknownShape, nested_lists, parse_object
 from billing.registry import Kind, customer_named_by, is_id
 from db.connection import Pool
-from db.sync.objects import Key, draw_tick
+from db.keys import Key
+from db.sync.objects import draw_tick
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused
 from worker.live.confirm import Answered, complete_lists
 from worker.payload import NotJson, as_text, clean_json, read_object
@@ -146,11 +147,11 @@ async def read_page(
             parsed = parse_object(body, asked=True)
         except UnknownShape as unknown:
             log.error("object not understood", kind=kind.name, id=object_id, error=str(unknown))
-            unreadable[account_id, live_mode, kind.name, object_id] = customer_named_by(body)
+            unreadable[Key(account_id, live_mode, kind.name, object_id)] = customer_named_by(body)
             continue
         (cut if is_cut else answers).append(
             Answered(
-                key=(account_id, live_mode, parsed.kind, parsed.id),
+                key=Key(account_id, live_mode, parsed.kind, parsed.id),
                 tick=tick,
                 parsed=parsed,
                 raw=as_text(body) if extra else text.decode(),

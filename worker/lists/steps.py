@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from billing.record import Policy
 from billing.registry import KINDS
 from db.connection import Pool
-from db.sync.objects import Key, Mark
+from db.keys import Key
+from db.sync.objects import Mark
 from db.sync.scans import Hole, Scan, move_scan
 from runtime.stripe_api import StripeApi
 
@@ -39,10 +40,10 @@ def bounds_of(scan: Scan, horizon: datetime) -> tuple[datetime, datetime]:
 
 def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
     """A mark that says only: read this object. Until it is read, the customer whose it is, if known, is not exact."""
-    kind = KINDS[key[2]]
+    kind = KINDS[key.kind]
     return Mark(
         key=key,
-        customer_id=key[3] if kind.id_is_customers else customer_id,
+        customer_id=key.id if kind.id_is_customers else customer_id,
         nameless=kind.nameless,
         event_id=None,
         event_created=None,

@@ -14,11 +14,12 @@ import structlog
 from billing.parse import Parsed, UnknownShape, parse_object
 from billing.registry import HINTED, KINDS, ObjectRef, concerned, customer_named_by, is_id, kind_of
 from db.connection import Connection, PostgresAway
+from db.keys import CustomerKey, EventKey, Key, Scope
 from db.mirror.tables import PARTS, HeldParts, MirrorRow, bury_rows, select_changed, write_parts, write_rows
 from db.sync.accounts import see_accounts, select_events_since
-from db.sync.customers import CustomerKey, mark_stale
+from db.sync.customers import mark_stale
 from db.sync.inbox import ClaimedEvent, Outcome, claim_events, finish_events, reach_milestone
-from db.sync.objects import Key, Mark, mark_objects, raise_reborn, select_unheard, touch_objects
+from db.sync.objects import Mark, mark_objects, raise_reborn, select_unheard, touch_objects
 from worker.forget import set_aside_events
 from worker.leases import Held
 from worker.payload import NotJson, as_text, data_object, read_object
@@ -251,7 +252,9 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
 
 async def _apply(connection: Connection, readings: Sequence[EventReading]) -> None:
     async with connection.transaction():
-        await see_accounts(connection, {(each.event.account_id, each.event.live_mode) for each in readings})
+        await see_accounts(
+            connection, {Scope(each.event.account_id, each.event.live_mode) for each in readings}
+        )
         await finish_events(connection, [reading.outcome for reading in readings])
         batch = _Batch()
         for reading in await _without_forgotten(connection, readings):
@@ -263,12 +266,14 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
 
 async def _without_forgotten(connection: Connection, readings: Sequence[EventReading]) -> list[EventReading]:
     """The readings of events that are not about forgotten customers; the others' payloads are erased."""
-    by_key = {(each.event.account_id, each.event.live_mode, each.event.event_id): each for each in readings}
+    by_key = {
+        EventKey(each.event.account_id, each.event.live_mode, each.event.event_id): each for each in readings
+    }
     set_aside = await set_aside_events(
         connection,
         {key: each.event for key, each in by_key.items()},
         {
-            key: [(*key[:2], *ref) for ref in (*each.concerns, *each.beside, *each.references)]
+            key: [Key(*key.scope, *ref) for ref in (*each.concerns, *each.beside, *each.references)]
             for key, each in by_key.items()
         },
     )
@@ -289,9 +294,9 @@ class _Batch:
 
     def add(self, reading: EventReading) -> None:
         event = reading.event
-        scope = (event.account_id, event.live_mode)
+        scope = Scope(event.account_id, event.live_mode)
         for ref in reading.concerns:
-            key = (*scope, *ref)
+            key = Key(*scope, *ref)
             shown = reading.payloads.get(ref)
             mark = _mark(key, event, shown, owner=reading.customer_id, deleted=ref == reading.deleted)
             if ref == reading.deleted and event.created is not None:
@@ -306,12 +311,12 @@ class _Batch:
             if shown is not None:
                 self.payloads[key] = shown
         for ref, shown in reading.beside.items():
-            self.beside[(*scope, *ref)] = shown
-            self.references.setdefault((*scope, *ref), shown.parsed.customer_id)
+            self.beside[Key(*scope, *ref)] = shown
+            self.references.setdefault(Key(*scope, *ref), shown.parsed.customer_id)
         for ref, customer_id in reading.references.items():
-            self.references.setdefault((*scope, *ref), customer_id)
+            self.references.setdefault(Key(*scope, *ref), customer_id)
         if reading.first_of_customer is not None:
-            self.firsts[*scope, reading.first_of_customer] = event.created
+            self.firsts[CustomerKey(*scope, reading.first_of_customer)] = event.created
 
 
 def _is_birth(event: ClaimedEvent, kind: str) -> bool:
@@ -319,10 +324,10 @@ def _is_birth(event: ClaimedEvent, kind: str) -> bool:
 
 
 def _mark(key: Key, event: ClaimedEvent, shown: Shown | None, *, owner: str | None, deleted: bool) -> Mark:
-    kind = KINDS[key[2]]
+    kind = KINDS[key.kind]
     customer_id = None if shown is None else shown.parsed.customer_id
     if kind.id_is_customers:
-        customer_id = key[3]
+        customer_id = key.id
     owned = kind.confirmed_on_event and not kind.catalogue
     return Mark(
         key=key,
@@ -407,14 +412,14 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     await write_mirror(connection, shown, confirmed=False)
     await bury_rows(connection, batch.deletions, told_by_event=True)
     stale = {
-        (*key[:2], each.customer_id)
+        CustomerKey(*key.scope, each.customer_id)
         for key, each in marked.items()
-        if each.customer_id is not None and key[2] not in HINTED and key not in unheard
+        if each.customer_id is not None and key.kind not in HINTED and key not in unheard
     }
     stale |= {
-        (*key[:2], payload.parsed.customer_id)
+        CustomerKey(*key.scope, payload.parsed.customer_id)
         for key, payload in shown.items()
-        if payload.parsed.customer_id is not None and key[2] not in HINTED
+        if payload.parsed.customer_id is not None and key.kind not in HINTED
     }
     stale |= batch.firsts.keys()
     if stale:
@@ -429,11 +434,11 @@ async def _known_since(
     """
     if not firsts:
         return {}
-    since = await select_events_since(connection, sorted({key[:2] for key in firsts}))
+    since = await select_events_since(connection, sorted({key.scope for key in firsts}))
     return {
         key: created
         for key, created in firsts.items()
-        if key[:2] not in since or (created is not None and created >= since[key[:2]])
+        if key.scope not in since or (created is not None and created >= since[key.scope])
     }
 
 
@@ -448,8 +453,10 @@ async def write_mirror(
     rows_of: dict[str, dict[Key, MirrorRow]] = {}
     for key, each in shown.items():
         if each.parsed.facts is not None:
-            row = MirrorRow(account_id=key[0], live_mode=key[1], facts=each.parsed.facts, raw=each.raw)
-            rows_of.setdefault(key[2], {})[key] = row
+            row = MirrorRow(
+                account_id=key.account_id, live_mode=key.live_mode, facts=each.parsed.facts, raw=each.raw
+            )
+            rows_of.setdefault(key.kind, {})[key] = row
     for kind in KINDS.values():
         rows = rows_of.get(kind.name)
         if not rows:
@@ -462,9 +469,9 @@ async def write_mirror(
         if kind.name in PARTS:
             held = [
                 HeldParts(
-                    account_id=key[0],
-                    live_mode=key[1],
-                    owner_id=key[3],
+                    account_id=key.account_id,
+                    live_mode=key.live_mode,
+                    owner_id=key.id,
                     parts=shown[key].parsed.parts,
                     cut=shown[key].parsed.items_cut,
                 )

@@ -20,13 +20,13 @@ from billing.monotone import MONOTONE, goes_back
 from billing.parse import Parsed, UnknownShape, nested_lists, parse_object
 from billing.registry import HINTED, KINDS, Kind, customer_named_by, kind_of
 from db.connection import Connection, Pool, PostgresRefuses
+from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows, select_monotone
 from db.sync.accounts import clear_alarms, raise_alarm
 from db.sync.customers import mark_stale
 from db.sync.objects import (
     DueRead,
     FailedRead,
-    Key,
     Reading,
     claim_reads,
     confirm_objects,
@@ -124,9 +124,9 @@ async def _make_reads(
 
 async def _say_refused(connection: Connection, answers: list[Answered], failures: list[FailedRead]) -> None:
     """Alarm about kinds that the key may not read, and take the alarm back once it may."""
-    readable = {answer.key[2] for answer in answers}
+    readable = {answer.key.kind for answer in answers}
     await clear_alarms(connection, [f"reads of {kind} refused" for kind in readable])
-    for kind, error in {each.key[2]: each.error for each in failures if each.refused}.items():
+    for kind, error in {each.key.kind: each.error for each in failures if each.refused}.items():
         follows = "its rows stay as they are" if kind in HINTED else "its customers stay inexact"
         detail = f"give the API key the right to read {_path_of(KINDS[kind])}, or {follows} ({error})"
         await raise_alarm(connection, f"reads of {kind} refused", detail)
@@ -158,7 +158,7 @@ async def store_safely(
                 for failure in await store_safely(connection, [answer], source=source, of_whole=of_whole)
             ]
         key = answers[0].key
-        log.error("answer not stored", kind=key[2], id=key[3], error=repr(error))
+        log.error("answer not stored", kind=key.kind, id=key.id, error=repr(error))
         if isinstance(error, PostgresRefuses):
             said = f"Postgres refuses the answer: {error}"
             return [
@@ -231,15 +231,17 @@ async def store_answers(
             told_by_event=False,
         )
         stale = {
-            (*key[:2], each.customer_id)
+            CustomerKey(*key.scope, each.customer_id)
             for key, each in passed.items()
-            if each.customer_id is not None and key[2] not in HINTED
+            if each.customer_id is not None and key.kind not in HINTED
         }
         if unreadable:
             await mark_objects(
                 connection, [bare_mark(key, source=source, customer_id=unreadable[key]) for key in unreadable]
             )
-            stale |= {(*key[:2], owner) for key, owner in unreadable.items() if owner is not None}
+            stale |= {
+                CustomerKey(*key.scope, owner) for key, owner in unreadable.items() if owner is not None
+            }
         if stale:
             await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
     return doubted
@@ -249,7 +251,7 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
     """The answers that take back a monotone fact of the stored row, each with the time to ask again."""
     doubted = []
     for kind in MONOTONE:
-        keys = [key for key in answers if key[2] == kind]
+        keys = [key for key in answers if key.kind == kind]
         stored = await select_monotone(connection, kind, keys) if keys else {}
         for key, row in stored.items():
             answer = answers[key]
@@ -257,11 +259,11 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
             if reason is None or answer.audited:
                 continue
             if answer.believed:
-                log.error("a read is believed against all rules", kind=kind, id=key[3], reason=reason)
-                detail = f"{kind} {key[3]}: {reason}: Stripe has said so for an hour, and is believed"
-                await raise_alarm(connection, f"contradiction {kind} {key[3]}", detail)
+                log.error("a read is believed against all rules", kind=kind, id=key.id, reason=reason)
+                detail = f"{kind} {key.id}: {reason}: Stripe has said so for an hour, and is believed"
+                await raise_alarm(connection, f"contradiction {kind} {key.id}", detail)
                 continue
-            log.warning("a read is old", kind=kind, id=key[3], reason=reason)
+            log.warning("a read is old", kind=kind, id=key.id, reason=reason)
             again = ASK_AGAIN_AFTER[min(answer.contradictions, len(ASK_AGAIN_AFTER) - 1)]
             doubted.append(
                 FailedRead(
@@ -291,7 +293,7 @@ def _told_beside(
     What records depend on and nobody understands goes to `unreadable`, each with whose it is.
     """
     told: list[Answered] = list(answer.also)
-    scope, owner = answer.key[:2], answer.parsed.customer_id
+    scope, owner = answer.key.scope, answer.parsed.customer_id
     todo = [answer.parsed]
     while todo:
         each = todo.pop()
@@ -302,11 +304,11 @@ def _told_beside(
                 log.error("object not understood", inside=answer.key, error=str(unknown))
                 inner_kind = kind_of(str(body.get("object")))
                 if inner_kind is not None and inner_kind.name not in HINTED:
-                    key = (*scope, inner_kind.name, str(body[inner_kind.id_field]))
+                    key = Key(*scope, inner_kind.name, str(body[inner_kind.id_field]))
                     unreadable.setdefault(key, owner or customer_named_by(body))
                 continue
             todo.append(inner)
-            key, kind = (*scope, inner.kind, inner.id), KINDS[inner.kind]
+            key, kind = Key(*scope, inner.kind, inner.id), KINDS[inner.kind]
             if not kind.catalogue and not kind.expands and not nested_lists(body):
                 told.append(
                     Answered(
@@ -324,7 +326,7 @@ def _told_beside(
                 beside.setdefault(key, Shown(parsed=inner, raw=as_text(body)))
         for ref in each.references:
             named_owner = ref.id if ref.kind == "customer" else owner
-            references.setdefault((*scope, *ref), named_owner if KINDS[ref.kind].names_customer else None)
+            references.setdefault(Key(*scope, *ref), named_owner if KINDS[ref.kind].names_customer else None)
     return told
 
 
@@ -373,7 +375,7 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
             key=due.key, tick=due.tick, error=str(unavailable), retry_after=timedelta(seconds=seconds)
         )
     except StripeRefused as refused:
-        log.error("stripe refuses a read", kind=due.key[2], id=due.key[3], error=str(refused))
+        log.error("stripe refuses a read", kind=due.key.kind, id=due.key.id, error=str(refused))
         return FailedRead(
             key=due.key,
             tick=due.tick,
@@ -382,7 +384,7 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
             refused=refused.status in (401, 403),
         )
     except Exception as unreadable:  # noqa: BLE001 - one bad object must never stop another (I7)
-        log.error("answer not understood", kind=due.key[2], id=due.key[3], error=repr(unreadable))
+        log.error("answer not understood", kind=due.key.kind, id=due.key.id, error=repr(unreadable))
         seconds = backoff_seconds(due.attempts, longest=300.0)
         return FailedRead(
             key=due.key,
@@ -495,7 +497,7 @@ async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: dateti
     ]
     return tuple(
         Answered(
-            key=(account_id, live_mode, parsed.kind, parsed.id),
+            key=Key(account_id, live_mode, parsed.kind, parsed.id),
             tick=product.tick,
             parsed=parsed,
             raw=as_text(body),

@@ -16,6 +16,7 @@ from billing.facts import CustomerFacts
 from billing.history import revise_history
 from billing.record import Derived, Policy, derive_record
 from db.connection import Connection, PostgresAway
+from db.keys import CustomerKey, Key
 from db.mirror.facts import load_facts
 from db.records.records import (
     StatusChange,
@@ -43,7 +44,6 @@ from db.sync.customers import (
     resolve_touched,
     select_touched,
 )
-from db.sync.objects import Key
 from db.sync.usage import enlist_metered
 from worker.leases import Held
 from worker.live.history import DerivedMrr, write_mrr_history
@@ -118,7 +118,7 @@ async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer
     changed = 0
     claimed = sorted(claimed, key=lambda stale: stale.key)
     fresh = [stale for stale in claimed if stale.attempts == 1]
-    for _, scope in groupby(fresh, key=lambda stale: stale.key[:2]):
+    for _, scope in groupby(fresh, key=lambda stale: stale.key.scope):
         group = list(scope)
         try:
             changed += await _derive(connection, group, policy)
@@ -144,7 +144,7 @@ async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Po
     except PostgresAway:
         raise
     except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
-        log.error("customer not derived", customer=stale.key[2], attempts=stale.attempts, error=repr(error))
+        log.error("customer not derived", customer=stale.key.id, attempts=stale.attempts, error=repr(error))
         description = repr(error)
         await retry_conflicts(lambda: _park(connection, stale, description))
         return 0
@@ -162,14 +162,14 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
     account_id, live_mode, _ = group[0].key
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         facts = await load_facts(
-            connection, account_id, live_mode, {stale.key[2]: stale.complete for stale in group}
+            connection, account_id, live_mode, {stale.key.id: stale.complete for stale in group}
         )
     by_customer = {each.customer_id: each for each in facts}
     derivations = [
         Derivation(
             stale=stale,
-            facts=by_customer[stale.key[2]],
-            derived=derive_record(by_customer[stale.key[2]], as_of=stale.as_of, policy=policy),
+            facts=by_customer[stale.key.id],
+            derived=derive_record(by_customer[stale.key.id], as_of=stale.as_of, policy=policy),
         )
         for stale in group
     ]
@@ -185,13 +185,13 @@ async def _tell_claimants(connection: Connection, derivations: Sequence[Derivati
     store, our customers are stale still.
     """
     stored = await select_stored(connection, [each.derived.record.uid for each in derivations])
-    passed: set[tuple[str, bool, str]] = set()
+    passed: set[CustomerKey] = set()
     for each in derivations:
         record = each.derived.record
         before = stored[record.uid].custom_uid if record.uid in stored else None
         if before != record.custom_uid:
             passed |= {
-                (record.account_id, record.live_mode, uid)
+                CustomerKey(record.account_id, record.live_mode, uid)
                 for uid in (before, record.custom_uid)
                 if uid is not None
             }
@@ -340,7 +340,7 @@ def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> 
     ids = {each.derived.deciding_subscription_id, None if before is None else before.stripe_subscription_id}
     if again:
         ids |= {subscription.id for subscription in each.facts.subscriptions}
-    keys = [(account_id, live_mode, "subscription", one) for one in ids if one is not None]
+    keys = [Key(account_id, live_mode, "subscription", one) for one in ids if one is not None]
     if each.facts.deleted_at is not None or not keys:
-        keys.append((account_id, live_mode, "customer", customer_id))
+        keys.append(Key(account_id, live_mode, "customer", customer_id))
     return tuple(keys)

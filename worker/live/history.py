@@ -8,9 +8,9 @@ from billing.facts import CustomerFacts
 from billing.mrr import Chain, Mrr, is_begun, moment_of_change, revise_mrr
 from billing.record import Derived
 from db.connection import Connection
+from db.keys import Key
 from db.records.mrr import MrrChange, select_chains, write_mrr_changes
 from db.records.records import Occasion, select_occasions
-from db.sync.objects import Key
 from worker.live.occasions import of_events
 
 
@@ -95,7 +95,7 @@ def _moved(each: DerivedMrr, chains: Mapping[str, Chain]) -> list[_Moved]:
 
 def _subscriptions(each: DerivedMrr) -> list[Key]:
     facts = each.facts
-    return [(facts.account_id, facts.live_mode, "subscription", of.id) for of in facts.subscriptions]
+    return [Key(facts.account_id, facts.live_mode, "subscription", of.id) for of in facts.subscriptions]
 
 
 def _told_by_events(each: DerivedMrr, occasions: Mapping[Key, Occasion]) -> list[datetime]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from db.connection import Pool
+from db.keys import CustomerKey
 from sandbox import Sandbox
 from tests.cli.command import Done, subledger
 from tests.worker.account import API_KEY, Attached, attached, lived_account
@@ -124,7 +125,7 @@ async def test_forgotten_customers_are_left_alone(pool: Pool, database_url: str,
             "where lifetime_revenue > 0 and name is not null order by stripe_customer_id limit 1"
         )
         async with pool.acquire() as connection:
-            await forget(connection, ("", False, spent))
+            await forget(connection, CustomerKey("", False, spent))
         await account.settle()
         ended = await account.scanned(await account.request(purpose="audit", repair=True))
         assert ("complete", None) == (ended["status"], ended["error"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from db.connection import Connection, Pool
+from db.keys import Scope
 from db.mirror.compare import AuditedCustomer, select_customers_by_id
 from db.sync.audits import Mending, report_audit, select_mending
 from db.sync.customers import mark_overdue
@@ -199,9 +200,7 @@ async def test_event_around_the_second_look(
             )
             return await mark_overdue(connection, limit=limit)
 
-        async def look(
-            connection: Connection, scope: tuple[str, bool], ids: Sequence[str]
-        ) -> list[AuditedCustomer]:
+        async def look(connection: Connection, scope: Scope, ids: Sequence[str]) -> list[AuditedCustomer]:
             first = not looked
             if first and when == "before":
                 await an_event(account, chosen)
@@ -272,9 +271,7 @@ async def test_customer_that_moves_without_an_end(
             [moving, still],
         )
 
-        async def look(
-            connection: Connection, scope: tuple[str, bool], ids: Sequence[str]
-        ) -> list[AuditedCustomer]:
+        async def look(connection: Connection, scope: Scope, ids: Sequence[str]) -> list[AuditedCustomer]:
             await an_event(account, moving)
             return await select_customers_by_id(connection, scope, ids)
 

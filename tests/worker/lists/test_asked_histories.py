@@ -2,11 +2,12 @@
 
 import asyncio
 
+from db.keys import CustomerKey
 from db.records.refresh import select_refresh_state, want_refresh
 from tests.worker.harness import Body, Room, customer, event, listing, subscription
 from worker.lists.histories import LISTS
 
-KEY = ("", False, "cus_1")
+KEY = CustomerKey("", False, "cus_1")
 PATHS = (
     "subscriptions",
     "subscription_schedules",

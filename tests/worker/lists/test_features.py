@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from billing.lists import listed_kinds
 from billing.registry import KINDS
 from db.connection import Pool, connect
+from db.keys import CustomerKey
 from db.sync.scans import ScanRequest, request_scan
 from tests.worker.harness import Api, Body, Room, customer, error, event, listing, open_room, subscription
 from tests.worker.test_rebuild import run as rebuild
@@ -405,7 +406,7 @@ async def test_forgotten_customer_has_no_features(entitling: Room, stripe: Strip
     await scan(room)
     connection = await connect(room.settings.database_url, application_name="forget")
     try:
-        await forget(connection, ("", False, "cus_1"))
+        await forget(connection, CustomerKey("", False, "cus_1"))
     finally:
         await connection.close()
     await room.settle()

@@ -8,7 +8,8 @@ import asyncpg
 
 from billing.parse import parse_object
 from db.connection import Pool, connect
-from db.sync.objects import Key, Mark, draw_tick, mark_objects
+from db.keys import Key
+from db.sync.objects import Mark, draw_tick, mark_objects
 from tests.system import until
 from tests.worker.harness import NOON, Room, charge, customer, event, refund, subscription
 from worker.live.confirm import Answered, store_answers
@@ -18,7 +19,7 @@ def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answere
     """The answer of a read that began at `tick`."""
     parsed = parse_object(body)
     return Answered(
-        key=("", False, parsed.kind, parsed.id),
+        key=Key("", False, parsed.kind, parsed.id),
         tick=tick,
         parsed=parsed,
         raw="{}",
@@ -101,7 +102,7 @@ async def test_every_interleaving_of_two_changes_and_two_reads(pool: Pool) -> No
     shown = [-1] * len(worlds)
 
     def key(world: int) -> Key:
-        return ("", False, "customer", f"cus_{world}")
+        return Key("", False, "customer", f"cus_{world}")
 
     # All worlds take their step together: only the order within each matters.
     async with pool.acquire() as connection:
@@ -157,13 +158,13 @@ def _overtakes(steps: list[tuple[str, int]]) -> bool:
 
 def _mark(key: Key) -> Mark:
     return Mark(
-        key=key, customer_id=key[3], nameless=False, event_id=None, event_created=None, source="event"
+        key=key, customer_id=key.id, nameless=False, event_id=None, event_created=None, source="event"
     )
 
 
 async def test_late_committer_does_not_lower_a_mark(pool: Pool, database_url: str) -> None:
     """I3: a mark that drew its number earlier but is written later leaves the greater number standing."""
-    key = ("", False, "customer", "cus_1")
+    key = Key("", False, "customer", "cus_1")
     late = await connect(database_url, application_name="late")
     try:
         async with pool.acquire() as connection:

@@ -23,11 +23,12 @@ from hypothesis.stateful import (
 
 from billing.parse import parse_object
 from db.connection import OwnConnection, Pool, connect
-from db.sync.objects import DueRead, FailedRead, Key, Mark, claim_reads, mark_objects, postpone_reads
+from db.keys import Key
+from db.sync.objects import DueRead, FailedRead, Mark, claim_reads, mark_objects, postpone_reads
 from tests.worker.harness import NOON, customer
 from worker.live.confirm import Answered, store_answers
 
-KEY: Key = ("", False, "customer", "cus_1")
+KEY = Key("", False, "customer", "cus_1")
 EXAMPLES = 100
 STEPS = 40
 

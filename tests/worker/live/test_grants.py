@@ -8,6 +8,7 @@ import pytest
 
 from billing.record import customer_uid
 from db.connection import Pool
+from db.keys import CustomerKey
 from db.sync.customers import MARK_OVERDUE
 from tests.system import until
 from tests.worker.harness import NOON, Room, columns, customer, event, subscription
@@ -289,7 +290,7 @@ async def test_forgotten_customer_has_no_entities_and_no_grant(webhooks_only: Ro
     await room.engine.derive()
     assert 2 == await room.fetchval("select count(*) from billing.entities")
     async with room.pool.acquire() as connection:
-        await forget(connection, ("", False, "cus_1"))
+        await forget(connection, CustomerKey("", False, "cus_1"))
     await room.engine.derive()
     assert 0 == await room.fetchval("select count(*) from billing.entities")
     assert (await room.record())["sandbox_end"] is None

@@ -71,12 +71,12 @@ async def test_event_that_breaks_the_writing(
     real_write, real_mark = apply.write_mirror, apply._mark
 
     async def write_mirror(connection: Any, shown: Any, *, confirmed: bool) -> None:
-        if any(key[3] == "ch_2" for key in shown):
+        if any(key.id == "ch_2" for key in shown):
             raise ZeroDivisionError("poison")
         await real_write(connection, shown, confirmed=confirmed)
 
     def mark(key: Any, *rest: Any, **how: Any) -> Any:
-        if key[3] == "ch_2":
+        if key.id == "ch_2":
             raise ZeroDivisionError("poison")
         return real_mark(key, *rest, **how)
 

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 
 from billing.parse import parse_object
+from db.keys import Key
 from db.sync.inbox import claim_events
-from db.sync.objects import Key, mark_objects
+from db.sync.objects import mark_objects
 from tests.worker.harness import Body, Room, charge, customer, event, listing, refund
 from worker.lists.steps import bare_mark
 from worker.live import apply
 from worker.retry import ATTEMPTS_MAX
 
-REFUND: Key = ("", False, "refund", "re_1")
+REFUND = Key("", False, "refund", "re_1")
 
 
 def refunded(amount: int = 2000) -> Body:

@@ -24,7 +24,7 @@ LEASE = timedelta(seconds=60)
 async def derive_from_claim(connection: Connection, claimed: Sequence[StaleCustomer]) -> list[Derivation]:
     """The part of a derivation between its claim and its storing."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        facts = await load_facts(connection, "", False, {each.key[2]: each.complete for each in claimed})
+        facts = await load_facts(connection, "", False, {each.key.id: each.complete for each in claimed})
     return [
         Derivation(stale=stale, facts=known, derived=derive_record(known, as_of=stale.as_of, policy=Policy()))
         for stale, known in zip(claimed, facts, strict=True)

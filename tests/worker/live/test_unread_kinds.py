@@ -7,6 +7,7 @@ from typing import Any
 
 from billing.parse import parse_object
 from billing.registry import KINDS
+from db.keys import CustomerKey, Key
 from db.sync.objects import draw_tick
 from db.sync.scans import ScanRequest, request_scan
 from db.sync.status import select_backlog
@@ -16,7 +17,7 @@ from worker.lists.pages import read_page
 from worker.live.apply import drain_batch
 from worker.live.confirm import Answered, store_answers
 
-KEY = ("", False, "payment_intent", "pi_1")
+KEY = Key("", False, "payment_intent", "pi_1")
 
 
 def intent(**fields: object) -> Body:
@@ -206,7 +207,7 @@ async def test_what_only_lists_tell_of_a_forgotten_customer(room: Room) -> None:
     }
     assert "complete" == await backfilled(room, moved, kind="balance_transaction")
     async with room.pool.acquire() as connection:
-        await forget(connection, ("", False, "cus_1"))
+        await forget(connection, CustomerKey("", False, "cus_1"))
     assert "complete" == await backfilled(room, moved, {**moved, "id": "txn_2"}, kind="balance_transaction")
     rows = await room.fetch("select id, net, description, raw from stripe.balance_transactions order by id")
     assert [("txn_1", 1912, None, None)] == [tuple(row) for row in rows]
@@ -321,7 +322,7 @@ def answered(body: Body, *, tick: int, at: int) -> Answered:
     """What a page that was asked for at this tick says of one object."""
     parsed = parse_object(body)
     return Answered(
-        key=("", False, parsed.kind, parsed.id),
+        key=Key("", False, parsed.kind, parsed.id),
         tick=tick,
         parsed=parsed,
         raw=json.dumps(body),
