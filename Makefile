@@ -67,6 +67,6 @@ bench: $(INSTALLED) ## Measure: webhooks per second, answer times, events throug
 	@$(PYTHON) -m bench.run $(ARGS)
 
 clean: ## Remove .venv, the embedded servers' data and every cache
-	@if [ -x $(PYTHON) ]; then $(PYTHON) -m local.servers .subledger; fi
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m local.clean .subledger; fi
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,7 +17,7 @@ from billing.lists import listed_kinds
 from billing.registry import KINDS
 from db.connection import OwnConnection
 from db.sync.scans import Scan, ScanRequest, request_scan, select_scan
-from local.servers import free_port, last_lines
+from local.processes import free_port, last_lines
 
 SECONDS_MAX = 600.0
 POLL_SECONDS = 0.02

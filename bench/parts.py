@@ -26,7 +26,7 @@ from bench.system import (
     worker_ready,
 )
 from db.connection import OwnConnection
-from local.servers import free_port
+from local.processes import free_port
 
 CONNECTIONS = 64
 API_CONNECTIONS = 16

@@ -24,15 +24,10 @@ from bench.plans import API_KEY, SECRET, Outcome, Plan
 from db.connection import OwnConnection, connect
 from db.migrate import migrate
 from db.sync.status import Backlog, select_backlog
-from local.servers import (
-    Server,
-    end_with_parent,
-    free_port,
-    last_lines,
-    start_postgres,
-    start_valkey,
-    throwaway_home,
-)
+from local.clean import throwaway_home
+from local.postgres import start_postgres
+from local.processes import Server, end_with_parent, free_port, last_lines
+from local.valkey import start_valkey
 
 READY_SECONDS_MAX = 60.0
 SETTLED_SECONDS_MAX = 240.0

@@ -13,8 +13,8 @@ from cli import audit, backfill, customer, events, forget, rebuild, status, usag
 from cli.connect import LookError
 from db.connection import PostgresAway
 from db.migrate import MigrationError, migrate
+from local.home import ServerError
 from local.run_file import effective_environment
-from local.servers import ServerError
 from local.up import UpError, UpOptions, run_up
 from runtime.logs import configure_logs
 from runtime.settings import Settings, SettingsError, database_url_from_env

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from local.servers import is_claimed
+from local.home import is_claimed
 
 HOME = Path(".subledger")
 

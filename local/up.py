@@ -25,19 +25,11 @@ from db.connection import PostgresAway, connect
 from db.migrate import migrate
 from db.sync.overview import Overview, read_overview
 from local import dashboard
+from local.home import HomeInUseError, claim_home, kept_secret
+from local.postgres import start_postgres
+from local.processes import Server, end_with_parent, free_port, last_lines, port_is_free
 from local.run_file import HOME, RunningSystem, announce, running_system, withdraw
-from local.servers import (
-    HomeInUseError,
-    Server,
-    claim_home,
-    end_with_parent,
-    free_port,
-    kept_secret,
-    last_lines,
-    port_is_free,
-    start_postgres,
-    start_valkey,
-)
+from local.valkey import start_valkey
 from runtime.settings import Settings
 
 HOST = "127.0.0.1"

@@ -17,7 +17,9 @@ import redis
 
 from db.connection import Pool, create_pool
 from db.migrate import migrate
-from local.servers import start_postgres, start_valkey, throwaway_home
+from local.clean import throwaway_home
+from local.postgres import start_postgres
+from local.valkey import start_valkey
 
 VALKEY_DATABASES = 64
 

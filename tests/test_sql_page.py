@@ -14,7 +14,8 @@ import pytest
 
 from db.connection import Pool
 from db.migrate import migrate
-from local.servers import start_postgres, throwaway_home
+from local.clean import throwaway_home
+from local.postgres import start_postgres
 from sandbox import STORIES, Sandbox, create_api
 from tests.worker.harness import API_KEY, Api, customer, event, open_room
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from db.migrate import SCHEMA, dump_schema, migrate
-from local.servers import pg_dump_program, start_postgres, throwaway_home
+from local.clean import throwaway_home
+from local.postgres import pg_dump_program, start_postgres
 
 HEADING = "-- What the migrations make; `make schema` writes it, and a test keeps it true. Read this, change those.\n\n"
 

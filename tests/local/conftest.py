@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.servers import remove_home, throwaway_home
+from local.clean import remove_home, throwaway_home
 
 # What only root needs is not to be had by others.
 collect_ignore = [] if os.geteuid() == 0 else ["test_servers_as_root.py"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from local.home import claim_home
 from local.run_file import RunningSystem, announce, effective_environment, running_system, withdraw
-from local.servers import claim_home
 
 SYSTEM = RunningSystem(
     pid=1, url="http://127.0.0.1:8000", environment={"DATABASE_URL": "postgresql://u:pa55word@h/d"}

@@ -19,17 +19,11 @@ import psutil
 import pytest
 import redis
 
-from local import servers
-from local.servers import (
-    HomeInUseError,
-    Server,
-    ServerError,
-    claim_home,
-    is_claimed,
-    start_postgres,
-    start_valkey,
-    throwaway_home,
-)
+from local.clean import THROWAWAY_PREFIX, throwaway_home
+from local.home import HomeInUseError, ServerError, claim_home, is_claimed
+from local.postgres import start_postgres
+from local.processes import Server
+from local.valkey import start_valkey
 
 REPOSITORY = Path(__file__).parents[2]
 DEATH_TIMEOUT_SECONDS = 20
@@ -38,12 +32,15 @@ DEATH_TIMEOUT_SECONDS = 20
 HOLDER = """
 import json, signal, sys
 from pathlib import Path
-from local import servers
+from local import processes
+from local.home import claim_home
+from local.postgres import start_postgres
+from local.valkey import start_valkey
 if sys.argv[2] == "orphaning":
-    servers.end_with_parent = lambda parent_death: None
-with servers.claim_home(Path(sys.argv[1])) as home:
-    postgres = servers.start_postgres(home, durable=False)
-    valkey = servers.start_valkey(home)
+    processes.end_with_parent = lambda parent_death: None
+with claim_home(Path(sys.argv[1])) as home:
+    postgres = start_postgres(home, durable=False)
+    valkey = start_valkey(home)
     print(json.dumps({"pids": [postgres.process.pid, valkey.process.pid], "ports": [postgres.port, valkey.port]}))
     sys.stdout.flush()
     signal.pause()
@@ -198,7 +195,7 @@ def test_throwaway_home_of_a_killed_run_is_removed(home: Path) -> None:
     """A run of the tests that was killed leaves a home; the next run removes it with all that it leads to."""
     with start_postgres(home, durable=False):
         pass
-    stale = Path(tempfile.mkdtemp(prefix=servers.THROWAWAY_PREFIX))
+    stale = Path(tempfile.mkdtemp(prefix=THROWAWAY_PREFIX))
     with claim_home(stale) as claimed, start_postgres(claimed, durable=False):
         outside = (claimed / "postgres").resolve()
     with throwaway_home():

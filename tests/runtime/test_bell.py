@@ -13,7 +13,9 @@ from arq.connections import ArqRedis
 from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
-from local.servers import Server, start_valkey, throwaway_home
+from local.clean import throwaway_home
+from local.processes import Server
+from local.valkey import start_valkey
 from runtime import bell as bell_module
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell, connect_redis
 from runtime.jobs import deserialize_job, serialize_job

@@ -8,7 +8,8 @@ import structlog
 import uvloop
 
 from db.migrate import migrate
-from local.servers import start_postgres, throwaway_home
+from local.clean import throwaway_home
+from local.postgres import start_postgres
 from tests.simulation.deaths import mortality
 from tests.simulation.world import open_ground, play
 

@@ -18,7 +18,10 @@ from db.connection import OwnConnection, PostgresAway
 from db.keys import Scope
 from db.migrate import migrate
 from db.sync.accounts import see_accounts
-from local.servers import Server, start_postgres, start_valkey, throwaway_home
+from local.clean import throwaway_home
+from local.postgres import start_postgres
+from local.processes import Server
+from local.valkey import start_valkey
 from sandbox import MIXED, Event, Faults, Plan, Sandbox, create_api, deliver, serve
 from tests.conftest import at_database
 from tests.simulation.world import CONNECTED, CUSTOMERS_MIN, EVENTS_MIN, LEFT, YEAR, short_stories

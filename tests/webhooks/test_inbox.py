@@ -17,7 +17,9 @@ import pytest_asyncio
 from db.connection import Pool, create_pool
 from db.migrate import migrate
 from db.sync.inbox import SignedEvent
-from local.servers import Server, start_postgres, throwaway_home
+from local.clean import throwaway_home
+from local.postgres import start_postgres
+from local.processes import Server
 from runtime.bell import Bell, connect_redis
 from runtime.envelope import read_envelope
 from tests.conftest import Services, at_database

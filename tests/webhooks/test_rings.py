@@ -10,7 +10,9 @@ import redis
 from redis.asyncio import Redis
 
 from db.connection import Pool
-from local.servers import Server, start_valkey, throwaway_home
+from local.clean import throwaway_home
+from local.processes import Server
+from local.valkey import start_valkey
 from runtime import bell as bell_module
 from runtime.bell import LIVE_QUEUE, TOKENS
 from tests.system import free_port, until

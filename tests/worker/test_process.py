@@ -13,7 +13,9 @@ import pytest
 import redis
 
 from db.migrate import migrate
-from local.servers import start_postgres, start_valkey, throwaway_home
+from local.clean import throwaway_home
+from local.postgres import start_postgres
+from local.valkey import start_valkey
 from sandbox import Event, Sandbox, create_api, deliver, serve
 from sandbox.stories import STORIES
 from tests.system import SECRET, System, free_port, running_system, start, until
