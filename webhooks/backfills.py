@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from db.connection import Connection, Pool, PostgresAway
-from db.sync.scans import cancel_scan, report_scan, select_scan, select_scans
+from db.sync.scan_reports import report_scan
+from db.sync.scans import cancel_scan, select_scan, select_scans
 from runtime.bell import Bell
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 from runtime.settings import Settings

@@ -14,7 +14,7 @@ from typing import Self
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key
 from db.sync.objects import mark_objects
-from db.sync.scans import LostWindow, Step, Window, WindowKey, advance_windows, key_of
+from db.sync.windows import Advance, LostWindow, Window, WindowKey, advance_windows, key_of
 from worker.audit.lists import audit_page
 from worker.lists.backfill import store_answers_of
 from worker.lists.pages import Page
@@ -39,8 +39,8 @@ class ReadPage:
     page: Page
 
     @property
-    def step(self) -> Step:
-        return Step(
+    def step(self) -> Advance:
+        return Advance(
             window=self.window,
             after=self.after,
             objects=len(self.page.answers) + len(self.page.unreadable) + len(self.page.cut),

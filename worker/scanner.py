@@ -18,19 +18,14 @@ from billing.record import Policy
 from billing.registry import KINDS
 from db.connection import Pool, PostgresAway
 from db.sync.accounts import see_account_since
-from db.sync.scans import (
+from db.sync.scans import Scan, begin_scan, claim_scan, finish_scan, postpone_scan, skip_step
+from db.sync.windows import (
     LostWindow,
-    Scan,
     Window,
-    begin_scan,
-    claim_scan,
     claim_window,
     count_open_windows,
-    finish_scan,
-    postpone_scan,
     postpone_window,
     release_window,
-    skip_step,
 )
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.audit.lists import end_audit, step_audit

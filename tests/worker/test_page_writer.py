@@ -9,7 +9,7 @@ import pytest
 
 from billing.registry import KINDS
 from db.connection import Pool
-from db.sync.scans import LostWindow, Window, claim_window
+from db.sync.windows import LostWindow, Window, claim_window
 from sandbox import Sandbox
 from tests.worker.account import Attached, attached, lived_account
 from worker.lists.pages import read_page

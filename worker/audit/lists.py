@@ -25,8 +25,10 @@ from db.mirror.compare import (
 )
 from db.mirror.tables import PARTS, MirrorRow, select_changed
 from db.sync.audits import close_audit, count_suspects, is_audit_due, select_unread, suspect
+from db.sync.coverage import select_holes
 from db.sync.inbox import reach_milestone
-from db.sync.scans import Scan, Window, finish_scan, select_holes
+from db.sync.scans import Scan, finish_scan
+from db.sync.windows import Window
 from runtime.scan_requests import ask_for_scan, read_request
 from worker.audit.objects import compare_entitlements, too_many, verify_objects
 from worker.audit.records import compare_records, verify_records

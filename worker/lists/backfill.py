@@ -15,19 +15,17 @@ from billing.lists import PER_CUSTOMER
 from billing.registry import HINTED, KINDS
 from db.connection import Connection
 from db.keys import CustomerKey
-from db.sync.histories import select_clock_histories, want_history
-from db.sync.objects import mark_objects, postpone_reads
-from db.sync.scans import (
+from db.sync.coverage import (
     MARK_REFERENCES,
     Hole,
-    Scan,
     cover_customers,
-    finish_scan,
     mark_references,
-    move_scan,
     select_history,
     select_holes,
 )
+from db.sync.histories import select_clock_histories, want_history
+from db.sync.objects import mark_objects, postpone_reads
+from db.sync.scans import Scan, finish_scan, move_scan
 from runtime.stripe_api import StripeMissing
 from worker.lists import clocks, entitlements
 from worker.lists.steps import HOLD, HOLES_TOLD_MAX, Helpers, bare_mark, bounds_of, say_holes

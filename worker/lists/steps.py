@@ -8,8 +8,9 @@ from billing.record import Policy
 from billing.registry import KINDS
 from db.connection import Pool
 from db.keys import Key
+from db.sync.coverage import Hole
 from db.sync.objects import Mark
-from db.sync.scans import Hole, Scan, move_scan
+from db.sync.scans import Scan, move_scan
 from runtime.stripe_api import StripeApi
 
 BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)

@@ -23,6 +23,7 @@ from db.connection import Connection, Pool, PostgresRefuses
 from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows, select_monotone
 from db.sync.accounts import clear_alarms, raise_alarm
+from db.sync.coverage import mark_known_stale
 from db.sync.customers import mark_stale
 from db.sync.objects import (
     DueRead,
@@ -34,7 +35,6 @@ from db.sync.objects import (
     postpone_reads,
     select_unheard,
 )
-from db.sync.scans import mark_known_stale
 from runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.forget import set_aside_answers
 from worker.leases import Held

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from db.connection import Pool
-from db.sync.scans import ScanReport, report_scan, select_scan
+from db.sync.scan_reports import ScanReport, report_scan
+from db.sync.scans import select_scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
 from tests.system import until

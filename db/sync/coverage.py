@@ -1,0 +1,184 @@
+"""What a backfill has covered: holes in its lists, objects that only references name, and customers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.facts import ActiveEntitlement, SubscriptionItem, SubscriptionScheduleItem
+from billing.registry import HINTED, KINDS
+from db.columns import columns_of
+from db.connection import Connection
+from db.keys import CustomerKey, columns_of_keys
+from db.sync.scans import Scan, readings_of
+
+# A window that begins where no other ends, or ends where no other begins, leaves a hole beside it. Each reading of a
+# list must be without one: half of it is not the list.
+SELECT_HOLES = """
+with tiles as (
+  select kind, variant, low, high, state, error,
+    lag(high) over (partition by kind, variant order by high) as reached
+  from sync.scan_windows
+  where scan_id = $1
+), ends as (
+  select wanted.kind, min(t.low) as low, max(t.high) as high
+  from unnest($2::text[], $3::text[]) as wanted (kind, variant)
+  left join tiles t using (kind, variant)
+  group by wanted.kind, wanted.variant
+)
+select kind, low, high, error from tiles where state <> 'done'
+union all
+select kind, reached, low, 'this stretch was never read' from tiles where reached <> low
+union all
+select kind, $4, $5, 'not all of it was read' from ends where low is distinct from $4 or high is distinct from $5
+order by 1, 2
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """A stretch of one kind that was not read to its end."""
+
+    kind: str
+    low: datetime
+    high: datetime
+    error: str | None
+
+
+async def select_holes(connection: Connection, scan: Scan, *, low: datetime, high: datetime) -> list[Hole]:
+    """What is missing of the tiling of [low, high) by windows that were read to their end; empty: nothing is."""
+    rows = await connection.fetch(SELECT_HOLES, scan.id, *readings_of(scan), low, high)
+    return [Hole(**row) for row in rows]
+
+
+def _mark_references() -> dict[str, str]:
+    """Per column that names a mirrored object: the statement that marks those which nobody knows of yet."""
+    tables: list[tuple[str, type, str]] = [
+        (kind.table, kind.facts, kind.name) for kind in KINDS.values() if kind.confirmed_on_event
+    ]
+    tables.append(("stripe.subscription_items", SubscriptionItem, "subscription_item"))
+    tables.append(
+        ("stripe.subscription_schedule_items", SubscriptionScheduleItem, "subscription_schedule_item")
+    )
+    tables.append(("stripe.active_entitlements", ActiveEntitlement, "active_entitlement"))
+    statements = {}
+    for table, facts, holder in tables:
+        columns = {column.name for column in columns_of(facts)}
+        for column in sorted(columns):
+            named = column.removesuffix("_id").removeprefix("latest_").removeprefix("released_")
+            named = {"schedule": "subscription_schedule"}.get(named, named)
+            if not column.endswith("_id") or named not in KINDS or named in HINTED or named == holder:
+                continue
+            owner = f"t.{column}" if named == "customer" else "t.customer_id"
+            if not KINDS[named].names_customer or ("customer_id" not in columns):
+                owner = "null::text"
+            statements[f"{holder}.{column}"] = f"""
+insert into sync.objects (account_id, live_mode, kind, id, customer_id, source, dirty, first_marked_at, read_at)
+select $1, $2, '{named}', id, customer_id, 'backfill', nextval('sync.tick'), now(), now()
+from (
+  select t.{column} as id, min({owner}) as customer_id
+  from {table} t
+  where t.account_id = $1 and t.live_mode = $2 and t.{column} is not null
+    and not exists (
+      select from sync.objects o
+      where o.account_id = $1 and o.live_mode = $2 and o.kind = '{named}' and o.id = t.{column}
+    )
+  group by t.{column}
+  order by t.{column}
+) as unknown
+on conflict do nothing
+"""
+    return statements
+
+
+MARK_REFERENCES = dict(sorted(_mark_references().items()))
+"""By the column that names other objects: what marks those that nothing was ever said about, so that they are read."""
+
+
+async def mark_references(connection: Connection, column: str, *, account_id: str, live_mode: bool) -> None:
+    """Mark what a column names and no list held (a deleted customer is in no list): it is read by its id."""
+    await connection.execute(MARK_REFERENCES[column], account_id, live_mode)
+
+
+# A customer younger than the horizon is none of the scan's: its customer.created makes it complete. Of who is on a test
+# clock the lists have not told all: their own history does.
+COVER_CUSTOMERS = """
+with next as (
+  select o.id, coalesce(c.created, o.event_created, '-infinity') <= $4
+    and (c.id is not null or o.source = 'backfill') and c.test_clock is null as covered
+  from sync.objects o
+  left join stripe.customers c on c.account_id = o.account_id and c.live_mode = o.live_mode and c.id = o.id
+  where o.account_id = $1 and o.live_mode = $2 and o.kind = 'customer' and o.id > $3
+  order by o.id
+  limit $6
+), written as (
+  insert into sync.customers as k (account_id, live_mode, customer_id, stale, stale_since, complete, history_at)
+  select $1, $2, id, 1, now(), covered and $5, case when not (covered and $5) then now() end
+  from next
+  order by id
+  on conflict (account_id, live_mode, customer_id) do update set
+    stale = k.stale + 1,
+    stale_since = case when k.stale > k.derived then k.stale_since else now() end,
+    complete = k.complete or excluded.complete,
+    history_at = case
+      when excluded.complete and k.history_asked = 0 then null
+      when k.complete then k.history_at
+      else coalesce(k.history_at, excluded.history_at)
+    end,
+    history_error = case when not excluded.complete then k.history_error end,
+    attempts = case when k.parked_at is null then k.attempts else 0 end,
+    parked_at = null
+)
+select max(id) from next
+"""
+
+
+async def cover_customers(
+    connection: Connection, scan: Scan, *, complete: bool, after: str, limit: int
+) -> str | None:
+    """Have the customers after an id derived, `complete` where every list was read to its end, else their histories
+    pulled; returns the last id, None when there were none.
+    """
+    last: str | None = await connection.fetchval(
+        COVER_CUSTOMERS, scan.account_id, scan.live_mode, after, scan.horizon, complete, limit
+    )
+    return last
+
+
+MARK_KNOWN_STALE = """
+with known as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  join unnest($1::text[], $2::boolean[], $3::text[]) as new (account_id, live_mode, customer_id)
+    using (account_id, live_mode, customer_id)
+  where complete
+  order by 1, 2, 3
+  for no key update of customers
+)
+update sync.customers c
+set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
+from known k
+where (c.account_id, c.live_mode, c.customer_id) = (k.account_id, k.live_mode, k.customer_id)
+"""
+
+
+async def mark_known_stale(connection: Connection, customers: Sequence[CustomerKey]) -> None:
+    """Raise `stale` of those customers that are complete already. The others are derived when all of them is known:
+    a status in the middle of the filling is one that they never had.
+    """
+    await connection.execute(
+        MARK_KNOWN_STALE,
+        *columns_of_keys(CustomerKey, customers),
+    )
+
+
+SELECT_HISTORY = """
+select history_at is not null as wanted, history_attempts, history_error
+from sync.customers
+where account_id = $1 and live_mode = $2 and customer_id = $3
+"""
+
+
+async def select_history(connection: Connection, key: CustomerKey) -> tuple[bool, int, str | None]:
+    """Whether a customer's history is still to be pulled, how often that was begun, and what the last failure said."""
+    row = await connection.fetchrow(SELECT_HISTORY, *key)
+    return (False, 0, None) if row is None else (row[0], row[1], row[2])
