@@ -5,13 +5,15 @@ Only names from our own source become SQL; every value is a parameter.
 
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 _SQL_TYPES = {
@@ -98,3 +100,27 @@ def parameters_of(columns: Sequence[Column], *, first: int) -> str:
 def values_of(columns: Sequence[Column]) -> str:
     """The values, separated by commas, in a statement that unnests its parameters `as new`."""
     return ", ".join(column.value for column in columns)
+
+
+def decoded(columns: Sequence[Column], row: asyncpg.Record) -> dict[str, Any]:
+    """The columns of a stored row, those that are kept as JSON decoded."""
+    return {
+        column.name: msgspec.json.decode(row[column.name])
+        if column.type == "jsonb" and row[column.name] is not None
+        else row[column.name]
+        for column in columns
+    }
+
+
+def differing(wanted: object, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a frozen value whose stored columns differ from it."""
+    return tuple(
+        field.name
+        for field in fields(wanted)  # type: ignore[arg-type]
+        if _plain(getattr(wanted, field.name)) != _plain(stored[field.name])
+    )
+
+
+def _plain(value: object) -> object:
+    # Lists of values with fields (the tiers of a price) come from the database as the JSON that they were stored as.
+    return msgspec.json.decode(msgspec.json.encode(value)) if isinstance(value, (list, tuple)) else value

@@ -1,28 +1,13 @@
-"""What the database holds, as an audit compares it: mirror rows with what Stripe's lists and reads say, records with
-what the mirror implies.
-"""
+"""Mirror rows, as an audit compares them with what Stripe's lists and reads say."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
-from uuid import UUID
-
-import asyncpg
-import msgspec
 
 from billing.facts import Part
 from billing.lists import THROUGH
-from billing.record import (
-    CustomerEntity,
-    CustomerFeature,
-    CustomerMrr,
-    CustomerProduct,
-    CustomerRecord,
-    Revenue,
-)
 from billing.registry import KINDS, Kind
-from db.columns import Column, arrays_of, columns_of, names_of, parameters_of
+from db.columns import arrays_of, decoded, names_of, parameters_of
 from db.connection import Connection
 from db.keys import Key, Scope
 from db.mirror.tables import MIRROR, PARTS, PartStatements, told_since
@@ -234,174 +219,12 @@ async def select_stored_facts(
     """The stored columns of these objects, by id; of those that hold parts with `parts`, by their ids."""
     rows = await connection.fetch(SELECT_STORED_FACTS[kind], *scope, ids)
     columns = MIRROR[kind].columns
-    stored = {row["id"]: {**_decoded(columns, row), "deleted_at": row["deleted_at"]} for row in rows}
+    stored = {row["id"]: {**decoded(columns, row), "deleted_at": row["deleted_at"]} for row in rows}
     if kind in PARTS:
         parts = PARTS[kind]
         for each in stored.values():
             each["parts"] = []
         for row in await connection.fetch(SELECT_STORED_PARTS[kind], *scope, ids):
             if row[parts.owner] in stored:
-                stored[row[parts.owner]]["parts"].append(_decoded(parts.columns, row))
+                stored[row[parts.owner]]["parts"].append(decoded(parts.columns, row))
     return stored
-
-
-def _decoded(columns: Sequence[Column], row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        column.name: msgspec.json.decode(row[column.name])
-        if column.type == "jsonb" and row[column.name] is not None
-        else row[column.name]
-        for column in columns
-    }
-
-
-# Records
-
-SELECT_SETTLED_CUSTOMERS = """
-select customer_id, complete, stale > derived and parked_at is null as moving
-from sync.customers
-where account_id = $1 and live_mode = $2 and customer_id > $3
-order by customer_id
-limit $4
-"""
-
-SELECT_CUSTOMERS_BY_ID = """
-select customer_id, complete, stale > derived and parked_at is null as moving
-from sync.customers
-where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
-order by customer_id
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditedCustomer:
-    """A customer whose record is compared; while it is moving, its record may be older than its facts."""
-
-    id: str
-    complete: bool
-    moving: bool
-
-
-async def select_customers_after(
-    connection: Connection, scope: Scope, after: str, *, limit: int
-) -> list[AuditedCustomer]:
-    """The customers whose ids follow one."""
-    rows = await connection.fetch(SELECT_SETTLED_CUSTOMERS, *scope, after, limit)
-    return [AuditedCustomer(id=row[0], complete=row[1], moving=row[2]) for row in rows]
-
-
-async def select_customers_by_id(
-    connection: Connection, scope: Scope, ids: Sequence[str]
-) -> list[AuditedCustomer]:
-    """These customers."""
-    rows = await connection.fetch(SELECT_CUSTOMERS_BY_ID, *scope, ids)
-    return [AuditedCustomer(id=row[0], complete=row[1], moving=row[2]) for row in rows]
-
-
-COUNT_UNRESOLVED = """
-select count(*) from sync.objects where touched > resolved and account_id = $1 and live_mode = $2
-"""
-
-
-async def count_unresolved(connection: Connection, scope: Scope) -> int:
-    """Rows whose concerned customers have yet to be marked."""
-    count: int = await connection.fetchval(COUNT_UNRESOLVED, *scope)
-    return count
-
-
-SELECT_SNAPSHOT_TIME = "select now()"
-
-
-async def select_snapshot_time(connection: Connection) -> datetime:
-    """When this transaction began, by the clock that says when records are due to be derived again."""
-    now: datetime = await connection.fetchval(SELECT_SNAPSHOT_TIME)
-    return now
-
-
-_RECORD_COLUMNS = columns_of(CustomerRecord)
-_PRODUCT_COLUMNS = columns_of(CustomerProduct)
-_REVENUE_COLUMNS = columns_of(Revenue)
-_FEATURE_COLUMNS = columns_of(CustomerFeature)
-_ENTITY_COLUMNS = columns_of(CustomerEntity)
-_MRR_COLUMNS = columns_of(CustomerMrr)
-
-SELECT_RECORDS = f"select {names_of(_RECORD_COLUMNS)} from billing.customers where uid = any ($1::uuid[])"
-SELECT_PRODUCTS = f"""
-select {names_of(_PRODUCT_COLUMNS)} from billing.customer_products where customer_uid = any ($1::uuid[])
-"""
-SELECT_REVENUE = f"""
-select {names_of(_REVENUE_COLUMNS)} from billing.customer_revenue where customer_uid = any ($1::uuid[])
-"""
-SELECT_CUSTOMER_FEATURES = f"""
-select {names_of(_FEATURE_COLUMNS)} from billing.customer_features where customer_uid = any ($1::uuid[])
-"""
-SELECT_ENTITIES = f"""
-select {names_of(_ENTITY_COLUMNS)} from billing.subscription_entities where customer_uid = any ($1::uuid[])
-"""
-SELECT_CUSTOMER_MRR = f"""
-select {names_of(_MRR_COLUMNS)} from billing.customer_mrr where customer_uid = any ($1::uuid[])
-"""
-
-
-@dataclass(slots=True, kw_only=True)
-class StoredWhole:
-    """A record as it is stored, with its parts; each row a mapping of columns."""
-
-    record: dict[str, Any] | None
-    products: dict[object, dict[str, Any]]
-    revenue: dict[object, dict[str, Any]]
-    features: dict[object, dict[str, Any]]
-    entities: dict[object, dict[str, Any]]
-    mrr: dict[object, dict[str, Any]]
-
-
-async def select_whole_records(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, StoredWhole]:
-    """The stored records and their parts, by uid; a customer without any is there too."""
-    stored = {
-        uid: StoredWhole(record=None, products={}, revenue={}, features={}, entities={}, mrr={})
-        for uid in uids
-    }
-    for row in await connection.fetch(SELECT_RECORDS, uids):
-        stored[row["uid"]].record = _decoded(_RECORD_COLUMNS, row)
-    for row in await connection.fetch(SELECT_PRODUCTS, uids):
-        stored[row["customer_uid"]].products[row["id"]] = _decoded(_PRODUCT_COLUMNS, row)
-    for row in await connection.fetch(SELECT_REVENUE, uids):
-        stored[row["customer_uid"]].revenue[row["currency"]] = _decoded(_REVENUE_COLUMNS, row)
-    for row in await connection.fetch(SELECT_CUSTOMER_FEATURES, uids):
-        stored[row["customer_uid"]].features[row["feature_id"]] = _decoded(_FEATURE_COLUMNS, row)
-    for row in await connection.fetch(SELECT_ENTITIES, uids):
-        stored[row["customer_uid"]].entities[row["id"]] = _decoded(_ENTITY_COLUMNS, row)
-    for row in await connection.fetch(SELECT_CUSTOMER_MRR, uids):
-        stored[row["customer_uid"]].mrr[row["currency"]] = _decoded(_MRR_COLUMNS, row)
-    return stored
-
-
-SELECT_SURPLUS_RECORDS = """
-select r.uid, r.stripe_customer_id
-from billing.customers r
-where r.account_id = $1 and r.live_mode = $2 and r.stripe_customer_id is not null
-  and not exists (
-    select from sync.customers c
-    where c.account_id = r.account_id and c.live_mode = r.live_mode and c.customer_id = r.stripe_customer_id
-  )
-  and not exists (select from billing.identities i where i.uid = r.uid)
-order by r.stripe_customer_id
-"""
-
-
-async def select_surplus_records(connection: Connection, scope: Scope) -> dict[str, UUID]:
-    """Records of Stripe customers that nothing ever told of: Stripe id -> uid."""
-    return {row[1]: row[0] for row in await connection.fetch(SELECT_SURPLUS_RECORDS, *scope)}
-
-
-def differing(wanted: object, stored: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields of a frozen value whose stored columns say something else."""
-    return tuple(
-        field.name
-        for field in fields(wanted)  # type: ignore[arg-type]
-        if _plain(getattr(wanted, field.name)) != _plain(stored[field.name])
-    )
-
-
-def _plain(value: object) -> object:
-    # Lists of values with fields (the tiers of a price) come from the database as the JSON that they were stored as.
-    return msgspec.json.decode(msgspec.json.encode(value)) if isinstance(value, (list, tuple)) else value

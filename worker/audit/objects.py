@@ -16,9 +16,10 @@ from billing.facts import Facts, Part
 from billing.lists import PER_CUSTOMER
 from billing.parse import Parsed
 from billing.registry import KINDS
+from db.columns import differing
 from db.connection import Connection
 from db.keys import Key
-from db.mirror.compare import differing, select_stored_facts
+from db.mirror.compare import select_stored_facts
 from db.mirror.tables import PARTS
 from db.sync.audits import (
     Drift,

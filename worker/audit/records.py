@@ -14,21 +14,21 @@ import msgspec
 
 from billing.parse import parse_object
 from billing.record import Derived, customer_uid, derive_record
+from db.columns import differing
 from db.connection import Connection
 from db.keys import Key
-from db.mirror.compare import (
+from db.mirror.facts import load_facts
+from db.mirror.tables import bury_rows
+from db.records.compare import (
     AuditedCustomer,
     StoredWhole,
     count_unresolved,
-    differing,
     select_customers_after,
     select_customers_by_id,
     select_snapshot_time,
     select_surplus_records,
     select_whole_records,
 )
-from db.mirror.facts import load_facts
-from db.mirror.tables import bury_rows
 from db.sync.audits import (
     RECORD,
     Drift,

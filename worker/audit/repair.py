@@ -6,7 +6,7 @@ from billing.record import customer_uid
 from billing.registry import KINDS
 from db.connection import Connection
 from db.keys import Key, Scope
-from db.mirror.compare import select_surplus_records
+from db.records.compare import select_surplus_records
 from db.sync.audits import (
     RECORD,
     Drift,

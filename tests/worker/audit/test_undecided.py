@@ -8,7 +8,7 @@ import pytest
 
 from db.connection import Connection, Pool
 from db.keys import Scope
-from db.mirror.compare import AuditedCustomer, select_customers_by_id
+from db.records.compare import AuditedCustomer, select_customers_by_id
 from db.sync.audits import Mending, report_audit, select_mending
 from db.sync.customers import mark_overdue
 from db.sync.scans import Scan, select_scan
