@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup up test simulate prove check format schema lock bench clean
+.PHONY: help setup up test simulate prove check format lock bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,9 +55,6 @@ check: $(INSTALLED) ## Formatting, lint, types and the layers
 format: $(INSTALLED) ## Format the code, and mend what the linter can
 	@$(VENV)/bin/ruff check --fix --quiet . || true
 	@$(VENV)/bin/ruff format .
-
-schema: $(INSTALLED) ## Write db/schema.sql anew from the migrations
-	@$(PYTHON) -m tests.db.schema
 
 lock: $(INSTALLED) ## Resolve pyproject.toml anew into requirements.lock
 	@$(VENV)/bin/uv pip compile pyproject.toml --extra embedded --group dev --upgrade --universal \

@@ -1,4 +1,4 @@
-"""The schema: brings a database to the newest migration, and writes down what the migrations make."""
+"""The schema: brings a database to the newest migration."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import os
 import re
 import subprocess
 import sysconfig
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
-from db.connection import is_loopback
+from db.connection import OwnConnection, is_loopback
+
+T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA = Path(__file__).parent / "schema.sql"
 # Other tools keep a `schema_migrations`, and a database may be shared.
 MIGRATIONS_TABLE = "subledger_migrations"
 TURN_TIMEOUT_SECONDS = 300
@@ -28,7 +31,7 @@ _APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
 
 
 class MigrationError(Exception):
-    """The database was not brought to the newest migration; the message is dbmate's or pg_dump's, or a remedy."""
+    """The database was not brought to the newest migration; the message is dbmate's, or a remedy."""
 
 
 def migrate(
@@ -59,7 +62,11 @@ def migrate(
                     "so that nobody has to wait behind it. Nothing of it was done. End the transactions that are long "
                     f"open (pg_stat_activity tells by xact_start), then migrate again. ({error})"
                 ) from None
-            if "already exists" not in str(error) or not _remove_unfinished_indexes(database_url):
+            if "already exists" not in str(error):
+                raise
+            if _asked(database_url, _has_unreleased_schema, otherwise=False):
+                raise MigrationError(UNRELEASED) from None
+            if not _asked(database_url, _remove_unfinished_indexes, otherwise=0):
                 raise
             # An earlier run died while it built one: now there is room for it.
             output = _run(arguments, environment, database_url)
@@ -87,44 +94,47 @@ where not i.indisvalid
 """Indexes whose concurrent building was broken off: nothing uses them, and their names are taken."""
 
 
-def _remove_unfinished_indexes(database_url: str) -> int:
-    """Drop what is left of indexes that were being built; returns how many. What cannot be dropped now stays."""
+async def _remove_unfinished_indexes(connection: OwnConnection) -> int:
+    """Drop what is left of indexes that were being built; returns how many."""
+    statements = [row[0] for row in await connection.fetch(UNFINISHED_INDEXES)]
+    for statement in statements:
+        await connection.execute(statement)
+    return len(statements)
 
-    async def remove() -> int:
+
+UNRELEASED = (
+    "the schema of this database was made by a version of Subledger from before its first release, and is not brought "
+    "forward. Nothing was done. Start with an empty database, which webhooks and `subledger backfill` fill again. "
+    "Where `make up` made this one, `make clean` removes it (.subledger)."
+)
+
+HAS_UNRELEASED_SCHEMA = f"select exists (select from {MIGRATIONS_TABLE} where version like '20261122%')"
+"""Migrations of that time were numbered by their date."""
+
+
+async def _has_unreleased_schema(connection: OwnConnection) -> bool:
+    return bool(await connection.fetchval(HAS_UNRELEASED_SCHEMA))
+
+
+def _asked(database_url: str, ask: Callable[[OwnConnection], Coroutine[Any, Any, T]], *, otherwise: T) -> T:
+    """What a connection of its own answers; `otherwise` when the database does not.
+
+    It looks for the cause of an error that the caller has at hand, so it raises none of its own.
+    """
+
+    async def connected() -> T:
         connection = await asyncpg.connect(database_url, timeout=10)
         try:
-            statements = [row[0] for row in await connection.fetch(UNFINISHED_INDEXES)]
-            for statement in statements:
-                await connection.execute(statement)
-            return len(statements)
+            return await ask(connection)
         finally:
             await connection.close(timeout=10)
 
-    # In a thread, since the caller's may have a loop that runs.
+    # In a thread, because the caller's may have a running loop.
     with ThreadPoolExecutor(max_workers=1) as thread:
         try:
-            return thread.submit(asyncio.run, remove()).result()
+            return thread.submit(asyncio.run, connected()).result()
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return 0  # the caller tells why it could not migrate; this is only cleaning up after it
-
-
-def dump_schema(database_url: str, *, pg_dump: Path) -> str:
-    """The schema of a migrated database as SQL, the same text whenever it is the same schema.
-
-    Uses a `pg_dump` not older than the server. Raises MigrationError.
-    """
-    url = urlsplit(with_sslmode(database_url))
-    # The password goes by the environment: arguments can be seen by every account of the machine.
-    environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
-    without_password = urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")))
-    arguments = [str(pg_dump), "--schema-only", "--no-owner", f"--exclude-table={MIGRATIONS_TABLE}"]
-    dumped = _run([*arguments, f"--dbname={without_password}"], environment, database_url)
-    lines = [
-        line
-        for line in dumped.splitlines()
-        if not re.match(r"--|SET |\\|SELECT pg_catalog\.set_config", line)
-    ]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+            return otherwise
 
 
 def with_sslmode(database_url: str) -> str:

@@ -1,25 +1,33 @@
-"""`make schema`: writes schema.sql anew from the migrations, on a server of its own."""
+"""The schema of a database as text, by pg_dump."""
 
 from __future__ import annotations
 
-from db.migrate import SCHEMA, dump_schema, migrate
-from local.clean import throwaway_home
-from local.postgres import pg_dump_program, start_postgres
+import os
+import re
+import subprocess
+from urllib.parse import urlsplit, urlunsplit
 
-HEADING = "-- What the migrations make; `make schema` writes it, and a test keeps it true. Read this, change those.\n\n"
+from db.migrate import MIGRATIONS_TABLE, with_sslmode
+from local.postgres import pg_dump_program
 
 
 def schema_of(database_url: str) -> str:
-    """The text that schema.sql must have for this migrated database."""
-    return HEADING + dump_schema(database_url, pg_dump=pg_dump_program())
-
-
-def main() -> None:
-    """Write the file."""
-    with throwaway_home() as home, start_postgres(home, durable=False) as postgres:
-        migrate(postgres.url)
-        SCHEMA.write_text(schema_of(postgres.url))
-
-
-if __name__ == "__main__":
-    main()
+    """The schema of a migrated database as SQL, the same text whenever it is the same schema."""
+    url = urlsplit(with_sslmode(database_url))
+    # The password goes by the environment: arguments can be seen by every account of the machine.
+    environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
+    without_password = urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")))
+    arguments = ["--schema-only", "--no-owner", f"--exclude-table={MIGRATIONS_TABLE}"]
+    dumped = subprocess.run(
+        [str(pg_dump_program()), *arguments, f"--dbname={without_password}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    lines = [
+        line
+        for line in dumped.splitlines()
+        if not re.match(r"--|SET |\\|SELECT pg_catalog\.set_config", line)
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"

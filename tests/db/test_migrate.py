@@ -1,4 +1,4 @@
-"""Migrations: safe for several at once, clear when they fail, and exactly what schema.sql says."""
+"""Migrations: safe for several at once, and clear when they fail."""
 
 from __future__ import annotations
 
@@ -46,6 +46,29 @@ async def test_failed_migration_leaves_nothing_and_says_why(empty_database_url: 
     connection = await asyncpg.connect(empty_database_url)
     try:
         assert await connection.fetchval("select to_regclass('half')") is None
+    finally:
+        await connection.close()
+
+
+async def test_database_from_before_the_first_release_is_refused(empty_database_url: str) -> None:
+    """Its migrations had other numbers: nothing of it is touched, and the message says how to start afresh."""
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute(
+            "create table subledger_migrations (version varchar primary key); create schema sync; "
+            "insert into subledger_migrations values ('20261122000001'), ('20261122000002')"
+        )
+        with pytest.raises(MigrationError, match="before its first release") as caught:
+            await asyncio.to_thread(migrate, empty_database_url)
+        assert "make clean" in str(caught.value)
+        assert ["20261122000001", "20261122000002"] == [
+            row[0]
+            for row in await connection.fetch("select version from subledger_migrations order by version")
+        ]
+        assert [] == await connection.fetch(
+            "select from pg_class where relnamespace = 'sync'::regnamespace "
+            "union all select from pg_namespace where nspname in ('stripe', 'billing')"
+        )
     finally:
         await connection.close()
 

@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Readers: who may see records, and who may see what Stripe sent as well.
+-- Two roles: billing_reader sees the records and the mirror's typed columns, billing_raw also what Stripe sent.
 
 -- A function, so that it can be called again: by later migrations for their tables, and by an administrator who has
 -- created the roles where the migrating role may not.
@@ -40,9 +40,10 @@ begin
   end loop;
 end
 $function$;
-comment on function sync.grant_readers() is 'Creates the roles billing_reader and billing_raw where it may, and gives them their rights. Safe to call again.';
-
+comment on function sync.grant_readers() is
+  'Creates the roles billing_reader and billing_raw where it may, and gives them their rights. Safe to call again.';
 revoke execute on function sync.grant_readers() from public;
+
 select sync.grant_readers();
 
 -- migrate:down
