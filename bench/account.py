@@ -19,9 +19,9 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.plans import API_KEY
-from billing.lists import THROUGH, listed_kinds
-from billing.parse import NestedList, nested_lists
-from billing.registry import KINDS, kind_of
+from billing.kinds.lists import THROUGH, listed_kinds
+from billing.kinds.parse import NestedList, nested_lists
+from billing.kinds.registry import KINDS, kind_of
 from runtime.stripe_api import API_VERSION
 from sandbox import STORIES, Api, Sandbox, create_api
 from worker.lists.pages import list_path

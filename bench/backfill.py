@@ -13,8 +13,8 @@ import psutil
 
 from bench.parts import Figures, spread_all
 from bench.system import BenchError, Machine, Meter, Process, ready, settled, tally, watch, worker_ready
-from billing.lists import listed_kinds
-from billing.registry import KINDS
+from billing.kinds.lists import listed_kinds
+from billing.kinds.registry import KINDS
 from db.connection import OwnConnection
 from db.sync.scans import Scan, ScanRequest, request_scan, select_scan
 from local.processes import free_port, last_lines

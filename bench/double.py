@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import uvloop
 
-from billing.registry import KINDS
+from billing.kinds.registry import KINDS
 
 ACCOUNT = b'{"id":"acct_double","object":"account"}'
 EMPTY = (

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from billing.facts import CheckoutSession, CustomerFacts, UidClaim
+from billing.facts import CustomerFacts, UidClaim
+from billing.kinds.checkout import CheckoutSession
 from billing.problems import Problem, custom_uid_invalid, custom_uid_taken
 from billing.status import BEFORE_ALL_TIMES
 

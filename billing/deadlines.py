@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from billing.facts import Subscription, SubscriptionItem
+from billing.kinds.subscriptions import Subscription, SubscriptionItem
 
 GRACE = timedelta(hours=2)
 """Stripe acts on a deadline within about an hour; only then does silence mean that an event was lost."""

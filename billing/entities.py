@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from billing.facts import CustomerFacts, Subscription
+from billing.facts import CustomerFacts
+from billing.kinds.subscriptions import Subscription
 from billing.products import NAMESPACE
 from billing.status import start_order
 

@@ -13,8 +13,11 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal,
 from types import MappingProxyType
 from uuid import UUID
 
-from billing.facts import Coupon, CustomerFacts, Discount, Price, Subscription, SubscriptionItem, Tier
+from billing.facts import CustomerFacts
 from billing.history import Step, revise_history
+from billing.kinds.catalogue import Price, Tier
+from billing.kinds.discounts import Coupon, Discount
+from billing.kinds.subscriptions import Subscription, SubscriptionItem
 from billing.renewals import began_with_trial, end_of_first_trial
 
 PAID_FOR = frozenset({"active", "past_due"})

@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from billing.facts import (
-    CustomerFacts,
-    Price,
-    Product,
-    SubscriptionItem,
-    SubscriptionSchedule,
-    SubscriptionScheduleItem,
-)
+from billing.facts import CustomerFacts
+from billing.kinds.catalogue import Price, Product
+from billing.kinds.subscriptions import SubscriptionItem, SubscriptionSchedule, SubscriptionScheduleItem
 from billing.status import BEFORE_ALL_TIMES, Standing, Status, start_order
 
 NAMESPACE = UUID("de58e270-f9f0-4048-ab1e-f63051485ef5")

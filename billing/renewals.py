@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from billing.facts import Invoice, Price, Subscription
+from billing.kinds.catalogue import Price
+from billing.kinds.invoices import Invoice
+from billing.kinds.subscriptions import Subscription
 
 SAME_BOUNDARY = timedelta(hours=1)
 """Boundaries closer than this are one: Stripe may bill one transition by several invoices, moments apart."""

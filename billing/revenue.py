@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from billing.facts import Charge, CreditNote, CustomerFacts, Dispute, Invoice, Refund
+from billing.facts import CustomerFacts
+from billing.kinds.invoices import CreditNote, Invoice
+from billing.kinds.payments import Charge, Dispute, Refund
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import assert_never
 
-from billing.facts import Subscription
+from billing.kinds.subscriptions import Subscription
 
 
 class Status(StrEnum):

@@ -11,8 +11,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from billing.facts import CustomerFacts, Price, SubscriptionItem
-from billing.parse import Json, UnknownShape
+from billing.facts import CustomerFacts
+from billing.kinds.catalogue import Price
+from billing.kinds.fields import UnknownShape
+from billing.kinds.found import Json
+from billing.kinds.subscriptions import SubscriptionItem
 from billing.products import Catalogue, items_by_subscription
 
 RUNNING = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})

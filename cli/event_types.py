@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from billing.registry import concerned, kind_of
+from billing.kinds.registry import concerned, kind_of
 
 # The object that the events carry, the beginning of their types, and how they end.
 _FAMILIES: tuple[tuple[str, str, str], ...] = (

@@ -16,7 +16,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from billing.registry import HINTED
+from billing.kinds.registry import HINTED
 from cli.connect import LookError, database, environment
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from cli.terminal import cell, counted, heading, pairs, pretty_json, show, show_json, shown, table

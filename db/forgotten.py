@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from uuid import UUID
 
-from billing.registry import KINDS, Kind
+from billing.kinds.kind import Kind
+from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, EventKey, Key, columns_of_keys
 from db.records.records import LOCK_NUMBERING, NOTIFY, NUMBERING_LOCK

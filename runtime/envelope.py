@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from billing.registry import is_id
+from billing.kinds.found import is_id
 from db.sync.inbox import SignedEvent
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from billing.lists import listed_kinds
-from billing.registry import KINDS, is_id
+from billing.kinds.found import is_id
+from billing.kinds.lists import listed_kinds
+from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.sync.scans import Purpose, Scan, ScanRequest, request_scan, select_unfinished_twin
 

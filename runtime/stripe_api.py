@@ -20,7 +20,7 @@ import msgspec
 from runtime.budget import Budget
 
 API_VERSION = "2026-10-28.endive"
-"""The shape that every read asks for; billing/parse.py reads all older ones too, since events come in them."""
+"""The shape that every read asks for; billing/kinds reads all older ones too, since events come in them."""
 
 REQUEST_TIMEOUT_SECONDS = 20.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024

@@ -11,8 +11,8 @@ import pytest
 import typer.main
 from starlette.routing import Route
 
-from billing.lists import THROUGH
-from billing.registry import KINDS
+from billing.kinds.lists import THROUGH
+from billing.kinds.registry import KINDS
 from cli.app import app
 from db.connection import Pool
 from runtime.settings import Settings

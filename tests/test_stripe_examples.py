@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from billing.registry import KINDS, kind_of
+from billing.kinds.registry import KINDS, kind_of
 from sandbox import sign
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story, stripe_examples
 from tests.system import SECRET, System, running_system

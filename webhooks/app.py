@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from billing.registry import is_id
+from billing.kinds.found import is_id
 from db.connection import Pool, PostgresAway, create_pool
 from db.keys import CustomerKey
 from db.records.refresh import RefreshState, select_full_customer, select_refresh_state, want_refresh

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from billing.parse import Parsed
+from billing.kinds.parse import Parsed
+from billing.kinds.registry import KINDS
 from billing.record import customer_uid
-from billing.registry import KINDS
 from db.connection import Connection
 from db.forgotten import (
     SELECT_OWNED,

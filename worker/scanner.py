@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from billing.kinds.registry import KINDS
 from billing.record import Policy
-from billing.registry import KINDS
 from db.connection import Pool, PostgresAway
 from db.sync.accounts import see_account_since
 from db.sync.scans import Scan, begin_scan, claim_scan, finish_scan, postpone_scan, skip_step

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import structlog
 
 from billing.facts import CustomerFacts
-from billing.parse import UnknownShape
+from billing.kinds.fields import UnknownShape
 from billing.record import uid_of
 from billing.usage import CustomerUsage, Metering, counted, expected_of, meterings_of, whole_minutes
 from db.connection import Pool, PostgresAway

@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from billing.facts import Part
-from billing.lists import THROUGH
-from billing.registry import KINDS, Kind
+from billing.kinds.found import Part
+from billing.kinds.kind import Kind
+from billing.kinds.lists import THROUGH
+from billing.kinds.registry import KINDS
 from db.columns import arrays_of, decoded, names_of, parameters_of
 from db.connection import Connection
 from db.keys import Key, Scope

@@ -9,28 +9,21 @@ from typing import Any, TypeVar, get_type_hints
 import asyncpg
 import msgspec
 
-from billing.facts import (
-    ActiveEntitlement,
-    Charge,
-    CheckoutSession,
-    Coupon,
-    CreditNote,
-    Customer,
-    CustomerFacts,
-    Dispute,
-    Feature,
-    Identity,
-    Invoice,
-    Price,
-    Product,
-    Refund,
+from billing.facts import CustomerFacts, Identity, UidClaim
+from billing.kinds.catalogue import Price, Product
+from billing.kinds.checkout import CheckoutSession
+from billing.kinds.customers import Customer
+from billing.kinds.discounts import Coupon
+from billing.kinds.entitlements import ActiveEntitlement, Feature
+from billing.kinds.invoices import CreditNote, Invoice
+from billing.kinds.payments import Charge, Dispute, Refund
+from billing.kinds.registry import HINTED
+from billing.kinds.subscriptions import (
     Subscription,
     SubscriptionItem,
     SubscriptionSchedule,
     SubscriptionScheduleItem,
-    UidClaim,
 )
-from billing.registry import HINTED
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import Scope

@@ -8,16 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.facts import (
-    ActiveEntitlement,
-    CheckoutLineItem,
-    Facts,
-    Part,
-    SubscriptionItem,
-    SubscriptionScheduleItem,
-)
-from billing.monotone import MONOTONE
-from billing.registry import KINDS, Kind
+from billing.kinds.found import Facts, Part
+from billing.kinds.kind import Kind, PartKind
+from billing.kinds.monotone import MONOTONE
+from billing.kinds.registry import KINDS
 from db.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
 from db.keys import Key
@@ -143,7 +137,7 @@ join unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, 
 """
     for kind, column in MONOTONE.items()
 }
-"""Per kind: the stored value of the fact that Stripe never takes back (billing/monotone.py)."""
+"""Per kind: the stored value of the fact that Stripe never takes back (billing/kinds/monotone.py)."""
 
 
 async def select_monotone(
@@ -193,22 +187,21 @@ class PartStatements:
     remove_others: str
 
 
-def _part_statements(
-    table: str, part: type[Part], *, owner: str, told_by_reads: tuple[str, ...] = ()
-) -> PartStatements:
-    columns = columns_of(part)
+def _part_statements(part: PartKind) -> PartStatements:
+    table, owner = part.table, part.owner
+    columns = columns_of(part.facts)
     names = names_of(columns)
 
     def written(name: str) -> str:
         kept = told_since(name, f"excluded.{name}", f"part.{name}", in_part=True)
-        return kept if name in told_by_reads else f"excluded.{name}"
+        return kept if name in part.told_by_reads else f"excluded.{name}"
 
     others = ", ".join(f"{c.name} = {written(c.name)}" for c in columns if c.name not in ("id", owner))
     return PartStatements(
         table=table,
         owner=owner,
         columns=columns,
-        told_by_reads=told_by_reads,
+        told_by_reads=part.told_by_reads,
         write=f"""
 insert into {table} as part (account_id, live_mode, {names})
 select new.account_id, new.live_mode, {values_of(columns)}
@@ -230,16 +223,7 @@ where (part.account_id, part.live_mode, part.{owner}) = (whole.account_id, whole
 
 
 PARTS: Mapping[str, PartStatements] = {
-    "subscription": _part_statements(
-        "stripe.subscription_items", SubscriptionItem, owner="subscription_id", told_by_reads=("discounts",)
-    ),
-    "subscription_schedule": _part_statements(
-        "stripe.subscription_schedule_items", SubscriptionScheduleItem, owner="schedule_id"
-    ),
-    "checkout_session": _part_statements("stripe.checkout_line_items", CheckoutLineItem, owner="session_id"),
-    "active_entitlement_summary": _part_statements(
-        "stripe.active_entitlements", ActiveEntitlement, owner="customer_id"
-    ),
+    kind.name: _part_statements(kind.part) for kind in KINDS.values() if kind.part is not None
 }
 """The statements of the parts of each kind that has any, by the kind's name."""
 

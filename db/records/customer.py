@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from billing.kinds.registry import HINTED
 from billing.record import CustomerFeature, CustomerMrr, CustomerProduct, CustomerRecord, Revenue
-from billing.registry import HINTED
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import CustomerKey

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from billing.registry import KINDS
+from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, Key, Scope, columns_of_keys
 from db.mirror.tables import PARTS

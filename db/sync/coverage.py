@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.facts import ActiveEntitlement, SubscriptionItem, SubscriptionScheduleItem
-from billing.registry import HINTED, KINDS
+from billing.kinds.entitlements import ActiveEntitlement
+from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.subscriptions import SubscriptionItem, SubscriptionScheduleItem
 from db.columns import columns_of
 from db.connection import Connection
 from db.keys import CustomerKey, columns_of_keys

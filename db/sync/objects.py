@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from billing.registry import HINTED, KINDS
+from billing.kinds.registry import HINTED, KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, Key, columns_of_keys
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.registry import KINDS
+from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.sync.scans import Scan
 

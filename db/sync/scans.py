@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from billing.lists import listed_kinds
-from billing.registry import KINDS
+from billing.kinds.lists import listed_kinds
+from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import Scope
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.registry import HINTED
+from billing.kinds.registry import HINTED
 from db.connection import Connection
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from billing.facts import Meter
+from billing.kinds.catalogue import Meter
 from billing.usage import CustomerUsage
 from db.columns import arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection

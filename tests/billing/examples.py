@@ -4,23 +4,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from billing.facts import (
-    Charge,
-    CheckoutSession,
-    CreditNote,
-    Customer,
-    CustomerFacts,
-    Dispute,
-    Identity,
-    Invoice,
-    Price,
-    Product,
-    Refund,
+from billing.facts import CustomerFacts, Identity, UidClaim
+from billing.kinds.catalogue import Price, Product
+from billing.kinds.checkout import CheckoutSession
+from billing.kinds.customers import Customer
+from billing.kinds.invoices import CreditNote, Invoice
+from billing.kinds.payments import Charge, Dispute, Refund
+from billing.kinds.subscriptions import (
     Subscription,
     SubscriptionItem,
     SubscriptionSchedule,
     SubscriptionScheduleItem,
-    UidClaim,
 )
 from billing.record import Derived, Policy, derive_record
 

@@ -3,21 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from billing.facts import (
-    BalanceTransaction,
-    Coupon,
-    CreditNote,
-    EarlyFraudWarning,
-    PaymentIntent,
-    PaymentMethod,
-    Payout,
-    Plan,
-    Review,
-    SetupIntent,
-    SubscriptionSchedule,
-    SubscriptionScheduleItem,
-    TaxId,
-)
+from billing.kinds.balance import BalanceTransaction, Payout
+from billing.kinds.catalogue import Plan
+from billing.kinds.customers import TaxId
+from billing.kinds.discounts import Coupon
+from billing.kinds.invoices import CreditNote
+from billing.kinds.payments import EarlyFraudWarning, PaymentIntent, PaymentMethod, Review, SetupIntent
+from billing.kinds.subscriptions import SubscriptionSchedule, SubscriptionScheduleItem
 
 JULY = datetime(2025, 7, 1, tzinfo=UTC)
 SEPTEMBER = datetime(2025, 9, 1, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from uuid import UUID
 
-from billing.facts import Subscription
+from billing.kinds.subscriptions import Subscription
 from tests.billing.examples import FACTS, SUBSCRIPTION, day, derive, facts_with
 
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from uuid import UUID
 
-from billing.facts import ActiveEntitlement, CustomerFacts, Feature
+from billing.facts import CustomerFacts
 from billing.features import features_of
+from billing.kinds.entitlements import ActiveEntitlement, Feature
 from tests.billing.examples import FACTS, START
 
 UID = UUID(int=1)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.facts import Coupon, CurrencyOption, CustomerFacts, Discount, Tier
+from billing.facts import CustomerFacts
+from billing.kinds.catalogue import CurrencyOption, Tier
+from billing.kinds.discounts import Coupon, Discount
 from billing.mrr import Chain, Change, Mrr, moment_of_change, price_of, revise_mrr
 from tests.billing.examples import (
     CUSTOMER,

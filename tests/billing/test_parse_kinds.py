@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
-from billing.facts import CheckoutLineItem, Coupon
-from billing.lists import THROUGH
-from billing.parse import NestedList, UnknownShape, nested_lists, parse_object
-from billing.registry import HINTED, KINDS, ObjectRef
+from billing.kinds.checkout import CheckoutLineItem
+from billing.kinds.discounts import Coupon
+from billing.kinds.fields import UnknownShape
+from billing.kinds.found import ObjectRef
+from billing.kinds.lists import THROUGH
+from billing.kinds.parse import NestedList, nested_lists, parse_object
+from billing.kinds.registry import HINTED, KINDS
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from billing.facts import CurrencyOption, Discount, Price, Subscription, Tier
-from billing.parse import UnknownShape, parse_object
+from billing.kinds.catalogue import CurrencyOption, Price, Tier
+from billing.kinds.discounts import Discount
+from billing.kinds.fields import UnknownShape
+from billing.kinds.parse import parse_object
+from billing.kinds.subscriptions import Subscription
 
 Body = dict[str, Any]
 

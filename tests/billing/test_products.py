@@ -6,7 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from billing.facts import CustomerFacts, Price, SubscriptionItem
+from billing.facts import CustomerFacts
+from billing.kinds.catalogue import Price
+from billing.kinds.subscriptions import SubscriptionItem
 from billing.products import CustomerProduct
 from billing.record import Status, customer_uid
 from tests.billing.examples import (

@@ -13,26 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.facts import (
-    ActiveEntitlement,
-    Charge,
-    CheckoutSession,
-    Coupon,
-    CreditNote,
-    Customer,
-    CustomerFacts,
-    Dispute,
-    Feature,
-    Identity,
-    Invoice,
-    Price,
-    Product,
-    Refund,
+from billing.facts import CustomerFacts, Identity, UidClaim
+from billing.kinds.catalogue import Price, Product
+from billing.kinds.checkout import CheckoutSession
+from billing.kinds.customers import Customer
+from billing.kinds.discounts import Coupon
+from billing.kinds.entitlements import ActiveEntitlement, Feature
+from billing.kinds.invoices import CreditNote, Invoice
+from billing.kinds.payments import Charge, Dispute, Refund
+from billing.kinds.subscriptions import (
     Subscription,
     SubscriptionItem,
     SubscriptionSchedule,
     SubscriptionScheduleItem,
-    UidClaim,
 )
 from billing.mrr import Mrr
 from billing.record import CustomerRecord, Policy, Status, customer_uid, derive_record

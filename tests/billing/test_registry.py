@@ -1,15 +1,18 @@
 """The registry: which objects we mirror, and which of them an event makes dirty."""
 
 import dataclasses
-from typing import Any, get_args
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.facts import Facts
-from billing.lists import PER_CUSTOMER, listed_kinds
-from billing.registry import HINTED, KINDS, ObjectRef, concerned, kind_of
+from billing import kinds
+from billing.kinds.found import Facts, ObjectRef, Part
+from billing.kinds.lists import PER_CUSTOMER, listed_kinds
+from billing.kinds.registry import HINTED, KINDS, concerned, kind_of
 from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]
@@ -46,9 +49,18 @@ def test_kinds_stand_in_lock_order() -> None:
     ] == list(KINDS)
 
 
+def names_of(base: type) -> set[str]:
+    """The classes of this base that the family files define."""
+    modules = [import_module(f"{kinds.__name__}.{info.name}") for info in iter_modules(kinds.__path__)]
+    defined = [thing for module in modules for thing in vars(module).values() if isinstance(thing, type)]
+    return {thing.__name__ for thing in defined if issubclass(thing, base) and thing is not base}
+
+
 def test_every_fact_type_has_one_kind() -> None:
     """A kind without a fact type, or a fact type without a kind, would be mirrored half."""
-    assert set(get_args(Facts)) == {kind.facts for kind in KINDS.values()}
+    parts = [kind.part for kind in KINDS.values() if kind.part is not None]
+    assert sorted(names_of(Facts)) == sorted(kind.facts.__name__ for kind in KINDS.values())
+    assert sorted(names_of(Part)) == sorted(part.facts.__name__ for part in parts)
     assert len(KINDS) == len({kind.table for kind in KINDS.values()})
     for name, kind in KINDS.items():
         assert name == kind.name
@@ -73,6 +85,18 @@ def test_kinds_that_name_a_customer_have_it_in_their_facts() -> None:
     for kind in KINDS.values():
         has_customer = "customer_id" in {field.name for field in dataclasses.fields(kind.facts)}
         assert kind.names_customer == (has_customer or kind.name == "customer")
+
+
+def test_every_column_with_an_id_says_what_it_names() -> None:
+    """What a backfill fetches because something names it follows from this: a new field cannot be left out silently."""
+    for kind in KINDS.values():
+        for holder in (kind, kind.part) if kind.part is not None else (kind,):
+            ids = {field.name for field in dataclasses.fields(holder.facts) if field.name.endswith("_id")}
+            referring = {column for column, _ in holder.references}
+            assert ids == referring | set(holder.other_ids), holder.name
+            assert not referring & set(holder.other_ids), holder.name
+            assert {named for _, named in holder.references} <= set(KINDS), holder.name
+        assert set(kind.belongs_to) <= set(kind.references), kind.name
 
 
 def test_an_ended_subscription_is_no_deletion() -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from billing.facts import Invoice, Price, Subscription
+from billing.kinds.catalogue import Price
+from billing.kinds.invoices import Invoice
+from billing.kinds.subscriptions import Subscription
 from billing.renewals import cycle_boundaries, renewal_number
 from tests.billing.examples import (
     INVOICE,

@@ -7,7 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from billing.facts import CustomerFacts, Dispute, Invoice, Refund
+from billing.facts import CustomerFacts
+from billing.kinds.invoices import Invoice
+from billing.kinds.payments import Dispute, Refund
 from billing.record import customer_uid
 from billing.revenue import Revenue, disputed_amount, main_revenue, out_of_band_amount, revenue_of
 from tests.billing.examples import (

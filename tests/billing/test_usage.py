@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from billing.facts import CustomerFacts, Feature
-from billing.parse import UnknownShape
+from billing.facts import CustomerFacts
+from billing.kinds.entitlements import Feature
+from billing.kinds.fields import UnknownShape
 from billing.usage import Metering, counted, expected_of, meterings_of, whole_minutes
 from tests.billing.examples import FACTS, ITEM, PRICE, PRODUCT, START, SUBSCRIPTION, month
 

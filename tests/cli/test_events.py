@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from stripe import Event as StripeEvent
 
-from billing.registry import HINTED, KINDS
+from billing.kinds.registry import HINTED, KINDS
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from cli.events import standing
 from db.connection import Pool

@@ -11,9 +11,19 @@ from collections.abc import Iterable, Iterator, Sequence
 import pytest
 
 from billing import facts
-from billing.parse import parse_object
+from billing.kinds import (
+    catalogue,
+    checkout,
+    customers,
+    discounts,
+    entitlements,
+    invoices,
+    payments,
+    subscriptions,
+)
+from billing.kinds.parse import parse_object
+from billing.kinds.registry import kind_of
 from billing.record import Derived, derive_record
-from billing.registry import kind_of
 from billing.status import Policy
 from sandbox import (
     BEFORE_BASIL,
@@ -93,16 +103,16 @@ def facts_of(account: Account, customer: Customer, api_version: str) -> facts.Cu
     parsed = [parse_object(body) for body in bodies]
     items = [entry for each in parsed for entry in each.items]
     parts = [part for each in parsed for part in each.parts]
-    coming = [part for part in parts if isinstance(part, facts.SubscriptionScheduleItem)]
+    coming = [part for part in parts if isinstance(part, subscriptions.SubscriptionScheduleItem)]
     sold = {*(entry.price_id for entry in items), *(entry.price_id for entry in coming)}
     products = {account.price(price_id or "").product for price_id in sold}
     prices = [thing for thing in account.shelves["price"].rows if account.price(thing.id).product in products]
-    catalogue = [*prices, *(account.product(product_id) for product_id in products)]
-    catalogue += account.shelves["coupon"].rows
-    parsed += [parse_object(shown(account, thing, api_version)) for thing in catalogue]
+    on_sale = [*prices, *(account.product(product_id) for product_id in products)]
+    on_sale += account.shelves["coupon"].rows
+    parsed += [parse_object(shown(account, thing, api_version)) for thing in on_sale]
     known = [each.facts for each in parsed]
     own = parse_object(shown(account, customer, api_version)).facts
-    assert isinstance(own, facts.Customer)
+    assert isinstance(own, customers.Customer)
     return facts.CustomerFacts(
         account_id=account.account_id,
         live_mode=account.live_mode,
@@ -112,21 +122,21 @@ def facts_of(account: Account, customer: Customer, api_version: str) -> facts.Cu
         complete=True,
         settled=True,
         identity=None,
-        subscriptions=tuple(each for each in known if isinstance(each, facts.Subscription)),
+        subscriptions=tuple(each for each in known if isinstance(each, subscriptions.Subscription)),
         items=tuple(items),
-        invoices=tuple(each for each in known if isinstance(each, facts.Invoice)),
-        charges=tuple(each for each in known if isinstance(each, facts.Charge)),
-        refunds=tuple(each for each in known if isinstance(each, facts.Refund)),
-        schedules=tuple(each for each in known if isinstance(each, facts.SubscriptionSchedule)),
+        invoices=tuple(each for each in known if isinstance(each, invoices.Invoice)),
+        charges=tuple(each for each in known if isinstance(each, payments.Charge)),
+        refunds=tuple(each for each in known if isinstance(each, payments.Refund)),
+        schedules=tuple(each for each in known if isinstance(each, subscriptions.SubscriptionSchedule)),
         schedule_items=tuple(coming),
-        credit_notes=tuple(each for each in known if isinstance(each, facts.CreditNote)),
-        disputes=tuple(each for each in known if isinstance(each, facts.Dispute)),
-        sessions=tuple(each for each in known if isinstance(each, facts.CheckoutSession)),
-        prices=tuple(each for each in known if isinstance(each, facts.Price)),
-        products=tuple(each for each in known if isinstance(each, facts.Product)),
-        coupons=tuple(each for each in known if isinstance(each, facts.Coupon)),
+        credit_notes=tuple(each for each in known if isinstance(each, invoices.CreditNote)),
+        disputes=tuple(each for each in known if isinstance(each, payments.Dispute)),
+        sessions=tuple(each for each in known if isinstance(each, checkout.CheckoutSession)),
+        prices=tuple(each for each in known if isinstance(each, catalogue.Price)),
+        products=tuple(each for each in known if isinstance(each, catalogue.Product)),
+        coupons=tuple(each for each in known if isinstance(each, discounts.Coupon)),
         entitlements=tuple(
-            facts.ActiveEntitlement(
+            entitlements.ActiveEntitlement(
                 id=each.id, customer_id=customer.id, feature_id=each.feature, lookup_key=each.lookup_key
             )
             for each in account.entitlements.of(customer.id)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from billing.parse import parse_object
+from billing.kinds.parse import parse_object
 from db.connection import Connection, Pool
 from db.keys import Key, columns_of_keys
 from db.sync import customers

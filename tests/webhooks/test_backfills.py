@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from billing.lists import listed_kinds
+from billing.kinds.lists import listed_kinds
 from db.connection import Pool
 from runtime.settings import Settings
 from tests.cli.command import subledger

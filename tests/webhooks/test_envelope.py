@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.registry import is_id
+from billing.kinds.found import is_id
 from db.sync.inbox import SignedEvent, record_events
 from runtime.envelope import read_envelope
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from billing.lists import listed_kinds
+from billing.kinds.lists import listed_kinds
 from db.connection import Pool
 from db.sync.scans import Scan, ScanRequest, request_scan
 from runtime.budget import Budget

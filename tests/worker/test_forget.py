@@ -6,8 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from billing.kinds.registry import KINDS
 from billing.record import Policy
-from billing.registry import KINDS
 from db.connection import connect
 from db.keys import CustomerKey
 from db.sync.rebuilds import claim_one

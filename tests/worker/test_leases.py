@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from billing.registry import KINDS
+from billing.kinds.registry import KINDS
 from db.connection import PostgresAway, connect
 from tests.worker.harness import Room, customer, event, listing
 from worker import leases

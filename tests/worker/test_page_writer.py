@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from billing.registry import KINDS
+from billing.kinds.registry import KINDS
 from db.connection import Pool
 from db.sync.windows import LostWindow, Window, claim_window
 from sandbox import Sandbox

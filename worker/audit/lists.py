@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from billing.lists import PER_CUSTOMER, THROUGH
-from billing.registry import HINTED, KINDS
+from billing.kinds.lists import PER_CUSTOMER, THROUGH
+from billing.kinds.registry import HINTED, KINDS
 from db.connection import Connection, Pool
 from db.keys import Key, Scope
 from db.mirror.compare import (

@@ -12,10 +12,10 @@ from typing import Any
 
 import structlog
 
-from billing.facts import Facts, Part
-from billing.lists import PER_CUSTOMER
-from billing.parse import Parsed
-from billing.registry import KINDS
+from billing.kinds.found import Facts, Part
+from billing.kinds.lists import PER_CUSTOMER
+from billing.kinds.parse import Parsed
+from billing.kinds.registry import KINDS
 from db.columns import differing
 from db.connection import Connection
 from db.keys import Key

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from billing.parse import parse_object
+from billing.kinds.parse import parse_object
 from billing.record import Derived, customer_uid, derive_record
 from db.columns import differing
 from db.connection import Connection

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from billing.kinds.registry import KINDS
 from billing.record import customer_uid
-from billing.registry import KINDS
 from db.connection import Connection
 from db.keys import Key, Scope
 from db.records.compare import select_surplus_records

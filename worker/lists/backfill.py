@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import structlog
 
-from billing.lists import PER_CUSTOMER
-from billing.registry import HINTED, KINDS
+from billing.kinds.lists import PER_CUSTOMER
+from billing.kinds.registry import HINTED, KINDS
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.sync.coverage import (

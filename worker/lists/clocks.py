@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import structlog
 
-from billing.registry import KINDS
+from billing.kinds.registry import KINDS
 from db.sync.histories import want_clock_histories
 from db.sync.objects import mark_objects, postpone_reads
 from db.sync.scans import Scan, move_scan

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from billing.parse import UnknownShape
+from billing.kinds.fields import UnknownShape
 from db.connection import Pool
 from db.keys import Key
 from db.sync.entitlements import select_entitled, select_unread_accounts

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import structlog
 
-from billing.facts import Charge
-from billing.parse import UnknownShape
-from billing.registry import KINDS
+from billing.kinds.fields import UnknownShape
+from billing.kinds.payments import Charge
+from billing.kinds.registry import KINDS
 from db.connection import Pool, PostgresAway
 from db.keys import Key, Scope
 from db.sync.entitlements import has_features

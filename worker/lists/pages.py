@@ -9,8 +9,11 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from billing.parse import UnknownShape, nested_lists, parse_object
-from billing.registry import Kind, customer_named_by, is_id
+from billing.kinds.fields import UnknownShape
+from billing.kinds.found import is_id
+from billing.kinds.kind import Kind
+from billing.kinds.parse import nested_lists, parse_object
+from billing.kinds.registry import customer_named_by
 from db.connection import Pool
 from db.keys import Key
 from db.sync.objects import draw_tick

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from billing.kinds.registry import KINDS
 from billing.record import Policy
-from billing.registry import KINDS
 from db.connection import Pool
 from db.keys import Key
 from db.sync.coverage import Hole

@@ -11,8 +11,10 @@ from typing import Any
 import asyncpg
 import structlog
 
-from billing.parse import Parsed, UnknownShape, parse_object
-from billing.registry import HINTED, KINDS, ObjectRef, concerned, customer_named_by, is_id, kind_of
+from billing.kinds.fields import UnknownShape
+from billing.kinds.found import ObjectRef, is_id
+from billing.kinds.parse import Parsed, parse_object
+from billing.kinds.registry import HINTED, KINDS, concerned, customer_named_by, kind_of
 from db.connection import Connection, PostgresAway
 from db.keys import CustomerKey, EventKey, Key, Scope
 from db.mirror.tables import PARTS, HeldParts, MirrorRow, bury_rows, select_changed, write_parts, write_rows

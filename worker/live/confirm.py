@@ -15,10 +15,12 @@ from urllib.parse import quote
 import structlog
 
 from billing.deadlines import next_look
-from billing.facts import Subscription
-from billing.monotone import MONOTONE, goes_back
-from billing.parse import Parsed, UnknownShape, nested_lists, parse_object
-from billing.registry import HINTED, KINDS, Kind, customer_named_by, kind_of
+from billing.kinds.fields import UnknownShape
+from billing.kinds.kind import Kind
+from billing.kinds.monotone import MONOTONE, goes_back
+from billing.kinds.parse import Parsed, nested_lists, parse_object
+from billing.kinds.registry import HINTED, KINDS, customer_named_by, kind_of
+from billing.kinds.subscriptions import Subscription
 from db.connection import Connection, Pool, PostgresRefuses
 from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows, select_monotone

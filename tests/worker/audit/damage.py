@@ -6,9 +6,9 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from billing.facts import SubscriptionItem
+from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.subscriptions import SubscriptionItem
 from billing.record import CustomerRecord
-from billing.registry import HINTED, KINDS
 from db.columns import Column, columns_of
 from db.connection import Connection
 from db.sync.audits import RECORD

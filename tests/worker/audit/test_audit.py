@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from billing.registry import HINTED, KINDS
+from billing.kinds.registry import HINTED, KINDS
 from db.connection import Pool
 from sandbox.truth import CustomerKey
 from tests.test_end_to_end import read_records

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from billing.lists import listed_kinds
-from billing.registry import KINDS
+from billing.kinds.lists import listed_kinds
+from billing.kinds.registry import KINDS
 from db.connection import Pool, connect
 from db.keys import CustomerKey
 from db.sync.scans import ScanRequest, request_scan

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from billing.parse import Parsed
+from billing.kinds.parse import Parsed
 from db.connection import Pool
 from db.sync.scans import Scan
 from sandbox import Sandbox

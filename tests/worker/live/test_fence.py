@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from billing.parse import parse_object
+from billing.kinds.parse import parse_object
 from db.connection import Pool, connect
 from db.keys import Key
 from db.sync.objects import Mark, draw_tick, mark_objects

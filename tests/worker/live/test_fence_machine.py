@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from billing.parse import parse_object
+from billing.kinds.parse import parse_object
 from db.connection import OwnConnection, Pool, connect
 from db.keys import Key
 from db.sync.objects import DueRead, FailedRead, Mark, claim_reads, mark_objects, postpone_reads

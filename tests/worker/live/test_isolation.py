@@ -9,10 +9,11 @@ import pytest
 
 from billing.deadlines import LOOK_MAX
 from billing.facts import CustomerFacts
-from billing.parse import Parsed
+from billing.kinds.kind import Kind
+from billing.kinds.parse import Parsed
+from billing.kinds.registry import KINDS
 from billing.record import Derived, Policy
 from billing.record import derive_record as real_derive_record
-from billing.registry import KINDS, Kind
 from db.mirror.facts import load_facts as real_load_facts
 from db.sync.inbox import ClaimedEvent, SignedEvent, claim_events
 from db.sync.status import Backlog, select_backlog

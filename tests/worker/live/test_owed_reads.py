@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from billing.parse import parse_object
+from billing.kinds.parse import parse_object
 from db.keys import Key
 from db.sync.inbox import claim_events
 from db.sync.objects import mark_objects

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from billing.deadlines import GRACE, deadline_of, next_look
-from billing.facts import Subscription
-from billing.parse import parse_object
+from billing.kinds.parse import parse_object
+from billing.kinds.subscriptions import Subscription
 from db.connection import Pool
 from db.sync.objects import UNREADABLE_MAX
 from tests.worker.harness import (

@@ -5,8 +5,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from billing.parse import parse_object
-from billing.registry import KINDS
+from billing.kinds.parse import parse_object
+from billing.kinds.registry import KINDS
 from db.keys import CustomerKey, Key
 from db.sync.objects import draw_tick
 from db.sync.scans import ScanRequest, request_scan

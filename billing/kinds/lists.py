@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 
-from billing.registry import KINDS
+from billing.kinds.registry import KINDS
 
-THROUGH: Mapping[str, str] = {"invoice_payment": "invoice", "refund": "charge", "tax_id": "customer"}
-"""Kinds that are read with their parents, which carry them whole: by an expand, or by paging where the list is cut."""
+THROUGH: Mapping[str, str] = {
+    kind.name: kind.read_through for kind in KINDS.values() if kind.read_through is not None
+}
+"""Kinds that are read with their parents (`Kind.read_through`), by name; with the parent's name."""
 
 
-PER_CUSTOMER: Mapping[str, str] = {"active_entitlement_summary": "feature"}
+PER_CUSTOMER: Mapping[str, str] = {
+    kind.name: kind.read_after for kind in KINDS.values() if kind.read_after is not None
+}
 """Kinds that no list holds: read customer by customer, after the list of the kind that is named here."""
 
 

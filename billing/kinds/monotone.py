@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
-from billing.facts import Charge, Facts, Invoice, Subscription
-from billing.registry import KINDS
+from billing.kinds.found import Facts
+from billing.kinds.invoices import Invoice
+from billing.kinds.payments import Charge
+from billing.kinds.subscriptions import SUBSCRIPTION, Subscription
 
 _INVOICE_RANK = {"draft": 0, "open": 1, "paid": 2, "uncollectible": 2, "void": 2}
 
@@ -16,7 +18,7 @@ def goes_back(stored: Mapping[str, object], read: Facts) -> str | None:
     match read:
         case Subscription():
             before = stored["status"]
-            if before in KINDS["subscription"].absorbing and read.status != before:
+            if before in SUBSCRIPTION.absorbing and read.status != before:
                 return f"status {before} became {read.status}"
         case Invoice():
             before = stored["status"]

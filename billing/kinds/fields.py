@@ -1,0 +1,209 @@
+"""Reading the fields of Stripe's JSON strictly.
+
+Each reader takes an object, a field, and the path to that object for the error message. A null or absent field reads
+as None (or as empty); any other shape than the wanted one raises `Refused`, which `parse.parse_object` turns into
+`UnknownShape`. Plain dict checks, since JSON gives nothing else and this runs for every event.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from billing.kinds.found import Found, Json, ObjectRef, is_id
+
+_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,19})(?:\.0{1,20})?")
+_DECIMAL_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
+_BIGINT_END = 2**63
+
+
+class UnknownShape(ValueError):  # noqa: N818 - it names what was met, and callers read it so
+    """A Stripe object in a shape that we do not read; says which field, what came, and what to do."""
+
+
+class Refused(Exception):  # noqa: N818 - never leaves billing/kinds
+    """A field that cannot be read; parse_object says of which object."""
+
+    def __init__(self, field: str, came: object, wanted: str) -> None:
+        super().__init__(field)
+        self.field = field
+        self.came = shown(came)
+        self.wanted = wanted
+
+
+def text_of(body: Json, field: str, path: str = "") -> str | None:
+    """Text."""
+    value = body.get(field)
+    if value is None or isinstance(value, str):
+        return value
+    raise Refused(path + field, value, "text")
+
+
+def flag_of(body: Json, field: str, path: str = "") -> bool | None:
+    """True or false."""
+    value = body.get(field)
+    if value is None or isinstance(value, bool):
+        return value
+    raise Refused(path + field, value, "true or false")
+
+
+def integer_of(body: Json, field: str, path: str = "") -> int | None:
+    """A whole number that fits a bigint, also where Stripe writes it as text or as 12.0."""
+    value = body.get(field)
+    if value is None:
+        return None
+    if type(value) is int:  # a bool is an int to isinstance, and not to us
+        number = value
+    elif isinstance(value, str) and (digits := _WHOLE_NUMBER.fullmatch(value)):
+        number = int(digits[1])
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    else:
+        raise Refused(path + field, value, "a whole number")
+    if -_BIGINT_END <= number < _BIGINT_END:
+        return number
+    raise Refused(path + field, value, "a whole number within a bigint")
+
+
+def decimal_of(body: Json, field: str, path: str = "") -> str | None:
+    """A decimal number as text, with the digits as Stripe writes them."""
+    value = body.get(field)
+    if value is None:
+        return None
+    text = str(value) if type(value) is int and value.bit_length() <= 64 else value
+    if isinstance(text, str) and _DECIMAL_NUMBER.fullmatch(text):
+        return text
+    raise Refused(path + field, value, "a decimal number as text")
+
+
+def percent_of(body: Json, field: str, path: str = "") -> str | None:
+    """A percentage as exact text: Stripe sends these as numbers, such as 25.5."""
+    value = body.get(field)
+    if isinstance(value, float):
+        return decimal_of({field: repr(value).removesuffix(".0")}, field, path)
+    return decimal_of(body, field, path)
+
+
+def exact_amount_of(body: Json, field: str, path: str) -> str | None:
+    """An amount with its fractions of a minor unit, which Stripe writes beside the whole one."""
+    exact = decimal_of(body, field + "_decimal", path)
+    if exact is not None:
+        return exact
+    whole = integer_of(body, field, path)
+    return None if whole is None else str(whole)
+
+
+def moment_of(body: Json, field: str, path: str = "") -> datetime | None:
+    """The UTC time of a field in seconds of Unix time."""
+    seconds = integer_of(body, field, path)
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise Refused(path + field, seconds, "seconds of Unix time within the years 1 to 9999") from None
+
+
+def object_of(body: Json, field: str, path: str = "") -> Json:
+    """The object in a field; an empty one where it is null or absent."""
+    value = body.get(field)
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    raise Refused(path + field, value, "an object")
+
+
+def metadata_of(body: Json, path: str = "") -> dict[str, str]:
+    """The object's metadata; values that are no text are left out."""
+    value = body.get("metadata")
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {key: text for key, text in value.items() if isinstance(text, str)}
+    raise Refused(path + "metadata", value, "an object")
+
+
+def entries_of(body: Json, field: str) -> tuple[list[Json], bool]:
+    """The objects of a list, and whether the list is absent or goes on."""
+    value = body.get(field)
+    if value is None:
+        return [], True
+    if not isinstance(value, dict):
+        raise Refused(field, value, "a list object")
+    data = value.get("data")
+    if not isinstance(data, list):
+        raise Refused(field + ".data", data, "a list")
+    for position, entry in enumerate(data):
+        if not isinstance(entry, dict):
+            raise Refused(f"{field}.data[{position}]", entry, "an object")
+    return data, flag_of(value, "has_more", field + ".") is True
+
+
+def objects_of(body: Json, field: str, path: str = "") -> list[Json]:
+    """The objects of an array; none where it is null or absent."""
+    value = body.get(field)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Refused(path + field, value, "a list")
+    for position, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            raise Refused(f"{path}{field}[{position}]", entry, "an object")
+    return value
+
+
+def id_of(body: Json, field: str, path: str = "") -> str | None:
+    """The id in a field that holds an id, a whole object, or null."""
+    value = body.get(field)
+    if value is None:
+        return None
+    named = value.get("id") if isinstance(value, dict) else value
+    if is_id(named):
+        return named
+    raise Refused(path + field, named, "an id")
+
+
+def link(body: Json, field: str, kind: str, found: Found, path: str = "") -> str | None:
+    """`id_of` for a field that names a mirrored object, which is remembered."""
+    named = id_of(body, field, path)
+    if named is not None:
+        note(found, kind, body[field])
+    return named
+
+
+def customer_of(body: Json, found: Found) -> str | None:
+    """The customer; where Accounts v2 leaves it null, the account that stands in its place."""
+    customer = link(body, "customer", "customer", found)
+    return id_of(body, "customer_account") if customer is None else customer
+
+
+def owner_of(body: Json) -> str | None:
+    """`customer_of` for kinds that no event has read: nothing is fetched for what they name."""
+    customer = id_of(body, "customer")
+    return id_of(body, "customer_account") if customer is None else customer
+
+
+def note(found: Found, kind: str, value: object) -> None:
+    """Remember the mirrored object that a field names or holds; skip a value that is neither an id nor an object."""
+    named = value.get("id") if isinstance(value, dict) else value
+    if is_id(named):
+        found.named.append((ObjectRef(kind, named), value))
+
+
+def latest(moments: Iterable[datetime | None]) -> datetime | None:
+    """The latest of the times that are known; None where none is."""
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def shown(value: object) -> str:
+    """A value for an error message: short, and never a whole structure, which may hold personal data."""
+    if value is None:
+        return "missing"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -1,0 +1,54 @@
+"""What one body from Stripe holds: its facts, its parts, and the other objects that it holds or names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeGuard
+
+Json = Mapping[str, object]
+
+ID_LENGTH_MAX = 255  # Stripe promises that no id is longer
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether this can be an id of Stripe's: text of 1 to `ID_LENGTH_MAX` characters."""
+    return isinstance(value, str) and 0 < len(value) <= ID_LENGTH_MAX
+
+
+class ObjectRef(NamedTuple):
+    """One Stripe object by name: the kind as in `Kind.name`, and Stripe's id."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The facts of one mirrored object, in one shape for every API version.
+
+    A field is a column of the mirror of the same name, in the same order. Amounts are minor units of the currency
+    beside them, times are aware UTC datetimes, and None means that Stripe said null or that this API version does not
+    say.
+    """
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The facts of something that travels with the object that holds it: an item of a subscription, for example."""
+
+    id: str
+
+
+class Found:
+    """What a parser finds in an object in addition to its own facts."""
+
+    __slots__ = ("asked", "items_cut", "named", "parts")
+
+    def __init__(self, *, asked: bool) -> None:
+        self.asked = asked  # the body answers a request that expands what the registry says
+        self.named: list[
+            tuple[ObjectRef, object]
+        ] = []  # each mirrored object inside, with its id or its whole body
+        self.parts: dict[str, Part] = {}
+        self.items_cut = False  # the list of the parts is absent or goes on

@@ -1,0 +1,444 @@
+"""Charges with their refunds and disputes, and what Stripe keeps around them: intents, methods, warnings."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.kinds.fields import (
+    Refused,
+    customer_of,
+    entries_of,
+    flag_of,
+    id_of,
+    integer_of,
+    link,
+    metadata_of,
+    moment_of,
+    note,
+    object_of,
+    owner_of,
+    text_of,
+)
+from billing.kinds.found import Facts, Found, Json
+from billing.kinds.kind import Kind, WholeList
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge(Facts):
+    created: datetime | None
+    customer_id: str | None
+    payment_intent_id: str | None
+    invoice_id: str | None  # before basil only
+    status: str | None  # succeeded, pending, failed
+    captured: bool
+    amount: int | None
+    amount_captured: int | None
+    amount_refunded: int | None
+    currency: str | None
+    disputed: bool | None
+    description: str | None
+    metadata: dict[str, str]
+
+
+def _charge(object_id: str, body: Json, found: Found) -> Charge:
+    captured = flag_of(body, "captured")
+    if captured is None:
+        raise Refused("captured", None, "true or false, since money depends on it")
+    note(found, "dispute", body.get("dispute"))
+    for refund in entries_of(body, "refunds")[0]:
+        note(found, "refund", refund)
+    return Charge(
+        id=object_id,
+        created=moment_of(body, "created"),
+        customer_id=customer_of(body, found),
+        payment_intent_id=id_of(body, "payment_intent"),
+        invoice_id=link(body, "invoice", "invoice", found),
+        status=text_of(body, "status"),
+        captured=captured,
+        amount=integer_of(body, "amount"),
+        amount_captured=integer_of(body, "amount_captured"),
+        amount_refunded=integer_of(body, "amount_refunded"),
+        currency=text_of(body, "currency"),
+        disputed=flag_of(body, "disputed"),
+        description=text_of(body, "description"),
+        metadata=metadata_of(body),
+    )
+
+
+CHARGE = Kind(
+    name="charge",
+    stripe_object="charge",
+    table="stripe.charges",
+    facts=Charge,
+    list_path="/v1/charges",
+    retrieve_path="/v1/charges/{id}",
+    expands=("refunds",),
+    names_customer=True,
+    personal=("description",),
+    parse=_charge,
+    concerns=(("refunds", "refund"), ("dispute", "dispute")),
+    references=(
+        ("customer_id", "customer"),
+        ("payment_intent_id", "payment_intent"),
+        ("invoice_id", "invoice"),
+    ),
+    whole_list=WholeList(field="refunds", url="/v1/refunds?charge={id}"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund(Facts):
+    created: datetime | None
+    charge_id: str | None
+    payment_intent_id: str | None
+    status: str | None  # pending, requires_action, succeeded, failed, canceled
+    amount: int | None
+    currency: str | None
+    reason: str | None
+
+
+def _refund(object_id: str, body: Json, found: Found) -> Refund:
+    note(found, "customer", body.get("customer"))  # since 2026-07-29; records go by the charge
+    return Refund(
+        id=object_id,
+        created=moment_of(body, "created"),
+        charge_id=link(body, "charge", "charge", found),
+        payment_intent_id=id_of(body, "payment_intent"),
+        status=text_of(body, "status"),
+        amount=integer_of(body, "amount"),
+        currency=text_of(body, "currency"),
+        reason=text_of(body, "reason"),
+    )
+
+
+REFUND = Kind(
+    name="refund",
+    stripe_object="refund",
+    table="stripe.refunds",
+    facts=Refund,
+    list_path="/v1/refunds",
+    retrieve_path="/v1/refunds/{id}",
+    belongs_to=(("charge_id", "charge"),),
+    parse=_refund,
+    concerns=(("charge", "charge"),),
+    references=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+    read_through="charge",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute(Facts):
+    created: datetime | None
+    charge_id: str | None
+    payment_intent_id: str | None
+    status: str | None
+    amount: int | None
+    currency: str | None
+    reason: str | None
+    movements: int | None  # how many balance transactions; None when the list is absent
+    moved_amount: int | None  # their sum, fees apart: negative is money withdrawn
+    moved_currency: str | None  # None when there are none, or when they differ among themselves
+
+
+def _dispute(object_id: str, body: Json, found: Found) -> Dispute:
+    movements, moved_amount, moved_currency = _moved(body)
+    return Dispute(
+        id=object_id,
+        created=moment_of(body, "created"),
+        charge_id=link(body, "charge", "charge", found),
+        payment_intent_id=id_of(body, "payment_intent"),
+        status=text_of(body, "status"),
+        amount=integer_of(body, "amount"),
+        currency=text_of(body, "currency"),
+        reason=text_of(body, "reason"),
+        movements=movements,
+        moved_amount=moved_amount,
+        moved_currency=moved_currency,
+    )
+
+
+def _moved(body: Json) -> tuple[int | None, int | None, str | None]:
+    """How often money moved, its sum and currency; all None where Stripe names movements without amounts."""
+    entries: object = body.get("balance_transactions")
+    path = "balance_transactions"
+    if entries is None:  # long ago there was one, or its id
+        path = "balance_transaction"
+        legacy = body.get(path)
+        entries = None if legacy is None else [legacy]
+    if entries is None:
+        return None, None, None
+    if not isinstance(entries, list):
+        raise Refused(path, entries, "a list")
+    moved = 0
+    currencies: set[str | None] = set()
+    for position, entry in enumerate(entries):
+        if isinstance(entry, str):
+            return None, None, None
+        where = f"{path}[{position}]"
+        if not isinstance(entry, dict):
+            raise Refused(where, entry, "an object")
+        amount = integer_of(entry, "amount", where + ".")
+        if amount is None:
+            raise Refused(where + ".amount", None, "a whole number")
+        moved += amount
+        currencies.add(text_of(entry, "currency", where + "."))
+    if len(currencies) > 1:
+        return len(entries), None, None  # a sum over currencies would mean nothing
+    total = integer_of({"amount": moved}, "amount", path + "[].")
+    return len(entries), total, currencies.pop() if currencies else None
+
+
+DISPUTE = Kind(
+    name="dispute",
+    stripe_object="dispute",
+    table="stripe.disputes",
+    facts=Dispute,
+    list_path="/v1/disputes",
+    retrieve_path="/v1/disputes/{id}",
+    belongs_to=(("charge_id", "charge"),),
+    parse=_dispute,
+    concerns=(("charge", "charge"),),
+    references=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentIntent(Facts):
+    created: datetime | None
+    customer_id: str | None
+    status: str | None  # requires_payment_method, processing, succeeded, canceled ...
+    amount: int | None
+    amount_capturable: int | None
+    amount_received: int | None
+    currency: str | None
+    payment_method_id: str | None
+    latest_charge_id: str | None
+    invoice_id: str | None  # before basil only
+    capture_method: str | None
+    setup_future_usage: str | None
+    cancellation_reason: str | None
+    canceled_at: datetime | None
+    description: str | None
+    receipt_email: str | None
+    error_code: str | None  # of its last attempt, where that failed
+    metadata: dict[str, str]
+
+
+def _payment_intent(object_id: str, body: Json, _: Found) -> PaymentIntent:
+    charge_id = id_of(body, "latest_charge")
+    if charge_id is None:  # before 2022-11-15 all charges were in it, the latest first
+        charges = entries_of(body, "charges")[0]
+        charge_id = id_of(charges[0], "id", "charges.data[0].") if charges else None
+    return PaymentIntent(
+        id=object_id,
+        created=moment_of(body, "created"),
+        customer_id=owner_of(body),
+        status=text_of(body, "status"),
+        amount=integer_of(body, "amount"),
+        amount_capturable=integer_of(body, "amount_capturable"),
+        amount_received=integer_of(body, "amount_received"),
+        currency=text_of(body, "currency"),
+        payment_method_id=id_of(body, "payment_method"),
+        latest_charge_id=charge_id,
+        invoice_id=id_of(body, "invoice"),
+        capture_method=text_of(body, "capture_method"),
+        setup_future_usage=text_of(body, "setup_future_usage"),
+        cancellation_reason=text_of(body, "cancellation_reason"),
+        canceled_at=moment_of(body, "canceled_at"),
+        description=text_of(body, "description"),
+        receipt_email=text_of(body, "receipt_email"),
+        error_code=text_of(object_of(body, "last_payment_error"), "code", "last_payment_error."),
+        metadata=metadata_of(body),
+    )
+
+
+PAYMENT_INTENT = Kind(
+    name="payment_intent",
+    stripe_object="payment_intent",
+    table="stripe.payment_intents",
+    facts=PaymentIntent,
+    list_path="/v1/payment_intents",
+    retrieve_path="/v1/payment_intents/{id}",
+    names_customer=True,
+    absorbing=frozenset({"succeeded", "canceled"}),
+    personal=("description", "receipt_email"),
+    confirmed_on_event=False,
+    parse=_payment_intent,
+    # latest_charge since 2022-11-15, the list of charges before.
+    concerns=(("latest_charge", "charge"), ("charges", "charge")),
+    references=(
+        ("customer_id", "customer"),
+        ("payment_method_id", "payment_method"),
+        ("latest_charge_id", "charge"),
+        ("invoice_id", "invoice"),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentMethod(Facts):
+    created: datetime | None
+    customer_id: str | None  # None: not attached, or not any more
+    type: str | None  # card, sepa_debit, us_bank_account ...
+    card_brand: str | None
+    card_last4: str | None
+    card_exp_month: int | None
+    card_exp_year: int | None
+    card_funding: str | None  # credit, debit, prepaid, unknown
+    card_country: str | None
+    billing_name: str | None
+    billing_email: str | None
+    metadata: dict[str, str]
+
+
+def _payment_method(object_id: str, body: Json, _: Found) -> PaymentMethod:
+    card = object_of(body, "card")
+    billing = object_of(body, "billing_details")
+    return PaymentMethod(
+        id=object_id,
+        created=moment_of(body, "created"),
+        customer_id=owner_of(body),
+        type=text_of(body, "type"),
+        card_brand=text_of(card, "brand", "card."),
+        card_last4=text_of(card, "last4", "card."),
+        card_exp_month=integer_of(card, "exp_month", "card."),
+        card_exp_year=integer_of(card, "exp_year", "card."),
+        card_funding=text_of(card, "funding", "card."),
+        card_country=text_of(card, "country", "card."),
+        billing_name=text_of(billing, "name", "billing_details."),
+        billing_email=text_of(billing, "email", "billing_details."),
+        metadata=metadata_of(body),
+    )
+
+
+PAYMENT_METHOD = Kind(
+    name="payment_method",
+    stripe_object="payment_method",
+    table="stripe.payment_methods",
+    facts=PaymentMethod,
+    list_path="/v1/payment_methods",
+    retrieve_path="/v1/payment_methods/{id}",
+    names_customer=True,
+    personal=("card_last4", "billing_name", "billing_email"),
+    confirmed_on_event=False,
+    list_by_created=False,
+    list_holds_all=False,  # what is detached from its customer is in no list
+    parse=_payment_method,
+    references=(("customer_id", "customer"),),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupIntent(Facts):
+    created: datetime | None
+    customer_id: str | None
+    status: str | None
+    usage: str | None  # off_session, on_session
+    payment_method_id: str | None
+    cancellation_reason: str | None
+    description: str | None
+    error_code: str | None  # of its last attempt, where that failed
+    metadata: dict[str, str]
+
+
+def _setup_intent(object_id: str, body: Json, _: Found) -> SetupIntent:
+    return SetupIntent(
+        id=object_id,
+        created=moment_of(body, "created"),
+        customer_id=owner_of(body),
+        status=text_of(body, "status"),
+        usage=text_of(body, "usage"),
+        payment_method_id=id_of(body, "payment_method"),
+        cancellation_reason=text_of(body, "cancellation_reason"),
+        description=text_of(body, "description"),
+        error_code=text_of(object_of(body, "last_setup_error"), "code", "last_setup_error."),
+        metadata=metadata_of(body),
+    )
+
+
+SETUP_INTENT = Kind(
+    name="setup_intent",
+    stripe_object="setup_intent",
+    table="stripe.setup_intents",
+    facts=SetupIntent,
+    list_path="/v1/setup_intents",
+    retrieve_path="/v1/setup_intents/{id}",
+    names_customer=True,
+    absorbing=frozenset({"succeeded", "canceled"}),
+    personal=("description",),
+    confirmed_on_event=False,
+    parse=_setup_intent,
+    references=(("customer_id", "customer"), ("payment_method_id", "payment_method")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review(Facts):
+    created: datetime | None
+    charge_id: str | None
+    payment_intent_id: str | None
+    open: bool | None
+    opened_reason: str | None
+    closed_reason: str | None
+    reason: str | None
+
+
+def _review(object_id: str, body: Json, _: Found) -> Review:
+    return Review(
+        id=object_id,
+        created=moment_of(body, "created"),
+        charge_id=id_of(body, "charge"),
+        payment_intent_id=id_of(body, "payment_intent"),
+        open=flag_of(body, "open"),
+        opened_reason=text_of(body, "opened_reason"),
+        closed_reason=text_of(body, "closed_reason"),
+        reason=text_of(body, "reason"),
+    )
+
+
+REVIEW = Kind(
+    name="review",
+    stripe_object="review",
+    table="stripe.reviews",
+    facts=Review,
+    list_path="/v1/reviews",
+    retrieve_path="/v1/reviews/{id}",
+    list_holds_all=False,  # what was closed is in no list
+    belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+    confirmed_on_event=False,
+    parse=_review,
+    references=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyFraudWarning(Facts):
+    created: datetime | None
+    charge_id: str | None
+    payment_intent_id: str | None
+    actionable: bool | None
+    fraud_type: str | None
+
+
+def _early_fraud_warning(object_id: str, body: Json, _: Found) -> EarlyFraudWarning:
+    return EarlyFraudWarning(
+        id=object_id,
+        created=moment_of(body, "created"),
+        charge_id=id_of(body, "charge"),
+        payment_intent_id=id_of(body, "payment_intent"),
+        actionable=flag_of(body, "actionable"),
+        fraud_type=text_of(body, "fraud_type"),
+    )
+
+
+EARLY_FRAUD_WARNING = Kind(
+    name="early_fraud_warning",
+    stripe_object="radar.early_fraud_warning",
+    table="stripe.early_fraud_warnings",
+    facts=EarlyFraudWarning,
+    list_path="/v1/radar/early_fraud_warnings",
+    retrieve_path="/v1/radar/early_fraud_warnings/{id}",
+    belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+    confirmed_on_event=False,
+    parse=_early_fraud_warning,
+    references=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
+)
