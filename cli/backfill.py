@@ -13,9 +13,9 @@ from rich.text import Text
 
 from cli.connect import LookError, database, environment, served_mode
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
-from db.sync.health import select_workers
 from db.sync.scan_reports import ScanReport, report_scan
 from db.sync.scans import ScanRequest, select_scan
+from db.sync.status import select_workers
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 
 POLL_SECONDS = 0.5

@@ -34,9 +34,9 @@ from db.records.customer import (
     select_status_changes,
     select_unsettled,
 )
-from db.records.records import StatusChange
-from db.sync.health import KnownProblem, select_problems_of_customer
+from db.records.history import StatusChange
 from db.sync.inbox_admin import CustomerMark, EventState, FenceEntry, select_marks_by_id, select_objects_by_id
+from db.sync.status import KnownProblem, select_problems_of_customer
 from local import dashboard
 
 HITS_SHOWN_MAX = 20

@@ -16,8 +16,7 @@ from rich.text import Text
 from cli.connect import database, environment, served_mode
 from cli.terminal import cell, counted, error_console, moment, show, show_json, shown, span, table
 from db.connection import Connection, PostgresAway
-from db.sync.health import KnownProblem, WorkerSign, select_problems, select_workers
-from db.sync.status import Backlog, select_backlog
+from db.sync.status import Backlog, KnownProblem, WorkerSign, select_backlog, select_problems, select_workers
 
 PROBLEMS_SHOWN_MAX = 5
 POLL_SECONDS = 0.25

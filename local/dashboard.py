@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from db.sync.overview import Overview
+from db.sync.status import Overview
 
 # From the best to none; statuses that are added later come behind.
 STATUSES = ("active", "trialing", "canceled", "past_due", "ended", None)

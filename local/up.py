@@ -23,7 +23,7 @@ from rich.live import Live
 
 from db.connection import PostgresAway, connect
 from db.migrate import migrate
-from db.sync.overview import Overview, read_overview
+from db.sync.status import Overview, read_overview
 from local import dashboard
 from local.home import HomeInUseError, claim_home, kept_secret
 from local.postgres import start_postgres

@@ -14,7 +14,7 @@ from billing.record import CustomerFeature, CustomerMrr, CustomerProduct, Custom
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import CustomerKey
-from db.records.records import StatusChange
+from db.records.history import StatusChange
 from db.sync.inbox_admin import CustomerMark, FenceEntry
 
 T = TypeVar("T")

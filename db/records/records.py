@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
-from billing.history import Step
 from billing.record import (
     CustomerEntity,
     CustomerFeature,
@@ -16,7 +14,7 @@ from billing.record import (
 )
 from db.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
-from db.keys import CustomerKey, Key, columns_of_keys
+from db.keys import CustomerKey, columns_of_keys
 
 NUMBERING_LOCK = 0x5B1ED6E4
 """Advisory lock under which `change` is drawn, held to commit, so that whoever polls by it misses nothing."""
@@ -393,118 +391,3 @@ async def doubt_record(connection: Connection, key: CustomerKey) -> None:
     change = await connection.fetchval(DOUBT_RECORD, *key)
     if change is not None:
         await connection.execute(NOTIFY, str(change))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusChange:
-    """One row of billing.status_changes."""
-
-    customer_uid: UUID
-    status_before: str | None
-    status_after: str | None
-    changed_at: datetime
-    exact: bool
-    event_id: str | None
-    source: str
-
-
-STATUS_CHANGE_COLUMNS = columns_of(StatusChange)
-
-SELECT_PROVISIONAL_CHANGES = """
-select customer_uid, id, status_before, status_after
-from billing.status_changes
-where customer_uid = any ($1::uuid[]) and not exact
-order by customer_uid, id
-"""
-
-TAKE_BACK_CHANGES = "delete from billing.status_changes where id = any ($1::bigint[])"
-
-CONFIRM_CHANGES = "update billing.status_changes set exact = true where id = any ($1::bigint[])"
-
-APPEND_CHANGES = f"""
-insert into billing.status_changes ({names_of(STATUS_CHANGE_COLUMNS)})
-select {values_of(STATUS_CHANGE_COLUMNS)}
-from unnest({parameters_of(STATUS_CHANGE_COLUMNS, first=1)}) as new ({names_of(STATUS_CHANGE_COLUMNS)})
-"""
-
-
-async def select_provisional_changes(
-    connection: Connection, uids: Sequence[UUID]
-) -> dict[UUID, list[Step[str | None]]]:
-    """The unconfirmed tail of each customer's status changes, oldest first."""
-    tails: dict[UUID, list[Step[str | None]]] = {}
-    for row in await connection.fetch(SELECT_PROVISIONAL_CHANGES, uids):
-        tails.setdefault(row["customer_uid"], []).append(
-            Step(id=row["id"], before=row["status_before"], after=row["status_after"])
-        )
-    return tails
-
-
-SELECT_LAST_CHANGES = """
-select customer_uid, max(changed_at) as changed_at, max(changed_at) filter (where exact) as settled_at
-from billing.status_changes
-where customer_uid = any ($1::uuid[])
-group by customer_uid
-"""
-
-
-async def select_last_changes(
-    connection: Connection, uids: Sequence[UUID]
-) -> dict[UUID, tuple[datetime, datetime | None]]:
-    """When each customer's status changed last, and the last time that is confirmed; without a change not there."""
-    rows = await connection.fetch(SELECT_LAST_CHANGES, uids)
-    return {row["customer_uid"]: (row["changed_at"], row["settled_at"]) for row in rows}
-
-
-async def write_status_changes(
-    connection: Connection,
-    *,
-    taken_back: Sequence[int],
-    confirmed: Sequence[int],
-    appended: Sequence[StatusChange],
-) -> None:
-    """Take back what a confirmation contradicts, confirm what it agrees with, append what is new."""
-    if taken_back:
-        await connection.execute(TAKE_BACK_CHANGES, taken_back)
-    if confirmed:
-        await connection.execute(CONFIRM_CHANGES, confirmed)
-    if appended:
-        await connection.execute(APPEND_CHANGES, *arrays_of(STATUS_CHANGE_COLUMNS, appended))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occasion:
-    """What last moved an object: the event that was applied last, and who marked it."""
-
-    event_id: str | None
-    event_created: datetime | None
-    source: str | None
-    tick: int  # of the news: what was heard or found later has a greater one
-
-
-# An event is news once it is heard, and the read that follows only confirms it; what a deadline, an audit or a backfill
-# finds is news once it is read.
-SELECT_OCCASIONS = """
-select account_id, live_mode, kind, id, event_id, event_created, source,
-  greatest(dirty, told, case when source <> 'event' then confirmed end) as tick
-from sync.objects
-join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
-  using (account_id, live_mode, kind, id)
-"""
-
-
-async def select_occasions(connection: Connection, keys: Sequence[Key]) -> dict[Key, Occasion]:
-    """What last moved each of these objects (account, mode, kind, id)."""
-    rows = await connection.fetch(
-        SELECT_OCCASIONS,
-        *columns_of_keys(Key, keys),
-    )
-    return {
-        Key(row["account_id"], row["live_mode"], row["kind"], row["id"]): Occasion(
-            event_id=row["event_id"],
-            event_created=row["event_created"],
-            source=row["source"],
-            tick=row["tick"],
-        )
-        for row in rows
-    }

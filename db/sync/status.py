@@ -1,10 +1,18 @@
-"""How far the records are behind: what /status and `subledger status` show."""
+"""How it is: the backlog that /status shows, the workers and problems that `subledger status` adds, and the overview of
+`subledger up`.
+"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+import msgspec
 
 from billing.kinds.registry import HINTED
 from db.connection import Connection
+
+# The backlog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +92,138 @@ PING = "select 1 from sync.milestones limit 1"
 async def ping(connection: Connection) -> None:
     """Raise when Postgres does not answer or has not been migrated."""
     await connection.execute(PING)
+
+
+# Workers and problems
+
+LOST_AFTER_SECONDS = 35.0
+"""A worker beats every ten seconds: whoever missed three beats is taken for lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSign:
+    """A worker process as it last said."""
+
+    id: str
+    started_at: datetime
+    beat_at: datetime
+    seconds_since_beat: float
+    detail: Mapping[str, Any]
+    """What it says of itself: the state of Redis, restarts."""
+
+    @property
+    def alive(self) -> bool:
+        """It has beaten lately enough to be believed at work."""
+        return self.seconds_since_beat <= LOST_AFTER_SECONDS
+
+
+SELECT_WORKERS = """
+select id, started_at, beat_at, extract(epoch from now() - beat_at)::float8 as seconds_since_beat, detail
+from sync.workers
+order by started_at, id
+"""
+
+
+async def select_workers(connection: Connection) -> list[WorkerSign]:
+    """Every worker that did not end in good order within the last day, the oldest first."""
+    rows = await connection.fetch(SELECT_WORKERS)
+    return [WorkerSign(**{**row, "detail": msgspec.json.decode(row["detail"])}) for row in rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownProblem:
+    """A row of sync.problems: what somebody should mend."""
+
+    account_id: str
+    live_mode: bool
+    customer_id: str
+    kind: str
+    object_id: str
+    detail: str
+    first_seen_at: datetime
+
+
+SELECT_PROBLEMS = """
+select account_id, live_mode, customer_id, kind, object_id, detail, first_seen_at
+from sync.problems
+order by first_seen_at, account_id, live_mode, customer_id, kind, object_id
+limit $1
+"""
+
+
+async def select_problems(connection: Connection, *, limit: int) -> list[KnownProblem]:
+    """The problems of all customers, the oldest first."""
+    return [KnownProblem(**row) for row in await connection.fetch(SELECT_PROBLEMS, limit)]
+
+
+SELECT_PROBLEMS_OF_CUSTOMER = """
+select account_id, live_mode, customer_id, kind, object_id, detail, first_seen_at
+from sync.problems
+where account_id = $1 and live_mode = $2 and customer_id = $3
+order by first_seen_at, kind, object_id
+"""
+
+
+async def select_problems_of_customer(
+    connection: Connection, account_id: str, live_mode: bool, customer_id: str
+) -> list[KnownProblem]:
+    """The problems of one customer, the oldest first."""
+    rows = await connection.fetch(SELECT_PROBLEMS_OF_CUSTOMER, account_id, live_mode, customer_id)
+    return [KnownProblem(**row) for row in rows]
+
+
+# The overview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All accounts and modes together."""
+
+    customers: Mapping[str | None, int]
+    """Customers that are not deleted, by status; None: no subscription that ever started."""
+    exact: int
+    """How many of those have a record that is complete and confirmed."""
+    net_minor: Mapping[str, int]
+    """Net revenue in minor units, by currency."""
+    events: int
+    pending: int
+    oldest_pending_seconds: float
+    """How long the oldest event that is not applied has waited; 0 when none waits."""
+
+
+COUNT_CUSTOMERS = """
+select status, count(*) as customers, count(*) filter (where exact) as exact
+from billing.customers
+where deleted_at is null
+group by status
+"""
+
+SUM_REVENUE = """
+select currency, sum(net)::bigint as net
+from billing.customer_revenue
+group by currency
+order by sum(gross + out_of_band) desc, currency
+"""
+
+COUNT_EVENTS = """
+select
+  (select count(*) from sync.events) as events,
+  pending,
+  coalesce(extract(epoch from now() - oldest_pending_at), 0)::float8 as oldest_pending_seconds
+from billing.freshness
+"""
+
+
+async def read_overview(connection: Connection) -> Overview:
+    """Count everything; the time it takes grows with the number of rows."""
+    customers = await connection.fetch(COUNT_CUSTOMERS)
+    revenue = await connection.fetch(SUM_REVENUE)
+    events = await connection.fetchrow(COUNT_EVENTS)
+    if events is None:
+        raise LookupError("billing.freshness has no row: run `subledger migrate`")
+    return Overview(
+        customers={row["status"]: row["customers"] for row in customers},
+        exact=sum(row["exact"] for row in customers),
+        net_minor={row["currency"]: row["net"] for row in revenue},
+        **events,
+    )

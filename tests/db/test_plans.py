@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from db.connection import Connection, Pool
 from db.mirror import facts
-from db.records import mrr, records
+from db.records import history, records
 from db.sync import catalogue, customers, histories, inbox, objects, usage
 
 CUSTOMERS = 10_000
@@ -314,12 +314,12 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         {"invoice_payments_invoice", "objects_pkey"},
     ),
     "last changes of status": (
-        records.SELECT_LAST_CHANGES,
+        history.SELECT_LAST_CHANGES,
         ([UUID(int=number) for number in range(BATCH)],),
         {"status_changes_customer"},
     ),
     "histories of MRR": (
-        mrr.SELECT_CHAINS,
+        history.SELECT_CHAINS,
         ([UUID(int=number) for number in range(BATCH)],),
         {"mrr_changes_customer"},
     ),

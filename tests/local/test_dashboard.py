@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from db.connection import Pool
-from db.sync.overview import Overview, read_overview
+from db.sync.status import Overview, read_overview
 from local import dashboard
 
 OVERVIEW = Overview(

@@ -18,21 +18,23 @@ from billing.record import Derived, Policy, derive_record
 from db.connection import Connection, PostgresAway
 from db.keys import CustomerKey, Key
 from db.mirror.facts import load_facts
-from db.records.records import (
+from db.records.history import (
     StatusChange,
+    select_last_causes,
+    select_last_changes,
+    select_provisional_changes,
+    write_status_changes,
+)
+from db.records.records import (
     StoredProblem,
     StoredRecord,
     doubt_record,
     rename_records,
     replace_problems,
     select_claimants,
-    select_last_changes,
-    select_occasions,
-    select_provisional_changes,
     select_stored,
     write_parts,
     write_records,
-    write_status_changes,
 )
 from db.sync.catalogue import SELECT_HOLDERS, fan_out
 from db.sync.customers import (
@@ -303,7 +305,7 @@ async def _date_changes(
     """The new rows of the history, with when each came about and by what; no row is before the one that it follows."""
     if not appended:
         return []
-    occasions = await select_occasions(
+    occasions = await select_last_causes(
         connection, sorted({key for each in appended for key in each.deciding})
     )
     known = [uid for each in appended if (uid := each.of.derived.record.uid) in stored]

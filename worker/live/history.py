@@ -9,8 +9,7 @@ from billing.mrr import Chain, Mrr, is_begun, moment_of_change, revise_mrr
 from billing.record import Derived
 from db.connection import Connection
 from db.keys import Key
-from db.records.mrr import MrrChange, select_chains, write_mrr_changes
-from db.records.records import Occasion, select_occasions
+from db.records.history import LastCause, MrrChange, select_chains, select_last_causes, write_mrr_changes
 from worker.live.occasions import of_events
 
 
@@ -44,7 +43,7 @@ async def write_mrr_history(connection: Connection, customers: Sequence[DerivedM
     if not moved:
         return
     keys = {key for one in moved if one.is_begun for key in _subscriptions(one.of)}
-    occasions = await select_occasions(connection, sorted(keys)) if keys else {}
+    occasions = await select_last_causes(connection, sorted(keys)) if keys else {}
     taken_back: list[int] = []
     confirmed: list[int] = []
     appended: list[MrrChange] = []
@@ -98,7 +97,7 @@ def _subscriptions(each: DerivedMrr) -> list[Key]:
     return [Key(facts.account_id, facts.live_mode, "subscription", of.id) for of in facts.subscriptions]
 
 
-def _told_by_events(each: DerivedMrr, occasions: Mapping[Key, Occasion]) -> list[datetime]:
+def _told_by_events(each: DerivedMrr, occasions: Mapping[Key, LastCause]) -> list[datetime]:
     """When the events happened that last told of its subscriptions; a deadline or an audit tells no time."""
     found = [occasions[key] for key in _subscriptions(each) if key in occasions]
     return [occasion.event_created for occasion in of_events(found) if occasion.event_created is not None]

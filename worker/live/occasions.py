@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from db.records.records import Occasion
+from db.records.history import LastCause
 
 
-def newest_of(occasions: Sequence[Occasion]) -> Occasion | None:
+def newest_of(occasions: Sequence[LastCause]) -> LastCause | None:
     """What happened last to these objects, and so has changed what is derived of them; None: nothing is known of it.
 
     Of several objects that events moved, the one whose event is the latest: they need not arrive in their order. Where
@@ -14,7 +14,7 @@ def newest_of(occasions: Sequence[Occasion]) -> Occasion | None:
     return max(of_events(occasions), key=_happened, default=max(occasions, key=_tick, default=None))
 
 
-def of_events(occasions: Sequence[Occasion]) -> list[Occasion]:
+def of_events(occasions: Sequence[LastCause]) -> list[LastCause]:
     """Those that tell when something happened; none where the newest of all is no event, so that no old event of
     another object is taken for it.
     """
@@ -23,10 +23,10 @@ def of_events(occasions: Sequence[Occasion]) -> list[Occasion]:
     return [each for each in occasions if each.source == "event" and each.event_created is not None]
 
 
-def _tick(occasion: Occasion) -> int:
+def _tick(occasion: LastCause) -> int:
     return occasion.tick
 
 
-def _happened(occasion: Occasion) -> tuple[float, int]:
+def _happened(occasion: LastCause) -> tuple[float, int]:
     created = occasion.event_created
     return float("-inf") if created is None else created.timestamp(), occasion.tick
