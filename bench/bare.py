@@ -5,7 +5,7 @@ Everything else is the very process that operators run: the same command, server
 
 from unittest.mock import patch
 
-from cli.app import web
+from cli.web import web
 from db.sync.inbox import SignedEvent
 from webhooks.inbox import Inbox
 

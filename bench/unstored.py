@@ -6,7 +6,7 @@ Everything else is the very process that operators run: the same windows, reques
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from cli.app import worker
+from cli.worker import worker
 from db.connection import Connection
 from db.sync.scans import Scan
 from worker.live.confirm import Answered

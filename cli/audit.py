@@ -1,7 +1,5 @@
 """`subledger audit`: whether the database says what Stripe says, and what to do where it does not."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Annotated
@@ -11,7 +9,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.backfill import reports
-from cli.connect import LookError, database, environment, served_mode
+from cli.connect import database, environment, served_mode
+from cli.errors import CommandError
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
 from db.connection import PostgresAway
 from db.sync.audits import AuditReport, Drift, report_audit, select_drift
@@ -39,7 +38,7 @@ def audit(
     """
     try:
         report, drift = _ask_and_wait(since=since, account=account, repair=repair)
-    except (LookError, SettingsError, *PostgresAway) as error:
+    except (CommandError, SettingsError, *PostgresAway) as error:
         typer.echo(f"subledger: the audit could not be finished: {error}", err=True)
         raise typer.Exit(NOT_FINISHED) from None
     except KeyboardInterrupt:
@@ -63,7 +62,9 @@ def _ask_and_wait(*, since: str | None, account: str | None, repair: bool) -> tu
         raise typer.BadParameter(str(wrong), param_hint=f"--{wrong.field}") from None
     live_mode = served_mode(environ)
     if live_mode is None:
-        raise LookError("without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too")
+        raise CommandError(
+            "without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too"
+        )
     return asyncio.run(_audit(environ, request, live_mode=live_mode))
 
 
@@ -81,7 +82,7 @@ async def _audit(
     async with database(environ) as connection:
         ended = await select_scan(connection, scan.id)
         if ended is None:
-            raise LookError(f"audit {scan.id} is not there any more")
+            raise CommandError(f"audit {scan.id} is not there any more")
         return await report_audit(connection, ended), await select_drift(
             connection, ended, limit=EXAMPLES_MAX
         )

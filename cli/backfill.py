@@ -1,7 +1,5 @@
 """`subledger backfill`: have a worker read the account from its beginning, and watch how far it is."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated
@@ -11,7 +9,8 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from cli.connect import LookError, database, environment, served_mode
+from cli.connect import database, environment, served_mode
+from cli.errors import CommandError
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
 from db.sync.scan_reports import ScanReport, report_scan
 from db.sync.scans import ScanRequest, select_scan
@@ -55,7 +54,9 @@ def backfill(
         raise typer.BadParameter(str(wrong), param_hint=f"--{option}") from None
     live_mode = served_mode(environ)
     if live_mode is None:
-        raise LookError("without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too")
+        raise CommandError(
+            "without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too"
+        )
     try:
         report = asyncio.run(_backfill(environ, request, live_mode=live_mode, watch=not detach))
     except KeyboardInterrupt:
@@ -102,7 +103,7 @@ async def _backfill(
             if not watch or report.finished_at is not None:
                 break
     if last is None:
-        raise LookError(f"backfill {scan.id} is not there any more")
+        raise CommandError(f"backfill {scan.id} is not there any more")
     return last
 
 

@@ -1,28 +1,26 @@
 """How a command that only looks in reaches the database: that of the environment, or of the system running here."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
 
+from cli.errors import CommandError
 from cli.terminal import shown
 from db.connection import Connection, OwnConnection, PostgresAway, connect
 from db.records.customer import StoredCustomer, find_customers
-from local.run_file import effective_environment
 from runtime.settings import Settings, database_url_from_env
 
 CLOSE_TIMEOUT_SECONDS = 2.0
 
 
-class LookError(Exception):
-    """What was asked for cannot be shown; the message says why, and what to do."""
-
-
 def environment() -> Mapping[str, str]:
-    """The environment for a command that looks in."""
+    """This process's environment, or, where it names no database, that of the system running here."""
+    if os.environ.get("DATABASE_URL", "").strip():
+        return os.environ
+    from local.run_file import effective_environment
+
     return effective_environment(os.environ)
 
 
@@ -42,12 +40,12 @@ def settings(environ: Mapping[str, str]) -> Settings:
 async def find_one(
     connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None
 ) -> StoredCustomer:
-    """The one customer of this name: custom_uid, Stripe id, uid or email. Raises LookError where there is not one."""
+    """The one customer with this custom_uid, Stripe id, uid or email. Raises CommandError where there is not one."""
     found = await find_customers(connection, name, account_id=account_id, live_mode=live_mode, limit=2)
     if not found:
-        raise LookError(f"no customer {shown(name)}: see `subledger customer {shown(name)}`")
+        raise CommandError(f"no customer {shown(name)}: see `subledger customer {shown(name)}`")
     if len(found) > 1:
-        raise LookError(f"{shown(name)} is more than one customer: see `subledger customer {shown(name)}`")
+        raise CommandError(f"{shown(name)} is more than one customer: see `subledger customer {shown(name)}`")
     return found[0]
 
 
@@ -55,7 +53,7 @@ async def find_one(
 async def database(environ: Mapping[str, str]) -> AsyncIterator[OwnConnection]:
     """A connection of the command's own, closed at the end.
 
-    Raises LookError when Postgres refuses us or has not been migrated, SettingsError when it is not named, and one of
+    Raises CommandError when Postgres refuses us or is not migrated, SettingsError when it is not named, and one of
     PostgresAway when it cannot be reached.
     """
     database_url = database_url_from_env(environ)
@@ -64,7 +62,7 @@ async def database(environ: Mapping[str, str]) -> AsyncIterator[OwnConnection]:
     except PostgresAway:
         raise
     except asyncpg.PostgresError as refusal:
-        raise LookError(f"Postgres refuses: {refusal}: check DATABASE_URL") from refusal
+        raise CommandError(f"Postgres refuses: {refusal}: check DATABASE_URL") from refusal
     try:
         yield connection
     except (
@@ -72,9 +70,9 @@ async def database(environ: Mapping[str, str]) -> AsyncIterator[OwnConnection]:
         asyncpg.UndefinedColumnError,
         asyncpg.InvalidSchemaNameError,
     ) as error:
-        raise LookError("the database is not migrated: run `subledger migrate`") from error
+        raise CommandError("the database is not migrated: run `subledger migrate`") from error
     except asyncpg.InsufficientPrivilegeError as error:
-        raise LookError(
+        raise CommandError(
             f"Postgres refuses: {error}: DATABASE_URL must name the role that migrated"
         ) from error
     finally:

@@ -1,7 +1,5 @@
 """`subledger customer ID`: one customer's record, what it came from, and why it is exact or not."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -12,11 +10,13 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from billing.currencies import format_amount
 from billing.features import CustomerFeature
 from billing.mrr import CustomerMrr
 from billing.products import CustomerProduct
 from billing.revenue import Revenue
-from cli.connect import LookError, database, environment
+from cli.connect import database, environment
+from cli.errors import CommandError
 from cli.events import STATE_STYLES, standing
 from cli.terminal import cell, pairs, show, show_json, shown, table
 from db.connection import Connection
@@ -37,7 +37,6 @@ from db.records.customer import (
 from db.records.history import StatusChange
 from db.sync.inbox_admin import CustomerMark, EventState, FenceEntry, select_marks_by_id, select_objects_by_id
 from db.sync.status import KnownProblem, select_problems_of_customer
-from local import dashboard
 
 HITS_SHOWN_MAX = 20
 EVENTS_SHOWN_MAX = 10
@@ -145,9 +144,9 @@ async def _read(
             connection, name, account_id=account_id, live_mode=live_mode, limit=HITS_SHOWN_MAX + 1
         )
         if not found:
-            raise LookError(await _unknown(connection, name))
+            raise CommandError(await _unknown(connection, name))
         if len(found) > 1:
-            raise LookError(_several(name, found))
+            raise CommandError(_several(name, found))
         record = found[0]
         key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id or "")
         return CustomerView(
@@ -337,7 +336,7 @@ def _money(view: CustomerView) -> Iterator[RenderableType]:
                 (
                     each.currency.upper(),
                     *(
-                        Text(dashboard.amount(minor, each.currency), justify="right")
+                        Text(format_amount(minor, each.currency), justify="right")
                         for minor in (each.gross, each.refunded, each.disputed, each.out_of_band, each.net)
                     ),
                 )
@@ -347,7 +346,7 @@ def _money(view: CustomerView) -> Iterator[RenderableType]:
 
 
 def _amount(minor: int, currency: str) -> str:
-    return f"{dashboard.amount(minor, currency)} {currency.upper()}"
+    return f"{format_amount(minor, currency)} {currency.upper()}"
 
 
 def _status(status: str | None) -> Text:

@@ -3,8 +3,6 @@
 Which object an event carries is Stripe's naming, written down here; what that object marks is asked of the registry.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from billing.kinds.registry import concerned, kind_of

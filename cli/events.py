@@ -1,7 +1,5 @@
 """`subledger events`: what came into the inbox, what became of it, and how it is tried again."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import dataclasses
@@ -17,7 +15,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from billing.kinds.registry import HINTED
-from cli.connect import LookError, database, environment
+from cli.connect import database, environment
+from cli.errors import CommandError
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from cli.terminal import cell, counted, heading, pairs, pretty_json, show, show_json, shown, table
 from db.connection import Connection
@@ -49,7 +48,12 @@ BATCH = 100
 """Events replayed in one transaction; each may be of 2 MiB."""
 RING_TIMEOUT_SECONDS = 1.0
 
-app = typer.Typer(help="What came in, what became of it, and trying again.", no_args_is_help=True)
+app = typer.Typer(
+    help="List and show received events, and try them again.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 STATE_STYLES = {
     EventState.PENDING: "yellow",
@@ -173,7 +177,7 @@ def show_event(
     """One event: its state, the objects that it marks, its payload."""
     sights = asyncio.run(_read_event(environment(), event_id))
     if not sights:
-        raise LookError(
+        raise CommandError(
             f"no event {shown(event_id)} was received: `subledger events list` shows the last ones"
         )
     if as_json:

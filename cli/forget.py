@@ -1,7 +1,5 @@
 """`subledger forget CUSTOMER`: erase who a customer was."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Mapping
@@ -10,7 +8,8 @@ from typing import Annotated
 import typer
 
 from billing.record import Policy
-from cli.connect import LookError, database, environment, find_one, settings
+from cli.connect import database, environment, find_one, settings
+from cli.errors import CommandError
 from cli.terminal import counted, shown
 from db.connection import Connection
 from db.keys import CustomerKey
@@ -54,7 +53,7 @@ async def _forget(
                 f", account {shown(key.account_id)}" if key.account_id else ""
             )
             if not typer.confirm(f"Erase who {shown(key.id)} ({where}) was, for good?", err=True):
-                raise LookError("nothing was erased")
+                raise CommandError("nothing was erased")
         done = await work.forget(connection, key, searched=_say_searched)
         # The record says so at once; were we to die here, a worker would see to it.
         await derive_claimed(connection, await claim_one(connection, key), policy=policy)
@@ -68,7 +67,7 @@ async def _find(
 ) -> CustomerKey:
     record = await find_one(connection, name, account_id=account_id, live_mode=live_mode)
     if record.stripe_customer_id is None:
-        raise LookError(
+        raise CommandError(
             f"{shown(name)} is no customer at Stripe: whoever owns billing.identities has to erase it"
         )
     return CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id)

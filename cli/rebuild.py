@@ -1,7 +1,5 @@
 """`subledger rebuild`: every record derived again from the mirror."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Mapping
@@ -10,7 +8,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from billing.record import Policy
-from cli.connect import LookError, database, environment, settings
+from cli.connect import database, environment, settings
+from cli.errors import CommandError
 from cli.terminal import counted, error_console
 from runtime.logs import configure_logs
 from worker import rebuild as work
@@ -65,4 +64,4 @@ async def _rebuild(environ: Mapping[str, str]) -> work.Rebuilt:
             try:
                 return await work.rebuild(connection, policy=policy, progressed=progressed)
             except work.RebuildBusy as busy:
-                raise LookError(str(busy)) from busy
+                raise CommandError(str(busy)) from busy

@@ -1,7 +1,5 @@
 """`subledger status`: how far the records are behind, what each number means, and what to do about it."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping

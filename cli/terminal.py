@@ -4,8 +4,6 @@ Names and payloads come from strangers. A character that a terminal would obey, 
 written as an escape; the JSON stays JSON.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import sys

@@ -1,7 +1,5 @@
 """`subledger usage CUSTOMER`: what a customer has used in the current period, read from Stripe now."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Mapping
@@ -9,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from billing.currencies import format_amount
 from billing.usage import CustomerUsage
-from cli.connect import LookError, database, environment, find_one, served_mode
+from cli.connect import database, environment, find_one, served_mode
+from cli.errors import CommandError
 from cli.terminal import show, show_json, shown, table
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.sync.usage import ask_for_usage, select_usage_rows, select_usage_state
-from local import dashboard
 
 POLL_SECONDS = 0.2
 
@@ -54,7 +53,7 @@ COLUMNS = ["meter", "subscription", "used", "of", "since", "until", "expected ch
 def _row(row: CustomerUsage) -> tuple[object, ...]:
     charge = None
     if row.expected_charge is not None and row.currency is not None:
-        charge = f"{dashboard.amount(row.expected_charge, row.currency)} {row.currency.upper()}"
+        charge = f"{format_amount(row.expected_charge, row.currency)} {row.currency.upper()}"
     return (
         row.display_name or row.event_name or row.meter_id,
         row.stripe_subscription_id,
@@ -78,12 +77,12 @@ async def _usage(
     async with database(environ) as connection:
         record = await find_one(connection, name, account_id=account_id, live_mode=live_mode)
         if record.stripe_customer_id is None:
-            raise LookError(f"{shown(name)} is no customer at Stripe, which is where usage is counted")
+            raise CommandError(f"{shown(name)} is no customer at Stripe, which is where usage is counted")
         key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id)
         note = None
         if wait_seconds:
             if served_mode(environ) != key.live_mode:
-                raise LookError(
+                raise CommandError(
                     f"STRIPE_API_KEY is not of {'live' if key.live_mode else 'test'} mode: "
                     "--wait 0 shows what was read last"
                 )
@@ -92,7 +91,7 @@ async def _usage(
 
 
 async def _ask(connection: Connection, key: CustomerKey, *, wait_seconds: int) -> str | None:
-    """Have a worker read it now; what of it Stripe refused to tell. Raises LookError where it does not come."""
+    """Have a worker read it now; what of it Stripe refused to tell. Raises CommandError where it does not come."""
     asked = await ask_for_usage(connection, key)
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -100,9 +99,9 @@ async def _ask(connection: Connection, key: CustomerKey, *, wait_seconds: int) -
         if state.answered:
             return state.error
         if state.error is not None:
-            raise LookError(f"Stripe was not read: {state.error}")
+            raise CommandError(f"Stripe was not read: {state.error}")
         if time.monotonic() > deadline:
-            raise LookError(
+            raise CommandError(
                 f"no worker has read it within {wait_seconds} s: see `subledger status`; --wait 0 shows what was read "
                 "last"
             )

@@ -1,22 +1,15 @@
 """The board of `subledger up`: customers, revenue and lag, as a table or as one line."""
 
-from __future__ import annotations
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from billing.currencies import format_amount
 from db.sync.status import Overview
 
 # From the best to none; statuses that are added later come behind.
 STATUSES = ("active", "trialing", "canceled", "past_due", "ended", None)
 CURRENCIES_SHOWN_MAX = 6
-
-# How many decimals Stripe's minor units have, where it is not two (docs.stripe.com/currencies).
-_DECIMALS = dict.fromkeys(
-    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"],
-    0,
-) | dict.fromkeys(["bhd", "jod", "kwd", "omr", "tnd"], 3)
 
 
 def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
@@ -31,7 +24,7 @@ def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
     board.add_row("exact", _exact(overview))
     board.add_section()
     for currency, net in list(overview.net_minor.items())[:CURRENCIES_SHOWN_MAX]:
-        board.add_row(f"net revenue {currency.upper()}", amount(net, currency))
+        board.add_row(f"net revenue {currency.upper()}", format_amount(net, currency))
     board.add_row("events received", f"{overview.events:,}")
     board.add_row("events waiting", f"{overview.pending:,}")
     board.add_row("lag", f"{overview.oldest_pending_seconds:.1f} s")
@@ -42,21 +35,13 @@ def line(overview: Overview) -> str:
     """The board for a log or a pipe."""
     statuses = ", ".join(f"{status} {count}" for status, count in _by_status(overview))
     revenue = ", ".join(
-        f"{currency.upper()} {amount(net, currency)}"
+        f"{currency.upper()} {format_amount(net, currency)}"
         for currency, net in list(overview.net_minor.items())[:CURRENCIES_SHOWN_MAX]
     )
     return (
         f"customers {_total(overview)} ({statuses or 'none yet'}), exact {_exact(overview)}, net {revenue or '-'}, "
         f"events {overview.events} received, {overview.pending} waiting, lag {overview.oldest_pending_seconds:.1f} s"
     )
-
-
-def amount(minor: int, currency: str) -> str:
-    """Minor units of a currency as people write them, without its sign: 123456 usd is 1,234.56."""
-    decimals = _DECIMALS.get(currency.lower(), 2)
-    sign = "-" if minor < 0 else ""
-    whole, fraction = divmod(abs(minor), 10**decimals)
-    return f"{sign}{whole:,}.{fraction:0{decimals}}" if decimals else f"{sign}{whole:,}"
 
 
 def _by_status(overview: Overview) -> list[tuple[str, int]]:

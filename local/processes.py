@@ -234,6 +234,7 @@ def package_directory(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise ServerError(
-            f"the package {name} is not installed: run make setup, or set DATABASE_URL and REDIS_URL"
+            f"the package {name} is not installed: run make setup in a checkout, or install subledger[embedded], "
+            "or set DATABASE_URL and REDIS_URL"
         )
     return Path(spec.submodule_search_locations[0])

@@ -1,7 +1,5 @@
 """What `subledger up` runs here: written down for the other commands, which find it when no DATABASE_URL is set."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -4,8 +4,6 @@ Order of start: Postgres, Valkey, migrations, web, worker, sandbox; of the end: 
 itself brings all down with its last words. Nothing outlives this process, even when it is killed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -208,7 +206,7 @@ class Family:
         self._watchers: list[asyncio.Task[None]] = []
 
     async def start(self, part: Part) -> None:
-        """Start a part: `python -m` its arguments."""
+        """Start a part: `python -P -m` its arguments."""
         log = self._log(part)
         if log.exists():
             log.replace(log.with_suffix(".log.old"))
@@ -216,6 +214,8 @@ class Family:
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                # Without -P, a folder named `worker` or `db` in the current directory would be taken for ours.
+                "-P",
                 "-m",
                 *part.arguments,
                 stdin=asyncio.subprocess.DEVNULL,

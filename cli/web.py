@@ -1,0 +1,31 @@
+"""`subledger web`: the web process."""
+
+import os
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from runtime.logs import configure_logs
+from runtime.settings import Settings
+from webhooks.app import create_app
+
+
+def web(
+    host: Annotated[str, typer.Option(help="The address to listen on; the port is PORT.")] = "0.0.0.0",
+) -> None:
+    """Receive webhooks: the process that Stripe posts to."""
+    settings = Settings.from_env(os.environ).for_web()
+    configure_logs(settings.log_format, secrets=settings.secrets)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
