@@ -17,7 +17,7 @@ from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import start_postgres
 from sandbox import STORIES, Sandbox, create_api
-from tests.worker.harness import API_KEY, Api, customer, event, open_room
+from tests.harness import API_KEY, Api, customer, event, open_harness
 
 PAGE = (Path(__file__).parents[1] / "docs/sql.md").read_text()
 RECORD_PAGE = (Path(__file__).parents[1] / "docs/record.md").read_text()
@@ -58,9 +58,9 @@ async def test_every_query_of_the_page_answers_a_reader(
     """Each query runs as billing_reader, and on an account that lived every story it has something to say."""
     sandbox = Sandbox(seed=5)
     sandbox.play(sorted(STORIES))
-    async with open_room(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as room:
-        await room.apply(*sandbox.run())
-        await room.settle()
+    async with open_harness(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as harness:
+        await harness.apply(*sandbox.run())
+        await harness.settle()
     connection = await asyncpg.connect(reader_url)
     try:
         answers = {
@@ -209,15 +209,15 @@ async def test_readers_see_typed_columns_and_write_nothing(
     pool: Pool, database_url: str, reader_url: str, raw_reader_url: str
 ) -> None:
     """What Stripe sent is for billing_raw only, payloads and machinery for neither, and nobody of them writes."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(event("customer.created", customer(name="Anna Berg")))
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(event("customer.created", customer(name="Anna Berg")))
         tables = [
             f"{row[0]}.{row[1]}"
-            for row in await room.fetch(
+            for row in await harness.fetch(
                 "select schemaname, tablename from pg_tables where schemaname in ('stripe', 'billing')"
             )
         ]
-        machinery = [row[0] for row in await room.fetch("select relname from pg_class where relkind in ('r', 'v') "
+        machinery = [row[0] for row in await harness.fetch("select relname from pg_class where relkind in ('r', 'v') "
             "and relnamespace = 'sync'::regnamespace")]  # fmt: skip
     assert len(tables) > 12
     assert "events" in machinery

@@ -6,16 +6,16 @@ import pytest
 
 from db.connection import Pool
 from tests.cli.command import subledger
-from tests.worker.harness import (
+from tests.harness import (
     NOON,
     Body,
-    Room,
+    Harness,
     charge,
     customer,
     event,
     item,
     listing,
-    open_room,
+    open_harness,
     subscription,
 )
 from tests.worker.lists.test_features import summary
@@ -24,7 +24,7 @@ DAY = 86_400
 EVIL_NAME = "Eve \x1b[2J\x9b\u202e[red]x[/red] :smile:"
 
 
-async def story(room: Room) -> None:
+async def story(harness: Harness) -> None:
     """One customer who tries, buys and goes, and pays in three currencies."""
     told = [
         event("price.created", PRICE),
@@ -36,10 +36,10 @@ async def story(room: Room) -> None:
         event("entitlements.active_entitlement_summary.updated", summary("cus_1", ["feat_1"]), after=2)
     )
     for body in told:
-        await room.apply(body)
+        await harness.apply(body)
     for number, (currency, amount) in enumerate({"usd": 123456, "jpy": 5000, "kwd": 1234}.items()):
         paid = charge(f"ch_{number}", currency=currency, amount=amount, amount_captured=amount)
-        await room.apply(event("charge.succeeded", paid, after=8 * DAY, event_id=f"evt_paid_{currency}"))
+        await harness.apply(event("charge.succeeded", paid, after=8 * DAY, event_id=f"evt_paid_{currency}"))
 
 
 PRICE: Body = {
@@ -66,9 +66,9 @@ TRIAL: Body = {
 
 async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str) -> None:
     """custom_uid, Stripe id, uid and email; every column of the record, its products, revenue and history."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await story(room)
-        record = await room.record()
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await story(harness)
+        record = await harness.record()
         columns = set(record.keys())
     documents = [
         (await subledger(database_url, "customer", name, "--json")).json
@@ -101,8 +101,8 @@ async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str)
 
 async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> None:
     """Yen have no cents, dinars have a thousand; what happened stands in its order."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await story(room)
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await story(harness)
     page = await subledger(database_url, "customer", "cus_1")
     assert (0, "") == (page.code, page.err)
     assert ["lifetime revenue 1,234.56 USD"] == page.lines("lifetime")
@@ -125,8 +125,8 @@ async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> N
 
 async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: str) -> None:
     """Waiting for a read, missing and parked objects are named with their errors; confirmed, nothing is left to say."""
-    async with open_room(pool, database_url) as room:
-        await room.apply(
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(
             event("customer.created", ANNA),
             event("customer.subscription.created", subscription()),
             event("charge.succeeded", charge()),
@@ -137,8 +137,8 @@ async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: st
             f"{each} waits for a read" for each in ("customer cus_1", "subscription sub_1", "charge ch_1")
         } == {line.strip() for line in waiting.out.splitlines() if "waits for a read" in line}
 
-        room.api.put(ANNA, subscription(), charge())
-        await room.settle()
+        harness.api.put(ANNA, subscription(), charge())
+        await harness.settle()
         settled = await subledger(database_url, "customer", "cus_1")
         assert "Exact: complete, and confirmed by Stripe." in settled.out.splitlines()
         document = (await subledger(database_url, "customer", "cus_1", "--json")).json
@@ -148,10 +148,10 @@ async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: st
             document["not_exact_because"],
         )
 
-        await room.receive(event("charge.updated", charge(), after=1))
-        del room.api.bodies["/v1/charges/ch_1"]
-        await room.engine.drain()
-        await room.confirm()
+        await harness.receive(event("charge.updated", charge(), after=1))
+        del harness.api.bodies["/v1/charges/ch_1"]
+        await harness.engine.drain()
+        await harness.confirm()
         missing = await subledger(database_url, "customer", "cus_1", "--json")
         assert [("ch_1", "missing")] == [
             (each["id"], each["standing"]) for each in missing.json["unsettled_objects"]
@@ -162,13 +162,13 @@ async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: st
 
 async def test_parked_object_is_named_with_its_error(pool: Pool, database_url: str) -> None:
     """An answer that cannot be understood is given up after some tries, and the customer's page says which."""
-    async with open_room(pool, database_url) as room:
-        room.api.put(ANNA)
-        await room.apply(event("customer.created", ANNA), event("charge.succeeded", charge()))
+    async with open_harness(pool, database_url) as harness:
+        harness.api.put(ANNA)
+        await harness.apply(event("customer.created", ANNA), event("charge.succeeded", charge()))
         for _ in range(5):
-            room.api.say("/v1/charges/ch_1", 200, b"[1, 2, \x1b")
-            await room.confirm()
-        await room.engine.derive()
+            harness.api.say("/v1/charges/ch_1", 200, b"[1, 2, \x1b")
+            await harness.confirm()
+        await harness.engine.derive()
     page = await subledger(database_url, "customer", "cus_1")
     (line,) = [line for line in page.out.splitlines() if "ch_1 is parked" in line]
     assert "charge ch_1 is parked: " in line
@@ -177,16 +177,16 @@ async def test_parked_object_is_named_with_its_error(pool: Pool, database_url: s
 
 async def test_incomplete_history_is_a_reason(pool: Pool, database_url: str) -> None:
     """Confirmed is not enough: whoever was there before us has a history that nobody told us."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(event("customer.updated", ANNA))
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(event("customer.updated", ANNA))
     reasons = (await subledger(database_url, "customer", "cus_1", "--json")).json["not_exact_because"]
     assert any(each.startswith("its history is not known from the start") for each in reasons)
 
 
 async def test_several_hits_are_listed(pool: Pool, database_url: str) -> None:
     """One email, three customers: who asks is shown them all and chooses."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(
             event("customer.created", customer("cus_1", email="two@example.com", name="Ann \x1b[2J")),
             event("customer.created", customer("cus_2", email="two@example.com")),
             event("customer.created", customer("cus_3", email="two@example.com"), live=True),
@@ -220,8 +220,8 @@ async def test_several_hits_are_listed(pool: Pool, database_url: str) -> None:
 )
 async def test_unknown_is_told_what_to_give(pool: Pool, database_url: str, name: str, message: str) -> None:
     """Exit code 1 and one message, which leads on where it can."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(
             event("customer.created", ANNA), event("customer.subscription.created", subscription(**TRIAL))
         )
     done = await subledger(database_url, "customer", name)
@@ -236,8 +236,8 @@ async def test_names_cannot_command_the_terminal(
 ) -> None:
     """What a stranger calls himself is shown, not obeyed: neither by the terminal nor as markup of ours."""
     evil = customer(name=EVIL_NAME, description="two\nlines", metadata={"\x1b]0;t\x07": "\r"})
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(event("customer.created", evil))
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(event("customer.created", evil))
     page = await subledger(database_url, "customer", "cus_1", **given)
     document = await subledger(database_url, "customer", "cus_1", "--json", **given)
     for done in (page, document):

@@ -16,25 +16,25 @@ from db.connection import Pool
 from db.sync.inbox_admin import FenceEntry
 from runtime.bell import LIVE_QUEUE, TOKENS
 from tests.cli.command import Done, subledger
-from tests.worker.harness import Room, charge, customer, event, open_room, refund, subscription
+from tests.harness import Harness, charge, customer, event, open_harness, refund, subscription
 
 NOT_JSON = b"\x1b[31mno event\xff\x9b"
 NOWHERE = "redis://127.0.0.1:1"
 
 
-async def park_charge(room: Room) -> None:
+async def park_charge(harness: Harness) -> None:
     """Stripe's answers about ch_1 make no sense until its reads are given up; what they are afterwards does."""
-    room.api.put(customer(), charge())
+    harness.api.put(customer(), charge())
     for _ in range(5):
-        room.api.say("/v1/charges/ch_1", 200, b"[]")
-        await room.confirm()
-    await room.engine.derive()
-    assert (await room.object("charge", "ch_1"))["parked_at"] is not None
+        harness.api.say("/v1/charges/ch_1", 200, b"[]")
+        await harness.confirm()
+    await harness.engine.derive()
+    assert (await harness.object("charge", "ch_1"))["parked_at"] is not None
 
 
-async def digest(room: Room) -> str:
+async def digest(harness: Harness) -> str:
     """The id under which the event that is no JSON is kept."""
-    name: str = await room.fetchval("select event_id from sync.events where event_id like 'sha256:%'")
+    name: str = await harness.fetchval("select event_id from sync.events where event_id like 'sha256:%'")
     return name
 
 
@@ -43,14 +43,14 @@ async def digest(room: Room) -> str:
 
 async def test_list_is_newest_first_and_filtered(pool: Pool, database_url: str) -> None:
     """By state and by type, whole or by its beginning."""
-    async with open_room(pool, database_url, api_key=None) as room:
+    async with open_harness(pool, database_url, api_key=None) as harness:
         for body in (
             event("customer.created", customer(), event_id="evt_1"),
             event("topup.succeeded", {"object": "topup", "id": "tu_1"}, event_id="evt_2"),
             event("customer.subscription.created", subscription(), event_id="evt_3"),
         ):
-            await room.apply(body)
-        await room.receive(event("customer.updated", customer(), event_id="evt_4"))
+            await harness.apply(body)
+        await harness.receive(event("customer.updated", customer(), event_id="evt_4"))
 
     async def listed(*arguments: str) -> Sequence[str]:
         listing = (await subledger(database_url, "events", "list", "--json", *arguments)).json
@@ -72,13 +72,15 @@ async def test_list_is_newest_first_and_filtered(pool: Pool, database_url: str) 
 
 async def test_parked_list_names_objects_and_customers_too(pool: Pool, database_url: str) -> None:
     """All that was given up, each with its error, and how it is tried again."""
-    async with open_room(pool, database_url) as room:
-        await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()), NOT_JSON)
-        await park_charge(room)
-        await room.execute(
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(
+            event("customer.created", customer()), event("charge.succeeded", charge()), NOT_JSON
+        )
+        await park_charge(harness)
+        await harness.execute(
             "update sync.customers set parked_at = now(), error = E'a bad \\x1b[2J record' where customer_id = 'cus_1'"
         )
-        name = await digest(room)
+        name = await digest(harness)
     page = await subledger(database_url, "events", "list", "--state", "parked")
     for beginning, words in (
         (name, " parked test no data.object: "),
@@ -103,10 +105,10 @@ async def test_parked_list_names_objects_and_customers_too(pool: Pool, database_
 async def test_show_tells_marks_and_payload(pool: Pool, database_url: str) -> None:
     """The event, the objects that it marks with where they stand, and its payload as it came."""
     paid = event("refund.created", refund(), event_id="evt_1", odd="ü\u202e\x9b\ud800")
-    async with open_room(pool, database_url) as room:
-        room.api.put(charge())
-        await room.apply(paid, event("charge.succeeded", charge()))
-        await room.confirm()
+    async with open_harness(pool, database_url) as harness:
+        harness.api.put(charge())
+        await harness.apply(paid, event("charge.succeeded", charge()))
+        await harness.confirm()
     document = (await subledger(database_url, "events", "show", "evt_1", "--json")).json
     assert ("evt_1", "refund.created", "applied", "ü\u202e\x9b\ud800", refund()) == (
         document["event_id"],
@@ -148,9 +150,9 @@ def test_what_no_event_has_read_is_not_called_confirmed(kind: str, expected: str
 
 async def test_show_of_bytes_that_are_no_json(pool: Pool, database_url: str) -> None:
     """They are shown as escapes, and handed out whole in base64."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(NOT_JSON, b"[" * 100_000)
-        names = await room.fetch("select event_id from sync.events order by octet_length(payload)")
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(NOT_JSON, b"[" * 100_000)
+        names = await harness.fetch("select event_id from sync.events order by octet_length(payload)")
     page = await subledger(database_url, "events", "show", names[0][0])
     assert "\\x1b[31mno event\\xff\\x9b" == page.out.splitlines()[-1]
     assert ["state parked"] == page.lines("state")
@@ -174,15 +176,15 @@ async def test_replayed_event_is_applied_anew_without_another_effect(
     pool: Pool, database_url: str, redis_url: str
 ) -> None:
     """I2: pending again as if it had just come, the workers are woken, and the record stays as it was."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(
             event("customer.created", customer(), event_id="evt_1"),
             event("charge.succeeded", charge(), event_id="evt_2"),
         )
-        before = dict(await room.record())
+        before = dict(await harness.record())
         done = await subledger(database_url, "events", "replay", "evt_2", "evt_2", REDIS_URL=redis_url)
         assert Done(code=0, out="1 event pending again.\n", err="") == done
-        (row,) = await room.fetch("select * from sync.events where event_id = 'evt_2'")
+        (row,) = await harness.fetch("select * from sync.events where event_id = 'evt_2'")
         assert ("pending", 0, None, None, None) == (
             row["state"],
             row["attempts"],
@@ -199,25 +201,25 @@ async def test_replayed_event_is_applied_anew_without_another_effect(
             again.out,
             again.err,
         )
-        assert 1 == await room.engine.drain()
-        assert before == dict(await room.record())
-        assert {"evt_1": "applied", "evt_2": "applied"} == await room.event_states()
+        assert 1 == await harness.engine.drain()
+        assert before == dict(await harness.record())
+        assert {"evt_1": "applied", "evt_2": "applied"} == await harness.event_states()
 
 
 async def test_replayed_event_frees_its_parked_objects(pool: Pool, database_url: str) -> None:
     """A mark alone calls for no read of a parked object; replaying its event does, and the record becomes exact."""
-    async with open_room(pool, database_url) as room:
-        await room.apply(
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(
             event("customer.created", customer()), event("charge.succeeded", charge(), event_id="evt_charge")
         )
-        await park_charge(room)
+        await park_charge(harness)
         done = await subledger(database_url, "events", "replay", "evt_charge", REDIS_URL=NOWHERE)
         assert (0, "") == (done.code, done.err)
         assert (
             "1 event pending again, 1 object to be read again. Redis was not reached: the workers find it by their "
             "sweep.\n"
         ) == done.out
-        fence = await room.object("charge", "ch_1")
+        fence = await harness.object("charge", "ch_1")
         assert (None, None, 0, True) == (
             fence["parked_at"],
             fence["error"],
@@ -225,18 +227,18 @@ async def test_replayed_event_frees_its_parked_objects(pool: Pool, database_url:
             fence["dirty"] > fence["confirmed"],
         )
         assert fence["read_at"] is not None
-        await room.settle()
-        assert (await room.record())["exact"]
+        await harness.settle()
+        assert (await harness.record())["exact"]
 
 
 async def test_objects_and_customers_are_replayed_by_id(pool: Pool, database_url: str) -> None:
     """A parked object is read again, a parked customer is derived again; what is not known is told."""
-    async with open_room(pool, database_url) as room:
-        await room.apply(
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(
             event("customer.created", customer()), event("charge.succeeded", charge(), event_id="evt_1")
         )
-        await park_charge(room)
-        await room.execute("update sync.customers set parked_at = now(), attempts = 3, error = 'boom'")
+        await park_charge(harness)
+        await harness.execute("update sync.customers set parked_at = now(), attempts = 3, error = 'boom'")
         done = await subledger(database_url, "events", "replay", "ch_1", "cus_1", "evt_no\x1b")
         assert (
             1,
@@ -246,9 +248,9 @@ async def test_objects_and_customers_are_replayed_by_id(pool: Pool, database_url
             done.err,
         )
         assert done.out.startswith("1 object to be read again, 1 customer to be derived again.")
-        assert {"applied"} == set((await room.event_states()).values()), "events stay as they are"
-        await room.settle()
-        assert (await room.record())["exact"]
+        assert {"applied"} == set((await harness.event_states()).values()), "events stay as they are"
+        await harness.settle()
+        assert (await harness.record())["exact"]
         settled = await subledger(database_url, "events", "replay", "ch_1")
     assert (1, "Nothing was replayed.\n") == (settled.code, settled.out)
     assert "ch_1 is neither parked, missing nor waiting for a read" in settled.err
@@ -256,43 +258,46 @@ async def test_objects_and_customers_are_replayed_by_id(pool: Pool, database_url
 
 async def test_all_that_is_parked_is_replayed_by_state(pool: Pool, database_url: str) -> None:
     """Events, objects and customers; with --type, the events of that type and nothing else."""
-    async with open_room(pool, database_url) as room:
-        await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
-        await park_charge(room)
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
+        await park_charge(harness)
         # More than one batch of events that are given up, and no two alike.
         nothing = [event("charge.failed", {}, event_id=f"evt_bad_{n}", data=n) for n in range(250)]
-        await room.apply(*nothing, event("charge.updated", {}, event_id="evt_other", data=None))
-        assert 251 == list((await room.event_states()).values()).count("parked")
-        await room.execute("update sync.customers set parked_at = now(), error = 'boom'")
+        await harness.apply(*nothing, event("charge.updated", {}, event_id="evt_other", data=None))
+        assert 251 == list((await harness.event_states()).values()).count("parked")
+        await harness.execute("update sync.customers set parked_at = now(), error = 'boom'")
 
         typed = await subledger(
             database_url, "events", "replay", "--state", "parked", "--type", "charge.upd*"
         )
         assert typed.out.startswith("1 event pending again.")
-        assert "pending" == (await room.event_states())["evt_other"]
-        assert (await room.object("charge", "ch_1"))["parked_at"] is not None
+        assert "pending" == (await harness.event_states())["evt_other"]
+        assert (await harness.object("charge", "ch_1"))["parked_at"] is not None
 
         everything = await subledger(database_url, "events", "replay", "--state", "parked")
         assert everything.out.startswith(
             "250 events pending again, 1 object to be read again, 1 customer to be derived again."
         )
         left = "select count(*) from sync.customers where parked_at is not null"
-        assert (None, 0) == ((await room.object("charge", "ch_1"))["parked_at"], await room.fetchval(left))
+        assert (None, 0) == (
+            (await harness.object("charge", "ch_1"))["parked_at"],
+            await harness.fetchval(left),
+        )
         # What is wrong with an event is not mended by trying again: it is parked once more, in plain sight.
-        await room.engine.drain()
-        assert 251 == list((await room.event_states()).values()).count("parked")
+        await harness.engine.drain()
+        assert 251 == list((await harness.event_states()).values()).count("parked")
 
 
 async def test_quarantined_events_can_be_replayed(pool: Pool, database_url: str) -> None:
     """Once the key serves their mode, they are applied."""
-    async with open_room(pool, database_url) as room:
-        await room.apply(event("customer.created", customer(), event_id="evt_live", live=True))
-        assert {"evt_live": "quarantined"} == await room.event_states()
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(event("customer.created", customer(), event_id="evt_live", live=True))
+        assert {"evt_live": "quarantined"} == await harness.event_states()
         done = await subledger(database_url, "events", "replay", "--state", "quarantined")
         assert done.out.startswith("1 event pending again.")
-    async with open_room(pool, database_url, api_key="sk_live_room") as room:
-        await room.engine.drain()
-        assert {"evt_live": "applied"} == await room.event_states()
+    async with open_harness(pool, database_url, api_key="sk_live_room") as harness:
+        await harness.engine.drain()
+        assert {"evt_live": "applied"} == await harness.event_states()
 
 
 @pytest.mark.parametrize(
@@ -362,13 +367,13 @@ def test_types_mark_what_the_registry_says() -> None:
 
 async def test_types_count_what_was_received(pool: Pool, database_url: str) -> None:
     """By type and state, and what the endpoint could do without."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(
             event("customer.created", customer()),
             event("customer.created", customer("cus_2")),
             event("topup.succeeded", {"object": "topup", "id": "tu_1"}),
         )
-        await room.receive(event("customer.created", customer("cus_3")))
+        await harness.receive(event("customer.created", customer("cus_3")))
     page = await subledger(database_url, "events", "types")
     assert ["customer.created customer 1 pending, 2 applied"] == page.lines("customer.created")
     assert ["topup.succeeded - 1 ignored"] == page.lines("topup.succeeded")

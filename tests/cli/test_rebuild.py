@@ -2,13 +2,13 @@
 
 from db.connection import Pool
 from tests.cli.command import subledger
-from tests.worker.harness import customer, event, open_room, subscription
+from tests.harness import customer, event, open_harness, subscription
 
 
 async def test_rebuild_says_what_it_did(pool: Pool, database_url: str) -> None:
     """Nothing changes what is right; a setting that changed changes whom it concerns; both are counted."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(
             event("customer.created", customer("cus_1")),
             event("customer.created", customer("cus_2")),
             event("customer.subscription.created", subscription(status="past_due")),
@@ -16,10 +16,10 @@ async def test_rebuild_says_what_it_did(pool: Pool, database_url: str) -> None:
         done = await subledger(database_url, "rebuild")
         assert (0, "2 customers derived, 0 records changed\n") == (done.code, done.out)
         assert "2 of 2 customers derived" in done.err
-        assert (await room.record())["has_access"]
+        assert (await harness.record())["has_access"]
         stricter = await subledger(database_url, "rebuild", PAST_DUE_HAS_ACCESS="0")
         assert (0, "2 customers derived, 1 record changed\n") == (stricter.code, stricter.out)
-        assert not (await room.record())["has_access"]
+        assert not (await harness.record())["has_access"]
 
 
 async def test_rebuild_before_migration_is_refused(empty_database_url: str) -> None:

@@ -10,8 +10,8 @@ from db.connection import Pool
 from db.sync.accounts import raise_alarm
 from db.sync.workers import beat
 from tests.cli.command import Done, ended, running, subledger
+from tests.harness import API_KEY, customer, event, open_harness
 from tests.system import until
-from tests.worker.harness import API_KEY, customer, event, open_room
 
 NOWHERE = "postgresql://app:pa55word@127.0.0.1:1/billing"
 
@@ -41,8 +41,8 @@ async def test_nothing_received_is_settled(database_url: str) -> None:
 
 async def test_pending_events_are_left(pool: Pool, database_url: str) -> None:
     """Looking is no failure; waiting for what does not come is, and says what is left."""
-    async with open_room(pool, database_url) as room:
-        await room.receive(
+    async with open_harness(pool, database_url) as harness:
+        await harness.receive(
             event("customer.created", customer()), event("customer.created", customer("cus_2"))
         )
     page = await subledger(database_url, "status")
@@ -71,12 +71,12 @@ async def looks(pool: Pool, *, cut_off: bool = False) -> bool:
 
 async def test_wait_ends_as_soon_as_settled(pool: Pool, database_url: str) -> None:
     """It looks again and again, and is content the moment that nothing is left."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.receive(event("customer.created", customer()))
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.receive(event("customer.created", customer()))
         async with running(database_url, "status", "--wait", "50", "--json") as waiting:
             await until(lambda: looks(pool), what="the command's first look")
             assert waiting.returncode is None
-            await room.engine.drain()
+            await harness.engine.drain()
             began = asyncio.get_running_loop().time()
             assert (await ended(waiting)).json["settled"]
             assert asyncio.get_running_loop().time() - began < 20
@@ -84,19 +84,19 @@ async def test_wait_ends_as_soon_as_settled(pool: Pool, database_url: str) -> No
 
 async def test_wait_outlasts_a_restart_of_postgres(pool: Pool, database_url: str) -> None:
     """While Postgres is away it goes on asking, until the time is over."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.receive(event("customer.created", customer()))
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.receive(event("customer.created", customer()))
         async with running(database_url, "status", "--wait", "50", "--json") as waiting:
             await until(lambda: looks(pool, cut_off=True), what="a look to be cut off")
             await until(lambda: looks(pool), what="the next look")
-            await room.engine.drain()
+            await harness.engine.drain()
             assert (await ended(waiting)).json["settled"]
 
 
 async def test_unconfirmed_objects_count_where_a_key_reads(pool: Pool, database_url: str) -> None:
     """Without a key nothing will be read, so nothing is waited for; with one, the records are not settled yet."""
-    async with open_room(pool, database_url) as room:
-        await room.apply(event("customer.created", customer()))
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(event("customer.created", customer()))
         without = await subledger(database_url, "status")
         assert (
             0,
@@ -107,17 +107,17 @@ async def test_unconfirmed_objects_count_where_a_key_reads(pool: Pool, database_
         )
         waited = await subledger(database_url, "status", "--wait", "0", STRIPE_API_KEY=API_KEY)
         assert (1, "subledger: not settled after 0 s: 1 unconfirmed object\n") == (waited.code, waited.err)
-        room.api.put(customer())
-        await room.settle()
+        harness.api.put(customer())
+        await harness.settle()
     settled = await subledger(database_url, "status", "--wait", "0", "--json", STRIPE_API_KEY=API_KEY)
     assert (True, 0) == (settled.json["settled"], settled.json["unconfirmed_objects"])
 
 
 async def test_what_somebody_should_mend_is_named(pool: Pool, database_url: str) -> None:
     """Problems with their detail, alarms, parked things with the command that tries them again."""
-    async with open_room(pool, database_url, api_key=None) as room:
+    async with open_harness(pool, database_url, api_key=None) as harness:
         bad = customer(metadata={"custom_uid": "%%%%"})
-        await room.apply(event("customer.created", bad), b"\x1b[2Jno event")
+        await harness.apply(event("customer.created", bad), b"\x1b[2Jno event")
         async with pool.acquire() as connection:
             await raise_alarm(connection, "key", "the API key is of another account")
     page = await subledger(database_url, "status")

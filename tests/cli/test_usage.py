@@ -5,7 +5,7 @@ import asyncio
 from db.connection import Pool
 from sandbox import create_api
 from tests.cli.command import Done, subledger
-from tests.worker.harness import API_KEY, Api, error, open_room
+from tests.harness import API_KEY, Api, error, open_harness
 from tests.worker.telephony import Telephony, live
 
 
@@ -14,14 +14,14 @@ async def test_usage(pool: Pool, database_url: str) -> None:
     telephony = Telephony()
     telephony.account.metering.use(telephony.ada, telephony.calls, 42)
     telephony.account.clients.create("Cy", "cy@example.com", payment_method="good")
-    async with open_room(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as room:
-        await live(room, telephony)
+    async with open_harness(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as harness:
+        await live(harness, telephony)
 
         async def command(*arguments: str) -> Done:
             """The command, with a worker beside it."""
             asking = asyncio.create_task(subledger(database_url, "usage", *arguments, STRIPE_API_KEY=API_KEY))
             while not asking.done():
-                await room.engine.sweep_bulk()
+                await harness.engine.sweep_bulk()
                 await asyncio.wait([asking], timeout=0.05)
             return asking.result()
 
@@ -37,11 +37,11 @@ async def test_usage(pool: Pool, database_url: str) -> None:
             told["usage"][0]["expected_charge"],
         )
         assert "has no metered subscription" in (await command("cy@example.com")).out
-        room.api.say(telephony.meter_path, 500, error("api_error", "No."))
+        harness.api.say(telephony.meter_path, 500, error("api_error", "No."))
         failed = await command("ada@example.com")
         assert (1, True) == (failed.code, "api_error" in failed.err)
         for _ in range(5):  # the question that failed is tried again meanwhile
-            room.api.say("/v1/invoices/create_preview", 403, error("more_permissions_required", "No."))
+            harness.api.say("/v1/invoices/create_preview", 403, error("more_permissions_required", "No."))
         noted = await command("ada@example.com")
         assert (0, True) == (noted.code, "more_permissions_required" in noted.err)
     last = await subledger(database_url, "usage", "ada@example.com", "--wait", "0", STRIPE_API_KEY=API_KEY)

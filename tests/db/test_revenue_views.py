@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from db.connection import Pool
 from sandbox import STORIES, Sandbox, create_api
-from tests.worker.harness import API_KEY, Api, charge, customer, event, open_room
+from tests.harness import API_KEY, Api, charge, customer, event, open_harness
 
 
 async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: str) -> None:
@@ -17,12 +17,12 @@ async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: st
     """
     sandbox = Sandbox(seed=8)
     sandbox.play(sorted(STORIES))
-    async with open_room(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as room:
-        await room.apply(*sandbox.run())
-        await room.settle()
+    async with open_harness(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as harness:
+        await harness.apply(*sandbox.run())
+        await harness.settle()
         sums = "sum(gross), sum(refunded), sum(disputed), sum(out_of_band), sum(net)"
         by_month, by_customer = [
-            await room.fetch(
+            await harness.fetch(
                 f"select account_id, live_mode, currency, {sums} from billing.{table} group by 1, 2, 3 order by 1, 2, 3"
             )
             for table in ("monthly_revenue", "customer_revenue")
@@ -30,17 +30,17 @@ async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: st
         assert by_customer == by_month
         totals = [sum(row[place] for row in by_customer) for place in (3, 4, 5, 6)]
         assert all(totals), "the stories have no refund, dispute or payment outside Stripe"
-        months = await room.fetchval("select count(distinct month) from billing.monthly_revenue")
+        months = await harness.fetchval("select count(distinct month) from billing.monthly_revenue")
         assert months > 1
 
 
 async def test_more_is_captured_than_was_authorized(pool: Pool, database_url: str) -> None:
     """An overcapture gives nothing back, in the months as in the record."""
     body = charge(amount=1000, amount_captured=1200, amount_refunded=0)
-    async with open_room(pool, database_url, api_key=None) as room:
-        await room.apply(event("customer.created", customer()), event("charge.captured", body))
-        (month,) = await room.fetch("select gross, refunded, net from billing.monthly_revenue")
-        (record,) = await room.fetch("select gross, refunded, net from billing.customer_revenue")
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(event("customer.created", customer()), event("charge.captured", body))
+        (month,) = await harness.fetch("select gross, refunded, net from billing.monthly_revenue")
+        (record,) = await harness.fetch("select gross, refunded, net from billing.customer_revenue")
     assert (1200, 0, 1200) == tuple(month) == tuple(record)
 
 

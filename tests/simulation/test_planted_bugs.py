@@ -21,13 +21,13 @@ from db.sync.customers import RESOLVE_OBJECTS, TouchedObject, resolve_touched
 from db.sync.inbox import SignedEvent, record_events
 from db.sync.objects import FailedRead, Reading, draw_tick, mark_objects
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell
+from tests.harness import NOON, Harness, charge, customer, event, open_harness, refund, subscription
 from tests.simulation.deaths import mortality
 from tests.simulation.shares import be_quiet
 from tests.simulation.world import Ground, open_ground, play
 from tests.system import until
 from tests.webhooks.web_harness import event as webhook
 from tests.webhooks.web_harness import open_door, settings
-from tests.worker.harness import NOON, Room, charge, customer, event, open_room, refund, subscription
 from webhooks import inbox
 from worker.lists.steps import bare_mark
 from worker.live import apply, confirm
@@ -51,10 +51,10 @@ async def ground(database_url: str) -> AsyncIterator[Ground]:
 
 
 @pytest.fixture
-async def room(pool: Pool, database_url: str) -> AsyncIterator[Room]:
+async def harness(pool: Pool, database_url: str) -> AsyncIterator[Harness]:
     """An engine that reads from an API whose answers the test says."""
-    async with open_room(pool, database_url) as room:
-        yield room
+    async with open_harness(pool, database_url) as harness:
+        yield harness
 
 
 async def seed_that_finds(ground: Ground) -> int:
@@ -78,25 +78,25 @@ async def test_stale_marks_that_do_nothing(ground: Ground, monkeypatch: pytest.M
 # What needs an order of its own
 
 
-async def change_during_a_read_is_seen(room: Room) -> bool:
+async def change_during_a_read_is_seen(harness: Harness) -> bool:
     """A subscription changes while it is being read, and the event comes before the answer."""
-    room.api.put(customer(), subscription(status="active"))
-    await room.apply(
+    harness.api.put(customer(), subscription(status="active"))
+    await harness.apply(
         event("customer.created", customer()), event("customer.subscription.created", subscription())
     )
-    held = room.api.hold("/v1/subscriptions/sub_1")
-    await room.make_due()
-    read = asyncio.create_task(room.engine.confirm(linger=False))
+    held = harness.api.hold("/v1/subscriptions/sub_1")
+    await harness.make_due()
+    read = asyncio.create_task(harness.engine.confirm(linger=False))
     await held.reached_by(read)
-    room.api.put(subscription(status="past_due"))
-    await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    harness.api.put(subscription(status="past_due"))
+    await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
     held.open.set()
     await read
-    await room.settle()
-    return "past_due" == str((await room.record())["status"])
+    await harness.settle()
+    return "past_due" == str((await harness.record())["status"])
 
 
-async def test_confirmed_drawn_after_the_read(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_confirmed_drawn_after_the_read(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tick of a read is drawn when its answer is there: a mark that came meanwhile is taken for seen."""
 
     async def store_as_of_now(
@@ -105,44 +105,44 @@ async def test_confirmed_drawn_after_the_read(room: Room, monkeypatch: pytest.Mo
         late = [replace(each, tick=await draw_tick(connection)) for each in answers]
         return await store_answers(connection, late, source=source, of_whole=of_whole)
 
-    assert await change_during_a_read_is_seen(room)
-    await room.execute(FORGET)
+    assert await change_during_a_read_is_seen(harness)
+    await harness.execute(FORGET)
     monkeypatch.setattr(confirm, "store_answers", store_as_of_now)
-    assert not await change_during_a_read_is_seen(room)
+    assert not await change_during_a_read_is_seen(harness)
 
 
-async def deleted_customer_stays_deleted(room: Room) -> bool:
+async def deleted_customer_stays_deleted(harness: Harness) -> bool:
     """A customer is deleted, and read so; then a late event has it read again, and a replica answers with the past."""
-    room.api.put(customer())
-    await room.apply(event("customer.created", customer()))
-    await room.settle()
-    room.api.bodies["/v1/customers/cus_1"] = {"object": "customer", "id": "cus_1", "deleted": True}
-    await room.apply(event("customer.deleted", customer(), after=60))
-    await room.settle()
-    await room.apply(event("customer.updated", customer(name="Ada"), after=30))
-    room.api.say("/v1/customers/cus_1", 200, customer(name="Ada"))
-    await room.settle()
-    return (await room.record())["deleted_at"] is not None
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    await harness.settle()
+    harness.api.bodies["/v1/customers/cus_1"] = {"object": "customer", "id": "cus_1", "deleted": True}
+    await harness.apply(event("customer.deleted", customer(), after=60))
+    await harness.settle()
+    await harness.apply(event("customer.updated", customer(name="Ada"), after=30))
+    harness.api.say("/v1/customers/cus_1", 200, customer(name="Ada"))
+    await harness.settle()
+    return (await harness.record())["deleted_at"] is not None
 
 
-async def test_no_tombstone(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_tombstone(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a tombstone a deleted customer comes back."""
     reading = confirm._reading
 
     def reading_without_tombstone(*args: Any, **options: Any) -> Reading:
         return replace(reading(*args, **options), deleted=False)
 
-    assert await deleted_customer_stays_deleted(room)
-    await room.execute(
+    assert await deleted_customer_stays_deleted(harness)
+    await harness.execute(
         "truncate sync.events, sync.objects, sync.customers, stripe.customers, billing.customers"
     )
     monkeypatch.setattr(confirm, "_reading", reading_without_tombstone)
-    assert not await deleted_customer_stays_deleted(room)
+    assert not await deleted_customer_stays_deleted(harness)
 
 
-async def refund_is_seen(room: Room) -> bool:
+async def refund_is_seen(harness: Harness) -> bool:
     """One transaction writes a refund, another one its charge at the same time, and neither sees the other's row."""
-    tick = iter([await room.fetchval("select nextval('sync.tick')") for _ in range(3)])
+    tick = iter([await harness.fetchval("select nextval('sync.tick')") for _ in range(3)])
 
     def answered(body: dict[str, Any]) -> Answered:
         parsed = parse_object(body)
@@ -154,20 +154,20 @@ async def refund_is_seen(room: Room) -> bool:
             answered_at=datetime.fromtimestamp(NOON, UTC),
         )
 
-    async with room.pool.acquire() as slow, room.pool.acquire() as quick:
+    async with harness.pool.acquire() as slow, harness.pool.acquire() as quick:
         # The charge is known by name: otherwise the refund's transaction would hold its place.
         await mark_objects(quick, [bare_mark(Key("", False, "charge", "ch_1"), source="event")])
         await confirm.store_answers(quick, [answered(customer())], source="event")
         async with slow.transaction():
             await confirm.store_answers(slow, [answered(refund())], source="event")
             await confirm.store_answers(quick, [answered(charge())], source="event")
-            await room.engine.derive()
-    await room.engine.derive()
-    refunded: int = await room.fetchval("select refunded from billing.customer_revenue")
+            await harness.engine.derive()
+    await harness.engine.derive()
+    refunded: int = await harness.fetchval("select refunded from billing.customer_revenue")
     return refunded == 500
 
 
-async def test_fan_out_at_write_time(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fan_out_at_write_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whom a refund concerns is looked up by the transaction that writes it: it cannot know what is not committed."""
 
     async def write_and_tell(
@@ -185,12 +185,12 @@ async def test_fan_out_at_write_time(room: Room, monkeypatch: pytest.MonkeyPatch
         columns = columns_of_keys(Key, keys)
         await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
 
-    assert await refund_is_seen(room)
-    await room.execute(FORGET)
+    assert await refund_is_seen(harness)
+    await harness.execute(FORGET)
     for module in (confirm, apply):
         monkeypatch.setattr(module, "write_mirror", write_and_tell)
     monkeypatch.setattr("worker.live.derive.resolve_touched", resolve_nobody)
-    assert not await refund_is_seen(room)
+    assert not await refund_is_seen(harness)
 
 
 async def redelivery_rings(database_url: str, redis_url: str, event_id: str) -> bool:

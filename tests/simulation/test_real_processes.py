@@ -26,7 +26,7 @@ from sandbox import MIXED, Event, Faults, Plan, Sandbox, create_api, deliver, se
 from tests.conftest import at_database
 from tests.simulation.world import CONNECTED, CUSTOMERS_MIN, EVENTS_MIN, LEFT, YEAR, short_stories
 from tests.system import SECRET, Running, System, running_system, start, until
-from tests.test_end_to_end import differences, read_records
+from tests.truth import differences, read_records
 
 API_KEY = "sk_test_real_processes"
 SEEDS = range(5)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,7 +32,6 @@ from db.sync.inbox import record_events
 from runtime.budget import Budget
 from runtime.envelope import read_envelope
 from runtime.settings import Settings
-from runtime.stripe_api import StripeApi
 from sandbox import (
     MIXED,
     NEW,
@@ -47,8 +47,9 @@ from sandbox import (
     serve,
 )
 from sandbox.faults import PastView
+from tests.harness import open_lanes
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
-from tests.test_end_to_end import differences, read_records
+from tests.truth import differences, read_records
 from worker.engine import Engine, Lanes
 
 API_KEY = "sk_test_simulation"
@@ -251,9 +252,8 @@ class Ground:
     """The world's own, which nobody who dies has ever held."""
     pool: Pool
     answers: Answers
-    api_base: str
-    live: StripeApi
-    bulk: StripeApi
+    settings: Settings
+    lanes: Lanes
 
 
 async def _keep_as_it_is(_: Connection) -> None:
@@ -274,18 +274,20 @@ async def open_ground(database_url: str) -> AsyncIterator[Ground]:
         pool = await stack.enter_async_context(
             asyncpg.create_pool(database_url, min_size=0, max_size=24, reset=_keep_as_it_is)
         )
-        live, bulk = [
-            await stack.enter_async_context(StripeApi(api_key=API_KEY, api_base=base, budget=Patient()))
-            for _ in range(2)
-        ]
+        settings = Settings(
+            database_url=database_url,
+            redis_url="redis://unused",
+            stripe_api_key=API_KEY,
+            stripe_api_base=base,
+        )
+        lanes = await stack.enter_async_context(open_lanes(settings, Patient))
         yield Ground(
             database_url=database_url,
             connection=connection,
             pool=pool,
             answers=answers,
-            api_base=base,
-            live=live,
-            bulk=bulk,
+            settings=settings,
+            lanes=lanes,
         )
 
 
@@ -347,12 +349,8 @@ class World:
             seed=seed,
         )
         self.api = create_api(self.sandbox, [API_KEY], faults=self.faults, history=self.history)
-        self.settings = Settings(
-            database_url=ground.database_url,
-            redis_url="redis://unused",
-            stripe_api_key=API_KEY,
-            stripe_api_base=ground.api_base,
-            gap_fill_seconds=self.draws.choice((300.0, 86_400.0)),
+        self.settings = dataclasses.replace(
+            ground.settings, gap_fill_seconds=self.draws.choice((300.0, 86_400.0))
         )
         self.deliveries: list[tuple[int, Event]] = []
         self.step = 0
@@ -619,8 +617,9 @@ class Worker:
     def _be_born(self) -> None:
         world = self._world
         self.mortal = Mortal(f"worker {self._number}", world.fate)
-        lanes = Lanes(live=world.ground.live, bulk=world.ground.bulk, live_mode=False)
-        self.engine = Engine(pool=world.ground.pool, lanes=lanes, settings=world.settings, clock=world.clock)
+        self.engine = Engine(
+            pool=world.ground.pool, lanes=world.ground.lanes, settings=world.settings, clock=world.clock
+        )
 
     def choose(self, draws: Random) -> list[str]:
         return [

@@ -6,9 +6,9 @@ from typing import Any
 
 from db.connection import Pool
 from sandbox import create_api
+from tests.harness import API_KEY, Api, Harness, error, open_harness
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.web_harness import Door, open_door, settings
-from tests.worker.harness import API_KEY, Api, Room, error, open_room
 from tests.worker.telephony import Telephony, live
 from worker.engine import Engine
 
@@ -33,11 +33,11 @@ async def test_usage_of_now(pool: Pool, database_url: str) -> None:
     telephony = Telephony()
     asked_for = replace(settings(database_url=database_url), stripe_api_key=API_KEY)
     async with (
-        open_room(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as room,
+        open_harness(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as harness,
         open_door(asked_for) as door,
     ):
-        engine = only_asked(room)
-        await live(room, telephony)
+        engine = only_asked(harness)
+        await live(harness, telephony)
         for used in (4, 9):
             telephony.account.metering.use(telephony.ada, telephony.calls, used - (used == 9) * 4)
             answer = await worked(engine, asyncio.create_task(post(door, telephony.ada.id)))
@@ -51,20 +51,22 @@ async def test_usage_of_now(pool: Pool, database_url: str) -> None:
             )
         nobody = await worked(engine, asyncio.create_task(post(door, "cus_nobody")))
         assert (200, []) == (nobody.status, nobody.body["usage"])
-        room.api.say("/v1/invoices/create_preview", 403, error("more_permissions_required", "No."))
+        harness.api.say("/v1/invoices/create_preview", 403, error("more_permissions_required", "No."))
         refused = await worked(engine, asyncio.create_task(post(door, telephony.ada.id)))
         assert 200 == refused.status
         assert "more_permissions_required" in refused.body["note"]
         assert refused.body["usage"][0]["expected_charge"] is None
-        room.api.say(telephony.meter_path, 500, error("api_error", "No."))
+        harness.api.say(telephony.meter_path, 500, error("api_error", "No."))
         failed = await worked(engine, asyncio.create_task(post(door, telephony.ada.id)))
         assert (504, 9) == (failed.status, failed.body["usage"][0]["value"])
         assert "api_error" in failed.error
 
 
-def only_asked(room: Room) -> Engine:
+def only_asked(harness: Harness) -> Engine:
     """A worker with the schedule off."""
-    return Engine(pool=room.pool, lanes=room.lanes, settings=replace(room.settings, usage_seconds=0.0))
+    return Engine(
+        pool=harness.pool, lanes=harness.lanes, settings=replace(harness.settings, usage_seconds=0.0)
+    )
 
 
 async def test_no_worker_answers(database_url: str) -> None:

@@ -1,8 +1,7 @@
 """An account to attach to: a sandbox that has lived already, its API, and a worker's engine before it."""
 
-import dataclasses
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,10 @@ import asyncpg
 from billing.kinds.lists import listed_kinds
 from db.connection import Pool
 from db.sync.scans import Scan, ScanRequest, request_scan
-from runtime.budget import Budget
-from runtime.settings import Settings
-from runtime.stripe_api import StripeApi
 from sandbox import STORIES, Api, Sandbox, create_api, serve
 from sandbox.objects import Price
-from tests.test_end_to_end import differences, read_records
-from worker.engine import Engine, Lanes
+from tests.harness import EngineHarness, open_engine
+from worker.engine import Lanes
 
 API_KEY = "sk_test_attached"
 ALL_KINDS = listed_kinds()
@@ -32,19 +28,11 @@ def lived_account(*, customers: int, seed: int = 5, clocks: bool = True) -> Sand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attached:
+class Attached(EngineHarness):
     """A database, an account, and an engine between them."""
 
-    pool: Pool
-    database_url: str
-    api: Api
     lanes: Lanes
-    engine: Engine
-    settings: Settings
-
-    def another_engine(self) -> Engine:
-        """The engine of another worker."""
-        return Engine(pool=self.pool, lanes=self.lanes, settings=self.settings)
+    api: Api
 
     async def request(self, **given: Any) -> Scan:
         """Ask for a scan: a backfill of everything, unless told otherwise."""
@@ -101,60 +89,10 @@ class Attached:
                 return
         raise AssertionError(f"{len(left)} left: {left[:10]}")
 
-    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
-        async with self.pool.acquire() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
-            return rows
-
-    async def fetchval(self, statement: str, *parameters: object) -> Any:
-        async with self.pool.acquire() as connection:
-            return await connection.fetchval(statement, *parameters)
-
-    async def execute(self, statement: str, *parameters: object) -> None:
-        async with self.pool.acquire() as connection:
-            await connection.execute(statement, *parameters)
-
 
 def prices_of(sandbox: Sandbox) -> list[Price]:
     """All prices of the key's own account."""
     return [each for each in sandbox.home.shelves["price"].rows if isinstance(each, Price)]
-
-
-UNTOLD_OF_DELETED = {
-    "name": "Stripe answers a deleted customer with its id alone",
-    "email": "the same",
-    "description": "the same",
-    "metadata": "the same",
-    "custom_uid": "the same",
-    "first_seen": "the same",
-    "deleted_at": "only its event told when",
-}
-"""What nobody can learn of a customer that was deleted before we ever heard of it, each with the reason."""
-
-
-async def different_records(sandbox: Sandbox, database_url: str) -> list[str]:
-    """Every field in which a record and the truth differ, but for what Stripe does not tell of the deleted.
-
-    Of the key's own account: no backfill of others was asked for.
-    """
-    truth = {key: customer for key, customer in sandbox.truth().items() if key.scope == ("", False)}
-    records = {
-        key: record for key, record in (await read_records(database_url)).items() if key.scope == ("", False)
-    }
-    for key, customer in truth.items():
-        if customer.deleted_at is not None and key in records:
-            assert records[key]["deleted_at"] is not None
-            told: dict[str, Any] = {name: records[key][name] for name in UNTOLD_OF_DELETED}
-            truth[key] = dataclasses.replace(customer, **told)
-    # Of who was deleted and left nothing behind, Stripe tells nothing at all.
-    unheard = {key for key in truth.keys() - records.keys() if _left_nothing(sandbox, key.id)}
-    return differences({key: truth[key] for key in truth.keys() - unheard}, records)
-
-
-def _left_nothing(sandbox: Sandbox, customer_id: str) -> bool:
-    home = sandbox.home
-    rows = (shelf.of_customer.get(customer_id) for shelf in home.shelves.values())
-    return home.customer(customer_id).deleted_at is not None and not any(rows)
 
 
 @asynccontextmanager
@@ -163,30 +101,9 @@ async def attached(
 ) -> AsyncIterator[Attached]:
     """An engine before this account's API, on this database."""
     api = create_api(sandbox, keys)
-    async with serve(api) as base_url, AsyncExitStack() as stack:
-        settings = Settings(
-            database_url=database_url,
-            redis_url="redis://unused",
-            stripe_api_key=keys[0],
-            stripe_api_base=base_url,
-        )
-        live, bulk = [
-            await stack.enter_async_context(
-                StripeApi(
-                    api_key=keys[0],
-                    api_base=base_url,
-                    budget=Budget(rate_max=10_000.0, concurrency_max=32),
-                )
-            )
-            for _ in range(2)
-        ]
-        lanes = Lanes(live=live, bulk=bulk, live_mode=bool(settings.live_mode))
-        engine = Engine(pool=pool, lanes=lanes, settings=settings)
-        yield Attached(
-            pool=pool,
-            database_url=database_url,
-            api=api,
-            lanes=lanes,
-            engine=engine,
-            settings=settings,
-        )
+    async with (
+        serve(api) as api_base,
+        open_engine(pool, database_url, api_base, api_key=keys[0]) as opened,
+    ):
+        assert opened.lanes is not None
+        yield Attached(pool=pool, settings=opened.settings, lanes=opened.lanes, engine=opened.engine, api=api)

@@ -1,4 +1,4 @@
-"""Rooms for the tests of the engine, and databases that are emptied rather than made anew."""
+"""Harnesses for the tests of the engine, and databases that are emptied rather than made anew."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 
 from db.connection import Pool
 from tests.conftest import Services, at_database
-from tests.worker.harness import Room, empty, open_room
+from tests.harness import Harness, empty, open_harness
 
 _numbers = itertools.count(1)
 _emptied: list[tuple[str, object]] = []
@@ -49,14 +49,14 @@ async def _execute(url: str, statement: str) -> object:
 
 
 @pytest.fixture
-async def room(pool: Pool, database_url: str) -> AsyncIterator[Room]:
+async def harness(pool: Pool, database_url: str) -> AsyncIterator[Harness]:
     """An engine that reads from an API of this test's own."""
-    async with open_room(pool, database_url) as room:
-        yield room
+    async with open_harness(pool, database_url) as harness:
+        yield harness
 
 
 @pytest.fixture
-async def webhooks_only(pool: Pool, database_url: str) -> AsyncIterator[Room]:
+async def webhooks_only(pool: Pool, database_url: str) -> AsyncIterator[Harness]:
     """An engine without an API key: what payloads say is all there is."""
-    async with open_room(pool, database_url, api_key=None) as room:
-        yield room
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        yield harness

@@ -2,7 +2,7 @@
 
 from sandbox import Event, Sandbox
 from sandbox.objects import Customer, Meter, Subscription
-from tests.worker.harness import Room
+from tests.harness import Harness
 
 
 class Telephony:
@@ -34,7 +34,7 @@ class Telephony:
         return f"/v1/billing/meters/{self.calls.id}/event_summaries"
 
 
-async def live(room: Room, telephony: Telephony, seconds: int = 0) -> None:
+async def live(harness: Harness, telephony: Telephony, seconds: int = 0) -> None:
     """Let time go by at Stripe, and the events of it arrive and be confirmed."""
-    await room.apply(*telephony.news(seconds))
-    await room.settle()
+    await harness.apply(*telephony.news(seconds))
+    await harness.settle()

@@ -5,17 +5,17 @@ import pytest
 from db.connection import Pool
 from sandbox import MIXED, NEW, STORIES, CustomerKey, ExpectedUsage, Sandbox, create_api
 from sandbox.objects import Meter
-from tests.worker.harness import Api, Room, open_room
-from tests.worker.records import assert_true
+from tests.harness import Api, Harness, open_harness
+from tests.truth import assert_true
 
 CONNECTED = "acct_1SandboxEast"
 APPLIED_AT_ONCE = 400
 
 
-async def read_usage(room: Room) -> dict[CustomerKey, tuple[ExpectedUsage, ...]]:
+async def read_usage(harness: Harness) -> dict[CustomerKey, tuple[ExpectedUsage, ...]]:
     """What was read of usage, in the shape of the truth."""
     read: dict[CustomerKey, tuple[ExpectedUsage, ...]] = {}
-    for row in await room.fetch(
+    for row in await harness.fetch(
         "select * from billing.customer_usage order by stripe_subscription_id, meter_id"
     ):
         key = CustomerKey(row["account_id"], row["live_mode"], row["stripe_customer_id"])
@@ -49,19 +49,19 @@ async def test_every_story_ends_in_truth(
         for meter in account.shelves["billing.meter"].rows:
             assert isinstance(meter, Meter)
             account.metering.use(account.customer(customer_id), meter, 7)
-    async with open_room(
+    async with open_harness(
         pool, database_url, api=Api(create_api(sandbox, [api_key])), api_key=api_key
-    ) as room:
+    ) as harness:
         for first in range(0, len(events), APPLIED_AT_ONCE):
-            await room.apply(*events[first : first + APPLIED_AT_ONCE])
-        await room.settle()
+            await harness.apply(*events[first : first + APPLIED_AT_ONCE])
+        await harness.settle()
         truth = {key: known for key, known in sandbox.truth().items() if known.live_mode == live_mode}
-        await assert_true(room, truth)
+        await assert_true(harness.settings.database_url, truth)
         assert {"", CONNECTED} <= {account_id for account_id, _, _ in truth}
         # Usage is no part of the record: it is read when its time has come.
         for _ in range(3):
-            await room.execute("update sync.usage set due_at = now() where due_at < 'infinity'")
-            await room.engine.sweep_bulk()
+            await harness.execute("update sync.usage set due_at = now() where due_at < 'infinity'")
+            await harness.engine.sweep_bulk()
         usage = sandbox.usage()
-        assert usage == await read_usage(room)
+        assert usage == await read_usage(harness)
         assert {7} == {row.value for rows in usage.values() for row in rows}

@@ -11,11 +11,10 @@ from billing.record import Policy
 from db.connection import connect
 from db.keys import CustomerKey
 from db.sync.rebuilds import claim_one
-from tests.system import until
-from tests.worker.harness import (
+from tests.harness import (
     NOON,
     Body,
-    Room,
+    Harness,
     charge,
     customer,
     event,
@@ -24,6 +23,7 @@ from tests.worker.harness import (
     refund,
     subscription,
 )
+from tests.system import until
 from tests.worker.live.test_rederive import every_row
 from worker.forget import Forgotten, forget
 from worker.live.derive import derive_claimed
@@ -173,16 +173,16 @@ OTHER = (
 )
 
 
-async def mentions(room: Room, text: str) -> list[str]:
+async def mentions(harness: Harness, text: str) -> list[str]:
     """Every table that has a row which says this text, in whatever column, payloads of the inbox included."""
-    tables = await room.fetch(
+    tables = await harness.fetch(
         "select c.oid::regclass::text from pg_class c where c.relkind = 'r' "
         "and c.relnamespace in ('sync'::regnamespace, 'stripe'::regnamespace, 'billing'::regnamespace)"
     )
     found = []
     for (table,) in tables:
         shown = "t.payload" if table == "sync.events" else "''::bytea"
-        if await room.fetchval(
+        if await harness.fetchval(
             f"select count(*) from {table} t where position($1::text in t::text) > 0 "
             f"or position(convert_to($1::text, 'UTF8') in {shown}) > 0",
             text,
@@ -191,8 +191,8 @@ async def mentions(room: Room, text: str) -> list[str]:
     return sorted(found)
 
 
-async def forget_customer(room: Room, customer_id: str = "cus_1") -> Forgotten:
-    connection = await connect(room.settings.database_url, application_name="forget")
+async def forget_customer(harness: Harness, customer_id: str = "cus_1") -> Forgotten:
+    connection = await connect(harness.settings.database_url, application_name="forget")
     try:
         key = CustomerKey("", False, customer_id)
         done = await forget(connection, key)
@@ -202,32 +202,32 @@ async def forget_customer(room: Room, customer_id: str = "cus_1") -> Forgotten:
         await connection.close()
 
 
-async def money(room: Room) -> list[asyncpg.Record]:
-    return await room.fetch(
+async def money(harness: Harness) -> list[asyncpg.Record]:
+    return await harness.fetch(
         "select currency, gross, refunded, disputed, out_of_band, net from billing.customer_revenue "
         "where stripe_customer_id = 'cus_1'"
     )
 
 
-async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Room) -> None:
+async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Harness) -> None:
     """No table says the name any more: mirror, record, identity, problems, inbox. Revenue, ids and times stay, the
     record stands under an id that says nothing, and nobody else's data is touched.
     """
-    room = webhooks_only
-    await room.execute(
+    harness = webhooks_only
+    await harness.execute(
         "insert into billing.identities (uid, live_mode, stripe_customer_id, fingerprint, metadata) "
         "values (gen_random_uuid(), false, 'cus_1', $1, jsonb_build_object('note', $1::text))",
         SECRET,
     )
-    await room.apply(*HISTORY, *OTHER)
-    await room.execute(
+    await harness.apply(*HISTORY, *OTHER)
+    await harness.execute(
         "with scan as (insert into sync.scans (purpose, live_mode, account_id, kinds, whole) "
         "values ('audit', false, '', '{customer}', false) returning id) "
         "insert into sync.drift (scan_id, kind, id, what, said) "
         "select id, 'customer', 'cus_1', 'differs', json_build_object('name', $1::text) from scan",
         SECRET,
     )
-    before, paid = await room.record(), await money(room)
+    before, paid = await harness.record(), await money(harness)
     # A payout is nobody's, and a balance transaction is never told by an event.
     mirrored = {kind.table for kind in KINDS.values() if not kind.catalogue}
     mirrored -= {"stripe.payouts", "stripe.balance_transactions"}
@@ -237,15 +237,15 @@ async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Room) -> No
         "billing.customers",
         "billing.customer_products",
         "billing.identities",
-    } <= {*await mentions(room, SECRET)}, "the story has nothing to hide"
-    other = await room.record("cus_2")
+    } <= {*await mentions(harness, SECRET)}, "the story has nothing to hide"
+    other = await harness.record("cus_2")
 
-    done = await forget_customer(room)
+    done = await forget_customer(harness)
 
-    assert [] == await mentions(room, SECRET)
+    assert [] == await mentions(harness, SECRET)
     assert (len(HISTORY), 17) == (done.events, done.objects)
-    assert paid == await money(room) != []
-    after = await room.record()
+    assert paid == await money(harness) != []
+    after = await harness.record()
     assert ("ended", False, before["lifetime_revenue"], before["first_seen"]) == (
         after["status"],
         after["has_access"],
@@ -255,26 +255,26 @@ async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Room) -> No
     assert before["uid"] != after["uid"]
     assert after["deleted_at"] is not None
     assert after["change"] > before["change"]
-    changes = await room.fetch(
+    changes = await harness.fetch(
         "select status_before, status_after from billing.status_changes where customer_uid = $1 order by id",
         after["uid"],
     )
     # That it was active had not been confirmed by anybody, and never will be.
     assert [(None, "ended")] == [tuple(row) for row in changes]
-    assert other == await room.record("cus_2")
-    assert 2 == await room.fetchval("select count(*) from sync.events where state = 'applied'")
-    assert ["billing.customers", "stripe.customers", "sync.events"] == await mentions(room, "Bert")
+    assert other == await harness.record("cus_2")
+    assert 2 == await harness.fetchval("select count(*) from sync.events where state = 'applied'")
+    assert ["billing.customers", "stripe.customers", "sync.events"] == await mentions(harness, "Bert")
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["new", "redelivered"])
-async def test_no_later_event_brings_it_back(webhooks_only: Room, again: bool) -> None:
+async def test_no_later_event_brings_it_back(webhooks_only: Harness, again: bool) -> None:
     """Whatever Stripe says afterwards, of objects known and new, is not stored, and its bytes do not stay either;
     events of others in the same batch are applied.
     """
-    room = webhooks_only
-    await room.apply(*HISTORY)
-    await forget_customer(room)
-    rows = await every_row(room)
+    harness = webhooks_only
+    await harness.apply(*HISTORY)
+    await forget_customer(harness)
+    rows = await every_row(harness)
     late: tuple[bytes, ...] = (
         event("customer.updated", ANNA, after=9),
         event("customer.subscription.updated", SUBSCRIPTION | {"status": "past_due"}, after=9),
@@ -287,41 +287,43 @@ async def test_no_later_event_brings_it_back(webhooks_only: Room, again: bool) -
     )  # fmt: skip
     late = HISTORY if again else late
     for each in late:
-        await room.apply(each)
-    await room.apply(*late, *OTHER)
-    assert [] == await mentions(room, SECRET)
-    assert "Bert" == (await room.record("cus_2"))["name"]
-    mine = await every_row(room)
+        await harness.apply(each)
+    await harness.apply(*late, *OTHER)
+    assert [] == await mentions(harness, SECRET)
+    assert "Bert" == (await harness.record("cus_2"))["name"]
+    mine = await every_row(harness)
     assert rows["customers"] == [row for row in mine["customers"] if row["stripe_customer_id"] == "cus_1"]
-    assert 0 == await room.fetchval("select count(*) from sync.customers where stale > derived")
-    assert 0 == await room.fetchval("select count(*) from sync.events where state in ('pending', 'parked')")
+    assert 0 == await harness.fetchval("select count(*) from sync.customers where stale > derived")
+    assert 0 == await harness.fetchval(
+        "select count(*) from sync.events where state in ('pending', 'parked')"
+    )
 
 
-async def test_no_read_brings_it_back(room: Room) -> None:
+async def test_no_read_brings_it_back(harness: Harness) -> None:
     """An answer of Stripe about an object of which nothing was known, or about one inside another, is not stored."""
-    room.api.put(ANNA, SUBSCRIPTION, CHARGE, REFUND, DISPUTE, INVOICE)
-    await room.apply(*HISTORY[:5])
-    await room.settle()
-    await forget_customer(room)
+    harness.api.put(ANNA, SUBSCRIPTION, CHARGE, REFUND, DISPUTE, INVOICE)
+    await harness.apply(*HISTORY[:5])
+    await harness.settle()
+    await forget_customer(harness)
     new = charge(
         "ch_9", description=SECRET, refunds=listing([refund("re_9", "ch_9", instructions_email=SECRET)])
     )
-    room.api.put(new)
+    harness.api.put(new)
     thin = event("charge.succeeded", {}) .replace(b'"data": {"object": {}}', b'"related_object": {"type": "charge", "id": "ch_9"}')  # fmt: skip  # noqa: E501
-    await room.apply(thin)
-    assert ["sync.objects"] == [each for each in await mentions(room, "ch_9") if each != "sync.events"]
-    await room.settle()
-    assert "/v1/charges/ch_9" in room.api.asked
-    assert [] == await mentions(room, SECRET)
-    assert 1 == await room.fetchval("select count(*) from stripe.charges")
-    assert (await room.object("refund", "re_9"))["tombstone"]
+    await harness.apply(thin)
+    assert ["sync.objects"] == [each for each in await mentions(harness, "ch_9") if each != "sync.events"]
+    await harness.settle()
+    assert "/v1/charges/ch_9" in harness.api.asked
+    assert [] == await mentions(harness, SECRET)
+    assert 1 == await harness.fetchval("select count(*) from stripe.charges")
+    assert (await harness.object("refund", "re_9"))["tombstone"]
 
 
-async def test_whoever_was_writing_is_waited_for(webhooks_only: Room) -> None:
+async def test_whoever_was_writing_is_waited_for(webhooks_only: Harness) -> None:
     """A transaction that was writing already, and did not know, commits first; what it wrote is erased as well."""
-    room = webhooks_only
-    await room.apply(*HISTORY[:1])
-    async with room.pool.acquire() as writer:
+    harness = webhooks_only
+    await harness.apply(*HISTORY[:1])
+    async with harness.pool.acquire() as writer:
         transaction = writer.transaction()
         await transaction.start()
         await writer.execute(
@@ -329,48 +331,48 @@ async def test_whoever_was_writing_is_waited_for(webhooks_only: Room) -> None:
             "values ('', false, 'ch_1', 'cus_1', $1)",
             SECRET,
         )
-        erasing = asyncio.create_task(forget_customer(room))
+        erasing = asyncio.create_task(forget_customer(harness))
 
         async def registered() -> Any:
-            return await room.fetchval("select count(*) from sync.forgotten")
+            return await harness.fetchval("select count(*) from sync.forgotten")
 
         await until(registered, what="the customer's name on the list")
         done, _ = await asyncio.wait([erasing], timeout=0.3)
         assert not done, "it did not wait"
         await transaction.commit()
     await asyncio.wait_for(erasing, 10)
-    assert [] == await mentions(room, SECRET)
-    assert 1 == await room.fetchval("select count(*) from stripe.charges")
+    assert [] == await mentions(harness, SECRET)
+    assert 1 == await harness.fetchval("select count(*) from stripe.charges")
 
 
-async def test_cut_short_it_is_done_again(webhooks_only: Room) -> None:
+async def test_cut_short_it_is_done_again(webhooks_only: Harness) -> None:
     """Forgetting twice changes nothing more, and a rebuild neither; sync.forgotten tells when it was done."""
-    room = webhooks_only
-    await room.apply(*HISTORY)
-    await room.execute(
+    harness = webhooks_only
+    await harness.apply(*HISTORY)
+    await harness.execute(
         "insert into sync.forgotten (account_id, live_mode, customer_id) values ('', false, 'cus_1')"
     )
-    await forget_customer(room)
-    first = await every_row(room)
-    again = await forget_customer(room)
+    await forget_customer(harness)
+    first = await every_row(harness)
+    again = await forget_customer(harness)
     assert 0 == again.events
-    second = await every_row(room)
+    second = await every_row(harness)
     # Asked again, the record is emptied again: a change, though of nothing.
     moved = ("change", "updated_at")
     assert [{k: v for k, v in row.items() if k not in moved} for row in first["customers"]] == [
         {k: v for k, v in row.items() if k not in moved} for row in second["customers"]
     ]
     assert first["status_changes"] == second["status_changes"]
-    connection = await connect(room.settings.database_url, application_name="rebuild")
+    connection = await connect(harness.settings.database_url, application_name="rebuild")
     try:
         assert 0 == (await rebuild(connection, policy=Policy())).changed
     finally:
         await connection.close()
-    assert second == await every_row(room)
-    assert await room.fetchval("select erased_at is not null from sync.forgotten")
+    assert second == await every_row(harness)
+    assert await harness.fetchval("select erased_at is not null from sync.forgotten")
 
 
-async def test_every_table_with_a_uid_follows(webhooks_only: Room) -> None:
+async def test_every_table_with_a_uid_follows(webhooks_only: Harness) -> None:
     """A table of records that names the customer by uid must be known to whoever moves that uid."""
     rows = await webhooks_only.fetch(
         "select table_name::text from information_schema.columns c join information_schema.tables t "

@@ -11,7 +11,7 @@ import pytest
 
 from billing.kinds.registry import KINDS
 from db.connection import PostgresAway, connect
-from tests.worker.harness import Room, customer, event, listing
+from tests.harness import Harness, customer, event, listing
 from worker import leases
 from worker.lists import histories
 from worker.live import apply, confirm, derive
@@ -41,21 +41,21 @@ LISTS = [KINDS[kind].list_path or kind for kind in histories.LISTS]
 ONE = {"events": "event", "customers": "customer", "reads": "read", "histories": "history"}
 
 
-async def begin(room: Room, what: str) -> Callable[[], Awaitable[object]]:
+async def begin(harness: Harness, what: str) -> Callable[[], Awaitable[object]]:
     """Something of each kind is to be done; returns what does it."""
-    room.api.put(customer())
-    engine = room.engine
-    await room.receive(event("customer.created", customer()))
+    harness.api.put(customer())
+    engine = harness.engine
+    await harness.receive(event("customer.created", customer()))
     if what in ("events", "customers"):
         return engine.drain
     await engine.drain()
     if what == "histories":
         # Nothing else was ever the customer's.
         for path in LISTS:
-            room.api.bodies[path] = listing([], url=path)
-        await room.execute("update sync.customers set complete = false, history_at = now()")
+            harness.api.bodies[path] = listing([], url=path)
+        await harness.execute("update sync.customers set complete = false, history_at = now()")
         return engine.sweep_bulk
-    await room.execute("update sync.objects set read_at = now()")
+    await harness.execute("update sync.objects set read_at = now()")
 
     async def confirm() -> None:
         await engine.confirm(linger=False)
@@ -64,7 +64,7 @@ async def begin(room: Room, what: str) -> Callable[[], Awaitable[object]]:
 
 
 async def shut_postgres_during(
-    room: Room,
+    harness: Harness,
     patch: pytest.MonkeyPatch,
     place: tuple[ModuleType, str],
     work: Callable[[], Awaitable[object]],
@@ -74,7 +74,7 @@ async def shut_postgres_during(
     real = getattr(module, name)
 
     async def cut(connection: Any, *arguments: Any, **options: Any) -> object:
-        administrator = await connect(room.settings.database_url, application_name="administrator")
+        administrator = await connect(harness.settings.database_url, application_name="administrator")
         try:
             await administrator.execute(OTHERS_END)
         finally:
@@ -86,37 +86,37 @@ async def shut_postgres_during(
         with pytest.raises(PostgresAway):
             await work()
     # Others were idle when they were ended; whoever takes one of them now would only learn of that.
-    await room.pool.expire_connections()
+    await harness.pool.expire_connections()
 
 
 @pytest.mark.parametrize("what", PLACES)
 async def test_given_back_when_postgres_returns(
-    room: Room, monkeypatch: pytest.MonkeyPatch, what: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """What was in hand is taken again at the next turn, and no attempt was counted."""
-    work = await begin(room, what)
-    await shut_postgres_during(room, monkeypatch, PLACES[what], work)
-    held = {tuple(row) for row in await room.fetch(ATTEMPTS)}
+    work = await begin(harness, what)
+    await shut_postgres_during(harness, monkeypatch, PLACES[what], work)
+    held = {tuple(row) for row in await harness.fetch(ATTEMPTS)}
     assert (ONE[what], 1, True) in held
-    for again in (room.another_engine().sweep, room.another_engine().sweep_bulk):
+    for again in (harness.another_engine().sweep, harness.another_engine().sweep_bulk):
         await again()  # another process does not know: it waits for the lease
-    assert (ONE[what], 1, True) in {tuple(row) for row in await room.fetch(ATTEMPTS)}
+    assert (ONE[what], 1, True) in {tuple(row) for row in await harness.fetch(ATTEMPTS)}
 
-    await room.engine.sweep()
-    await room.engine.sweep_bulk()
-    left = await room.fetch(ATTEMPTS)
+    await harness.engine.sweep()
+    await harness.engine.sweep_bulk()
+    left = await harness.fetch(ATTEMPTS)
     assert ONE[what] not in {row[0] for row in left if row[1]}
-    assert (await room.record())["stripe_customer_id"] == "cus_1"
+    assert (await harness.record())["stripe_customer_id"] == "cus_1"
 
 
 @pytest.mark.parametrize("what", PLACES)
 async def test_given_back_when_the_worker_stops(
-    room: Room, monkeypatch: pytest.MonkeyPatch, what: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """I4: a worker that is told to stop in the middle of something leaves no lease behind, and nothing counts as
     tried: the next worker takes it at once.
     """
-    work = await begin(room, what)
+    work = await begin(harness, what)
     reached = asyncio.Event()
 
     async def wait_for_ever(*_: Any, **__: Any) -> None:
@@ -127,45 +127,49 @@ async def test_given_back_when_the_worker_stops(
         while_held.setattr(*PLACES[what], wait_for_ever)
         task = asyncio.ensure_future(work())
         await reached.wait()
-        assert (ONE[what], 1, True) in {tuple(row) for row in await room.fetch(ATTEMPTS)}
+        assert (ONE[what], 1, True) in {tuple(row) for row in await harness.fetch(ATTEMPTS)}
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    await room.engine.give_back()
-    assert (ONE[what], 0, False) in {(row[0], row[1], bool(row[2])) for row in await room.fetch(ATTEMPTS)}
-    another = room.another_engine()
+    await harness.engine.give_back()
+    assert (ONE[what], 0, False) in {(row[0], row[1], bool(row[2])) for row in await harness.fetch(ATTEMPTS)}
+    another = harness.another_engine()
     await another.sweep()
     await another.sweep_bulk()
     await another.sweep()
-    assert ONE[what] not in {row[0] for row in await room.fetch(ATTEMPTS)}
+    assert ONE[what] not in {row[0] for row in await harness.fetch(ATTEMPTS)}
 
 
 async def test_what_always_brings_postgres_down_is_not_tried_for_ever(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a few times in a row the attempt counts, so that an event at which Postgres fails is found in the end."""
-    await room.receive(event("customer.created", customer()))
+    await harness.receive(event("customer.created", customer()))
     attempts = []
     for _ in range(leases.GIVEN_BACK_MAX + 1):
-        await shut_postgres_during(room, monkeypatch, PLACES["events"], room.engine.drain)
-        attempts.append(await room.fetchval("select leased_until is not null from sync.events"))
+        await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.drain)
+        attempts.append(await harness.fetchval("select leased_until is not null from sync.events"))
     assert [True] * len(attempts) == attempts
-    await room.engine.drain()
-    assert "pending" == await room.fetchval("select state from sync.events")
-    assert (1, True) == tuple((await room.fetch("select attempts, leased_until > now() from sync.events"))[0])
+    await harness.engine.drain()
+    assert "pending" == await harness.fetchval("select state from sync.events")
+    assert (1, True) == tuple(
+        (await harness.fetch("select attempts, leased_until > now() from sync.events"))[0]
+    )
 
 
-async def test_only_what_is_still_ours_is_given_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_what_is_still_ours_is_given_back(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An event that another worker has taken meanwhile, or finished, is left alone."""
-    await room.receive(event("customer.created", customer()), event("customer.updated", customer("cus_2")))
-    await shut_postgres_during(room, monkeypatch, PLACES["events"], room.engine.drain)
-    await room.execute(
+    await harness.receive(event("customer.created", customer()), event("customer.updated", customer("cus_2")))
+    await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.drain)
+    await harness.execute(
         "update sync.events set attempts = 2, leased_until = now() + interval '1 hour' where type = 'customer.created'"
     )
-    await room.execute(
+    await harness.execute(
         "update sync.events set state = 'applied', leased_until = null where type = 'customer.updated'"
     )
-    await room.engine.drain()
-    rows = await room.fetch("select type, attempts, state from sync.events order by type")
+    await harness.engine.drain()
+    rows = await harness.fetch("select type, attempts, state from sync.events order by type")
     assert [("customer.created", 2, "pending"), ("customer.updated", 1, "applied")] == [
         tuple(r) for r in rows
     ]

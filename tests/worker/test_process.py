@@ -19,7 +19,7 @@ from local.valkey import start_valkey
 from sandbox import Event, Sandbox, create_api, deliver, serve
 from sandbox.stories import STORIES
 from tests.system import SECRET, System, free_port, running_system, start, until
-from tests.test_end_to_end import differences, read_records
+from tests.truth import differences, read_records
 
 API_KEY = "sk_test_processes"
 AWAY_SECONDS = 10.0

@@ -10,7 +10,7 @@ from billing.record import Policy
 from db.connection import Pool, connect
 from db.sync.rebuilds import lock_rebuild, unlock_rebuild
 from sandbox import MIXED, NEW, STORIES, Sandbox, create_api
-from tests.worker.harness import API_KEY, Api, Room, customer, event, open_room, subscription
+from tests.harness import API_KEY, Api, Harness, customer, event, open_harness, subscription
 from tests.worker.live.test_rederive import every_row
 from worker.rebuild import Progress, RebuildBusy, rebuild
 
@@ -21,7 +21,7 @@ class CutShortError(Exception):
     """The process that rebuilds dies here."""
 
 
-async def run(room: Room, *, batch: int = 500, dies_after: int | None = None) -> list[Progress]:
+async def run(harness: Harness, *, batch: int = 500, dies_after: int | None = None) -> list[Progress]:
     """Rebuild, perhaps only so many customers; what was said of its progress."""
     said: list[Progress] = []
 
@@ -30,7 +30,7 @@ async def run(room: Room, *, batch: int = 500, dies_after: int | None = None) ->
         if dies_after is not None and progress.derived >= dies_after:
             raise CutShortError
 
-    connection = await connect(room.settings.database_url, application_name="rebuild")
+    connection = await connect(harness.settings.database_url, application_name="rebuild")
     try:
         await rebuild(connection, policy=POLICY, progressed=progressed, batch=batch)
     finally:
@@ -54,21 +54,21 @@ async def test_rebuild_equals_what_grew(
         dice.shuffle(events)
     async with pool.acquire() as connection:
         await connection.execute(CLEAN)
-    async with open_room(
+    async with open_harness(
         pool,
         database_url,
         api=Api(create_api(sandbox, [API_KEY])),
         api_key=API_KEY if confirms else None,
-    ) as room:
+    ) as harness:
         for first in range(0, len(events), 30):
-            await room.apply(*events[first : first + 30])
+            await harness.apply(*events[first : first + 30])
         if confirms:
-            await room.settle()
+            await harness.settle()
         else:
-            await room.engine.derive()
-        grown = await every_row(room)
-        said = await run(room, batch=3)
-        assert grown == await every_row(room)
+            await harness.engine.derive()
+        grown = await every_row(harness)
+        said = await run(harness, batch=3)
+        assert grown == await every_row(harness)
         last = said[-1]
         assert (len(grown["customers"]), last.total, 0) == (last.derived, last.derived, last.changed)
 
@@ -87,16 +87,16 @@ end $$
 """
 
 
-async def test_rebuild_mends_what_is_wrong_and_that_only(webhooks_only: Room) -> None:
+async def test_rebuild_mends_what_is_wrong_and_that_only(webhooks_only: Harness) -> None:
     """Records that somebody spoiled come right again and are counted; their neighbours stay untouched."""
-    room = webhooks_only
-    await room.apply(*(event("customer.created", customer(f"cus_{n}", name=f"N{n}")) for n in range(1, 6)))
-    right = {row["stripe_customer_id"]: row for row in await room.fetch("select * from billing.customers")}
-    await room.execute("update billing.customers set name = 'spoiled' where stripe_customer_id = 'cus_2'")
-    await room.execute("delete from billing.customers where stripe_customer_id = 'cus_4'")
-    said = await run(room, batch=2)
+    harness = webhooks_only
+    await harness.apply(*(event("customer.created", customer(f"cus_{n}", name=f"N{n}")) for n in range(1, 6)))
+    right = {row["stripe_customer_id"]: row for row in await harness.fetch("select * from billing.customers")}
+    await harness.execute("update billing.customers set name = 'spoiled' where stripe_customer_id = 'cus_2'")
+    await harness.execute("delete from billing.customers where stripe_customer_id = 'cus_4'")
+    said = await run(harness, batch=2)
     assert (5, 5, 2) == (said[-1].derived, said[-1].total, said[-1].changed)
-    for row in await room.fetch("select * from billing.customers"):
+    for row in await harness.fetch("select * from billing.customers"):
         customer_id = row["stripe_customer_id"]
         if customer_id in ("cus_2", "cus_4"):
             assert right[customer_id]["name"] == row["name"]
@@ -105,52 +105,52 @@ async def test_rebuild_mends_what_is_wrong_and_that_only(webhooks_only: Room) ->
             assert right[customer_id] == row
 
 
-async def test_rebuild_goes_on_where_it_was_cut_short(webhooks_only: Room) -> None:
+async def test_rebuild_goes_on_where_it_was_cut_short(webhooks_only: Harness) -> None:
     """Killed half-way, the next one takes only who is left, and counts all; the one after it begins anew."""
-    room = webhooks_only
-    await room.apply(*(event("customer.created", customer(f"cus_{n}")) for n in range(1, 8)))
-    before = {row[0]: row[1] for row in await room.fetch("select customer_id, stale from sync.customers")}
+    harness = webhooks_only
+    await harness.apply(*(event("customer.created", customer(f"cus_{n}")) for n in range(1, 8)))
+    before = {row[0]: row[1] for row in await harness.fetch("select customer_id, stale from sync.customers")}
     with pytest.raises(CutShortError):
-        await run(room, batch=2, dies_after=4)
-    said = await run(room, batch=2)
+        await run(harness, batch=2, dies_after=4)
+    said = await run(harness, batch=2)
     assert [4, 6, 7] == [progress.derived for progress in said]
     assert {progress.total for progress in said} == {7}
-    after = {row[0]: row[1] for row in await room.fetch("select customer_id, stale from sync.customers")}
+    after = {row[0]: row[1] for row in await harness.fetch("select customer_id, stale from sync.customers")}
     assert {customer_id: stale + 1 for customer_id, stale in before.items()} == after, "each exactly once"
-    assert 7 == (await run(room))[-1].derived
-    assert 2 == await room.fetchval("select count(*) from sync.rebuilds where finished_at is not null")
+    assert 7 == (await run(harness))[-1].derived
+    assert 2 == await harness.fetchval("select count(*) from sync.rebuilds where finished_at is not null")
 
 
-async def test_one_rebuild_at_a_time(webhooks_only: Room) -> None:
+async def test_one_rebuild_at_a_time(webhooks_only: Harness) -> None:
     """A second one is refused, not doubled; when the first has ended, or died with its session, it may begin."""
-    room = webhooks_only
-    await room.apply(event("customer.created", customer()))
-    first = await connect(room.settings.database_url, application_name="rebuild")
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer()))
+    first = await connect(harness.settings.database_url, application_name="rebuild")
     assert await lock_rebuild(first)
     with pytest.raises(RebuildBusy):
-        await run(room)
+        await run(harness)
     await unlock_rebuild(first)
     await first.close()
-    assert 1 == (await run(room))[-1].derived
+    assert 1 == (await run(harness))[-1].derived
 
 
-async def test_customer_that_fails_is_told_and_stops_nobody(webhooks_only: Room) -> None:
+async def test_customer_that_fails_is_told_and_stops_nobody(webhooks_only: Harness) -> None:
     """One customer's facts break the rules' storage: the others are derived, and the count says that one was not."""
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         event("customer.created", customer("cus_1")),
         event("customer.subscription.created", subscription("sub_1", "cus_1")),
         event("customer.created", customer("cus_2")),
     )
     # Stands for whatever Postgres may refuse in one record.
-    await room.execute(
+    await harness.execute(
         "alter table billing.customers add constraint broken check (status is distinct from 'past_due')"
     )
-    await room.execute("update stripe.subscriptions set status = 'past_due'")
-    connection = await connect(room.settings.database_url, application_name="rebuild")
+    await harness.execute("update stripe.subscriptions set status = 'past_due'")
+    connection = await connect(harness.settings.database_url, application_name="rebuild")
     try:
         done = await rebuild(connection, policy=POLICY)
     finally:
         await connection.close()
     assert (2, 1) == (done.derived, done.failed)
-    assert "broken" in await room.fetchval("select error from sync.customers where customer_id = 'cus_1'")
+    assert "broken" in await harness.fetchval("select error from sync.customers where customer_id = 'cus_1'")

@@ -15,7 +15,7 @@ from db.connection import Pool, connect
 from db.keys import CustomerKey
 from db.sync.usage import ask_for_usage, select_usage_state
 from sandbox import Sandbox, create_api
-from tests.worker.harness import API_KEY, Api, Body, Room, error, open_room
+from tests.harness import API_KEY, Api, Body, Harness, error, open_harness
 from tests.worker.telephony import Telephony, live
 from worker import usage as worker_usage
 from worker.engine import Engine
@@ -32,33 +32,33 @@ def telephony() -> Telephony:
 
 
 @pytest.fixture
-async def calling(pool: Pool, database_url: str, telephony: Telephony) -> AsyncIterator[Room]:
-    """A room before it, that knows what has happened so far."""
-    async with open_room(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as room:
-        await live(room, telephony)
-        yield room
+async def calling(pool: Pool, database_url: str, telephony: Telephony) -> AsyncIterator[Harness]:
+    """A harness before it, that knows what has happened so far."""
+    async with open_harness(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as harness:
+        await live(harness, telephony)
+        yield harness
 
 
-async def usage(room: Room) -> list[asyncpg.Record]:
-    return await room.fetch("select * from billing.customer_usage order by stripe_customer_id, meter_id")
+async def usage(harness: Harness) -> list[asyncpg.Record]:
+    return await harness.fetch("select * from billing.customer_usage order by stripe_customer_id, meter_id")
 
 
-async def make_due(room: Room) -> None:
-    await room.execute("update sync.usage set due_at = now() where due_at < 'infinity'")
+async def make_due(harness: Harness) -> None:
+    await harness.execute("update sync.usage set due_at = now() where due_at < 'infinity'")
 
 
 def moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-async def test_two_cycles(calling: Room, telephony: Telephony) -> None:
+async def test_two_cycles(calling: Harness, telephony: Telephony) -> None:
     """What was used in the current period, and no more; with it what the next invoice would ask for."""
-    room = calling
+    harness = calling
     telephony.account.metering.use(telephony.ada, telephony.calls, 40)
-    await live(room, telephony, DAY)
+    await live(harness, telephony, DAY)
     telephony.account.metering.use(telephony.ada, telephony.calls, 2)
-    await room.engine.sweep_bulk()
-    (row,) = await usage(room)
+    await harness.engine.sweep_bulk()
+    (row,) = await usage(harness)
     item = telephony.subscription.items[1]
     assert {
         "stripe_customer_id": telephony.ada.id,
@@ -73,22 +73,22 @@ async def test_two_cycles(calling: Room, telephony: Telephony) -> None:
         "expected_charge": 2000 + 42 * 3,
         "currency": "usd",
     }.items() <= dict(row).items()
-    assert (await room.record(telephony.ada.id))["uid"] == row["customer_uid"]
+    assert (await harness.record(telephony.ada.id))["uid"] == row["customer_uid"]
     first_end = item.period_end
-    await live(room, telephony, first_end - telephony.world.now + 3 * 3600)
+    await live(harness, telephony, first_end - telephony.world.now + 3 * 3600)
     telephony.account.metering.use(telephony.ada, telephony.calls, 5)
-    await make_due(room)
-    await room.engine.sweep_bulk()
-    (row,) = await usage(room)
+    await make_due(harness)
+    await harness.engine.sweep_bulk()
+    (row,) = await usage(harness)
     assert (Decimal(5), moment(first_end), 2000 + 5 * 3) == (
         row["value"],
         row["period_start"],
         row["expected_charge"],
     )
-    assert (await room.record(telephony.ada.id))["exact"] is True
+    assert (await harness.record(telephony.ada.id))["exact"] is True
 
 
-async def test_usage_is_no_part_of_the_record(calling: Room, telephony: Telephony) -> None:
+async def test_usage_is_no_part_of_the_record(calling: Harness, telephony: Telephony) -> None:
     """Reading it moves neither `change` nor `updated_at`: whoever polls records is not woken every hour."""
     before = await calling.record(telephony.ada.id)
     telephony.account.metering.use(telephony.ada, telephony.calls, 40)
@@ -98,30 +98,30 @@ async def test_usage_is_no_part_of_the_record(calling: Room, telephony: Telephon
     assert before == await calling.record(telephony.ada.id)
 
 
-async def test_schedule_reads_each_once_an_interval(calling: Room, telephony: Telephony) -> None:
+async def test_schedule_reads_each_once_an_interval(calling: Harness, telephony: Telephony) -> None:
     """Oldest first, only customers with a metered subscription, and none of them before its time."""
-    room = calling
+    harness = calling
     telephony.subscriber("Bob")
     telephony.account.clients.create("Cy", "cy@example.com", payment_method="good")
-    await live(room, telephony)
-    await room.engine.sweep_bulk()
-    assert 2 == room.api.asked.count(telephony.meter_path)
-    await room.engine.sweep_bulk()
-    assert 2 == room.api.asked.count(telephony.meter_path)
-    wait = await room.fetchval("select min(due_at) - now() from sync.usage")
+    await live(harness, telephony)
+    await harness.engine.sweep_bulk()
+    assert 2 == harness.api.asked.count(telephony.meter_path)
+    await harness.engine.sweep_bulk()
+    assert 2 == harness.api.asked.count(telephony.meter_path)
+    wait = await harness.fetchval("select min(due_at) - now() from sync.usage")
     assert 3500 < wait.total_seconds() <= 3600
-    await make_due(room)
-    await room.engine.sweep_bulk()
-    assert 4 == room.api.asked.count(telephony.meter_path)
+    await make_due(harness)
+    await harness.engine.sweep_bulk()
+    assert 4 == harness.api.asked.count(telephony.meter_path)
 
 
 async def test_schedule_off(pool: Pool, database_url: str, telephony: Telephony) -> None:
     """USAGE_SECONDS=0: nobody is read unasked; who is asked for is read at once."""
-    async with open_room(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as room:
-        engine = Engine(pool=pool, lanes=room.lanes, settings=replace(room.settings, usage_seconds=0.0))
-        await live(room, telephony)
+    async with open_harness(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as harness:
+        engine = Engine(pool=pool, lanes=harness.lanes, settings=replace(harness.settings, usage_seconds=0.0))
+        await live(harness, telephony)
         await engine.sweep_bulk()
-        assert [] == await usage(room)
+        assert [] == await usage(harness)
         async with pool.acquire() as connection:
             key = CustomerKey("", False, telephony.ada.id)
             asked = await ask_for_usage(connection, key)
@@ -130,11 +130,11 @@ async def test_schedule_off(pool: Pool, database_url: str, telephony: Telephony)
             assert (await select_usage_state(connection, key, asked)).answered
             again = await ask_for_usage(connection, key)
             assert not (await select_usage_state(connection, key, again)).answered
-        assert 1 == len(await usage(room))
+        assert 1 == len(await usage(harness))
         await engine.sweep_bulk()
-        await make_due(room)
+        await make_due(harness)
         await engine.sweep_bulk()
-        assert 2 == room.api.asked.count(telephony.meter_path)
+        assert 2 == harness.api.asked.count(telephony.meter_path)
 
 
 @pytest.mark.parametrize(
@@ -146,45 +146,45 @@ async def test_schedule_off(pool: Pool, database_url: str, telephony: Telephony)
     ids=["answered", "refused"],
 )
 async def test_who_asks_while_it_is_read_is_answered_later(
-    calling: Room, telephony: Telephony, under_way: tuple[int, Body]
+    calling: Harness, telephony: Telephony, under_way: tuple[int, Body]
 ) -> None:
     """An answer that was on its way already does not answer a question that came after it had begun; nor does the
     question wait with a read that fails.
     """
-    room = calling
-    room.api.say(telephony.meter_path, *under_way)
-    gate = room.api.hold(telephony.meter_path)
-    reading = asyncio.create_task(room.engine.sweep_bulk())
+    harness = calling
+    harness.api.say(telephony.meter_path, *under_way)
+    gate = harness.api.hold(telephony.meter_path)
+    reading = asyncio.create_task(harness.engine.sweep_bulk())
     await gate.reached_by(reading)
-    async with room.pool.acquire() as connection:
+    async with harness.pool.acquire() as connection:
         key = CustomerKey("", False, telephony.ada.id)
         asked = await ask_for_usage(connection, key)
         telephony.account.metering.use(telephony.ada, telephony.calls, 9)
         gate.open.set()
         await reading
         assert (await select_usage_state(connection, key, asked)).answered
-    assert Decimal(9) == (await usage(room))[0]["value"]
-    assert 2 == room.api.asked.count(telephony.meter_path)
+    assert Decimal(9) == (await usage(harness))[0]["value"]
+    assert 2 == harness.api.asked.count(telephony.meter_path)
 
 
-async def test_subscription_that_ends_takes_its_usage_away(calling: Room, telephony: Telephony) -> None:
+async def test_subscription_that_ends_takes_its_usage_away(calling: Harness, telephony: Telephony) -> None:
     """No running subscription, no current period; with a new one the customer is read again at once."""
-    room = calling
-    await room.engine.sweep_bulk()
-    assert 1 == len(await usage(room))
+    harness = calling
+    await harness.engine.sweep_bulk()
+    assert 1 == len(await usage(harness))
     telephony.account.subscriptions.end(telephony.subscription)
-    await live(room, telephony)
-    await make_due(room)
-    await room.engine.sweep_bulk()
-    assert [] == await usage(room)
-    assert await room.fetchval("select due_at = 'infinity' from sync.usage")
+    await live(harness, telephony)
+    await make_due(harness)
+    await harness.engine.sweep_bulk()
+    assert [] == await usage(harness)
+    assert await harness.fetchval("select due_at = 'infinity' from sync.usage")
     telephony.account.subscriptions.start(telephony.ada, [telephony.price])
-    await live(room, telephony)
-    await room.engine.sweep_bulk()
-    assert 1 == len(await usage(room))
+    await live(harness, telephony)
+    await harness.engine.sweep_bulk()
+    assert 1 == len(await usage(harness))
 
 
-async def test_no_invoice_to_expect(calling: Room, telephony: Telephony) -> None:
+async def test_no_invoice_to_expect(calling: Harness, telephony: Telephony) -> None:
     """A key that may only read, or a subscription without a next invoice: usage all the same, and a note of why."""
     for status, code in ((404, "invoice_upcoming_none"), (403, "more_permissions_required")):
         calling.api.say(PREVIEW, status, error(code, "No."))
@@ -211,36 +211,36 @@ async def test_no_invoice_to_expect(calling: Room, telephony: Telephony) -> None
     ],
 )
 async def test_failure_keeps_what_is_known(
-    calling: Room, telephony: Telephony, status: int, body: object
+    calling: Harness, telephony: Telephony, status: int, body: object
 ) -> None:
     """What was read last stays, the error is noted, another customer is read, and it is tried again."""
-    room = calling
+    harness = calling
     telephony.subscriber("Bob")
-    await live(room, telephony)
+    await live(harness, telephony)
     telephony.account.metering.use(telephony.ada, telephony.calls, 3)
-    await room.engine.sweep_bulk()
-    before = await usage(room)
-    await make_due(room)
-    room.api.say(telephony.meter_path, status, body)
-    await room.engine.sweep_bulk()
-    states = await room.fetch("select error, attempts from sync.usage order by attempts")
+    await harness.engine.sweep_bulk()
+    before = await usage(harness)
+    await make_due(harness)
+    harness.api.say(telephony.meter_path, status, body)
+    await harness.engine.sweep_bulk()
+    states = await harness.fetch("select error, attempts from sync.usage order by attempts")
     assert [(None, 0), (states[1]["error"], 1)] == [tuple(state) for state in states]
     assert states[1]["error"]
-    assert [row["value"] for row in before] == [row["value"] for row in await usage(room)]
-    await make_due(room)
-    await room.engine.sweep_bulk()
+    assert [row["value"] for row in before] == [row["value"] for row in await usage(harness)]
+    await make_due(harness)
+    await harness.engine.sweep_bulk()
     assert [0, 0] == [
-        row[0] for row in await room.fetch("select attempts from sync.usage where error is null")
+        row[0] for row in await harness.fetch("select attempts from sync.usage where error is null")
     ]
 
 
 async def test_usage_that_we_fail_at(
-    calling: Room, telephony: Telephony, monkeypatch: pytest.MonkeyPatch
+    calling: Harness, telephony: Telephony, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I7: an error of ours at one customer's usage is noted there, and another's is read in the same turn."""
-    room = calling
+    harness = calling
     bob, _ = telephony.subscriber("Bob")
-    await live(room, telephony)
+    await live(harness, telephony)
     real = usage_rules.meterings_of
 
     def meterings_of(facts: CustomerFacts) -> tuple[usage_rules.Metering, ...]:
@@ -249,43 +249,43 @@ async def test_usage_that_we_fail_at(
         return real(facts)
 
     monkeypatch.setattr(worker_usage, "meterings_of", meterings_of)
-    await room.engine.sweep_bulk()
-    assert [bob.id] == [row["stripe_customer_id"] for row in await usage(room)]
-    assert "poison" in await room.fetchval(
+    await harness.engine.sweep_bulk()
+    assert [bob.id] == [row["stripe_customer_id"] for row in await usage(harness)]
+    assert "poison" in await harness.fetchval(
         "select error from sync.usage where customer_id = $1", telephony.ada.id
     )
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_answer_of_a_lost_lease(calling: Room, telephony: Telephony, status: int) -> None:
+async def test_answer_of_a_lost_lease(calling: Harness, telephony: Telephony, status: int) -> None:
     """Who was slower than the lease neither replaces the younger answer nor moves the next appointment."""
-    room = calling
-    room.api.say(telephony.meter_path, status, {"object": "list", "data": [{"aggregated_value": 1}]})
-    gate = room.api.hold(telephony.meter_path)
-    slow = asyncio.create_task(room.engine.sweep_bulk())
+    harness = calling
+    harness.api.say(telephony.meter_path, status, {"object": "list", "data": [{"aggregated_value": 1}]})
+    gate = harness.api.hold(telephony.meter_path)
+    slow = asyncio.create_task(harness.engine.sweep_bulk())
     await gate.reached_by(slow)
     telephony.account.metering.use(telephony.ada, telephony.calls, 9)
-    await make_due(room)
-    await room.another_engine().sweep_bulk()
-    before = await room.fetch("select * from sync.usage")
+    await make_due(harness)
+    await harness.another_engine().sweep_bulk()
+    before = await harness.fetch("select * from sync.usage")
     gate.open.set()
     await slow
-    assert Decimal(9) == (await usage(room))[0]["value"]
-    assert before == await room.fetch("select * from sync.usage")
+    assert Decimal(9) == (await usage(harness))[0]["value"]
+    assert before == await harness.fetch("select * from sync.usage")
 
 
-async def test_summaries_are_read_to_their_end(calling: Room, telephony: Telephony) -> None:
+async def test_summaries_are_read_to_their_end(calling: Harness, telephony: Telephony) -> None:
     """A list that goes on is read on; its values are added exactly."""
-    room = calling
+    harness = calling
     page = {"object": "list", "data": [{"id": "mtrusg_1", "aggregated_value": 0.1}], "has_more": True}
-    room.api.say(telephony.meter_path, 200, page)
+    harness.api.say(telephony.meter_path, 200, page)
     rest = [{"id": "mtrusg_2", "aggregated_value": 0.2}, {"id": "mtrusg_3", "aggregated_value": 5}]
-    room.api.say(telephony.meter_path, 200, page | {"data": rest, "has_more": False})
-    await room.engine.sweep_bulk()
-    assert Decimal("5.3") == (await usage(room))[0]["value"]
+    harness.api.say(telephony.meter_path, 200, page | {"data": rest, "has_more": False})
+    await harness.engine.sweep_bulk()
+    assert Decimal("5.3") == (await usage(harness))[0]["value"]
 
 
-async def test_inactive_meter_is_not_asked(calling: Room, telephony: Telephony) -> None:
+async def test_inactive_meter_is_not_asked(calling: Harness, telephony: Telephony) -> None:
     """Stripe counts nothing for it any more."""
     telephony.account.metering.deactivate(telephony.calls)
     await live(calling, telephony)
@@ -294,48 +294,48 @@ async def test_inactive_meter_is_not_asked(calling: Room, telephony: Telephony) 
     assert telephony.meter_path not in calling.api.asked
 
 
-async def test_forgotten_customer_has_no_usage(calling: Room, telephony: Telephony) -> None:
+async def test_forgotten_customer_has_no_usage(calling: Harness, telephony: Telephony) -> None:
     """Forgetting takes it away, also when it was just being read, and nobody reads it again."""
-    room = calling
-    await room.engine.sweep_bulk()
-    assert 1 == len(await usage(room))
-    connection = await connect(room.settings.database_url, application_name="forget")
+    harness = calling
+    await harness.engine.sweep_bulk()
+    assert 1 == len(await usage(harness))
+    connection = await connect(harness.settings.database_url, application_name="forget")
     try:
         await forget(connection, CustomerKey("", False, telephony.ada.id))
     finally:
         await connection.close()
-    assert [] == await usage(room)
-    assert 0 == await room.fetchval("select count(*) from sync.usage")
-    await room.engine.derive()
-    await room.engine.sweep_bulk()
-    assert [] == await usage(room)
+    assert [] == await usage(harness)
+    assert 0 == await harness.fetchval("select count(*) from sync.usage")
+    await harness.engine.derive()
+    await harness.engine.sweep_bulk()
+    assert [] == await usage(harness)
 
 
-async def test_forgotten_while_it_is_read(calling: Room, telephony: Telephony) -> None:
+async def test_forgotten_while_it_is_read(calling: Harness, telephony: Telephony) -> None:
     """The answer comes back after the customer was forgotten: nothing of it is stored."""
-    room = calling
-    room.api.say(telephony.meter_path, 200, {"object": "list", "data": [{"aggregated_value": 1}]})
-    gate = room.api.hold(telephony.meter_path)
-    reading = asyncio.create_task(room.engine.sweep_bulk())
+    harness = calling
+    harness.api.say(telephony.meter_path, 200, {"object": "list", "data": [{"aggregated_value": 1}]})
+    gate = harness.api.hold(telephony.meter_path)
+    reading = asyncio.create_task(harness.engine.sweep_bulk())
     await gate.reached_by(reading)
-    connection = await connect(room.settings.database_url, application_name="forget")
+    connection = await connect(harness.settings.database_url, application_name="forget")
     try:
         await forget(connection, CustomerKey("", False, telephony.ada.id))
     finally:
         await connection.close()
     gate.open.set()
     await reading
-    assert [] == await usage(room)
+    assert [] == await usage(harness)
 
 
-async def test_rebuild_finds_whose_usage_is_read(calling: Room, telephony: Telephony) -> None:
+async def test_rebuild_finds_whose_usage_is_read(calling: Harness, telephony: Telephony) -> None:
     """Who is to be read follows from the facts: lost, it is found again when the record is derived."""
-    room = calling
-    await room.execute("delete from sync.usage")
-    await room.execute("update sync.customers set stale = stale + 1")
-    await room.engine.derive()
-    await room.engine.sweep_bulk()
-    assert [telephony.ada.id] == [row["stripe_customer_id"] for row in await usage(room)]
+    harness = calling
+    await harness.execute("delete from sync.usage")
+    await harness.execute("update sync.customers set stale = stale + 1")
+    await harness.engine.derive()
+    await harness.engine.sweep_bulk()
+    assert [telephony.ada.id] == [row["stripe_customer_id"] for row in await usage(harness)]
 
 
 async def test_usage_is_what_the_stories_say(pool: Pool, database_url: str) -> None:
@@ -343,12 +343,12 @@ async def test_usage_is_what_the_stories_say(pool: Pool, database_url: str) -> N
     world = Sandbox(seed=3)
     world.play(["metered_use", "nothing_but_use"])
     compared = 0
-    async with open_room(pool, database_url, api=Api(create_api(world, [API_KEY]))) as room:
+    async with open_harness(pool, database_url, api=Api(create_api(world, [API_KEY]))) as harness:
         while world.playing:
-            await room.apply(*world.advance(7 * DAY))
-            await room.settle()
-            await make_due(room)
-            await room.engine.sweep_bulk()
+            await harness.apply(*world.advance(7 * DAY))
+            await harness.settle()
+            await make_due(harness)
+            await harness.engine.sweep_bulk()
             truth = [
                 (customer_id, row.stripe_subscription_id, row.meter_id, row.event_name, Decimal(row.value))
                 + (row.period_start, row.period_end, row.expected_charge)
@@ -356,7 +356,7 @@ async def test_usage_is_what_the_stories_say(pool: Pool, database_url: str) -> N
                 for row in rows
                 if account_id == ""
             ]
-            stored = await room.fetch(
+            stored = await harness.fetch(
                 "select stripe_customer_id, stripe_subscription_id, meter_id, event_name, value, period_start, "
                 "period_end, expected_charge from billing.customer_usage"
             )

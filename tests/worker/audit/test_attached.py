@@ -13,7 +13,8 @@ import asyncpg
 from sandbox import Sandbox, create_api, deliver, serve
 from tests.cli.command import Done, ended, running
 from tests.system import ADMIN_TOKEN, SECRET, System, running_system, start, until
-from tests.worker.account import API_KEY, different_records
+from tests.truth import different_records
+from tests.worker.account import API_KEY
 from tests.worker.audit.damage import damage
 from worker.retry import retry_conflicts
 

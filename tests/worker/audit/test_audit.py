@@ -7,7 +7,7 @@ from typing import Any
 from billing.kinds.registry import HINTED, KINDS
 from db.connection import Pool
 from sandbox.truth import CustomerKey
-from tests.test_end_to_end import read_records
+from tests.truth import read_records
 from tests.worker.account import Attached, attached, lived_account, prices_of
 from tests.worker.audit.damage import damage
 

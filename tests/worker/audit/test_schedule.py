@@ -143,7 +143,7 @@ async def audit_command(account: Attached, *arguments: str) -> Done:
     """`subledger audit`, while an engine works."""
     command = asyncio.create_task(
         subledger(
-            account.database_url,
+            account.settings.database_url,
             "audit",
             *arguments,
             STRIPE_API_KEY=API_KEY,

@@ -4,7 +4,7 @@ import asyncio
 
 from db.keys import CustomerKey
 from db.records.refresh import select_refresh_state, want_refresh
-from tests.worker.harness import Body, Room, customer, event, listing, subscription
+from tests.harness import Body, Harness, customer, event, listing, subscription
 from worker.lists.histories import LISTS
 
 KEY = CustomerKey("", False, "cus_1")
@@ -18,71 +18,71 @@ PATHS = (
 )
 
 
-def lists_hold(room: Room, *subscriptions: Body) -> None:
+def lists_hold(harness: Harness, *subscriptions: Body) -> None:
     """What Stripe's lists of the customer hold: these subscriptions, and nothing else."""
     assert len(PATHS) == len(LISTS)
     for path in (*PATHS, "events"):
-        room.api.bodies[f"/v1/{path}"] = listing([], url=f"/v1/{path}")
-    room.api.bodies["/v1/subscriptions"] = listing(list(subscriptions), url="/v1/subscriptions")
-    room.api.put(*subscriptions)
+        harness.api.bodies[f"/v1/{path}"] = listing([], url=f"/v1/{path}")
+    harness.api.bodies["/v1/subscriptions"] = listing(list(subscriptions), url="/v1/subscriptions")
+    harness.api.put(*subscriptions)
 
 
-async def refresh(room: Room) -> None:
-    async with room.pool.acquire() as connection:
+async def refresh(harness: Harness) -> None:
+    async with harness.pool.acquire() as connection:
         await want_refresh(connection, KEY)
 
 
-async def finished(room: Room) -> bool:
-    async with room.pool.acquire() as connection:
+async def finished(harness: Harness) -> bool:
+    async with harness.pool.acquire() as connection:
         return (await select_refresh_state(connection, KEY)).finished
 
 
-async def test_pull_answers_nobody_who_asked_later(room: Room) -> None:
+async def test_pull_answers_nobody_who_asked_later(harness: Harness) -> None:
     """A refresh shows what was so when it was asked for, although an older pull ends after it was."""
-    room.api.put(customer())
-    lists_hold(room)
-    await room.apply(event("customer.created", customer()))
-    await room.confirm(times=2)
-    await refresh(room)
-    gate = room.api.hold("/v1/invoices")
-    pull = asyncio.create_task(room.engine.sweep_bulk())
+    harness.api.put(customer())
+    lists_hold(harness)
+    await harness.apply(event("customer.created", customer()))
+    await harness.confirm(times=2)
+    await refresh(harness)
+    gate = harness.api.hold("/v1/invoices")
+    pull = asyncio.create_task(harness.engine.sweep_bulk())
     await gate.reached_by(pull)
     # It has read that there are no subscriptions.
-    lists_hold(room, subscription())
-    await refresh(room)
+    lists_hold(harness, subscription())
+    await refresh(harness)
     gate.open.set()
     await pull
-    await room.settle()
-    assert await finished(room)
-    assert (await room.record())["status"] == "active"
+    await harness.settle()
+    assert await finished(harness)
+    assert (await harness.record())["status"] == "active"
 
 
-async def test_failed_pull_puts_nobody_off_who_asked_later(room: Room) -> None:
+async def test_failed_pull_puts_nobody_off_who_asked_later(harness: Harness) -> None:
     """Who asks during a pull that fails waits for no retry of it, and is not told of its failure."""
-    room.api.put(customer())
-    lists_hold(room)
-    await room.apply(event("customer.created", customer()))
-    await refresh(room)
-    room.api.say("/v1/invoices", 400, {"error": {"type": "invalid_request_error", "message": "no"}})
-    gate = room.api.hold("/v1/invoices")
-    pull = asyncio.create_task(room.engine.sweep_bulk())
+    harness.api.put(customer())
+    lists_hold(harness)
+    await harness.apply(event("customer.created", customer()))
+    await refresh(harness)
+    harness.api.say("/v1/invoices", 400, {"error": {"type": "invalid_request_error", "message": "no"}})
+    gate = harness.api.hold("/v1/invoices")
+    pull = asyncio.create_task(harness.engine.sweep_bulk())
     await gate.reached_by(pull)
-    await refresh(room)
+    await refresh(harness)
     gate.open.set()
     await pull
-    await room.settle()
-    assert await finished(room)
+    await harness.settle()
+    assert await finished(harness)
 
 
-async def test_late_creation_cancels_no_refresh(room: Room) -> None:
+async def test_late_creation_cancels_no_refresh(harness: Harness) -> None:
     """A customer.created spares the pull of a first sight, never one that somebody asked for."""
-    room.api.put(customer())
-    lists_hold(room, subscription())
-    await refresh(room)
-    await room.apply(event("customer.created", customer()))
-    await room.confirm(times=2)
-    assert not await finished(room)
-    await room.engine.sweep_bulk()
-    await room.settle()
-    assert await finished(room)
-    assert (await room.record())["status"] == "active"
+    harness.api.put(customer())
+    lists_hold(harness, subscription())
+    await refresh(harness)
+    await harness.apply(event("customer.created", customer()))
+    await harness.confirm(times=2)
+    assert not await finished(harness)
+    await harness.engine.sweep_bulk()
+    await harness.settle()
+    assert await finished(harness)
+    assert (await harness.record())["status"] == "active"

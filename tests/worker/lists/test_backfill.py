@@ -1,7 +1,8 @@
 """A backfill fills an empty database from an account that has lived for long."""
 
 from db.connection import Pool
-from tests.worker.account import attached, different_records, lived_account
+from tests.truth import different_records
+from tests.worker.account import attached, lived_account
 
 
 async def test_everything_from_nothing(pool: Pool, database_url: str) -> None:

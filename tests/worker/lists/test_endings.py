@@ -12,7 +12,8 @@ from db.sync.scans import select_scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
 from tests.system import until
-from tests.worker.account import Attached, attached, different_records, lived_account
+from tests.truth import different_records
+from tests.worker.account import Attached, attached, lived_account
 from worker.scanner import ATTEMPTS_MAX, SPLIT_PAGES_MAX, split_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

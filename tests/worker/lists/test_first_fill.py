@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.worker.harness import Room, charge, customer, event, listing
+from tests.harness import Harness, charge, customer, event, listing
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -10,29 +10,29 @@ EMPTY = ("subscriptions", "invoices", "checkout/sessions", "subscription_schedul
 
 
 @pytest.fixture
-def account(room: Room) -> Room:
+def account(harness: Harness) -> Harness:
     """An account that knows a charge no event has told of."""
-    room.api.put(customer())
-    room.api.bodies |= {f"/v1/{name}": listing([]) for name in EMPTY}
-    room.api.bodies["/v1/charges"] = listing([charge()])
-    return room
+    harness.api.put(customer())
+    harness.api.bodies |= {f"/v1/{name}": listing([]) for name in EMPTY}
+    harness.api.bodies["/v1/charges"] = listing([charge()])
+    return harness
 
 
-async def what_is_told(room: Room) -> tuple[object, object, object]:
+async def what_is_told(harness: Harness) -> tuple[object, object, object]:
     """The revenue, whether it is exact, and whether the history is to be pulled."""
-    await room.settle()
-    record = await room.record()
-    pending = await room.fetchval("select history_at is not null from sync.customers")
+    await harness.settle()
+    record = await harness.record()
+    pending = await harness.fetchval("select history_at is not null from sync.customers")
     return record["lifetime_revenue"], record["exact"], pending
 
 
-async def fill(room: Room) -> None:
+async def fill(harness: Harness) -> None:
     """Fill the gaps, as if that were due, and pull the histories that are."""
-    await room.execute("update sync.accounts set due_at = now()")
-    await room.engine.sweep_bulk()
+    await harness.execute("update sync.accounts set due_at = now()")
+    await harness.engine.sweep_bulk()
 
 
-async def test_old_creation_pulls_the_history(account: Room) -> None:
+async def test_old_creation_pulls_the_history(account: Harness) -> None:
     """Stripe posts again what was not answered, for days: what came between it and the first fill may have got lost."""
     await fill(account)
     await account.apply(event("customer.created", customer(), after=-HOUR - 1))
@@ -42,7 +42,7 @@ async def test_old_creation_pulls_the_history(account: Room) -> None:
     assert (2000, True, False) == await what_is_told(account)
 
 
-async def test_first_fill_tells_whose_creation_was_too_old(account: Room) -> None:
+async def test_first_fill_tells_whose_creation_was_too_old(account: Harness) -> None:
     """Before the first fill nobody knows how far it reaches: it doubts those who were taken for complete."""
     await account.apply(event("customer.created", customer(), after=-HOUR - 1))
     assert (0, True, False) == await what_is_told(account)
@@ -52,7 +52,7 @@ async def test_first_fill_tells_whose_creation_was_too_old(account: Room) -> Non
     assert (2000, True, False) == await what_is_told(account)
 
 
-async def test_creation_since_the_first_fill_is_enough(account: Room) -> None:
+async def test_creation_since_the_first_fill_is_enough(account: Harness) -> None:
     """Every event since then comes, and nothing need be read of the past."""
     await account.apply(event("customer.created", customer(), after=-HOUR))
     await fill(account)
@@ -62,7 +62,7 @@ async def test_creation_since_the_first_fill_is_enough(account: Room) -> None:
     assert 2 == await account.fetchval("select count(*) from sync.customers where complete")
 
 
-async def test_creation_before_a_hole_proves_nothing(account: Room) -> None:
+async def test_creation_before_a_hole_proves_nothing(account: Harness) -> None:
     """Events that had expired before they were read are missing: what is known begins anew behind them."""
     await fill(account)
     account.api.now += 40 * DAY

@@ -7,7 +7,8 @@ import pytest
 from db.connection import Pool
 from sandbox import Sandbox
 from sandbox.api import RefusedError
-from tests.worker.account import Attached, attached, different_records, prices_of
+from tests.truth import different_records
+from tests.worker.account import Attached, attached, prices_of
 from tests.worker.lists.test_endings import refuse
 from worker.audit import objects
 

@@ -4,7 +4,8 @@ import pytest
 
 from db.connection import Pool
 from sandbox import Sandbox
-from tests.worker.account import Attached, attached, different_records
+from tests.truth import different_records
+from tests.worker.account import Attached, attached
 
 HOUR = 3600
 DAY = 24 * HOUR

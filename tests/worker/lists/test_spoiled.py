@@ -12,7 +12,8 @@ from db.connection import Pool
 from db.sync.scans import Scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
-from tests.worker.account import Attached, attached, different_records, lived_account
+from tests.truth import different_records
+from tests.worker.account import Attached, attached, lived_account
 from tests.worker.lists.test_endings import refuse
 from worker import scanner
 from worker.lists.pages import CUT_LISTS_MAX

@@ -20,8 +20,8 @@ from sandbox.shapes import render
 from sandbox.stories import STORIES
 from sandbox.stories.stage import Stage
 from sandbox.versions import version
-from tests.worker.harness import API_KEY, Api, Room, empty, error, open_room
-from tests.worker.records import assert_true
+from tests.harness import API_KEY, Api, Harness, empty, error, open_harness
+from tests.truth import assert_true
 
 ORDERS = ("listed", "reversed", "shuffled", "doubled", "half lost")
 
@@ -58,13 +58,13 @@ def of_type(events: Iterable[Event], event_type: str) -> list[Event]:
 
 @dataclass(slots=True)
 class Case:
-    """A case on stage: its world, the API before it, the room, and what was delivered in which order."""
+    """A case on stage: its world, the API before it, the harness, and what was delivered in which order."""
 
     order: str
     sandbox: Sandbox
     stage: Stage
     api: SandboxApi
-    room: Room
+    harness: Harness
     draws: Random = field(default_factory=lambda: Random(17))  # noqa: S311 - a test must replay
 
     async def deliver(self, events: Sequence[Event], *, reads: bool = True) -> None:
@@ -76,16 +76,16 @@ class Case:
         start = 0
         while start < len(deliveries):
             end = start + self.draws.randint(2, 9)
-            await self.room.apply(*deliveries[start:end])
+            await self.harness.apply(*deliveries[start:end])
             if reads and start <= half < end:
-                await self.room.confirm()
+                await self.harness.confirm()
             start = end
 
     async def settle_and_compare(self) -> None:
         """Nothing is left to be done, and every record equals the truth."""
-        await self.room.settle()
+        await self.harness.settle()
         truth = {key: known for key, known in self.sandbox.truth().items() if not known.live_mode}
-        await assert_true(self.room, truth, what=f"in the order {self.order!r}")
+        await assert_true(self.harness.settings.database_url, truth, what=f"in the order {self.order!r}")
 
 
 Play = Callable[[Case], Awaitable[None]]
@@ -98,9 +98,9 @@ async def in_every_order(
     for order in ORDERS:
         sandbox = Sandbox(seed=29, event_versions=versions)
         api = create_api(sandbox, [API_KEY], faults=Faults())
-        async with open_room(pool, database_url, api=Api(api)) as room:
+        async with open_harness(pool, database_url, api=Api(api)) as harness:
             stage = Stage(sandbox, STORIES["one_payment"], number=1)
-            await play(Case(order=order, sandbox=sandbox, stage=stage, api=api, room=room))
+            await play(Case(order=order, sandbox=sandbox, stage=stage, api=api, harness=harness))
         await pool.expire_connections()
         await empty(database_url)
 
@@ -165,10 +165,10 @@ async def test_a3_late_update_after_the_end(pool: Pool, database_url: str) -> No
         events = [each for each in sandbox.events if each is not update]
         await case.deliver([*events, stamped(update, ended.created + 30)])
         if case.order in ("listed", "doubled"):
-            status = await case.room.fetchval("select status from billing.customers")
+            status = await case.harness.fetchval("select status from billing.customers")
             assert "ended" == status, "not even for a moment"
         await case.settle_and_compare()
-        (product,) = await case.room.fetch("select ended_at from billing.customer_products")
+        (product,) = await case.harness.fetch("select ended_at from billing.customer_products")
         assert subscription.ended_at == product["ended_at"].timestamp()
 
     await in_every_order(play, pool, database_url)
@@ -194,29 +194,29 @@ async def test_a5_answer_of_the_earlier_read_is_written_last(pool: Pool, databas
     """A5: two workers read one subscription, the first before a change and the second after; the first writes last."""
 
     async def play(case: Case) -> None:
-        stage, sandbox, room = case.stage, case.sandbox, case.room
+        stage, sandbox, harness = case.stage, case.sandbox, case.harness
         ada = stage.customer()
         subscription = stage.subscribe(ada, stage.plan())
         await case.deliver(sandbox.events, reads=False)
         known = len(sandbox.events)
         path = f"/v1/subscriptions/{subscription.id}"
         before = render(subscription, version(ENDIVE), stage.account)
-        gate = room.api.hold(path)
-        room.api.say(path, 200, before)
-        await room.make_due()
-        first = asyncio.create_task(room.engine.confirm(linger=False))
+        gate = harness.api.hold(path)
+        harness.api.say(path, 200, before)
+        await harness.make_due()
+        first = asyncio.create_task(harness.engine.confirm(linger=False))
         await gate.asked.wait()
         sandbox.advance(1 * DAY)
         stage.account.subscriptions.cancel_at_period_end(subscription)
-        await room.receive(*arranged(sandbox.events[known:], case.order))
-        second = room.another_engine()
+        await harness.receive(*arranged(sandbox.events[known:], case.order))
+        second = harness.another_engine()
         await second.drain()
-        await room.make_due()
+        await harness.make_due()
         await second.confirm(linger=False)
-        assert "canceled" == await room.fetchval("select status from billing.customers")
+        assert "canceled" == await harness.fetchval("select status from billing.customers")
         gate.open.set()
         await first
-        assert "canceled" == await room.fetchval("select status from billing.customers")
+        assert "canceled" == await harness.fetchval("select status from billing.customers")
         await case.settle_and_compare()
 
     await in_every_order(play, pool, database_url)
@@ -228,18 +228,18 @@ async def test_a6_one_event_on_five_connections(pool: Pool, database_url: str) -
     """
 
     async def play(case: Case) -> None:
-        stage, room = case.stage, case.room
+        stage, harness = case.stage, case.harness
         stage.subscribe(stage.customer(), stage.plan(2000))
         events = list(case.sandbox.events)
         for event in arranged(events, case.order):
-            await asyncio.gather(*(room.receive(event) for _ in range(5)))
+            await asyncio.gather(*(harness.receive(event) for _ in range(5)))
         await asyncio.gather(
-            room.engine.drain(), room.another_engine().drain(), room.another_engine().drain()
+            harness.engine.drain(), harness.another_engine().drain(), harness.another_engine().drain()
         )
-        assert len(events) == await room.fetchval("select count(*) from sync.events")
+        assert len(events) == await harness.fetchval("select count(*) from sync.events")
         await case.settle_and_compare()
-        assert 1 == await room.fetchval("select count(*) from billing.customers")
-        assert 2000 == await room.fetchval("select gross from billing.customer_revenue")
+        assert 1 == await harness.fetchval("select count(*) from billing.customers")
+        assert 2000 == await harness.fetchval("select gross from billing.customer_revenue")
 
     await in_every_order(play, pool, database_url)
 
@@ -255,7 +255,7 @@ async def test_a7_two_ids_for_one_change(pool: Pool, database_url: str) -> None:
         twins = [again(each, f"evt_twin_{number}") for number, each in enumerate(events)]
         await case.deliver([each for pair in zip(events, twins, strict=True) for each in pair])
         await case.settle_and_compare()
-        (record,) = await case.room.fetch("select renewal_number, lifetime_revenue from billing.customers")
+        (record,) = await case.harness.fetch("select renewal_number, lifetime_revenue from billing.customers")
         assert (1, 4000) == tuple(record)
 
     await in_every_order(play, pool, database_url)
@@ -270,8 +270,8 @@ async def test_a8_payment_before_everything_else(pool: Pool, database_url: str) 
         stage = case.stage
         stage.subscribe(stage.customer(), stage.plan())
         paid = of_type(case.sandbox.events, "invoice.paid")
-        await case.room.apply(*paid)
-        assert {"applied"} == set((await case.room.event_states()).values())
+        await case.harness.apply(*paid)
+        assert {"applied"} == set((await case.harness.event_states()).values())
         rest = [each for each in case.sandbox.events if each not in paid]
         await case.deliver([*paid, *rest])
         await case.settle_and_compare()
@@ -283,18 +283,18 @@ async def test_a13_reads_that_fail(pool: Pool, database_url: str) -> None:
     """A13: while the API answers 500, 429 or breaks off, objects stay dirty, records provisional; later all is read."""
 
     async def play(case: Case) -> None:
-        stage, room, faults = case.stage, case.room, case.api.faults
+        stage, harness, faults = case.stage, case.harness, case.api.faults
         stage.subscribe(stage.customer(), stage.plan())
         faults.error_share = 1.0
         await case.deliver(case.sandbox.events)
-        await room.confirm()
+        await harness.confirm()
         faults.error_share, faults.lock_timeout_share = 0.0, 1.0
-        await room.confirm()
+        await harness.confirm()
         faults.lock_timeout_share, faults.reset_share = 0.0, 1.0
-        await room.confirm()
-        assert 0 == await room.fetchval("select max(confirmed) from sync.objects")
-        assert await room.left()
-        (record,) = await room.fetch("select status, exact from billing.customers")
+        await harness.confirm()
+        assert 0 == await harness.fetchval("select max(confirmed) from sync.objects")
+        assert await harness.left()
+        (record,) = await harness.fetch("select status, exact from billing.customers")
         assert ("active", False) == tuple(record)
         faults.reset_share = 0.0
         await case.settle_and_compare()
@@ -306,16 +306,16 @@ async def test_a14_missing_for_a_second(pool: Pool, database_url: str) -> None:
     """A14: the subscription answers 404 one second after its event, then 200: it is never ended."""
 
     async def play(case: Case) -> None:
-        stage, room = case.stage, case.room
+        stage, harness = case.stage, case.harness
         subscription = stage.subscribe(stage.customer(), stage.plan())
         path = f"/v1/subscriptions/{subscription.id}"
-        room.api.say(path, 404, error("resource_missing", "No such subscription"))
+        harness.api.say(path, 404, error("resource_missing", "No such subscription"))
         await case.deliver(case.sandbox.events)
-        await room.confirm()
-        statuses = await room.fetch("select distinct status_after from billing.status_changes")
+        await harness.confirm()
+        statuses = await harness.fetch("select distinct status_after from billing.status_changes")
         assert "ended" not in {row[0] for row in statuses}
         await case.settle_and_compare()
-        assert None is (await room.object("subscription", subscription.id))["missing_since"]
+        assert None is (await harness.object("subscription", subscription.id))["missing_since"]
 
     await in_every_order(play, pool, database_url)
 
@@ -333,20 +333,20 @@ async def test_a15_old_payload_and_new_answer_are_one_row(pool: Pool, database_u
     """A15: what a payload of 2020-08-27 shows is, in every normalised column, what an answer of endive confirms."""
 
     async def play(case: Case) -> None:
-        stage, sandbox, room = case.stage, case.sandbox, case.room
+        stage, sandbox, harness = case.stage, case.sandbox, case.harness
         subscription = stage.subscribe(stage.customer(), stage.plan())
         sandbox.advance(stage.past_payment(subscription))
         await case.deliver(sandbox.events, reads=False)
         shown = {
-            table: await room.fetch(f"select id, {names} from stripe.{table} order by id")
+            table: await harness.fetch(f"select id, {names} from stripe.{table} order by id")
             for table, names in NORMAL_COLUMNS.items()
         }
         assert all(shown.values())
         await case.settle_and_compare()
         for table, names in NORMAL_COLUMNS.items():
-            assert shown[table] == await room.fetch(f"select id, {names} from stripe.{table} order by id"), (
-                table
-            )
+            assert shown[table] == await harness.fetch(
+                f"select id, {names} from stripe.{table} order by id"
+            ), table
 
     await in_every_order(play, pool, database_url, versions=(OLDEST,))
 
@@ -355,15 +355,15 @@ async def test_a16_unknown_status(pool: Pool, database_url: str) -> None:
     """A16: a status that nobody knows yet is past_due without access, with a problem, and the rest goes on."""
 
     async def play(case: Case) -> None:
-        stage, sandbox, room = case.stage, case.sandbox, case.room
+        stage, sandbox, harness = case.stage, case.sandbox, case.harness
         subscription = stage.subscribe(stage.customer(), stage.plan())
         sandbox.advance(1 * DAY)
         stage.account.subscriptions.take_unknown_status(subscription, "hibernating")
         await case.deliver(sandbox.events)
         await case.settle_and_compare()
-        (record,) = await room.fetch("select status, has_access from billing.customers")
+        (record,) = await harness.fetch("select status, has_access from billing.customers")
         assert ("past_due", False) == tuple(record)
-        kinds = await room.fetch("select kind, object_id from sync.problems")
+        kinds = await harness.fetch("select kind, object_id from sync.problems")
         assert [("status_unknown", subscription.id)] == [tuple(row) for row in kinds]
 
     await in_every_order(play, pool, database_url)
@@ -373,7 +373,7 @@ async def test_a17_late_update_of_a_deleted_customer(pool: Pool, database_url: s
     """A17, I5: a customer.updated that comes after customer.deleted revives nobody: ended, the money kept."""
 
     async def play(case: Case) -> None:
-        stage, sandbox, room = case.stage, case.sandbox, case.room
+        stage, sandbox, harness = case.stage, case.sandbox, case.harness
         ada = stage.customer()
         stage.subscribe(ada, stage.plan())
         sandbox.advance(2 * DAY)
@@ -385,7 +385,7 @@ async def test_a17_late_update_of_a_deleted_customer(pool: Pool, database_url: s
         rest = [each for each in sandbox.events if each is not update]
         await case.deliver([*rest, stamped(update, sandbox.now + 60)])
         await case.settle_and_compare()
-        (record,) = await room.fetch(
+        (record,) = await harness.fetch(
             "select status, has_access, lifetime_revenue, deleted_at is not null from billing.customers"
         )
         assert ("ended", False, 2000, True) == tuple(record)
@@ -397,7 +397,7 @@ async def test_a18_customer_deleted_and_nothing_else_heard(pool: Pool, database_
     """A18: customer.deleted came, and none of the subscriptions' own events: every one of them is ended."""
 
     async def play(case: Case) -> None:
-        stage, sandbox, room = case.stage, case.sandbox, case.room
+        stage, sandbox, harness = case.stage, case.sandbox, case.harness
         ada = stage.customer()
         for _ in range(2):
             stage.subscribe(ada, stage.plan())
@@ -406,10 +406,10 @@ async def test_a18_customer_deleted_and_nothing_else_heard(pool: Pool, database_
         stage.account.clients.delete(ada)
         told = of_type(sandbox.events[before:], "customer.deleted")
         await case.deliver([*sandbox.events[:before], *told])
-        await room.settle()
-        (record,) = await room.fetch("select status, has_access, lifetime_revenue from billing.customers")
+        await harness.settle()
+        (record,) = await harness.fetch("select status, has_access, lifetime_revenue from billing.customers")
         assert ("ended", False, 4000) == tuple(record)
-        products = await room.fetch("select status, has_access, ended_at from billing.customer_products")
+        products = await harness.fetch("select status, has_access, ended_at from billing.customer_products")
         assert [("ended", False, sandbox.now)] * 2 == [
             (row["status"], row["has_access"], row["ended_at"].timestamp()) for row in products
         ]
@@ -422,16 +422,16 @@ async def test_a20_derived_twice(pool: Pool, database_url: str, story: str) -> N
     """A20, I6: in every order of delivery the records equal the truth, and derived again twice change in no column."""
 
     async def play(case: Case) -> None:
-        room = case.room
+        harness = case.harness
         case.sandbox.play(story)
         await case.deliver(case.sandbox.run())
         await case.settle_and_compare()
         tables = ("customers", "customer_products", "customer_revenue", "status_changes")
-        before = [await room.fetch(f"select * from billing.{name} t order by t::text") for name in tables]
+        before = [await harness.fetch(f"select * from billing.{name} t order by t::text") for name in tables]
         for _ in range(2):
-            await room.execute("update sync.customers set stale = stale + 1, stale_since = now()")
-            assert await room.engine.derive()
-        after = [await room.fetch(f"select * from billing.{name} t order by t::text") for name in tables]
+            await harness.execute("update sync.customers set stale = stale + 1, stale_since = now()")
+            assert await harness.engine.derive()
+        after = [await harness.fetch(f"select * from billing.{name} t order by t::text") for name in tables]
         assert before == after
 
     await in_every_order(play, pool, database_url)

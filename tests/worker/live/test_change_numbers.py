@@ -7,8 +7,8 @@ import pytest
 from billing.status import Policy
 from db.connection import Pool, connect
 from db.records import records
+from tests.harness import Harness, charge, customer, event
 from tests.system import until
-from tests.worker.harness import Room, charge, customer, event
 from worker.live.apply import drain_batch
 from worker.live.derive import derive_batch
 
@@ -16,11 +16,11 @@ CUSTOMERS = 60
 WRITERS = 4
 
 
-async def test_poller_misses_nothing(webhooks_only: Room, pool: Pool) -> None:
+async def test_poller_misses_nothing(webhooks_only: Harness, pool: Pool) -> None:
     """A reader that asks `where change > $1` while four workers derive ends with the records as they are, having seen
     every customer and never an older number after a newer one.
     """
-    room = webhooks_only
+    harness = webhooks_only
     seen: dict[str, tuple[int, int]] = {}
     reached = 0
     done = asyncio.Event()
@@ -52,7 +52,7 @@ async def test_poller_misses_nothing(webhooks_only: Room, pool: Pool) -> None:
 
     polling = asyncio.create_task(keep_polling())
     for turn in range(4):
-        await room.receive(
+        await harness.receive(
             *(
                 event("charge.succeeded", charge(f"ch_{turn}_{n}", f"cus_{n}"), after=turn)
                 for n in range(CUSTOMERS)
@@ -61,26 +61,26 @@ async def test_poller_misses_nothing(webhooks_only: Room, pool: Pool) -> None:
         await asyncio.gather(*(write() for _ in range(WRITERS)))
     done.set()
     await polling
-    await room.engine.derive()
-    rows = await room.fetch("select stripe_customer_id, change, lifetime_revenue from billing.customers")
+    await harness.engine.derive()
+    rows = await harness.fetch("select stripe_customer_id, change, lifetime_revenue from billing.customers")
     assert {row[0]: (row[1], row[2]) for row in rows} == seen
     assert CUSTOMERS == len(seen)
     assert {4 * 2000} == {revenue for _, revenue in seen.values()}
 
 
 async def test_numbers_are_held_until_the_commit(
-    webhooks_only: Room, database_url: str, monkeypatch: pytest.MonkeyPatch
+    webhooks_only: Harness, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transaction that has its number but not committed keeps others from numbering: no later number is committed
     before an earlier one.
     """
-    room = webhooks_only
-    await room.receive(
+    harness = webhooks_only
+    await harness.receive(
         event("charge.succeeded", charge("ch_1", "cus_1")), event("charge.succeeded", charge("ch_2", "cus_2"))
     )
     first = await connect(database_url, application_name="first")
     try:
-        async with room.pool.acquire() as second:
+        async with harness.pool.acquire() as second:
             await drain_batch(second, served_mode=None, confirms=False)
             holding = first.transaction()
             await holding.start()
@@ -89,49 +89,49 @@ async def test_numbers_are_held_until_the_commit(
             deriving = asyncio.create_task(derive_batch(second, policy=Policy()))
 
             async def is_waiting() -> object:
-                return await room.fetchval(
+                return await harness.fetchval(
                     "select exists (select from pg_stat_activity where wait_event = 'advisory' "
                     "and datname = current_database())"
                 )
 
             await until(is_waiting, what="the second numbering")
-            assert 0 == await room.fetchval("select count(*) from billing.customers")
-            assert 1 == await room.fetchval("select last_value from billing.change")
-            assert not await room.fetchval("select is_called from billing.change"), "no number drawn yet"
+            assert 0 == await harness.fetchval("select count(*) from billing.customers")
+            assert 1 == await harness.fetchval("select last_value from billing.change")
+            assert not await harness.fetchval("select is_called from billing.change"), "no number drawn yet"
             await holding.rollback()
             assert 2 == await deriving
     finally:
         await first.close()
 
 
-async def test_notify_carries_the_highest_number(webhooks_only: Room, database_url: str) -> None:
+async def test_notify_carries_the_highest_number(webhooks_only: Harness, database_url: str) -> None:
     """Each commit that changed records notifies once, with its highest number; one that changed none is silent."""
-    room = webhooks_only
+    harness = webhooks_only
     heard: list[int] = []
     listener = await connect(database_url, application_name="listener")
     try:
         await listener.add_listener("billing_customers", lambda *told: heard.append(int(told[3])))
-        await room.apply(*(event("customer.created", customer(f"cus_{n}")) for n in range(5)))
+        await harness.apply(*(event("customer.created", customer(f"cus_{n}")) for n in range(5)))
 
         async def has_heard() -> bool:
             await listener.execute("select 1")
             return bool(heard)
 
         await until(has_heard, what="the notification")
-        highest = await room.fetchval("select max(change) from billing.customers")
+        highest = await harness.fetchval("select max(change) from billing.customers")
         assert [highest] == heard
-        await room.execute("update sync.customers set stale = stale + 1, stale_since = now()")
-        assert 5 == await room.engine.derive()
+        await harness.execute("update sync.customers set stale = stale + 1, stale_since = now()")
+        assert 5 == await harness.engine.derive()
         await listener.execute("select 1")
         assert [highest] == heard
-        await room.apply(event("customer.updated", customer("cus_3", name="New"), after=9))
+        await harness.apply(event("customer.updated", customer("cus_3", name="New"), after=9))
 
         async def has_heard_again() -> bool:
             await listener.execute("select 1")
             return len(heard) > 1
 
         await until(has_heard_again, what="the second notification")
-        assert [highest, (await room.record("cus_3"))["change"]] == heard
+        assert [highest, (await harness.record("cus_3"))["change"]] == heard
         await listener.remove_listener("billing_customers", lambda *_: None)
     finally:
         await listener.close()

@@ -7,7 +7,7 @@ import pytest
 
 from billing.status import Policy
 from db.connection import Pool
-from tests.worker.harness import NOON, Body, Room, customer, event
+from tests.harness import NOON, Body, Harness, customer, event
 from worker.live.apply import drain_batch
 from worker.live.derive import derive_batch
 
@@ -18,45 +18,47 @@ def claims(customer_id: str, uid: str | None, *, born: int) -> Body:
     return customer(customer_id, created=NOON + born, metadata=metadata)
 
 
-async def holders(room: Room) -> dict[str, str | None]:
-    rows = await room.fetch("select stripe_customer_id, custom_uid from billing.customers")
+async def holders(harness: Harness) -> dict[str, str | None]:
+    rows = await harness.fetch("select stripe_customer_id, custom_uid from billing.customers")
     return {row[0]: row[1] for row in rows}
 
 
-async def losers(room: Room) -> dict[str, str]:
+async def losers(harness: Harness) -> dict[str, str]:
     """Who is told in sync.problems that a name is taken, and by whom."""
-    rows = await room.fetch("select customer_id, detail from sync.problems where kind = 'custom_uid_taken'")
+    rows = await harness.fetch(
+        "select customer_id, detail from sync.problems where kind = 'custom_uid_taken'"
+    )
     return {row[0]: row[1] for row in rows}
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))), ids=str)
-async def test_earliest_customer_has_it(webhooks_only: Room, order: tuple[int, ...]) -> None:
+async def test_earliest_customer_has_it(webhooks_only: Harness, order: tuple[int, ...]) -> None:
     """Whichever order three claims come in, the earliest customer has the name, and the others are told who has it."""
-    room = webhooks_only
+    harness = webhooks_only
     for number in order:
-        await room.apply(event("customer.created", claims(f"cus_{number}", "ada", born=number)))
-    assert {"cus_1": "ada", "cus_2": None, "cus_3": None} == await holders(room)
-    told = await losers(room)
+        await harness.apply(event("customer.created", claims(f"cus_{number}", "ada", born=number)))
+    assert {"cus_1": "ada", "cus_2": None, "cus_3": None} == await holders(harness)
+    told = await losers(harness)
     assert {"cus_2", "cus_3"} == told.keys()
     assert all("cus_1" in detail for detail in told.values())
 
 
-async def test_same_second_is_decided_by_id(webhooks_only: Room) -> None:
+async def test_same_second_is_decided_by_id(webhooks_only: Harness) -> None:
     """Of two customers born in one second the smaller id, by bytes, has the name."""
-    room = webhooks_only
-    await room.apply(event("customer.created", claims("cus_a", "ada", born=0)))
-    await room.apply(event("customer.created", claims("cus_B", "ada", born=0)))
-    assert {"cus_a": None, "cus_B": "ada"} == await holders(room)
+    harness = webhooks_only
+    await harness.apply(event("customer.created", claims("cus_a", "ada", born=0)))
+    await harness.apply(event("customer.created", claims("cus_B", "ada", born=0)))
+    assert {"cus_a": None, "cus_B": "ada"} == await holders(harness)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations((1, 2))), ids=["gives first", "takes first"])
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "two batches"])
 async def test_name_passes_from_one_to_another(
-    webhooks_only: Room, order: tuple[int, ...], together: bool
+    webhooks_only: Harness, order: tuple[int, ...], together: bool
 ) -> None:
     """A name that one customer gives up and another takes arrives there, whichever of the two is heard of first."""
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         event("customer.created", claims("cus_1", "ada", born=1)),
         event("customer.created", claims("cus_2", None, born=2)),
     )
@@ -65,64 +67,64 @@ async def test_name_passes_from_one_to_another(
         2: event("customer.updated", claims("cus_2", "ada", born=2), after=60),
     }
     if together:
-        await room.apply(*(changes[number] for number in order))
+        await harness.apply(*(changes[number] for number in order))
     else:
         for number in order:
-            await room.apply(changes[number])
-    assert {"cus_1": "eve", "cus_2": "ada"} == await holders(room)
-    assert {} == await losers(room)
+            await harness.apply(changes[number])
+    assert {"cus_1": "eve", "cus_2": "ada"} == await holders(harness)
+    assert {} == await losers(harness)
 
 
-async def test_two_swap_their_names(webhooks_only: Room) -> None:
+async def test_two_swap_their_names(webhooks_only: Harness) -> None:
     """Two names change places in one batch, and change back one by one."""
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         event("customer.created", claims("cus_1", "ada", born=1)),
         event("customer.created", claims("cus_2", "eve", born=2)),
     )
-    await room.apply(
+    await harness.apply(
         event("customer.updated", claims("cus_1", "eve", born=1), after=60),
         event("customer.updated", claims("cus_2", "ada", born=2), after=60),
     )
-    assert {"cus_1": "eve", "cus_2": "ada"} == await holders(room)
-    await room.apply(event("customer.updated", claims("cus_2", "eve", born=2), after=120))
-    assert {"cus_1": "eve", "cus_2": None} == await holders(room)
-    await room.apply(event("customer.updated", claims("cus_1", "ada", born=1), after=130))
-    assert {"cus_1": "ada", "cus_2": "eve"} == await holders(room)
+    assert {"cus_1": "eve", "cus_2": "ada"} == await holders(harness)
+    await harness.apply(event("customer.updated", claims("cus_2", "eve", born=2), after=120))
+    assert {"cus_1": "eve", "cus_2": None} == await holders(harness)
+    await harness.apply(event("customer.updated", claims("cus_1", "ada", born=1), after=130))
+    assert {"cus_1": "ada", "cus_2": "eve"} == await holders(harness)
 
 
-async def test_released_name_goes_to_the_next_one(webhooks_only: Room) -> None:
+async def test_released_name_goes_to_the_next_one(webhooks_only: Harness) -> None:
     """When the holder gives a name up, the next earliest claimant has it, and the one after is told of that."""
-    room = webhooks_only
-    await room.apply(*(event("customer.created", claims(f"cus_{n}", "ada", born=n)) for n in (1, 2, 3)))
-    await room.apply(event("customer.updated", claims("cus_1", None, born=1), after=60))
-    assert {"cus_1": None, "cus_2": "ada", "cus_3": None} == await holders(room)
-    told = await losers(room)
+    harness = webhooks_only
+    await harness.apply(*(event("customer.created", claims(f"cus_{n}", "ada", born=n)) for n in (1, 2, 3)))
+    await harness.apply(event("customer.updated", claims("cus_1", None, born=1), after=60))
+    assert {"cus_1": None, "cus_2": "ada", "cus_3": None} == await holders(harness)
+    told = await losers(harness)
     assert {"cus_3"} == told.keys()
     assert "cus_2" in told["cus_3"]
-    await room.apply(event("customer.updated", claims("cus_2", "b", born=2), after=70))
-    assert {"cus_1": None, "cus_2": "b", "cus_3": "ada"} == await holders(room)
-    assert {} == await losers(room)
+    await harness.apply(event("customer.updated", claims("cus_2", "b", born=2), after=70))
+    assert {"cus_1": None, "cus_2": "b", "cus_3": "ada"} == await holders(harness)
+    assert {} == await losers(harness)
 
 
-async def test_earlier_claimant_takes_it_over(webhooks_only: Room) -> None:
+async def test_earlier_claimant_takes_it_over(webhooks_only: Harness) -> None:
     """A customer that is heard of late but was created earlier takes the name, and the holder loses it at once."""
-    room = webhooks_only
-    await room.apply(event("customer.created", claims("cus_2", "ada", born=2)))
-    assert {"cus_2": "ada"} == await holders(room)
-    await room.apply(event("customer.created", claims("cus_1", "ada", born=1)))
-    assert {"cus_1": "ada", "cus_2": None} == await holders(room)
-    assert {"cus_2"} == (await losers(room)).keys()
+    harness = webhooks_only
+    await harness.apply(event("customer.created", claims("cus_2", "ada", born=2)))
+    assert {"cus_2": "ada"} == await holders(harness)
+    await harness.apply(event("customer.created", claims("cus_1", "ada", born=1)))
+    assert {"cus_1": "ada", "cus_2": None} == await holders(harness)
+    assert {"cus_2"} == (await losers(harness)).keys()
 
 
-async def test_claims_derived_at_the_same_time(webhooks_only: Room, pool: Pool) -> None:
+async def test_claims_derived_at_the_same_time(webhooks_only: Harness, pool: Pool) -> None:
     """Claims of twelve customers for three names, derived by three workers at once while they change, end as they do
     when derived one by one.
     """
-    room = webhooks_only
+    harness = webhooks_only
     names = ("ada", "eve", "joy")
     for turn in range(2):
-        await room.receive(
+        await harness.receive(
             *(
                 event(
                     "customer.updated",
@@ -141,35 +143,35 @@ async def test_claims_derived_at_the_same_time(webhooks_only: Room, pool: Pool) 
                     pass
 
         await asyncio.gather(*(work() for _ in range(3)))
-        await room.engine.derive()
+        await harness.engine.derive()
         expected: dict[str, str | None] = {}
         taken: set[str] = set()
         for n in range(12):
             wanted = names[(n + turn) % 3] if (n + turn) % 5 else None
             expected[f"cus_{n:02}"] = wanted if wanted is not None and wanted not in taken else None
             taken |= {wanted} if wanted is not None else set()
-        assert expected == await holders(room), f"turn {turn}"
-        assert [] == await room.fetch(
+        assert expected == await holders(harness), f"turn {turn}"
+        assert [] == await harness.fetch(
             "select * from sync.customers where stale > derived or parked_at is not null"
         )
 
 
-async def test_name_is_its_own_in_each_account(webhooks_only: Room) -> None:
+async def test_name_is_its_own_in_each_account(webhooks_only: Harness) -> None:
     """The same name may be used once in each account and mode."""
-    room = webhooks_only
+    harness = webhooks_only
     for account, live in itertools.product((None, "acct_a"), (False, True)):
-        await room.apply(
+        await harness.apply(
             event("customer.created", claims("cus_1", "ada", born=0), account=account, live=live)
         )
-    rows = await room.fetch("select custom_uid from billing.customers")
+    rows = await harness.fetch("select custom_uid from billing.customers")
     assert ["ada"] * 4 == [row[0] for row in rows]
 
 
 @pytest.mark.parametrize("uid", ["asdfj45 345345345 %%%", "%%%%", "!!#123. 45", "", "a" * 256, "\u00e4"])
-async def test_names_that_are_none(webhooks_only: Room, uid: str) -> None:
+async def test_names_that_are_none(webhooks_only: Harness, uid: str) -> None:
     """What cannot stand in an address is kept out, and reported with the customer that states it."""
-    room = webhooks_only
-    await room.apply(event("customer.created", claims("cus_1", uid, born=0)))
-    assert {"cus_1": None} == await holders(room)
-    rows = await room.fetch("select customer_id, kind, object_id from sync.problems")
+    harness = webhooks_only
+    await harness.apply(event("customer.created", claims("cus_1", uid, born=0)))
+    assert {"cus_1": None} == await holders(harness)
+    rows = await harness.fetch("select customer_id, kind, object_id from sync.problems")
     assert [("cus_1", "custom_uid_invalid", "cus_1")] == [tuple(row) for row in rows]

@@ -8,10 +8,10 @@ import pytest
 
 from billing.status import Policy
 from db.connection import Pool
-from tests.worker.harness import (
+from tests.harness import (
     NOON,
     Body,
-    Room,
+    Harness,
     charge,
     customer,
     event,
@@ -91,25 +91,25 @@ def story(random: Random) -> list[tuple[bytes, list[Body]]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_no_circles(room: Room, pool: Pool, database_url: str, seed: int) -> None:
+async def test_no_circles(harness: Harness, pool: Pool, database_url: str, seed: int) -> None:
     """Five workers apply, read, resolve and derive in small batches what all of them want to lock: Postgres has to end
     nobody's transaction.
     """
     random = Random(seed)  # noqa: S311 - replays with the seed
     told = story(random)
-    assert room.lanes is not None
+    assert harness.lanes is not None
     for body in (body for _, bodies in told for body in bodies):
-        room.api.put(body)
+        harness.api.put(body)
     waiting = [body for body, _ in told]
-    lanes = room.lanes
+    lanes = harness.lanes
 
     async def work() -> None:
         async with pool.acquire() as connection:
-            while waiting or await room.fetchval(
+            while waiting or await harness.fetchval(
                 "select exists (select from sync.events where state = 'pending')"
             ):
                 if waiting:
-                    await room.receive(*(waiting.pop() for _ in range(min(4, len(waiting)))))
+                    await harness.receive(*(waiting.pop() for _ in range(min(4, len(waiting)))))
                 await drain_batch(connection, served_mode=False, confirms=True, limit=6)
                 # As if each of them had been quiet for long enough.
                 await connection.execute(
@@ -123,7 +123,7 @@ async def test_no_circles(room: Room, pool: Pool, database_url: str, seed: int) 
                 await derive_batch(connection, policy=Policy(), limit=4)
 
     await asyncio.gather(*(work() for _ in range(5)))
-    await room.settle()
-    assert CUSTOMERS == await room.fetchval("select count(*) from billing.customers")
+    await harness.settle()
+    assert CUSTOMERS == await harness.fetchval("select count(*) from billing.customers")
     await pool.close()
     assert 0 == await deadlocks(database_url)

@@ -8,7 +8,7 @@ import pytest
 from billing.status import Policy
 from db.connection import Pool
 from db.sync import catalogue
-from tests.worker.harness import NOON, Body, Room, event, item, listing, subscription
+from tests.harness import NOON, Body, Harness, event, item, listing, subscription
 from worker.live.apply import drain_batch
 from worker.live.derive import derive_batch, fan_out_batch
 
@@ -45,71 +45,73 @@ def product(product_id: str = "prod_1", *, named: str) -> Body:
     }
 
 
-async def fill(room: Room, many: int = MANY) -> None:
-    await room.execute(SUBSCRIBERS, many)
-    await room.execute(ITEMS)
-    await room.execute(KNOWN)
-    await hear(room, product(named="first"))
-    await room.engine.derive()
+async def fill(harness: Harness, many: int = MANY) -> None:
+    await harness.execute(SUBSCRIBERS, many)
+    await harness.execute(ITEMS)
+    await harness.execute(KNOWN)
+    await hear(harness, product(named="first"))
+    await harness.engine.derive()
 
 
-async def hear(room: Room, *bodies: Body, after: int = 0) -> None:
+async def hear(harness: Harness, *bodies: Body, after: int = 0) -> None:
     """Have changes applied, and nobody told of them yet."""
-    await room.receive(*(event(f"{body['object']}.updated", body, after=after) for body in bodies))
-    async with room.pool.acquire() as connection:
+    await harness.receive(*(event(f"{body['object']}.updated", body, after=after) for body in bodies))
+    async with harness.pool.acquire() as connection:
         while await drain_batch(connection, served_mode=None, confirms=False):
             pass
 
 
-async def marked(room: Room) -> int:
-    count: int = await room.fetchval("select count(*) from sync.customers where stale > derived")
+async def marked(harness: Harness) -> int:
+    count: int = await harness.fetchval("select count(*) from sync.customers where stale > derived")
     return count
 
 
-async def names(room: Room) -> set[str | None]:
+async def names(harness: Harness) -> set[str | None]:
     """What the customers' product is called."""
-    return {row[0] for row in await room.fetch("select product_id from billing.customers")}
+    return {row[0] for row in await harness.fetch("select product_id from billing.customers")}
 
 
-async def test_some_at_a_time_and_each_once(webhooks_only: Room) -> None:
+async def test_some_at_a_time_and_each_once(webhooks_only: Harness) -> None:
     """A batch goes through so many subscriptions and no more; after the last one everybody was marked, and it ends."""
-    room = webhooks_only
-    await fill(room)
-    await hear(room, product(named="second"), after=10)
-    subscriptions = await room.fetchval("select count(*) from stripe.subscriptions")
-    passed = [await marked(room)]
-    async with room.pool.acquire() as connection:
+    harness = webhooks_only
+    await fill(harness)
+    await hear(harness, product(named="second"), after=10)
+    subscriptions = await harness.fetchval("select count(*) from stripe.subscriptions")
+    passed = [await marked(harness)]
+    async with harness.pool.acquire() as connection:
         while await fan_out_batch(connection, holders=5):
-            passed.append(await marked(room))
+            passed.append(await marked(harness))
             assert passed[-1] <= passed[-2] + 5
     assert [0, MANY] == [passed[0], passed[-1]]
     # The last batch finds that nothing is left where the number is one of whole batches.
     assert len(passed) - 1 == subscriptions // 5 + 1
-    assert await room.fetchval(
+    assert await harness.fetchval(
         "select bool_and(touched = resolved and fan_touched is null) from sync.objects"
     )
-    await room.engine.derive()
-    assert {"second"} == await names(room)
+    await harness.engine.derive()
+    assert {"second"} == await names(harness)
 
 
-async def test_batch_of_small_changes(webhooks_only: Room) -> None:
+async def test_batch_of_small_changes(webhooks_only: Harness) -> None:
     """Objects that concern few are done together; what does not fit is left for the next batch, nobody is missed."""
-    room = webhooks_only
+    harness = webhooks_only
     for number in range(1, 8):
         body = subscription(f"sub_{number}", f"cus_{number}", items=listing([item(f"si_{number}")]))
         body["items"]["data"][0]["price"] |= {"id": f"price_{number}", "product": f"prod_{number}"}
-        await room.apply(event("customer.subscription.created", body))
-    assert 0 == await marked(room)
-    await hear(room, *(product(f"prod_{number}", named=f"plan-{number}") for number in range(1, 8)), after=10)
-    async with room.pool.acquire() as connection:
+        await harness.apply(event("customer.subscription.created", body))
+    assert 0 == await marked(harness)
+    await hear(
+        harness, *(product(f"prod_{number}", named=f"plan-{number}") for number in range(1, 8)), after=10
+    )
+    async with harness.pool.acquire() as connection:
         assert 4 == await fan_out_batch(connection, objects=4, holders=100)
-        assert 4 == await marked(room)
+        assert 4 == await marked(harness)
         assert 2 == await fan_out_batch(connection, objects=4, holders=2)
-        assert 6 == await marked(room)
+        assert 6 == await marked(harness)
         while await fan_out_batch(connection, objects=4, holders=2):
             pass
-    await room.engine.derive()
-    assert {f"plan-{number}" for number in range(1, 8)} == await names(room)
+    await harness.engine.derive()
+    assert {f"plan-{number}" for number in range(1, 8)} == await names(harness)
 
 
 class Killed(BaseException):
@@ -118,12 +120,12 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("commits", range(6))
 async def test_killed_between_batches(
-    webhooks_only: Room, monkeypatch: pytest.MonkeyPatch, commits: int
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
     """I4: after however many batches a worker dies, or inside which, the next one goes on and misses nobody."""
-    room = webhooks_only
-    await fill(room)
-    await hear(room, product(named="second"), after=10)
+    harness = webhooks_only
+    await fill(harness)
+    await hear(harness, product(named="second"), after=10)
     real = catalogue.mark_concerned
     left = commits
 
@@ -136,54 +138,54 @@ async def test_killed_between_batches(
 
     with monkeypatch.context() as patch:
         patch.setattr(catalogue, "mark_concerned", die)
-        async with room.pool.acquire() as connection:
+        async with harness.pool.acquire() as connection:
             with pytest.raises(Killed):  # noqa: PT012 - which of the batches it is, is the case
                 while True:
                     await fan_out_batch(connection, holders=5)
-    told = await marked(room)
+    told = await marked(harness)
     assert (commits == 0) == (told == 0)
     assert told < MANY
-    await room.another_engine().derive()
-    assert {"second"} == await names(room)
+    await harness.another_engine().derive()
+    assert {"second"} == await names(harness)
 
 
-async def test_changed_again_on_the_way(webhooks_only: Room) -> None:
+async def test_changed_again_on_the_way(webhooks_only: Harness) -> None:
     """I3: a change in the middle of a fan-out reaches those whom it has passed already too."""
-    room = webhooks_only
-    await fill(room)
-    await hear(room, product(named="second"), after=10)
-    async with room.pool.acquire() as connection:
+    harness = webhooks_only
+    await fill(harness)
+    await hear(harness, product(named="second"), after=10)
+    async with harness.pool.acquire() as connection:
         await fan_out_batch(connection, holders=10)
         await derive_batch(connection, policy=Policy())
-        assert "second" in await names(room)
-        await hear(room, product(named="third"), after=20)
+        assert "second" in await names(harness)
+        await hear(harness, product(named="third"), after=20)
         while await fan_out_batch(connection, holders=10):
             pass
-    await room.engine.derive()
-    assert {"third"} == await names(room)
+    await harness.engine.derive()
+    assert {"third"} == await names(harness)
 
 
-async def test_price_reaches_whoever_has_any_of_its_product(webhooks_only: Room) -> None:
+async def test_price_reaches_whoever_has_any_of_its_product(webhooks_only: Harness) -> None:
     """A price that comes has a rank before others: it concerns those who have them."""
-    room = webhooks_only
-    await fill(room)
+    harness = webhooks_only
+    await fill(harness)
     ranks = "select distinct product_version_number from billing.customers"
     price = {"object": "price", "created": NOON, "product": "prod_1", "metadata": {}, "recurring": {}}
-    await hear(room, price | {"id": "price_1", "created": NOON})
-    await room.engine.derive()
-    assert [1] == [row[0] for row in await room.fetch(ranks)]
-    await hear(room, price | {"id": "price_0", "created": NOON - 9}, after=10)
-    await room.engine.derive()
-    assert [2] == [row[0] for row in await room.fetch(ranks)]
+    await hear(harness, price | {"id": "price_1", "created": NOON})
+    await harness.engine.derive()
+    assert [1] == [row[0] for row in await harness.fetch(ranks)]
+    await hear(harness, price | {"id": "price_0", "created": NOON - 9}, after=10)
+    await harness.engine.derive()
+    assert [2] == [row[0] for row in await harness.fetch(ranks)]
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_beside_concurrent_writers(webhooks_only: Room, pool: Pool, seed: int) -> None:
+async def test_beside_concurrent_writers(webhooks_only: Harness, pool: Pool, seed: int) -> None:
     """I3: three workers fan out and derive, in batches of three, while the product changes, and customers of it come:
     in the end everybody's record has its last name.
     """
-    room, random = webhooks_only, Random(seed)  # noqa: S311 - replays with the seed
-    await fill(room, 12)
+    harness, random = webhooks_only, Random(seed)  # noqa: S311 - replays with the seed
+    await fill(harness, 12)
     renamed = [event("product.updated", product(named=f"name-{n}"), after=n) for n in range(1, 7)]
     come = [
         event(
@@ -201,7 +203,7 @@ async def test_beside_concurrent_writers(webhooks_only: Room, pool: Pool, seed: 
         nonlocal writing
         async with pool.acquire() as connection:
             while events:
-                await room.receive(*(events.pop() for _ in range(min(3, len(events)))))
+                await harness.receive(*(events.pop() for _ in range(min(3, len(events)))))
                 await drain_batch(connection, served_mode=None, confirms=False)
         writing = False
 
@@ -216,7 +218,7 @@ async def test_beside_concurrent_writers(webhooks_only: Room, pool: Pool, seed: 
                 await derive_batch(connection, policy=Policy(), limit=3)
 
     await asyncio.gather(write(), *(work() for _ in range(3)))
-    await room.engine.derive()
-    assert {"name-6"} == await names(room)
-    assert 24 == await room.fetchval("select count(*) from billing.customers")
-    assert not await room.fetchval("select bool_or(touched > resolved) from sync.objects")
+    await harness.engine.derive()
+    assert {"name-6"} == await names(harness)
+    assert 24 == await harness.fetchval("select count(*) from billing.customers")
+    assert not await harness.fetchval("select bool_or(touched > resolved) from sync.objects")

@@ -10,8 +10,8 @@ from billing.kinds.parse import parse_object
 from db.connection import Pool, connect
 from db.keys import Key
 from db.sync.objects import Mark, draw_tick, mark_objects
+from tests.harness import NOON, Harness, charge, customer, event, refund, subscription
 from tests.system import until
-from tests.worker.harness import NOON, Room, charge, customer, event, refund, subscription
 from worker.live.confirm import Answered, store_answers
 
 
@@ -27,53 +27,59 @@ def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answere
     )
 
 
-async def test_older_read_loses_though_stored_last(room: Room) -> None:
+async def test_older_read_loses_though_stored_last(harness: Harness) -> None:
     """I3: two workers read one subscription; the one that asked first answers last, and its state is not stored."""
-    room.api.put(customer(), subscription(status="active"))
-    await room.apply(
+    harness.api.put(customer(), subscription(status="active"))
+    await harness.apply(
         event("customer.created", customer()), event("customer.subscription.created", subscription())
     )
-    gate = room.api.hold("/v1/subscriptions/sub_1")
-    await room.make_due()
-    slow = asyncio.create_task(room.engine.confirm(linger=False))
+    gate = harness.api.hold("/v1/subscriptions/sub_1")
+    await harness.make_due()
+    slow = asyncio.create_task(harness.engine.confirm(linger=False))
     await gate.reached_by(slow)
-    room.api.put(subscription(status="past_due"))
-    await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
-    await room.make_due()
-    await room.another_engine().confirm(linger=False)
-    assert ("past_due", True) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
-    confirmed = (await room.object("subscription", "sub_1"))["confirmed"]
+    harness.api.put(subscription(status="past_due"))
+    await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    await harness.make_due()
+    await harness.another_engine().confirm(linger=False)
+    assert ("past_due", True) == tuple(
+        (await harness.fetch("select status, exact from billing.customers"))[0]
+    )
+    confirmed = (await harness.object("subscription", "sub_1"))["confirmed"]
     gate.open.set()
     await slow
-    await room.settle()
-    assert confirmed == (await room.object("subscription", "sub_1"))["confirmed"]
-    assert "past_due" == await room.fetchval("select status from stripe.subscriptions")
-    assert ("past_due", True) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
+    await harness.settle()
+    assert confirmed == (await harness.object("subscription", "sub_1"))["confirmed"]
+    assert "past_due" == await harness.fetchval("select status from stripe.subscriptions")
+    assert ("past_due", True) == tuple(
+        (await harness.fetch("select status, exact from billing.customers"))[0]
+    )
 
 
-async def test_mark_during_a_read_keeps_the_object_dirty(room: Room) -> None:
+async def test_mark_during_a_read_keeps_the_object_dirty(harness: Harness) -> None:
     """I3: what changes while a read is under way is read again: the answer is stored, but confirms nothing."""
-    room.api.put(customer(), subscription(status="active"))
-    await room.apply(
+    harness.api.put(customer(), subscription(status="active"))
+    await harness.apply(
         event("customer.created", customer()), event("customer.subscription.created", subscription())
     )
-    gate = room.api.hold("/v1/subscriptions/sub_1")
-    await room.make_due()
-    read = asyncio.create_task(room.engine.confirm(linger=False))
+    gate = harness.api.hold("/v1/subscriptions/sub_1")
+    await harness.make_due()
+    read = asyncio.create_task(harness.engine.confirm(linger=False))
     await gate.reached_by(read)
-    room.api.put(subscription(status="past_due"))
+    harness.api.put(subscription(status="past_due"))
     # Its payload is lost on the way: only the mark is left of it.
-    await room.apply(
+    await harness.apply(
         event("customer.subscription.updated", {"object": "subscription", "id": "sub_1", "status": 7})
     )
     gate.open.set()
     await read
-    known = await room.object("subscription", "sub_1")
+    known = await harness.object("subscription", "sub_1")
     assert known["dirty"] > known["confirmed"] > 0
     assert known["read_at"] is not None
-    assert ("active", False) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
-    await room.confirm()
-    assert ("past_due", True) == tuple((await room.fetch("select status, exact from billing.customers"))[0])
+    assert ("active", False) == tuple((await harness.fetch("select status, exact from billing.customers"))[0])
+    await harness.confirm()
+    assert ("past_due", True) == tuple(
+        (await harness.fetch("select status, exact from billing.customers"))[0]
+    )
 
 
 async def test_every_interleaving_of_two_changes_and_two_reads(pool: Pool) -> None:
@@ -202,49 +208,51 @@ async def test_late_committer_does_not_lower_a_mark(pool: Pool, database_url: st
         await late.close()
 
 
-async def test_nothing_gets_past_a_tombstone(room: Room) -> None:
+async def test_nothing_gets_past_a_tombstone(harness: Harness) -> None:
     """I5: once a read has seen that an object is deleted, no later read, payload or mark brings it back."""
-    room.api.put(customer(name="Ada"))
-    await room.apply(event("customer.created", customer(name="Ada")))
-    await room.confirm()
-    room.api.put({"object": "customer", "id": "cus_1", "deleted": True})
-    await room.apply(event("customer.deleted", customer(name="Ada"), after=10))
-    await room.confirm()
-    assert (await room.object("customer", "cus_1"))["tombstone"]
-    async with room.pool.acquire() as connection:
+    harness.api.put(customer(name="Ada"))
+    await harness.apply(event("customer.created", customer(name="Ada")))
+    await harness.confirm()
+    harness.api.put({"object": "customer", "id": "cus_1", "deleted": True})
+    await harness.apply(event("customer.deleted", customer(name="Ada"), after=10))
+    await harness.confirm()
+    assert (await harness.object("customer", "cus_1"))["tombstone"]
+    async with harness.pool.acquire() as connection:
         tick = await draw_tick(connection)
         await store_answers(connection, [answered(tick, customer(name="Eve"))], source="event")
-    await room.apply(event("customer.updated", customer(name="Eve"), after=1000))
-    known = await room.object("customer", "cus_1")
+    await harness.apply(event("customer.updated", customer(name="Eve"), after=1000))
+    known = await harness.object("customer", "cus_1")
     assert (True, None) == (known["tombstone"], known["read_at"])
-    row = (await room.fetch("select name, deleted_at is not null as deleted, raw from stripe.customers"))[0]
+    row = (await harness.fetch("select name, deleted_at is not null as deleted, raw from stripe.customers"))[
+        0
+    ]
     assert ("Ada", True) == (row["name"], row["deleted"])
     assert '"name": "Ada"' in row["raw"], "a tombstone keeps the last full body"
-    record = await room.record()
+    record = await harness.record()
     assert ("Ada", True) == (record["name"], record["exact"])
     assert record["deleted_at"] is not None
 
 
-async def test_one_read_confirms_what_it_carries_whole(room: Room) -> None:
+async def test_one_read_confirms_what_it_carries_whole(harness: Harness) -> None:
     """A charge is read with its refunds, so the refund that came with it needs no read of its own."""
-    room.api.put(
+    harness.api.put(
         customer(), charge() | {"refunds": {"object": "list", "data": [refund()], "has_more": False}}
     )
-    await room.apply(
+    await harness.apply(
         event("customer.created", customer()),
         event("charge.refunded", charge(amount_refunded=500)),
         event("refund.created", refund()),
     )
-    await room.execute("update sync.objects set read_at = null where kind = 'refund'")
-    await room.confirm()
-    assert "/v1/refunds/re_1" not in room.api.asked
-    known = await room.object("refund", "re_1")
+    await harness.execute("update sync.objects set read_at = null where kind = 'refund'")
+    await harness.confirm()
+    assert "/v1/refunds/re_1" not in harness.api.asked
+    known = await harness.object("refund", "re_1")
     assert known["confirmed"] > known["dirty"]
     assert [("usd", 2000, 500)] == [
         tuple(row)
-        for row in await room.fetch("select currency, gross, refunded from billing.customer_revenue")
+        for row in await harness.fetch("select currency, gross, refunded from billing.customer_revenue")
     ]
-    assert (await room.record())["exact"]
+    assert (await harness.record())["exact"]
 
 
 async def test_ticks_only_grow(pool: Pool) -> None:

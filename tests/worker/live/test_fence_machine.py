@@ -25,7 +25,7 @@ from billing.kinds.parse import parse_object
 from db.connection import OwnConnection, Pool, connect
 from db.keys import Key
 from db.sync.objects import DueRead, FailedRead, Mark, claim_reads, mark_objects, postpone_reads
-from tests.worker.harness import NOON, customer
+from tests.harness import NOON, customer
 from worker.live.confirm import Answered, store_answers
 
 KEY = Key("", False, "customer", "cus_1")

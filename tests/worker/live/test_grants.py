@@ -10,8 +10,8 @@ from billing.record import customer_uid
 from db.connection import Pool
 from db.keys import CustomerKey
 from db.sync.customers import MARK_OVERDUE
+from tests.harness import NOON, Harness, columns, customer, event, subscription
 from tests.system import until
-from tests.worker.harness import NOON, Room, columns, customer, event, subscription
 from worker.forget import forget
 
 INSERT = """
@@ -24,86 +24,95 @@ SHOWN = ("has_access", "status", "product_id")
 
 
 async def grant(
-    room: Room, *, seconds: float, customer_id: str = "cus_1", uid: UUID = UID, product: str | None = "pro"
+    harness: Harness,
+    *,
+    seconds: float,
+    customer_id: str = "cus_1",
+    uid: UUID = UID,
+    product: str | None = "pro",
 ) -> None:
-    await room.execute(INSERT, uid, customer_id, seconds, product)
+    await harness.execute(INSERT, uid, customer_id, seconds, product)
 
 
-async def sweep_until(room: Room, expected: dict[str, object]) -> None:
+async def sweep_until(harness: Harness, expected: dict[str, object]) -> None:
     """What the worker does every second, until the record shows this. It is told of nothing."""
 
     async def shows() -> bool:
-        await room.engine.sweep()
-        return columns(await room.record(), expected) == expected
+        await harness.engine.sweep()
+        return columns(await harness.record(), expected) == expected
 
     await until(shows, what=f"the record that says {expected}")
 
 
-async def test_grant_ends_without_an_event(webhooks_only: Room) -> None:
+async def test_grant_ends_without_an_event(webhooks_only: Harness) -> None:
     """C62: when a grant ends, the record says so by itself, as soon as somebody looks."""
-    room = webhooks_only
-    await room.apply(event("customer.created", customer()))
-    await grant(room, seconds=2.5)
-    await room.engine.derive()
-    running = await room.record()
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer()))
+    await grant(harness, seconds=2.5)
+    await harness.engine.derive()
+    running = await harness.record()
     assert {"has_access": True, "status": None, "product_id": "pro"} == columns(running, SHOWN)
-    await sweep_until(room, {"has_access": False, "product_id": None})
-    over = await room.record()
+    await sweep_until(harness, {"has_access": False, "product_id": None})
+    over = await harness.record()
     assert over["sandbox_end"] == running["sandbox_end"]
     assert over["change"] > running["change"]
     assert over["updated_at"] > running["updated_at"]
-    assert [(None,)] == [tuple(row) for row in await room.fetch("select rederive_at from sync.customers")]
+    assert [(None,)] == [tuple(row) for row in await harness.fetch("select rederive_at from sync.customers")]
 
 
-async def test_grant_of_stripes_metadata_ends(webhooks_only: Room) -> None:
+async def test_grant_of_stripes_metadata_ends(webhooks_only: Harness) -> None:
     """The same of a grant that only Stripe's metadata gives."""
-    room = webhooks_only
-    end = await room.fetchval("select ceil(extract(epoch from now()) + 2)::bigint")
-    await room.apply(event("customer.created", customer(metadata={"sandbox_end": str(end)})))
-    assert {"has_access": True} == columns(await room.record(), ["has_access"])
-    await sweep_until(room, {"has_access": False})
-    assert end == await room.fetchval("select extract(epoch from sandbox_end)::bigint from billing.customers")
+    harness = webhooks_only
+    end = await harness.fetchval("select ceil(extract(epoch from now()) + 2)::bigint")
+    await harness.apply(event("customer.created", customer(metadata={"sandbox_end": str(end)})))
+    assert {"has_access": True} == columns(await harness.record(), ["has_access"])
+    await sweep_until(harness, {"has_access": False})
+    assert end == await harness.fetchval(
+        "select extract(epoch from sandbox_end)::bigint from billing.customers"
+    )
 
 
-async def test_live_subscription_outranks_a_grant_and_leaves_its_end(webhooks_only: Room) -> None:
+async def test_live_subscription_outranks_a_grant_and_leaves_its_end(webhooks_only: Harness) -> None:
     """C62, F124: a real plan begins and ends inside a grant; the grant's end is what it was all the time."""
-    room = webhooks_only
-    await room.apply(event("customer.created", customer()))
-    await grant(room, seconds=3600)
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer()))
+    await grant(harness, seconds=3600)
     ends = []
     for status, after in (("active", 10), ("past_due", 20), ("canceled", 30)):
-        await room.apply(
+        await harness.apply(
             event(
                 "customer.subscription.updated",
                 subscription(status=status, ended_at=NOON + 30 if status == "canceled" else None),
                 after=after,
             )
         )
-        ends.append((await room.record())["sandbox_end"])
+        ends.append((await harness.record())["sandbox_end"])
     assert 1 == len({*ends})
-    assert ends[0] == await room.fetchval("select sandbox_end from billing.identities")
-    assert {"has_access": True, "status": "ended", "product_id": "pro"} == columns(await room.record(), SHOWN)
+    assert ends[0] == await harness.fetchval("select sandbox_end from billing.identities")
+    assert {"has_access": True, "status": "ended", "product_id": "pro"} == columns(
+        await harness.record(), SHOWN
+    )
     # Only when the grant runs does its end concern the record.
-    assert ends[0] == await room.fetchval("select rederive_at from sync.customers")
-    await room.apply(event("customer.subscription.updated", subscription("sub_2"), after=40))
-    assert await room.fetchval("select rederive_at is null from sync.customers")
+    assert ends[0] == await harness.fetchval("select rederive_at from sync.customers")
+    await harness.apply(event("customer.subscription.updated", subscription("sub_2"), after=40))
+    assert await harness.fetchval("select rederive_at is null from sync.customers")
 
 
-async def test_rubbish_is_told_to_operators(webhooks_only: Room) -> None:
+async def test_rubbish_is_told_to_operators(webhooks_only: Harness) -> None:
     """A sandbox_end that is no time is a problem until it is mended."""
-    room = webhooks_only
-    await room.apply(event("customer.created", customer(metadata={"sandbox_end": "tomorrow"})))
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer(metadata={"sandbox_end": "tomorrow"})))
     problems = "select kind, object_id from sync.problems"
-    assert [("sandbox_end_invalid", "cus_1")] == [tuple(row) for row in await room.fetch(problems)]
-    assert not (await room.record())["has_access"]
-    await room.apply(event("customer.updated", customer(metadata={}), after=10))
-    assert [] == await room.fetch(problems)
+    assert [("sandbox_end_invalid", "cus_1")] == [tuple(row) for row in await harness.fetch(problems)]
+    assert not (await harness.record())["has_access"]
+    await harness.apply(event("customer.updated", customer(metadata={}), after=10))
+    assert [] == await harness.fetch(problems)
 
 
-async def test_overdue_customers_are_marked_once_each(webhooks_only: Room, pool: Pool) -> None:
+async def test_overdue_customers_are_marked_once_each(webhooks_only: Harness, pool: Pool) -> None:
     """Several workers that look at the same moment mark each customer once, in batches."""
-    room = webhooks_only
-    await room.execute(
+    harness = webhooks_only
+    await harness.execute(
         "insert into sync.customers (account_id, live_mode, customer_id, rederive_at) "
         "select '', false, 'cus_' || n, case when n <= 25 then now() else now() + interval '1 hour' end "
         "from generate_series(1, 30) n"
@@ -115,74 +124,78 @@ async def test_overdue_customers_are_marked_once_each(webhooks_only: Room, pool:
                 pass
 
     await asyncio.gather(*(look() for _ in range(4)))
-    rows = await room.fetch("select stale, rederive_at is null, count(*) from sync.customers group by 1, 2")
+    rows = await harness.fetch(
+        "select stale, rederive_at is null, count(*) from sync.customers group by 1, 2"
+    )
     assert {(1, True, 25), (0, False, 5)} == {tuple(row) for row in rows}
 
 
 # Identities
 
 
-async def stale(room: Room) -> dict[str, int]:
-    rows = await room.fetch(
+async def stale(harness: Harness) -> dict[str, int]:
+    rows = await harness.fetch(
         "select customer_id, stale - derived from sync.customers where stale > derived order by customer_id"
     )
     return {row[0]: row[1] for row in rows}
 
 
-async def test_identities_tell_of_themselves(webhooks_only: Room) -> None:
+async def test_identities_tell_of_themselves(webhooks_only: Harness) -> None:
     """Whoever inserts, updates or deletes identities has those customers derived again, and nobody else."""
-    room = webhooks_only
+    harness = webhooks_only
     for name in ("cus_1", "cus_2", "cus_3"):
-        await room.apply(event("customer.created", customer(name)))
-    assert {} == await stale(room)
+        await harness.apply(event("customer.created", customer(name)))
+    assert {} == await stale(harness)
     for name in ("cus_1", "cus_2"):
-        await grant(room, seconds=3600, customer_id=name, uid=customer_uid("", False, name))
-    assert {"cus_1": 1, "cus_2": 1} == await stale(room)
-    await room.engine.derive()
-    await room.execute("update billing.identities set fingerprint = 'f' || right(stripe_customer_id, 1)")
-    assert {"cus_1": 1, "cus_2": 1} == await stale(room)
-    await room.engine.derive()
+        await grant(harness, seconds=3600, customer_id=name, uid=customer_uid("", False, name))
+    assert {"cus_1": 1, "cus_2": 1} == await stale(harness)
+    await harness.engine.derive()
+    await harness.execute("update billing.identities set fingerprint = 'f' || right(stripe_customer_id, 1)")
+    assert {"cus_1": 1, "cus_2": 1} == await stale(harness)
+    await harness.engine.derive()
     assert ["f1", "f2", None] == [
-        (await room.record(name))["fingerprint"] for name in ("cus_1", "cus_2", "cus_3")
+        (await harness.record(name))["fingerprint"] for name in ("cus_1", "cus_2", "cus_3")
     ]
-    await room.execute("delete from billing.identities where stripe_customer_id = 'cus_2'")
-    assert {"cus_2": 1} == await stale(room)
-    await room.engine.derive()
-    assert (None, False) == tuple(columns(await room.record("cus_2"), ["fingerprint", "has_access"]).values())
+    await harness.execute("delete from billing.identities where stripe_customer_id = 'cus_2'")
+    assert {"cus_2": 1} == await stale(harness)
+    await harness.engine.derive()
+    assert (None, False) == tuple(
+        columns(await harness.record("cus_2"), ["fingerprint", "has_access"]).values()
+    )
 
 
-async def test_identity_that_is_linked_to_another_customer(webhooks_only: Room) -> None:
+async def test_identity_that_is_linked_to_another_customer(webhooks_only: Harness) -> None:
     """Both are told: who has lost it and who has it now. One that names no customer of Stripe's tells nobody."""
-    room = webhooks_only
+    harness = webhooks_only
     for name in ("cus_1", "cus_2"):
-        await room.apply(event("customer.created", customer(name)))
-    await room.execute("insert into billing.identities (uid, live_mode) values ($1, false)", uuid4())
-    assert {} == await stale(room)
-    await room.execute("update billing.identities set stripe_customer_id = 'cus_1', fingerprint = 'f'")
-    assert {"cus_1": 1} == await stale(room)
-    await room.engine.derive()
-    await room.execute("update billing.identities set stripe_customer_id = 'cus_2'")
-    assert {"cus_1": 1, "cus_2": 1} == await stale(room)
-    await room.engine.derive()
-    assert [None, "f"] == [(await room.record(name))["fingerprint"] for name in ("cus_1", "cus_2")]
+        await harness.apply(event("customer.created", customer(name)))
+    await harness.execute("insert into billing.identities (uid, live_mode) values ($1, false)", uuid4())
+    assert {} == await stale(harness)
+    await harness.execute("update billing.identities set stripe_customer_id = 'cus_1', fingerprint = 'f'")
+    assert {"cus_1": 1} == await stale(harness)
+    await harness.engine.derive()
+    await harness.execute("update billing.identities set stripe_customer_id = 'cus_2'")
+    assert {"cus_1": 1, "cus_2": 1} == await stale(harness)
+    await harness.engine.derive()
+    assert [None, "f"] == [(await harness.record(name))["fingerprint"] for name in ("cus_1", "cus_2")]
 
 
-async def test_identity_of_a_customer_nobody_has_heard_of(room: Room) -> None:
+async def test_identity_of_a_customer_nobody_has_heard_of(harness: Harness) -> None:
     """Its record is made at once, and what Stripe knows of it is asked for."""
-    room.api.put(customer("cus_9", name="Nine"))
-    await grant(room, seconds=3600, customer_id="cus_9", uid=customer_uid("", False, "cus_9"))
-    await room.engine.derive()
-    record = await room.record("cus_9")
+    harness.api.put(customer("cus_9", name="Nine"))
+    await grant(harness, seconds=3600, customer_id="cus_9", uid=customer_uid("", False, "cus_9"))
+    await harness.engine.derive()
+    record = await harness.record("cus_9")
     assert {"has_access": True, "name": None, "exact": False} == columns(
         record, ("has_access", "name", "exact")
     )
-    assert await room.fetchval("select history_at > now() from sync.customers where customer_id = 'cus_9'")
+    assert await harness.fetchval("select history_at > now() from sync.customers where customer_id = 'cus_9'")
 
 
-async def test_service_needs_no_rights_in_sync(webhooks_only: Room, database_url: str) -> None:
+async def test_service_needs_no_rights_in_sync(webhooks_only: Harness, database_url: str) -> None:
     """A login that may only write identities has records derived again all the same."""
-    room = webhooks_only
-    await room.apply(event("customer.created", customer()))
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer()))
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(
@@ -199,99 +212,101 @@ async def test_service_needs_no_rights_in_sync(webhooks_only: Room, database_url
         await connection.execute("drop owned by identity_writer")
         await connection.execute("drop role identity_writer")
         await connection.close()
-    assert {"cus_1": 1} == await stale(room)
+    assert {"cus_1": 1} == await stale(harness)
 
 
-async def test_identity_brings_its_own_uid(webhooks_only: Room) -> None:
+async def test_identity_brings_its_own_uid(webhooks_only: Harness) -> None:
     """A uid that services gave a customer becomes its record's, with all that belongs to it, and readers are told."""
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         event("customer.created", customer()),
         event("customer.subscription.created", subscription(metadata={"entity_id": "team"}), after=1),
     )
-    before = await room.record()
+    before = await harness.record()
     ours = uuid4()
     assert before["uid"] == UID
-    await grant(room, seconds=3600, uid=ours)
-    await room.engine.derive()
-    after = await room.record()
+    await grant(harness, seconds=3600, uid=ours)
+    await harness.engine.derive()
+    after = await harness.record()
     assert ours == after["uid"]
     assert after["change"] > before["change"]
     parts = (
         "select customer_uid from billing.status_changes union all select customer_uid from billing.entities"
     )
-    assert [ours, ours] == [row[0] for row in await room.fetch(parts)]
-    await room.execute("delete from billing.identities")
-    await room.engine.derive()
-    assert UID == (await room.record())["uid"]
-    assert [UID, UID] == [row[0] for row in await room.fetch(parts)]
-    assert [] == await room.fetch("select error from sync.customers where parked_at is not null")
+    assert [ours, ours] == [row[0] for row in await harness.fetch(parts)]
+    await harness.execute("delete from billing.identities")
+    await harness.engine.derive()
+    assert UID == (await harness.record())["uid"]
+    assert [UID, UID] == [row[0] for row in await harness.fetch(parts)]
+    assert [] == await harness.fetch("select error from sync.customers where parked_at is not null")
 
 
-async def test_two_records_become_one(webhooks_only: Room) -> None:
+async def test_two_records_become_one(webhooks_only: Harness) -> None:
     """Of two records, ours and the one that events had made meanwhile, the one with our uid stays."""
-    room = webhooks_only
+    harness = webhooks_only
     ours = uuid4()
-    await room.apply(event("customer.created", customer(email="ada@example.com")))
-    await room.execute(
+    await harness.apply(event("customer.created", customer(email="ada@example.com")))
+    await harness.execute(
         "insert into billing.customers (uid, account_id, live_mode, change) "
         "values ($1, '', false, nextval('billing.change'))",
         ours,
     )
-    await grant(room, seconds=3600, uid=ours)
-    await room.engine.derive()
-    rows = await room.fetch("select uid, stripe_customer_id, email from billing.customers")
+    await grant(harness, seconds=3600, uid=ours)
+    await harness.engine.derive()
+    rows = await harness.fetch("select uid, stripe_customer_id, email from billing.customers")
     assert [(ours, "cus_1", "ada@example.com")] == [tuple(row) for row in rows]
 
 
 # Entities
 
 
-async def test_entities_follow_the_metadata(webhooks_only: Room) -> None:
+async def test_entities_follow_the_metadata(webhooks_only: Harness) -> None:
     """An entity comes, changes and goes with the metadata that names it; ours of the same id stands before it."""
-    room = webhooks_only
+    harness = webhooks_only
     metadata = {"entity_id": "team", "entity_name": "Team", "entity_type": "workspace"}
-    await room.apply(event("customer.subscription.created", subscription(metadata=metadata)))
+    await harness.apply(event("customer.subscription.created", subscription(metadata=metadata)))
     entities = (
         "select id, type, name, extract(epoch from created_at)::bigint from billing.entities order by id"
     )
-    assert [("team", "workspace", "Team", NOON)] == [tuple(row) for row in await room.fetch(entities)]
-    change = (await room.record())["change"]
-    await room.apply(
+    assert [("team", "workspace", "Team", NOON)] == [tuple(row) for row in await harness.fetch(entities)]
+    change = (await harness.record())["change"]
+    await harness.apply(
         event(
             "customer.subscription.updated",
             subscription(metadata=metadata | {"entity_name": "The team"}),
             after=10,
         )
     )
-    assert ["The team"] == [row[2] for row in await room.fetch(entities)]
-    assert (await room.record())["change"] > change
+    assert ["The team"] == [row[2] for row in await harness.fetch(entities)]
+    assert (await harness.record())["change"] > change
 
-    uid = (await room.record())["uid"]
-    await room.execute(
+    uid = (await harness.record())["uid"]
+    await harness.execute(
         "insert into billing.local_entities (uid, customer_uid, id, name) "
         "values (gen_random_uuid(), $1, 'team', 'Ours'), (gen_random_uuid(), $1, 'other', 'Other')",
         uid,
     )
-    assert [("other", "Other"), ("team", "Ours")] == [(row[0], row[2]) for row in await room.fetch(entities)]
-    await room.apply(event("customer.subscription.updated", subscription(metadata={}), after=20))
-    await room.execute("delete from billing.local_entities where id = 'team'")
-    assert [("other", "Other")] == [(row[0], row[2]) for row in await room.fetch(entities)]
+    assert [("other", "Other"), ("team", "Ours")] == [
+        (row[0], row[2]) for row in await harness.fetch(entities)
+    ]
+    await harness.apply(event("customer.subscription.updated", subscription(metadata={}), after=20))
+    await harness.execute("delete from billing.local_entities where id = 'team'")
+    assert [("other", "Other")] == [(row[0], row[2]) for row in await harness.fetch(entities)]
 
 
-async def test_forgotten_customer_has_no_entities_and_no_grant(webhooks_only: Room) -> None:
+async def test_forgotten_customer_has_no_entities_and_no_grant(webhooks_only: Harness) -> None:
     """What services keep of a customer goes with it: its entities, and what they granted."""
-    room = webhooks_only
-    await room.apply(event("customer.subscription.created", subscription(metadata={"entity_id": "team"})))
-    await room.execute(
+    harness = webhooks_only
+    await harness.apply(event("customer.subscription.created", subscription(metadata={"entity_id": "team"})))
+    await harness.execute(
         "insert into billing.local_entities (uid, customer_uid, id) values ($1, $2, 'own')", uuid4(), UID
     )
-    await grant(room, seconds=3600)
-    await room.engine.derive()
-    assert 2 == await room.fetchval("select count(*) from billing.entities")
-    async with room.pool.acquire() as connection:
+    await grant(harness, seconds=3600)
+    await harness.engine.derive()
+    assert 2 == await harness.fetchval("select count(*) from billing.entities")
+    async with harness.pool.acquire() as connection:
         await forget(connection, CustomerKey("", False, "cus_1"))
-    await room.engine.derive()
-    assert 0 == await room.fetchval("select count(*) from billing.entities")
-    assert (await room.record())["sandbox_end"] is None
-    assert await room.fetchval("select rederive_at is null from sync.customers")
+    await harness.engine.derive()
+    assert 0 == await harness.fetchval("select count(*) from billing.entities")
+    assert (await harness.record())["sandbox_end"] is None
+    assert await harness.fetchval("select rederive_at is null from sync.customers")

@@ -1,9 +1,9 @@
 """Guests: a charge that names nobody belongs to whom its Checkout session names, and counts for his exactness."""
 
-from tests.worker.harness import NOON, Room, charge, customer, event
+from tests.harness import NOON, Harness, charge, customer, event
 
 
-async def test_guests_charge_makes_its_owner_inexact_while_it_waits(room: Room) -> None:
+async def test_guests_charge_makes_its_owner_inexact_while_it_waits(harness: Harness) -> None:
     """The owner of a guest's charge is exact only when that charge, too, has been read since its last event."""
     session = {
         "object": "checkout.session",
@@ -18,17 +18,17 @@ async def test_guests_charge_makes_its_owner_inexact_while_it_waits(room: Room) 
         "payment_status": "paid",
     }
     guest = charge("ch_guest", None, payment_intent="pi_1")
-    room.api.put(customer(), guest)
-    room.api.bodies["/v1/checkout/sessions/cs_1"] = session
-    await room.apply(
+    harness.api.put(customer(), guest)
+    harness.api.bodies["/v1/checkout/sessions/cs_1"] = session
+    await harness.apply(
         event("customer.created", customer()),
         event("checkout.session.completed", session),
         event("charge.succeeded", guest),
     )
-    await room.settle()
-    settled = await room.record()
+    await harness.settle()
+    settled = await harness.record()
     assert (True, 2000) == (settled["exact"], settled["lifetime_revenue"])
-    await room.apply(event("charge.updated", guest, after=5))
-    assert (await room.record())["exact"] is False
-    await room.settle()
-    assert (await room.record())["exact"] is True
+    await harness.apply(event("charge.updated", guest, after=5))
+    assert (await harness.record())["exact"] is False
+    await harness.settle()
+    assert (await harness.record())["exact"] is True

@@ -18,7 +18,7 @@ from db.mirror.facts import load_facts as real_load_facts
 from db.sync.inbox import ClaimedEvent, SignedEvent, claim_events
 from db.sync.status import Backlog, select_backlog
 from runtime import envelope
-from tests.worker.harness import Room, charge, customer, event, listing, subscription
+from tests.harness import Harness, charge, customer, event, listing, subscription
 from worker.lists import gaps, histories, pages
 from worker.live import apply, confirm, derive
 from worker.live.apply import EventReading
@@ -28,17 +28,17 @@ from worker.retry import ATTEMPTS_MAX
 BEYOND_BIGINT = 2**63
 
 
-async def backlog(room: Room) -> Backlog:
-    async with room.pool.acquire() as connection:
-        return await select_backlog(connection, live_mode=room.settings.live_mode)
+async def backlog(harness: Harness) -> Backlog:
+    async with harness.pool.acquire() as connection:
+        return await select_backlog(connection, live_mode=harness.settings.live_mode)
 
 
-async def amounts(room: Room) -> dict[str, int]:
-    rows = await room.fetch("select stripe_customer_id, gross from billing.customer_revenue")
+async def amounts(harness: Harness) -> dict[str, int]:
+    rows = await harness.fetch("select stripe_customer_id, gross from billing.customer_revenue")
     return {row[0]: row[1] for row in rows}
 
 
-async def test_event_that_breaks_our_code(webhooks_only: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_that_breaks_our_code(webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """I7: an event at which our own code fails is parked with its error and its payload; its batch goes on."""
 
     def read_event(claimed: ClaimedEvent, **how: Any) -> EventReading:
@@ -47,24 +47,24 @@ async def test_event_that_breaks_our_code(webhooks_only: Room, monkeypatch: pyte
         return real_read_event(claimed, **how)
 
     monkeypatch.setattr(apply, "read_event", read_event)
-    room = webhooks_only
+    harness = webhooks_only
     poison = event("charge.succeeded", charge("ch_2", "cus_2"), event_id="evt_poison")
-    await room.apply(
+    await harness.apply(
         event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_1"),
         poison,
         event("charge.succeeded", charge("ch_3", "cus_3"), event_id="evt_3"),
     )
-    assert {"evt_1": "applied", "evt_poison": "parked", "evt_3": "applied"} == await room.event_states()
-    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(room)
-    (row,) = await room.fetch("select * from sync.events where event_id = 'evt_poison'")
+    assert {"evt_1": "applied", "evt_poison": "parked", "evt_3": "applied"} == await harness.event_states()
+    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
+    (row,) = await harness.fetch("select * from sync.events where event_id = 'evt_poison'")
     assert "poison" in row["error"]
     assert poison == row["payload"]
-    assert 1 == (await backlog(room)).parked
+    assert 1 == (await backlog(harness)).parked
 
 
 @pytest.mark.parametrize("fails_at", ["payload", "mark"])
 async def test_event_that_breaks_the_writing(
-    webhooks_only: Room, monkeypatch: pytest.MonkeyPatch, fails_at: str
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch, fails_at: str
 ) -> None:
     """I7: where our own code fails while a batch is written, the batch is taken apart in the same turn: the culprit
     keeps its marks where it can, and is parked; its neighbours are applied.
@@ -85,47 +85,47 @@ async def test_event_that_breaks_the_writing(
         monkeypatch.setattr(apply, "write_mirror", write_mirror)
     else:
         monkeypatch.setattr(apply, "_mark", mark)
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         *(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}"), event_id=f"evt_{n}") for n in (1, 2, 3))
     )
-    assert {"evt_1": "applied", "evt_2": "parked", "evt_3": "applied"} == await room.event_states()
-    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(room)
-    assert "poison" in await room.fetchval("select error from sync.events where event_id = 'evt_2'")
-    marked = await room.fetchval("select count(*) from sync.objects where id = 'ch_2'")
+    assert {"evt_1": "applied", "evt_2": "parked", "evt_3": "applied"} == await harness.event_states()
+    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
+    assert "poison" in await harness.fetchval("select error from sync.events where event_id = 'evt_2'")
+    marked = await harness.fetchval("select count(*) from sync.objects where id = 'ch_2'")
     assert (1 if fails_at == "payload" else 0) == marked
 
 
-async def test_event_that_kills_its_worker(webhooks_only: Room) -> None:
+async def test_event_that_kills_its_worker(webhooks_only: Harness) -> None:
     """I7: an event whose worker was lost each time it took it is given up after some of them; attempts are counted
     before the work, and its neighbours are not held up.
     """
-    room = webhooks_only
-    await room.receive(event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_killer"))
+    harness = webhooks_only
+    await harness.receive(event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_killer"))
     for attempt in range(1, ATTEMPTS_MAX + 1):
-        async with room.pool.acquire() as connection:
+        async with harness.pool.acquire() as connection:
             (claimed,) = await claim_events(connection, limit=10, lease=apply.LEASE)
         assert attempt == claimed.attempts
-        await room.make_due()
-    await room.apply(event("charge.succeeded", charge("ch_2", "cus_2"), event_id="evt_2"))
-    assert {"evt_killer": "parked", "evt_2": "applied"} == await room.event_states()
-    assert {"cus_2": 2000} == await amounts(room)
-    assert f"{ATTEMPTS_MAX} times" in await room.fetchval(
+        await harness.make_due()
+    await harness.apply(event("charge.succeeded", charge("ch_2", "cus_2"), event_id="evt_2"))
+    assert {"evt_killer": "parked", "evt_2": "applied"} == await harness.event_states()
+    assert {"cus_2": 2000} == await amounts(harness)
+    assert f"{ATTEMPTS_MAX} times" in await harness.fetchval(
         "select error from sync.events where event_id = 'evt_killer'"
     )
 
 
 async def test_lost_workers_batch_is_taken_one_by_one(
-    webhooks_only: Room, monkeypatch: pytest.MonkeyPatch
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I7: whatever a lost worker had claimed is taken alone the next time, so that the one that killed it is found."""
-    room = webhooks_only
-    await room.receive(
+    harness = webhooks_only
+    await harness.receive(
         *(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}"), event_id=f"evt_{n}") for n in range(3))
     )
-    async with room.pool.acquire() as connection:
+    async with harness.pool.acquire() as connection:
         assert 3 == len(await claim_events(connection, limit=10, lease=apply.LEASE))
-    await room.make_due()
+    await harness.make_due()
     sizes: list[int] = []
     real_apply = apply._apply
 
@@ -134,97 +134,100 @@ async def test_lost_workers_batch_is_taken_one_by_one(
         await real_apply(connection, readings)
 
     monkeypatch.setattr(apply, "_apply", counting)
-    await room.engine.drain()
+    await harness.engine.drain()
     assert [1, 1, 1] == sizes
-    assert {"cus_0": 2000, "cus_1": 2000, "cus_2": 2000} == await amounts(room)
+    assert {"cus_0": 2000, "cus_1": 2000, "cus_2": 2000} == await amounts(harness)
 
 
 # Beyond what an index takes, and what Stripe allows (500 characters). Digests, so that it cannot be compressed.
 ENDLESS_UID = "".join(sha256(b"%d" % number).hexdigest() for number in range(600))
 
 
-async def test_payload_with_an_amount_beyond_bigint(room: Room) -> None:
+async def test_payload_with_an_amount_beyond_bigint(harness: Harness) -> None:
     """I7: an amount that no column takes costs its own payload alone: the object is marked all the same, and read."""
     big = charge("ch_2", "cus_2", amount=BEYOND_BIGINT, amount_captured=BEYOND_BIGINT)
     small = charge("ch_2", "cus_2", amount=700, amount_captured=700)
-    room.api.put(customer("cus_1"), customer("cus_2"), customer("cus_3"))
-    room.api.put(charge("ch_1", "cus_1"), small, charge("ch_3", "cus_3"))
-    await room.apply(
+    harness.api.put(customer("cus_1"), customer("cus_2"), customer("cus_3"))
+    harness.api.put(charge("ch_1", "cus_1"), small, charge("ch_3", "cus_3"))
+    await harness.apply(
         event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_1"),
         event("charge.succeeded", big, event_id="evt_big"),
         event("charge.succeeded", charge("ch_3", "cus_3"), event_id="evt_3"),
     )
-    assert {"applied"} == set((await room.event_states()).values())
-    assert "bigint" in await room.fetchval("select error from sync.events where event_id = 'evt_big'")
-    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(room)
-    await room.settle()
-    assert {"cus_1": 2000, "cus_2": 700, "cus_3": 2000} == await amounts(room)
+    assert {"applied"} == set((await harness.event_states()).values())
+    assert "bigint" in await harness.fetchval("select error from sync.events where event_id = 'evt_big'")
+    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
+    await harness.settle()
+    assert {"cus_1": 2000, "cus_2": 700, "cus_3": 2000} == await amounts(harness)
 
 
-async def test_payload_beyond_bigint_without_a_key(webhooks_only: Room) -> None:
+async def test_payload_beyond_bigint_without_a_key(webhooks_only: Harness) -> None:
     """I7: without an API key the payload was all there was, so the event is parked, with its reason."""
-    room = webhooks_only
+    harness = webhooks_only
     big = charge("ch_2", "cus_2", amount=BEYOND_BIGINT, amount_captured=BEYOND_BIGINT)
-    await room.apply(
+    await harness.apply(
         event("charge.succeeded", big, event_id="evt_big"),
         event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_1"),
     )
-    assert {"evt_big": "parked", "evt_1": "applied"} == await room.event_states()
-    assert {"cus_1": 2000} == await amounts(room)
+    assert {"evt_big": "parked", "evt_1": "applied"} == await harness.event_states()
+    assert {"cus_1": 2000} == await amounts(harness)
 
 
-async def test_payload_that_postgres_refuses(room: Room) -> None:
+async def test_payload_that_postgres_refuses(harness: Harness) -> None:
     """I7: a payload that Postgres refuses for whatever reason costs itself alone: its event is parked, its object is
     marked and read, and its neighbours are applied in the same turn.
     """
-    room.api.put(customer("cus_2"), charge("ch_1", "cus_1"), charge("ch_3", "cus_3"), customer("cus_1"))
-    room.api.put(customer("cus_3"))
-    await room.apply(
+    harness.api.put(customer("cus_2"), charge("ch_1", "cus_1"), charge("ch_3", "cus_3"), customer("cus_1"))
+    harness.api.put(customer("cus_3"))
+    await harness.apply(
         event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_1"),
         event("customer.updated", customer("cus_2", metadata={"custom_uid": ENDLESS_UID}), event_id="evt_2"),
         event("charge.succeeded", charge("ch_3", "cus_3"), event_id="evt_3"),
     )
-    assert {"evt_1": "applied", "evt_2": "parked", "evt_3": "applied"} == await room.event_states()
-    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(room)
-    await room.settle()
-    assert "cus_2" == (await room.record("cus_2"))["stripe_customer_id"]
+    assert {"evt_1": "applied", "evt_2": "parked", "evt_3": "applied"} == await harness.event_states()
+    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
+    await harness.settle()
+    assert "cus_2" == (await harness.record("cus_2"))["stripe_customer_id"]
 
 
-async def test_answer_with_an_amount_beyond_bigint(room: Room) -> None:
+async def test_answer_with_an_amount_beyond_bigint(harness: Harness) -> None:
     """I7: an object whose answer has an amount that no column takes is parked, inexact and seen."""
-    room.api.put(customer("cus_1"), customer("cus_2"))
-    room.api.put(charge("ch_1", "cus_1"))
-    room.api.put(charge("ch_2", "cus_2", amount=BEYOND_BIGINT, amount_captured=BEYOND_BIGINT))
-    await room.apply(
+    harness.api.put(customer("cus_1"), customer("cus_2"))
+    harness.api.put(charge("ch_1", "cus_1"))
+    harness.api.put(charge("ch_2", "cus_2", amount=BEYOND_BIGINT, amount_captured=BEYOND_BIGINT))
+    await harness.apply(
         event("customer.created", customer("cus_1")),
         event("customer.created", customer("cus_2")),
         event("charge.succeeded", charge("ch_1", "cus_1")),
         event("charge.succeeded", charge("ch_2", "cus_2")),
     )
-    await room.settle()
-    known = await room.object("charge", "ch_2")
+    await harness.settle()
+    known = await harness.object("charge", "ch_2")
     assert (True, None) == (known["parked_at"] is not None, known["read_at"])
     assert "bigint" in known["error"]
-    assert (True, False) == ((await room.record("cus_1"))["exact"], (await room.record("cus_2"))["exact"])
-    assert {"cus_1": 2000, "cus_2": 2000} == await amounts(room)
-    assert 1 == (await backlog(room)).parked
+    assert (True, False) == (
+        (await harness.record("cus_1"))["exact"],
+        (await harness.record("cus_2"))["exact"],
+    )
+    assert {"cus_1": 2000, "cus_2": 2000} == await amounts(harness)
+    assert 1 == (await backlog(harness)).parked
 
 
-async def test_answer_that_postgres_refuses(room: Room) -> None:
+async def test_answer_that_postgres_refuses(harness: Harness) -> None:
     """I7: an answer that Postgres refuses for whatever reason parks its object; those that came with it are stored."""
-    room.api.put(
+    harness.api.put(
         customer("cus_1"), customer("cus_2", metadata={"custom_uid": ENDLESS_UID}), customer("cus_3")
     )
-    await room.apply(*(event("customer.created", customer(f"cus_{n}")) for n in (1, 2, 3)))
-    await room.settle()
-    known = await room.object("customer", "cus_2")
+    await harness.apply(*(event("customer.created", customer(f"cus_{n}")) for n in (1, 2, 3)))
+    await harness.settle()
+    known = await harness.object("customer", "cus_2")
     assert (True, None) == (known["parked_at"] is not None, known["read_at"])
     assert known["error"]
-    exact = await room.fetch("select exact from billing.customers order by stripe_customer_id")
+    exact = await harness.fetch("select exact from billing.customers order by stripe_customer_id")
     assert [True, False, True] == [row["exact"] for row in exact]
 
 
-async def test_answer_of_the_end_of_time(room: Room) -> None:
+async def test_answer_of_the_end_of_time(harness: Harness) -> None:
     """I7: a deadline in the last hours of year 9999 is looked at like any that is far, and stops nobody else."""
     far = int(datetime(9999, 12, 31, 23, 30, tzinfo=UTC).timestamp())
     bodies = [
@@ -232,17 +235,17 @@ async def test_answer_of_the_end_of_time(room: Room) -> None:
         subscription("sub_2", "cus_2", status="incomplete", created=far),
         subscription("sub_3", "cus_3"),
     ]
-    room.api.put(customer("cus_1"), customer("cus_2"), customer("cus_3"), *bodies)
-    await room.apply(*(event("customer.created", customer(f"cus_{n}")) for n in (1, 2, 3)))
-    await room.apply(*(event("customer.subscription.created", body) for body in bodies))
-    await room.settle()
-    rows = await room.fetch("select exact from billing.customers order by stripe_customer_id")
+    harness.api.put(customer("cus_1"), customer("cus_2"), customer("cus_3"), *bodies)
+    await harness.apply(*(event("customer.created", customer(f"cus_{n}")) for n in (1, 2, 3)))
+    await harness.apply(*(event("customer.subscription.created", body) for body in bodies))
+    await harness.settle()
+    rows = await harness.fetch("select exact from billing.customers order by stripe_customer_id")
     assert [True] * 3 == [row["exact"] for row in rows]
-    year = await room.fetchval("select max(read_at) <= now() + $1 from sync.objects", LOOK_MAX)
+    year = await harness.fetchval("select max(read_at) <= now() + $1 from sync.objects", LOOK_MAX)
     assert year, "nothing is left alone for longer than a year"
 
 
-async def test_answer_that_breaks_our_storing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answer_that_breaks_our_storing(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """I7: where our own code fails at an answer, its neighbours are stored in the same turn; it is asked for some
     times more, then parked.
     """
@@ -254,21 +257,21 @@ async def test_answer_that_breaks_our_storing(room: Room, monkeypatch: pytest.Mo
         return real(parsed)
 
     monkeypatch.setattr(confirm, "is_terminal", is_terminal)
-    room.api.put(customer(), charge("ch_1"), charge("ch_2"), charge("ch_3"))
-    await room.receive(event("customer.created", customer()))
-    await room.receive(*(event("charge.succeeded", charge(f"ch_{n}")) for n in (1, 2, 3)))
-    await room.apply()
-    await room.confirm()
+    harness.api.put(customer(), charge("ch_1"), charge("ch_2"), charge("ch_3"))
+    await harness.receive(event("customer.created", customer()))
+    await harness.receive(*(event("charge.succeeded", charge(f"ch_{n}")) for n in (1, 2, 3)))
+    await harness.apply()
+    await harness.confirm()
     for charge_id in ("ch_1", "ch_3"):
-        assert (await room.object("charge", charge_id))["confirmed"]
-    await room.confirm(times=ATTEMPTS_MAX + 1)
-    known = await room.object("charge", "ch_2")
+        assert (await harness.object("charge", charge_id))["confirmed"]
+    await harness.confirm(times=ATTEMPTS_MAX + 1)
+    known = await harness.object("charge", "ch_2")
     assert "poison" in known["error"]
     assert (ATTEMPTS_MAX, True) == (known["attempts"], known["parked_at"] is not None)
-    assert not (await room.record())["exact"]
+    assert not (await harness.record())["exact"]
 
 
-async def test_history_and_gap_that_we_fail_at(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_history_and_gap_that_we_fail_at(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """I7: our own code fails at one customer's history, and at one account's events: both are noted, the other
     customer is complete in the same turn, and the other account's gap is filled.
     """
@@ -287,60 +290,64 @@ async def test_history_and_gap_that_we_fail_at(room: Room, monkeypatch: pytest.M
 
     monkeypatch.setattr(pages, "list_query", list_query)
     monkeypatch.setattr(gaps, "read_envelope", read_envelope)
-    room.api.put(customer("cus_1"), customer("cus_2"))
+    harness.api.put(customer("cus_1"), customer("cus_2"))
     for kind in histories.LISTS:
-        room.api.bodies[KINDS[kind].list_path or ""] = listing([])
+        harness.api.bodies[KINDS[kind].list_path or ""] = listing([])
     poison = json.loads(event("customer.updated", customer("cus_1"), event_id="evt_poison"))
-    room.api.say("/v1/events", 200, listing([]))
-    room.api.say("/v1/events", 200, listing([poison]))
-    room.api.bodies["/v1/events"] = listing([])
-    await room.apply(*(event("customer.updated", customer(f"cus_{n}")) for n in (1, 2)))
-    await room.apply(event("customer.updated", customer("cus_3"), account="acct_2"))
-    await room.execute("update sync.customers set history_at = now() where account_id = ''")
-    await room.engine.sweep_bulk()
-    rows = await room.fetch("select history_error from sync.customers where not complete and account_id = ''")
+    harness.api.say("/v1/events", 200, listing([]))
+    harness.api.say("/v1/events", 200, listing([poison]))
+    harness.api.bodies["/v1/events"] = listing([])
+    await harness.apply(*(event("customer.updated", customer(f"cus_{n}")) for n in (1, 2)))
+    await harness.apply(event("customer.updated", customer("cus_3"), account="acct_2"))
+    await harness.execute("update sync.customers set history_at = now() where account_id = ''")
+    await harness.engine.sweep_bulk()
+    rows = await harness.fetch(
+        "select history_error from sync.customers where not complete and account_id = ''"
+    )
     assert 1 == len(rows)
     assert "poison" in rows[0]["history_error"]
-    assert 1 == await room.fetchval("select count(*) from sync.customers where complete and account_id = ''")
-    errors = await room.fetch("select error from sync.accounts order by error nulls last")
+    assert 1 == await harness.fetchval(
+        "select count(*) from sync.customers where complete and account_id = ''"
+    )
+    errors = await harness.fetch("select error from sync.accounts order by error nulls last")
     assert "poison" in errors[0]["error"]
     assert errors[1]["error"] is None
 
 
-async def test_outages_use_up_no_chances(room: Room) -> None:
+async def test_outages_use_up_no_chances(harness: Harness) -> None:
     """Only answers that came and are not understood park an object: neither outages nor reads that were cut off do,
     however many, and a wait is never too long to be told.
     """
-    room.api.put(customer())
+    harness.api.put(customer())
     for _ in range(ATTEMPTS_MAX):
-        room.api.say("/v1/charges/ch_1", 503, {})
-    room.api.say("/v1/charges/ch_1", 200, b"<html>maintenance</html>")
-    await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
-    await room.confirm(times=ATTEMPTS_MAX)
-    await room.execute(
+        harness.api.say("/v1/charges/ch_1", 503, {})
+    harness.api.say("/v1/charges/ch_1", 200, b"<html>maintenance</html>")
+    await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
+    await harness.confirm(times=ATTEMPTS_MAX)
+    await harness.execute(
         "update sync.objects set attempts = 5000 where id = 'ch_1'"
     )  # a week, or many lost workers
-    await room.confirm()
-    known = await room.object("charge", "ch_1")
+    await harness.confirm()
+    known = await harness.object("charge", "ch_1")
     assert (1, None) == (known["unreadable"], known["parked_at"])
-    room.api.say("/v1/charges/ch_1", 503, {})
-    await room.confirm()
-    assert "503" in (await room.object("charge", "ch_1"))["error"]
-    room.api.put(charge())
-    await room.confirm()
-    assert (await room.record())["exact"]
-    assert 0 == (await room.object("charge", "ch_1"))["unreadable"]
+    harness.api.say("/v1/charges/ch_1", 503, {})
+    await harness.confirm()
+    assert "503" in (await harness.object("charge", "ch_1"))["error"]
+    harness.api.put(charge())
+    await harness.confirm()
+    assert (await harness.record())["exact"]
+    assert 0 == (await harness.object("charge", "ch_1"))["unreadable"]
 
 
-async def test_parked_object_still_shows_payloads(room: Room) -> None:
+async def test_parked_object_still_shows_payloads(harness: Harness) -> None:
     """I7: an object that was given up keeps its record inexact, and not old: what events tell of it is shown."""
-    room.api.put(customer(), charge(amount=BEYOND_BIGINT))
-    await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
-    await room.settle()
-    assert (await room.object("charge", "ch_1"))["parked_at"] is not None
-    await room.apply(event("charge.updated", charge(amount=900, amount_captured=900), after=9))
-    assert {"cus_1": 900} == await amounts(room)
-    assert not (await room.record())["exact"]
+    harness.api.put(customer(), charge(amount=BEYOND_BIGINT))
+    await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
+    await harness.settle()
+    assert (await harness.object("charge", "ch_1"))["parked_at"] is not None
+    await harness.apply(event("charge.updated", charge(amount=900, amount_captured=900), after=9))
+    assert {"cus_1": 900} == await amounts(harness)
+    assert not (await harness.record())["exact"]
 
 
 @pytest.mark.parametrize(
@@ -355,39 +362,42 @@ async def test_parked_object_still_shows_payloads(room: Room) -> None:
     + [charge("ch_2", "cus_2", amount="many")],
     ids=["html", "list", "no id", "another object", "unknown object", "unreadable amount"],
 )
-async def test_answer_that_cannot_be_read(room: Room, answer: object) -> None:
+async def test_answer_that_cannot_be_read(harness: Harness, answer: object) -> None:
     """I7: an object whose answers make no sense is asked for some times, then parked; its neighbours are exact. Its
     next event gives it another chance.
     """
-    room.api.put(customer("cus_1"), customer("cus_2"), charge("ch_1", "cus_1"))
+    harness.api.put(customer("cus_1"), customer("cus_2"), charge("ch_1", "cus_1"))
     for _ in range(ATTEMPTS_MAX):
-        room.api.say("/v1/charges/ch_2", 200, answer)
-    await room.apply(
+        harness.api.say("/v1/charges/ch_2", 200, answer)
+    await harness.apply(
         event("customer.created", customer("cus_1")),
         event("customer.created", customer("cus_2")),
         event("charge.succeeded", charge("ch_1", "cus_1")),
         event("charge.succeeded", charge("ch_2", "cus_2")),
     )
-    await room.confirm()
-    known = await room.object("charge", "ch_2")
+    await harness.confirm()
+    known = await harness.object("charge", "ch_2")
     assert (1, None) == (known["attempts"], known["parked_at"])
     assert known["error"]
-    await room.confirm(times=ATTEMPTS_MAX + 1)
-    known = await room.object("charge", "ch_2")
+    await harness.confirm(times=ATTEMPTS_MAX + 1)
+    known = await harness.object("charge", "ch_2")
     assert (ATTEMPTS_MAX, True) == (known["attempts"], known["parked_at"] is not None)
-    assert ATTEMPTS_MAX == room.api.asked.count("/v1/charges/ch_2")
-    assert (True, False) == ((await room.record("cus_1"))["exact"], (await room.record("cus_2"))["exact"])
-    assert {"cus_1": 2000, "cus_2": 2000} == await amounts(room)
-    assert 1 == (await backlog(room)).parked
-    room.api.put(charge("ch_2", "cus_2", amount=2500, amount_captured=2500))
-    await room.apply(event("charge.updated", charge("ch_2", "cus_2"), after=60))
-    assert 0 == (await backlog(room)).parked
-    await room.confirm()
-    assert (await room.record("cus_2"))["exact"]
-    assert {"cus_1": 2000, "cus_2": 2500} == await amounts(room)
+    assert ATTEMPTS_MAX == harness.api.asked.count("/v1/charges/ch_2")
+    assert (True, False) == (
+        (await harness.record("cus_1"))["exact"],
+        (await harness.record("cus_2"))["exact"],
+    )
+    assert {"cus_1": 2000, "cus_2": 2000} == await amounts(harness)
+    assert 1 == (await backlog(harness)).parked
+    harness.api.put(charge("ch_2", "cus_2", amount=2500, amount_captured=2500))
+    await harness.apply(event("charge.updated", charge("ch_2", "cus_2"), after=60))
+    assert 0 == (await backlog(harness)).parked
+    await harness.confirm()
+    assert (await harness.record("cus_2"))["exact"]
+    assert {"cus_1": 2000, "cus_2": 2500} == await amounts(harness)
 
 
-async def test_customer_at_whom_a_rule_fails(webhooks_only: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_customer_at_whom_a_rule_fails(webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """I7: a customer whose facts break a rule of ours is tried some times, then parked with the error; the others of
     its batch are derived, and its next event gives it another chance.
     """
@@ -399,41 +409,41 @@ async def test_customer_at_whom_a_rule_fails(webhooks_only: Room, monkeypatch: p
 
     broken = True
     monkeypatch.setattr(derive, "derive_record", derive_record)
-    room = webhooks_only
-    await room.apply(*(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}")) for n in (1, 2, 3)))
-    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(room)
+    harness = webhooks_only
+    await harness.apply(*(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}")) for n in (1, 2, 3)))
+    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
     for attempt in range(1, ATTEMPTS_MAX + 1):
-        (row,) = await room.fetch("select * from sync.customers where customer_id = 'cus_2'")
+        (row,) = await harness.fetch("select * from sync.customers where customer_id = 'cus_2'")
         assert attempt == row["attempts"]
         assert "poison" in row["error"]
-        await room.make_due()
-        await room.engine.derive()
-    (row,) = await room.fetch("select * from sync.customers where customer_id = 'cus_2'")
+        await harness.make_due()
+        await harness.engine.derive()
+    (row,) = await harness.fetch("select * from sync.customers where customer_id = 'cus_2'")
     assert row["parked_at"] is not None
-    assert (0, 1) == ((await backlog(room)).stale_customers, (await backlog(room)).parked)
+    assert (0, 1) == ((await backlog(harness)).stale_customers, (await backlog(harness)).parked)
     broken = False
-    await room.apply(event("charge.succeeded", charge("ch_2b", "cus_2"), after=60))
-    assert {"cus_1": 2000, "cus_2": 4000, "cus_3": 2000} == await amounts(room)
-    assert 0 == (await backlog(room)).parked
+    await harness.apply(event("charge.succeeded", charge("ch_2b", "cus_2"), after=60))
+    assert {"cus_1": 2000, "cus_2": 4000, "cus_3": 2000} == await amounts(harness)
+    assert 0 == (await backlog(harness)).parked
 
 
-async def test_characters_that_postgres_refuses(room: Room) -> None:
+async def test_characters_that_postgres_refuses(harness: Harness) -> None:
     """I7: NUL characters and lone surrogates are cleaned in the parsed copy only; the bytes of the event are kept."""
     name = "A\\u0000d\\ud83da"
     text = json.dumps(customer(name="NAME")).replace("NAME", name)
     body = event("customer.created", customer(name="NAME"), event_id="evt_nul").replace(
         b"NAME", name.encode()
     )
-    await room.apply(body, event("customer.created", customer("cus_2", name="Emo \N{GRINNING FACE}")))
-    assert {"applied"} == set((await room.event_states()).values())
-    assert "A\N{REPLACEMENT CHARACTER}d\N{REPLACEMENT CHARACTER}a" == (await room.record())["name"]
-    assert "Emo \N{GRINNING FACE}" == (await room.record("cus_2"))["name"]
-    assert body == await room.fetchval("select payload from sync.events where event_id = 'evt_nul'")
-    room.api.say("/v1/customers/cus_1", 200, text.encode())
-    room.api.put(customer("cus_2"))
-    await room.confirm()
-    assert "A\N{REPLACEMENT CHARACTER}d\N{REPLACEMENT CHARACTER}a" == (await room.record())["name"]
-    assert (await room.record())["exact"]
+    await harness.apply(body, event("customer.created", customer("cus_2", name="Emo \N{GRINNING FACE}")))
+    assert {"applied"} == set((await harness.event_states()).values())
+    assert "A\N{REPLACEMENT CHARACTER}d\N{REPLACEMENT CHARACTER}a" == (await harness.record())["name"]
+    assert "Emo \N{GRINNING FACE}" == (await harness.record("cus_2"))["name"]
+    assert body == await harness.fetchval("select payload from sync.events where event_id = 'evt_nul'")
+    harness.api.say("/v1/customers/cus_1", 200, text.encode())
+    harness.api.put(customer("cus_2"))
+    await harness.confirm()
+    assert "A\N{REPLACEMENT CHARACTER}d\N{REPLACEMENT CHARACTER}a" == (await harness.record())["name"]
+    assert (await harness.record())["exact"]
 
 
 @pytest.mark.parametrize(
@@ -464,45 +474,45 @@ async def test_characters_that_postgres_refuses(room: Room) -> None:
         *("not mirrored", "no id", "long id", "large", "deep"),
     ],
 )
-async def test_odd_events_have_an_outcome(webhooks_only: Room, body: bytes, state: str) -> None:
+async def test_odd_events_have_an_outcome(webhooks_only: Harness, body: bytes, state: str) -> None:
     """I7: whatever was signed leaves the pending state, with a reason where it was not applied, and stops nobody."""
-    room = webhooks_only
-    await room.apply(body, event("charge.succeeded", charge("ch_9", "cus_9"), event_id="evt_good"))
-    states = dict(await room.event_states())
+    harness = webhooks_only
+    await harness.apply(body, event("charge.succeeded", charge("ch_9", "cus_9"), event_id="evt_good"))
+    states = dict(await harness.event_states())
     assert "applied" == states.pop("evt_good")
     assert [state] == list(states.values())
-    assert {"cus_9": 2000} == await amounts(room)
+    assert {"cus_9": 2000} == await amounts(harness)
     if state != "applied":
-        assert await room.fetchval("select error from sync.events where event_id <> 'evt_good'")
+        assert await harness.fetchval("select error from sync.events where event_id <> 'evt_good'")
 
 
-async def test_unknown_status_is_shown_with_an_alarm(webhooks_only: Room) -> None:
+async def test_unknown_status_is_shown_with_an_alarm(webhooks_only: Harness) -> None:
     """A16: an event of an unknown type is ignored, unknown fields are passed over, and a status that we do not know is
     past_due without access, with a problem that says so.
     """
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         event("subscription.teleported", {"object": "teleport", "id": "tp_1"}, event_id="evt_type"),
         event(
             "customer.subscription.updated", subscription(status="hibernating", mood="good", deep={"a": [1]})
         ),
     )
-    assert "ignored" == (await room.event_states())["evt_type"]
-    record = await room.record()
+    assert "ignored" == (await harness.event_states())["evt_type"]
+    record = await harness.record()
     assert ("past_due", False) == (record["status"], record["has_access"])
-    (problem,) = await room.fetch("select kind, object_id, detail from sync.problems")
+    (problem,) = await harness.fetch("select kind, object_id, detail from sync.problems")
     assert ("status_unknown", "sub_1") == (problem["kind"], problem["object_id"])
     assert "hibernating" in problem["detail"]
-    await room.apply(event("customer.subscription.updated", subscription(status="active"), after=60))
-    assert [] == await room.fetch("select * from sync.problems")
+    await harness.apply(event("customer.subscription.updated", subscription(status="active"), after=60))
+    assert [] == await harness.fetch("select * from sync.problems")
 
 
-async def test_parked_customer_is_not_exact(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_parked_customer_is_not_exact(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that could not be derived from what came last says so, to those who poll by `change` too."""
-    room.api.put(customer(), charge())
-    await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
-    await room.confirm(times=2)
-    before = await room.record()
+    harness.api.put(customer(), charge())
+    await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
+    await harness.confirm(times=2)
+    before = await harness.record()
     assert before["exact"]
 
     def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:
@@ -511,37 +521,39 @@ async def test_parked_customer_is_not_exact(room: Room, monkeypatch: pytest.Monk
     with monkeypatch.context() as broken:
         broken.setattr(derive, "derive_record", derive_record)
         refunded = charge(amount_refunded=2000)
-        room.api.put(refunded)
-        await room.apply(event("charge.refunded", refunded, after=10))
+        harness.api.put(refunded)
+        await harness.apply(event("charge.refunded", refunded, after=10))
         for _ in range(ATTEMPTS_MAX + 1):
-            await room.confirm()
-            await room.make_due()
-            await room.engine.derive()
-        assert await room.fetchval("select parked_at is not null from sync.customers")
-        parked = await room.record()
+            await harness.confirm()
+            await harness.make_due()
+            await harness.engine.derive()
+        assert await harness.fetchval("select parked_at is not null from sync.customers")
+        parked = await harness.record()
         assert not parked["exact"]
         assert parked["change"] > before["change"]
-    await room.apply(event("customer.updated", customer(), after=20))
-    await room.settle()
-    assert (await room.record())["exact"]
+    await harness.apply(event("customer.updated", customer(), after=20))
+    await harness.settle()
+    assert (await harness.record())["exact"]
 
 
-async def test_mark_during_the_last_try_parks_nobody(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_mark_during_the_last_try_parks_nobody(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What comes while a customer is derived for the last time is a new chance, as it is after that."""
-    room.api.put(customer(), charge())
-    await room.apply(event("customer.created", customer()))
-    await room.confirm(times=2)
-    await room.execute("update sync.customers set stale = stale + 1, attempts = $1", ATTEMPTS_MAX - 1)
+    harness.api.put(customer(), charge())
+    await harness.apply(event("customer.created", customer()))
+    await harness.confirm(times=2)
+    await harness.execute("update sync.customers set stale = stale + 1, attempts = $1", ATTEMPTS_MAX - 1)
 
     async def load_facts(*of: Any) -> Any:
         monkeypatch.setattr(derive, "load_facts", real_load_facts)
-        await room.receive(event("charge.succeeded", charge(), after=10))
-        await room.execute("update sync.customers set stale = stale + 1")
+        await harness.receive(event("charge.succeeded", charge(), after=10))
+        await harness.execute("update sync.customers set stale = stale + 1")
         raise ValueError("rule")
 
     monkeypatch.setattr(derive, "load_facts", load_facts)
-    await room.engine.derive()
-    assert not await room.fetchval("select parked_at is not null from sync.customers")
-    await room.make_due()
-    await room.settle()
-    assert (await room.record())["lifetime_revenue"] == 2000
+    await harness.engine.derive()
+    assert not await harness.fetchval("select parked_at is not null from sync.customers")
+    await harness.make_due()
+    await harness.settle()
+    assert (await harness.record())["lifetime_revenue"] == 2000

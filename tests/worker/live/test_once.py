@@ -8,46 +8,46 @@ import pytest
 
 from db.connection import Pool, connect
 from db.sync.inbox import claim_events
-from tests.worker.harness import Room, charge, customer, event, refund, subscription
+from tests.harness import Harness, charge, customer, event, refund, subscription
 from worker.live import apply, confirm, derive
 
 LEASE = timedelta(seconds=60)
 
 
-async def test_same_event_any_number_of_times(webhooks_only: Room) -> None:
+async def test_same_event_any_number_of_times(webhooks_only: Harness) -> None:
     """I2: the same event before, while and after it is applied is one row, applied once; a second id for the same
     change counts nothing twice.
     """
-    room = webhooks_only
+    harness = webhooks_only
     paid = event("charge.succeeded", charge(), event_id="evt_1")
-    await room.receive(paid, paid)
-    await asyncio.gather(*(room.receive(paid) for _ in range(5)))
-    await room.engine.drain()
-    change = (await room.record())["change"]
-    await room.apply(paid)
-    assert {"evt_1": "applied"} == await room.event_states()
-    assert 1 == await room.fetchval("select attempts from sync.events")
-    assert change == (await room.record())["change"]
-    await room.apply(event("charge.succeeded", charge(), event_id="evt_2"))
-    assert 2000 == await room.fetchval("select gross from billing.customer_revenue")
-    assert change == (await room.record())["change"], "nothing changed, and nobody is told of a change"
+    await harness.receive(paid, paid)
+    await asyncio.gather(*(harness.receive(paid) for _ in range(5)))
+    await harness.engine.drain()
+    change = (await harness.record())["change"]
+    await harness.apply(paid)
+    assert {"evt_1": "applied"} == await harness.event_states()
+    assert 1 == await harness.fetchval("select attempts from sync.events")
+    assert change == (await harness.record())["change"]
+    await harness.apply(event("charge.succeeded", charge(), event_id="evt_2"))
+    assert 2000 == await harness.fetchval("select gross from billing.customer_revenue")
+    assert change == (await harness.record())["change"], "nothing changed, and nobody is told of a change"
 
 
-async def test_same_id_with_another_payload(webhooks_only: Room) -> None:
+async def test_same_id_with_another_payload(webhooks_only: Harness) -> None:
     """I2: of two payloads under one event id the first received is kept."""
-    room = webhooks_only
-    await room.apply(event("charge.succeeded", charge(amount=2000), event_id="evt_1"))
-    await room.apply(event("charge.succeeded", charge(amount=1, amount_captured=1), event_id="evt_1"))
-    assert 2000 == await room.fetchval("select gross from billing.customer_revenue")
+    harness = webhooks_only
+    await harness.apply(event("charge.succeeded", charge(amount=2000), event_id="evt_1"))
+    await harness.apply(event("charge.succeeded", charge(amount=1, amount_captured=1), event_id="evt_1"))
+    assert 2000 == await harness.fetchval("select gross from billing.customer_revenue")
 
 
-async def test_redelivery_does_not_wait_for_its_batch(webhooks_only: Room, database_url: str) -> None:
+async def test_redelivery_does_not_wait_for_its_batch(webhooks_only: Harness, database_url: str) -> None:
     """A webhook that comes again while a batch with its event is being written is answered at once, and so are the
     others that are stored with it.
     """
-    room = webhooks_only
+    harness = webhooks_only
     first = event("charge.succeeded", charge(), event_id="evt_1")
-    await room.receive(first)
+    await harness.receive(first)
     worker = await connect(database_url, application_name="worker")
     try:
         (claimed,) = await claim_events(worker, limit=10, lease=LEASE)
@@ -55,11 +55,11 @@ async def test_redelivery_does_not_wait_for_its_batch(webhooks_only: Room, datab
         await writing.start()
         await apply._apply(worker, [apply.read_event(claimed, served_mode=None, confirms=False)])
         async with asyncio.timeout(5):
-            await room.receive(first, event("charge.succeeded", charge("ch_2"), event_id="evt_2"))
+            await harness.receive(first, event("charge.succeeded", charge("ch_2"), event_id="evt_2"))
         await writing.commit()
     finally:
         await worker.close()
-    assert {"evt_1": "applied", "evt_2": "pending"} == await room.event_states()
+    assert {"evt_1": "applied", "evt_2": "pending"} == await harness.event_states()
 
 
 class Killed(BaseException):
@@ -80,11 +80,13 @@ DEATHS = {
 
 @pytest.mark.parametrize("death", DEATHS)
 async def test_worker_dies_between_two_commits(
-    room: Room, pool: Pool, monkeypatch: pytest.MonkeyPatch, death: str
+    harness: Harness, pool: Pool, monkeypatch: pytest.MonkeyPatch, death: str
 ) -> None:
     """I4: wherever a worker dies, the next one ends with the same records once the leases are over."""
-    room.api.put(customer(), subscription(status="past_due"), refund(amount=700))
-    room.api.put(charge(amount_refunded=700) | {"refunds": {"object": "list", "data": [refund(amount=700)]}})
+    harness.api.put(customer(), subscription(status="past_due"), refund(amount=700))
+    harness.api.put(
+        charge(amount_refunded=700) | {"refunds": {"object": "list", "data": [refund(amount=700)]}}
+    )
     module, name, afterwards = DEATHS[death]
     real = getattr(module, name)
     died = False
@@ -99,7 +101,7 @@ async def test_worker_dies_between_two_commits(
         raise Killed
 
     monkeypatch.setattr(module, name, dying)
-    await room.receive(
+    await harness.receive(
         event("customer.created", customer()),
         event("customer.subscription.created", subscription()),
         event("charge.succeeded", charge()),
@@ -107,22 +109,22 @@ async def test_worker_dies_between_two_commits(
     )
 
     async def work() -> None:
-        await room.engine.drain()
-        await room.make_due()
-        await room.engine.confirm(linger=False)
-        await room.engine.derive()
+        await harness.engine.drain()
+        await harness.make_due()
+        await harness.engine.confirm(linger=False)
+        await harness.engine.derive()
 
     with pytest.raises(Killed):
         await work()
     monkeypatch.undo()
-    await room.make_due()
-    survivor = room.another_engine()
+    await harness.make_due()
+    survivor = harness.another_engine()
     for _ in range(3):
         await survivor.drain()
-        await room.make_due()
+        await harness.make_due()
         await survivor.confirm(linger=False)
         await survivor.derive()
-    assert [] == await room.left()
-    record = await room.record()
+    assert [] == await harness.left()
+    record = await harness.record()
     assert ("past_due", 1300, True) == (record["status"], record["lifetime_revenue"], record["exact"])
-    assert 0 == await room.fetchval("select count(*) from sync.events where state <> 'applied'")
+    assert 0 == await harness.fetchval("select count(*) from sync.events where state <> 'applied'")

@@ -9,7 +9,7 @@ from billing.kinds.parse import parse_object
 from db.keys import Key
 from db.sync.inbox import claim_events
 from db.sync.objects import mark_objects
-from tests.worker.harness import Body, Room, charge, customer, event, listing, refund
+from tests.harness import Body, Harness, charge, customer, event, listing, refund
 from worker.lists.steps import bare_mark
 from worker.live import apply
 from worker.retry import ATTEMPTS_MAX
@@ -22,63 +22,63 @@ def refunded(amount: int = 2000) -> Body:
     return charge(amount_refunded=amount, refunds=listing([refund(amount=amount)]))
 
 
-async def paid(room: Room) -> None:
+async def paid(harness: Harness) -> None:
     """An exact customer who has paid 20.00 USD."""
-    room.api.put(customer(), charge())
-    await room.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
-    await room.settle()
-    record = await room.record()
+    harness.api.put(customer(), charge())
+    await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
+    await harness.settle()
+    record = await harness.record()
     assert record["exact"]
     assert 2000 == record["lifetime_revenue"]
 
 
-async def take_and_die(room: Room, *, times: int) -> None:
+async def take_and_die(harness: Harness, *, times: int) -> None:
     for _ in range(times):
-        async with room.pool.acquire() as connection:
+        async with harness.pool.acquire() as connection:
             await claim_events(connection, limit=10, lease=apply.LEASE)
-        await room.make_due()
+        await harness.make_due()
 
 
-async def test_event_that_cost_its_workers_is_read_all_the_same(room: Room) -> None:
+async def test_event_that_cost_its_workers_is_read_all_the_same(harness: Harness) -> None:
     """I7: an event given up after several lost workers keeps its marks, so that a read tells what it told."""
-    await paid(room)
-    room.api.put(refunded())
-    await room.receive(event("charge.refunded", refunded(), after=10, event_id="evt_killer"))
-    await take_and_die(room, times=ATTEMPTS_MAX)
-    await room.engine.drain()
-    assert not (await room.record())["exact"]
-    await room.settle()
-    assert "parked" == (await room.event_states())["evt_killer"]
-    record = await room.record()
+    await paid(harness)
+    harness.api.put(refunded())
+    await harness.receive(event("charge.refunded", refunded(), after=10, event_id="evt_killer"))
+    await take_and_die(harness, times=ATTEMPTS_MAX)
+    await harness.engine.drain()
+    assert not (await harness.record())["exact"]
+    await harness.settle()
+    assert "parked" == (await harness.event_states())["evt_killer"]
+    record = await harness.record()
     assert (True, 0) == (record["exact"], record["lifetime_revenue"])
 
 
-async def test_event_whose_marks_cost_a_worker_too(room: Room) -> None:
+async def test_event_whose_marks_cost_a_worker_too(harness: Harness) -> None:
     """I7: where even its marks cost a worker its life, an event is parked without them."""
-    await paid(room)
-    dirty = (await room.object("charge", "ch_1"))["dirty"]
-    await room.receive(event("charge.refunded", refunded(), after=10, event_id="evt_killer"))
-    await take_and_die(room, times=ATTEMPTS_MAX + 1)
-    await room.engine.drain()
-    assert "parked" == (await room.event_states())["evt_killer"]
-    assert dirty == (await room.object("charge", "ch_1"))["dirty"]
+    await paid(harness)
+    dirty = (await harness.object("charge", "ch_1"))["dirty"]
+    await harness.receive(event("charge.refunded", refunded(), after=10, event_id="evt_killer"))
+    await take_and_die(harness, times=ATTEMPTS_MAX + 1)
+    await harness.engine.drain()
+    assert "parked" == (await harness.event_states())["evt_killer"]
+    assert dirty == (await harness.object("charge", "ch_1"))["dirty"]
 
 
-async def test_event_of_another_mode_leaves_no_marks(room: Room) -> None:
+async def test_event_of_another_mode_leaves_no_marks(harness: Harness) -> None:
     """I9: an event that the key does not serve marks nothing, however many workers it cost."""
-    await room.receive(event("charge.succeeded", charge(), live=True, event_id="evt_killer"))
-    await take_and_die(room, times=ATTEMPTS_MAX)
-    await room.engine.drain()
-    assert "parked" == (await room.event_states())["evt_killer"]
-    assert not await room.fetch("select id from sync.objects")
+    await harness.receive(event("charge.succeeded", charge(), live=True, event_id="evt_killer"))
+    await take_and_die(harness, times=ATTEMPTS_MAX)
+    await harness.engine.drain()
+    assert "parked" == (await harness.event_states())["evt_killer"]
+    assert not await harness.fetch("select id from sync.objects")
 
 
 async def test_event_that_breaks_our_reading_is_read_all_the_same(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I7: an event at whose payload our own code fails keeps its marks, so that a read tells what it told."""
-    await paid(room)
-    room.api.put(refunded())
+    await paid(harness)
+    harness.api.put(refunded())
 
     def breaks(body: Body, **how: Any) -> Any:
         if body.get("amount_refunded") == 2000:
@@ -86,106 +86,110 @@ async def test_event_that_breaks_our_reading_is_read_all_the_same(
         return parse_object(body, **how)
 
     monkeypatch.setattr(apply, "parse_object", breaks)
-    await room.apply(event("charge.refunded", refunded(), after=10, event_id="evt_poison"))
-    assert not (await room.record())["exact"]
-    await room.settle()
-    assert "parked" == (await room.event_states())["evt_poison"]
-    record = await room.record()
+    await harness.apply(event("charge.refunded", refunded(), after=10, event_id="evt_poison"))
+    assert not (await harness.record())["exact"]
+    await harness.settle()
+    assert "parked" == (await harness.event_states())["evt_poison"]
+    record = await harness.record()
     assert (True, 0) == (record["exact"], record["lifetime_revenue"])
 
 
-async def test_dispute_that_a_charge_names(room: Room) -> None:
+async def test_dispute_that_a_charge_names(harness: Harness) -> None:
     """I8: what an event of a charge names is that customer's: until it is read, the record is not exact."""
-    await paid(room)
+    await paid(harness)
     disputed = charge(disputed=True, dispute="dp_1", refunds=listing([]))
-    room.api.put(disputed)
+    harness.api.put(disputed)
     for _ in range(6):
-        room.api.say("/v1/disputes/dp_1", 503, {})
-    await room.apply(event("charge.updated", disputed, after=5))
-    await room.confirm(times=3)
-    assert (await room.object("charge", "ch_1"))["confirmed"] > (await room.object("charge", "ch_1"))["dirty"]
-    assert not (await room.record())["exact"]
+        harness.api.say("/v1/disputes/dp_1", 503, {})
+    await harness.apply(event("charge.updated", disputed, after=5))
+    await harness.confirm(times=3)
+    assert (await harness.object("charge", "ch_1"))["confirmed"] > (await harness.object("charge", "ch_1"))[
+        "dirty"
+    ]
+    assert not (await harness.record())["exact"]
 
 
-async def test_invoice_that_an_item_names(room: Room) -> None:
+async def test_invoice_that_an_item_names(harness: Harness) -> None:
     """I8: what an object that is not mirrored names is its customer's: until it is read, the record is not exact."""
-    await paid(room)
+    await paid(harness)
     for _ in range(4):
-        room.api.say("/v1/invoices/in_1", 503, {})
+        harness.api.say("/v1/invoices/in_1", 503, {})
     invoice_item = {"object": "invoiceitem", "id": "ii_1", "customer": "cus_1", "invoice": "in_1"}
-    await room.apply(event("invoiceitem.created", invoice_item, after=3))
-    await room.confirm(times=2)
-    assert not (await room.record())["exact"]
+    await harness.apply(event("invoiceitem.created", invoice_item, after=3))
+    await harness.confirm(times=2)
+    assert not (await harness.record())["exact"]
 
 
-async def test_refund_that_an_audit_marks(room: Room) -> None:
+async def test_refund_that_an_audit_marks(harness: Harness) -> None:
     """I8: a mark, and a read that finds nothing, are told to the customer whose row names none."""
-    await paid(room)
-    room.api.put(refunded(500), refund())
-    await room.apply(event("charge.refunded", refunded(500), after=10))
-    await room.settle()
-    assert (await room.record())["exact"]
-    async with room.pool.acquire() as connection:
+    await paid(harness)
+    harness.api.put(refunded(500), refund())
+    await harness.apply(event("charge.refunded", refunded(500), after=10))
+    await harness.settle()
+    assert (await harness.record())["exact"]
+    async with harness.pool.acquire() as connection:
         await mark_objects(connection, [bare_mark(REFUND, source="audit")])
-    await room.engine.derive()
-    assert not (await room.record())["exact"]
-    await room.confirm(times=2)
-    assert (await room.object("refund", "re_1"))["confirmed"] > (await room.object("refund", "re_1"))["dirty"]
-    assert (await room.record())["exact"]
-    del room.api.bodies["/v1/refunds/re_1"]
+    await harness.engine.derive()
+    assert not (await harness.record())["exact"]
+    await harness.confirm(times=2)
+    assert (await harness.object("refund", "re_1"))["confirmed"] > (await harness.object("refund", "re_1"))[
+        "dirty"
+    ]
+    assert (await harness.record())["exact"]
+    del harness.api.bodies["/v1/refunds/re_1"]
     # A mark of which nobody was told: what the read finds is told by itself.
-    await room.execute(
+    await harness.execute(
         "update sync.objects set dirty = nextval('sync.tick'), read_at = now(), customer_id = null where id = 're_1'"
     )
-    await room.confirm(times=2)
-    await room.engine.derive()
-    assert (await room.object("refund", "re_1"))["missing_since"] is not None
-    assert not (await room.record())["exact"]
+    await harness.confirm(times=2)
+    await harness.engine.derive()
+    assert (await harness.object("refund", "re_1"))["missing_since"] is not None
+    assert not (await harness.record())["exact"]
 
 
-async def test_event_during_the_read_that_gives_up(room: Room) -> None:
+async def test_event_during_the_read_that_gives_up(harness: Harness) -> None:
     """I1: what is told while a read is under way is read again, also where that read is the last that is tried."""
-    room.api.put(customer())
-    await room.apply(event("customer.created", customer()))
-    await room.confirm()
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    await harness.confirm()
     for _ in range(5):
-        room.api.say("/v1/charges/ch_1", 200, b"<html>")
-    await room.apply(event("charge.succeeded", charge()))
-    await room.confirm(times=4)
-    gate = room.api.hold("/v1/charges/ch_1")
-    await room.make_due()
-    failing = asyncio.create_task(room.engine.confirm(linger=False))
+        harness.api.say("/v1/charges/ch_1", 200, b"<html>")
+    await harness.apply(event("charge.succeeded", charge()))
+    await harness.confirm(times=4)
+    gate = harness.api.hold("/v1/charges/ch_1")
+    await harness.make_due()
+    failing = asyncio.create_task(harness.engine.confirm(linger=False))
     await gate.reached_by(failing)
-    room.api.put(charge())
-    await room.apply(event("charge.updated", charge(), after=9))
+    harness.api.put(charge())
+    await harness.apply(event("charge.updated", charge(), after=9))
     gate.open.set()
     await failing
-    fenced = await room.object("charge", "ch_1")
+    fenced = await harness.object("charge", "ch_1")
     assert fenced["parked_at"] is None
     assert fenced["read_at"] is not None
-    await room.confirm()
-    assert (await room.record())["exact"]
+    await harness.confirm()
+    assert (await harness.record())["exact"]
 
 
-async def test_answer_of_a_lease_that_ran_out(room: Room) -> None:
+async def test_answer_of_a_lease_that_ran_out(harness: Harness) -> None:
     """I1: a failure says nothing of an object that a later read has confirmed."""
-    room.api.put(customer())
-    await room.apply(event("customer.created", customer()))
-    await room.confirm()
-    await room.apply(event("charge.succeeded", charge()))
-    gate = room.api.hold("/v1/charges/ch_1")
-    await room.execute("update sync.objects set attempts = 4 where id = 'ch_1'")
-    await room.make_due()
-    late = asyncio.create_task(room.engine.confirm(linger=False))
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    await harness.confirm()
+    await harness.apply(event("charge.succeeded", charge()))
+    gate = harness.api.hold("/v1/charges/ch_1")
+    await harness.execute("update sync.objects set attempts = 4 where id = 'ch_1'")
+    await harness.make_due()
+    late = asyncio.create_task(harness.engine.confirm(linger=False))
     await gate.reached_by(late)  # it will say 404
-    room.api.put(charge())
-    await room.make_due()  # its lease has run out
-    await room.another_engine().confirm(linger=False)
-    assert (await room.record())["exact"]
+    harness.api.put(charge())
+    await harness.make_due()  # its lease has run out
+    await harness.another_engine().confirm(linger=False)
+    assert (await harness.record())["exact"]
     gate.open.set()
     await late
-    await room.engine.derive()
-    fenced = await room.object("charge", "ch_1")
+    await harness.engine.derive()
+    fenced = await harness.object("charge", "ch_1")
     assert fenced["missing_since"] is None
     assert fenced["error"] is None
-    assert (await room.record())["exact"]
+    assert (await harness.record())["exact"]

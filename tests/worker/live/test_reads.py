@@ -12,16 +12,16 @@ from billing.kinds.parse import parse_object
 from billing.kinds.subscriptions import Subscription
 from db.connection import Pool
 from db.sync.objects import UNREADABLE_MAX
-from tests.worker.harness import (
+from tests.harness import (
     NOON,
     Api,
-    Room,
+    Harness,
     charge,
     customer,
     event,
     item,
     listing,
-    open_room,
+    open_harness,
     subscription,
 )
 
@@ -30,65 +30,67 @@ DAY = 24 * HOUR
 SUBSCRIPTION = "/v1/subscriptions/sub_1"
 
 
-async def told(room: Room, *names: str) -> tuple[object, ...]:
+async def told(harness: Harness, *names: str) -> tuple[object, ...]:
     """These fields of the record."""
-    record = await room.record()
+    record = await harness.record()
     return tuple(record[name] for name in names)
 
 
-def reads_of(room: Room, path: str) -> int:
+def reads_of(harness: Harness, path: str) -> int:
     """How often this path was asked for."""
-    return room.api.asked.count(path)
+    return harness.api.asked.count(path)
 
 
-async def test_burst_is_read_once(room: Room) -> None:
+async def test_burst_is_read_once(harness: Harness) -> None:
     """Coalescing: twelve events about one subscription cost one read, and one more a later event."""
-    room.api.put(customer(), subscription())
+    harness.api.put(customer(), subscription())
     for number in range(12):
-        await room.apply(event("customer.subscription.updated", subscription(), after=number))
-    assert 0 == reads_of(room, SUBSCRIPTION)
-    await room.settle()
-    assert 1 == reads_of(room, SUBSCRIPTION)
-    await room.apply(event("customer.subscription.updated", subscription(), after=60))
-    await room.settle()
-    assert 2 == reads_of(room, SUBSCRIPTION)
+        await harness.apply(event("customer.subscription.updated", subscription(), after=number))
+    assert 0 == reads_of(harness, SUBSCRIPTION)
+    await harness.settle()
+    assert 1 == reads_of(harness, SUBSCRIPTION)
+    await harness.apply(event("customer.subscription.updated", subscription(), after=60))
+    await harness.settle()
+    assert 2 == reads_of(harness, SUBSCRIPTION)
 
 
-async def test_burst_does_not_postpone_its_read_for_ever(room: Room) -> None:
+async def test_burst_does_not_postpone_its_read_for_ever(harness: Harness) -> None:
     """Each event moves the read 1.5 s on, but never beyond 5 s after the first."""
-    room.api.put(customer(), subscription())
-    await room.apply(event("customer.subscription.updated", subscription()))
-    await room.execute("update sync.objects set first_marked_at = now() - interval '4.9 seconds'")
-    await room.apply(event("customer.subscription.updated", subscription(), after=4))
-    wait = await room.fetchval("select read_at - now() from sync.objects where kind = 'subscription'")
+    harness.api.put(customer(), subscription())
+    await harness.apply(event("customer.subscription.updated", subscription()))
+    await harness.execute("update sync.objects set first_marked_at = now() - interval '4.9 seconds'")
+    await harness.apply(event("customer.subscription.updated", subscription(), after=4))
+    wait = await harness.fetchval("select read_at - now() from sync.objects where kind = 'subscription'")
     assert wait < timedelta(seconds=0.5)
 
 
-async def test_what_comes_during_a_read_is_a_burst_of_its_own(room: Room) -> None:
+async def test_what_comes_during_a_read_is_a_burst_of_its_own(harness: Harness) -> None:
     """Events that come while a read is under way, or while one that failed waits, are read once as well: the age of
     what that read was to see is not theirs.
     """
-    room.api.put(customer(), subscription())
-    await room.apply(event("customer.subscription.updated", subscription()))
-    gate = room.api.hold(SUBSCRIPTION)
-    reading = asyncio.create_task(room.confirm())
+    harness.api.put(customer(), subscription())
+    await harness.apply(event("customer.subscription.updated", subscription()))
+    gate = harness.api.hold(SUBSCRIPTION)
+    reading = asyncio.create_task(harness.confirm())
     await gate.asked.wait()
-    await room.execute("update sync.objects set first_marked_at = now() - interval '1 minute'")
+    await harness.execute("update sync.objects set first_marked_at = now() - interval '1 minute'")
     waits = "select read_at - now() from sync.objects where kind = 'subscription'"
-    await room.apply(event("customer.subscription.updated", subscription(), after=10))
-    waited = [await room.fetchval(waits)]
+    await harness.apply(event("customer.subscription.updated", subscription(), after=10))
+    waited = [await harness.fetchval(waits)]
     gate.open.set()
     await reading
-    await room.apply(event("customer.subscription.updated", subscription(), after=11))
-    waited.append(await room.fetchval(waits))
+    await harness.apply(event("customer.subscription.updated", subscription(), after=11))
+    waited.append(await harness.fetchval(waits))
     assert all(timedelta(seconds=0.5) < wait <= timedelta(seconds=1.5) for wait in waited), waited
 
-    room.api.say(SUBSCRIPTION, 500, {})
-    await room.execute("update sync.objects set attempts = 6, first_marked_at = now() - interval '1 minute'")
-    await room.confirm()
-    assert await room.fetchval(waits) > timedelta(seconds=5)
-    await room.apply(event("customer.subscription.updated", subscription(), after=12))
-    assert timedelta(seconds=0.5) < await room.fetchval(waits) <= timedelta(seconds=1.5)
+    harness.api.say(SUBSCRIPTION, 500, {})
+    await harness.execute(
+        "update sync.objects set attempts = 6, first_marked_at = now() - interval '1 minute'"
+    )
+    await harness.confirm()
+    assert await harness.fetchval(waits) > timedelta(seconds=5)
+    await harness.apply(event("customer.subscription.updated", subscription(), after=12))
+    assert timedelta(seconds=0.5) < await harness.fetchval(waits) <= timedelta(seconds=1.5)
 
 
 @pytest.mark.parametrize(
@@ -101,42 +103,42 @@ async def test_what_comes_during_a_read_is_a_burst_of_its_own(room: Room) -> Non
     ids=["a canceled subscription lives", "an expired one waits", "captured money is back"],
 )
 async def test_old_answer_is_asked_for_again(
-    room: Room, said: dict[str, Any], answered: dict[str, Any]
+    harness: Harness, said: dict[str, Any], answered: dict[str, Any]
 ) -> None:
     """An answer that takes back what Stripe never takes back is not stored; the next one is."""
     kind = said["object"]
     event_type = {"subscription": "customer.subscription.updated", "charge": "charge.captured"}[kind]
-    room.api.put(customer(), answered)
-    await room.apply(event("customer.created", customer()), event(event_type, said))
-    before = await room.fetchval(f"select raw::text from stripe.{kind}s")
-    await room.confirm()
-    assert before == await room.fetchval(f"select raw::text from stripe.{kind}s")
-    doubted = await room.object(kind, said["id"])
+    harness.api.put(customer(), answered)
+    await harness.apply(event("customer.created", customer()), event(event_type, said))
+    before = await harness.fetchval(f"select raw::text from stripe.{kind}s")
+    await harness.confirm()
+    assert before == await harness.fetchval(f"select raw::text from stripe.{kind}s")
+    doubted = await harness.object(kind, said["id"])
     assert (1, True) == (doubted["contradictions"], doubted["unsettled"])
     assert "an old answer" in doubted["error"]
-    assert (await room.record())["exact"] is False
-    room.api.put(said)
-    await room.settle()
-    believed = await room.object(kind, said["id"])
+    assert (await harness.record())["exact"] is False
+    harness.api.put(said)
+    await harness.settle()
+    believed = await harness.object(kind, said["id"])
     assert (0, False) == (believed["contradictions"], believed["unsettled"])
-    assert (await room.record())["exact"] is True
+    assert (await harness.record())["exact"] is True
 
 
-async def test_agreeing_answers_are_believed_after_an_hour(room: Room) -> None:
+async def test_agreeing_answers_are_believed_after_an_hour(harness: Harness) -> None:
     """I5: after three agreeing reads over an hour a read is believed even then, with an alarm: no row may wedge."""
-    room.api.put(customer(), subscription(status="active"))
-    await room.apply(
+    harness.api.put(customer(), subscription(status="active"))
+    await harness.apply(
         event("customer.created", customer()),
         event("customer.subscription.deleted", subscription(status="canceled", ended_at=NOON)),
     )
-    await room.confirm(times=4)
-    assert "ended" == (await room.record())["status"]
-    assert 4 == (await room.object("subscription", "sub_1"))["contradictions"]
-    await room.execute("update sync.objects set contradicted_at = now() - interval '61 minutes'")
-    await room.confirm()
-    record = await room.record()
+    await harness.confirm(times=4)
+    assert "ended" == (await harness.record())["status"]
+    assert 4 == (await harness.object("subscription", "sub_1"))["contradictions"]
+    await harness.execute("update sync.objects set contradicted_at = now() - interval '61 minutes'")
+    await harness.confirm()
+    record = await harness.record()
     assert ("active", True) == (record["status"], record["exact"])
-    assert "contradiction subscription sub_1" == await room.fetchval("select name from sync.alarms")
+    assert "contradiction subscription sub_1" == await harness.fetchval("select name from sync.alarms")
 
 
 def facts(**fields: Any) -> Subscription:
@@ -188,44 +190,46 @@ def test_test_clock_is_no_tight_loop() -> None:
     assert (timedelta(hours=24), 0) == next_look(frozen, (), read_at=moment(0), late_reads=5)
 
 
-async def test_lost_event_is_found_by_its_deadline(room: Room) -> None:
+async def test_lost_event_is_found_by_its_deadline(harness: Harness) -> None:
     """B31: canceled at period end, and the event of its end is lost: two hours after the end it is read again."""
     end = NOON + 30 * DAY
     running = subscription(cancel_at_period_end=True, cancel_at=end, current_period_end=end)
-    room.api.put(customer(), running)
-    await room.apply(event("customer.created", customer()), event("customer.subscription.updated", running))
-    await room.settle()
-    assert ("canceled", True) == await told(room, "status", "exact")
-    appointed = await room.fetchval("select read_at - now() from sync.objects where kind = 'subscription'")
+    harness.api.put(customer(), running)
+    await harness.apply(
+        event("customer.created", customer()), event("customer.subscription.updated", running)
+    )
+    await harness.settle()
+    assert ("canceled", True) == await told(harness, "status", "exact")
+    appointed = await harness.fetchval("select read_at - now() from sync.objects where kind = 'subscription'")
     assert abs(appointed - (timedelta(days=30) + GRACE)) < timedelta(minutes=1)
-    room.api.now = end + 2 * HOUR
-    room.api.put(subscription(status="canceled", ended_at=end, cancel_at_period_end=True, cancel_at=end))
-    await room.execute("update sync.objects set read_at = now() where kind = 'subscription'")
-    await room.engine.confirm(linger=False)
-    record = await room.record()
+    harness.api.now = end + 2 * HOUR
+    harness.api.put(subscription(status="canceled", ended_at=end, cancel_at_period_end=True, cancel_at=end))
+    await harness.execute("update sync.objects set read_at = now() where kind = 'subscription'")
+    await harness.engine.confirm(linger=False)
+    record = await harness.record()
     assert ("ended", True) == (record["status"], record["exact"])
-    change = (await room.fetch("select * from billing.status_changes order by id"))[-1]
+    change = (await harness.fetch("select * from billing.status_changes order by id"))[-1]
     assert ("canceled", "ended", "deadline") == tuple(
         change[name] for name in ("status_before", "status_after", "source")
     )
 
 
-async def test_waiting_for_a_deadline_is_settled(room: Room) -> None:
+async def test_waiting_for_a_deadline_is_settled(harness: Harness) -> None:
     """A read that only time has appointed leaves the record exact."""
-    room.api.put(customer(), subscription(current_period_end=NOON + 30 * DAY))
-    await room.apply(
+    harness.api.put(customer(), subscription(current_period_end=NOON + 30 * DAY))
+    await harness.apply(
         event("customer.created", customer()), event("customer.subscription.created", subscription())
     )
-    await room.settle()
-    assert (await room.object("subscription", "sub_1"))["read_at"] is not None
-    assert (await room.record())["exact"] is True
+    await harness.settle()
+    assert (await harness.object("subscription", "sub_1"))["read_at"] is not None
+    assert (await harness.record())["exact"] is True
 
 
-async def test_first_sight_of_a_customer_pulls_its_history(room: Room) -> None:
+async def test_first_sight_of_a_customer_pulls_its_history(harness: Harness) -> None:
     """A customer whose customer.created never came is complete, and so exact, once its lists were read."""
     ended = subscription("sub_0", status="canceled", ended_at=NOON - DAY, start_date=NOON - 90 * DAY)
-    room.api.put(customer(), subscription())
-    room.api.bodies |= {
+    harness.api.put(customer(), subscription())
+    harness.api.bodies |= {
         "/v1/subscriptions": listing([subscription(), ended]),
         "/v1/invoices": listing([]),
         "/v1/charges": listing([charge(), charge("ch_0", amount=500, amount_captured=500)]),
@@ -233,25 +237,27 @@ async def test_first_sight_of_a_customer_pulls_its_history(room: Room) -> None:
         "/v1/subscription_schedules": listing([]),
         "/v1/credit_notes": listing([]),
     }
-    await room.apply(event("customer.subscription.updated", subscription()))
-    await room.settle()
-    assert (False, 0) == await told(room, "exact", "lifetime_revenue")
-    await room.engine.sweep_bulk()
-    assert 0 == reads_of(room, "/v1/charges")  # its customer.created may still come
-    await room.execute("update sync.customers set history_at = now()")
-    await room.engine.sweep_bulk()
-    await room.settle()
-    record = await room.record()
+    await harness.apply(event("customer.subscription.updated", subscription()))
+    await harness.settle()
+    assert (False, 0) == await told(harness, "exact", "lifetime_revenue")
+    await harness.engine.sweep_bulk()
+    assert 0 == reads_of(harness, "/v1/charges")  # its customer.created may still come
+    await harness.execute("update sync.customers set history_at = now()")
+    await harness.engine.sweep_bulk()
+    await harness.settle()
+    record = await harness.record()
     assert (True, 2500, "active") == (record["exact"], record["lifetime_revenue"], record["status"])
-    assert {"sub_0", "sub_1"} == {row[0] for row in await room.fetch("select id from stripe.subscriptions")}
-    assert await room.fetchval("select history_at is null and complete from sync.customers")
+    assert {"sub_0", "sub_1"} == {
+        row[0] for row in await harness.fetch("select id from stripe.subscriptions")
+    }
+    assert await harness.fetchval("select history_at is null and complete from sync.customers")
 
 
-async def test_object_that_nobody_understands_stops_no_history(room: Room) -> None:
+async def test_object_that_nobody_understands_stops_no_history(harness: Harness) -> None:
     """I7: what is wrong with one object costs that object: the rest is stored, and the customer is not exact."""
     strange = subscription("sub_0", items="?")
-    room.api.put(customer(), subscription(), strange)
-    room.api.bodies |= {
+    harness.api.put(customer(), subscription(), strange)
+    harness.api.bodies |= {
         "/v1/subscriptions": listing([strange, subscription()]),
         "/v1/invoices": listing([]),
         "/v1/charges": listing([charge()]),
@@ -259,58 +265,58 @@ async def test_object_that_nobody_understands_stops_no_history(room: Room) -> No
         "/v1/subscription_schedules": listing([]),
         "/v1/credit_notes": listing([]),
     }
-    await room.apply(event("customer.subscription.updated", subscription()))
-    await room.execute("update sync.customers set history_at = now()")
-    await room.engine.sweep_bulk()
-    assert await room.fetchval("select complete and history_error is null from sync.customers")
-    await room.confirm(times=UNREADABLE_MAX)
-    record = await room.record()
+    await harness.apply(event("customer.subscription.updated", subscription()))
+    await harness.execute("update sync.customers set history_at = now()")
+    await harness.engine.sweep_bulk()
+    assert await harness.fetchval("select complete and history_error is null from sync.customers")
+    await harness.confirm(times=UNREADABLE_MAX)
+    record = await harness.record()
     assert (False, 2000, "active") == (record["exact"], record["lifetime_revenue"], record["status"])
-    assert (await room.object("subscription", "sub_0"))["parked_at"] is not None
+    assert (await harness.object("subscription", "sub_0"))["parked_at"] is not None
 
 
-async def test_history_that_fails_is_begun_again(room: Room) -> None:
+async def test_history_that_fails_is_begun_again(harness: Harness) -> None:
     """A list that cannot be read leaves the customer incomplete, and its error to be seen."""
-    room.api.put(customer(), subscription())
-    room.api.say("/v1/subscriptions", 500, {"error": {"message": "no"}})
-    await room.apply(event("customer.subscription.updated", subscription()))
-    await room.execute("update sync.customers set history_at = now()")
-    await room.engine.sweep_bulk()
-    (row,) = await room.fetch(
+    harness.api.put(customer(), subscription())
+    harness.api.say("/v1/subscriptions", 500, {"error": {"message": "no"}})
+    await harness.apply(event("customer.subscription.updated", subscription()))
+    await harness.execute("update sync.customers set history_at = now()")
+    await harness.engine.sweep_bulk()
+    (row,) = await harness.fetch(
         "select complete, history_at > now() as later, history_error from sync.customers"
     )
     assert (False, True) == (row["complete"], row["later"])
     assert "500" in row["history_error"]
 
 
-async def test_unknown_references_are_fetched(room: Room) -> None:
+async def test_unknown_references_are_fetched(harness: Harness) -> None:
     """A charge names a customer that nobody has heard of: he is read, too."""
-    room.api.put(customer(name="Ada"), charge())
-    await room.apply(event("charge.succeeded", charge()))
-    await room.settle()
-    assert "Ada" == (await room.record())["name"]
+    harness.api.put(customer(name="Ada"), charge())
+    await harness.apply(event("charge.succeeded", charge()))
+    await harness.settle()
+    assert "Ada" == (await harness.record())["name"]
 
 
-async def test_product_is_read_with_all_its_prices(room: Room) -> None:
+async def test_product_is_read_with_all_its_prices(harness: Harness) -> None:
     """A price's rank among its product's prices is a version number: one that was never heard of counts."""
     older = {"object": "price", "id": "price_0", "product": "prod_1", "created": NOON - DAY, "metadata": {}}
     prices = [older | {"recurring": {"interval": "month", "interval_count": 1}}]
     prices.append(prices[0] | {"id": "price_1", "created": NOON})
-    room.api.put(customer(), subscription(items=listing([item("si_1")])))
-    room.api.bodies |= {
+    harness.api.put(customer(), subscription(items=listing([item("si_1")])))
+    harness.api.bodies |= {
         "/v1/prices": listing(prices),
         "/v1/prices/price_1": prices[1],
         "/v1/products/prod_1": {"object": "product", "id": "prod_1", "created": NOON - DAY, "metadata": {}},
     }
-    await room.apply(
+    await harness.apply(
         event("customer.created", customer()),
         event("customer.subscription.created", subscription(items=listing([item("si_1")]))),
     )
-    await room.settle()
-    assert 2 == (await room.record())["product_version_number"]
+    await harness.settle()
+    assert 2 == (await harness.record())["product_version_number"]
 
 
-async def test_thin_event_marks_and_its_twin_adds_nothing(room: Room) -> None:
+async def test_thin_event_marks_and_its_twin_adds_nothing(harness: Harness) -> None:
     """A v1 thin event carries no state: its object is read. Its snapshot twin is the same change, and one effect."""
     thin = {
         "id": "evt_thin",
@@ -321,18 +327,18 @@ async def test_thin_event_marks_and_its_twin_adds_nothing(room: Room) -> None:
         "related_object": {"id": "ch_1", "type": "charge", "url": "/v1/charges/ch_1"},
         "snapshot_event": "evt_twin",
     }
-    room.api.put(customer(), charge())
-    await room.apply(
+    harness.api.put(customer(), charge())
+    await harness.apply(
         event("customer.created", customer()), event("charge.succeeded", charge(), event_id="evt_twin")
     )
-    await room.apply(json.dumps(thin).encode())
-    await room.settle()
-    assert (2000, True) == await told(room, "lifetime_revenue", "exact")
-    assert 1 == reads_of(room, "/v1/charges/ch_1")
-    assert {"applied"} == set((await room.event_states()).values())
+    await harness.apply(json.dumps(thin).encode())
+    await harness.settle()
+    assert (2000, True) == await told(harness, "lifetime_revenue", "exact")
+    assert 1 == reads_of(harness, "/v1/charges/ch_1")
+    assert {"applied"} == set((await harness.event_states()).values())
 
 
-async def test_thin_event_alone(room: Room) -> None:
+async def test_thin_event_alone(harness: Harness) -> None:
     """Without a twin, too, the read brings the record."""
     thin = {
         "id": "evt_thin",
@@ -342,75 +348,75 @@ async def test_thin_event_alone(room: Room) -> None:
         "created": "2026-10-01T12:00:00.000Z",
         "related_object": {"id": "ch_1", "type": "charge", "url": "/v1/charges/ch_1"},
     }
-    room.api.put(customer(), charge())
-    await room.apply(json.dumps(thin).encode())
-    await room.settle()
-    assert 2000 == (await room.record())["lifetime_revenue"]
+    harness.api.put(customer(), charge())
+    await harness.apply(json.dumps(thin).encode())
+    await harness.settle()
+    assert 2000 == (await harness.record())["lifetime_revenue"]
 
 
-async def test_same_id_with_another_payload(webhooks_only: Room) -> None:
+async def test_same_id_with_another_payload(webhooks_only: Harness) -> None:
     """Two endpoints of other API versions send one event in two shapes: the first to come is kept."""
-    room = webhooks_only
-    await room.apply(event("customer.created", customer(name="Ada"), event_id="evt_1"))
-    await room.apply(event("customer.created", customer(name="Bob"), event_id="evt_1"))
-    assert "Ada" == (await room.record())["name"]
-    assert 1 == await room.fetchval("select count(*) from sync.events")
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer(name="Ada"), event_id="evt_1"))
+    await harness.apply(event("customer.created", customer(name="Bob"), event_id="evt_1"))
+    assert "Ada" == (await harness.record())["name"]
+    assert 1 == await harness.fetchval("select count(*) from sync.events")
 
 
-async def test_gap_is_filled_once(room: Room) -> None:
+async def test_gap_is_filled_once(harness: Harness) -> None:
     """Events that no webhook brought come from /v1/events; those that one did bring are not taken twice."""
     kept = event("customer.created", customer(), event_id="evt_kept")
     lost = event("charge.succeeded", charge(), event_id="evt_lost")
-    room.api.put(customer(), charge())
-    room.api.bodies["/v1/events"] = listing([json.loads(body) for body in (lost, kept)])
-    await room.apply(kept)
-    await room.engine.sweep_bulk()
-    await room.settle()
-    assert (2000, True) == await told(room, "lifetime_revenue", "exact")
-    assert {"evt_kept": "applied", "evt_lost": "applied"} == dict(await room.event_states())
-    (account,) = await room.fetch("select * from sync.accounts")
-    assert datetime.fromtimestamp(room.api.now, UTC) == account["cursor_at"]
-    assert await room.fetchval("select last_gap_fill_at is not null from billing.freshness")
+    harness.api.put(customer(), charge())
+    harness.api.bodies["/v1/events"] = listing([json.loads(body) for body in (lost, kept)])
+    await harness.apply(kept)
+    await harness.engine.sweep_bulk()
+    await harness.settle()
+    assert (2000, True) == await told(harness, "lifetime_revenue", "exact")
+    assert {"evt_kept": "applied", "evt_lost": "applied"} == dict(await harness.event_states())
+    (account,) = await harness.fetch("select * from sync.accounts")
+    assert datetime.fromtimestamp(harness.api.now, UTC) == account["cursor_at"]
+    assert await harness.fetchval("select last_gap_fill_at is not null from billing.freshness")
 
 
-async def test_gap_that_cannot_be_filled_keeps_its_cursor(room: Room) -> None:
+async def test_gap_that_cannot_be_filled_keeps_its_cursor(harness: Harness) -> None:
     """The cursor moves only when the last page is stored."""
-    await room.apply(event("customer.created", customer()))
-    room.api.bodies["/v1/events"] = listing([])
-    await room.engine.sweep_bulk()
-    room.api.now += DAY
-    await room.execute("update sync.accounts set due_at = now()")
-    room.api.say("/v1/events", 500, {"error": {"message": "no"}})
-    await room.engine.sweep_bulk()
-    (account,) = await room.fetch("select * from sync.accounts")
+    await harness.apply(event("customer.created", customer()))
+    harness.api.bodies["/v1/events"] = listing([])
+    await harness.engine.sweep_bulk()
+    harness.api.now += DAY
+    await harness.execute("update sync.accounts set due_at = now()")
+    harness.api.say("/v1/events", 500, {"error": {"message": "no"}})
+    await harness.engine.sweep_bulk()
+    (account,) = await harness.fetch("select * from sync.accounts")
     assert datetime.fromtimestamp(NOON, UTC) == account["cursor_at"]
     assert "500" in account["error"]
 
 
-async def test_events_that_expired_raise_an_alarm(room: Room) -> None:
+async def test_events_that_expired_raise_an_alarm(harness: Harness) -> None:
     """A cursor older than the 30 days that Stripe keeps events: only an audit can find what was lost."""
-    room.api.bodies["/v1/events"] = listing([])
-    await room.engine.sweep_bulk()
-    room.api.now += 31 * DAY
-    await room.execute("update sync.accounts set due_at = now()")
-    await room.engine.sweep_bulk()
-    assert "subledger audit --repair" in await room.fetchval("select detail from sync.alarms")
+    harness.api.bodies["/v1/events"] = listing([])
+    await harness.engine.sweep_bulk()
+    harness.api.now += 31 * DAY
+    await harness.execute("update sync.accounts set due_at = now()")
+    await harness.engine.sweep_bulk()
+    assert "subledger audit --repair" in await harness.fetchval("select detail from sync.alarms")
 
 
 async def test_key_of_another_account_reads_nothing(pool: Pool, database_url: str) -> None:
     """I8: with a key of another account everything would look missing; nothing is read, and the alarm says why."""
-    async with open_room(pool, database_url) as room:
-        room.api.put(customer(name="Ada"))
-        await room.apply(event("customer.created", customer(name="Ada")))
-        await room.settle()
+    async with open_harness(pool, database_url) as harness:
+        harness.api.put(customer(name="Ada"))
+        await harness.apply(event("customer.created", customer(name="Ada")))
+        await harness.settle()
     stranger = Api()
     stranger.bodies = {"/v1/account": {"object": "account", "id": "acct_stranger"}}
-    async with open_room(pool, database_url, api=stranger) as room:
-        await room.apply(event("customer.updated", customer(name="Ada"), after=9))
-        await room.confirm(times=2)
-        assert 0 == reads_of(room, "/v1/customers/cus_1")
-        assert (await room.object("customer", "cus_1"))["missing_since"] is None
-        alarm = await room.fetchval(
+    async with open_harness(pool, database_url, api=stranger) as harness:
+        await harness.apply(event("customer.updated", customer(name="Ada"), after=9))
+        await harness.confirm(times=2)
+        assert 0 == reads_of(harness, "/v1/customers/cus_1")
+        assert (await harness.object("customer", "cus_1"))["missing_since"] is None
+        alarm = await harness.fetchval(
             "select detail from sync.alarms where name = 'api key of another account'"
         )
         assert "acct_room" in alarm
@@ -422,55 +428,55 @@ async def test_key_of_another_account_reads_nothing(pool: Pool, database_url: st
     [(503, {}), (404, {}), (400, {}), (403, {}), (200, b"<html>"), (200, b"\xff"), (401, {})],
     ids=["unavailable", "missing", "bad request", "restricted", "html", "no text", "unknown"],
 )
-async def test_key_of_another_account_stays_out(room: Room, status: int, body: object) -> None:
+async def test_key_of_another_account_stays_out(harness: Harness, status: int, body: object) -> None:
     """I8, I9: a check that says nothing does not clear another account's key: its events would become records."""
-    room.api.put(customer())
-    await room.apply(event("customer.created", customer()))
-    await room.settle()
-    room.api.put(customer("cus_foreign"))
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    await harness.settle()
+    harness.api.put(customer("cus_foreign"))
     foreign = json.loads(event("customer.created", customer("cus_foreign"), event_id="evt_foreign"))
-    room.api.bodies["/v1/events"] = listing([foreign], url="/v1/events")
-    room.api.bodies["/v1/account"] = {"object": "account", "id": "acct_other"}
-    restarted = room.another_engine()
+    harness.api.bodies["/v1/events"] = listing([foreign], url="/v1/events")
+    harness.api.bodies["/v1/account"] = {"object": "account", "id": "acct_other"}
+    restarted = harness.another_engine()
     await restarted.sweep_bulk()
-    room.api.say("/v1/account", status, body)
+    harness.api.say("/v1/account", status, body)
     restarted._key_checked_at = float("-inf")
     await restarted.sweep_bulk()
     await restarted.sweep()
-    assert 0 == reads_of(room, "/v1/events")
-    assert 1 == await room.fetchval(
+    assert 0 == reads_of(harness, "/v1/events")
+    assert 1 == await harness.fetchval(
         "select count(*) from sync.alarms where name = 'api key of another account'"
     )
     # The right key is let in again as soon as Stripe says whose it is.
-    room.api.bodies["/v1/account"] = {"object": "account", "id": "acct_room"}
+    harness.api.bodies["/v1/account"] = {"object": "account", "id": "acct_room"}
     restarted._key_checked_at = float("-inf")
     await restarted.sweep_bulk()
-    assert 0 == await room.fetchval("select count(*) from sync.alarms")
-    assert reads_of(room, "/v1/events")
+    assert 0 == await harness.fetchval("select count(*) from sync.alarms")
+    assert reads_of(harness, "/v1/events")
 
 
-async def test_key_that_may_not_read_its_account(room: Room) -> None:
+async def test_key_that_may_not_read_its_account(harness: Harness) -> None:
     """A restricted key is let through where nothing speaks against it, also when a wrong one was there before it."""
-    room.api.say("/v1/account", 401, {})
-    room.api.put(customer())
-    await room.apply(event("customer.created", customer()))
-    await room.confirm()
-    assert 0 == reads_of(room, "/v1/customers/cus_1")
-    assert "api key" == await room.fetchval("select name from sync.alarms")
-    room.api.say("/v1/account", 403, {})
-    room.engine._key_checked_at = float("-inf")
-    await room.confirm()
-    assert 1 == reads_of(room, "/v1/customers/cus_1")
-    assert 0 == await room.fetchval("select count(*) from sync.alarms")
+    harness.api.say("/v1/account", 401, {})
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    await harness.confirm()
+    assert 0 == reads_of(harness, "/v1/customers/cus_1")
+    assert "api key" == await harness.fetchval("select name from sync.alarms")
+    harness.api.say("/v1/account", 403, {})
+    harness.engine._key_checked_at = float("-inf")
+    await harness.confirm()
+    assert 1 == reads_of(harness, "/v1/customers/cus_1")
+    assert 0 == await harness.fetchval("select count(*) from sync.alarms")
 
 
-async def test_kind_that_the_key_may_not_read(room: Room) -> None:
+async def test_kind_that_the_key_may_not_read(harness: Harness) -> None:
     """A restricted key without a right leaves its objects dirty; an alarm names the right, and goes with its cause."""
-    room.api.put(customer())
-    room.api.say("/v1/customers/cus_1", 403, {"error": {"message": "not allowed"}})
-    await room.apply(event("customer.created", customer()))
-    await room.confirm()
-    assert "/v1/customers" in await room.fetchval("select detail from sync.alarms")
-    await room.settle()
-    assert (await room.record())["exact"] is True
-    assert 0 == await room.fetchval("select count(*) from sync.alarms")
+    harness.api.put(customer())
+    harness.api.say("/v1/customers/cus_1", 403, {"error": {"message": "not allowed"}})
+    await harness.apply(event("customer.created", customer()))
+    await harness.confirm()
+    assert "/v1/customers" in await harness.fetchval("select detail from sync.alarms")
+    await harness.settle()
+    assert (await harness.record())["exact"] is True
+    assert 0 == await harness.fetchval("select count(*) from sync.alarms")

@@ -4,8 +4,8 @@ import asyncpg
 
 from db.connection import Pool
 from sandbox import STORIES, Sandbox, create_api
-from tests.worker.harness import API_KEY, Api, Room, customer, event, open_room
-from tests.worker.records import assert_true
+from tests.harness import API_KEY, Api, Harness, customer, event, open_harness
+from tests.truth import assert_true
 
 TABLES = (
     "customers", "customer_products", "customer_revenue", "customer_mrr", "customer_features",
@@ -15,10 +15,10 @@ TABLES = (
 MARK_ALL = "update sync.customers set stale = stale + 1, stale_since = now()"
 
 
-async def every_row(room: Room) -> dict[str, list[asyncpg.Record]]:
+async def every_row(harness: Harness) -> dict[str, list[asyncpg.Record]]:
     """All that readers can see, and the problems, in an order of its own."""
-    rows = {name: await room.fetch(f"select * from billing.{name} t order by t::text") for name in TABLES}
-    rows["problems"] = await room.fetch("select * from sync.problems t order by t::text")
+    rows = {name: await harness.fetch(f"select * from billing.{name} t order by t::text") for name in TABLES}
+    rows["problems"] = await harness.fetch("select * from sync.problems t order by t::text")
     return rows
 
 
@@ -29,27 +29,27 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
     sandbox = Sandbox(seed=3)
     sandbox.play(sorted(STORIES)[::4])
     events = sandbox.run()
-    async with open_room(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as room:
+    async with open_harness(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as harness:
         for first in range(0, len(events), 40):
-            await room.apply(*events[first : first + 40])
-        await room.settle()
+            await harness.apply(*events[first : first + 40])
+        await harness.settle()
         truth = {key: known for key, known in sandbox.truth().items() if not known.live_mode}
-        await assert_true(room, truth)
+        await assert_true(harness.settings.database_url, truth)
 
-        grown = await every_row(room)
+        grown = await every_row(harness)
         for _ in range(2):
-            await room.execute(MARK_ALL)
-            assert len(truth) == await room.engine.derive()
-            assert grown == await every_row(room)
+            await harness.execute(MARK_ALL)
+            assert len(truth) == await harness.engine.derive()
+            assert grown == await every_row(harness)
 
-        await room.execute(
+        await harness.execute(
             "truncate billing.customers, billing.customer_products, billing.customer_revenue, billing.customer_mrr, "
             "billing.customer_features, billing.subscription_entities, billing.status_changes, billing.mrr_changes, "
             "sync.problems"
         )
-        await room.execute(MARK_ALL)
-        await room.engine.derive()
-        rebuilt = await every_row(room)
+        await harness.execute(MARK_ALL)
+        await harness.engine.derive()
+        rebuilt = await every_row(harness)
         # These count the changes of a row, or say when it was written: they may differ, and nothing else may.
         own = {
             "customers": ("change", "created_at", "updated_at"),
@@ -68,7 +68,7 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             "group by customer_uid"
         )
         assert {row["uid"]: row["status"] for row in rebuilt["customers"] if row["status"] is not None} == {
-            row[0]: row[1] for row in await room.fetch(ends)
+            row[0]: row[1] for row in await harness.fetch(ends)
         }
         assert all(row["exact"] for row in rebuilt["status_changes"])
         ends = (
@@ -80,7 +80,7 @@ async def test_derived_again_nothing_changes(pool: Pool, database_url: str) -> N
             for row in rebuilt["customer_mrr"]
             if row["mrr"]
         }
-        assert paying == {(row[0], row[1]): row[2] for row in await room.fetch(ends) if row[2]}
+        assert paying == {(row[0], row[1]): row[2] for row in await harness.fetch(ends) if row[2]}
         assert all(row["exact"] for row in rebuilt["mrr_changes"])
 
 
@@ -89,13 +89,13 @@ def _without(rows: list[asyncpg.Record], left_out: tuple[str, ...]) -> list[list
     return sorted(kept, key=str)
 
 
-async def test_flip_of_exact_alone_moves_change_only(room: Room) -> None:
+async def test_flip_of_exact_alone_moves_change_only(harness: Harness) -> None:
     """I6: that a record has become exact is told to whoever polls by `change`, and leaves updated_at alone."""
-    room.api.put(customer())
-    await room.apply(event("customer.created", customer()))
-    before = await room.record()
-    await room.confirm()
-    after = await room.record()
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    before = await harness.record()
+    await harness.confirm()
+    after = await harness.record()
     assert (False, True) == (before["exact"], after["exact"])
     assert after["change"] > before["change"]
     assert after["updated_at"] == before["updated_at"]

@@ -1,6 +1,6 @@
 """Schedules, credit notes and the lines of Checkout sessions, from their events to what readers see."""
 
-from tests.worker.harness import NOON, Body, Room, charge, customer, event, item, listing, subscription
+from tests.harness import NOON, Body, Harness, charge, customer, event, item, listing, subscription
 
 JUNE = NOON + 20 * 86_400
 PRICE: Body = {
@@ -38,85 +38,85 @@ def schedule(**fields: object) -> Body:
     } | fields
 
 
-async def rows(room: Room) -> list[tuple[object, ...]]:
-    found = await room.fetch(
+async def rows(harness: Harness) -> list[tuple[object, ...]]:
+    found = await harness.fetch(
         "select stripe_subscription_id, product_id, status, quantity, scheduled_ids "
         "from billing.customer_products order by 1"
     )
     return [tuple(row) for row in found]
 
 
-async def test_a_schedule_from_its_making_to_its_end(webhooks_only: Room) -> None:
+async def test_a_schedule_from_its_making_to_its_end(webhooks_only: Harness) -> None:
     """C59 and F123, as events tell of them: planned, begun, released."""
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         event("customer.created", customer()),
         event("product.created", product(product_id="pro")),
         event("price.created", PRICE),
         event("subscription_schedule.created", schedule()),
     )
-    assert (None, False) == ((await room.record())["status"], (await room.record())["has_access"])
-    assert [("sub_sched_1", "pro", None, 2, ["sub_sched_1"])] == await rows(room)
+    assert (None, False) == ((await harness.record())["status"], (await harness.record())["has_access"])
+    assert [("sub_sched_1", "pro", None, 2, ["sub_sched_1"])] == await rows(harness)
 
     running = subscription(schedule="sub_sched_1", items=listing([item("si_1", quantity=2)]))
-    await room.apply(
+    await harness.apply(
         event("customer.subscription.created", running, after=10),
         event("subscription_schedule.updated", schedule(status="active", subscription="sub_1"), after=10),
     )
-    assert [("sub_1", "pro", "active", 2, ["sub_sched_1"])] == await rows(room)
+    assert [("sub_1", "pro", "active", 2, ["sub_sched_1"])] == await rows(harness)
 
-    await room.apply(
+    await harness.apply(
         event(
             "subscription_schedule.released",
             schedule(status="released", subscription=None, released_subscription="sub_1"),
             after=20,
         )
     )
-    assert [("sub_1", "pro", "active", 2, [])] == await rows(room)
+    assert [("sub_1", "pro", "active", 2, [])] == await rows(harness)
     # No late event takes that back.
-    await room.apply(
+    await harness.apply(
         event("subscription_schedule.updated", schedule(status="active", subscription="sub_1"), after=15)
     )
-    assert [("sub_1", "pro", "active", 2, [])] == await rows(room)
+    assert [("sub_1", "pro", "active", 2, [])] == await rows(harness)
 
 
-async def test_a_product_of_a_schedule_changes(webhooks_only: Room) -> None:
+async def test_a_product_of_a_schedule_changes(webhooks_only: Harness) -> None:
     """Whoever has it only by a schedule is derived again, too; so is whoever's price comes after the schedule."""
-    room = webhooks_only
-    await room.apply(
+    harness = webhooks_only
+    await harness.apply(
         event("customer.created", customer()), event("subscription_schedule.created", schedule())
     )
-    assert [] == await rows(room)
-    await room.apply(event("price.created", PRICE, after=1))
-    assert [("sub_sched_1", "prod_1", None, 2, ["sub_sched_1"])] == await rows(room)
-    await room.apply(event("product.created", product(product_id="pro"), after=2))
-    assert [("sub_sched_1", "pro", None, 2, ["sub_sched_1"])] == await rows(room)
+    assert [] == await rows(harness)
+    await harness.apply(event("price.created", PRICE, after=1))
+    assert [("sub_sched_1", "prod_1", None, 2, ["sub_sched_1"])] == await rows(harness)
+    await harness.apply(event("product.created", product(product_id="pro"), after=2))
+    assert [("sub_sched_1", "pro", None, 2, ["sub_sched_1"])] == await rows(harness)
 
 
-async def test_a_canceled_schedule_leaves_nothing(room: Room) -> None:
+async def test_a_canceled_schedule_leaves_nothing(harness: Harness) -> None:
     """What was read last counts: rows of phases that are not there any more go, and so does the planned product."""
-    room.api.put(customer())
-    room.api.bodies |= {
+    harness.api.put(customer())
+    harness.api.bodies |= {
         "/v1/prices": listing([PRICE]),
         "/v1/prices/price_1": PRICE,
         "/v1/products/prod_1": product(),
         "/v1/subscription_schedules/sub_sched_1": schedule(),
     }
-    await room.apply(event("customer.created", customer()))
-    await room.apply(event("subscription_schedule.created", schedule()))
-    await room.settle()
-    assert ["sub_sched_1"] == [row[0] for row in await rows(room)]
-    assert (await room.record())["exact"]
-    room.api.bodies["/v1/subscription_schedules/sub_sched_1"] = schedule(status="canceled", phases=[])
-    await room.apply(event("subscription_schedule.canceled", schedule(status="canceled"), after=9))
-    await room.settle()
-    assert [] == await rows(room)
-    assert [] == await room.fetch("select * from stripe.subscription_schedule_items")
+    await harness.apply(event("customer.created", customer()))
+    await harness.apply(event("subscription_schedule.created", schedule()))
+    await harness.settle()
+    assert ["sub_sched_1"] == [row[0] for row in await rows(harness)]
+    assert (await harness.record())["exact"]
+    harness.api.bodies["/v1/subscription_schedules/sub_sched_1"] = schedule(status="canceled", phases=[])
+    await harness.apply(event("subscription_schedule.canceled", schedule(status="canceled"), after=9))
+    await harness.settle()
+    assert [] == await rows(harness)
+    assert [] == await harness.fetch("select * from stripe.subscription_schedule_items")
 
 
-async def test_e96_a_credit_note_gives_back_outside_stripe(webhooks_only: Room) -> None:
+async def test_e96_a_credit_note_gives_back_outside_stripe(webhooks_only: Harness) -> None:
     """L18: also where the payment came by card; a void one gives nothing back."""
-    room = webhooks_only
+    harness = webhooks_only
     note: Body = {
         "object": "credit_note",
         "id": "cn_1",
@@ -130,15 +130,15 @@ async def test_e96_a_credit_note_gives_back_outside_stripe(webhooks_only: Room) 
         "livemode": False,
         "metadata": {},
     }
-    await room.apply(
+    await harness.apply(
         event("customer.created", customer()),
         event("charge.succeeded", charge()),
         event("credit_note.created", note, after=1),
     )
     money = "select gross, out_of_band, net from billing.customer_revenue"
-    assert [(2000, -400, 1600)] == [tuple(row) for row in await room.fetch(money)]
-    await room.apply(event("credit_note.voided", note | {"status": "void"}, after=2))
-    assert [(2000, 0, 2000)] == [tuple(row) for row in await room.fetch(money)]
+    assert [(2000, -400, 1600)] == [tuple(row) for row in await harness.fetch(money)]
+    await harness.apply(event("credit_note.voided", note | {"status": "void"}, after=2))
+    assert [(2000, 0, 2000)] == [tuple(row) for row in await harness.fetch(money)]
 
 
 def session(**fields: object) -> Body:
@@ -158,24 +158,24 @@ def line(number: int) -> Body:
     return {"object": "item", "id": f"li_{number:02}", "description": "Pro", "amount_total": 100 * number}
 
 
-async def test_lines_of_a_session_are_read_whole(room: Room) -> None:
+async def test_lines_of_a_session_are_read_whole(harness: Harness) -> None:
     """An event leaves them out and takes none away; a read that is cut is read on; a read that lacks one removes it."""
-    room.api.put(customer())
+    harness.api.put(customer())
     own = "/v1/checkout/sessions/cs_1/line_items"
-    room.api.bodies["/v1/checkout/sessions/cs_1"] = session(
+    harness.api.bodies["/v1/checkout/sessions/cs_1"] = session(
         line_items=listing([line(number) for number in range(10)], has_more=True, url=own)
     )
-    room.api.bodies[own] = listing([line(10), line(11)])
-    await room.apply(event("customer.created", customer()))
-    await room.apply(event("checkout.session.completed", session()))
+    harness.api.bodies[own] = listing([line(10), line(11)])
+    await harness.apply(event("customer.created", customer()))
+    await harness.apply(event("checkout.session.completed", session()))
     ids = "select array_agg(id order by position) from stripe.checkout_line_items"
-    assert await room.fetchval(ids) is None
-    await room.settle()
-    assert [f"li_{number:02}" for number in range(12)] == await room.fetchval(ids)
-    await room.apply(
+    assert await harness.fetchval(ids) is None
+    await harness.settle()
+    assert [f"li_{number:02}" for number in range(12)] == await harness.fetchval(ids)
+    await harness.apply(
         event("checkout.session.async_payment_succeeded", session(payment_status="paid"), after=5)
     )
-    assert 12 == len(await room.fetchval(ids))
-    room.api.bodies["/v1/checkout/sessions/cs_1"] = session(line_items=listing([line(3)]))
-    await room.settle()
-    assert ["li_03"] == await room.fetchval(ids)
+    assert 12 == len(await harness.fetchval(ids))
+    harness.api.bodies["/v1/checkout/sessions/cs_1"] = session(line_items=listing([line(3)]))
+    await harness.settle()
+    assert ["li_03"] == await harness.fetchval(ids)

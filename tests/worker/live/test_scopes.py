@@ -5,15 +5,15 @@ import json
 
 from db.connection import Pool
 from sandbox import Sandbox, create_api
-from tests.worker.harness import NOON, Api, Room, charge, customer, event, open_room, refund, subscription
-from tests.worker.records import assert_true
+from tests.harness import NOON, Api, Harness, charge, customer, event, open_harness, refund, subscription
+from tests.truth import assert_true
 
 SCOPES = list(itertools.product(("", "acct_a", "acct_b"), (False, True)))
 
 
-async def test_same_ids_everywhere(webhooks_only: Room) -> None:
+async def test_same_ids_everywhere(webhooks_only: Harness) -> None:
     """I9: the same ids in three accounts and both modes are as many customers, each with its own money and status."""
-    room = webhooks_only
+    harness = webhooks_only
     for number, (account, live) in enumerate(SCOPES, start=1):
         where = {"account": account or None, "live": live, "event_id": "evt_same"}
         amount = 1000 * number
@@ -24,14 +24,16 @@ async def test_same_ids_everywhere(webhooks_only: Room) -> None:
             ("charge.succeeded", charge(amount=amount, amount_captured=amount)),
             ("refund.created", refund(amount=number)),
         ]
-        await room.receive(
+        await harness.receive(
             *(event(kind, body, **(where | {"event_id": f"evt_{kind}"})) for kind, body in bodies)  # type: ignore[arg-type]
         )
-    await room.engine.drain()
-    assert len(SCOPES) * 4 == await room.fetchval("select count(*) from sync.events where state = 'applied'")
+    await harness.engine.drain()
+    assert len(SCOPES) * 4 == await harness.fetchval(
+        "select count(*) from sync.events where state = 'applied'"
+    )
     seen = set()
     for number, (account, live) in enumerate(SCOPES, start=1):
-        record = await room.record(account=account, live=live)
+        record = await harness.record(account=account, live=live)
         assert f"Customer {number}" == record["name"]
         assert ("active" if number % 2 else "past_due") == record["status"]
         assert 1000 * number - number == record["lifetime_revenue"]
@@ -39,18 +41,18 @@ async def test_same_ids_everywhere(webhooks_only: Room) -> None:
     assert len(SCOPES) == len(seen), "one uid for each"
 
 
-async def test_one_scope_changes_alone(webhooks_only: Room) -> None:
+async def test_one_scope_changes_alone(webhooks_only: Harness) -> None:
     """I9: an event of one account and mode changes the record there, and derives no other."""
-    room = webhooks_only
+    harness = webhooks_only
     for account, live in SCOPES:
-        await room.apply(
+        await harness.apply(
             event("customer.subscription.created", subscription(), account=account or None, live=live)
         )
     statement = "select account_id, live_mode, change, status from billing.customers order by 1, 2"
-    before = {(row[0], row[1]): (row[2], row[3]) for row in await room.fetch(statement)}
+    before = {(row[0], row[1]): (row[2], row[3]) for row in await harness.fetch(statement)}
     derived = "select account_id, live_mode, derived from sync.customers order by 1, 2"
-    derived_before = {(row[0], row[1]): row[2] for row in await room.fetch(derived)}
-    await room.apply(
+    derived_before = {(row[0], row[1]): row[2] for row in await harness.fetch(derived)}
+    await harness.apply(
         event(
             "customer.subscription.updated",
             subscription(status="past_due"),
@@ -59,28 +61,28 @@ async def test_one_scope_changes_alone(webhooks_only: Room) -> None:
             live=True,
         )
     )
-    after = {(row[0], row[1]): (row[2], row[3]) for row in await room.fetch(statement)}
-    derived_after = {(row[0], row[1]): row[2] for row in await room.fetch(derived)}
+    after = {(row[0], row[1]): (row[2], row[3]) for row in await harness.fetch(statement)}
+    derived_after = {(row[0], row[1]): row[2] for row in await harness.fetch(derived)}
     assert {("acct_a", True)} == {scope for scope in after if after[scope] != before[scope]}
     assert {("acct_a", True)} == {scope for scope in after if derived_after[scope] != derived_before[scope]}
     assert "past_due" == after["acct_a", True][1]
 
 
-async def test_other_mode_is_quarantined(room: Room) -> None:
+async def test_other_mode_is_quarantined(harness: Harness) -> None:
     """I9: with a key of test mode a live event is set aside, with the reason: it marks nothing and shows nothing."""
-    room.api.put(customer())
-    await room.apply(
+    harness.api.put(customer())
+    await harness.apply(
         event("customer.created", customer(), event_id="evt_test"),
         event("customer.created", customer(name="Live"), event_id="evt_live", live=True),
         event("charge.succeeded", charge("ch_live"), event_id="evt_money", live=True),
     )
-    await room.settle()
+    await harness.settle()
     assert {
         "evt_test": "applied",
         "evt_live": "quarantined",
         "evt_money": "quarantined",
-    } == await room.event_states()
-    assert "test mode" in await room.fetchval("select error from sync.events where event_id = 'evt_live'")
+    } == await harness.event_states()
+    assert "test mode" in await harness.fetchval("select error from sync.events where event_id = 'evt_live'")
     for table in (
         "sync.objects",
         "sync.customers",
@@ -88,8 +90,8 @@ async def test_other_mode_is_quarantined(room: Room) -> None:
         "stripe.customers",
         "stripe.charges",
     ):
-        assert 0 == await room.fetchval(f"select count(*) from {table} where live_mode"), table
-    assert (await room.record())["exact"]
+        assert 0 == await harness.fetchval(f"select count(*) from {table} where live_mode"), table
+    assert (await harness.record())["exact"]
 
 
 async def test_connected_account_is_read_as_itself(pool: Pool, database_url: str) -> None:
@@ -98,23 +100,23 @@ async def test_connected_account_is_read_as_itself(pool: Pool, database_url: str
     sandbox.play(["same_id_in_two_accounts", "same_id_in_both_modes"])
     events = sandbox.run()
     api_key = "sk_test_scopes"
-    async with open_room(
+    async with open_harness(
         pool, database_url, api=Api(create_api(sandbox, [api_key])), api_key=api_key
-    ) as room:
-        await room.receive(*events)
-        await room.settle()
+    ) as harness:
+        await harness.receive(*events)
+        await harness.settle()
         truth = {key: known for key, known in sandbox.truth().items() if not key.live_mode}
         assert len({account for account, _, _ in truth}) > 1
         assert len({customer_id for _, _, customer_id in truth}) < len(truth)
-        await assert_true(room, truth)
+        await assert_true(harness.settings.database_url, truth)
 
 
-async def test_ids_with_everything_in_them(webhooks_only: Room) -> None:
+async def test_ids_with_everything_in_them(webhooks_only: Harness) -> None:
     """I9: ids are Stripe's to choose: whatever they hold, they are kept apart and never taken for SQL or paths."""
-    room = webhooks_only
+    harness = webhooks_only
     ids = ["cus_1", "CUS_1", "cus_1 ", "cus/1", "cus_1'; drop table x", "cus_%", "c\N{SNOWMAN}"]
-    await room.apply(*(event("customer.created", customer(each), after=n) for n, each in enumerate(ids)))
-    found = {row[0] for row in await room.fetch("select stripe_customer_id from billing.customers")}
+    await harness.apply(*(event("customer.created", customer(each), after=n) for n, each in enumerate(ids)))
+    found = {row[0] for row in await harness.fetch("select stripe_customer_id from billing.customers")}
     assert set(ids) == found
-    raw = await room.fetchval("select raw from stripe.customers where id = 'cus/1'")
+    raw = await harness.fetchval("select raw from stripe.customers where id = 'cus/1'")
     assert NOON == json.loads(raw)["created"]

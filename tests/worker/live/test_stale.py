@@ -13,8 +13,8 @@ from db.connection import Connection, OwnConnection, Pool, connect
 from db.mirror.facts import load_facts
 from db.sync.customers import StaleCustomer, claim_stale
 from db.sync.inbox import claim_events
+from tests.harness import Harness, charge, customer, event, refund, subscription
 from tests.system import until
-from tests.worker.harness import Room, charge, customer, event, refund, subscription
 from worker.live.apply import _apply, _Batch, _show, drain_batch, read_event
 from worker.live.derive import Derivation, derive_batch, resolve_batch, store_derivations
 
@@ -31,36 +31,38 @@ async def derive_from_claim(connection: Connection, claimed: Sequence[StaleCusto
     ]
 
 
-async def test_mark_during_a_derivation_is_not_swallowed(webhooks_only: Room) -> None:
+async def test_mark_during_a_derivation_is_not_swallowed(webhooks_only: Harness) -> None:
     """I3: facts that are committed after a derivation read its facts make the customer stale again."""
-    room = webhooks_only
-    await room.receive(event("customer.subscription.created", subscription(status="active")))
-    async with room.pool.acquire() as first, room.pool.acquire() as second:
+    harness = webhooks_only
+    await harness.receive(event("customer.subscription.created", subscription(status="active")))
+    async with harness.pool.acquire() as first, harness.pool.acquire() as second:
         await drain_batch(first, served_mode=None, confirms=False)
         claimed = await claim_stale(first, limit=10, lease=LEASE)
         derivations = await derive_from_claim(first, claimed)
-        await room.receive(event("customer.subscription.updated", subscription(status="past_due"), after=9))
+        await harness.receive(
+            event("customer.subscription.updated", subscription(status="past_due"), after=9)
+        )
         await drain_batch(second, served_mode=None, confirms=False)
         await store_derivations(first, derivations)
-    assert "active" == (await room.record())["status"]
-    await room.engine.derive()
-    assert "past_due" == (await room.record())["status"]
+    assert "active" == (await harness.record())["status"]
+    await harness.engine.derive()
+    assert "past_due" == (await harness.record())["status"]
 
 
 async def test_mark_that_waits_for_its_commit_is_not_swallowed(
-    webhooks_only: Room, database_url: str
+    webhooks_only: Harness, database_url: str
 ) -> None:
     """I3: a transaction that has marked a customer, but not committed, holds the derivation's storing up; when it
     commits, the customer is stale.
     """
-    room = webhooks_only
-    await room.receive(event("customer.subscription.created", subscription(status="active")))
+    harness = webhooks_only
+    await harness.receive(event("customer.subscription.created", subscription(status="active")))
     writer = await connect(database_url, application_name="writer")
     try:
-        async with room.pool.acquire() as deriver:
+        async with harness.pool.acquire() as deriver:
             await drain_batch(deriver, served_mode=None, confirms=False)
             claimed = await claim_stale(deriver, limit=10, lease=LEASE)
-            await room.receive(
+            await harness.receive(
                 event("customer.subscription.updated", subscription(status="past_due"), after=9)
             )
             writing = writer.transaction()
@@ -71,7 +73,7 @@ async def test_mark_that_waits_for_its_commit_is_not_swallowed(
             storing = asyncio.create_task(store_derivations(deriver, derivations))
 
             async def is_waiting() -> object:
-                return await room.fetchval(
+                return await harness.fetchval(
                     "select exists (select from pg_stat_activity where wait_event_type = 'Lock' "
                     "and datname = current_database())"
                 )
@@ -81,22 +83,22 @@ async def test_mark_that_waits_for_its_commit_is_not_swallowed(
             await storing
     finally:
         await writer.close()
-    await room.engine.derive()
-    assert "past_due" == (await room.record())["status"]
+    await harness.engine.derive()
+    assert "past_due" == (await harness.record())["status"]
 
 
-async def test_slower_derivation_from_older_facts_is_dropped(webhooks_only: Room) -> None:
+async def test_slower_derivation_from_older_facts_is_dropped(webhooks_only: Harness) -> None:
     """I3: of two derivations of one customer the one that began from the later mark is kept, whoever stores last."""
-    room = webhooks_only
-    await room.receive(event("customer.subscription.created", subscription(status="active")))
-    async with room.pool.acquire() as connection:
+    harness = webhooks_only
+    await harness.receive(event("customer.subscription.created", subscription(status="active")))
+    async with harness.pool.acquire() as connection:
         await drain_batch(connection, served_mode=None, confirms=False)
         slow = await derive_from_claim(connection, await claim_stale(connection, limit=10, lease=LEASE))
-        await room.make_due()
-        await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=9))
-        change = (await room.record())["change"]
+        await harness.make_due()
+        await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=9))
+        change = (await harness.record())["change"]
         assert 0 == await store_derivations(connection, slow)
-    record = await room.record()
+    record = await harness.record()
     assert ("past_due", change) == (record["status"], record["change"])
 
 
@@ -123,11 +125,13 @@ FOUR_ORDERS = {
 
 
 @pytest.mark.parametrize("order", FOUR_ORDERS)
-async def test_nameless_rows_reach_their_customer(webhooks_only: Room, database_url: str, order: str) -> None:
+async def test_nameless_rows_reach_their_customer(
+    webhooks_only: Harness, database_url: str, order: str
+) -> None:
     """I3: a refund that is written beside its charge, in whichever order the two transactions begin and commit, and
     whatever is resolved and derived between them, reaches the customer whom only the charge names.
     """
-    room = webhooks_only
+    harness = webhooks_only
     writers: dict[str, OwnConnection] = {}
     transactions: dict[str, asyncpg.transaction.Transaction] = {}
     bodies = {
@@ -139,9 +143,9 @@ async def test_nameless_rows_reach_their_customer(webhooks_only: Room, database_
         for step in FOUR_ORDERS[order]:
             what = step.split()[-1]
             if step == "derive":
-                await room.engine.derive()
+                await harness.engine.derive()
             elif step.startswith("begin"):
-                await room.receive(bodies[what])
+                await harness.receive(bodies[what])
                 writers[what] = await connect(database_url, application_name=what)
                 (claimed,) = await claim_events(writers[what], limit=1, lease=LEASE)
                 reading = read_event(claimed, served_mode=None, confirms=False)
@@ -158,26 +162,28 @@ async def test_nameless_rows_reach_their_customer(webhooks_only: Room, database_
     finally:
         for writer in writers.values():
             await writer.close()
-    await room.engine.derive()
-    rows = await room.fetch("select stripe_customer_id, gross, refunded, net from billing.customer_revenue")
+    await harness.engine.derive()
+    rows = await harness.fetch(
+        "select stripe_customer_id, gross, refunded, net from billing.customer_revenue"
+    )
     assert [("cus_1", 2000, 500, 1500)] == [tuple(row) for row in rows]
 
 
-async def test_touch_during_a_resolution_is_not_swallowed(webhooks_only: Room) -> None:
+async def test_touch_during_a_resolution_is_not_swallowed(webhooks_only: Harness) -> None:
     """I3: a row that is written again while its customers are being marked is resolved again."""
-    room = webhooks_only
-    await room.apply(event("charge.succeeded", charge()), event("refund.created", refund(amount=500)))
-    async with room.pool.acquire() as first, room.pool.acquire() as second:
-        await room.receive(event("refund.updated", refund(amount=700), after=20))
+    harness = webhooks_only
+    await harness.apply(event("charge.succeeded", charge()), event("refund.created", refund(amount=500)))
+    async with harness.pool.acquire() as first, harness.pool.acquire() as second:
+        await harness.receive(event("refund.updated", refund(amount=700), after=20))
         await drain_batch(first, served_mode=None, confirms=False)
         resolving = first.transaction()
         await resolving.start()
         assert 1 == await resolve_batch(first)
-        await room.receive(event("refund.updated", refund(amount=900), after=30))
+        await harness.receive(event("refund.updated", refund(amount=900), after=30))
         applying = asyncio.create_task(drain_batch(second, served_mode=None, confirms=False))
 
         async def is_waiting() -> object:
-            return applying.done() or await room.fetchval(
+            return applying.done() or await harness.fetchval(
                 "select exists (select from pg_stat_activity where wait_event_type = 'Lock' "
                 "and datname = current_database())"
             )
@@ -186,14 +192,14 @@ async def test_touch_during_a_resolution_is_not_swallowed(webhooks_only: Room) -
         await resolving.commit()
         await applying
         await derive_batch(first, policy=Policy())
-    await room.engine.derive()
-    assert 900 == await room.fetchval("select refunded from billing.customer_revenue")
+    await harness.engine.derive()
+    assert 900 == await harness.fetchval("select refunded from billing.customer_revenue")
 
 
-async def test_customers_marked_for_the_first_time_by_two_at_once(pool: Pool, webhooks_only: Room) -> None:
+async def test_customers_marked_for_the_first_time_by_two_at_once(pool: Pool, webhooks_only: Harness) -> None:
     """I3: two transactions that both meet a customer for the first time both count: neither mark is lost."""
-    room = webhooks_only
-    await room.receive(
+    harness = webhooks_only
+    await harness.receive(
         *(event("charge.succeeded", charge(f"ch_{number}"), after=number) for number in range(40))
     )
 
@@ -203,6 +209,6 @@ async def test_customers_marked_for_the_first_time_by_two_at_once(pool: Pool, we
                 await derive_batch(connection, policy=Policy())
 
     await asyncio.gather(*(drain_some() for _ in range(4)))
-    await room.engine.derive()
-    assert 40 * 2000 == await room.fetchval("select gross from billing.customer_revenue")
-    assert (await room.record())["stripe_customer_id"] == customer()["id"]
+    await harness.engine.derive()
+    assert 40 * 2000 == await harness.fetchval("select gross from billing.customer_revenue")
+    assert (await harness.record())["stripe_customer_id"] == customer()["id"]

@@ -8,96 +8,99 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.history import Revision, Step, revise_history
-from tests.worker.harness import NOON, Room, customer, event, subscription
+from tests.harness import NOON, Harness, customer, event, subscription
 
 DAY = 86_400
 STATUSES = [None, "trialing", "active", "past_due", "canceled", "ended"]
 
 
-async def changes(room: Room) -> list[tuple[str | None, str | None, bool]]:
-    rows = await room.fetch(
+async def changes(harness: Harness) -> list[tuple[str | None, str | None, bool]]:
+    rows = await harness.fetch(
         "select status_before, status_after, exact from billing.status_changes order by id"
     )
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-async def begun(room: Room) -> None:
+async def begun(harness: Harness) -> None:
     """A customer whose active subscription was read."""
-    room.api.put(customer(), subscription())
-    await room.apply(
+    harness.api.put(customer(), subscription())
+    await harness.apply(
         event("customer.created", customer()), event("customer.subscription.created", subscription())
     )
-    await room.settle()
-    assert [(None, "active", True)] == await changes(room)
+    await harness.settle()
+    assert [(None, "active", True)] == await changes(harness)
 
 
-async def test_confirmation_that_agrees_keeps_the_change(room: Room) -> None:
+async def test_confirmation_that_agrees_keeps_the_change(harness: Harness) -> None:
     """A change that a payload showed is confirmed by the read, with its event and the time of that event."""
-    await begun(room)
-    await room.apply(
+    await begun(harness)
+    await harness.apply(
         event("customer.subscription.updated", subscription(status="past_due"), after=60, event_id="evt_due")
     )
-    assert [(None, "active", True), ("active", "past_due", False)] == await changes(room)
-    room.api.put(subscription(status="past_due"))
-    await room.settle()
-    assert [(None, "active", True), ("active", "past_due", True)] == await changes(room)
-    (row,) = await room.fetch("select * from billing.status_changes where status_after = 'past_due'")
+    assert [(None, "active", True), ("active", "past_due", False)] == await changes(harness)
+    harness.api.put(subscription(status="past_due"))
+    await harness.settle()
+    assert [(None, "active", True), ("active", "past_due", True)] == await changes(harness)
+    (row,) = await harness.fetch("select * from billing.status_changes where status_after = 'past_due'")
     assert ("evt_due", "event") == (row["event_id"], row["source"])
     assert datetime.fromtimestamp(NOON + 60, tz=UTC) == row["changed_at"]
 
 
-async def test_confirmation_that_disagrees_takes_it_back(room: Room) -> None:
+async def test_confirmation_that_disagrees_takes_it_back(harness: Harness) -> None:
     """A change that only a late payload showed goes with it when the read says otherwise."""
-    await begun(room)
-    await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
-    await room.settle()
-    assert [(None, "active", True)] == await changes(room)
-    assert "active" == (await room.record())["status"]
+    await begun(harness)
+    await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    await harness.settle()
+    assert [(None, "active", True)] == await changes(harness)
+    assert "active" == (await harness.record())["status"]
 
 
-async def test_detour_that_no_read_saw_is_taken_back(room: Room) -> None:
+async def test_detour_that_no_read_saw_is_taken_back(harness: Harness) -> None:
     """A history may skip what was lived through, and never tells what was not: only what a read saw is confirmed."""
-    await begun(room)
-    await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
-    await room.apply(event("customer.subscription.updated", subscription(status="active"), after=90))
-    await room.settle()
-    assert [(None, "active", True)] == await changes(room)
+    await begun(harness)
+    await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    await harness.apply(event("customer.subscription.updated", subscription(status="active"), after=90))
+    await harness.settle()
+    assert [(None, "active", True)] == await changes(harness)
 
 
-async def test_confirmation_with_a_third_state(room: Room) -> None:
+async def test_confirmation_with_a_third_state(harness: Harness) -> None:
     """Where the read tells of a state that no payload showed, the provisional steps go and the true one comes."""
-    await begun(room)
-    await room.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
-    room.api.put(subscription(status="canceled", ended_at=NOON + 70))
-    await room.settle()
-    assert [(None, "active", True), ("active", "ended", True)] == await changes(room)
+    await begun(harness)
+    await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    harness.api.put(subscription(status="canceled", ended_at=NOON + 70))
+    await harness.settle()
+    assert [(None, "active", True), ("active", "ended", True)] == await changes(harness)
 
 
-async def test_chain_is_unbroken_while_everything_moves(room: Room) -> None:
+async def test_chain_is_unbroken_while_everything_moves(harness: Harness) -> None:
     """After every event and every read the chain begins at none, has no gap, and ends at the record's status."""
-    await begun(room)
+    await begun(harness)
     told = ["past_due", "active", "unpaid", "active", "trialing", "past_due", "canceled", "active"]
     real = ["active", "active", "past_due", "active", "active", "past_due", "canceled", "canceled"]
     for second, (payload, state) in enumerate(zip(told, real, strict=True), start=1):
-        room.api.put(subscription(status=state))
-        await room.apply(
+        harness.api.put(subscription(status=state))
+        await harness.apply(
             event("customer.subscription.updated", subscription(status=payload), after=60 * second)
         )
         if second % 2:
-            await room.confirm()
-        chain = await changes(room)
+            await harness.confirm()
+        chain = await changes(harness)
         assert chain[0][0] is None
         assert all(left[1] == right[0] for left, right in pairwise(chain)), chain
-        assert chain[-1][1] == (await room.record())["status"]
+        assert chain[-1][1] == (await harness.record())["status"]
         exact = [step[2] for step in chain]
         assert sorted(exact, reverse=True) == exact, "what is confirmed stands before what is not"
-    await room.settle()
-    assert ("ended", True) == ((await room.record())["status"], all(step[2] for step in await changes(room)))
+    await harness.settle()
+    assert ("ended", True) == (
+        (await harness.record())["status"],
+        all(step[2] for step in await changes(harness)),
+    )
 
 
-async def told(room: Room) -> list[tuple[str | None, float, str | None, str]]:
+async def told(harness: Harness) -> list[tuple[str | None, float, str | None, str]]:
     """What each change led to, how many days after NOON, by which event, and who noticed it."""
-    rows = await room.fetch("select * from billing.status_changes order by id")
+    rows = await harness.fetch("select * from billing.status_changes order by id")
     return [
         (row["status_after"], (row["changed_at"].timestamp() - NOON) / DAY, row["event_id"], row["source"])
         for row in rows
@@ -109,78 +112,78 @@ B = subscription("sub_b", cancel_at=NOON + 300 * DAY)
 A_ENDED = A | {"status": "canceled", "ended_at": NOON + 55 * DAY, "canceled_at": NOON + 55 * DAY}
 
 
-async def two(room: Room) -> None:
+async def two(harness: Harness) -> None:
     """One subscription that goes on, and one, begun ten days later, whose end is scheduled."""
-    room.api.put(customer(), A, B)
-    await room.apply(
+    harness.api.put(customer(), A, B)
+    await harness.apply(
         event("customer.created", customer()),
         event("customer.subscription.created", A, event_id="evt_a"),
         event("customer.subscription.created", B, after=10 * DAY, event_id="evt_b"),
     )
-    await room.settle()
-    assert [("active", 0, "evt_a", "event")] == await told(room), "the second changed nothing"
+    await harness.settle()
+    assert [("active", 0, "evt_a", "event")] == await told(harness), "the second changed nothing"
 
 
-async def test_end_is_dated_by_its_own_event(room: Room) -> None:
+async def test_end_is_dated_by_its_own_event(harness: Harness) -> None:
     """A ends, and B, of which nothing was heard for weeks, decides from then on: the end of A is what happened."""
-    await two(room)
-    room.api.put(A_ENDED)
-    await room.apply(event("customer.subscription.deleted", A_ENDED, after=55 * DAY, event_id="evt_end"))
+    await two(harness)
+    harness.api.put(A_ENDED)
+    await harness.apply(event("customer.subscription.deleted", A_ENDED, after=55 * DAY, event_id="evt_end"))
     ended = ("canceled", 55, "evt_end", "event")
-    assert ended == (await told(room))[-1]
-    await room.settle()
-    assert [("active", 0, "evt_a", "event"), ended] == await told(room)
+    assert ended == (await told(harness))[-1]
+    await harness.settle()
+    assert [("active", 0, "evt_a", "event"), ended] == await told(harness)
 
 
-async def test_change_that_is_told_again_is_dated_by_any_of_them(room: Room) -> None:
+async def test_change_that_is_told_again_is_dated_by_any_of_them(harness: Harness) -> None:
     """B was shown to decide, then a read tells of another state: A's event was the last, and B's an old one."""
-    await two(room)
-    room.api.put(A_ENDED, B | {"status": "past_due"})
-    await room.apply(
+    await two(harness)
+    harness.api.put(A_ENDED, B | {"status": "past_due"})
+    await harness.apply(
         event("customer.subscription.updated", B, after=20 * DAY, event_id="evt_b_again"),
         event(
             "customer.subscription.updated", A | {"status": "past_due"}, after=54 * DAY, event_id="evt_due"
         ),
     )
-    assert ("canceled", 54, "evt_due", "event") == (await told(room))[-1]
-    await room.settle()
-    assert [("active", 0, "evt_a", "event"), ("past_due", 54, "evt_due", "event")] == await told(room)
+    assert ("canceled", 54, "evt_due", "event") == (await told(harness))[-1]
+    await harness.settle()
+    assert [("active", 0, "evt_a", "event"), ("past_due", 54, "evt_due", "event")] == await told(harness)
 
 
-async def test_end_that_no_event_told_is_dated_when_it_was_seen(room: Room) -> None:
+async def test_end_that_no_event_told_is_dated_when_it_was_seen(harness: Harness) -> None:
     """An audit finds the end of A: B's last event, which is weeks old, is not what told of it."""
-    await two(room)
-    room.api.put(A_ENDED)
+    await two(harness)
+    harness.api.put(A_ENDED)
     before = (datetime.now(UTC).timestamp() - NOON) / DAY
-    await room.execute(
+    await harness.execute(
         "update sync.objects set dirty = nextval('sync.tick'), read_at = now(), source = 'audit' where id = 'sub_a'"
     )
-    await room.settle()
-    status, seen, _, source = (await told(room))[-1]
+    await harness.settle()
+    status, seen, _, source = (await told(harness))[-1]
     assert ("canceled", "audit") == (status, source)
     assert before - 1 < seen
 
 
-async def test_deleted_customer_ends_with_its_own_event(room: Room) -> None:
+async def test_deleted_customer_ends_with_its_own_event(harness: Harness) -> None:
     """Its subscription's last event may be weeks old, and the one of its end never come."""
-    await begun(room)
+    await begun(harness)
     gone = {"object": "customer", "id": "cus_1", "deleted": True}
-    room.api.put(gone)
-    await room.apply(event("customer.deleted", customer(), after=70 * DAY, event_id="evt_gone"))
-    await room.settle()
-    assert ("ended", 70, "evt_gone", "event") == (await told(room))[-1]
+    harness.api.put(gone)
+    await harness.apply(event("customer.deleted", customer(), after=70 * DAY, event_id="evt_gone"))
+    await harness.settle()
+    assert ("ended", 70, "evt_gone", "event") == (await told(harness))[-1]
 
 
-async def test_times_never_go_back(room: Room) -> None:
+async def test_times_never_go_back(harness: Harness) -> None:
     """News that comes late is dated no earlier than what is told already: a day has one status."""
-    await two(room)
-    await room.execute(
+    await two(harness)
+    await harness.execute(
         "update billing.status_changes set changed_at = to_timestamp($1)", float(NOON + 60 * DAY)
     )
-    room.api.put(A_ENDED)
-    await room.apply(event("customer.subscription.deleted", A_ENDED, after=55 * DAY))
-    await room.settle()
-    assert [("active", 60), ("canceled", 60)] == [each[:2] for each in await told(room)]
+    harness.api.put(A_ENDED)
+    await harness.apply(event("customer.subscription.deleted", A_ENDED, after=55 * DAY))
+    await harness.settle()
+    assert [("active", 60), ("canceled", 60)] == [each[:2] for each in await told(harness)]
 
 
 def steps(*statuses: str | None) -> list[Step[str | None]]:

@@ -11,7 +11,7 @@ from db.keys import CustomerKey, Key
 from db.sync.objects import draw_tick
 from db.sync.scans import ScanRequest, request_scan
 from db.sync.status import select_backlog
-from tests.worker.harness import NOON, Body, Room, charge, customer, event, listing
+from tests.harness import NOON, Body, Harness, charge, customer, event, listing
 from worker.forget import forget
 from worker.lists.pages import read_page
 from worker.live.apply import drain_batch
@@ -37,107 +37,107 @@ def intent(**fields: object) -> Body:
     } | fields
 
 
-async def shown(room: Room) -> tuple[Any, ...]:
-    (row,) = await room.fetch("select status, amount, deleted_at from stripe.payment_intents")
+async def shown(harness: Harness) -> tuple[Any, ...]:
+    (row,) = await harness.fetch("select status, amount, deleted_at from stripe.payment_intents")
     return tuple(row)
 
 
-async def exact_customer(room: Room) -> None:
+async def exact_customer(harness: Harness) -> None:
     """A customer whose record is exact."""
-    room.api.put(customer())
-    await room.apply(event("customer.created", customer()))
-    await room.settle()
-    assert (await room.record())["exact"]
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    await harness.settle()
+    assert (await harness.record())["exact"]
 
 
 async def backfilled(
-    room: Room,
+    harness: Harness,
     *bodies: Body,
     purpose: Any = "backfill",
     repair: bool = False,
     kind: str = "payment_intent",
 ) -> str:
     """Read the list of a kind, holding these; how the scan ended."""
-    room.api.bodies[KINDS[kind].list_path or ""] = listing(list(bodies))
-    async with room.pool.acquire() as connection:
+    harness.api.bodies[KINDS[kind].list_path or ""] = listing(list(bodies))
+    async with harness.pool.acquire() as connection:
         wanted = ScanRequest(purpose=purpose, kinds=(kind,), repair=repair)
         scan = await request_scan(connection, wanted, live_mode=False)
     for _ in range(20):
-        await room.execute("update sync.scans set due_at = now() where due_at > now()")
-        await room.engine.scan()
-        await room.confirm()
-        (row,) = await room.fetch("select status, finished_at from sync.scans where id = $1", scan.id)
+        await harness.execute("update sync.scans set due_at = now() where due_at > now()")
+        await harness.engine.scan()
+        await harness.confirm()
+        (row,) = await harness.fetch("select status, finished_at from sync.scans where id = $1", scan.id)
         if row["finished_at"] is not None:
             return str(row["status"])
     raise AssertionError("the scan has not ended")
 
 
-async def test_an_event_shows_and_asks_for_nothing(room: Room) -> None:
+async def test_an_event_shows_and_asks_for_nothing(harness: Harness) -> None:
     """The payload is shown at once; nothing is read, nobody is stale or inexact, and nothing is left to be done."""
-    await exact_customer(room)
-    before = await room.record()
-    asked = len(room.api.asked)
-    await room.apply(event("payment_intent.created", intent(), after=1))
-    assert ("requires_payment_method", 2000, None) == await shown(room)
-    fence = await room.object(*KEY[2:])
+    await exact_customer(harness)
+    before = await harness.record()
+    asked = len(harness.api.asked)
+    await harness.apply(event("payment_intent.created", intent(), after=1))
+    assert ("requires_payment_method", 2000, None) == await shown(harness)
+    fence = await harness.object(*KEY[2:])
     assert (None, False, 0) == (fence["read_at"], fence["unsettled"], fence["confirmed"])
-    assert [] == await room.left()
-    async with room.pool.acquire() as connection:
+    assert [] == await harness.left()
+    async with harness.pool.acquire() as connection:
         backlog = await select_backlog(connection, live_mode=False)
     assert (True, 0, 0) == (backlog.settled, backlog.unconfirmed_objects, backlog.missing_objects)
-    await room.settle()
-    assert asked == len(room.api.asked)
-    assert before == await room.record()
+    await harness.settle()
+    assert asked == len(harness.api.asked)
+    assert before == await harness.record()
 
 
-async def test_events_of_what_nobody_knows_fetch_nothing(room: Room) -> None:
+async def test_events_of_what_nobody_knows_fetch_nothing(harness: Harness) -> None:
     """Neither the customer nor the payment method that it names is read, and no customer begins to exist."""
-    await room.apply(event("payment_intent.created", intent(), after=1))
-    await room.settle()
-    assert not [path for path in room.api.asked if path != "/v1/account"]
-    assert [] == await room.fetch("select * from sync.customers")
-    assert ["payment_intent"] == [row[0] for row in await room.fetch("select kind from sync.objects")]
+    await harness.apply(event("payment_intent.created", intent(), after=1))
+    await harness.settle()
+    assert not [path for path in harness.api.asked if path != "/v1/account"]
+    assert [] == await harness.fetch("select * from sync.customers")
+    assert ["payment_intent"] == [row[0] for row in await harness.fetch("select kind from sync.objects")]
 
 
-async def test_the_newer_payload_stays(room: Room) -> None:
+async def test_the_newer_payload_stays(harness: Harness) -> None:
     """The provisional rule holds as for any object: an older event changes nothing, nor does one after the end."""
-    await room.apply(event("payment_intent.processing", intent(status="processing"), after=5))
-    await room.apply(event("payment_intent.created", intent(), after=1))
-    assert "processing" == (await shown(room))[0]
-    await room.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=6))
-    await room.apply(event("payment_intent.processing", intent(status="processing"), after=9))
-    assert "succeeded" == (await shown(room))[0]
+    await harness.apply(event("payment_intent.processing", intent(status="processing"), after=5))
+    await harness.apply(event("payment_intent.created", intent(), after=1))
+    assert "processing" == (await shown(harness))[0]
+    await harness.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=6))
+    await harness.apply(event("payment_intent.processing", intent(status="processing"), after=9))
+    assert "succeeded" == (await shown(harness))[0]
 
 
-async def test_what_it_concerns_is_read(room: Room) -> None:
+async def test_what_it_concerns_is_read(harness: Harness) -> None:
     """The charge that it names is one that records depend on: that is read as before."""
-    await room.apply(event("payment_intent.succeeded", intent(latest_charge="ch_1"), after=1))
-    await room.confirm()
-    assert ["/v1/charges/ch_1"] == [path for path in room.api.asked if "charges" in path]
-    assert not [path for path in room.api.asked if "payment_intents" in path]
+    await harness.apply(event("payment_intent.succeeded", intent(latest_charge="ch_1"), after=1))
+    await harness.confirm()
+    assert ["/v1/charges/ch_1"] == [path for path in harness.api.asked if "charges" in path]
+    assert not [path for path in harness.api.asked if "payment_intents" in path]
 
 
-async def test_a_payload_that_cannot_be_read_is_parked(room: Room) -> None:
+async def test_a_payload_that_cannot_be_read_is_parked(harness: Harness) -> None:
     """No read would ever tell what it was: somebody must see it."""
-    await room.apply(event("payment_intent.created", intent(amount="much"), event_id="evt_odd"))
-    assert {"evt_odd": "parked"} == await room.event_states()
+    await harness.apply(event("payment_intent.created", intent(amount="much"), event_id="evt_odd"))
+    assert {"evt_odd": "parked"} == await harness.event_states()
 
 
-async def test_a_list_confirms(room: Room) -> None:
+async def test_a_list_confirms(harness: Harness) -> None:
     """What a backfill's page says is stored over what payloads have shown."""
-    await room.apply(event("payment_intent.created", intent(), after=1))
-    assert "complete" == await backfilled(room, intent(status="canceled", amount=1500))
-    assert ("canceled", 1500, None) == await shown(room)
-    fence = await room.object(*KEY[2:])
+    await harness.apply(event("payment_intent.created", intent(), after=1))
+    assert "complete" == await backfilled(harness, intent(status="canceled", amount=1500))
+    assert ("canceled", 1500, None) == await shown(harness)
+    fence = await harness.object(*KEY[2:])
     assert (True, False, None) == (fence["confirmed"] > fence["told"], fence["unsettled"], fence["read_at"])
 
 
-async def test_a_page_that_an_event_overtook_is_not_the_last_word(room: Room) -> None:
+async def test_a_page_that_an_event_overtook_is_not_the_last_word(harness: Harness) -> None:
     """The event came after the page was asked for, so the page may be older: the object is read once by its id."""
-    room.api.bodies["/v1/payment_intents"] = listing([intent()])
-    async with room.pool.acquire() as connection:
+    harness.api.bodies["/v1/payment_intents"] = listing([intent()])
+    async with harness.pool.acquire() as connection:
         page = await read_page(
-            room.lanes.bulk if room.lanes else None,  # type: ignore[arg-type]
+            harness.lanes.bulk if harness.lanes else None,  # type: ignore[arg-type]
             KINDS["payment_intent"],
             account_id="",
             live_mode=False,
@@ -147,53 +147,53 @@ async def test_a_page_that_an_event_overtook_is_not_the_last_word(room: Room) ->
             after_created=None,
             tick=await draw_tick(connection),
         )
-        room.api.bodies["/v1/payment_intents/pi_1"] = intent(status="succeeded")
-        await room.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=5))
+        harness.api.bodies["/v1/payment_intents/pi_1"] = intent(status="succeeded")
+        await harness.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=5))
         await store_answers(connection, list(page.answers), source="backfill", of_whole=True)
-    await room.confirm()
-    assert "succeeded" == (await shown(room))[0]
-    fence = await room.object(*KEY[2:])
+    await harness.confirm()
+    assert "succeeded" == (await shown(harness))[0]
+    fence = await harness.object(*KEY[2:])
     assert (False, True) == (fence["unsettled"], fence["confirmed"] > fence["told"])
 
 
-async def test_an_audit_brings_up_to_date(room: Room) -> None:
+async def test_an_audit_brings_up_to_date(harness: Harness) -> None:
     """What no event told of is stored from the audit's list, new ones too, and is no drift: nobody could know of it."""
-    await exact_customer(room)
-    await room.apply(event("payment_intent.created", intent(), after=1))
+    await exact_customer(harness)
+    await harness.apply(event("payment_intent.created", intent(), after=1))
     now = [intent(status="canceled"), intent(id="pi_2", amount=700)]
-    assert "complete" == await backfilled(room, *now, purpose="audit")
-    rows = await room.fetch("select id, status, amount from stripe.payment_intents order by id")
+    assert "complete" == await backfilled(harness, *now, purpose="audit")
+    rows = await harness.fetch("select id, status, amount from stripe.payment_intents order by id")
     assert [("pi_1", "canceled", 2000), ("pi_2", "requires_payment_method", 700)] == [
         tuple(row) for row in rows
     ]
-    assert [] == await room.fetch("select * from sync.drift")
-    assert not [path for path in room.api.asked if path.startswith("/v1/payment_intents/")]
-    await room.engine.derive()
-    assert (await room.record())["exact"]
+    assert [] == await harness.fetch("select * from sync.drift")
+    assert not [path for path in harness.api.asked if path.startswith("/v1/payment_intents/")]
+    await harness.engine.derive()
+    assert (await harness.record())["exact"]
 
 
-async def test_one_that_stripe_does_not_know_costs_no_exactness(room: Room) -> None:
+async def test_one_that_stripe_does_not_know_costs_no_exactness(harness: Harness) -> None:
     """A repair that meets a 404 leaves the row, and neither the customer nor /status is any worse for it."""
-    await exact_customer(room)
-    await room.apply(event("payment_intent.created", intent(), after=1))
-    assert "complete" == await backfilled(room, purpose="audit", repair=True)
-    await room.confirm()
-    fence = await room.object(*KEY[2:])
+    await exact_customer(harness)
+    await harness.apply(event("payment_intent.created", intent(), after=1))
+    assert "complete" == await backfilled(harness, purpose="audit", repair=True)
+    await harness.confirm()
+    fence = await harness.object(*KEY[2:])
     assert fence["missing_since"] is not None
-    assert ("requires_payment_method", 2000, None) == await shown(room)
-    await room.engine.derive()
-    assert (await room.record())["exact"]
-    async with room.pool.acquire() as connection:
+    assert ("requires_payment_method", 2000, None) == await shown(harness)
+    await harness.engine.derive()
+    assert (await harness.record())["exact"]
+    async with harness.pool.acquire() as connection:
         backlog = await select_backlog(connection, live_mode=False)
     assert (0, 0, True) == (backlog.unconfirmed_objects, backlog.missing_objects, backlog.settled)
 
 
-async def test_what_only_lists_tell_of_a_forgotten_customer(room: Room) -> None:
+async def test_what_only_lists_tell_of_a_forgotten_customer(harness: Harness) -> None:
     """A balance transaction belongs to whose charge it is of: it is emptied with the customer, and no list that is read
     later brings it back or tells of another of his.
     """
-    await exact_customer(room)
-    await room.apply(event("charge.succeeded", charge()))
+    await exact_customer(harness)
+    await harness.apply(event("charge.succeeded", charge()))
     moved: Body = {
         "object": "balance_transaction",
         "id": "txn_1",
@@ -205,36 +205,44 @@ async def test_what_only_lists_tell_of_a_forgotten_customer(room: Room) -> None:
         "description": "for Anna",
         "source": "ch_1",
     }
-    assert "complete" == await backfilled(room, moved, kind="balance_transaction")
-    async with room.pool.acquire() as connection:
+    assert "complete" == await backfilled(harness, moved, kind="balance_transaction")
+    async with harness.pool.acquire() as connection:
         await forget(connection, CustomerKey("", False, "cus_1"))
-    assert "complete" == await backfilled(room, moved, {**moved, "id": "txn_2"}, kind="balance_transaction")
-    rows = await room.fetch("select id, net, description, raw from stripe.balance_transactions order by id")
+    assert "complete" == await backfilled(
+        harness, moved, {**moved, "id": "txn_2"}, kind="balance_transaction"
+    )
+    rows = await harness.fetch(
+        "select id, net, description, raw from stripe.balance_transactions order by id"
+    )
     assert [("txn_1", 1912, None, None)] == [tuple(row) for row in rows]
 
 
-async def test_what_changes_without_an_event_is_no_drift(room: Room) -> None:
+async def test_what_changes_without_an_event_is_no_drift(harness: Harness) -> None:
     """How often a coupon was redeemed: an audit brings it up to date, counts nothing, and has nobody derived again."""
     coupon: Body = {"object": "coupon", "id": "co_1", "created": NOON, "livemode": False, "percent_off": 25,
         "times_redeemed": 1, "valid": True, "metadata": {}}  # fmt: skip
-    room.api.put(coupon | {"applies_to": None})
-    await room.apply(event("coupon.created", coupon))
-    await room.settle()
+    harness.api.put(coupon | {"applies_to": None})
+    await harness.apply(event("coupon.created", coupon))
+    await harness.settle()
     later = coupon | {"times_redeemed": 9, "valid": False, "applies_to": None}
-    assert "complete" == await backfilled(room, later, kind="coupon", purpose="audit")
-    assert [] == await room.fetch("select * from sync.drift")
-    (row,) = await room.fetch("select times_redeemed, valid from stripe.coupons")
+    assert "complete" == await backfilled(harness, later, kind="coupon", purpose="audit")
+    assert [] == await harness.fetch("select * from sync.drift")
+    (row,) = await harness.fetch("select times_redeemed, valid from stripe.coupons")
     assert (9, False) == tuple(row)
-    assert 0 == await room.fetchval("select count(*) from sync.objects where touched > resolved")
+    assert 0 == await harness.fetchval("select count(*) from sync.objects where touched > resolved")
     # What it takes off is another matter.
-    assert "complete" == await backfilled(room, later | {"percent_off": 50}, kind="coupon", purpose="audit")
-    room.api.put(later | {"percent_off": 50})
-    assert "complete" == await backfilled(room, later | {"percent_off": 50}, kind="coupon", purpose="audit")
-    (drift,) = await room.fetch("select kind, id, fields from sync.drift")
+    assert "complete" == await backfilled(
+        harness, later | {"percent_off": 50}, kind="coupon", purpose="audit"
+    )
+    harness.api.put(later | {"percent_off": 50})
+    assert "complete" == await backfilled(
+        harness, later | {"percent_off": 50}, kind="coupon", purpose="audit"
+    )
+    (drift,) = await harness.fetch("select kind, id, fields from sync.drift")
     assert ("coupon", "co_1", ["percent_off"]) == tuple(drift)
 
 
-async def test_payment_methods_are_one_list(room: Room) -> None:
+async def test_payment_methods_are_one_list(harness: Harness) -> None:
     """Their list takes no `created`; what it lacks may have been detached, and is not even asked for by an audit."""
     method: Body = {
         "object": "payment_method",
@@ -243,26 +251,26 @@ async def test_payment_methods_are_one_list(room: Room) -> None:
         "created": NOON,
         "type": "card",
     }
-    await room.apply(event("payment_method.detached", method))
+    await harness.apply(event("payment_method.detached", method))
     other = {**method, "id": "pm_2", "customer": "cus_1"}
-    assert "complete" == await backfilled(room, other, kind="payment_method")
-    assert "complete" == await backfilled(room, other, kind="payment_method", purpose="audit")
-    assert [] == await room.fetch("select * from sync.drift")
-    rows = await room.fetch("select id from stripe.payment_methods order by id")
+    assert "complete" == await backfilled(harness, other, kind="payment_method")
+    assert "complete" == await backfilled(harness, other, kind="payment_method", purpose="audit")
+    assert [] == await harness.fetch("select * from sync.drift")
+    rows = await harness.fetch("select id from stripe.payment_methods order by id")
     assert ["pm_1", "pm_2"] == [row[0] for row in rows]
-    assert {"/v1/account", "/v1/payment_methods"} == set(room.api.asked)
+    assert {"/v1/account", "/v1/payment_methods"} == set(harness.api.asked)
 
 
-async def test_a_deleted_plan_stays_deleted(room: Room) -> None:
+async def test_a_deleted_plan_stays_deleted(harness: Harness) -> None:
     """Its event alone says so, and no late event takes that back."""
     plan: Body = {"object": "plan", "id": "price_1", "created": NOON, "amount": 2550, "metadata": {}}
-    await room.apply(event("plan.created", plan, after=1))
-    await room.apply(event("plan.deleted", plan | {"deleted": True}, after=9))
-    await room.apply(event("plan.updated", plan, after=5))
-    await room.settle()
-    (row,) = await room.fetch("select amount, deleted_at from stripe.plans")
+    await harness.apply(event("plan.created", plan, after=1))
+    await harness.apply(event("plan.deleted", plan | {"deleted": True}, after=9))
+    await harness.apply(event("plan.updated", plan, after=5))
+    await harness.settle()
+    (row,) = await harness.fetch("select amount, deleted_at from stripe.plans")
     assert (2550, datetime.fromtimestamp(NOON + 9, UTC)) == tuple(row)
-    assert not [path for path in room.api.asked if "plans" in path]
+    assert not [path for path in harness.api.asked if "plans" in path]
 
 
 STEPS = ("first change", "second change", "ask A", "ask B", "store A", "store B")
@@ -280,21 +288,21 @@ def orders() -> list[tuple[str, ...]]:
     return [order for order in itertools.permutations(STEPS) if possible(order)]
 
 
-async def test_every_order_of_two_changes_and_two_lists(room: Room) -> None:
+async def test_every_order_of_two_changes_and_two_lists(harness: Harness) -> None:
     """Each change is told of by its event when it happens. Whatever is asked and stored when, what stands at the end is
     the last change, nothing waits for a read any more, and nothing was read but what had overtaken its page.
     """
     every = orders()
     assert 45 == len(every)
     overtaken = set()
-    async with room.pool.acquire() as connection:
+    async with harness.pool.acquire() as connection:
         for number, order in enumerate(every):
             object_id, version, pages = f"pi_{number}", 0, {}
-            await room.apply(event("payment_intent.created", intent(id=object_id, amount=0), after=0))
+            await harness.apply(event("payment_intent.created", intent(id=object_id, amount=0), after=0))
             for moment, step in enumerate(order, start=1):
                 if step.endswith("change"):
                     version += 1
-                    await room.receive(
+                    await harness.receive(
                         event("payment_intent.processing", intent(id=object_id, amount=version), after=moment)
                     )
                     await drain_batch(connection, served_mode=False, confirms=True)
@@ -306,16 +314,16 @@ async def test_every_order_of_two_changes_and_two_lists(room: Room) -> None:
                     )
                 else:
                     await store_answers(connection, [pages[step[-1]]], source="backfill", of_whole=True)
-            if (await room.object("payment_intent", object_id))["unsettled"]:
+            if (await harness.object("payment_intent", object_id))["unsettled"]:
                 overtaken.add(object_id)
-                room.api.bodies[f"/v1/payment_intents/{object_id}"] = intent(id=object_id, amount=2)
-    await room.confirm()
-    rows = await room.fetch("select id, amount from stripe.payment_intents where amount <> 2")
+                harness.api.bodies[f"/v1/payment_intents/{object_id}"] = intent(id=object_id, amount=2)
+    await harness.confirm()
+    rows = await harness.fetch("select id, amount from stripe.payment_intents where amount <> 2")
     assert [] == [(every[int(row[0].removeprefix("pi_"))], row[1]) for row in rows]
-    assert 0 == await room.fetchval(
+    assert 0 == await harness.fetchval(
         "select count(*) from sync.objects where unsettled or read_at is not null"
     )
-    assert overtaken == {path.split("/")[-1] for path in room.api.asked if "/pi_" in path} != set()
+    assert overtaken == {path.split("/")[-1] for path in harness.api.asked if "/pi_" in path} != set()
 
 
 def answered(body: Body, *, tick: int, at: int) -> Answered:

@@ -1,10 +1,11 @@
-"""A room to work in: the engine in this process, on a real database, before an API whose answers a test may choose."""
+"""The engine in this process, on a real database, before an API whose answers a test may choose."""
 
 import asyncio
+import functools
 import itertools
 import json
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -232,18 +233,72 @@ def error(code: str, message: str) -> Body:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """An inbox to put events into, an engine to work on them, and eyes on every table."""
+class EngineHarness:
+    """An engine on a database, and eyes on every table."""
 
     pool: Pool
     settings: Settings
     lanes: Lanes | None
     engine: Engine
-    api: Api
 
     def another_engine(self) -> Engine:
         """The engine of another worker."""
         return Engine(pool=self.pool, lanes=self.lanes, settings=self.settings)
+
+    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        async with self.pool.acquire() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
+            return rows
+
+    async def fetchval(self, statement: str, *parameters: object) -> Any:
+        async with self.pool.acquire() as connection:
+            return await connection.fetchval(statement, *parameters)
+
+    async def execute(self, statement: str, *parameters: object) -> None:
+        async with self.pool.acquire() as connection:
+            await connection.execute(statement, *parameters)
+
+
+@asynccontextmanager
+async def open_engine(
+    pool: Pool, database_url: str, api_base: str, *, api_key: str | None = API_KEY
+) -> AsyncIterator[EngineHarness]:
+    """An engine on this database, before this API; without an API key it never reads, and records stay provisional."""
+    settings = Settings(
+        database_url=database_url,
+        redis_url="redis://unused",
+        stripe_api_key=api_key,
+        stripe_api_base=api_base,
+    )
+    async with AsyncExitStack() as stack:
+        lanes = None
+        if api_key is not None:
+            budget = functools.partial(Budget, rate_max=10_000.0, concurrency_max=32)
+            lanes = await stack.enter_async_context(open_lanes(settings, budget))
+        engine = Engine(pool=pool, lanes=lanes, settings=settings)
+        yield EngineHarness(pool=pool, settings=settings, lanes=lanes, engine=engine)
+
+
+@asynccontextmanager
+async def open_lanes(settings: Settings, budget: Callable[[], Budget]) -> AsyncIterator[Lanes]:
+    """The two ways to Stripe of an engine with an API key, each with a budget of its own."""
+    async with AsyncExitStack() as stack:
+        live, bulk = [
+            await stack.enter_async_context(
+                StripeApi(
+                    api_key=str(settings.stripe_api_key), api_base=settings.stripe_api_base, budget=budget()
+                )
+            )
+            for _ in range(2)
+        ]
+        yield Lanes(live=live, bulk=bulk, live_mode=bool(settings.live_mode))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harness(EngineHarness):
+    """An inbox to put events into, an engine to work on them, and an API whose answers a test may choose."""
+
+    api: Api
 
     async def receive(self, *events: bytes | Event) -> None:
         """Store webhooks as the door does."""
@@ -295,21 +350,6 @@ class Room:
             "union all select 'stale customer', customer_id, error from sync.customers "
             "where stale > derived and parked_at is null"
         )
-
-    # What tests look at
-
-    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
-        async with self.pool.acquire() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
-            return rows
-
-    async def fetchval(self, statement: str, *parameters: object) -> Any:
-        async with self.pool.acquire() as connection:
-            return await connection.fetchval(statement, *parameters)
-
-    async def execute(self, statement: str, *parameters: object) -> None:
-        async with self.pool.acquire() as connection:
-            await connection.execute(statement, *parameters)
 
     async def record(
         self, customer_id: str = "cus_1", *, account: str = "", live: bool = False
@@ -372,35 +412,15 @@ async def empty(database_url: str) -> None:
 
 
 @asynccontextmanager
-async def open_room(
+async def open_harness(
     pool: Pool, database_url: str, *, api: Api | None = None, api_key: str | None = API_KEY
-) -> AsyncIterator[Room]:
-    """A room on this database; without an API key it never reads, and records stay provisional."""
+) -> AsyncIterator[Harness]:
+    """An engine on this database before an API of the test's own; see `open_engine`."""
     api = api or Api()
-    async with serve(api) as base_url:
-        settings = Settings(
-            database_url=database_url,
-            redis_url="redis://unused",
-            stripe_api_key=api_key,
-            stripe_api_base=base_url,
-        )
-        async with AsyncExitStack() as stack:
-            stack.callback(api.end)
-            lanes = None
-            if api_key is not None:
-                live, bulk = [
-                    await stack.enter_async_context(
-                        StripeApi(
-                            api_key=api_key,
-                            api_base=base_url,
-                            budget=Budget(rate_max=10_000.0, concurrency_max=32),
-                        )
-                    )
-                    for _ in range(2)
-                ]
-                lanes = Lanes(live=live, bulk=bulk, live_mode=bool(settings.live_mode))
-            engine = Engine(pool=pool, lanes=lanes, settings=settings)
-            yield Room(pool=pool, settings=settings, lanes=lanes, engine=engine, api=api)
+    async with serve(api) as api_base, AsyncExitStack() as stack:
+        stack.callback(api.end)
+        opened = await stack.enter_async_context(open_engine(pool, database_url, api_base, api_key=api_key))
+        yield Harness(pool=pool, settings=opened.settings, lanes=opened.lanes, engine=opened.engine, api=api)
 
 
 def columns(row: Mapping[str, Any] | asyncpg.Record, names: Iterable[str]) -> dict[str, Any]:
