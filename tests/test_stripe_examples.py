@@ -10,7 +10,7 @@ import asyncpg
 
 from billing.kinds.registry import KINDS, kind_of
 from sandbox import sign
-from tests.billing.shapes import NEWEST, OLD_VERSIONS, story, stripe_examples
+from tests.billing.kinds.shapes import NEWEST, OLD_VERSIONS, story, stripe_examples
 from tests.system import SECRET, System, running_system
 
 EVENT_TYPES = {

@@ -1,4 +1,4 @@
-"""The facts of the story's further kinds (tests/billing/shapes), field by field, in the newest shape."""
+"""The facts of the story's further kinds (tests/billing/kinds/shapes), field by field, in the newest shape."""
 
 from datetime import UTC, datetime
 from typing import Any

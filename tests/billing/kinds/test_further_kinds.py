@@ -1,28 +1,14 @@
-"""The further kinds: where their fields stood, what is found inside, and what is refused."""
-
-from typing import Any
+"""The further kinds: where their fields were, and what is refused."""
 
 import pytest
 
-from billing.kinds.checkout import CheckoutLineItem
 from billing.kinds.discounts import Coupon
 from billing.kinds.fields import UnknownShape
-from billing.kinds.found import ObjectRef
 from billing.kinds.lists import THROUGH
-from billing.kinds.parse import NestedList, nested_lists, parse_object
+from billing.kinds.parse import parse_object
 from billing.kinds.registry import HINTED, KINDS
-from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
-
-Body = dict[str, Any]
-
-
-def body_of(stripe_object: str, **changes: Any) -> Body:
-    return story()[stripe_object] | changes
-
-
-def facts_of(stripe_object: str, **changes: Any) -> Any:
-    return parse_object(body_of(stripe_object, **changes)).facts
-
+from tests.billing.kinds.bodies import Body, facts_of
+from tests.billing.kinds.shapes import NEWEST, OLD_VERSIONS, story
 
 # One field of one kind, as it came and as it is read.
 RECORD_REFUND: Body = {
@@ -177,80 +163,3 @@ def test_unread_kinds_are_listed_or_read_with_a_parent() -> None:
     """Only a list can confirm them."""
     for name in HINTED:
         assert KINDS[name].list_path is not None or name in THROUGH
-
-
-def test_tax_ids_come_with_their_customer() -> None:
-    """A customer that was read with its tax ids hands them on whole."""
-    tax_id = story()["tax_id"]
-    customer = body_of("customer", tax_ids={"object": "list", "data": [tax_id], "has_more": False})
-    assert (tax_id,) == parse_object(customer).embedded
-    customer["tax_ids"]["has_more"] = True
-    assert (
-        NestedList(path=("tax_ids",), url="/v1/customers/cus_ada/tax_ids", last_id="txi_1"),
-    ) == nested_lists(customer)
-
-
-LINE: Body = {
-    "id": "li_1",
-    "object": "item",
-    "amount_discount": 100,
-    "amount_subtotal": 2000,
-    "amount_tax": 19,
-    "amount_total": 1919,
-    "currency": "usd",
-    "description": "Pro",
-    "price": {"id": "price_pro", "object": "price", "product": "prod_pro"},
-    "quantity": 2,
-}
-
-
-def lines(*entries: Body, has_more: bool = False) -> Body:
-    return {"line_items": {"object": "list", "data": list(entries), "has_more": has_more}}
-
-
-def test_lines_of_a_session() -> None:
-    """What a session sold, in Stripe's order; nothing is fetched for a price that was made for it."""
-    parsed = parse_object(body_of("checkout.session", **lines(LINE, {"id": "li_2", "price": None})))
-    assert (
-        CheckoutLineItem(
-            id="li_1",
-            session_id="cs_test_1",
-            position=0,
-            description="Pro",
-            price_id="price_pro",
-            product_id="prod_pro",
-            quantity=2,
-            currency="usd",
-            amount_subtotal=2000,
-            amount_discount=100,
-            amount_tax=19,
-            amount_total=1919,
-        )
-        == parsed.parts[0]
-    )
-    assert [("li_1", 0), ("li_2", 1)] == [(part.id, getattr(part, "position", None)) for part in parsed.parts]
-    assert not parsed.items_cut
-    assert not {ref.kind for ref in parsed.references} & {"price", "product"}
-
-
-@pytest.mark.parametrize("fields", [{}, lines(LINE, has_more=True), {"line_items": None}])
-def test_lines_that_are_not_all_there(fields: Body) -> None:
-    """Events leave the lines out, and lists cut them: nothing is removed for that."""
-    assert parse_object(body_of("checkout.session", **fields)).items_cut
-
-
-def test_a_line_needs_an_id() -> None:
-    with pytest.raises(UnknownShape, match=r"line_items.data\[0\].id is missing"):
-        parse_object(body_of("checkout.session", **lines({"price": None})))
-
-
-def test_prices_of_a_schedule_are_fetched() -> None:
-    """A price that only a schedule names makes a row of customer_products; an expanded one is handed on."""
-    price = story()["price"]
-    phases = [
-        {"start_date": 1, "end_date": 2, "items": [{"price": price}, {"price": "price_2"}, {"plan": "gold"}]}
-    ]
-    parsed = parse_object(body_of("subscription_schedule", phases=phases))
-    assert (price,) == parsed.embedded
-    assert {ObjectRef("price", "price_2"), ObjectRef("price", "gold")} <= set(parsed.references)
-    assert ["0.0", "0.1", "0.2"] == [part.id for part in parsed.parts]

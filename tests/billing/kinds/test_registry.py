@@ -13,7 +13,7 @@ from billing import kinds
 from billing.kinds.found import Facts, ObjectRef, Part
 from billing.kinds.lists import PER_CUSTOMER, listed_kinds
 from billing.kinds.registry import HINTED, KINDS, concerned, kind_of
-from tests.billing.shapes import NEWEST, OLD_VERSIONS, story
+from tests.billing.kinds.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]
 

@@ -1,0 +1,183 @@
+"""Invoices, their payments and lines: where their fields were in older API versions."""
+
+import pytest
+
+from billing.kinds.found import ObjectRef
+from billing.kinds.parse import parse_object
+from tests.billing.kinds.bodies import (
+    BASE_INVOICE,
+    BY_CHARGE,
+    BY_INTENT,
+    BY_RECORD,
+    PLAN,
+    PRICE,
+    SUBSCRIPTION_BODY,
+    T1,
+    T2,
+    Body,
+    at,
+    parent,
+    payments,
+    without,
+)
+from tests.billing.kinds.shapes import story
+
+PLACES: list[tuple[str, Body, Body, str, object]] = [
+    # row, base, what is there, fact, expected
+    (
+        "invoice.customer: Accounts v2",
+        BASE_INVOICE,
+        {"customer": None, "customer_account": "acct_1"},
+        "customer_id",
+        "acct_1",
+    ),
+    (
+        "customer before customer_account",
+        BASE_INVOICE,
+        {"customer": "cus_ada", "customer_account": "acct_1"},
+        "customer_id",
+        "cus_ada",
+    ),
+    ("invoice.subscription: old", BASE_INVOICE, {"subscription": "sub_1"}, "subscription_id", "sub_1"),
+    (
+        "invoice.subscription: old, expanded",
+        BASE_INVOICE,
+        {"subscription": SUBSCRIPTION_BODY},
+        "subscription_id",
+        "sub_ada",
+    ),
+    ("invoice.subscription: new", BASE_INVOICE, parent("sub_1"), "subscription_id", "sub_1"),
+    (
+        "invoice.subscription: new, expanded",
+        BASE_INVOICE,
+        parent(SUBSCRIPTION_BODY),
+        "subscription_id",
+        "sub_ada",
+    ),
+    (
+        "invoice.subscription: both",
+        BASE_INVOICE,
+        {"subscription": "sub_1"} | parent("sub_1"),
+        "subscription_id",
+        "sub_1",
+    ),
+    (
+        "invoice.subscription: null, then new",
+        BASE_INVOICE,
+        {"subscription": None} | parent("sub_1"),
+        "subscription_id",
+        "sub_1",
+    ),
+    (
+        "invoice.parent: of a quote",
+        BASE_INVOICE,
+        {"parent": {"type": "quote_details", "subscription_details": None}},
+        "subscription_id",
+        None,
+    ),
+    ("invoice.parent: null", BASE_INVOICE, {"parent": None}, "subscription_id", None),
+    ("invoice.paid_out_of_band: old", BASE_INVOICE, {"paid_out_of_band": True}, "paid_out_of_band", True),
+    ("invoice.paid_out_of_band: removed", BASE_INVOICE, {}, "paid_out_of_band", None),
+    (
+        "amount_paid_off_stripe: expanded",
+        BASE_INVOICE,
+        {"amount_paid_off_stripe": 400},
+        "amount_paid_off_stripe",
+        400,
+    ),
+    ("amount_paid_off_stripe: not expanded", BASE_INVOICE, {}, "amount_paid_off_stripe", None),
+    ("invoice.payments: not expanded", BASE_INVOICE, {}, "amount_paid_by_payments", None),
+    ("invoice.payments: none", BASE_INVOICE, payments(), "amount_paid_by_payments", 0),
+    (
+        "invoice.payments: records are not Stripe's money",
+        BASE_INVOICE,
+        payments(BY_INTENT, BY_CHARGE, BY_RECORD),
+        "amount_paid_by_payments",
+        730,
+    ),
+    (
+        "invoice.payments: only what is paid",
+        BASE_INVOICE,
+        payments(BY_INTENT, BY_CHARGE | {"status": "open"}, BY_CHARGE | {"status": "canceled"}),
+        "amount_paid_by_payments",
+        700,
+    ),
+    (
+        "invoice.payments: cut",
+        BASE_INVOICE,
+        payments(BY_INTENT, has_more=True),
+        "amount_paid_by_payments",
+        None,
+    ),
+    ("invoice.lines: none", BASE_INVOICE, {"lines": None}, "lines_period_end", None),
+    (
+        "invoice.lines: cut",
+        BASE_INVOICE,
+        {"lines": {"data": [{"period": {"end": T1}}, {"period": None}], "has_more": True}},
+        "lines_period_end",
+        at(T1),
+    ),
+    ("invoice.paid_at: transitions absent", without(BASE_INVOICE, "status_transitions"), {}, "paid_at", None),
+    (
+        "payment: a charge",
+        story()["invoice_payment"],
+        {"payment": {"type": "charge", "charge": "ch_1"}},
+        "charge_id",
+        "ch_1",
+    ),
+    (
+        "payment: a record",
+        story()["invoice_payment"],
+        {"payment": {"type": "payment_record", "payment_record": {"id": "pr_1"}}},
+        "payment_record_id",
+        "pr_1",
+    ),
+    ("invoice.due_date", BASE_INVOICE, {"due_date": T2}, "due_date", at(T2)),
+    (
+        "invoice.next_payment_attempt",
+        BASE_INVOICE,
+        {"next_payment_attempt": T2},
+        "next_payment_attempt",
+        at(T2),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("base", "there", "fact", "expected"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES]
+)
+def test_place_of_a_field(base: Body, there: Body, fact: str, expected: object) -> None:
+    """Wherever this field stood, and whether it was an id or the object, the fact is the same."""
+    assert expected == getattr(parse_object(base | there).facts, fact)
+
+
+@pytest.mark.parametrize(
+    ("line", "embedded", "named"),
+    [
+        ({"price": PRICE}, ["price_1"], []),
+        ({"price": None, "plan": PLAN}, [], [("price", "gold")]),
+        (
+            {
+                "pricing": {
+                    "type": "price_details",
+                    "price_details": {"price": "price_1", "product": "prod_1"},
+                }
+            },
+            [],
+            [("product", "prod_1"), ("price", "price_1")],
+        ),
+        (
+            {"pricing": {"price_details": {"price": PRICE, "product": "prod_1"}}},
+            ["price_1"],
+            [("product", "prod_1")],
+        ),
+        ({"pricing": {"type": "price_details", "unit_amount_decimal": None}}, [], []),
+        ({"pricing": "something new", "price": 7}, [], []),
+    ],
+)
+def test_invoice_line_names_its_price(line: Body, embedded: list[str], named: list[tuple[str, str]]) -> None:
+    """What an invoice sold gets fetched when unknown, wherever the version writes it."""
+    bare: Body = {"id": "in_1", "object": "invoice", "lines": {"data": [line], "has_more": False}}
+    parsed = parse_object(bare)
+    assert embedded == [price["id"] for price in parsed.embedded]
+    assert tuple(ObjectRef(*ref) for ref in named) == parsed.references
