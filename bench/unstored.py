@@ -9,7 +9,7 @@ from unittest.mock import patch
 from cli.worker import worker
 from db.connection import Connection
 from db.sync.scans import Scan
-from worker.live.confirm import Answered
+from worker.live.answers import Answered
 
 
 async def store_nothing(

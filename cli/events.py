@@ -41,7 +41,7 @@ from db.sync.inbox_admin import (
     select_parked_customers,
     select_parked_objects,
 )
-from worker.live.apply import read_event
+from worker.live.event import read_event
 from worker.retry import retry_conflicts
 
 BATCH = 100

@@ -18,9 +18,8 @@ from db.sync.windows import Advance, LostWindow, Window, WindowKey, advance_wind
 from worker.audit.lists import audit_page
 from worker.lists.backfill import store_answers_of
 from worker.lists.pages import Page
-from worker.lists.steps import bare_mark
-from worker.live.apply import TryLater
-from worker.retry import retry_conflicts
+from worker.live.marks import bare_mark
+from worker.retry import TryLater, retry_conflicts
 
 LEASE = timedelta(seconds=30)
 """Of a window, from one page to the next: longer than one request may take. Who is slower loses the window, and its

@@ -7,7 +7,13 @@ from typing import TypeVar
 
 import asyncpg
 
+from db.connection import PostgresAway
+
 T = TypeVar("T")
+
+# Failures that say nothing against an event: Postgres is away, or the transaction has lost every race.
+TryLater = (*PostgresAway, asyncpg.TransactionRollbackError)
+
 TRIES = 5
 ATTEMPTS_MAX = 5
 """Of an event, an object's answer or a customer, before it is parked. Workers may be lost several times in a row for

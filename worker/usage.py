@@ -19,7 +19,7 @@ from db.connection import Pool, PostgresAway
 from db.mirror.facts import load_facts
 from db.sync.usage import DueUsage, claim_usage, postpone_usage, select_meters, store_usage
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from worker.live.confirm import read_rest
+from worker.live.reads import read_rest
 from worker.payload import NotJson, clean_json, read_object
 from worker.retry import backoff_seconds, retry_conflicts
 

@@ -29,10 +29,11 @@ from tests.system import until
 from tests.webhooks.web_harness import event as webhook
 from tests.webhooks.web_harness import open_door, settings
 from webhooks import inbox
-from worker.lists.steps import bare_mark
-from worker.live import apply, confirm
-from worker.live.apply import Shown, write_mirror
-from worker.live.confirm import Answered, store_answers
+from worker.live import apply, fence
+from worker.live.answers import Answered
+from worker.live.fence import store_answers
+from worker.live.marks import bare_mark
+from worker.live.mirror import Shown, write_mirror
 
 SEEDS_MAX = 10
 FORGET = """
@@ -107,7 +108,7 @@ async def test_confirmed_drawn_after_the_read(harness: Harness, monkeypatch: pyt
 
     assert await change_during_a_read_is_seen(harness)
     await harness.execute(FORGET)
-    monkeypatch.setattr(confirm, "store_answers", store_as_of_now)
+    monkeypatch.setattr(fence, "store_answers", store_as_of_now)
     assert not await change_during_a_read_is_seen(harness)
 
 
@@ -127,7 +128,7 @@ async def deleted_customer_stays_deleted(harness: Harness) -> bool:
 
 async def test_no_tombstone(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a tombstone a deleted customer comes back."""
-    reading = confirm._reading
+    reading = fence._reading
 
     def reading_without_tombstone(*args: Any, **options: Any) -> Reading:
         return replace(reading(*args, **options), deleted=False)
@@ -136,7 +137,7 @@ async def test_no_tombstone(harness: Harness, monkeypatch: pytest.MonkeyPatch) -
     await harness.execute(
         "truncate sync.events, sync.objects, sync.customers, stripe.customers, billing.customers"
     )
-    monkeypatch.setattr(confirm, "_reading", reading_without_tombstone)
+    monkeypatch.setattr(fence, "_reading", reading_without_tombstone)
     assert not await deleted_customer_stays_deleted(harness)
 
 
@@ -157,10 +158,10 @@ async def refund_is_seen(harness: Harness) -> bool:
     async with harness.pool.acquire() as slow, harness.pool.acquire() as quick:
         # The charge is known by name: otherwise the refund's transaction would hold its place.
         await mark_objects(quick, [bare_mark(Key("", False, "charge", "ch_1"), source="event")])
-        await confirm.store_answers(quick, [answered(customer())], source="event")
+        await fence.store_answers(quick, [answered(customer())], source="event")
         async with slow.transaction():
-            await confirm.store_answers(slow, [answered(refund())], source="event")
-            await confirm.store_answers(quick, [answered(charge())], source="event")
+            await fence.store_answers(slow, [answered(refund())], source="event")
+            await fence.store_answers(quick, [answered(charge())], source="event")
             await harness.engine.derive()
     await harness.engine.derive()
     refunded: int = await harness.fetchval("select refunded from billing.customer_revenue")
@@ -187,7 +188,7 @@ async def test_fan_out_at_write_time(harness: Harness, monkeypatch: pytest.Monke
 
     assert await refund_is_seen(harness)
     await harness.execute(FORGET)
-    for module in (confirm, apply):
+    for module in (fence, apply):
         monkeypatch.setattr(module, "write_mirror", write_and_tell)
     monkeypatch.setattr("worker.live.derive.resolve_touched", resolve_nobody)
     assert not await refund_is_seen(harness)

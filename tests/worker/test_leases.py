@@ -14,7 +14,7 @@ from db.connection import PostgresAway, connect
 from tests.harness import Harness, customer, event, listing
 from worker import leases
 from worker.lists import histories
-from worker.live import apply, confirm, derive
+from worker.live import apply, derive, fence
 
 OTHERS_END = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -25,7 +25,7 @@ where datname = current_database() and pid <> pg_backend_pid() and backend_type 
 PLACES = {
     "events": (apply, "_apply"),
     "customers": (derive, "load_facts"),
-    "reads": (confirm, "store_answers"),
+    "reads": (fence, "store_answers"),
     "histories": (histories, "store_safely"),
 }
 

@@ -37,7 +37,8 @@ from worker.forget import set_aside_answers
 from worker.lists import clocks, entitlements
 from worker.lists.pages import SECOND, Page
 from worker.lists.steps import HOLES_TOLD_MAX, Helpers, bounds_of, move, say_holes
-from worker.live.confirm import Answered, store_answers, whole_objects
+from worker.live.answers import Answered, whole_objects
+from worker.live.fence import store_answers
 
 AUDITS_KEPT = 30
 NIGHTLY_HOUR_UTC = 3

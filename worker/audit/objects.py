@@ -37,7 +37,7 @@ from db.sync.scans import Scan, move_scan
 from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
 from worker.lists import entitlements
 from worker.lists.steps import HOLD, READS_AT_ONCE, Helpers, move
-from worker.live.confirm import read_whole
+from worker.live.reads import read_whole
 from worker.payload import NotJson
 from worker.retry import retry_conflicts
 

@@ -46,7 +46,7 @@ from db.sync.customers import mark_overdue
 from db.sync.scans import Scan, move_scan
 from worker.audit.objects import DRIFT_EXAMINED_MAX, cursor_of, place_of
 from worker.lists.steps import HOLD, Helpers, move
-from worker.live.apply import Shown, write_mirror
+from worker.live.mirror import Shown, write_mirror
 from worker.payload import as_text
 from worker.retry import retry_conflicts
 

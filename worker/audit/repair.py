@@ -25,7 +25,8 @@ from db.sync.objects import mark_objects
 from db.sync.scans import Scan, move_scan
 from worker.audit.objects import DRIFT_EXAMINED_MAX, cursor_of, place_of
 from worker.audit.records import CUSTOMERS_AT_ONCE, MOTION_WAIT, MOTION_WAITS_MAX
-from worker.lists.steps import Helpers, bare_mark
+from worker.lists.steps import Helpers
+from worker.live.marks import bare_mark
 from worker.retry import retry_conflicts
 
 

@@ -28,10 +28,11 @@ from db.sync.objects import mark_objects, postpone_reads
 from db.sync.scans import Scan, finish_scan, move_scan
 from runtime.stripe_api import StripeMissing
 from worker.lists import clocks, entitlements
-from worker.lists.steps import HOLD, HOLES_TOLD_MAX, Helpers, bare_mark, bounds_of, say_holes
-from worker.live.apply import TryLater
-from worker.live.confirm import Answered, store_answers
-from worker.retry import retry_conflicts
+from worker.lists.steps import HOLD, HOLES_TOLD_MAX, Helpers, bounds_of, say_holes
+from worker.live.answers import Answered
+from worker.live.fence import store_answers
+from worker.live.marks import bare_mark
+from worker.retry import TryLater, retry_conflicts
 
 CUSTOMERS_AT_ONCE = 500
 FEATURES = PER_CUSTOMER[entitlements.KIND]

@@ -15,8 +15,10 @@ from db.sync.objects import mark_objects, postpone_reads
 from db.sync.scans import Scan, move_scan
 from runtime.stripe_api import StripeMissing, StripeRefused
 from worker.lists.pages import PAGE, Page, each_page
-from worker.lists.steps import HOLD, Helpers, bare_mark
-from worker.live.confirm import read_rest, store_answers
+from worker.lists.steps import HOLD, Helpers
+from worker.live.fence import store_answers
+from worker.live.marks import bare_mark
+from worker.live.reads import read_rest
 from worker.retry import retry_conflicts
 
 STEP = "clocks"

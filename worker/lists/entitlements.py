@@ -13,8 +13,11 @@ from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
 from db.sync.scans import Scan, move_scan
 from runtime.scan_requests import ask_for_scan, read_request
 from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
-from worker.lists.steps import HOLD, READS_AT_ONCE, Helpers, bare_mark
-from worker.live.confirm import Answered, read_whole, store_safely
+from worker.lists.steps import HOLD, READS_AT_ONCE, Helpers
+from worker.live.answers import Answered
+from worker.live.fence import store_safely
+from worker.live.marks import bare_mark
+from worker.live.reads import read_whole
 from worker.payload import NotJson
 
 KIND = "active_entitlement_summary"

@@ -22,8 +22,10 @@ from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held
 from worker.lists.pages import each_page
-from worker.lists.steps import bare_mark
-from worker.live.confirm import Answered, read_whole, store_safely
+from worker.live.answers import Answered
+from worker.live.fence import store_safely
+from worker.live.marks import bare_mark
+from worker.live.reads import read_whole
 from worker.payload import NotJson
 from worker.retry import backoff_seconds
 

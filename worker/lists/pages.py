@@ -18,7 +18,8 @@ from db.connection import Pool
 from db.keys import Key
 from db.sync.objects import draw_tick
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused
-from worker.live.confirm import Answered, complete_lists
+from worker.live.answers import Answered
+from worker.live.reads import complete_lists
 from worker.payload import NotJson, as_text, clean_json, read_object
 
 PAGE = 100

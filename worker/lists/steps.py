@@ -4,12 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from billing.kinds.registry import KINDS
 from billing.record import Policy
 from db.connection import Pool
-from db.keys import Key
 from db.sync.coverage import Hole
-from db.sync.objects import Mark
 from db.sync.scans import Scan, move_scan
 from runtime.stripe_api import StripeApi
 
@@ -37,19 +34,6 @@ def bounds_of(scan: Scan, horizon: datetime) -> tuple[datetime, datetime]:
     """The stretch of `created` that a scan covers, [low, high). Stripe's seconds are whole: so is the last one."""
     end = horizon.replace(microsecond=0) + timedelta(seconds=1)
     return scan.since or BEGINNING, end if scan.until is None else min(scan.until, end)
-
-
-def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
-    """A mark that says only: read this object. Until it is read, the customer whose it is, if known, is not exact."""
-    kind = KINDS[key.kind]
-    return Mark(
-        key=key,
-        customer_id=key.id if kind.id_is_customers else customer_id,
-        nameless=kind.nameless,
-        event_id=None,
-        event_created=None,
-        source=source,
-    )
 
 
 def say_holes(holes: list[Hole]) -> str:

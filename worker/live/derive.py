@@ -5,29 +5,17 @@ lock; then a short transaction stores the records of those whom nobody has deriv
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
-from uuid import UUID
 
 import structlog
 
-from billing.facts import CustomerFacts
-from billing.history import revise_history
-from billing.record import Derived, Policy, derive_record
+from billing.record import Policy, derive_record
 from db.connection import Connection, PostgresAway
-from db.keys import CustomerKey, Key
+from db.keys import CustomerKey
 from db.mirror.facts import load_facts
-from db.records.history import (
-    StatusChange,
-    select_last_causes,
-    select_last_changes,
-    select_provisional_changes,
-    write_status_changes,
-)
 from db.records.records import (
     StoredProblem,
-    StoredRecord,
     doubt_record,
     rename_records,
     replace_problems,
@@ -48,8 +36,7 @@ from db.sync.customers import (
 )
 from db.sync.usage import enlist_metered
 from worker.leases import Held
-from worker.live.history import DerivedMrr, write_mrr_history
-from worker.live.occasions import newest_of
+from worker.live.history import Derivation, write_mrr_history, write_status_history
 from worker.retry import ATTEMPTS_MAX, retry_conflicts
 
 BATCH = 500
@@ -63,15 +50,6 @@ log = structlog.get_logger()
 
 class LostWorkers(RuntimeError):  # noqa: N818 - it names what happened
     """Deriving this customer has cost several workers their life."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Derivation:
-    """A customer's record, and the claim under which it may be stored."""
-
-    stale: StaleCustomer
-    facts: CustomerFacts
-    derived: Derived
 
 
 async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
@@ -241,11 +219,8 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
                 for problem in each.derived.problems
             ],
         )
-        await _write_history(connection, kept, stored)
-        await write_mrr_history(
-            connection,
-            [DerivedMrr(facts=each.facts, derived=each.derived, as_of=each.stale.as_of) for each in kept],
-        )
+        await write_status_history(connection, kept, stored)
+        await write_mrr_history(connection, kept)
         metered = [each.stale.key for each in kept if each.derived.metered]
         if metered:
             await enlist_metered(connection, metered)
@@ -255,94 +230,3 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             stored=stored,
             parts_changed=parts_changed | renamed,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Appended:
-    """A change of a customer's status that is to be told, and the objects by which it may have come about."""
-
-    of: Derivation
-    before: str | None
-    after: str | None
-    deciding: tuple[Key, ...]
-
-
-async def _write_history(
-    connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
-) -> None:
-    """Bring billing.status_changes to end where the records do."""
-    tails = await select_provisional_changes(connection, [each.derived.record.uid for each in kept])
-    taken_back: list[int] = []
-    confirmed: list[int] = []
-    appended: list[_Appended] = []
-    for each in kept:
-        record = each.derived.record
-        before = stored.get(record.uid)
-        tail = tails.get(record.uid, [])
-        status = None if before is None else before.status
-        if status == record.status and not (tail and record.exact):
-            continue
-        revision = revise_history(tail, before=status, now=record.status, exact=record.exact)
-        taken_back += revision.taken_back
-        confirmed += revision.confirmed
-        if revision.appended is not None:
-            start, now = revision.appended
-            appended.append(
-                _Appended(
-                    of=each,
-                    before=start,
-                    after=now,
-                    deciding=_deciding(each, before, again=bool(revision.taken_back)),
-                )
-            )
-    changes = await _date_changes(connection, appended, stored)
-    await write_status_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=changes)
-
-
-async def _date_changes(
-    connection: Connection, appended: Sequence[_Appended], stored: dict[UUID, StoredRecord]
-) -> list[StatusChange]:
-    """The new rows of the history, with when each came about and by what; no row is before the one that it follows."""
-    if not appended:
-        return []
-    occasions = await select_last_causes(
-        connection, sorted({key for each in appended for key in each.deciding})
-    )
-    known = [uid for each in appended if (uid := each.of.derived.record.uid) in stored]
-    last = await select_last_changes(connection, known) if known else {}
-    changes = []
-    for each in appended:
-        record = each.of.derived.record
-        occasion = newest_of([occasions[key] for key in each.deciding if key in occasions])
-        # Only an event tells when; a deadline or an audit tells that it has happened by now.
-        told = occasion.event_created if occasion is not None and occasion.source == "event" else None
-        shown_at, settled_at = last.get(record.uid, (None, None))
-        before = settled_at if record.exact else shown_at
-        changed_at = told or each.of.stale.as_of
-        changes.append(
-            StatusChange(
-                customer_uid=record.uid,
-                status_before=each.before,
-                status_after=each.after,
-                changed_at=changed_at if before is None else max(changed_at, before),
-                exact=record.exact,
-                event_id=occasion.event_id if occasion else None,
-                source=(occasion.source if occasion else None) or "event",
-            )
-        )
-    return changes
-
-
-def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> tuple[Key, ...]:
-    """The objects by which the status may have changed: the subscription that decides it now, the one that did before,
-    and the customer where it is deleted, or nothing else is there. Where steps are taken back and told `again` as one,
-    any subscription may have decided in between.
-    """
-    account_id, live_mode, customer_id = each.stale.key
-    ids = {each.derived.deciding_subscription_id, None if before is None else before.stripe_subscription_id}
-    if again:
-        ids |= {subscription.id for subscription in each.facts.subscriptions}
-    keys = [Key(account_id, live_mode, "subscription", one) for one in ids if one is not None]
-    if each.facts.deleted_at is not None or not keys:
-        keys.append(Key(account_id, live_mode, "customer", customer_id))
-    return tuple(keys)

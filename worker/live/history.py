@@ -1,32 +1,142 @@
-"""MRR's history: brought to end where the records do, in the transaction that stores them."""
+"""The histories of status and of MRR: brought to end where the records do, in the transaction that stores them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from billing.facts import CustomerFacts
+from billing.history import revise_history
 from billing.mrr import Chain, Mrr, is_begun, moment_of_change, revise_mrr
 from billing.record import Derived
 from db.connection import Connection
 from db.keys import Key
-from db.records.history import LastCause, MrrChange, select_chains, select_last_causes, write_mrr_changes
-from worker.live.occasions import of_events
+from db.records.history import (
+    LastCause,
+    MrrChange,
+    StatusChange,
+    select_chains,
+    select_last_causes,
+    select_last_changes,
+    select_provisional_changes,
+    write_mrr_changes,
+    write_status_changes,
+)
+from db.records.records import StoredRecord
+from db.sync.customers import StaleCustomer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DerivedMrr:
-    """One customer: what was derived of it, and from what."""
+class Derivation:
+    """A customer's record, and the claim under which it may be stored."""
 
+    stale: StaleCustomer
     facts: CustomerFacts
     derived: Derived
-    as_of: datetime
+
+
+# Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Appended:
+    """A change of a customer's status that is to be told, and the objects by which it may have come about."""
+
+    of: Derivation
+    before: str | None
+    after: str | None
+    deciding: tuple[Key, ...]
+
+
+async def write_status_history(
+    connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
+) -> None:
+    """Bring billing.status_changes to end where the records do."""
+    tails = await select_provisional_changes(connection, [each.derived.record.uid for each in kept])
+    taken_back: list[int] = []
+    confirmed: list[int] = []
+    appended: list[_Appended] = []
+    for each in kept:
+        record = each.derived.record
+        before = stored.get(record.uid)
+        tail = tails.get(record.uid, [])
+        status = None if before is None else before.status
+        if status == record.status and not (tail and record.exact):
+            continue
+        revision = revise_history(tail, before=status, now=record.status, exact=record.exact)
+        taken_back += revision.taken_back
+        confirmed += revision.confirmed
+        if revision.appended is not None:
+            start, now = revision.appended
+            appended.append(
+                _Appended(
+                    of=each,
+                    before=start,
+                    after=now,
+                    deciding=_deciding(each, before, again=bool(revision.taken_back)),
+                )
+            )
+    changes = await _date_changes(connection, appended, stored)
+    await write_status_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=changes)
+
+
+async def _date_changes(
+    connection: Connection, appended: Sequence[_Appended], stored: dict[UUID, StoredRecord]
+) -> list[StatusChange]:
+    """The new rows of the history, with when each came about and by what; no row is before the one that it follows."""
+    if not appended:
+        return []
+    occasions = await select_last_causes(
+        connection, sorted({key for each in appended for key in each.deciding})
+    )
+    known = [uid for each in appended if (uid := each.of.derived.record.uid) in stored]
+    last = await select_last_changes(connection, known) if known else {}
+    changes = []
+    for each in appended:
+        record = each.of.derived.record
+        occasion = newest_of([occasions[key] for key in each.deciding if key in occasions])
+        # Only an event tells when; a deadline or an audit tells that it has happened by now.
+        told = occasion.event_created if occasion is not None and occasion.source == "event" else None
+        shown_at, settled_at = last.get(record.uid, (None, None))
+        before = settled_at if record.exact else shown_at
+        changed_at = told or each.of.stale.as_of
+        changes.append(
+            StatusChange(
+                customer_uid=record.uid,
+                status_before=each.before,
+                status_after=each.after,
+                changed_at=changed_at if before is None else max(changed_at, before),
+                exact=record.exact,
+                event_id=occasion.event_id if occasion else None,
+                source=(occasion.source if occasion else None) or "event",
+            )
+        )
+    return changes
+
+
+def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> tuple[Key, ...]:
+    """The objects by which the status may have changed: the subscription that decides it now, the one that did before,
+    and the customer where it is deleted, or nothing else is there. Where steps are taken back and told `again` as one,
+    any subscription may have decided in between.
+    """
+    account_id, live_mode, customer_id = each.stale.key
+    ids = {each.derived.deciding_subscription_id, None if before is None else before.stripe_subscription_id}
+    if again:
+        ids |= {subscription.id for subscription in each.facts.subscriptions}
+    keys = [Key(account_id, live_mode, "subscription", one) for one in ids if one is not None]
+    if each.facts.deleted_at is not None or not keys:
+        keys.append(Key(account_id, live_mode, "customer", customer_id))
+    return tuple(keys)
+
+
+# MRR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Moved:
     """A history that does not stand where it should."""
 
-    of: DerivedMrr
+    of: Derivation
     currency: str
     chain: Chain
     mrr: int
@@ -36,7 +146,7 @@ class _Moved:
         return is_begun(self.chain, exact=self.of.derived.record.exact)
 
 
-async def write_mrr_history(connection: Connection, customers: Sequence[DerivedMrr]) -> None:
+async def write_mrr_history(connection: Connection, customers: Sequence[Derivation]) -> None:
     """Bring billing.mrr_changes to end where billing.customer_mrr stands. What is not known leaves it as it is."""
     chains = await select_chains(connection, [each.derived.record.uid for each in customers])
     moved = [one for each in customers for one in _moved(each, chains.get(each.derived.record.uid, {}))]
@@ -49,16 +159,16 @@ async def write_mrr_history(connection: Connection, customers: Sequence[DerivedM
     appended: list[MrrChange] = []
     for one in moved:
         source, record = Mrr(one.of.facts), one.of.derived.record
-        past = () if one.is_begun else source.past(one.currency, as_of=one.of.as_of)
+        past = () if one.is_begun else source.past(one.currency, as_of=one.of.stale.as_of)
         level, since = one.chain.start(exact=record.exact)
         if past:
             level, since = past[-1].mrr_after, past[-1].changed_at
         moment = moment_of_change(
             by=one.mrr - level,
-            told_by_facts=source.moves(one.currency, as_of=one.of.as_of),
+            told_by_facts=source.moves(one.currency, as_of=one.of.stale.as_of),
             told_by_events=_told_by_events(one.of, occasions),
             after=since,
-            as_of=one.of.as_of,
+            as_of=one.of.stale.as_of,
         )
         revision = revise_mrr(one.chain, mrr=one.mrr, exact=record.exact, past=past, moment=moment)
         taken_back += revision.taken_back
@@ -79,7 +189,7 @@ async def write_mrr_history(connection: Connection, customers: Sequence[DerivedM
     await write_mrr_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=appended)
 
 
-def _moved(each: DerivedMrr, chains: Mapping[str, Chain]) -> list[_Moved]:
+def _moved(each: Derivation, chains: Mapping[str, Chain]) -> list[_Moved]:
     """The customer's histories that end elsewhere, have something to be confirmed, or have not been looked at yet."""
     now = {row.currency: row.mrr for row in each.derived.mrr}
     found = []
@@ -92,12 +202,42 @@ def _moved(each: DerivedMrr, chains: Mapping[str, Chain]) -> list[_Moved]:
     return found
 
 
-def _subscriptions(each: DerivedMrr) -> list[Key]:
+def _subscriptions(each: Derivation) -> list[Key]:
     facts = each.facts
     return [Key(facts.account_id, facts.live_mode, "subscription", of.id) for of in facts.subscriptions]
 
 
-def _told_by_events(each: DerivedMrr, occasions: Mapping[Key, LastCause]) -> list[datetime]:
+def _told_by_events(each: Derivation, occasions: Mapping[Key, LastCause]) -> list[datetime]:
     """When the events happened that last told of its subscriptions; a deadline or an audit tells no time."""
     found = [occasions[key] for key in _subscriptions(each) if key in occasions]
     return [occasion.event_created for occasion in of_events(found) if occasion.event_created is not None]
+
+
+# What moved an object last
+
+
+def newest_of(occasions: Sequence[LastCause]) -> LastCause | None:
+    """What happened last to these objects, and so has changed what is derived of them; None: nothing is known of it.
+
+    Of several objects that events moved, the one whose event is the latest: they need not arrive in their order. Where
+    the last thing that happened is no event, it is that: of what a deadline or an audit found, no event told.
+    """
+    return max(of_events(occasions), key=_happened, default=max(occasions, key=_tick, default=None))
+
+
+def of_events(occasions: Sequence[LastCause]) -> list[LastCause]:
+    """Those that tell when something happened; none where the newest of all is no event, so that no old event of
+    another object is taken for it.
+    """
+    if not occasions or max(occasions, key=_tick).source != "event":
+        return []
+    return [each for each in occasions if each.source == "event" and each.event_created is not None]
+
+
+def _tick(occasion: LastCause) -> int:
+    return occasion.tick
+
+
+def _happened(occasion: LastCause) -> tuple[float, int]:
+    created = occasion.event_created
+    return float("-inf") if created is None else created.timestamp(), occasion.tick

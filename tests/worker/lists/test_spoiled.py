@@ -17,7 +17,7 @@ from tests.worker.account import Attached, attached, lived_account
 from tests.worker.lists.test_endings import refuse
 from worker import scanner
 from worker.lists.pages import CUT_LISTS_MAX
-from worker.live import apply, confirm
+from worker.live import fence, mirror
 from worker.scanner import ATTEMPTS_MAX, Scanner
 
 ENTITLEMENTS = "/v1/entitlements/active_entitlements"
@@ -82,7 +82,7 @@ async def test_object_that_breaks_our_storing(
     """I7: our own code fails at one customer's entitlements, or at one charge of a page: the others are stored, and
     that customer alone is not exact.
     """
-    real, chosen = apply.is_terminal, set[str]()
+    real, chosen = mirror.is_terminal, set[str]()
 
     def is_terminal(parsed: Parsed) -> bool:
         if parsed.kind == kind and parsed.customer_id is not None:
@@ -91,7 +91,7 @@ async def test_object_that_breaks_our_storing(
                 raise OverflowError("poison")
         return real(parsed)
 
-    monkeypatch.setattr(confirm, "is_terminal", is_terminal)
+    monkeypatch.setattr(fence, "is_terminal", is_terminal)
     async with attached(pool, database_url, sandbox) as account:
         ended = await account.scanned(await account.request())
         assert ("complete", None) == (ended["status"], ended["error"])

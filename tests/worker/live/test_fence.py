@@ -12,7 +12,8 @@ from db.keys import Key
 from db.sync.objects import Mark, draw_tick, mark_objects
 from tests.harness import NOON, Harness, charge, customer, event, refund, subscription
 from tests.system import until
-from worker.live.confirm import Answered, store_answers
+from worker.live.answers import Answered
+from worker.live.fence import store_answers
 
 
 def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answered:

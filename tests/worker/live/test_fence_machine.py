@@ -26,7 +26,8 @@ from db.connection import OwnConnection, Pool, connect
 from db.keys import Key
 from db.sync.objects import DueRead, FailedRead, Mark, claim_reads, mark_objects, postpone_reads
 from tests.harness import NOON, customer
-from worker.live.confirm import Answered, store_answers
+from worker.live.answers import Answered
+from worker.live.fence import store_answers
 
 KEY = Key("", False, "customer", "cus_1")
 EXAMPLES = 100

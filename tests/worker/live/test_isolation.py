@@ -20,9 +20,9 @@ from db.sync.status import Backlog, select_backlog
 from runtime import envelope
 from tests.harness import Harness, charge, customer, event, listing, subscription
 from worker.lists import gaps, histories, pages
-from worker.live import apply, confirm, derive
-from worker.live.apply import EventReading
-from worker.live.apply import read_event as real_read_event
+from worker.live import apply, derive, fence, marks, mirror
+from worker.live.event import EventReading
+from worker.live.event import read_event as real_read_event
 from worker.retry import ATTEMPTS_MAX
 
 BEYOND_BIGINT = 2**63
@@ -69,7 +69,7 @@ async def test_event_that_breaks_the_writing(
     """I7: where our own code fails while a batch is written, the batch is taken apart in the same turn: the culprit
     keeps its marks where it can, and is parked; its neighbours are applied.
     """
-    real_write, real_mark = apply.write_mirror, apply._mark
+    real_write, real_mark = mirror.write_mirror, marks.event_mark
 
     async def write_mirror(connection: Any, shown: Any, *, confirmed: bool) -> None:
         if any(key.id == "ch_2" for key in shown):
@@ -84,7 +84,7 @@ async def test_event_that_breaks_the_writing(
     if fails_at == "payload":
         monkeypatch.setattr(apply, "write_mirror", write_mirror)
     else:
-        monkeypatch.setattr(apply, "_mark", mark)
+        monkeypatch.setattr(apply, "event_mark", mark)
     harness = webhooks_only
     await harness.apply(
         *(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}"), event_id=f"evt_{n}") for n in (1, 2, 3))
@@ -249,14 +249,14 @@ async def test_answer_that_breaks_our_storing(harness: Harness, monkeypatch: pyt
     """I7: where our own code fails at an answer, its neighbours are stored in the same turn; it is asked for some
     times more, then parked.
     """
-    real = apply.is_terminal
+    real = mirror.is_terminal
 
     def is_terminal(parsed: Parsed) -> bool:
         if parsed.id == "ch_2":
             raise OverflowError("poison")
         return real(parsed)
 
-    monkeypatch.setattr(confirm, "is_terminal", is_terminal)
+    monkeypatch.setattr(fence, "is_terminal", is_terminal)
     harness.api.put(customer(), charge("ch_1"), charge("ch_2"), charge("ch_3"))
     await harness.receive(event("customer.created", customer()))
     await harness.receive(*(event("charge.succeeded", charge(f"ch_{n}")) for n in (1, 2, 3)))

@@ -9,7 +9,8 @@ import pytest
 from db.connection import Pool, connect
 from db.sync.inbox import claim_events
 from tests.harness import Harness, charge, customer, event, refund, subscription
-from worker.live import apply, confirm, derive
+from worker.live import apply, confirm, derive, fence
+from worker.live.event import read_event
 
 LEASE = timedelta(seconds=60)
 
@@ -53,7 +54,7 @@ async def test_redelivery_does_not_wait_for_its_batch(webhooks_only: Harness, da
         (claimed,) = await claim_events(worker, limit=10, lease=LEASE)
         writing = worker.transaction()
         await writing.start()
-        await apply._apply(worker, [apply.read_event(claimed, served_mode=None, confirms=False)])
+        await apply._apply(worker, [read_event(claimed, served_mode=None, confirms=False)])
         async with asyncio.timeout(5):
             await harness.receive(first, event("charge.succeeded", charge("ch_2"), event_id="evt_2"))
         await writing.commit()
@@ -71,7 +72,7 @@ DEATHS = {
     "events claimed": (apply, "_apply", False),
     "events applied": (apply, "_apply", True),
     "reads claimed": (confirm, "_read", False),
-    "answers stored": (confirm, "store_answers", True),
+    "answers stored": (fence, "store_answers", True),
     "customers claimed": (derive, "load_facts", False),
     "records stored": (derive, "store_derivations", True),
     "touched rows resolved": (derive, "resolve_touched", True),

@@ -10,8 +10,8 @@ from db.keys import Key
 from db.sync.inbox import claim_events
 from db.sync.objects import mark_objects
 from tests.harness import Body, Harness, charge, customer, event, listing, refund
-from worker.lists.steps import bare_mark
 from worker.live import apply
+from worker.live.marks import bare_mark
 from worker.retry import ATTEMPTS_MAX
 
 REFUND = Key("", False, "refund", "re_1")
@@ -85,7 +85,7 @@ async def test_event_that_breaks_our_reading_is_read_all_the_same(
             raise ZeroDivisionError("poison")
         return parse_object(body, **how)
 
-    monkeypatch.setattr(apply, "parse_object", breaks)
+    monkeypatch.setattr("worker.live.event.parse_object", breaks)
     await harness.apply(event("charge.refunded", refunded(), after=10, event_id="evt_poison"))
     assert not (await harness.record())["exact"]
     await harness.settle()

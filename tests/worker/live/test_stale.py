@@ -15,8 +15,10 @@ from db.sync.customers import StaleCustomer, claim_stale
 from db.sync.inbox import claim_events
 from tests.harness import Harness, charge, customer, event, refund, subscription
 from tests.system import until
-from worker.live.apply import _apply, _Batch, _show, drain_batch, read_event
-from worker.live.derive import Derivation, derive_batch, resolve_batch, store_derivations
+from worker.live.apply import _apply, _Batch, _show, drain_batch
+from worker.live.derive import derive_batch, resolve_batch, store_derivations
+from worker.live.event import read_event
+from worker.live.history import Derivation
 
 LEASE = timedelta(seconds=60)
 

@@ -14,8 +14,9 @@ from db.sync.status import select_backlog
 from tests.harness import NOON, Body, Harness, charge, customer, event, listing
 from worker.forget import forget
 from worker.lists.pages import read_page
+from worker.live.answers import Answered
 from worker.live.apply import drain_batch
-from worker.live.confirm import Answered, store_answers
+from worker.live.fence import store_answers
 
 KEY = Key("", False, "payment_intent", "pi_1")
 

@@ -1,0 +1,129 @@
+"""What one event says of Stripe's objects: which it concerns, and what may be shown of them. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from billing.kinds.fields import UnknownShape
+from billing.kinds.found import ObjectRef, is_id
+from billing.kinds.parse import parse_object
+from billing.kinds.registry import HINTED, KINDS, concerned, customer_named_by, kind_of
+from db.sync.inbox import ClaimedEvent, Outcome
+from worker.live.mirror import Shown
+from worker.payload import NotJson, as_text, data_object, read_object
+
+
+@dataclass(slots=True, kw_only=True)
+class EventReading:
+    """What one event says, before anything is known of the database."""
+
+    event: ClaimedEvent
+    outcome: Outcome
+    concerns: tuple[ObjectRef, ...] = ()
+    customer_id: str | None = None  # whom the event's object names: what it concerns is of the same customer
+    payloads: dict[ObjectRef, Shown] = field(default_factory=dict)  # of objects that it concerns
+    beside: dict[ObjectRef, Shown] = field(
+        default_factory=dict
+    )  # of others: shown only where nothing is known yet
+    references: dict[ObjectRef, str | None] = field(
+        default_factory=dict
+    )  # others, with the customer they belong to
+    deleted: ObjectRef | None = None
+    first_of_customer: str | None = None  # customer.created: its history is known from the start
+
+
+def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
+    """Everything that applying the event needs; pure. What cannot be read costs the payload, never the mark."""
+
+    if served_mode is not None and event.live_mode != served_mode:
+        served = "live" if served_mode else "test"
+        return EventReading(
+            event=event, outcome=outcome_of(event, "quarantined", f"the API key serves {served} mode only")
+        )
+    try:
+        raw, body = data_object(event.payload)
+    except NotJson as not_snapshot:
+        related = _related_object(event)
+        if related is None:
+            return EventReading(event=event, outcome=outcome_of(event, "parked", str(not_snapshot)))
+        return EventReading(event=event, outcome=outcome_of(event, "applied"), concerns=(related,))
+    reading = read_marks(event, body, outcome_of(event, "applied"))
+    if not reading.concerns:
+        reason = f"{event.type or 'an event without a type'} concerns nothing that is mirrored"
+        return EventReading(event=event, outcome=outcome_of(event, "ignored", reason))
+    own = reading.concerns[0]
+    if event.type == "customer.created":
+        reading.first_of_customer = own.id
+    stripe_object = body.get("object")
+    if not (isinstance(stripe_object, str) and kind_of(stripe_object)):
+        return reading  # an object that is not mirrored, but names some that are
+    try:
+        _collect(reading, raw, body)
+    except UnknownShape as error:
+        # With an API key the read decides; without one, or where no read is asked for, this payload was all there was.
+        reads = confirms and KINDS[own.kind].confirmed_on_event
+        reading.outcome = outcome_of(event, "applied" if reads else "parked", str(error))
+    return reading
+
+
+def read_marks(event: ClaimedEvent, body: Mapping[str, Any], outcome: Outcome) -> EventReading:
+    """What an event says of an object whose payload need not make sense: what is to be read, and whose it is."""
+    concerns = concerned(event.type, body)
+    deleted = concerns[0] if concerns and event.type == KINDS[concerns[0].kind].deleted_event else None
+    return EventReading(
+        event=event,
+        outcome=outcome,
+        concerns=concerns,
+        customer_id=customer_named_by(body) if concerns else None,
+        deleted=deleted,
+    )
+
+
+def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> None:
+    """Sort the payload, and every whole object inside it, by what may be done with it."""
+    todo: list[tuple[str | None, Mapping[str, object]]] = [(raw, body)]
+    customer_id: str | None = None
+    while todo:
+        text, each = todo.pop()
+        try:
+            parsed = parse_object(each)
+        except UnknownShape:
+            if each is body:
+                raise
+            continue  # the object around it was readable: it is fetched by its own name
+        customer_id = customer_id or parsed.customer_id
+        ref = ObjectRef(parsed.kind, parsed.id)
+        if ref.kind in HINTED and ref not in reading.concerns:
+            continue  # nothing is fetched because something names it
+        if not parsed.deleted:
+            shown = Shown(parsed=parsed, raw=text or as_text(each))
+            (reading.payloads if ref in reading.concerns else reading.beside)[ref] = shown
+        todo.extend((None, inner) for inner in parsed.embedded)
+        for named in parsed.references:
+            reading.references.setdefault(named, None)
+    for named in reading.references:
+        if KINDS[named.kind].names_customer:
+            reading.references[named] = named.id if named.kind == "customer" else customer_id
+
+
+def outcome_of(event: ClaimedEvent, state: str, error: str | None = None) -> Outcome:
+    return Outcome(
+        account_id=event.account_id,
+        live_mode=event.live_mode,
+        event_id=event.event_id,
+        state=state,
+        error=error,
+    )
+
+
+def _related_object(event: ClaimedEvent) -> ObjectRef | None:
+    """The object that a thin event names; it carries no state."""
+    try:
+        related = read_object(event.payload).get("related_object")
+    except NotJson:
+        return None
+    if not isinstance(related, dict):
+        return None
+    kind = kind_of(str(related.get("type")))
+    object_id = related.get("id")
+    return ObjectRef(kind.name, object_id) if kind is not None and is_id(object_id) else None

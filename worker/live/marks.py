@@ -1,0 +1,88 @@
+"""Marks: which objects have changed, or are to be read for another reason, and what may be shown of them meanwhile."""
+
+from billing.kinds.registry import KINDS
+from db.keys import Key
+from db.sync.inbox import ClaimedEvent
+from db.sync.objects import Mark
+from worker.live.mirror import Shown, is_terminal
+
+
+def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
+    """A mark that says only: read this object. Until it is read, the customer whose it is, if known, is not exact."""
+    kind = KINDS[key.kind]
+    return Mark(
+        key=key,
+        customer_id=key.id if kind.id_is_customers else customer_id,
+        nameless=kind.nameless,
+        event_id=None,
+        event_created=None,
+        source=source,
+    )
+
+
+def event_mark(
+    key: Key, event: ClaimedEvent, shown: Shown | None, *, owner: str | None, deleted: bool
+) -> Mark:
+    kind = KINDS[key.kind]
+    customer_id = None if shown is None else shown.parsed.customer_id
+    if kind.id_is_customers:
+        customer_id = key.id
+    owned = kind.confirmed_on_event and not kind.catalogue
+    return Mark(
+        key=key,
+        # Who is concerned before its first read can tell, and where that read fails.
+        customer_id=customer_id or (owner if owned else None),
+        nameless=owned and customer_id is None and (shown is not None or not kind.names_customer),
+        event_id=event.event_id,
+        event_created=event.created,
+        source="event",
+        payload_created=None if shown is None else event.created,
+        payload_seq=0 if shown is None else event.seq,
+        terminal=shown is not None and is_terminal(shown.parsed),
+        deleted_event_at=event.created if deleted else None,
+        asks=kind.confirmed_on_event,
+    )
+
+
+def named_mark(key: Key, customer_id: str | None) -> Mark:
+    """The mark of an object that an event only names: it is to be fetched."""
+    return Mark(
+        key=key,
+        customer_id=customer_id,
+        nameless=False,
+        event_id=None,
+        event_created=None,
+        source="event",
+    )
+
+
+def joined(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
+    """Two marks of one object in one batch: the newer payload by the provisional rule, the newer event, all facts
+    of both. True when the earlier mark's payload is the one to show.
+    """
+    keep_payload = _payload_rank(earlier) > _payload_rank(later)
+    payload = earlier if keep_payload else later
+    event = earlier if _event_rank(earlier) > _event_rank(later) else later
+    joined = Mark(
+        key=later.key,
+        customer_id=payload.customer_id or earlier.customer_id or later.customer_id,
+        nameless=earlier.nameless or later.nameless,
+        event_id=event.event_id,
+        event_created=event.event_created,
+        source=later.source,
+        payload_created=payload.payload_created,
+        payload_seq=payload.payload_seq,
+        terminal=payload.terminal,
+        deleted_event_at=earlier.deleted_event_at or later.deleted_event_at,
+        asks=later.asks,
+    )
+    return joined, keep_payload
+
+
+def _payload_rank(mark: Mark) -> tuple[bool, bool, float, int]:
+    created = mark.payload_created.timestamp() if mark.payload_created else float("-inf")
+    return mark.payload_seq > 0, mark.terminal, created, mark.payload_seq
+
+
+def _event_rank(mark: Mark) -> float:
+    return mark.event_created.timestamp() if mark.event_created else float("-inf")

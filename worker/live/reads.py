@@ -1,0 +1,132 @@
+"""The reader: one object of Stripe's with its lists whole, or the rest of one list."""
+
+from datetime import datetime
+from math import ceil
+from typing import Any
+from urllib.parse import quote
+
+from billing.kinds.fields import UnknownShape
+from billing.kinds.parse import nested_lists, parse_object
+from billing.kinds.registry import KINDS
+from db.keys import Key
+from db.sync.objects import DueRead
+from runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused
+from worker.live.answers import Answered
+from worker.payload import NotJson, as_text, clean_json, read_object
+
+PAGES_MAX = 1_000
+
+
+CONTRADICTIONS_BELIEVED = 3
+
+
+async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
+    """One object with its nested lists whole. Raises what StripeApi.read raises, NotJson and UnknownShape."""
+    account_id, _, kind_name, object_id = due.key
+    kind = KINDS[kind_name]
+    path = kind.retrieve_path.format(id=quote(object_id, safe=""))
+    if kind.list_field is None:
+        answer = await stripe.read(path, account_id=account_id, expands=kind.expands)
+        text = clean_json(answer.body)
+        body: dict[str, Any] = dict(read_object(text))
+    else:
+        answer, held = await _read_held(stripe, due, path)
+        body = {"object": kind.stripe_object, kind.id_field: object_id, kind.list_field: held}
+        text = as_text(body).encode()
+    cut = await complete_lists(stripe, body, account_id=account_id)
+    parsed = parse_object(body, asked=True)
+    if (parsed.kind, parsed.id) != (kind_name, object_id):
+        raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
+    raw = as_text(body) if cut else text.decode()
+    also: tuple[Answered, ...] = ()
+    if kind_name == "product" and not parsed.deleted:
+        also = await _prices_of(stripe, due, answered_at=answer.answered_at)
+    return Answered(
+        key=due.key,
+        tick=due.tick,
+        parsed=parsed,
+        raw=raw,
+        answered_at=answer.answered_at,
+        also=also,
+        late_reads=due.late_reads,
+        contradictions=due.contradictions,
+        believed=due.contradicted_long and due.contradictions >= CONTRADICTIONS_BELIEVED,
+        audited=due.audited,
+    )
+
+
+async def _read_held(stripe: StripeApi, due: DueRead, path: str) -> tuple[Answer, dict[str, Any]]:
+    """The list that stands for what Stripe keeps once per customer. A deleted customer has an empty one."""
+    account_id, _, _, customer_id = due.key
+    try:
+        answer = await stripe.read(path, account_id=account_id)
+    except (StripeMissing, StripeRefused) as refused:
+        if isinstance(refused, StripeRefused) and refused.status != 400:
+            raise
+        customer_path = KINDS["customer"].retrieve_path.format(id=quote(customer_id, safe=""))
+        answer = await stripe.read(customer_path, account_id=account_id)
+        if read_object(clean_json(answer.body)).get("deleted") is not True:
+            raise refused from None
+        return answer, {"object": "list", "data": [], "has_more": False}
+    return answer, dict(read_object(clean_json(answer.body)))
+
+
+async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id: str) -> int:
+    """Read the rest of the lists in an object that facts need whole and that Stripe has cut; returns how many requests
+    that took, 0 when none was cut.
+
+    Raises what StripeApi.read raises, and NotJson.
+    """
+    requests = 0
+    for nested in nested_lists(body):
+        rest = await read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
+        requests += max(ceil(len(rest) / 100), 1)
+        whole = body
+        for name in nested.path:
+            whole[name] = dict(whole[name])
+            whole = whole[name]
+        whole["data"] = [*whole["data"], *rest]
+        whole["has_more"] = False
+    return requests
+
+
+async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:
+    """The entries of a list after the given one, to its end."""
+    rest: list[Any] = []
+    for _ in range(PAGES_MAX):
+        page_path = f"{url}{'&' if '?' in url else '?'}limit=100"
+        if after is not None:
+            page_path += f"&starting_after={quote(after, safe='')}"
+        page = read_object(clean_json((await stripe.read(page_path, account_id=account_id)).body))
+        data = page.get("data")
+        if not isinstance(data, list):
+            raise NotJson(f"{url} answered no list")
+        rest.extend(data)
+        if page.get("has_more") is not True or not data:
+            return rest
+        after = str(data[-1]["id"])
+    raise NotJson(f"{url} did not end after {PAGES_MAX} pages")
+
+
+async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: datetime) -> tuple[Answered, ...]:
+    """All prices of a product: a price's rank among them is a version number, so one that we never heard of matters."""
+    account_id, live_mode, _, product_id = product.key
+    kind = KINDS["price"]
+    # What a read tells has to be asked for here, too: this page is stored as a read of each price.
+    expands = "".join(f"&expand[]=data.{path}" for path in kind.expands)
+    url = f"{kind.list_path}?product={quote(product_id, safe='')}{expands}"
+    found = [
+        (parse_object(body), body)
+        for variant in kind.list_variants  # the archived ones too
+        for body in await read_rest(stripe, f"{url}&{variant}", None, account_id=account_id)
+    ]
+    return tuple(
+        Answered(
+            key=Key(account_id, live_mode, parsed.kind, parsed.id),
+            tick=product.tick,
+            parsed=parsed,
+            raw=as_text(body),
+            answered_at=answered_at,
+        )
+        for parsed, body in found
+    )
