@@ -309,7 +309,7 @@ class Harness(EngineHarness):
     async def apply(self, *events: bytes | Event) -> None:
         """Store webhooks, apply them and derive whom they concern; nothing is read from Stripe."""
         await self.receive(*events)
-        await self.engine.drain()
+        await self.engine.apply()
 
     async def make_due(self) -> None:
         """As if the seconds had passed for which reads that are wanted, and leases, wait."""
@@ -333,7 +333,7 @@ class Harness(EngineHarness):
     async def settle(self) -> None:
         """Work until nothing is left to be done."""
         for _ in range(20):
-            await self.engine.drain()
+            await self.engine.apply()
             await self.confirm()
             await self.engine.derive()
             if not await self.left():

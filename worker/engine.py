@@ -1,4 +1,4 @@
-"""The engine: drain, confirm and derive as loops that end by themselves, whoever started them.
+"""The engine: apply, confirm and derive as loops that end by themselves, whoever started them.
 
 An arq job starts a loop when the bell rings; the sweep starts the same loop from Postgres alone. A loop that is already
 running in this process is not started twice; in other processes it may run at the same time, and the fence and the
@@ -30,8 +30,8 @@ from worker.leases import InHand
 from worker.lists.entitlements import ask_for_entitlements
 from worker.lists.gaps import fill_due_gaps
 from worker.lists.histories import pull_histories
-from worker.live.apply import BATCH as DRAIN_BATCH
-from worker.live.apply import drain_batch
+from worker.live.apply import BATCH as APPLY_BATCH
+from worker.live.apply import apply_batch
 from worker.live.confirm import confirm_batch
 from worker.live.derive import BATCH as DERIVE_BATCH
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
@@ -77,7 +77,7 @@ class Engine:
         self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
         self._usage_every = timedelta(seconds=settings.usage_seconds) or None
         self._in_hand = InHand()
-        self._draining = asyncio.Lock()
+        self._applying = asyncio.Lock()
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
         self._bulk = asyncio.Lock()
@@ -87,19 +87,19 @@ class Engine:
         self._key_is_good = False
         self.stopping = asyncio.Event()
 
-    async def drain(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
+    async def apply(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
         """Apply pending events and derive whom they concern, until none is left; returns how many were applied.
 
         `wait_for_more` is asked when none is left, and tells whether to look again.
         """
-        if self._draining.locked():
+        if self._applying.locked():
             return 0
-        async with self._draining:
+        async with self._applying:
             started, applied = self._clock(), 0
             async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
                 await self._in_hand.give_back(connection)
                 while not self._over(started):
-                    claimed = await drain_batch(
+                    claimed = await apply_batch(
                         connection,
                         served_mode=self._served_mode,
                         confirms=self._lanes is not None,
@@ -109,7 +109,7 @@ class Engine:
                     if claimed:
                         derive_soon()
                     # A batch that was not full has emptied the inbox: whatever comes now rings.
-                    if claimed < DRAIN_BATCH and not (wait_for_more is not None and await wait_for_more()):
+                    if claimed < APPLY_BATCH and not (wait_for_more is not None and await wait_for_more()):
                         break
             if applied:
                 log.info("events applied", count=applied, duration_ms=self._ms_since(started))
@@ -149,7 +149,7 @@ class Engine:
 
     async def sweep(self) -> None:
         """Everything of the live lane that Postgres says is to be done, without Redis."""
-        await self.drain()
+        await self.apply()
         await self.confirm(linger=False)
         await self._notice_time()
         await self.derive()

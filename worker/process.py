@@ -58,7 +58,7 @@ async def drain(ctx: dict[Any, Any]) -> int:
         return await cast("Awaitable[object]", token) is not None
 
     with contextlib.suppress(*RedisError):
-        return await engine.drain(wait_for_more=wait_for_more)
+        return await engine.apply(wait_for_more=wait_for_more)
     return 0
 
 

@@ -30,7 +30,7 @@ class Mark:
 
     key: Key
     customer_id: str | None
-    nameless: bool  # a kind whose rows name no customer: who is concerned is resolved later
+    ownerless: bool  # a kind whose rows name no customer: who is concerned is resolved later
     event_id: str | None
     event_created: datetime | None
     source: str
@@ -48,7 +48,7 @@ insert into sync.objects as o (
 )
 select
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, payload_created, payload_seq, terminal,
-  deleted_event_at, nameless::int, case when nameless then now() end,
+  deleted_event_at, ownerless::int, case when ownerless then now() end,
   -- Below every `confirmed`: nothing is asked of Stripe.
   case when asks then nextval('sync.tick') else -1 end, case when asks then 0 else nextval('sync.tick') end,
   case when asks then now() end, case when asks then now() + $13 end
@@ -56,8 +56,8 @@ from unnest(
   $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
   $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[]
 ) as new (
-  account_id, live_mode, kind, id, customer_id, nameless, event_id, event_created, source, payload_created, payload_seq,
-  terminal, deleted_event_at, asks
+  account_id, live_mode, kind, id, customer_id, ownerless, event_id, event_created, source, payload_created,
+  payload_seq, terminal, deleted_event_at, asks
 )
 order by account_id, live_mode, kind, id
 on conflict (account_id, live_mode, kind, id) do update set
@@ -135,7 +135,7 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         MARK_OBJECTS,
         *columns_of_keys(Key, [mark.key for mark in marks]),
         [mark.customer_id for mark in marks],
-        [mark.nameless for mark in marks],
+        [mark.ownerless for mark in marks],
         [mark.event_id for mark in marks],
         [mark.event_created for mark in marks],
         [mark.source for mark in marks],
@@ -153,32 +153,34 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
     }
 
 
-RAISE_REBORN = """
-with reborn as (
+RAISE_RECREATED = """
+with recreated as (
   select account_id, live_mode, kind, id
   from sync.objects o
   join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
-    as k (account_id, live_mode, kind, id, born_at)
+    as k (account_id, live_mode, kind, id, created_at)
     using (account_id, live_mode, kind, id)
-  where o.tombstone and k.born_at >= coalesce(o.deleted_event_at, o.event_created)
+  where o.tombstone and k.created_at >= coalesce(o.deleted_event_at, o.event_created)
   order by 1, 2, 3, 4
   for no key update of o
 )
 update sync.objects o
 set tombstone = false
-from reborn r
+from recreated r
 where (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, r.kind, r.id)
 """
 
 
-async def raise_reborn(connection: Connection, born_at: Mapping[Key, datetime]) -> None:
+async def raise_recreated(connection: Connection, created_at: Mapping[Key, datetime]) -> None:
     """Take the tombstones off ids that somebody has chosen again since they were deleted: a read tells what they are
     now. (An event that comes late, of the object that was deleted, is older than its deletion.)
     """
-    await connection.execute(RAISE_REBORN, *columns_of_keys(Key, list(born_at)), list(born_at.values()))
+    await connection.execute(
+        RAISE_RECREATED, *columns_of_keys(Key, list(created_at)), list(created_at.values())
+    )
 
 
-SELECT_HEARD_OF = """
+SELECT_KNOWN = """
 select account_id, live_mode, kind, id
 from sync.objects
 join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
@@ -186,7 +188,7 @@ join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id,
 """
 
 
-async def select_unheard(
+async def select_unknown(
     connection: Connection, references: Mapping[Key, str | None]
 ) -> dict[Key, str | None]:
     """Those of the objects that nothing was ever said about, each with the customer that it is believed to belong to.
@@ -196,9 +198,9 @@ async def select_unheard(
     """
     if not references:
         return {}
-    rows = await connection.fetch(SELECT_HEARD_OF, *columns_of_keys(Key, list(references)))
-    heard = {Key(row[0], row[1], row[2], row[3]) for row in rows}
-    return {key: customer for key, customer in references.items() if key not in heard}
+    rows = await connection.fetch(SELECT_KNOWN, *columns_of_keys(Key, list(references)))
+    known = {Key(row[0], row[1], row[2], row[3]) for row in rows}
+    return {key: customer for key, customer in references.items() if key not in known}
 
 
 TOUCH_OBJECTS = """
@@ -338,7 +340,7 @@ class Reading:
     tick: int
     read_at: datetime  # by Stripe's clock: the Date of the answer
     customer_id: str | None
-    nameless: bool
+    ownerless: bool
     terminal: bool
     deleted: bool
     next_read: timedelta | None = None  # until its next deadline should have shown
@@ -351,15 +353,15 @@ insert into sync.objects as o (
   source, read_at, late_reads, dirty, first_marked_at
 )
 select
-  account_id, live_mode, kind, id, tick, case when not deleted then read_at end, customer_id, nameless::int,
-  case when nameless then now() end, terminal, deleted, $10, now() + next_read, late_reads,
+  account_id, live_mode, kind, id, tick, case when not deleted then read_at end, customer_id, ownerless::int,
+  case when ownerless then now() end, terminal, deleted, $10, now() + next_read, late_reads,
   -- What the answers only name has no tick. Where it is known after all, `confirmed` keeps it from being written.
   case when tick = 0 then nextval('sync.tick') else 0 end, case when tick = 0 then now() end
 from unnest(
   $1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::boolean[],
   $9::boolean[], $11::boolean[], $12::interval[], $13::integer[]
 ) as new (
-  account_id, live_mode, kind, id, tick, read_at, customer_id, nameless, terminal, deleted, next_read, late_reads
+  account_id, live_mode, kind, id, tick, read_at, customer_id, ownerless, terminal, deleted, next_read, late_reads
 )
 order by account_id, live_mode, kind, id
 on conflict (account_id, live_mode, kind, id) do update set
@@ -419,7 +421,7 @@ async def confirm_objects(
         [*(reading.tick for reading in readings), *[0] * more],
         [*(reading.read_at for reading in readings), *[None] * more],
         [*(reading.customer_id for reading in readings), *named.values()],
-        [*(reading.nameless for reading in readings), *[False] * more],
+        [*(reading.ownerless for reading in readings), *[False] * more],
         [*(reading.terminal for reading in readings), *[False] * more],
         source,
         [*(reading.deleted for reading in readings), *[False] * more],
@@ -458,13 +460,13 @@ with failed as (
     objects.dirty > new.tick as marked_since,
     objects.dirty <= new.tick and new.missing as missing,
     objects.dirty <= new.tick and (new.parked or (new.unreadable and objects.unreadable + 1 >= $11)) as parked,
-    new.nameless
+    new.ownerless
   from sync.objects
   join unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[],
     $9::boolean[], $10::boolean[], $12::bigint[], $13::boolean[]
   ) as new (
-    account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, nameless
+    account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, ownerless
   ) using (account_id, live_mode, kind, id)
   -- A later read has told already what it is, and a tombstone is never read again.
   where objects.confirmed < new.tick and not objects.tombstone
@@ -485,7 +487,7 @@ set error = f.error,
   contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end,
   touched = o.touched + f.told::int,
   touched_at = case when f.told and o.touched <= o.resolved then now() else o.touched_at end
-from (select *, nameless and (missing or parked) as told from failed) f
+from (select *, ownerless and (missing or parked) as told from failed) f
 where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
 returning o.account_id, o.live_mode, o.customer_id, o.kind
 """

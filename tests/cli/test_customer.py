@@ -150,7 +150,7 @@ async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: st
 
         await harness.receive(event("charge.updated", charge(), after=1))
         del harness.api.bodies["/v1/charges/ch_1"]
-        await harness.engine.drain()
+        await harness.engine.apply()
         await harness.confirm()
         missing = await subledger(database_url, "customer", "cus_1", "--json")
         assert [("ch_1", "missing")] == [

@@ -201,7 +201,7 @@ async def test_replayed_event_is_applied_anew_without_another_effect(
             again.out,
             again.err,
         )
-        assert 1 == await harness.engine.drain()
+        assert 1 == await harness.engine.apply()
         assert before == dict(await harness.record())
         assert {"evt_1": "applied", "evt_2": "applied"} == await harness.event_states()
 
@@ -284,7 +284,7 @@ async def test_all_that_is_parked_is_replayed_by_state(pool: Pool, database_url:
             await harness.fetchval(left),
         )
         # What is wrong with an event is not mended by trying again: it is parked once more, in plain sight.
-        await harness.engine.drain()
+        await harness.engine.apply()
         assert 251 == list((await harness.event_states()).values()).count("parked")
 
 
@@ -296,7 +296,7 @@ async def test_quarantined_events_can_be_replayed(pool: Pool, database_url: str)
         done = await subledger(database_url, "events", "replay", "--state", "quarantined")
         assert done.out.startswith("1 event pending again.")
     async with open_harness(pool, database_url, api_key="sk_live_room") as harness:
-        await harness.engine.drain()
+        await harness.engine.apply()
         assert {"evt_live": "applied"} == await harness.event_states()
 
 

@@ -76,7 +76,7 @@ async def test_wait_ends_as_soon_as_settled(pool: Pool, database_url: str) -> No
         async with running(database_url, "status", "--wait", "50", "--json") as waiting:
             await until(lambda: looks(pool), what="the command's first look")
             assert waiting.returncode is None
-            await harness.engine.drain()
+            await harness.engine.apply()
             began = asyncio.get_running_loop().time()
             assert (await ended(waiting)).json["settled"]
             assert asyncio.get_running_loop().time() - began < 20
@@ -89,7 +89,7 @@ async def test_wait_outlasts_a_restart_of_postgres(pool: Pool, database_url: str
         async with running(database_url, "status", "--wait", "50", "--json") as waiting:
             await until(lambda: looks(pool, cut_off=True), what="a look to be cut off")
             await until(lambda: looks(pool), what="the next look")
-            await harness.engine.drain()
+            await harness.engine.apply()
             assert (await ended(waiting)).json["settled"]
 
 

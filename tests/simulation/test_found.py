@@ -52,7 +52,7 @@ async def test_deaths_condemn_only_what_was_in_hand(harness: Harness) -> None:
             claimed = await claim_events(connection, limit=10, lease=apply.LEASE)
         assert leased == " ".join(each.event_id for each in claimed)
         await harness.make_due()
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert {"evt_1": "parked", "evt_2": "applied", "evt_3": "applied"} == await harness.event_states()
 
 

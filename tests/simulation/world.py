@@ -632,7 +632,7 @@ class Worker:
         if name in self.tasks:
             return
         loops: dict[str, Callable[[], Awaitable[object]]] = {
-            "drain": self.engine.drain,
+            "drain": self.engine.apply,
             "confirm": functools.partial(self.engine.confirm, linger=False),
             "sweep": self.engine.sweep,
             "sweep_bulk": self.engine.sweep_bulk,

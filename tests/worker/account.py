@@ -74,7 +74,7 @@ class Attached(EngineHarness):
         for _ in range(20):
             await self.execute("update sync.customers set history_at = now() where history_at > now()")
             await self.execute("update sync.customers set leased_until = now() where leased_until > now()")
-            await self.engine.drain()
+            await self.engine.apply()
             await self.confirm()
             await self.engine.sweep_bulk()
             await self.engine.derive()

@@ -47,8 +47,8 @@ async def begin(harness: Harness, what: str) -> Callable[[], Awaitable[object]]:
     engine = harness.engine
     await harness.receive(event("customer.created", customer()))
     if what in ("events", "customers"):
-        return engine.drain
-    await engine.drain()
+        return engine.apply
+    await engine.apply()
     if what == "histories":
         # Nothing else was ever the customer's.
         for path in LISTS:
@@ -146,10 +146,10 @@ async def test_what_always_brings_postgres_down_is_not_tried_for_ever(
     await harness.receive(event("customer.created", customer()))
     attempts = []
     for _ in range(leases.GIVEN_BACK_MAX + 1):
-        await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.drain)
+        await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.apply)
         attempts.append(await harness.fetchval("select leased_until is not null from sync.events"))
     assert [True] * len(attempts) == attempts
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert "pending" == await harness.fetchval("select state from sync.events")
     assert (1, True) == tuple(
         (await harness.fetch("select attempts, leased_until > now() from sync.events"))[0]
@@ -161,14 +161,14 @@ async def test_only_what_is_still_ours_is_given_back(
 ) -> None:
     """An event that another worker has taken meanwhile, or finished, is left alone."""
     await harness.receive(event("customer.created", customer()), event("customer.updated", customer("cus_2")))
-    await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.drain)
+    await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.apply)
     await harness.execute(
         "update sync.events set attempts = 2, leased_until = now() + interval '1 hour' where type = 'customer.created'"
     )
     await harness.execute(
         "update sync.events set state = 'applied', leased_until = null where type = 'customer.updated'"
     )
-    await harness.engine.drain()
+    await harness.engine.apply()
     rows = await harness.fetch("select type, attempts, state from sync.events order by type")
     assert [("customer.created", 2, "pending"), ("customer.updated", 1, "applied")] == [
         tuple(r) for r in rows

@@ -16,7 +16,7 @@ from db.mirror.tables import bury_rows
 from db.sync.accounts import see_accounts, select_events_since
 from db.sync.customers import mark_stale
 from db.sync.inbox import ClaimedEvent, claim_events, finish_events, reach_milestone
-from db.sync.objects import Mark, mark_objects, raise_reborn, select_unheard
+from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from worker.forget import set_aside_events
 from worker.leases import Held
 from worker.live.event import EventReading, outcome_of, read_event, read_marks
@@ -32,7 +32,7 @@ LEASE = timedelta(seconds=60)
 log = structlog.get_logger()
 
 
-async def drain_batch(
+async def apply_batch(
     connection: Connection,
     *,
     served_mode: bool | None,
@@ -147,7 +147,7 @@ async def _without_forgotten(connection: Connection, readings: Sequence[EventRea
         connection,
         {key: each.event for key, each in by_key.items()},
         {
-            key: [Key(*key.scope, *ref) for ref in (*each.concerns, *each.beside, *each.references)]
+            key: [Key(*key.scope, *ref) for ref in (*each.concerns, *each.found_inside, *each.references)]
             for key, each in by_key.items()
         },
     )
@@ -160,11 +160,11 @@ class _Batch:
 
     marks: dict[Key, Mark] = field(default_factory=dict)
     payloads: dict[Key, Shown] = field(default_factory=dict)
-    beside: dict[Key, Shown] = field(default_factory=dict)
+    found_inside: dict[Key, Shown] = field(default_factory=dict)
     references: dict[Key, str | None] = field(default_factory=dict)
     firsts: dict[CustomerKey, datetime | None] = field(default_factory=dict)
     deletions: dict[Key, datetime] = field(default_factory=dict)
-    births: dict[Key, datetime] = field(default_factory=dict)  # of ids that may have been used before
+    recreated: dict[Key, datetime] = field(default_factory=dict)  # of ids that may have been used before
 
     def add(self, reading: EventReading) -> None:
         event = reading.event
@@ -175,8 +175,8 @@ class _Batch:
             mark = event_mark(key, event, shown, owner=reading.customer_id, deleted=ref == reading.deleted)
             if ref == reading.deleted and event.created is not None:
                 self.deletions.setdefault(key, event.created)
-            if event.created is not None and _is_birth(event, ref.kind):
-                self.births[key] = max(event.created, self.births.get(key, event.created))
+            if event.created is not None and _may_recreate(event, ref.kind):
+                self.recreated[key] = max(event.created, self.recreated.get(key, event.created))
             earlier = self.marks.get(key)
             if earlier is not None:
                 mark, kept = joined(earlier, mark)
@@ -184,8 +184,8 @@ class _Batch:
             self.marks[key] = mark
             if shown is not None:
                 self.payloads[key] = shown
-        for ref, shown in reading.beside.items():
-            self.beside[Key(*scope, *ref)] = shown
+        for ref, shown in reading.found_inside.items():
+            self.found_inside[Key(*scope, *ref)] = shown
             self.references.setdefault(Key(*scope, *ref), shown.parsed.customer_id)
         for ref, customer_id in reading.references.items():
             self.references.setdefault(Key(*scope, *ref), customer_id)
@@ -193,30 +193,32 @@ class _Batch:
             self.firsts[CustomerKey(*scope, reading.first_of_customer)] = event.created
 
 
-def _is_birth(event: ClaimedEvent, kind: str) -> bool:
+def _may_recreate(event: ClaimedEvent, kind: str) -> bool:
     return KINDS[kind].id_is_chosen and event.type == f"{KINDS[kind].stripe_object}.created"
 
 
 async def _show(connection: Connection, batch: _Batch) -> None:
     """Mark, then write the payloads that the provisional rule lets through, then tell the customers."""
     references = {key: customer for key, customer in batch.references.items() if key not in batch.marks}
-    unheard = await select_unheard(connection, references)
-    named = [named_mark(key, customer) for key, customer in unheard.items()]
-    if batch.births:
-        await raise_reborn(connection, batch.births)
+    unknown = await select_unknown(connection, references)
+    named = [named_mark(key, customer) for key, customer in unknown.items()]
+    if batch.recreated:
+        await raise_recreated(connection, batch.recreated)
     marked = await mark_objects(connection, [*batch.marks.values(), *named])
     shown = {
         key: payload
         for key, payload in batch.payloads.items()
         if marked[key].shown_seq == batch.marks[key].payload_seq
     }
-    shown |= {key: payload for key, payload in batch.beside.items() if key in unheard and marked[key].unseen}
+    shown |= {
+        key: payload for key, payload in batch.found_inside.items() if key in unknown and marked[key].unseen
+    }
     await write_mirror(connection, shown, confirmed=False)
     await bury_rows(connection, batch.deletions, told_by_event=True)
     stale = {
         CustomerKey(*key.scope, each.customer_id)
         for key, each in marked.items()
-        if each.customer_id is not None and key.kind not in HINTED and key not in unheard
+        if each.customer_id is not None and key.kind not in HINTED and key not in unknown
     }
     stale |= {
         CustomerKey(*key.scope, payload.parsed.customer_id)

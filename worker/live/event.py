@@ -22,7 +22,7 @@ class EventReading:
     concerns: tuple[ObjectRef, ...] = ()
     customer_id: str | None = None  # whom the event's object names: what it concerns is of the same customer
     payloads: dict[ObjectRef, Shown] = field(default_factory=dict)  # of objects that it concerns
-    beside: dict[ObjectRef, Shown] = field(
+    found_inside: dict[ObjectRef, Shown] = field(
         default_factory=dict
     )  # of others: shown only where nothing is known yet
     references: dict[ObjectRef, str | None] = field(
@@ -97,7 +97,7 @@ def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> Non
             continue  # nothing is fetched because something names it
         if not parsed.deleted:
             shown = Shown(parsed=parsed, raw=text or as_text(each))
-            (reading.payloads if ref in reading.concerns else reading.beside)[ref] = shown
+            (reading.payloads if ref in reading.concerns else reading.found_inside)[ref] = shown
         todo.extend((None, inner) for inner in parsed.embedded)
         for named in parsed.references:
             reading.references.setdefault(named, None)

@@ -4,6 +4,7 @@ Who is believed is decided here, and in the statement that locks the objects (db
 and marks are ordered).
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
@@ -18,15 +19,16 @@ from db.mirror.tables import bury_rows, select_monotone
 from db.sync.accounts import raise_alarm
 from db.sync.coverage import mark_known_stale
 from db.sync.customers import mark_stale
-from db.sync.objects import FailedRead, Reading, confirm_objects, mark_objects, select_unheard
+from db.sync.objects import Confirmed, FailedRead, Reading, confirm_objects, mark_objects, select_unknown
 from worker.forget import set_aside_answers
-from worker.live.answers import Answered, told_beside
+from worker.live.answers import Answered, Inside, unpack
 from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, is_terminal, write_mirror
 from worker.retry import TryLater, retry_conflicts
 
-# Reads may lag behind the event that told of a change. After these, one more an hour after the first is believed.
+# Reads may lag behind the event that announced a change. After these, one more an hour after the first is believed.
 ASK_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 1200))
+CONTRADICTIONS_BELIEVED = 3
 NOT_STORED_AGAIN_AFTER = timedelta(seconds=30)
 
 log = structlog.get_logger()
@@ -80,67 +82,76 @@ async def store_answers(
     another page, so nothing is marked for it; and customers without a record get theirs when the backfill ends, so
     that each is derived once. What inside an answer cannot be understood is marked all the same, as its customer's.
     """
-    beside: dict[Key, Shown] = {}
-    references: dict[Key, str | None] = {}
-    unreadable: dict[Key, str | None] = {}
-    by_key: dict[Key, Answered] = {}
-    for answer in answers:
-        for told in (answer, *told_beside(answer, references, beside, unreadable)):
-            known = by_key.get(told.key)
-            if known is None or known.tick < told.tick:
-                by_key[told.key] = told
+    inside = Inside()
+    by_key = _newest([each for answer in answers for each in unpack(answer, inside)])
     async with connection.transaction():
         doubted = await _doubt(connection, by_key)
         for failure in doubted:
             del by_key[failure.key]
-        named = {} if of_whole else {key: owner for key, owner in references.items() if key not in by_key}
-        passed, unknown = await confirm_objects(
+        named = {key: owner for key, owner in inside.references.items() if key not in by_key}
+        passed, unseen = await confirm_objects(
             connection,
             [_reading(each, of_whole=of_whole) for each in by_key.values()],
             source=source,
-            named=await select_unheard(connection, named),
+            named={} if of_whole else await select_unknown(connection, named),
         )
         forgotten = await set_aside_answers(
             connection,
-            {key: each.parsed for key, each in beside.items()}
+            {key: each.parsed for key, each in inside.shown.items()}
             | {key: each.parsed for key, each in by_key.items()},
         )
         passed = {key: each for key, each in passed.items() if key not in forgotten}
-        stored = {key: by_key[key] for key in passed}
-        shown = {
-            key: Shown(parsed=each.parsed, raw=each.raw)
-            for key, each in stored.items()
-            if not each.parsed.deleted
-        }
-        await write_mirror(connection, shown, confirmed=True, touches=not of_whole)
-        await write_mirror(
-            connection, {key: beside[key] for key in unknown - forgotten if key in beside}, confirmed=False
-        )
-        gone = {key: each for key, each in stored.items() if each.parsed.deleted}
-        deleted_at = {key: passed[key].deleted_event_at for key in gone}
-        await bury_rows(
-            connection, {key: at for key, at in deleted_at.items() if at is not None}, told_by_event=True
-        )
-        await bury_rows(
-            connection,
-            {key: each.answered_at for key, each in gone.items() if deleted_at[key] is None},
-            told_by_event=False,
-        )
+        await _write(connection, {key: by_key[key] for key in passed}, passed, touches=not of_whole)
+        shown = {key: inside.shown[key] for key in unseen - forgotten if key in inside.shown}
+        await write_mirror(connection, shown, confirmed=False)
         stale = {
             CustomerKey(*key.scope, each.customer_id)
             for key, each in passed.items()
             if each.customer_id is not None and key.kind not in HINTED
         }
-        if unreadable:
-            await mark_objects(
-                connection, [bare_mark(key, source=source, customer_id=unreadable[key]) for key in unreadable]
-            )
+        if unreadable := inside.unreadable:
+            marks = [bare_mark(key, source=source, customer_id=owner) for key, owner in unreadable.items()]
+            await mark_objects(connection, marks)
             stale |= {
                 CustomerKey(*key.scope, owner) for key, owner in unreadable.items() if owner is not None
             }
         if stale:
             await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
     return doubted
+
+
+def _newest(answers: list[Answered]) -> dict[Key, Answered]:
+    """The newest answer about each object: an object may be inside several."""
+    newest: dict[Key, Answered] = {}
+    for answer in answers:
+        known = newest.get(answer.key)
+        if known is None or known.tick < answer.tick:
+            newest[answer.key] = answer
+    return newest
+
+
+async def _write(
+    connection: Connection,
+    answers: dict[Key, Answered],
+    passed: Mapping[Key, Confirmed],
+    *,
+    touches: bool,
+) -> None:
+    """Write what the fence has let through: the objects that there are, and the deletion of the others, each at the
+    time of its event, or else when Stripe said so.
+    """
+    shown = {
+        key: Shown(parsed=each.parsed, raw=each.raw)
+        for key, each in answers.items()
+        if not each.parsed.deleted
+    }
+    await write_mirror(connection, shown, confirmed=True, touches=touches)
+    gone = {key: each for key, each in answers.items() if each.parsed.deleted}
+    deleted_at = {key: passed[key].deleted_event_at for key in gone}
+    by_event = {key: at for key, at in deleted_at.items() if at is not None}
+    await bury_rows(connection, by_event, told_by_event=True)
+    by_read = {key: each.answered_at for key, each in gone.items() if deleted_at[key] is None}
+    await bury_rows(connection, by_read, told_by_event=False)
 
 
 async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[FailedRead]:
@@ -154,7 +165,7 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
             reason = None if answer.parsed.facts is None else goes_back(row, answer.parsed.facts)
             if reason is None or answer.audited:
                 continue
-            if answer.believed:
+            if answer.contradicted_long and answer.contradictions >= CONTRADICTIONS_BELIEVED:
                 log.error("a read is believed against all rules", kind=kind, id=key.id, reason=reason)
                 detail = f"{kind} {key.id}: {reason}: Stripe has said so for an hour, and is believed"
                 await raise_alarm(connection, f"contradiction {kind} {key.id}", detail)
@@ -186,10 +197,10 @@ def _reading(answer: Answered, *, of_whole: bool) -> Reading:
         read_at=answer.answered_at,
         customer_id=parsed.customer_id,
         # Of a whole backfill, the object around it has named its customer in the same page.
-        nameless=kind.confirmed_on_event
+        ownerless=kind.confirmed_on_event
         and not kind.catalogue
         and parsed.customer_id is None
-        and not (of_whole and answer.beside),
+        and not (of_whole and answer.found_inside),
         terminal=is_terminal(parsed),
         deleted=parsed.deleted,
         next_read=wait,

@@ -86,17 +86,15 @@ async def _date_changes(
     """The new rows of the history, with when each came about and by what; no row is before the one that it follows."""
     if not appended:
         return []
-    occasions = await select_last_causes(
-        connection, sorted({key for each in appended for key in each.deciding})
-    )
+    causes = await select_last_causes(connection, sorted({key for each in appended for key in each.deciding}))
     known = [uid for each in appended if (uid := each.of.derived.record.uid) in stored]
     last = await select_last_changes(connection, known) if known else {}
     changes = []
     for each in appended:
         record = each.of.derived.record
-        occasion = newest_of([occasions[key] for key in each.deciding if key in occasions])
+        cause = newest_of([causes[key] for key in each.deciding if key in causes])
         # Only an event tells when; a deadline or an audit tells that it has happened by now.
-        told = occasion.event_created if occasion is not None and occasion.source == "event" else None
+        told = cause.event_created if cause is not None and cause.source == "event" else None
         shown_at, settled_at = last.get(record.uid, (None, None))
         before = settled_at if record.exact else shown_at
         changed_at = told or each.of.stale.as_of
@@ -107,8 +105,8 @@ async def _date_changes(
                 status_after=each.after,
                 changed_at=changed_at if before is None else max(changed_at, before),
                 exact=record.exact,
-                event_id=occasion.event_id if occasion else None,
-                source=(occasion.source if occasion else None) or "event",
+                event_id=cause.event_id if cause else None,
+                source=(cause.source if cause else None) or "event",
             )
         )
     return changes
@@ -153,7 +151,7 @@ async def write_mrr_history(connection: Connection, customers: Sequence[Derivati
     if not moved:
         return
     keys = {key for one in moved if one.is_begun for key in _subscriptions(one.of)}
-    occasions = await select_last_causes(connection, sorted(keys)) if keys else {}
+    causes = await select_last_causes(connection, sorted(keys)) if keys else {}
     taken_back: list[int] = []
     confirmed: list[int] = []
     appended: list[MrrChange] = []
@@ -166,7 +164,7 @@ async def write_mrr_history(connection: Connection, customers: Sequence[Derivati
         moment = moment_of_change(
             by=one.mrr - level,
             told_by_facts=source.moves(one.currency, as_of=one.of.stale.as_of),
-            told_by_events=_told_by_events(one.of, occasions),
+            told_by_events=_told_by_events(one.of, causes),
             after=since,
             as_of=one.of.stale.as_of,
         )
@@ -207,37 +205,37 @@ def _subscriptions(each: Derivation) -> list[Key]:
     return [Key(facts.account_id, facts.live_mode, "subscription", of.id) for of in facts.subscriptions]
 
 
-def _told_by_events(each: Derivation, occasions: Mapping[Key, LastCause]) -> list[datetime]:
+def _told_by_events(each: Derivation, causes: Mapping[Key, LastCause]) -> list[datetime]:
     """When the events happened that last told of its subscriptions; a deadline or an audit tells no time."""
-    found = [occasions[key] for key in _subscriptions(each) if key in occasions]
-    return [occasion.event_created for occasion in of_events(found) if occasion.event_created is not None]
+    found = [causes[key] for key in _subscriptions(each) if key in causes]
+    return [cause.event_created for cause in of_events(found) if cause.event_created is not None]
 
 
 # What moved an object last
 
 
-def newest_of(occasions: Sequence[LastCause]) -> LastCause | None:
+def newest_of(causes: Sequence[LastCause]) -> LastCause | None:
     """What happened last to these objects, and so has changed what is derived of them; None: nothing is known of it.
 
     Of several objects that events moved, the one whose event is the latest: they need not arrive in their order. Where
     the last thing that happened is no event, it is that: of what a deadline or an audit found, no event told.
     """
-    return max(of_events(occasions), key=_happened, default=max(occasions, key=_tick, default=None))
+    return max(of_events(causes), key=_happened, default=max(causes, key=_tick, default=None))
 
 
-def of_events(occasions: Sequence[LastCause]) -> list[LastCause]:
+def of_events(causes: Sequence[LastCause]) -> list[LastCause]:
     """Those that tell when something happened; none where the newest of all is no event, so that no old event of
     another object is taken for it.
     """
-    if not occasions or max(occasions, key=_tick).source != "event":
+    if not causes or max(causes, key=_tick).source != "event":
         return []
-    return [each for each in occasions if each.source == "event" and each.event_created is not None]
+    return [each for each in causes if each.source == "event" and each.event_created is not None]
 
 
-def _tick(occasion: LastCause) -> int:
-    return occasion.tick
+def _tick(cause: LastCause) -> int:
+    return cause.tick
 
 
-def _happened(occasion: LastCause) -> tuple[float, int]:
-    created = occasion.event_created
-    return float("-inf") if created is None else created.timestamp(), occasion.tick
+def _happened(cause: LastCause) -> tuple[float, int]:
+    created = cause.event_created
+    return float("-inf") if created is None else created.timestamp(), cause.tick

@@ -13,7 +13,7 @@ def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
     return Mark(
         key=key,
         customer_id=key.id if kind.id_is_customers else customer_id,
-        nameless=kind.nameless,
+        ownerless=kind.nameless,
         event_id=None,
         event_created=None,
         source=source,
@@ -32,7 +32,7 @@ def event_mark(
         key=key,
         # Who is concerned before its first read can tell, and where that read fails.
         customer_id=customer_id or (owner if owned else None),
-        nameless=owned and customer_id is None and (shown is not None or not kind.names_customer),
+        ownerless=owned and customer_id is None and (shown is not None or not kind.names_customer),
         event_id=event.event_id,
         event_created=event.created,
         source="event",
@@ -49,7 +49,7 @@ def named_mark(key: Key, customer_id: str | None) -> Mark:
     return Mark(
         key=key,
         customer_id=customer_id,
-        nameless=False,
+        ownerless=False,
         event_id=None,
         event_created=None,
         source="event",
@@ -66,7 +66,7 @@ def joined(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
     joined = Mark(
         key=later.key,
         customer_id=payload.customer_id or earlier.customer_id or later.customer_id,
-        nameless=earlier.nameless or later.nameless,
+        ownerless=earlier.ownerless or later.ownerless,
         event_id=event.event_id,
         event_created=event.event_created,
         source=later.source,

@@ -17,9 +17,6 @@ from worker.payload import NotJson, as_text, clean_json, read_object
 PAGES_MAX = 1_000
 
 
-CONTRADICTIONS_BELIEVED = 3
-
-
 async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     """One object with its nested lists whole. Raises what StripeApi.read raises, NotJson and UnknownShape."""
     account_id, _, kind_name, object_id = due.key
@@ -50,7 +47,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         also=also,
         late_reads=due.late_reads,
         contradictions=due.contradictions,
-        believed=due.contradicted_long and due.contradictions >= CONTRADICTIONS_BELIEVED,
+        contradicted_long=due.contradicted_long,
         audited=due.audited,
     )
 

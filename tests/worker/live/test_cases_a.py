@@ -210,7 +210,7 @@ async def test_a5_answer_of_the_earlier_read_is_written_last(pool: Pool, databas
         stage.account.subscriptions.cancel_at_period_end(subscription)
         await harness.receive(*arranged(sandbox.events[known:], case.order))
         second = harness.another_engine()
-        await second.drain()
+        await second.apply()
         await harness.make_due()
         await second.confirm(linger=False)
         assert "canceled" == await harness.fetchval("select status from billing.customers")
@@ -234,7 +234,7 @@ async def test_a6_one_event_on_five_connections(pool: Pool, database_url: str) -
         for event in arranged(events, case.order):
             await asyncio.gather(*(harness.receive(event) for _ in range(5)))
         await asyncio.gather(
-            harness.engine.drain(), harness.another_engine().drain(), harness.another_engine().drain()
+            harness.engine.apply(), harness.another_engine().apply(), harness.another_engine().apply()
         )
         assert len(events) == await harness.fetchval("select count(*) from sync.events")
         await case.settle_and_compare()

@@ -9,7 +9,7 @@ from db.connection import Pool, connect
 from db.records import records
 from tests.harness import Harness, charge, customer, event
 from tests.system import until
-from worker.live.apply import drain_batch
+from worker.live.apply import apply_batch
 from worker.live.derive import derive_batch
 
 CUSTOMERS = 60
@@ -45,7 +45,7 @@ async def test_poller_misses_nothing(webhooks_only: Harness, pool: Pool) -> None
 
     async def write() -> None:
         async with pool.acquire() as connection:
-            while await drain_batch(connection, served_mode=None, confirms=False, limit=5):
+            while await apply_batch(connection, served_mode=None, confirms=False, limit=5):
                 await derive_batch(connection, policy=Policy(), limit=3)
             while await derive_batch(connection, policy=Policy(), limit=3):
                 pass
@@ -81,7 +81,7 @@ async def test_numbers_are_held_until_the_commit(
     first = await connect(database_url, application_name="first")
     try:
         async with harness.pool.acquire() as second:
-            await drain_batch(second, served_mode=None, confirms=False)
+            await apply_batch(second, served_mode=None, confirms=False)
             holding = first.transaction()
             await holding.start()
             # `derive_batch` inside an open transaction: its claim and its record are committed with it.

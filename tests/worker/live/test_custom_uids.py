@@ -8,7 +8,7 @@ import pytest
 from billing.status import Policy
 from db.connection import Pool
 from tests.harness import NOON, Body, Harness, customer, event
-from worker.live.apply import drain_batch
+from worker.live.apply import apply_batch
 from worker.live.derive import derive_batch
 
 
@@ -137,7 +137,7 @@ async def test_claims_derived_at_the_same_time(webhooks_only: Harness, pool: Poo
 
         async def work() -> None:
             async with pool.acquire() as connection:
-                while await drain_batch(connection, served_mode=None, confirms=False, limit=2):
+                while await apply_batch(connection, served_mode=None, confirms=False, limit=2):
                     await derive_batch(connection, policy=Policy(), limit=2)
                 while await derive_batch(connection, policy=Policy(), limit=2):
                     pass

@@ -20,7 +20,7 @@ from tests.harness import (
     refund,
     subscription,
 )
-from worker.live.apply import drain_batch
+from worker.live.apply import apply_batch
 from worker.live.confirm import confirm_batch
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
 
@@ -110,7 +110,7 @@ async def test_no_circles(harness: Harness, pool: Pool, database_url: str, seed:
             ):
                 if waiting:
                     await harness.receive(*(waiting.pop() for _ in range(min(4, len(waiting)))))
-                await drain_batch(connection, served_mode=False, confirms=True, limit=6)
+                await apply_batch(connection, served_mode=False, confirms=True, limit=6)
                 # As if each of them had been quiet for long enough.
                 await connection.execute(
                     "update sync.objects set read_at = now() where (account_id, live_mode, kind, id) in ("

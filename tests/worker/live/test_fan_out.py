@@ -9,7 +9,7 @@ from billing.status import Policy
 from db.connection import Pool
 from db.sync import catalogue
 from tests.harness import NOON, Body, Harness, event, item, listing, subscription
-from worker.live.apply import drain_batch
+from worker.live.apply import apply_batch
 from worker.live.derive import derive_batch, fan_out_batch
 
 MANY = 23
@@ -57,7 +57,7 @@ async def hear(harness: Harness, *bodies: Body, after: int = 0) -> None:
     """Have changes applied, and nobody told of them yet."""
     await harness.receive(*(event(f"{body['object']}.updated", body, after=after) for body in bodies))
     async with harness.pool.acquire() as connection:
-        while await drain_batch(connection, served_mode=None, confirms=False):
+        while await apply_batch(connection, served_mode=None, confirms=False):
             pass
 
 
@@ -204,7 +204,7 @@ async def test_beside_concurrent_writers(webhooks_only: Harness, pool: Pool, see
         async with pool.acquire() as connection:
             while events:
                 await harness.receive(*(events.pop() for _ in range(min(3, len(events)))))
-                await drain_batch(connection, served_mode=None, confirms=False)
+                await apply_batch(connection, served_mode=None, confirms=False)
         writing = False
 
     async def work() -> None:

@@ -165,7 +165,7 @@ def _overtakes(steps: list[tuple[str, int]]) -> bool:
 
 def _mark(key: Key) -> Mark:
     return Mark(
-        key=key, customer_id=key.id, nameless=False, event_id=None, event_created=None, source="event"
+        key=key, customer_id=key.id, ownerless=False, event_id=None, event_created=None, source="event"
     )
 
 

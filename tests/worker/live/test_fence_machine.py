@@ -89,7 +89,7 @@ class Fence:
     async def mark(self) -> None:
         """An event tells that something has changed, and nothing else."""
         mark = Mark(
-            key=KEY, customer_id="cus_1", nameless=False, event_id=None, event_created=None, source="event"
+            key=KEY, customer_id="cus_1", ownerless=False, event_id=None, event_created=None, source="event"
         )
         await mark_objects(self.connection, [mark])
         self.told = self.changes

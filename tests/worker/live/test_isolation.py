@@ -134,7 +134,7 @@ async def test_lost_workers_batch_is_taken_one_by_one(
         await real_apply(connection, readings)
 
     monkeypatch.setattr(apply, "_apply", counting)
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert [1, 1, 1] == sizes
     assert {"cus_0": 2000, "cus_1": 2000, "cus_2": 2000} == await amounts(harness)
 

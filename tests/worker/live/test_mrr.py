@@ -278,7 +278,7 @@ async def test_redemptions_of_a_coupon_concern_nobody(webhooks_only: Harness) ->
     await harness.apply(event("coupon.created", coupon(times_redeemed=1)))
     await harness.engine.derive()
     await harness.receive(event("coupon.updated", coupon(times_redeemed=2, valid=False), after=DAY))
-    await harness.engine.drain()
+    await harness.engine.apply()
     (row,) = await harness.fetch("select touched > resolved from sync.objects where kind = 'coupon'")
     assert not row[0]
     assert (2, False) == tuple((await harness.fetch("select times_redeemed, valid from stripe.coupons"))[0])

@@ -23,7 +23,7 @@ async def test_same_event_any_number_of_times(webhooks_only: Harness) -> None:
     paid = event("charge.succeeded", charge(), event_id="evt_1")
     await harness.receive(paid, paid)
     await asyncio.gather(*(harness.receive(paid) for _ in range(5)))
-    await harness.engine.drain()
+    await harness.engine.apply()
     change = (await harness.record())["change"]
     await harness.apply(paid)
     assert {"evt_1": "applied"} == await harness.event_states()
@@ -110,7 +110,7 @@ async def test_worker_dies_between_two_commits(
     )
 
     async def work() -> None:
-        await harness.engine.drain()
+        await harness.engine.apply()
         await harness.make_due()
         await harness.engine.confirm(linger=False)
         await harness.engine.derive()
@@ -121,7 +121,7 @@ async def test_worker_dies_between_two_commits(
     await harness.make_due()
     survivor = harness.another_engine()
     for _ in range(3):
-        await survivor.drain()
+        await survivor.apply()
         await harness.make_due()
         await survivor.confirm(linger=False)
         await survivor.derive()

@@ -45,7 +45,7 @@ async def test_event_that_cost_its_workers_is_read_all_the_same(harness: Harness
     harness.api.put(refunded())
     await harness.receive(event("charge.refunded", refunded(), after=10, event_id="evt_killer"))
     await take_and_die(harness, times=ATTEMPTS_MAX)
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert not (await harness.record())["exact"]
     await harness.settle()
     assert "parked" == (await harness.event_states())["evt_killer"]
@@ -59,7 +59,7 @@ async def test_event_whose_marks_cost_a_worker_too(harness: Harness) -> None:
     dirty = (await harness.object("charge", "ch_1"))["dirty"]
     await harness.receive(event("charge.refunded", refunded(), after=10, event_id="evt_killer"))
     await take_and_die(harness, times=ATTEMPTS_MAX + 1)
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert "parked" == (await harness.event_states())["evt_killer"]
     assert dirty == (await harness.object("charge", "ch_1"))["dirty"]
 
@@ -68,7 +68,7 @@ async def test_event_of_another_mode_leaves_no_marks(harness: Harness) -> None:
     """I9: an event that the key does not serve marks nothing, however many workers it cost."""
     await harness.receive(event("charge.succeeded", charge(), live=True, event_id="evt_killer"))
     await take_and_die(harness, times=ATTEMPTS_MAX)
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert "parked" == (await harness.event_states())["evt_killer"]
     assert not await harness.fetch("select id from sync.objects")
 

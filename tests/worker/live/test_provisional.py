@@ -50,7 +50,7 @@ async def test_equal_created_is_ordered_by_receipt(webhooks_only: Harness) -> No
     # Received in two transactions, applied in one batch.
     await harness.receive(event("customer.subscription.updated", subscription(status="unpaid"), after=70))
     await harness.receive(event("customer.subscription.updated", subscription(status="past_due"), after=70))
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert "past_due" == await status_of(harness)
 
 

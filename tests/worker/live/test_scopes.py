@@ -27,7 +27,7 @@ async def test_same_ids_everywhere(webhooks_only: Harness) -> None:
         await harness.receive(
             *(event(kind, body, **(where | {"event_id": f"evt_{kind}"})) for kind, body in bodies)  # type: ignore[arg-type]
         )
-    await harness.engine.drain()
+    await harness.engine.apply()
     assert len(SCOPES) * 4 == await harness.fetchval(
         "select count(*) from sync.events where state = 'applied'"
     )

@@ -15,7 +15,7 @@ from db.sync.customers import StaleCustomer, claim_stale
 from db.sync.inbox import claim_events
 from tests.harness import Harness, charge, customer, event, refund, subscription
 from tests.system import until
-from worker.live.apply import _apply, _Batch, _show, drain_batch
+from worker.live.apply import _apply, _Batch, _show, apply_batch
 from worker.live.derive import derive_batch, resolve_batch, store_derivations
 from worker.live.event import read_event
 from worker.live.history import Derivation
@@ -38,13 +38,13 @@ async def test_mark_during_a_derivation_is_not_swallowed(webhooks_only: Harness)
     harness = webhooks_only
     await harness.receive(event("customer.subscription.created", subscription(status="active")))
     async with harness.pool.acquire() as first, harness.pool.acquire() as second:
-        await drain_batch(first, served_mode=None, confirms=False)
+        await apply_batch(first, served_mode=None, confirms=False)
         claimed = await claim_stale(first, limit=10, lease=LEASE)
         derivations = await derive_from_claim(first, claimed)
         await harness.receive(
             event("customer.subscription.updated", subscription(status="past_due"), after=9)
         )
-        await drain_batch(second, served_mode=None, confirms=False)
+        await apply_batch(second, served_mode=None, confirms=False)
         await store_derivations(first, derivations)
     assert "active" == (await harness.record())["status"]
     await harness.engine.derive()
@@ -62,7 +62,7 @@ async def test_mark_that_waits_for_its_commit_is_not_swallowed(
     writer = await connect(database_url, application_name="writer")
     try:
         async with harness.pool.acquire() as deriver:
-            await drain_batch(deriver, served_mode=None, confirms=False)
+            await apply_batch(deriver, served_mode=None, confirms=False)
             claimed = await claim_stale(deriver, limit=10, lease=LEASE)
             await harness.receive(
                 event("customer.subscription.updated", subscription(status="past_due"), after=9)
@@ -94,7 +94,7 @@ async def test_slower_derivation_from_older_facts_is_dropped(webhooks_only: Harn
     harness = webhooks_only
     await harness.receive(event("customer.subscription.created", subscription(status="active")))
     async with harness.pool.acquire() as connection:
-        await drain_batch(connection, served_mode=None, confirms=False)
+        await apply_batch(connection, served_mode=None, confirms=False)
         slow = await derive_from_claim(connection, await claim_stale(connection, limit=10, lease=LEASE))
         await harness.make_due()
         await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=9))
@@ -177,12 +177,12 @@ async def test_touch_during_a_resolution_is_not_swallowed(webhooks_only: Harness
     await harness.apply(event("charge.succeeded", charge()), event("refund.created", refund(amount=500)))
     async with harness.pool.acquire() as first, harness.pool.acquire() as second:
         await harness.receive(event("refund.updated", refund(amount=700), after=20))
-        await drain_batch(first, served_mode=None, confirms=False)
+        await apply_batch(first, served_mode=None, confirms=False)
         resolving = first.transaction()
         await resolving.start()
         assert 1 == await resolve_batch(first)
         await harness.receive(event("refund.updated", refund(amount=900), after=30))
-        applying = asyncio.create_task(drain_batch(second, served_mode=None, confirms=False))
+        applying = asyncio.create_task(apply_batch(second, served_mode=None, confirms=False))
 
         async def is_waiting() -> object:
             return applying.done() or await harness.fetchval(
@@ -207,7 +207,7 @@ async def test_customers_marked_for_the_first_time_by_two_at_once(pool: Pool, we
 
     async def drain_some() -> None:
         async with pool.acquire() as connection:
-            while await drain_batch(connection, served_mode=None, confirms=False, limit=3):
+            while await apply_batch(connection, served_mode=None, confirms=False, limit=3):
                 await derive_batch(connection, policy=Policy())
 
     await asyncio.gather(*(drain_some() for _ in range(4)))

@@ -15,7 +15,7 @@ from tests.harness import NOON, Body, Harness, charge, customer, event, listing
 from worker.forget import forget
 from worker.lists.pages import read_page
 from worker.live.answers import Answered
-from worker.live.apply import drain_batch
+from worker.live.apply import apply_batch
 from worker.live.fence import store_answers
 
 KEY = Key("", False, "payment_intent", "pi_1")
@@ -306,7 +306,7 @@ async def test_every_order_of_two_changes_and_two_lists(harness: Harness) -> Non
                     await harness.receive(
                         event("payment_intent.processing", intent(id=object_id, amount=version), after=moment)
                     )
-                    await drain_batch(connection, served_mode=False, confirms=True)
+                    await apply_batch(connection, served_mode=False, confirms=True)
                 elif step.startswith("ask"):
                     pages[step[-1]] = answered(
                         intent(id=object_id, amount=version),
