@@ -4,7 +4,7 @@ import msgspec
 from starlette.responses import Response
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
+class Refusal(Exception):
     """An answer other than 200, with a sentence that says what was wrong and what to do."""
 
     def __init__(self, status: int, message: str) -> None:

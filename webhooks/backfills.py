@@ -1,19 +1,14 @@
-"""POST, GET and DELETE /backfills: have an account read from its beginning, and see how far that is."""
-
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+"""POST, GET and DELETE /backfills: request that an account is read from its beginning, and see how far that is."""
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.connection import Connection, Pool, PostgresAway
 from db.sync.scan_reports import report_scan
 from db.sync.scans import cancel_scan, select_scan, select_scans
-from runtime.bell import Bell
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
-from runtime.settings import Settings
+from webhooks.admin import Admin
 from webhooks.answers import Refusal, json_answer
 
 LISTED_MAX = 50
@@ -21,21 +16,11 @@ BODY_BYTES_MAX = 64 * 1024
 SCAN_ID_DIGITS_MAX = 18
 
 
-class BackfillDesk:
-    """The routes; who may ask and where the database is, the operators' desk says."""
+class BackfillRoutes:
+    """The routes of backfills."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        bell: Bell,
-        *,
-        database: Callable[[], Awaitable[Pool]],
-        require_admin: Callable[[Request], None],
-    ) -> None:
-        self._live_mode = settings.live_mode
-        self._bell = bell
-        self._database = database
-        self._require_admin = require_admin
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
 
     @property
     def routes(self) -> list[Route]:
@@ -52,61 +37,53 @@ class BackfillDesk:
         return await (self.cancel if request.method == "DELETE" else self.show)(request)
 
     async def create(self, request: Request) -> Response:
-        """202 with the backfill's id; 200 with that of one that was asked for in the same words and is not over."""
-        self._require_admin(request)
+        """202 with the backfill's id; 200 with the id of an identical one that is not over."""
+        self._admin.require_token(request)
         fields = await _fields(request)
         try:
             wanted = read_request(fields)
         except WrongField as wrong:
             raise Refusal(422, str(wrong)) from None
-        if self._live_mode is None:
+        if self._admin.live_mode is None:
             raise Refusal(409, "without STRIPE_API_KEY nothing can be read from Stripe: set it and restart")
-        async with self._connection() as connection:
-            scan, new = await ask_for_scan(connection, wanted, live_mode=self._live_mode)
-        await self._bell.ring_bulk("scan")
+        async with self._admin.connection() as connection:
+            scan, new = await ask_for_scan(connection, wanted, live_mode=self._admin.live_mode)
+        await self._admin.bell.ring_bulk("scan")
         answer = json_answer({"id": scan.id, "status": scan.status}, status=202 if new else 200)
         answer.headers["Location"] = f"/backfills/{scan.id}"
         return answer
 
     async def list(self, request: Request) -> Response:
         """The latest backfills, the newest first."""
-        self._require_admin(request)
-        async with self._connection() as connection:
+        self._admin.require_token(request)
+        async with self._admin.connection() as connection:
             scans = await select_scans(connection, "backfill", limit=LISTED_MAX)
             reports = [await report_scan(connection, scan) for scan in scans]
         return json_answer({"backfills": reports})
 
     async def show(self, request: Request) -> Response:
         """How far one backfill is, per object."""
-        self._require_admin(request)
+        self._admin.require_token(request)
         number = _number(request)
-        async with self._connection() as connection:
+        async with self._admin.connection() as connection:
             scan = await select_scan(connection, number, "backfill")
             if scan is None:
                 raise Refusal(404, f"there is no backfill {number}: GET /backfills lists them")
             return json_answer(await report_scan(connection, scan))
 
     async def cancel(self, request: Request) -> Response:
-        """Stop at the next page; what was stored stays. 409 where it is over already."""
-        self._require_admin(request)
+        """Stop at the next page; stored rows stay. 409 where it is over already."""
+        self._admin.require_token(request)
         number = _number(request)
-        async with self._connection() as connection:
+        async with self._admin.connection() as connection:
             canceled = await cancel_scan(connection, number, "backfill")
             scan = canceled or await select_scan(connection, number, "backfill")
         if scan is None:
             raise Refusal(404, f"there is no backfill {number}: GET /backfills lists them")
         if canceled is None:
             raise Refusal(409, f"backfill {number} is over: it is {scan.status}")
-        await self._bell.ring_bulk("scan")
+        await self._admin.bell.ring_bulk("scan")
         return json_answer({"id": scan.id, "status": scan.status})
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        try:
-            async with (await self._database()).acquire() as connection:
-                yield connection
-        except PostgresAway:
-            raise Refusal(503, "Postgres is away") from None
 
 
 async def _fields(request: Request) -> dict[str, object]:

@@ -17,7 +17,7 @@ INSERT_TIMEOUT_SECONDS = 10.0
 log = structlog.get_logger()
 
 
-class InboxUnavailable(Exception):  # noqa: N818 - it names the state
+class InboxUnavailable(Exception):
     """The event could not be made durable; Stripe is to send it again."""
 
 

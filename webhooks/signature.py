@@ -3,7 +3,7 @@
 from stripe import SignatureVerificationError, WebhookSignature
 
 
-class BadSignature(Exception):  # noqa: N818 - it names what was met
+class BadSignature(Exception):
     """The webhook is not to be believed; the message says why and what to do, and holds no secret."""
 
 

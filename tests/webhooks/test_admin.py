@@ -8,7 +8,7 @@ import pytest
 from db.connection import Pool
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.web_harness import event, open_door, settings, silent_server
-from webhooks import app as door_module
+from webhooks import admin as admin_module
 
 STATUS_KEYS = {
     *("pending_events", "stale_customers", "unconfirmed_objects", "missing_objects", "parked"),
@@ -67,7 +67,7 @@ async def test_postgres_that_refuses_us(database_url: str) -> None:
 
 async def test_postgres_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes connections and says nothing is away, and the answer does not wait for it."""
-    monkeypatch.setattr(door_module, "READY_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(admin_module, "READY_TIMEOUT_SECONDS", 0.2)
     async with silent_server() as silent:
         async with open_door(settings(database_url=f"postgresql://u@127.0.0.1:{silent.port}/d")) as door:
             answer = await door.ask("GET", "/readyz")
@@ -145,7 +145,7 @@ async def test_fault_of_ours(database_url: str, monkeypatch: pytest.MonkeyPatch)
     async def fail(*_: object, **__: object) -> None:
         raise ValueError(ADMIN_TOKEN[::-1])
 
-    monkeypatch.setattr(door_module, "select_backlog", fail)
+    monkeypatch.setattr(admin_module, "select_backlog", fail)
     async with open_door(settings(database_url=database_url)) as door:
         answer = await door.status()
-    assert (500, {"error": "an error of ours: the log says which"}) == (answer.status, answer.body)
+    assert (500, {"error": "an internal error: the log has the details"}) == (answer.status, answer.body)

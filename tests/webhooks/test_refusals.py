@@ -15,7 +15,7 @@ from runtime.settings import SettingsError
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.web_harness import FOREIGN_SECRET, OLD_SECRET, SECRET, Door, event, open_door, settings
-from webhooks import app as door_module
+from webhooks import endpoint as endpoint_module
 from webhooks.app import create_app
 
 BODY = event("evt_1")
@@ -90,7 +90,7 @@ async def test_signature(door: Door, log: io.StringIO, status: int, sign: Callab
 async def test_tolerance(door: Door, monkeypatch: pytest.MonkeyPatch, age_seconds: int, status: int) -> None:
     """Five minutes either way."""
     now = math.floor(time.time())
-    monkeypatch.setattr(door_module, "time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(endpoint_module, "time", SimpleNamespace(time=lambda: now))
     answer = await door.post(BODY, header=signature_header(BODY, SECRET, signed_at=now - age_seconds))
     assert status == answer.status, answer.body
 
@@ -166,7 +166,7 @@ async def test_endless_body_is_cut_off_while_reading(door: Door) -> None:
 
 async def test_slow_body(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who does not send the body is told so and loses the connection."""
-    monkeypatch.setattr(door_module, "BODY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(endpoint_module, "BODY_TIMEOUT_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{")
     answer = (await reader.read()).decode()

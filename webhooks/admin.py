@@ -1,0 +1,127 @@
+"""What operators and load balancers ask: the admin token, a small pool, and /healthz, /readyz and /status."""
+
+import asyncio
+import dataclasses
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from db.connection import Connection, Pool, PostgresAway, create_pool
+from db.sync.audits import select_last_audit
+from db.sync.status import ping, select_backlog
+from runtime.bell import Bell
+from runtime.settings import Settings
+from webhooks.answers import Refusal, json_answer
+
+READY_TIMEOUT_SECONDS = 2.0
+
+NotMigrated = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
+"""What Postgres says of a table that is not there yet."""
+NOT_MIGRATED = "not migrated: run `subledger migrate`"
+
+log = structlog.get_logger()
+
+
+class Admin:
+    """What every admin route needs: the token's check, the settings, the bell and a connection."""
+
+    def __init__(self, settings: Settings, bell: Bell) -> None:
+        self.bell = bell
+        self.live_mode = settings.live_mode
+        """The mode that can be read from Stripe; None without an API key."""
+        self._database_url = settings.database_url
+        self._token = settings.admin_token
+        self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
+
+    def require_token(self, request: Request) -> None:
+        """Raise Refusal unless the request has the admin token."""
+        if self._token is None:
+            raise Refusal(403, "admin routes are off: set ADMIN_TOKEN and restart the web process")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # A header is bytes, which Starlette reads as Latin-1; the token is text, which the client sent as UTF-8.
+        given_bytes = given.strip().encode("latin-1")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given_bytes, self._token.encode()):
+            raise Refusal(401, "the Authorization header must be: Bearer ADMIN_TOKEN")
+
+    async def pool(self) -> Pool:
+        """The pool of the admin routes, opened when it is first needed."""
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await create_pool(
+                    self._database_url,
+                    min_size=0,
+                    max_size=4,
+                    application_name="subledger web admin",
+                    command_timeout_seconds=10.0,
+                )
+            return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for one request. Raises Refusal while Postgres is away."""
+        try:
+            async with (await self.pool()).acquire() as connection:
+                yield connection
+        except PostgresAway:
+            raise Refusal(503, "Postgres is away") from None
+
+    async def close(self) -> None:
+        """Close the pool without waiting."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+
+class AdminRoutes:
+    """GET /healthz, /readyz and /status."""
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+
+    @property
+    def routes(self) -> list[Route]:
+        """What create_app adds."""
+        return [
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/status", self.status),
+        ]
+
+    async def healthz(self, _: Request) -> Response:
+        """The process runs."""
+        return json_answer({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """Postgres answers and is migrated. Redis is reported, not required: without it the sweep does the work."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                async with (await self._admin.pool()).acquire() as connection:
+                    await ping(connection)
+            postgres = "ok"
+        except PostgresAway:
+            postgres = "away"
+        except NotMigrated:
+            postgres = NOT_MIGRATED
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            log.warning("not ready", error=repr(error))
+            postgres = f"refuses: {type(error).__name__}: check DATABASE_URL"
+        redis = "ok" if await self._admin.bell.reachable() else "away: the sweep does its work"
+        status = 200 if postgres == "ok" else 503
+        return json_answer({"postgres": postgres, "redis": redis}, status=status)
+
+    async def status(self, request: Request) -> Response:
+        """How far the records are behind."""
+        self._admin.require_token(request)
+        try:
+            async with self._admin.connection() as connection:
+                backlog = await select_backlog(connection, live_mode=self._admin.live_mode)
+                audit = await select_last_audit(connection)
+        except NotMigrated:
+            raise Refusal(503, f"Postgres is {NOT_MIGRATED}") from None
+        return json_answer({**dataclasses.asdict(backlog), "settled": backlog.settled, "last_audit": audit})

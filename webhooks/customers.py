@@ -1,0 +1,126 @@
+"""POST /customers/ID/refresh and /customers/ID/usage: read one customer at Stripe now, and answer once it is read."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from billing.kinds.found import is_id
+from db.connection import Connection
+from db.keys import CustomerKey
+from db.records.refresh import RefreshState, select_full_customer, select_refresh_state, want_refresh
+from db.sync.usage import UsageState, ask_for_usage, select_usage, select_usage_state
+from webhooks.admin import Admin
+from webhooks.answers import Refusal, json_answer
+
+POLL_SECONDS = 0.1
+NOT_IN_TIME = "Stripe has not been read to the end in time"
+
+State = TypeVar("State")
+Usage = list[dict[str, Any]]
+
+
+class CustomerRoutes:
+    """The routes of one customer."""
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+
+    @property
+    def routes(self) -> list[Route]:
+        """What create_app adds."""
+        return [
+            Route("/customers/{customer_id}/refresh", self.refresh, methods=["POST"]),
+            Route("/customers/{customer_id}/usage", self.usage, methods=["POST"]),
+        ]
+
+    async def refresh(self, request: Request) -> Response:
+        """Read one customer's lists at Stripe now, and answer with its record once it is exact.
+
+        A checkout success page calls this. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer;
+        404 where neither Stripe nor anything else knows the customer.
+        """
+        key = self._customer_to_read(request)
+        deadline = time.monotonic() + _wait_seconds(request)
+        async with self._admin.connection() as connection:
+            await want_refresh(connection, key)
+        await self._admin.bell.ring_bulk()
+        await self._admin.bell.ring()
+
+        async def look(connection: Connection) -> RefreshState:
+            return await select_refresh_state(connection, key)
+
+        def over(state: RefreshState) -> bool:
+            return state.finished or state.unknown or state.error is not None
+
+        state = await self._wait(look, over, deadline)
+        async with self._admin.connection() as connection:
+            record = await select_full_customer(connection, key)
+        if state.finished:
+            return json_answer({"customer": record})
+        if state.unknown:
+            raise Refusal(404, f"Stripe knows no customer {key.id} in this account and mode")
+        return json_answer({"error": state.error or NOT_IN_TIME, "customer": record}, status=504)
+
+    async def usage(self, request: Request) -> Response:
+        """Read one customer's metered usage at Stripe now, and answer with it.
+
+        `wait`: seconds, 1 to 30. 504 with the usage as it was read last when it takes longer. `note` says which part
+        of it Stripe refuses to give.
+        """
+        key = self._customer_to_read(request)
+        deadline = time.monotonic() + _wait_seconds(request)
+        async with self._admin.connection() as connection:
+            asked = await ask_for_usage(connection, key)
+        await self._admin.bell.ring_bulk()
+
+        async def look(connection: Connection) -> tuple[UsageState, Usage]:
+            return await select_usage_state(connection, key, asked), await select_usage(connection, key)
+
+        def over(found: tuple[UsageState, Usage]) -> bool:
+            return found[0].answered or found[0].error is not None
+
+        state, usage = await self._wait(look, over, deadline)
+        if state.answered:
+            return json_answer({"usage": usage, "note": state.error})
+        return json_answer({"error": state.error or NOT_IN_TIME, "usage": usage}, status=504)
+
+    async def _wait(
+        self,
+        look: Callable[[Connection], Awaitable[State]],
+        over: Callable[[State], bool],
+        deadline: float,
+    ) -> State:
+        """The first state that is over, or the last one before the deadline."""
+        while True:
+            async with self._admin.connection() as connection:
+                state = await look(connection)
+            if over(state) or time.monotonic() > deadline:
+                return state
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _customer_to_read(self, request: Request) -> CustomerKey:
+        """The customer that the request names. Raises Refusal where the request or this process may not read it."""
+        self._admin.require_token(request)
+        live_mode = self._admin.live_mode
+        if live_mode is None:
+            raise Refusal(
+                409, "without STRIPE_API_KEY nothing can be read from Stripe: set it, or wait for webhooks"
+            )
+        key = CustomerKey(
+            request.query_params.get("account", ""), live_mode, request.path_params["customer_id"]
+        )
+        if not all(is_id(part) and "\x00" not in part for part in (key.account_id or "-", key.id)):
+            raise Refusal(422, "the customer and the account must be ids of Stripe")
+        return key
+
+
+def _wait_seconds(request: Request) -> int:
+    text = request.query_params.get("wait", "10")
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= 30):
+        raise Refusal(422, "wait must be a whole number of seconds from 1 to 30")
+    return int(text)
