@@ -11,11 +11,11 @@ INSTALLED := $(VENV)/installed
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## Install into .venv exactly what requirements.lock lists
+setup: $(INSTALLED) ## Install into .venv exactly what requirements-dev.txt lists
 	@:
 
 # Anything from Python 3.11 on will do; a version manager may put names on the path that do not run, so each is tried.
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml
 	@set -e; \
 	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
 	if ! $(PYTHON) -c "$$new_enough" 2>/dev/null || ! $(PYTHON) -m pip --version >/dev/null 2>&1; then \
@@ -28,7 +28,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	    echo "This Python cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; }; \
 	fi; \
 	echo "Installing into $(VENV): less than a minute the first time"; \
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt; \
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .; \
 	touch $@
 
@@ -56,9 +56,13 @@ format: $(INSTALLED) ## Format the code, and mend what the linter can
 	@$(VENV)/bin/ruff check --fix --quiet . || true
 	@$(VENV)/bin/ruff format .
 
-lock: $(INSTALLED) ## Resolve pyproject.toml anew into requirements.lock
-	@$(VENV)/bin/uv pip compile pyproject.toml --extra embedded --group dev --upgrade --universal \
-	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+COMPILE := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-header --quiet
+
+# The second takes its versions from the first: what is tested is what is deployed.
+lock: $(INSTALLED) ## Pin the newest versions: requirements-dev.txt for us, requirements.txt for deployments
+	@$(COMPILE) --extra embedded --group dev --upgrade --output-file requirements-dev.txt
+	@$(COMPILE) --constraint requirements-dev.txt --upgrade --output-file requirements.txt
 
 bench: $(INSTALLED) ## Measure: webhooks per second, answer times, events through to records
 	@$(PYTHON) -m bench.run $(ARGS)

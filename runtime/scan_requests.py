@@ -12,7 +12,7 @@ from db.sync.scans import Purpose, Scan, ScanRequest, request_scan, select_unfin
 ALL = "all"
 
 
-class WrongField(ValueError):  # noqa: N818 - it names what was met
+class WrongField(ValueError):
     """A field that cannot be understood; the message names it and says what would do."""
 
     def __init__(self, field: str, message: str) -> None:

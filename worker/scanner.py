@@ -308,7 +308,7 @@ class Scanner:
             )
 
 
-class _CutShort(Exception):  # noqa: N818 - it names what happened
+class _CutShort(Exception):
     """The turn was over before Stripe answered."""
 
 

@@ -16,11 +16,11 @@ _DECIMAL_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
 _BIGINT_END = 2**63
 
 
-class UnknownShape(ValueError):  # noqa: N818 - it names what was met, and callers read it so
+class UnknownShape(ValueError):
     """A Stripe object in a shape that we do not read; says which field, what came, and what to do."""
 
 
-class Refused(Exception):  # noqa: N818 - never leaves billing/kinds
+class Refused(Exception):
     """A field that cannot be read; parse_object says of which object."""
 
     def __init__(self, field: str, came: object, wanted: str) -> None:

@@ -102,7 +102,7 @@ select * from unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5
 """
 
 
-class LostWindow(Exception):  # noqa: N818 - it names what happened
+class LostWindow(Exception):
     """Somebody else went on with this window, or its scan was canceled: the page is not ours to store."""
 
 

@@ -98,7 +98,7 @@ async def _wrong_records(
     return [each for each in found if each is not None]
 
 
-class _Undo(Exception):  # noqa: N818 - it names what is wanted
+class _Undo(Exception):
     """Take back what was written only to be looked at."""
 
 

@@ -48,7 +48,7 @@ LEASE = timedelta(seconds=60)
 log = structlog.get_logger()
 
 
-class LostWorkers(RuntimeError):  # noqa: N818 - it names what happened
+class LostWorkers(RuntimeError):
     """Deriving this customer has cost several workers their life."""
 
 
