@@ -8,10 +8,12 @@ async with serve(create_api(sandbox, ["sk_test_1"])) as base_url:
 expected = sandbox.truth()
 """
 
-from sandbox.account import Account, Event
+from sandbox.account import Account
 from sandbox.api import Api, create_api, serve
 from sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
+from sandbox.events import Event
 from sandbox.faults import Faults, History
+from sandbox.play import Sandbox
 from sandbox.stories import STORIES, Stage, Story, StoryBrokenError
 from sandbox.truth import (
     CustomerKey,
@@ -23,7 +25,7 @@ from sandbox.truth import (
     ExpectedUsage,
 )
 from sandbox.versions import BEFORE_BASIL, ENDIVE, OLDEST
-from sandbox.world import MIXED, NEW, OLD, START, Sandbox
+from sandbox.world import MIXED, NEW, OLD, START
 
 __all__ = [
     "BEFORE_BASIL",

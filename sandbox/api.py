@@ -22,7 +22,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox import shapes
-from sandbox.account import Account, Event
+from sandbox.account import Account
+from sandbox.events import Event
 from sandbox.faults import Faults, History, PastView, RateMeter, draws
 from sandbox.objects import (
     BalanceTransaction,
@@ -44,10 +45,10 @@ from sandbox.objects import (
     Thing,
 )
 from sandbox.periods import MINUTE
+from sandbox.play import Sandbox
 from sandbox.side_shapes import meter_summary
 from sandbox.versions import ENDIVE, Body, CannotExpandError, Version, listing
 from sandbox.versions import version as known_version
-from sandbox.world import Sandbox
 
 _PAGING = "limit starting_after ending_before expand"
 COLLECTIONS: dict[str, tuple[str, str]] = {
@@ -438,7 +439,7 @@ class Api:
             asked = account.subscriptions_of(wanted["customer"])
         else:
             raise RefusedError(400, "You must specify either a customer or a subscription.")
-        previews = [preview for each in asked if (preview := account.subscriptions.preview(each)) is not None]
+        previews = [preview for each in asked if (preview := account.billing.preview(each)) is not None]
         if not previews:
             raise RefusedError(
                 404,

@@ -3,12 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from sandbox.objects import Subscription
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
+from sandbox.objects import Customer, Subscription
 
 Status = Literal["active", "trialing", "canceled", "past_due", "ended"]
 CashKind = Literal["gross", "refunded", "disputed", "out_of_band"]
@@ -64,11 +61,14 @@ def grants_access(subscription: Subscription, *, customer_deleted: bool) -> bool
 _BEST_FIRST: tuple[Status, ...] = ("active", "trialing", "canceled", "past_due", "ended")
 
 
-def current_subscription(account: "Account", customer_id: str) -> Subscription | None:
-    """The one that speaks for the customer. Stories with several name the expected one by hand beside this."""
-    deleted = account.customer(customer_id).deleted_at is not None
+def current_subscription(customer: Customer, subscriptions: Iterable[Subscription]) -> Subscription | None:
+    """The one of the customer's subscriptions that decides its record.
+
+    Stories with several subscriptions name the expected one by hand too.
+    """
+    deleted = customer.deleted_at is not None
     started: list[tuple[tuple[int, int, int, bytes], Subscription]] = []
-    for subscription in account.subscriptions_of(customer_id):
+    for subscription in subscriptions:
         status = subscription_status(subscription, customer_deleted=deleted)
         if status is None:
             continue
@@ -78,9 +78,9 @@ def current_subscription(account: "Account", customer_id: str) -> Subscription |
     return max(started, key=lambda entry: entry[0])[1] if started else None
 
 
-def customer_status(account: "Account", customer_id: str) -> Status | None:
-    current = current_subscription(account, customer_id)
+def customer_status(customer: Customer, subscriptions: Iterable[Subscription]) -> Status | None:
+    """The status of a customer that has these subscriptions."""
+    current = current_subscription(customer, subscriptions)
     if current is None:
         return None
-    deleted = account.customer(customer_id).deleted_at is not None
-    return subscription_status(current, customer_deleted=deleted)
+    return subscription_status(current, customer_deleted=customer.deleted_at is not None)

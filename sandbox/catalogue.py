@@ -1,32 +1,29 @@
-"""Products and prices of the account."""
+"""Products and prices of the store."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sandbox import shapes
 from sandbox.objects import Coupon, Metadata, Meter, Price, Product, Tier
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
+from sandbox.store import Store
 
 
 class Catalogue:
-    def __init__(self, account: "Account") -> None:
-        self._account = account
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self.prices_of: defaultdict[str, list[Price]] = defaultdict(list)
 
     def product(self, name: str, *, metadata: Metadata | None = None) -> Product:
-        account = self._account
+        store = self._store
         product = Product(
-            id=account.new_id("prod_"),
-            created=account.now,
-            updated=account.now,
+            id=store.new_id("prod_"),
+            created=store.now,
+            updated=store.now,
             name=name,
             metadata=dict(metadata or {}),
         )
-        account.add(product)
-        account.emit("product.created", product)
+        store.add(product)
+        store.emit("product.created", product)
         return product
 
     def price(
@@ -48,10 +45,10 @@ class Catalogue:
 
         `inline`: made in the middle of a Checkout or a subscription (`price_data`), for this once.
         """
-        account = self._account
+        store = self._store
         price = Price(
-            id=account.new_id("price_"),
-            created=account.now,
+            id=store.new_id("price_"),
+            created=store.now,
             product=product.id,
             currency=currency,
             unit_amount=unit_amount,
@@ -64,11 +61,11 @@ class Catalogue:
             inline=inline,
             metadata=dict(metadata or {}),
         )
-        account.add(price)
+        store.add(price)
         self.prices_of[product.id].append(price)
         if interval is not None:
-            account.emit_body("plan.created", price, lambda shape: shapes.plan(price, shape, account))
-        account.emit("price.created", price)
+            store.emit_body("plan.created", price, lambda shape: shapes.plan(price, shape, store))
+        store.emit("price.created", price)
         return price
 
     def coupon(
@@ -86,10 +83,10 @@ class Catalogue:
 
         `applies_to`: off these products alone. `chosen_id`: instead of one that Stripe makes up.
         """
-        account = self._account
+        store = self._store
         coupon = Coupon(
-            id=chosen_id or account.new_id(""),
-            created=account.now,
+            id=chosen_id or store.new_id(""),
+            created=store.now,
             percent_off=percent_off,
             amount_off=amount_off,
             currency=None if amount_off is None else currency,
@@ -97,24 +94,24 @@ class Catalogue:
             duration_in_months=duration_in_months,
             applies_to=tuple(product.id for product in applies_to),
         )
-        account.add(coupon)
-        account.emit("coupon.created", coupon)
+        store.add(coupon)
+        store.emit("coupon.created", coupon)
         return coupon
 
     def delete_coupon(self, coupon: Coupon) -> None:
         """It can be given to nobody any more, and its id be chosen again."""
-        self._account.remove(coupon)
-        self._account.emit("coupon.deleted", coupon)
+        self._store.remove(coupon)
+        self._store.emit("coupon.deleted", coupon)
 
     def edit_product(
         self, product: Product, *, name: str | None = None, metadata: Metadata | None = None
     ) -> None:
         product.name = name or product.name
         product.metadata = dict(product.metadata if metadata is None else metadata)
-        product.updated = self._account.now
-        self._account.emit("product.updated", product)
+        product.updated = self._store.now
+        self._store.emit("product.updated", product)
 
     def archive(self, price: Price) -> None:
         """Take a price off sale; subscriptions that use it keep it."""
         price.active = False
-        self._account.emit("price.updated", price)
+        self._store.emit("price.updated", price)

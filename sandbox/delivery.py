@@ -11,7 +11,7 @@ from time import time
 import aiohttp
 import msgspec
 
-from sandbox.account import Event
+from sandbox.events import Event
 
 _REFUSED_BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
 

@@ -1,32 +1,34 @@
 """What subscriptions entitle to: the features of the products that a customer has access to."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
-from sandbox.objects import ActiveEntitlement, Feature, Product
+from sandbox.objects import ActiveEntitlement, Feature, Product, Subscription, Thing
 from sandbox.side_shapes import entitlement_summary
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
+from sandbox.store import Store
 
 
 class Entitlements:
-    def __init__(self, account: "Account") -> None:
-        self._account = account
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._features_of: defaultdict[str, list[str]] = defaultdict(list)
         """Features by product."""
         self._buyers_of: defaultdict[str, set[str]] = defaultdict(set)
         """Customers by the products that they have had in a subscription."""
+        store.after_events(self._follow)
+
+    def _follow(self, thing: Thing) -> None:
+        if isinstance(thing, Subscription) and thing.customer is not None:
+            self.review(thing.customer)
 
     def feature(self, lookup_key: str, name: str | None = None) -> Feature:
-        account = self._account
+        store = self._store
         feature = Feature(
-            id=account.new_id("feat_test_"),
-            created=account.now,
+            id=store.new_id("feat_test_"),
+            created=store.now,
             lookup_key=lookup_key,
             name=name or lookup_key.replace("_", " ").capitalize(),
         )
-        account.add(feature)
+        store.add(feature)
         return feature
 
     def grant(self, product: Product, feature: Feature) -> None:
@@ -42,24 +44,23 @@ class Entitlements:
     def rename(self, feature: Feature, name: str) -> None:
         """Stripe sends no event for that."""
         feature.name = name
-        self._account.world.changed(self._account, feature)
+        self._store.changed(feature)
 
     def of(self, customer_id: str) -> list[ActiveEntitlement]:
         """What the customer is entitled to now, oldest first."""
-        rows = self._account.shelves["entitlements.active_entitlement"].of_customer.get(customer_id, ())
-        return [row for row in rows if isinstance(row, ActiveEntitlement)]
+        return self._store.of_customer(customer_id, ActiveEntitlement)
 
     def _review_buyers(self, product: Product) -> None:
-        buyers = [self._account.customer(customer_id) for customer_id in self._buyers_of[product.id]]
+        buyers = [self._store.customer(customer_id) for customer_id in self._buyers_of[product.id]]
         for customer in sorted(buyers, key=lambda entry: entry.serial):
             self.review(customer.id)
 
     def review(self, customer_id: str) -> None:
         """Let the customer's entitlements follow the subscriptions; tells by an event when something changed."""
-        account = self._account
-        for subscription in account.subscriptions_of(customer_id):
+        store = self._store
+        for subscription in store.subscriptions_of(customer_id):
             for item in subscription.items:
-                self._buyers_of[account.price(item.price).product].add(customer_id)
+                self._buyers_of[store.price(item.price).product].add(customer_id)
         if not self._features_of:
             return
         had = {entry.feature: entry for entry in self.of(customer_id)}
@@ -67,35 +68,35 @@ class Entitlements:
         if had.keys() == due.keys():
             return
         for feature_id in had.keys() - due.keys():
-            account.remove(had[feature_id])
+            store.remove(had[feature_id])
         for feature_id in due:
             if feature_id in had:
                 continue
-            feature = account.find(feature_id)
+            feature = store.find(feature_id)
             if isinstance(feature, Feature):
-                account.add(
+                store.add(
                     ActiveEntitlement(
-                        id=account.new_id("ent_test_"),
-                        created=account.now,
+                        id=store.new_id("ent_test_"),
+                        created=store.now,
                         customer=customer_id,
                         feature=feature.id,
                         lookup_key=feature.lookup_key,
                     )
                 )
-        account.emit_body(
+        store.emit_body(
             "entitlements.active_entitlement_summary.updated",
-            account.customer(customer_id),
-            lambda shape: entitlement_summary(customer_id, self.of(customer_id), shape, account),
+            store.customer(customer_id),
+            lambda shape: entitlement_summary(customer_id, self.of(customer_id), shape, store),
         )
 
     def _due(self, customer_id: str) -> dict[str, None]:
-        account = self._account
-        if account.customer(customer_id).deleted_at is not None:
+        store = self._store
+        if store.customer(customer_id).deleted_at is not None:
             return {}
         due: dict[str, None] = {}
-        for subscription in account.subscriptions_of(customer_id):
+        for subscription in store.subscriptions_of(customer_id):
             if subscription.status not in ("trialing", "active", "past_due"):
                 continue
             for item in subscription.items:
-                due |= dict.fromkeys(self._features_of.get(account.price(item.price).product, ()))
+                due |= dict.fromkeys(self._features_of.get(store.price(item.price).product, ()))
         return due

@@ -10,7 +10,8 @@ from time import monotonic
 
 from sandbox.account import Account
 from sandbox.objects import Thing
-from sandbox.world import Sandbox
+from sandbox.store import Store
+from sandbox.world import World
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class History:
     """What objects looked like some time ago. The clock is handed in; the world itself has none but its own."""
 
     def __init__(
-        self, sandbox: Sandbox, *, keep_seconds: float, clock: Callable[[], float] = monotonic
+        self, sandbox: World, *, keep_seconds: float, clock: Callable[[], float] = monotonic
     ) -> None:
         self._clock = clock
         self._keep_seconds = keep_seconds
@@ -55,7 +56,7 @@ class History:
                 self._born[id(account), thing.id] = float("-inf")
         sandbox.listen(self._remember)
 
-    def _remember(self, account: Account, thing: Thing) -> None:
+    def _remember(self, account: Store, thing: Thing) -> None:
         now = self._clock()
         key = (id(account), thing.id)
         self._born.setdefault(key, now)

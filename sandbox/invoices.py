@@ -1,7 +1,7 @@
 """Invoices: drawn up, finalised, paid, retried, given up."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sandbox.objects import (
     Charge,
@@ -15,22 +15,40 @@ from sandbox.objects import (
     Refund,
     Subscription,
 )
+from sandbox.payments import Payments
 from sandbox.periods import DAY, HOUR
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
+from sandbox.store import Store
 
 FINALIZES_AFTER = HOUR
 RETRIES_AFTER = (3 * DAY, 5 * DAY, 7 * DAY)
 
 
+class InvoicesListener(Protocol):
+    """What depends on invoices from above: the subscriptions that they bill."""
+
+    def invoice_settled(self, invoice: Invoice) -> None:
+        """The invoice was paid, voided or given up."""
+
+    def payment_failed(self, invoice: Invoice, *, last: bool) -> None:
+        """A collection failed (`last`: it is not tried again), or the due date passed."""
+
+    def payment_disputed(self, invoice: Invoice) -> None:
+        """The payer disputes what was paid, and wants no more of it."""
+
+
 class Invoices:
-    def __init__(self, account: "Account") -> None:
-        self._account = account
+    def __init__(self, store: Store, payments: Payments) -> None:
+        self._store = store
+        self._payments = payments
+        self._listeners: list[InvoicesListener] = []
         self._numbers: defaultdict[str, int] = defaultdict(int)
         self.waiting_lines: defaultdict[str, list[Line]] = defaultdict(list)
         """Prorations per subscription that the next cycle invoice will carry."""
         self._credit_numbers: defaultdict[str, int] = defaultdict(int)
+        payments.listen(self)
+
+    def listen(self, listener: InvoicesListener) -> None:
+        self._listeners.append(listener)
 
     # Birth
 
@@ -49,13 +67,13 @@ class Invoices:
     ) -> Line:
         """One line; `line_id` for one that is only shown and must not change what ids come next."""
         return Line(
-            id=line_id or self._account.new_id("il_"),
+            id=line_id or self._store.new_id("il_"),
             amount=amount,
             description=description,
             period_start=period[0],
             period_end=period[1],
             price=price,
-            product=None if price is None else self._account.price(price).product,
+            product=None if price is None else self._store.price(price).product,
             quantity=quantity,
             subscription=subscription,
             item=item,
@@ -75,11 +93,11 @@ class Invoices:
         from_invoice: str | None = None,
     ) -> Invoice:
         """Draw up an invoice. `period` is the window in which its items were collected; now when left out."""
-        account = self._account
-        start, end = period or (account.now, account.now)
+        store = self._store
+        start, end = period or (store.now, store.now)
         invoice = Invoice(
-            id=account.new_id("in_"),
-            created=account.now,
+            id=store.new_id("in_"),
+            created=store.now,
             customer=customer_id,
             subscription=None if subscription is None else subscription.id,
             currency=currency,
@@ -96,14 +114,14 @@ class Invoices:
         )
         for discount in invoice.discounts:
             discount.used = discount.coupon.duration == "once" and invoice.subtotal > 0
-        account.add(invoice)
+        store.add(invoice)
         if subscription is not None:
             subscription.latest_invoice = invoice.id
-        account.emit("invoice.created", invoice)
+        store.emit("invoice.created", invoice)
         return invoice
 
     def finalize_later(self, invoice: Invoice) -> None:
-        self._account.world.at(self._account.now + FINALIZES_AFTER, lambda: self._finalize_due(invoice))
+        self._store.clock.at(self._store.now + FINALIZES_AFTER, lambda: self._finalize_due(invoice))
 
     def _finalize_due(self, invoice: Invoice) -> None:
         if invoice.status != "draft" or not invoice.auto_advance:
@@ -118,30 +136,30 @@ class Invoices:
     def _pause_behavior(self, invoice: Invoice) -> str | None:
         if invoice.subscription is None:
             return None
-        return self._account.subscription(invoice.subscription).pause_collection
+        return self._store.subscription(invoice.subscription).pause_collection
 
     # The way to being paid
 
     def finalize(self, invoice: Invoice, *, collects: bool = True) -> None:
         """Make a draft a demand, and try to collect it where that is automatic."""
-        account = self._account
-        customer = account.customer(invoice.customer)
+        store = self._store
+        customer = store.customer(invoice.customer)
         self._numbers[customer.id] += 1
         invoice.number = f"{customer.id[-8:].upper()}-{self._numbers[customer.id]:04d}"
-        invoice.status, invoice.finalized_at = "open", account.now
+        invoice.status, invoice.finalized_at = "open", store.now
         self._apply_balance(invoice, customer)
         if invoice.amount_due == 0:
-            account.emit("invoice.finalized", invoice)
+            store.emit("invoice.finalized", invoice)
             self._close_as_paid(invoice, received=True)
             return
         if invoice.collection_method == "send_invoice":
-            due_date = account.now + (invoice.days_until_due or 0) * DAY
+            due_date = store.now + (invoice.days_until_due or 0) * DAY
             invoice.due_date = due_date
-            account.emit("invoice.finalized", invoice)
-            account.emit("invoice.sent", invoice)
-            account.world.at(due_date, lambda: self._overdue(invoice))
+            store.emit("invoice.finalized", invoice)
+            store.emit("invoice.sent", invoice)
+            store.clock.at(due_date, lambda: self._overdue(invoice))
             return
-        account.emit("invoice.finalized", invoice)
+        store.emit("invoice.finalized", invoice)
         if collects:
             self.collect(invoice)
 
@@ -154,18 +172,18 @@ class Invoices:
         if applied:
             invoice.balance_applied = applied
             customer.balance += applied
-            self._account.emit("customer.updated", customer)
+            self._store.emit("customer.updated", customer)
 
     def _intent_for(self, invoice: Invoice, customer: Customer) -> tuple[PaymentIntent, InvoicePayment]:
         """The open intent of the invoice with its payment; new ones where there are none."""
-        account = self._account
+        store = self._store
         for payment_id in invoice.payments:
-            payment = account.find(payment_id)
+            payment = store.find(payment_id)
             if isinstance(payment, InvoicePayment) and payment.status == "open":
-                intent = account.find(payment.payment)
+                intent = store.find(payment.payment)
                 if isinstance(intent, PaymentIntent):
                     return intent, payment
-        intent = account.payments.open_intent(
+        intent = self._payments.open_intent(
             customer, invoice.amount_remaining, invoice.currency, invoice=invoice.id
         )
         payment = self._add_payment(invoice, intent.amount, "payment_intent", intent.id)
@@ -174,10 +192,10 @@ class Invoices:
     def _add_payment(
         self, invoice: Invoice, amount: int, payment_type: str, payment_id: str
     ) -> InvoicePayment:
-        account = self._account
+        store = self._store
         payment = InvoicePayment(
-            id=account.new_id("inpay_"),
-            created=account.now,
+            id=store.new_id("inpay_"),
+            created=store.now,
             customer=invoice.customer,
             invoice=invoice.id,
             currency=invoice.currency,
@@ -186,78 +204,91 @@ class Invoices:
             payment=payment_id,
             is_default=not invoice.payments,
         )
-        account.add(payment)
+        store.add(payment)
         invoice.payments.append(payment.id)
         return payment
 
     def collect(self, invoice: Invoice) -> str:
         """Try to take what remains from the customer's payment method; answers how it went."""
-        account = self._account
-        customer = account.customer(invoice.customer)
+        store = self._store
+        customer = store.customer(invoice.customer)
         intent, _ = self._intent_for(invoice, customer)
-        outcome = account.payments.attempt(intent, customer)
+        outcome = self._payments.attempt(intent, customer)
         if outcome == "succeeded":
             invoice.attempt_count += 1
             self._received(invoice, intent.amount)
         elif outcome == "failed":
             self._failed(invoice)
         elif outcome == "requires_action":
-            account.emit("invoice.payment_action_required", invoice)
+            store.emit("invoice.payment_action_required", invoice)
         return outcome
 
     def _received(self, invoice: Invoice, amount: int) -> None:
-        account = self._account
+        store = self._store
         payment = next(
             found
             for payment_id in invoice.payments
-            if isinstance(found := account.find(payment_id), InvoicePayment) and found.status == "open"
+            if isinstance(found := store.find(payment_id), InvoicePayment) and found.status == "open"
         )
         counted = min(amount, invoice.amount_remaining)
-        payment.status, payment.paid_at, payment.amount_paid = "paid", account.now, counted
+        payment.status, payment.paid_at, payment.amount_paid = "paid", store.now, counted
         invoice.paid_by_stripe += counted
-        account.emit("invoice_payment.paid", payment)
+        store.emit("invoice_payment.paid", payment)
         if invoice.amount_remaining == 0:
             self._close_as_paid(invoice, received=True)
         else:
-            account.emit("invoice.updated", invoice)
+            store.emit("invoice.updated", invoice)
 
     def _close_as_paid(self, invoice: Invoice, *, received: bool) -> None:
         """Paid. Stripe leaves out invoice.payment_succeeded where the money came outside of it."""
-        account = self._account
-        invoice.status, invoice.paid_at = "paid", account.now
+        store = self._store
+        invoice.status, invoice.paid_at = "paid", store.now
         invoice.next_payment_attempt = None
-        account.emit("invoice.updated", invoice)
-        account.emit("invoice.paid", invoice)
+        store.emit("invoice.updated", invoice)
+        store.emit("invoice.paid", invoice)
         if received:
-            account.emit("invoice.payment_succeeded", invoice)
+            store.emit("invoice.payment_succeeded", invoice)
         self._update_delinquency(invoice, delinquent=False)
-        account.subscriptions.invoice_settled(invoice)
+        self._settled(invoice)
 
     def _failed(self, invoice: Invoice) -> None:
-        account = self._account
+        store = self._store
         invoice.attempt_count += 1
         attempt = invoice.attempt_count
         first = invoice.billing_reason == "subscription_create"
         if first or attempt > len(RETRIES_AFTER):
             invoice.next_payment_attempt = None
         else:
-            at = account.now + RETRIES_AFTER[attempt - 1]
+            at = store.now + RETRIES_AFTER[attempt - 1]
             invoice.next_payment_attempt = at
-            account.world.at(at, lambda: self._retry(invoice, at))
-        account.emit("invoice.updated", invoice)
-        account.emit("invoice.payment_failed", invoice)
+            store.clock.at(at, lambda: self._retry(invoice, at))
+        store.emit("invoice.updated", invoice)
+        store.emit("invoice.payment_failed", invoice)
         self._update_delinquency(invoice, delinquent=not first)
-        account.subscriptions.payment_failed(invoice, last=attempt > len(RETRIES_AFTER))
+        self._payment_failed(invoice, last=attempt > len(RETRIES_AFTER))
 
     def _retry(self, invoice: Invoice, at: int) -> None:
         if invoice.status == "open" and invoice.auto_advance and invoice.next_payment_attempt == at:
             self.collect(invoice)
 
+    def _settled(self, invoice: Invoice) -> None:
+        for listener in self._listeners:
+            listener.invoice_settled(invoice)
+
+    def _payment_failed(self, invoice: Invoice, *, last: bool) -> None:
+        for listener in self._listeners:
+            listener.payment_failed(invoice, last=last)
+
+    def payment_disputed(self, invoice: Invoice) -> None:
+        """What was paid for the invoice is disputed."""
+        for listener in self._listeners:
+            listener.payment_disputed(invoice)
+
     def _update_delinquency(self, invoice: Invoice, *, delinquent: bool) -> None:
-        customer = self._account.customer(invoice.customer)
+        customer = self._store.customer(invoice.customer)
         if customer.delinquent != delinquent and customer.deleted_at is None:
             customer.delinquent = delinquent
-            self._account.emit("customer.updated", customer)
+            self._store.emit("customer.updated", customer)
 
     def debit_settled(self, invoice: Invoice, amount: int | None) -> None:
         """A bank debit for the invoice has come through, or (None) come back."""
@@ -271,8 +302,8 @@ class Invoices:
 
     def _overdue(self, invoice: Invoice) -> None:
         if invoice.status == "open":
-            self._account.emit("invoice.overdue", invoice)
-            self._account.subscriptions.payment_failed(invoice, last=False)
+            self._store.emit("invoice.overdue", invoice)
+            self._payment_failed(invoice, last=False)
 
     # What people do with invoices
 
@@ -284,38 +315,38 @@ class Invoices:
 
     def pay_out_of_band(self, invoice: Invoice, amount: int | None = None, *, recorded: bool = True) -> None:
         """The customer paid by other means; `recorded`: there is a payment record to show for it."""
-        account = self._account
+        store = self._store
         if invoice.status == "draft":
             self.finalize(invoice, collects=False)
         paid = invoice.amount_remaining if amount is None else amount
         payment: InvoicePayment | None = None
         if recorded:
-            payment = self._add_payment(invoice, paid, "payment_record", account.new_id("pr_"))
-            payment.status, payment.paid_at, payment.amount_paid = "paid", account.now, paid
+            payment = self._add_payment(invoice, paid, "payment_record", store.new_id("pr_"))
+            payment.status, payment.paid_at, payment.amount_paid = "paid", store.now, paid
         invoice.paid_off_stripe += paid
-        account.books.move_cash(invoice.customer or "", invoice.currency, "out_of_band", paid)
+        store.books.move_cash(invoice.customer or "", invoice.currency, "out_of_band", paid)
         if payment is not None:
-            account.emit("invoice_payment.paid", payment)
+            store.emit("invoice_payment.paid", payment)
         if invoice.amount_remaining == 0:
             self._close_as_paid(invoice, received=False)
         else:
-            account.emit("invoice.updated", invoice)
+            store.emit("invoice.updated", invoice)
 
     def pay_bank_transfer(self, invoice: Invoice, amount: int) -> None:
         """A transfer into the customer's virtual account; what is too much becomes credit balance."""
-        account = self._account
-        customer = account.customer(invoice.customer)
-        intent = account.payments.open_intent(customer, amount, invoice.currency, invoice=invoice.id)
+        store = self._store
+        customer = store.customer(invoice.customer)
+        intent = self._payments.open_intent(customer, amount, invoice.currency, invoice=invoice.id)
         self._add_payment(invoice, invoice.amount_remaining, "payment_intent", intent.id)
         surplus = amount - invoice.amount_remaining
         before, customer.payment_method = customer.payment_method, "good"
-        account.payments.attempt(intent, customer)
+        self._payments.attempt(intent, customer)
         customer.payment_method = before
         if surplus > 0:
             invoice.overpaid = surplus
             customer.balance -= surplus
-            account.emit("invoice.overpaid", invoice)
-            account.emit("customer.updated", customer)
+            store.emit("invoice.overpaid", invoice)
+            store.emit("customer.updated", customer)
         self._received(invoice, amount)
 
     # Credit notes
@@ -331,11 +362,11 @@ class Invoices:
         record: str | None = None,
         record_refunded: int = 0,
     ) -> CreditNote:
-        account = self._account
+        store = self._store
         self._credit_numbers[invoice.id] += 1
         note = CreditNote(
-            id=account.new_id("cn_"),
-            created=account.now,
+            id=store.new_id("cn_"),
+            created=store.now,
             customer=invoice.customer,
             invoice=invoice.id,
             currency=invoice.currency,
@@ -348,8 +379,8 @@ class Invoices:
             record=record,
             record_refunded=record_refunded,
         )
-        account.add(note)
-        account.emit("credit_note.created", note)
+        store.add(note)
+        store.emit("credit_note.created", note)
         return note
 
     def credit_after_payment(
@@ -364,12 +395,12 @@ class Invoices:
         """Give back (part of) a paid invoice: to the card, to the customer's balance, or outside Stripe, as such or
         as a refund of the recorded payment.
         """
-        account = self._account
-        refund = account.payments.refund(self._charge_of(invoice), refunded) if refunded else None
+        store = self._store
+        refund = self._payments.refund(self._charge_of(invoice), refunded) if refunded else None
         if to_balance:
-            account.clients.credit(account.customer(invoice.customer), to_balance)
+            self._credit_balance(store.customer(invoice.customer), to_balance)
         if outside := out_of_band + record_refunded:
-            account.books.move_cash(invoice.customer or "", invoice.currency, "out_of_band", -outside)
+            store.books.move_cash(invoice.customer or "", invoice.currency, "out_of_band", -outside)
         invoice.credited_after_payment += refunded + to_balance + outside
         note = self._credit(
             invoice,
@@ -379,31 +410,35 @@ class Invoices:
             record=self._record_of(invoice) if record_refunded else None,
             record_refunded=record_refunded,
         )
-        account.emit("invoice.updated", invoice)
+        store.emit("invoice.updated", invoice)
         return note
 
+    def _credit_balance(self, customer: Customer, amount: int) -> None:
+        customer.balance -= amount
+        self._store.emit("customer.updated", customer)
+
     def _record_of(self, invoice: Invoice) -> str:
-        for thing in map(self._account.find, invoice.payments):
+        for thing in map(self._store.find, invoice.payments):
             if isinstance(thing, InvoicePayment) and thing.payment_type == "payment_record":
                 return thing.payment
         raise KeyError(f"{invoice.id} has no recorded payment")
 
     def _charge_of(self, invoice: Invoice) -> Charge:
-        for thing in reversed(self._account.shelves["charge"].of_customer[invoice.customer or ""]):
+        for thing in reversed(self._store.shelves["charge"].of_customer[invoice.customer or ""]):
             if isinstance(thing, Charge) and thing.invoice == invoice.id:
                 return thing
         raise KeyError(f"{invoice.id} has no charge")
 
     def void_credit(self, note: CreditNote) -> None:
         """Take back a credit note on an invoice that is still open."""
-        account = self._account
-        invoice = account.find(note.invoice)
+        store = self._store
+        invoice = store.find(note.invoice)
         if not isinstance(invoice, Invoice) or invoice.status != "open":
             raise ValueError(f"{note.id} cannot be voided any more")
-        note.status, note.voided_at = "void", account.now
+        note.status, note.voided_at = "void", store.now
         invoice.credited_before_payment -= note.before_payment
-        account.emit("credit_note.voided", note)
-        account.emit("invoice.updated", invoice)
+        store.emit("credit_note.voided", note)
+        store.emit("invoice.updated", invoice)
 
     def credit_before_payment(self, invoice: Invoice, amount: int) -> CreditNote:
         """A credit note on an open invoice; one over the whole amount closes it as paid without money."""
@@ -416,39 +451,39 @@ class Invoices:
         if invoice.amount_remaining == 0:
             self._close_as_paid(invoice, received=True)
         else:
-            self._account.emit("invoice.updated", invoice)
+            self._store.emit("invoice.updated", invoice)
 
     def void(self, invoice: Invoice) -> None:
-        account = self._account
-        invoice.status, invoice.voided_at = "void", account.now
+        store = self._store
+        invoice.status, invoice.voided_at = "void", store.now
         invoice.next_payment_attempt = None
         self._cancel_open_payments(invoice)
-        account.emit("invoice.voided", invoice)
-        account.subscriptions.invoice_settled(invoice)
+        store.emit("invoice.voided", invoice)
+        self._settled(invoice)
 
     def mark_uncollectible(self, invoice: Invoice) -> None:
-        account = self._account
-        invoice.status, invoice.marked_uncollectible_at = "uncollectible", account.now
+        store = self._store
+        invoice.status, invoice.marked_uncollectible_at = "uncollectible", store.now
         invoice.next_payment_attempt = None
-        account.emit("invoice.marked_uncollectible", invoice)
-        account.subscriptions.invoice_settled(invoice)
+        store.emit("invoice.marked_uncollectible", invoice)
+        self._settled(invoice)
 
     def _cancel_open_payments(self, invoice: Invoice) -> None:
-        account = self._account
+        store = self._store
         for payment_id in invoice.payments:
-            payment = account.find(payment_id)
+            payment = store.find(payment_id)
             if not isinstance(payment, InvoicePayment) or payment.status != "open":
                 continue
-            payment.status, payment.canceled_at = "canceled", account.now
-            intent = account.find(payment.payment)
+            payment.status, payment.canceled_at = "canceled", store.now
+            intent = store.find(payment.payment)
             if isinstance(intent, PaymentIntent) and intent.status != "succeeded":
-                intent.status, intent.canceled_at = "canceled", account.now
-                account.emit("payment_intent.canceled", intent)
+                intent.status, intent.canceled_at = "canceled", store.now
+                store.emit("payment_intent.canceled", intent)
 
     def reissue(self, invoice: Invoice, *, reason: str) -> Invoice:
         """Replace an open invoice: a new one with the same lines and period, the old one void."""
-        account = self._account
-        subscription = None if invoice.subscription is None else account.subscription(invoice.subscription)
+        store = self._store
+        subscription = None if invoice.subscription is None else store.subscription(invoice.subscription)
         lines = [self._copied(line) for line in invoice.lines]
         revision = self.draft(
             invoice.customer or "",
@@ -479,15 +514,15 @@ class Invoices:
 
     def stop_advancing(self, subscription: Subscription) -> None:
         """The subscription ended: nothing of it is collected by itself any more."""
-        account = self._account
+        store = self._store
         for invoice in self.of_subscription(subscription):
             if invoice.status in ("draft", "open") and invoice.auto_advance:
                 invoice.auto_advance = False
                 invoice.next_payment_attempt = None
-                account.emit("invoice.updated", invoice)
+                store.emit("invoice.updated", invoice)
 
     def of_subscription(self, subscription: Subscription) -> list[Invoice]:
-        rows = self._account.shelves["invoice"].of_customer.get(subscription.customer or "", ())
+        rows = self._store.shelves["invoice"].of_customer.get(subscription.customer or "", ())
         return [
             invoice
             for invoice in rows
@@ -504,7 +539,7 @@ class Invoices:
         collects: bool = True,
     ) -> Invoice:
         """A one-off invoice, finalised at once; `collects=False` leaves it open."""
-        period = (self._account.now, self._account.now)
+        period = (self._store.now, self._store.now)
         lines = [self.line(amount, description, period)]
         invoice = self.draft(customer.id, lines, reason="manual", currency=currency)
         self.finalize(invoice, collects=collects)

@@ -4,8 +4,8 @@ from collections.abc import Generator, Iterator
 
 from sandbox.objects import Charge, Customer, Price, Subscription
 from sandbox.periods import DAY, HOUR, MINUTE
+from sandbox.play import Sandbox
 from sandbox.stories import Stage, Story
-from sandbox.world import Sandbox
 
 FIRST_BURST = 25
 REMEMBERED_AFTER_LEAVING = 400 * DAY

@@ -9,12 +9,13 @@ from time import monotonic
 import aiohttp
 import msgspec
 
-from sandbox.account import Event
 from sandbox.api import create_api, serve
 from sandbox.delivery import Report, post
+from sandbox.events import Event
 from sandbox.life import inhabit
 from sandbox.periods import DAY
-from sandbox.world import MIXED, NEW, Sandbox
+from sandbox.play import Sandbox
+from sandbox.world import MIXED, NEW
 
 TICK_SECONDS = 0.05
 POSTERS = 8

@@ -1,37 +1,34 @@
 """What customers use, counted by meters and billed when a period is over."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from sandbox.objects import Customer, Meter
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
+from sandbox.store import Store
 
 
 class Metering:
-    def __init__(self, account: "Account") -> None:
-        self._account = account
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._used: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
 
     def meter(self, event_name: str) -> Meter:
         """Count something from now on: the sum of the values of its events."""
-        account = self._account
+        store = self._store
         meter = Meter(
-            id=account.new_id("mtr_test_"),
-            created=account.now,
+            id=store.new_id("mtr_test_"),
+            created=store.now,
             event_name=event_name,
             display_name=event_name.replace("_", " ").capitalize(),
-            updated=account.now,
+            updated=store.now,
         )
-        account.add(meter)
-        account.emit("billing.meter.created", meter)
+        store.add(meter)
+        store.emit("billing.meter.created", meter)
         return meter
 
     def use(self, customer: Customer, meter: Meter, value: int) -> None:
         """The customer has used that much just now. Stripe sends no event for that."""
-        self._used[customer.id, meter.id].append((self._account.now, value))
-        self._account.world.changed(self._account, meter)
+        self._used[customer.id, meter.id].append((self._store.now, value))
+        self._store.changed(meter)
 
     def used(self, customer_id: str, meter_id: str, start: int, end: int) -> int | None:
         """The sum from a moment on until just before another; None: nothing was reported."""
@@ -39,9 +36,9 @@ class Metering:
         return sum(values) if values else None
 
     def deactivate(self, meter: Meter) -> None:
-        account = self._account
-        meter.status, meter.deactivated_at, meter.updated = "inactive", account.now, account.now
-        account.emit("billing.meter.deactivated", meter)
+        store = self._store
+        meter.status, meter.deactivated_at, meter.updated = "inactive", store.now, store.now
+        store.emit("billing.meter.deactivated", meter)
 
     def forget(self, customer_id: str) -> None:
         for used in [(customer, meter) for customer, meter in self._used if customer == customer_id]:

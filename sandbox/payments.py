@@ -2,7 +2,7 @@
 
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sandbox.objects import (
     BalanceTransaction,
@@ -17,9 +17,7 @@ from sandbox.objects import (
     Review,
 )
 from sandbox.periods import DAY, HOUR, WEEK
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
+from sandbox.store import Store
 
 DEBIT_SETTLES_AFTER = 5 * DAY
 CANCEL_AFTER_DISPUTE = HOUR
@@ -29,12 +27,26 @@ PAYOUTS_KEPT = 400 * DAY
 DISPUTE_FEE = 1500
 
 
+class PaymentsListener(Protocol):
+    """What depends on payments from above: the invoices that they pay."""
+
+    def debit_settled(self, invoice: Invoice, amount: int | None) -> None:
+        """A bank debit for the invoice has come through, or (None) come back."""
+
+    def payment_disputed(self, invoice: Invoice) -> None:
+        """The payer disputes the invoice's payment, and wants no more of it."""
+
+
 class Payments:
-    def __init__(self, account: "Account") -> None:
-        self._account = account
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listeners: list[PaymentsListener] = []
         self._balance: Counter[str] = Counter()
         """What is on the account's balance at Stripe, by currency."""
         self._payout_due = False
+
+    def listen(self, listener: PaymentsListener) -> None:
+        self._listeners.append(listener)
 
     # The account's own balance
 
@@ -42,10 +54,10 @@ class Payments:
         self, source_id: str, amount: int, currency: str, category: str, *, owner: str | None, fee: int = 0
     ) -> BalanceTransaction:
         """Enter a movement on the account's balance; what is on it is paid out once a week."""
-        account = self._account
+        store = self._store
         entry = BalanceTransaction(
-            id=account.new_id("txn_"),
-            created=account.now,
+            id=store.new_id("txn_"),
+            created=store.now,
             customer=owner,
             amount=amount,
             currency=currency,
@@ -53,29 +65,29 @@ class Payments:
             category=category,
             source=source_id,
         )
-        account.add(entry)
+        store.add(entry)
         self._balance[currency] += entry.net
         if not self._payout_due:
             self._payout_due = True
-            account.world.at(account.now + PAID_OUT_EVERY, self._pay_out)
+            store.clock.at(store.now + PAID_OUT_EVERY, self._pay_out)
         return entry
 
     def _pay_out(self) -> None:
-        account = self._account
+        store = self._store
         self._payout_due = False
         for currency, amount in sorted(self._balance.items()):
             if amount <= 0:
                 continue
             payout = Payout(
-                id=account.new_id("po_"),
-                created=account.now,
+                id=store.new_id("po_"),
+                created=store.now,
                 amount=amount,
                 currency=currency,
-                arrival_date=account.now + PAYOUT_ARRIVES_AFTER,
+                arrival_date=store.now + PAYOUT_ARRIVES_AFTER,
             )
             entry = BalanceTransaction(
-                id=account.new_id("txn_"),
-                created=account.now,
+                id=store.new_id("txn_"),
+                created=store.now,
                 amount=-amount,
                 currency=currency,
                 fee=0,
@@ -83,61 +95,59 @@ class Payments:
                 source=payout.id,
             )
             payout.balance_transaction = entry.id
-            account.add(entry)
-            account.add(payout)
+            store.add(entry)
+            store.add(payout)
             self._balance[currency] = 0
-            account.emit_aside("payout.created", payout)
-            account.world.at(payout.arrival_date, partial(self._arrive, payout))
+            store.emit_aside("payout.created", payout)
+            store.clock.at(payout.arrival_date, partial(self._arrive, payout))
 
     def _arrive(self, payout: Payout) -> None:
         payout.status = "paid"
-        self._account.emit_aside("payout.paid", payout)
+        self._store.emit_aside("payout.paid", payout)
 
     def forget_payouts(self) -> None:
         """Drop payouts of long ago, as if the account had never had them (bounds a long play's memory)."""
-        account = self._account
-        rows = account.shelves["payout"].rows
-        while rows and rows[0].created < account.now - PAYOUTS_KEPT:
+        store = self._store
+        rows = store.shelves["payout"].rows
+        while rows and rows[0].created < store.now - PAYOUTS_KEPT:
             payout = rows[0]
             if isinstance(payout, Payout) and payout.balance_transaction is not None:
-                account.remove(account.things[payout.balance_transaction])
-            account.remove(payout)
+                store.remove(store.things[payout.balance_transaction])
+            store.remove(payout)
 
     # Charges
 
     def open_intent(
         self, customer: Customer | None, amount: int, currency: str, *, invoice: str | None
     ) -> PaymentIntent:
-        account = self._account
+        store = self._store
         intent = PaymentIntent(
-            id=account.new_id("pi_"),
-            created=account.now,
+            id=store.new_id("pi_"),
+            created=store.now,
             customer=None if customer is None else customer.id,
             amount=amount,
             currency=currency,
             invoice=invoice,
         )
-        account.add(intent)
-        account.emit("payment_intent.created", intent)
+        store.add(intent)
+        store.emit("payment_intent.created", intent)
         return intent
 
     def attempt(self, intent: PaymentIntent, customer: Customer, amount: int | None = None) -> str:
         """Try to take the intent's amount; answers succeeded, processing, requires_action or failed."""
-        account = self._account
+        store = self._store
         method = customer.payment_method
         if method == "needs_3ds":
             intent.status = "requires_action"
-            account.emit("payment_intent.requires_action", intent)
+            store.emit("payment_intent.requires_action", intent)
             return "requires_action"
         charge = self._new_charge(intent, customer, amount or intent.amount)
         if method in ("debit", "debit_fails"):
             charge.status, charge.method = "pending", "us_bank_account"
             intent.status = "processing"
-            account.emit("payment_intent.processing", intent)
-            account.emit("charge.pending", charge)
-            account.world.at(
-                account.now + DEBIT_SETTLES_AFTER, lambda: self._settle(charge, method == "debit")
-            )
+            store.emit("payment_intent.processing", intent)
+            store.emit("charge.pending", charge)
+            store.clock.at(store.now + DEBIT_SETTLES_AFTER, lambda: self._settle(charge, method == "debit"))
             return "processing"
         if method != "good":
             self._fail(charge, intent)
@@ -148,10 +158,10 @@ class Payments:
     def _new_charge(
         self, intent: PaymentIntent, customer: Customer, amount: int, *, named: bool = True
     ) -> Charge:
-        account = self._account
+        store = self._store
         charge = Charge(
-            id=account.new_id("ch_"),
-            created=account.now,
+            id=store.new_id("ch_"),
+            created=store.now,
             customer=customer.id if named else None,
             payer=customer.id,
             amount=amount,
@@ -162,21 +172,21 @@ class Payments:
             payment_method=customer.default_payment_method,
             invoice=intent.invoice,
         )
-        account.add(charge)
+        store.add(charge)
         intent.latest_charge, intent.payment_method = charge.id, customer.default_payment_method
         return charge
 
     def _succeed(self, charge: Charge, intent: PaymentIntent | None) -> None:
-        account = self._account
+        store = self._store
         charge.status, charge.captured, charge.amount_captured = "succeeded", True, charge.amount
         self._book_charge(charge, charge.amount)
         if intent is not None:
             intent.status, intent.amount_received = "succeeded", charge.amount
         if charge.payer is not None:
-            account.books.move_cash(charge.payer, charge.currency, "gross", charge.amount)
-        account.emit("charge.succeeded", charge)
+            store.books.move_cash(charge.payer, charge.currency, "gross", charge.amount)
+        store.emit("charge.succeeded", charge)
         if intent is not None:
-            account.emit("payment_intent.succeeded", intent)
+            store.emit("payment_intent.succeeded", intent)
 
     def _book_charge(self, charge: Charge, amount: int) -> None:
         fee = amount * 29 // 1000 + 30
@@ -186,30 +196,31 @@ class Payments:
     def _fail(self, charge: Charge, intent: PaymentIntent) -> None:
         charge.status = "failed"
         intent.status = "requires_payment_method"
-        self._account.emit("charge.failed", charge)
-        self._account.emit("payment_intent.payment_failed", intent)
+        self._store.emit("charge.failed", charge)
+        self._store.emit("payment_intent.payment_failed", intent)
 
     def _send_debit(self, charge: Charge, intent: PaymentIntent, *, succeeds: bool) -> None:
-        account = self._account
+        store = self._store
         charge.method = "us_bank_account"
         intent.status = "processing"
-        account.emit("payment_intent.processing", intent)
-        account.emit("charge.pending", charge)
-        account.world.at(account.now + DEBIT_SETTLES_AFTER, lambda: self._settle(charge, succeeds))
+        store.emit("payment_intent.processing", intent)
+        store.emit("charge.pending", charge)
+        store.clock.at(store.now + DEBIT_SETTLES_AFTER, lambda: self._settle(charge, succeeds))
 
     def _settle(self, charge: Charge, succeeds: bool) -> None:
         """A bank debit comes through, or back, days after it was sent."""
-        account = self._account
-        intent = account.find(charge.payment_intent or "")
+        store = self._store
+        intent = store.find(charge.payment_intent or "")
         if charge.status != "pending" or not isinstance(intent, PaymentIntent):
             return
         if succeeds:
             self._succeed(charge, intent)
         else:
             self._fail(charge, intent)
-        invoice = account.find(intent.invoice or "")
+        invoice = store.find(intent.invoice or "")
         if isinstance(invoice, Invoice):
-            account.invoices.debit_settled(invoice, charge.amount if succeeds else None)
+            for listener in self._listeners:
+                listener.debit_settled(invoice, charge.amount if succeeds else None)
 
     def pay_once(
         self, customer: Customer, amount: int, currency: str = "usd", *, named: bool = True
@@ -229,51 +240,51 @@ class Payments:
 
     def authorize(self, customer: Customer, amount: int, currency: str = "usd") -> Charge:
         """Reserve an amount on the card; nothing is paid until it is captured."""
-        account = self._account
+        store = self._store
         intent = self.open_intent(customer, amount, currency, invoice=None)
         intent.capture_method = "manual"
         charge = self._new_charge(intent, customer, amount)
         charge.status = "succeeded"
         intent.status = "requires_capture"
-        account.emit("charge.succeeded", charge)
-        account.emit("payment_intent.amount_capturable_updated", intent)
+        store.emit("charge.succeeded", charge)
+        store.emit("payment_intent.amount_capturable_updated", intent)
         return charge
 
     def capture(self, charge: Charge, amount: int) -> None:
         """Take (part of) an authorization; Stripe books the part that is released as a refund."""
-        account = self._account
+        store = self._store
         charge.captured, charge.amount_captured = True, amount
         self._book_charge(charge, amount)
-        account.books.move_cash(charge.payer or "", charge.currency, "gross", amount)
+        store.books.move_cash(charge.payer or "", charge.currency, "gross", amount)
         released = charge.amount - amount
         if released:
             charge.amount_refunded = released
             refund = self._new_refund(charge, released, "succeeded")
             refund.releases_authorization = True
             charge.refunds.append(refund.id)
-            account.emit("refund.created", refund)
-        account.emit("charge.captured", charge)
-        intent = account.find(charge.payment_intent or "")
+            store.emit("refund.created", refund)
+        store.emit("charge.captured", charge)
+        intent = store.find(charge.payment_intent or "")
         if isinstance(intent, PaymentIntent):
             intent.status, intent.amount_received = "succeeded", amount
-            account.emit("payment_intent.succeeded", intent)
+            store.emit("payment_intent.succeeded", intent)
 
     def cancel_authorization(self, charge: Charge) -> None:
-        account = self._account
+        store = self._store
         charge.refunded, charge.amount_refunded = True, charge.amount
-        intent = account.find(charge.payment_intent or "")
+        intent = store.find(charge.payment_intent or "")
         if isinstance(intent, PaymentIntent):
-            intent.status, intent.canceled_at = "canceled", account.now
-            account.emit("payment_intent.canceled", intent)
-        account.emit("charge.refunded", charge)
+            intent.status, intent.canceled_at = "canceled", store.now
+            store.emit("payment_intent.canceled", intent)
+        store.emit("charge.refunded", charge)
 
     # Refunds
 
     def _new_refund(self, charge: Charge, amount: int, status: str) -> Refund:
-        account = self._account
+        store = self._store
         refund = Refund(
-            id=account.new_id("re_"),
-            created=account.now,
+            id=store.new_id("re_"),
+            created=store.now,
             customer=charge.customer,
             amount=amount,
             currency=charge.currency,
@@ -281,29 +292,29 @@ class Payments:
             payment_intent=charge.payment_intent,
             status=status,
         )
-        account.add(refund)
+        store.add(refund)
         return refund
 
     def refund(self, charge: Charge, amount: int, *, status: str = "succeeded") -> Refund:
         """Give money back. A pending refund leaves at once, too."""
-        account = self._account
+        store = self._store
         refund = self._new_refund(charge, amount, status)
         refund.reason = "requested_by_customer"
         charge.refunds.append(refund.id)
         charge.amount_refunded += amount
         charge.refunded = charge.amount_refunded == charge.amount
-        account.books.move_cash(charge.payer or "", charge.currency, "refunded", amount)
+        store.books.move_cash(charge.payer or "", charge.currency, "refunded", amount)
         refund.balance_transaction = self.book(
             refund.id, -amount, charge.currency, "refund", owner=charge.payer
         ).id
-        account.emit("refund.created", refund)
-        account.emit("charge.refunded", charge)
+        store.emit("refund.created", refund)
+        store.emit("charge.refunded", charge)
         return refund
 
     def complete_refund(self, refund: Refund) -> None:
         refund.status = "succeeded"
-        self._account.emit("refund.updated", refund)
-        self._account.emit("charge.refund.updated", refund)
+        self._store.emit("refund.updated", refund)
+        self._store.emit("charge.refund.updated", refund)
 
     def undo_refund(
         self, refund: Refund, *, status: str = "failed", amount_refunded_falls_back: bool
@@ -312,8 +323,8 @@ class Payments:
 
         Stripe does not say whether charge.amount_refunded falls back with it, so the caller decides.
         """
-        account = self._account
-        charge = account.find(refund.charge)
+        store = self._store
+        charge = store.find(refund.charge)
         if not isinstance(charge, Charge):
             raise KeyError(refund.charge)
         refund.status = status
@@ -323,12 +334,12 @@ class Payments:
         if amount_refunded_falls_back:
             charge.amount_refunded -= refund.amount
             charge.refunded = False
-        account.books.move_cash(charge.payer or "", charge.currency, "refunded", -refund.amount)
+        store.books.move_cash(charge.payer or "", charge.currency, "refunded", -refund.amount)
         if status == "failed":
-            account.emit("refund.failed", refund)
-        account.emit("refund.updated", refund)
-        account.emit("charge.refund.updated", refund)
-        account.emit("charge.updated", charge)
+            store.emit("refund.failed", refund)
+        store.emit("refund.updated", refund)
+        store.emit("charge.refund.updated", refund)
+        store.emit("charge.updated", charge)
 
     # Disputes
 
@@ -346,11 +357,11 @@ class Payments:
 
         `shown_currency` and `shown_amount`: what the payer's bank speaks of, where it is not the charge's currency.
         """
-        account = self._account
+        store = self._store
         disputed = charge.amount if amount is None else amount
         dispute = Dispute(
-            id=account.new_id("dp_"),
-            created=account.now,
+            id=store.new_id("dp_"),
+            created=store.now,
             customer=charge.customer,
             amount=disputed if shown_amount is None else shown_amount,
             currency=shown_currency or charge.currency,
@@ -359,15 +370,15 @@ class Payments:
             status="warning_needs_response" if inquiry else "needs_response",
             is_charge_refundable=inquiry,
         )
-        account.add(dispute)
+        store.add(dispute)
         charge.disputed = True
         if not inquiry:
             self._withdraw(dispute, charge, disputed)
-        account.emit("charge.dispute.created", dispute)
+        store.emit("charge.dispute.created", dispute)
         if not inquiry:
-            account.emit("charge.dispute.funds_withdrawn", dispute)
+            store.emit("charge.dispute.funds_withdrawn", dispute)
         if cancels_subscription:
-            account.world.at(account.now + CANCEL_AFTER_DISPUTE, lambda: self._cancel_for(charge))
+            store.clock.at(store.now + CANCEL_AFTER_DISPUTE, lambda: self._cancel_for(charge))
         return dispute
 
     def _withdraw(self, dispute: Dispute, charge: Charge, amount: int) -> None:
@@ -376,90 +387,96 @@ class Payments:
     def _move_disputed(
         self, dispute: Dispute, charge: Charge, amount: int, *, fee: int, category: str
     ) -> None:
-        account = self._account
+        store = self._store
         dispute.balance_transactions.append(
             self.book(dispute.id, amount, charge.currency, category, owner=charge.payer, fee=fee)
         )
-        account.books.move_cash(charge.payer or "", charge.currency, "disputed", -amount)
+        store.books.move_cash(charge.payer or "", charge.currency, "disputed", -amount)
 
     def close_dispute(self, dispute: Dispute, status: str) -> None:
         """End it as won, lost or warning_closed; won gives back what was taken."""
-        account = self._account
+        store = self._store
         dispute.status = status
         taken = -sum(entry.amount for entry in dispute.balance_transactions)
-        charge = account.find(dispute.charge)
+        charge = store.find(dispute.charge)
         if status == "won" and taken and isinstance(charge, Charge):
             self._move_disputed(dispute, charge, taken, fee=0, category="dispute_reversal")
-        account.emit("charge.dispute.closed", dispute)
+        store.emit("charge.dispute.closed", dispute)
         if status == "won" and taken:
-            account.emit("charge.dispute.funds_reinstated", dispute)
+            store.emit("charge.dispute.funds_reinstated", dispute)
 
     def move_dispute(self, dispute: Dispute, status: str) -> None:
         dispute.status = status
-        self._account.emit("charge.dispute.updated", dispute)
+        self._store.emit("charge.dispute.updated", dispute)
 
     def _cancel_for(self, charge: Charge) -> None:
-        account = self._account
-        invoice = account.find(charge.invoice or "")
-        if isinstance(invoice, Invoice) and invoice.subscription is not None:
-            subscription = account.subscription(invoice.subscription)
-            if subscription.ended_at is None:
-                account.subscriptions.end(subscription, reason="payment_disputed")
+        invoice = self._store.find(charge.invoice or "")
+        if isinstance(invoice, Invoice):
+            for listener in self._listeners:
+                listener.payment_disputed(invoice)
 
     # Suspicions
 
     def open_review(self, charge: Charge) -> Review:
         """A rule asks people to look at a charge."""
-        account = self._account
+        store = self._store
         review = Review(
-            id=account.new_id("prv_"),
-            created=account.now,
+            id=store.new_id("prv_"),
+            created=store.now,
             customer=charge.payer,
             charge=charge.id,
             payment_intent=charge.payment_intent,
         )
-        account.add(review)
+        store.add(review)
         charge.review = review.id
-        account.emit("review.opened", review)
+        store.emit("review.opened", review)
         return review
 
     def close_review(self, review: Review, reason: str = "approved") -> None:
         review.open, review.reason, review.closed_reason = False, reason, reason
-        self._account.emit("review.closed", review)
+        self._store.emit("review.closed", review)
 
     def warn_of_fraud(self, charge: Charge) -> EarlyFraudWarning:
         """The card's bank tells that it suspects fraud; no money moves by that."""
-        account = self._account
+        store = self._store
         warning = EarlyFraudWarning(
-            id=account.new_id("issfr_"),
-            created=account.now,
+            id=store.new_id("issfr_"),
+            created=store.now,
             customer=charge.payer,
             charge=charge.id,
             payment_intent=charge.payment_intent,
         )
-        account.add(warning)
-        account.emit("radar.early_fraud_warning.created", warning)
+        store.add(warning)
+        store.emit("radar.early_fraud_warning.created", warning)
         return warning
 
     # Connect
 
-    def destination_charge(self, customer: Customer, amount: int, *, to: "Account", share: int) -> Charge:
-        """The platform charges and hands a share on; the connected account sees a payment of its own."""
-        account = self._account
+    def destination_charge(self, customer: Customer, amount: int, *, to: "Payments", share: int) -> Charge:
+        """The platform charges and hands a share on; the connected account (`to`) sees a payment of its own."""
         intent = self.open_intent(customer, amount, "usd", invoice=None)
         charge = self._new_charge(intent, customer, amount)
         charge.transfer_destination, charge.transfer_amount = to.account_id, share
         self._succeed(charge, intent)
-        mirror = Charge(
-            id=to.new_id("py_"),
-            created=to.now,
-            amount=share,
+        to.receive_transfer(self._store.new_id("tr_"), share)
+        return charge
+
+    @property
+    def account_id(self) -> str:
+        return self._store.account_id
+
+    def receive_transfer(self, transfer_id: str, amount: int) -> None:
+        """The platform hands on a share of a charge."""
+        store = self._store
+        charge = Charge(
+            id=store.new_id("py_"),
+            created=store.now,
+            amount=amount,
             currency="usd",
             status="succeeded",
-            amount_captured=share,
-            source_transfer=account.new_id("tr_"),
+            amount_captured=amount,
+            source_transfer=transfer_id,
         )
-        to.add(mirror)
-        mirror.balance_transaction = to.payments.book(mirror.id, share, "usd", "payment", owner=None).id
-        to.emit("payment.created", mirror)
-        return charge
+        store.add(charge)
+        charge.balance_transaction = self.book(charge.id, amount, "usd", "payment", owner=None).id
+        store.emit("payment.created", charge)

@@ -10,14 +10,12 @@ from datetime import datetime
 from fractions import Fraction
 from math import floor
 from re import compile as pattern
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from sandbox.account import Account
 from sandbox.books import Status, current_subscription, grants_access, subscription_status
 from sandbox.objects import CheckoutSession, Customer, Item, Meter, Price, Subscription, SubscriptionSchedule
 from sandbox.periods import instant
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 
 class CustomerKey(NamedTuple):
@@ -153,15 +151,15 @@ class ExpectedCustomer:
     """The statuses gone through, oldest first; a reader may have missed some of them."""
 
 
-def read_truth(account: "Account") -> Iterator[tuple[CustomerKey, ExpectedCustomer]]:
+def read_truth(account: Account) -> Iterator[tuple[CustomerKey, ExpectedCustomer]]:
     uids = custom_uids(account)
     for customer in account.customers():
         key = CustomerKey(account.account_id, account.live_mode, customer.id)
         yield key, expected_customer(account, customer, uids.get(customer.id))
 
 
-def expected_customer(account: "Account", customer: Customer, custom_uid: str | None) -> ExpectedCustomer:
-    current = current_subscription(account, customer.id)
+def expected_customer(account: Account, customer: Customer, custom_uid: str | None) -> ExpectedCustomer:
+    current = current_subscription(customer, account.subscriptions_of(customer.id))
     deleted = customer.deleted_at is not None
     first = None if current is None else current.items[0]
     price = None if first is None else account.price(first.price)
@@ -218,7 +216,7 @@ def expected_customer(account: "Account", customer: Customer, custom_uid: str | 
     )
 
 
-def _grant(account: "Account", customer: Customer) -> tuple[int, str | None] | None:
+def _grant(account: Account, customer: Customer) -> tuple[int, str | None] | None:
     """Until when access was granted without a subscription, and to which product of ours.
 
     The customer's metadata say, else those of the subscription that began last and says anything.
@@ -238,7 +236,7 @@ def _grant(account: "Account", customer: Customer) -> tuple[int, str | None] | N
     return None
 
 
-def _entities(account: "Account", customer: Customer) -> Iterator[ExpectedEntity]:
+def _entities(account: Account, customer: Customer) -> Iterator[ExpectedEntity]:
     subscriptions = sorted(
         account.subscriptions_of(customer.id), key=lambda entry: (entry.start_date, entry.created, entry.id)
     )
@@ -260,7 +258,7 @@ def _moment(seconds: int | None) -> datetime | None:
     return None if seconds is None else instant(seconds)
 
 
-def _revenue(account: "Account", customer: Customer) -> list[ExpectedRevenue]:
+def _revenue(account: Account, customer: Customer) -> list[ExpectedRevenue]:
     cash = account.books.cash.get(customer.id)
     if cash is None:
         return []
@@ -280,7 +278,7 @@ def _revenue(account: "Account", customer: Customer) -> list[ExpectedRevenue]:
 _MONTHS = {"year": Fraction(12), "month": Fraction(1), "week": Fraction(12, 52), "day": Fraction(12, 365)}
 
 
-def _mrr(account: "Account", customer: Customer) -> Iterator[ExpectedMrr]:
+def _mrr(account: Account, customer: Customer) -> Iterator[ExpectedMrr]:
     sums: defaultdict[str, Fraction] = defaultdict(Fraction)
     for subscription in account.subscriptions_of(customer.id):
         sums[subscription.currency] += _monthly(account, subscription)
@@ -290,7 +288,7 @@ def _mrr(account: "Account", customer: Customer) -> Iterator[ExpectedMrr]:
             yield ExpectedMrr(currency=currency, mrr=mrr)
 
 
-def _monthly(account: "Account", subscription: Subscription) -> Fraction:
+def _monthly(account: Account, subscription: Subscription) -> Fraction:
     """What a subscription that is paid for brings in a month, after the discounts that go on; exact."""
     if subscription.status not in ("active", "past_due") or subscription.pause_collection == "void":
         return Fraction(0)
@@ -324,12 +322,12 @@ def _months_of(price: Price) -> Fraction:
     return _MONTHS[price.interval or "month"] * price.interval_count
 
 
-def expected_usage(account: "Account", customer: Customer) -> Iterator[ExpectedUsage]:
+def expected_usage(account: Account, customer: Customer) -> Iterator[ExpectedUsage]:
     """What the customer's metered subscriptions have used in their current periods, up to this moment."""
     for subscription in account.subscriptions_of(customer.id):
         if subscription.ended_at is not None:
             continue
-        preview = account.subscriptions.preview(subscription)
+        preview = account.billing.preview(subscription)
         for item in subscription.items:
             meter = account.find(account.price(item.price).meter or "")
             if not isinstance(meter, Meter):
@@ -347,11 +345,11 @@ def expected_usage(account: "Account", customer: Customer) -> Iterator[ExpectedU
             )
 
 
-def _product_id(account: "Account", price: Price) -> str:
+def _product_id(account: Account, price: Price) -> str:
     return account.product(price.product).metadata.get("product_id", price.product)
 
 
-def _version_number(account: "Account", price: Price) -> int:
+def _version_number(account: Account, price: Price) -> int:
     for metadata in (price.metadata, account.product(price.product).metadata):
         told = metadata.get("version", "")
         if _WHOLE_NUMBER.fullmatch(told):
@@ -361,7 +359,7 @@ def _version_number(account: "Account", price: Price) -> int:
     return recurring.index((price.created, price.id)) + 1
 
 
-def _products(account: "Account", customer: Customer) -> Iterator[ExpectedProduct]:
+def _products(account: Account, customer: Customer) -> Iterator[ExpectedProduct]:
     holders: list[Subscription | SubscriptionSchedule] = [*account.subscriptions_of(customer.id)]
     holders += [entry for entry in account.schedules.of(customer.id) if entry.status == "not_started"]
     for holder in sorted(holders, key=lambda entry: entry.id):
@@ -375,9 +373,7 @@ def _products(account: "Account", customer: Customer) -> Iterator[ExpectedProduc
             yield _product(account, customer, holder, product_id)
 
 
-def _scheduled_product(
-    account: "Account", schedule: SubscriptionSchedule, product_id: str
-) -> ExpectedProduct:
+def _scheduled_product(account: Account, schedule: SubscriptionSchedule, product_id: str) -> ExpectedProduct:
     """What a schedule that has not started will begin with."""
     plans = [
         (price_id, quantity)
@@ -410,7 +406,7 @@ def _scheduled_product(
     )
 
 
-def _options(account: "Account", plans: Iterable[tuple[str, int]]) -> dict[str, int]:
+def _options(account: Account, plans: Iterable[tuple[str, int]]) -> dict[str, int]:
     """How much of each of our features is bought."""
     options: dict[str, int] = {}
     for price_id, quantity in plans:
@@ -423,12 +419,12 @@ def _options(account: "Account", plans: Iterable[tuple[str, int]]) -> dict[str, 
     return options
 
 
-def _carries(account: "Account", subscription: Subscription, product_id: str) -> list[Item]:
+def _carries(account: Account, subscription: Subscription, product_id: str) -> list[Item]:
     return [item for item in subscription.items if account.price(item.price).product == product_id]
 
 
 def _product(
-    account: "Account", customer: Customer, subscription: Subscription, product_id: str
+    account: Account, customer: Customer, subscription: Subscription, product_id: str
 ) -> ExpectedProduct:
     items = _carries(account, subscription, product_id)
     deleted = customer.deleted_at is not None
@@ -477,12 +473,12 @@ def _product(
     )
 
 
-def _completed_sessions(account: "Account", customer: Customer) -> list[CheckoutSession]:
+def _completed_sessions(account: Account, customer: Customer) -> list[CheckoutSession]:
     rows = account.shelves["checkout.session"].of_customer.get(customer.id, ())
     return [row for row in rows if isinstance(row, CheckoutSession) and row.status == "complete"]
 
 
-def custom_uids(account: "Account") -> dict[str, str]:
+def custom_uids(account: Account) -> dict[str, str]:
     """Who holds which custom_uid: of several claimants the oldest customer, then the smallest id."""
     holders: dict[str, Customer] = {}
     for customer in sorted(account.customers(), key=lambda entry: (entry.created, entry.id.encode())):
@@ -492,7 +488,7 @@ def custom_uids(account: "Account") -> dict[str, str]:
     return {customer.id: uid for uid, customer in holders.items()}
 
 
-def custom_uid_of(account: "Account", customer: Customer) -> str | None:
+def custom_uid_of(account: Account, customer: Customer) -> str | None:
     """What `custom_uids` says of one customer. Whoever claims none is not compared with everybody: in an account of
     20,000, whose stories ask at every step, that took longer than all else.
     """
@@ -504,7 +500,7 @@ def custom_uid_of(account: "Account", customer: Customer) -> str | None:
     return claim if holder is customer else None
 
 
-def _claimed_uid(account: "Account", customer: Customer) -> str | None:
+def _claimed_uid(account: Account, customer: Customer) -> str | None:
     sessions = _completed_sessions(account, customer)
     reference = sessions[-1].client_reference_id if sessions else None
     claim = customer.metadata.get("custom_uid") or reference

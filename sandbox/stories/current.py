@@ -182,5 +182,5 @@ def status_of_the_future(stage: Stage) -> Iterator[int]:
     ada = stage.customer()
     sub = stage.subscribe(ada, stage.plan(1000))
     yield 2 * DAY
-    stage.account.subscriptions.take_unknown_status(sub, "hibernating")
+    stage.account.subscriptions.set_status(sub, "hibernating")
     stage.expect(ada, status="past_due", has_access=False, subscription=sub)

@@ -119,7 +119,7 @@ def transition_with_two_invoices(stage: Stage) -> Iterator[int]:
     gus = stage.customer()
     sub = stage.subscribe(gus, stage.plan(700, interval="week"))
     yield stage.past_boundary(sub)
-    stage.account.subscriptions.bill_transition(sub, 300)
+    stage.account.billing.bill_transition(sub, 300)
     stage.expect(gus, renewal_number=1)
     yield 2 * HOUR
     stage.expect(gus, renewal_number=1, net={"usd": 1700})

@@ -366,7 +366,7 @@ def destination_charge(stage: Stage) -> Iterator[int]:
     """The platform charges and passes most of it on: all of it is its revenue, the passed-on payment none."""
     ben = stage.customer()
     stage.account.payments.destination_charge(
-        ben, 10000, to=stage.world.account("acct_1SandboxNorth"), share=9000
+        ben, 10000, to=stage.world.account("acct_1SandboxNorth").payments, share=9000
     )
     stage.expect(ben, net={"usd": 10000})
     yield 1 * DAY

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.account import Account
 from sandbox.objects import Charge, Clock, Customer, Invoice, Metadata, Price, Subscription, Tier
 from sandbox.periods import DAY, HOUR
 from sandbox.truth import ExpectedCustomer, custom_uid_of, expected_customer
-
-if TYPE_CHECKING:
-    from sandbox.world import Sandbox
+from sandbox.world import World
 
 Plot = Callable[["Stage"], Iterator[int]]
 """A story is played from pause to pause: each yield waits that many seconds of the sandbox clock."""
@@ -69,9 +67,7 @@ class Story:
 class Stage:
     """One performance of a story, in the account that owns the endpoint unless it says otherwise."""
 
-    def __init__(
-        self, world: "Sandbox", story: Story, *, number: int, account: Account | None = None
-    ) -> None:
+    def __init__(self, world: World, story: Story, *, number: int, account: Account | None = None) -> None:
         self.world = world
         self.story = story
         self.number = number

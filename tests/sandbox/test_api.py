@@ -279,7 +279,7 @@ async def test_events(client: Client, sandbox: Sandbox) -> None:
     assert [event.id for event in recent if event.created >= sandbox.now - 86_400] == since
     recent[3].delivered = True
     assert [recent[3].id] == await all_pages(client, "events?delivery_success=true")
-    sandbox.changed(sandbox.home, sandbox.home.shelves["customer"].rows[0])
+    sandbox.home.changed(sandbox.home.shelves["customer"].rows[0])
     one = await client.get(f"events/{recent[0].id}")
     assert (recent[0].type, recent[0].api_version) == (one.body["type"], one.body["api_version"])
     expired = next(event for event in sandbox.home.log.rows if event.created < horizon)

@@ -358,7 +358,7 @@ async def test_a16_unknown_status(pool: Pool, database_url: str) -> None:
         stage, sandbox, harness = case.stage, case.sandbox, case.harness
         subscription = stage.subscribe(stage.customer(), stage.plan())
         sandbox.advance(1 * DAY)
-        stage.account.subscriptions.take_unknown_status(subscription, "hibernating")
+        stage.account.subscriptions.set_status(subscription, "hibernating")
         await case.deliver(sandbox.events)
         await case.settle_and_compare()
         (record,) = await harness.fetch("select status, has_access from billing.customers")

@@ -1,0 +1,67 @@
+"""Events as Stripe records them: one log per account, and what the accounts of one sandbox report together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sandbox.versions import Body
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """One entry of the event log; `body` is what is signed and posted, byte for byte."""
+
+    id: str
+    type: str
+    created: int
+    account_id: str
+    live_mode: bool
+    api_version: str
+    object_id: str | None
+    customer: str | None
+    body: bytes
+    serial: int
+    delivered: bool = False
+
+
+@dataclass(slots=True)
+class EventLog:
+    """The events of one account, oldest first."""
+
+    rows: list[Event] = field(default_factory=list)
+    by_id: dict[str, Event] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        self.rows.append(event)
+        self.by_id[event.id] = event
+
+    def keep_latest(self, count: int) -> None:
+        surplus = max(len(self.rows) - count, 0)
+        for event in self.rows[:surplus]:
+            del self.by_id[event.id]
+        del self.rows[:surplus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventStyle:
+    """How a sandbox reports what happens in it."""
+
+    versions: Sequence[str]
+    """The API versions in which payloads are rendered; with several, each event draws one."""
+    inversions: bool = False
+    """Whether `created` of events may contradict their order, which Stripe allows."""
+    side_events: bool = False
+    """Whether payouts and payment methods, on which no record depends, have events too."""
+
+
+def differences(before: Body, after: Body) -> Body:
+    """The fields that changed with their old values; inside an object only those of its fields that changed."""
+    found: Body = {}
+    for key in before.keys() | after.keys():
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict) and old.get("object") != "list":
+            found[key] = differences(old, new)
+        else:
+            found[key] = old
+    return dict(sorted(found.items()))
