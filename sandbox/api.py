@@ -46,7 +46,6 @@ from sandbox.objects import (
 )
 from sandbox.periods import MINUTE
 from sandbox.play import Sandbox
-from sandbox.side_shapes import meter_summary
 from sandbox.versions import ENDIVE, Body, CannotExpandError, Version, listing
 from sandbox.versions import version as known_version
 
@@ -339,9 +338,9 @@ class Api:
         _check_parameters(parameters, "")
         thing = self._find(account, view, object_id, kind)
         if kind == "plan" and isinstance(thing, Price):
-            return shapes.plan(thing, shape, view)
+            return shapes.show_plan(thing, shape, view)
         if isinstance(thing, Customer) and thing.deleted_at is not None:
-            return shapes.deleted_customer(thing.id)
+            return shapes.show_deleted_customer(thing.id)
         return _rendered(thing, shape, view, _expands(parameters))
 
     # Lists
@@ -367,7 +366,7 @@ class Api:
         expands = [path.removeprefix("data.") for path in _expands(parameters, within="data.")]
         shown = [thing for thing in (view.find(thing.id) for thing in page) if thing is not None]
         if kind == "plan":
-            data = [shapes.plan(thing, shape, view) for thing in shown if isinstance(thing, Price)]
+            data = [shapes.show_plan(thing, shape, view) for thing in shown if isinstance(thing, Price)]
         else:
             data = [_rendered(thing, shape, view, expands) for thing in shown]
         return listing("/" + "/".join(parts), data, has_more=has_more)
@@ -383,7 +382,7 @@ class Api:
         subscription = self._find(account, view, subscription_id, "subscription")
         if not isinstance(subscription, Subscription):
             raise _no_such("subscription", subscription_id, "subscription")
-        items = [shapes.item(entry, subscription, shape, view) for entry in subscription.items]
+        items = [shapes.show_item(entry, subscription, shape, view) for entry in subscription.items]
         data, has_more = _cut_page(items, wanted)
         return listing("/v1/subscription_items", data, has_more=has_more)
 
@@ -394,7 +393,7 @@ class Api:
         invoice = self._find(account, view, invoice_id, "invoice")
         if not isinstance(invoice, Invoice):
             raise _no_such("invoice", invoice_id)
-        lines = [shapes.line(entry, invoice, shape, view) for entry in invoice.lines]
+        lines = [shapes.show_line(entry, invoice, shape, view) for entry in invoice.lines]
         data, has_more = _cut_page(lines, dict(parameters))
         return listing(f"/v1/invoices/{invoice_id}/lines", data, has_more=has_more)
 
@@ -405,7 +404,7 @@ class Api:
         session = self._find(account, view, session_id, "checkout.session")
         if not isinstance(session, CheckoutSession):
             raise _no_such("checkout.session", session_id)
-        lines = [shapes.session_line(entry, session, shape, view) for entry in session.lines]
+        lines = [shapes.show_session_line(entry, session, shape, view) for entry in session.lines]
         data, has_more = _cut_page(lines, dict(parameters))
         return listing(f"/v1/checkout/sessions/{session_id}/line_items", data, has_more=has_more)
 
@@ -424,7 +423,9 @@ class Api:
         self._find(account, account, customer_id, "customer")
         start, end = _whole_minute(wanted, "start_time"), _whole_minute(wanted, "end_time")
         used = account.metering.used(customer_id, meter_id, start, end)
-        rows = [] if used is None else [meter_summary(meter, customer_id, (start, end), used, view)]
+        rows = (
+            [] if used is None else [shapes.show_meter_summary(meter, customer_id, (start, end), used, view)]
+        )
         return listing(f"/v1/billing/meters/{meter_id}/event_summaries", rows, has_more=False)
 
     def _preview(self, account: Account, form: bytes, shape: Version) -> object:

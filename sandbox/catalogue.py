@@ -64,7 +64,7 @@ class Catalogue:
         store.add(price)
         self.prices_of[product.id].append(price)
         if interval is not None:
-            store.emit_body("plan.created", price, lambda shape: shapes.plan(price, shape, store))
+            store.emit_body("plan.created", price, lambda shape: shapes.show_plan(price, shape, store))
         store.emit("price.created", price)
         return price
 

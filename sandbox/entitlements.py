@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
+from sandbox import shapes
 from sandbox.objects import ActiveEntitlement, Feature, Product, Subscription, Thing
-from sandbox.side_shapes import entitlement_summary
 from sandbox.store import Store
 
 
@@ -86,7 +86,7 @@ class Entitlements:
         store.emit_body(
             "entitlements.active_entitlement_summary.updated",
             store.customer(customer_id),
-            lambda shape: entitlement_summary(customer_id, self.of(customer_id), shape, store),
+            lambda shape: shapes.show_entitlement_summary(customer_id, self.of(customer_id), shape, store),
         )
 
     def _due(self, customer_id: str) -> dict[str, None]:

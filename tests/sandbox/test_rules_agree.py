@@ -40,7 +40,7 @@ from sandbox import (
 )
 from sandbox.objects import Charge, Customer, Subscription, Thing
 from sandbox.periods import DAY, instant
-from sandbox.shapes import item, render
+from sandbox.shapes import render, show_item
 from sandbox.truth import read_truth
 from sandbox.versions import Body, version
 
@@ -82,7 +82,7 @@ def shown(account: Account, thing: Thing, api_version: str) -> Body:
         wanted = ("refunds",)
     body = render(thing, version(api_version), account, wanted)
     if isinstance(thing, Subscription):
-        items = [item(entry, thing, version(api_version), account) for entry in thing.items]
+        items = [show_item(entry, thing, version(api_version), account) for entry in thing.items]
         body["items"] |= {"data": items, "has_more": False}
     return body
 

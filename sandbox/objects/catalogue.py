@@ -1,0 +1,129 @@
+"""What is sold, and what it costs: products, prices, coupons, meters, features."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from sandbox.objects.thing import Metadata, Thing
+
+
+@dataclass(slots=True, kw_only=True)
+class Product(Thing):
+    kind: ClassVar[str] = "product"
+
+    name: str
+    active: bool = True
+    metadata: Metadata = field(default_factory=dict)
+    updated: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """What the units up to and including `up_to` cost; None: all that are left."""
+
+    up_to: int | None
+    unit_amount: int
+    flat_amount: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Price(Thing):
+    kind: ClassVar[str] = "price"
+
+    product: str
+    currency: str
+    unit_amount: int
+    """Of a tiered price 0: its tiers tell."""
+    interval: str | None
+    """day, week, month, year; None for a one-off price."""
+    interval_count: int = 1
+    metered: bool = False
+    meter: str | None = None
+    tiers: tuple[Tier, ...] = ()
+    tiers_mode: str | None = None
+    """graduated: each unit costs what its own tier says; volume: all cost what the last one's tier says."""
+    active: bool = True
+    inline: bool = False
+    """Made in the middle of something else (`price_data`): found by its id, and in no list."""
+    nickname: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+    def amount_for(self, quantity: int) -> int:
+        """What this many units cost for one period."""
+        if not self.tiers:
+            return self.unit_amount * quantity
+        if self.tiers_mode == "volume":
+            tier = next(tier for tier in self.tiers if tier.up_to is None or quantity <= tier.up_to)
+            return tier.flat_amount + tier.unit_amount * quantity
+        amount = counted = 0
+        for tier in self.tiers:
+            reached = quantity if tier.up_to is None else min(quantity, tier.up_to)
+            amount += tier.flat_amount + tier.unit_amount * (reached - counted)
+            counted = reached
+            if counted == quantity:
+                break
+        return amount
+
+
+@dataclass(slots=True, kw_only=True)
+class Coupon(Thing):
+    kind: ClassVar[str] = "coupon"
+
+    percent_off: int | None = None
+    amount_off: int | None = None
+    currency: str | None = None
+    """Of an amount_off."""
+    duration: str = "forever"
+    """forever, once, repeating."""
+    duration_in_months: int | None = None
+    applies_to: tuple[str, ...] = ()
+    """The products that it is limited to; none: it is not."""
+    times_redeemed: int = 0
+
+    def off(self, amount: int) -> int:
+        """What the coupon takes off an amount of what it applies to, which never falls below nothing."""
+        if self.percent_off is not None:
+            return amount * self.percent_off // 100
+        return min(self.amount_off or 0, amount)
+
+
+@dataclass(slots=True, kw_only=True)
+class Discount:
+    """A coupon at work, from its start to its end."""
+
+    id: str
+    coupon: Coupon
+    start: int
+    end: int | None = None
+    used: bool = False
+    """A coupon for `once` that has been on an invoice does nothing any more."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Meter(Thing):
+    kind: ClassVar[str] = "billing.meter"
+
+    event_name: str
+    display_name: str
+    status: str = "active"
+    deactivated_at: int | None = None
+    updated: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Feature(Thing):
+    """Something that products entitle to. Stripe shows no time of its birth."""
+
+    kind: ClassVar[str] = "entitlements.feature"
+
+    lookup_key: str
+    name: str
+    active: bool = True
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class ActiveEntitlement(Thing):
+    kind: ClassVar[str] = "entitlements.active_entitlement"
+
+    feature: str
+    lookup_key: str
