@@ -12,7 +12,8 @@ from sandbox.account import Account
 from sandbox.api import Api, create_api, serve
 from sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
 from sandbox.events import Event
-from sandbox.faults import Faults, History
+from sandbox.faults import Faults
+from sandbox.history import History
 from sandbox.play import Sandbox
 from sandbox.stories import STORIES, Stage, Story, StoryBrokenError
 from sandbox.truth import (

@@ -1,17 +1,23 @@
-"""How the simulated API may misbehave, by switches that can be turned while it runs. Drawn from a seed."""
+"""How the simulated API may misbehave, by switches that can be turned while it runs. Drawn from a seed.
 
-from bisect import bisect_right
-from collections import deque
+A fault concerns either the answer as a whole (`Misbehavior.before_answer`: it is slow, refused, broken off) or what the
+answer shows (`view_of`, `hides`: a late replica).
+"""
+
+from asyncio import sleep
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from random import Random
 from time import monotonic
 
+from starlette.types import Receive, Send
+
 from sandbox.account import Account
-from sandbox.objects import Thing
-from sandbox.store import Store
-from sandbox.world import World
+from sandbox.history import History, PastView
+from sandbox.refusals import RefusedError, lock_timeout, rate_limited
+
+View = Account | PastView
+"""Where an answer looks objects up: the account as it is, or as it was."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,58 +45,88 @@ class Faults:
     seed: int = 0
 
 
-class History:
-    """What objects looked like some time ago. The clock is handed in; the world itself has none but its own."""
-
-    def __init__(
-        self, sandbox: World, *, keep_seconds: float, clock: Callable[[], float] = monotonic
-    ) -> None:
-        self._clock = clock
-        self._keep_seconds = keep_seconds
-        self._copies: dict[tuple[int, str], deque[tuple[float, Thing]]] = {}
-        self._born: dict[tuple[int, str], float] = {}
-        for account in sandbox.accounts.values():
-            for thing in account.things.values():
-                # What was there before this history began has always been as it is now.
-                self._copies[id(account), thing.id] = deque([(float("-inf"), deepcopy(thing))])
-                self._born[id(account), thing.id] = float("-inf")
-        sandbox.listen(self._remember)
-
-    def _remember(self, account: Store, thing: Thing) -> None:
-        now = self._clock()
-        key = (id(account), thing.id)
-        self._born.setdefault(key, now)
-        copies = self._copies.setdefault(key, deque())
-        copies.append((now, deepcopy(thing)))
-        while len(copies) > 1 and copies[1][0] < now - self._keep_seconds:
-            copies.popleft()
-
-    def age_seconds(self, account: Account, object_id: str) -> float:
-        """How long ago the object was born; for ever when that was before this history began."""
-        return self._clock() - self._born.get((id(account), object_id), float("-inf"))
-
-    def as_of(self, account: Account, seconds_ago: float) -> "PastView":
-        return PastView(self, account, self._clock() - seconds_ago)
-
-    def find(self, account: Account, object_id: str, moment: float) -> Thing | None:
-        copies = self._copies.get((id(account), object_id))
-        if copies is None or account.find(object_id) is None:
-            return account.find(object_id)
-        index = bisect_right([at for at, _ in copies], moment)
-        return copies[index - 1][1] if index else None
+class BrokenOffError(Exception):
+    """The answer was cut off on purpose: there is nothing more to send."""
 
 
-class PastView:
-    """An account as it was at a moment: what shapes need to render a stale answer."""
+class Misbehavior:
+    """Applies faults to answers, one after another in a fixed order, so that a seed replays them.
 
-    def __init__(self, history: History, account: Account, moment: float) -> None:
+    `history` must be given for the stale and hidden-when-new faults.
+    """
+
+    def __init__(self, faults: Faults, history: History | None) -> None:
+        self.faults = faults
         self._history = history
-        self._account = account
-        self._moment = moment
-        self.live_mode = account.live_mode
+        self._draws = Random(f"{faults.seed}:faults")
+        self._meter = RateMeter()
 
-    def find(self, object_id: str) -> Thing | None:
-        return self._history.find(self._account, object_id, self._moment)
+    # The answer as a whole
+
+    async def before_answer(self, receive: Receive, send: Send) -> None:
+        """Delay or refuse the answer, or break it off.
+
+        Raises RefusedError for an answer that is refused, BrokenOffError for one that never comes.
+        """
+        faults = self.faults
+        if faults.latency_seconds or faults.latency_jitter_seconds:
+            await sleep(faults.latency_seconds + self._draws.random() * faults.latency_jitter_seconds)
+        if faults.requests_per_second_max is not None and not self._meter.admits(
+            faults.requests_per_second_max
+        ):
+            raise rate_limited("global-rate")
+        if self._happens(faults.rate_limited_share):
+            raise rate_limited(
+                self._draws.choice(("endpoint-rate", "global-concurrency", "endpoint-concurrency"))
+            )
+        if self._happens(faults.lock_timeout_share):
+            raise lock_timeout()
+        if self._happens(faults.error_share):
+            raise RefusedError(500, "An unknown error occurred.", kind="api_error")
+        if self._happens(faults.hang_share):
+            await _hang(receive)
+            raise BrokenOffError
+        if self._happens(faults.reset_share):
+            await _send_half(send)
+            raise BrokenOffError
+
+    # What the answer shows
+
+    @property
+    def rewrites_answers(self) -> bool:
+        """Whether the same question may be answered differently although nothing has changed."""
+        faults = self.faults
+        return self._history is not None and bool(faults.stale_share or faults.hidden_when_new_seconds)
+
+    def view_of(self, account: Account) -> View:
+        """The account as the next answer shows it: as it is, or as a late replica has it."""
+        if self._history is not None and self._happens(self.faults.stale_share):
+            return self._history.as_of(account, self.faults.stale_seconds)
+        return account
+
+    def hides(self, account: Account, object_id: str) -> bool:
+        """Whether an object is too new to be found."""
+        hidden = self.faults.hidden_when_new_seconds
+        return (
+            bool(hidden)
+            and self._history is not None
+            and (self._history.age_seconds(account, object_id) < hidden)
+        )
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self._draws.random() < share
+
+
+async def _hang(receive: Receive) -> None:
+    """Answer nothing until the client gives up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_half(send: Send) -> None:
+    """Begin an answer that is never finished."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+    await send({"type": "http.response.body", "body": b'{"id": "', "more_body": True})
 
 
 class RateMeter:
@@ -110,7 +146,3 @@ class RateMeter:
             return False
         self._tokens -= 1
         return True
-
-
-def draws(seed: int) -> Random:
-    return Random(f"{seed}:faults")

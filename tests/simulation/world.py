@@ -46,7 +46,7 @@ from sandbox import (
     create_api,
     serve,
 )
-from sandbox.faults import PastView
+from sandbox.history import PastView
 from tests.harness import open_lanes
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
 from tests.truth import differences, read_records

@@ -1,0 +1,193 @@
+"""Stripe's REST API over a sandbox, as one plain ASGI callable.
+
+It is also the API that load is measured against, so an answer to a repeated question comes ready-made as bytes, until
+anything in the sandbox changes.
+"""
+
+from base64 import b64decode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from itertools import count
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from sandbox.account import Account
+from sandbox.api.reads import Reads, Request, parse_parameters
+from sandbox.faults import BrokenOffError, Faults, Misbehavior
+from sandbox.history import History
+from sandbox.play import Sandbox
+from sandbox.refusals import RefusedError, unrecognized
+from sandbox.versions import ENDIVE
+from sandbox.versions import version as known_version
+
+_KEY_PREFIXES = {"sk_test_": False, "rk_test_": False, "sk_live_": True, "rk_live_": True}
+"""What keys begin with, and whether they are of live mode."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the API was asked for: tests and benchmarks read it."""
+
+    requests: int = 0
+    refused: int = 0
+
+
+class Api:
+    """An ASGI application that serves a sandbox.
+
+    `keys`: the API keys that are accepted; their prefix selects the mode. `api_version`: the account's default, used
+    where a request names none. `history` must be given for the stale and hidden-when-new faults.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        keys: Iterable[str],
+        *,
+        faults: Faults | None = None,
+        history: History | None = None,
+        api_version: str = ENDIVE,
+    ) -> None:
+        self.sandbox = sandbox
+        self.keys = frozenset(keys)
+        self.faults = faults or Faults()
+        self.tally = Tally()
+        self.forbidden: set[str] = set()
+        """Collections (`disputes`) that a restricted key (rk_...) may not read."""
+        self._api_version = api_version
+        self._misbehavior = Misbehavior(self.faults, history)
+        self._reads = Reads(sandbox, self._misbehavior)
+        self._request_numbers = count(1)
+        self._ready: dict[tuple[object, ...], bytes] = {}
+        self._ready_as_of = -1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        self.tally.requests += 1
+        version = self._api_version
+        headers: Sequence[tuple[str, str]] = ()
+        form = b"" if scope["method"] == "GET" else await _read(receive)
+        try:
+            request_headers = dict(scope["headers"])
+            version = request_headers.get(b"stripe-version", b"").decode() or version
+            await self._misbehavior.before_answer(receive, send)
+            account = self._authenticate(request_headers, scope["path"])
+            status, body = 200, self._answer(scope, account, version, form)
+        except RefusedError as refusal:
+            self.tally.refused += 1
+            status, body, headers = refusal.status, msgspec.json.encode(refusal.body), refusal.headers
+        except BrokenOffError:
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode()),
+                    (b"date", formatdate(self.sandbox.now, usegmt=True).encode()),
+                    (b"request-id", b"req_%014d" % next(self._request_numbers)),
+                    (b"stripe-version", version.encode()),
+                    *((name.encode(), value.encode()) for name, value in headers),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    def _authenticate(self, headers: dict[bytes, bytes], path: str) -> Account:
+        """The account that a request is about; raises RefusedError when its key does not open that account."""
+        key = _api_key(headers.get(b"authorization", b"").decode())
+        if key is None:
+            raise RefusedError(
+                401,
+                "You did not provide an API key. You need to provide your API key in the Authorization header.",
+            )
+        if key not in self.keys:
+            raise RefusedError(401, f"Invalid API Key provided: {key[:8]}****")
+        if key.startswith("rk_") and any(path.startswith(f"/v1/{name}") for name in self.forbidden):
+            raise RefusedError(
+                403,
+                f"The provided key '{key[:8]}****' does not have the required permissions for this endpoint.",
+            )
+        live_mode = next((live for prefix, live in _KEY_PREFIXES.items() if key.startswith(prefix)), False)
+        account_id = headers.get(b"stripe-account", b"").decode()
+        if account_id and (account_id, live_mode) not in self.sandbox.accounts:
+            raise RefusedError(
+                403,
+                f"The provided key '{key[:8]}****' does not have access to account '{account_id}' (or that account "
+                "does not exist). Application access may have been revoked.",
+                code="account_invalid",
+            )
+        return self.sandbox.account(account_id, live_mode=live_mode)
+
+    def _answer(self, scope: Scope, account: Account, version: str, form: bytes) -> bytes:
+        path: str = scope["path"]
+        if scope["method"] == "POST" and path == "/v1/invoices/create_preview":
+            request = Request(
+                account=account,
+                view=account,
+                shape=known_version(version),
+                path=path,
+                parameters=parse_parameters(form),
+            )
+            return msgspec.json.encode(self._reads.preview(request))
+        if scope["method"] != "GET":
+            raise unrecognized(scope["method"], path)
+        query: bytes = scope["query_string"]
+        if self._misbehavior.rewrites_answers:
+            return self._encoded(scope, account, version)
+        if self._ready_as_of != self.sandbox.changes:
+            self._ready.clear()
+            self._ready_as_of = self.sandbox.changes
+        question = (account.account_id, account.live_mode, path, query, version)
+        body = self._ready.get(question)
+        if body is None:
+            body = self._ready[question] = self._encoded(scope, account, version)
+        return body
+
+    def _encoded(self, scope: Scope, account: Account, version: str) -> bytes:
+        request = Request(
+            account=account,
+            view=self._misbehavior.view_of(account),
+            shape=known_version(version),
+            path=scope["path"],
+            parameters=parse_parameters(scope["query_string"]),
+        )
+        return msgspec.json.encode(self._reads.answer(request))
+
+
+async def _read(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        part: bytes = message.get("body", b"")
+        body += part
+        if not message.get("more_body"):
+            return body
+
+
+def _api_key(authorization: str) -> str | None:
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip() or None
+    if scheme.lower() == "basic":
+        try:
+            return b64decode(rest).decode().partition(":")[0] or None
+        except ValueError:
+            return None
+    return None
+
+
+def create_api(
+    sandbox: Sandbox,
+    keys: Iterable[str],
+    *,
+    faults: Faults | None = None,
+    history: History | None = None,
+    api_version: str = ENDIVE,
+) -> Api:
+    """The REST API of a sandbox as an ASGI application; see Api for the parameters."""
+    return Api(sandbox, keys, faults=faults, history=history, api_version=api_version)
