@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from billing.history import Step
-from billing.mrr import Chain, Change
+from billing.mrr_history import Chain, Change
 from db.columns import arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
 from db.keys import Key, columns_of_keys

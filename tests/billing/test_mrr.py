@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from billing.facts import CustomerFacts
 from billing.kinds.catalogue import CurrencyOption, Tier
 from billing.kinds.discounts import Coupon, Discount
-from billing.mrr import Chain, Change, Mrr, moment_of_change, price_of, revise_mrr
+from billing.mrr import Mrr, price_of
+from billing.mrr_history import Chain, Change, moment_of_change, revise_mrr
 from tests.billing.examples import (
     CUSTOMER,
     FACTS,

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from billing.facts import CustomerFacts
 from billing.history import revise_history
-from billing.mrr import Chain, Mrr, is_begun, moment_of_change, revise_mrr
+from billing.mrr import Mrr
+from billing.mrr_history import Chain, is_begun, moment_of_change, revise_mrr
 from billing.record import Derived
 from db.connection import Connection
 from db.keys import Key
