@@ -1,7 +1,7 @@
-"""custom_uid: the name that the company gave its customer, by the first source that states a usable one.
+"""custom_uid: the name that the company gave its customer, taken from the first source that states a usable one.
 
-A name belongs to one customer of an account and mode. Which one is decided from all claims alike, so that every
-claimant's record, derived whenever, comes to the same answer.
+A name belongs to one customer of an account and mode. All claims decide which one, so that every claimant's record
+comes to the same answer, whenever it is derived.
 """
 
 import re
@@ -25,15 +25,15 @@ class _Candidate:
 
 
 def is_url_safe(custom_uid: str) -> bool:
-    """Whether a custom_uid can stand in an address as it is; only such are accepted."""
+    """Whether a custom_uid can be part of an address as it is; no other is accepted."""
     return _URL_SAFE.fullmatch(custom_uid) is not None
 
 
 def custom_uid_of(facts: CustomerFacts) -> tuple[str | None, list[Problem]]:
-    """The customer's custom_uid, and what kept others out.
+    """The customer's custom_uid, and the problems that kept other names out.
 
-    Who loses a name to another customer has none: falling back on the next source would give a customer an older name
-    whenever somebody else claims the newer one.
+    A customer that loses a name to another one has none: falling back on the next source would give it an older name
+    whenever another customer claims the newer one.
     """
     problems: list[Problem] = []
     for candidate in _candidates(facts):
@@ -51,7 +51,7 @@ def custom_uid_of(facts: CustomerFacts) -> tuple[str | None, list[Problem]]:
 
 
 def _candidates(facts: CustomerFacts) -> Iterator[_Candidate]:
-    """What each source states, in order: Stripe's metadata, the latest Checkout that names the customer, ours."""
+    """The name that each source states, in order: Stripe's metadata, the latest Checkout with a name, our own."""
     if facts.customer is not None and facts.customer.custom_uid is not None:
         yield _Candidate(
             custom_uid=facts.customer.custom_uid,
@@ -86,7 +86,7 @@ def _age(session: CheckoutSession) -> tuple[object, str]:
 
 
 def _holder(facts: CustomerFacts, candidate: _Candidate) -> str:
-    """The customer to whom the name belongs: the one created earliest, then the smallest id by bytes."""
+    """The customer that the name belongs to: the one created first, then the one with the smallest id by bytes."""
     own = UidClaim(
         custom_uid=candidate.custom_uid,
         customer_id=facts.customer_id,

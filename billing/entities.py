@@ -26,8 +26,10 @@ class CustomerEntity:
 
 
 def entities_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[CustomerEntity, ...]:
-    """One row per entity_id, in its order; subscriptions that never started or have ended name theirs too, since their
-    products do. Type and name are what the subscription that began last says of them.
+    """One row per entity_id, in order of entity_id.
+
+    Subscriptions that never started or have ended count too, as they do for products. Type and name are taken from the
+    subscription that began last and states them.
     """
     of: dict[str, list[Subscription]] = {}
     for subscription in sorted(facts.subscriptions, key=start_order):

@@ -1,6 +1,6 @@
-"""Everything that one customer's record is computed from: the mirror's facts about it, and what is ours.
+"""Everything that one customer's record is computed from: the facts of its Stripe objects, and our own data about it.
 
-The facts of Stripe's objects are in `kinds/`; the rules read them here, put together.
+The families in `kinds/` define the facts of Stripe's objects.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from billing.kinds.subscriptions import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What is ours and not Stripe's about a customer (billing.identities)."""
+    """Our own data about a customer, which Stripe does not have (billing.identities)."""
 
     uid: str
     custom_uid: str | None
@@ -53,7 +53,7 @@ class CustomerFacts:
     account_id: str
     live_mode: bool
     customer_id: str
-    customer: Customer | None  # None: other objects name it, its own row has not come yet
+    customer: Customer | None  # None: other objects name it, but its own row has not come yet
     deleted_at: datetime | None
     complete: bool  # its history is known from the start
     settled: bool  # no object of it has a read pending, missing or parked
@@ -70,7 +70,9 @@ class CustomerFacts:
     schedule_items: tuple[SubscriptionScheduleItem, ...] = ()
     prices: tuple[Price, ...] = ()  # every known price of the products in `items` and `schedule_items`
     products: tuple[Product, ...] = ()
-    coupons: tuple[Coupon, ...] = ()  # those of its discounts that are known, and of others'
+    coupons: tuple[Coupon, ...] = ()  # the known ones of its discounts, and perhaps others
     entitlements: tuple[ActiveEntitlement, ...] = ()
-    features: tuple[Feature, ...] = ()  # those in `entitlements` that are known
-    rival_claims: tuple[UidClaim, ...] = ()  # all claims, its own too, of the uids that this customer claims
+    features: tuple[Feature, ...] = ()  # the known ones among those in `entitlements`
+    rival_claims: tuple[
+        UidClaim, ...
+    ] = ()  # all claims, including its own, to the uids that this customer claims

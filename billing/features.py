@@ -1,6 +1,6 @@
-"""What a customer may use: its active entitlements, by Stripe's own word.
+"""The features that a customer may use: its active entitlements, as Stripe states them.
 
-Stripe decides them from products, subscriptions and their grace; they are never worked out from a status here.
+Stripe decides them from products, subscriptions and grace periods. They are never computed from a status here.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class CustomerFeature:
 def features_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[CustomerFeature, ...]:
     """The customer's features, each once, in order of their ids; none for a deleted customer.
 
-    A feature tells its own name and lookup key; until it is known, the entitlement tells the key.
+    Name and lookup key come from the feature; while the feature is unknown, the key comes from the entitlement.
     """
     if facts.deleted_at is not None:
         return ()

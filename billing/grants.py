@@ -1,7 +1,7 @@
-"""Sandbox grants: access for a limited time, without a subscription, that never becomes one.
+"""Grants: access for a limited time without a subscription; a grant never becomes a subscription.
 
-A grant is given here (billing.identities) or in Stripe's metadata, as `sandbox_end` and `sandbox_product_id`. No event
-changes one that does not change these words, and none tells that it has ended.
+A grant is given here (billing.identities) or in Stripe's metadata, as `sandbox_end` and `sandbox_product_id`. Only an
+event that changes these fields changes a grant, and no event announces that it has ended.
 """
 
 import re
@@ -19,17 +19,18 @@ _DATE_DIGITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Access until `end`, whether or not that has passed; `product_id` is the company's own name, if it names one."""
+    """Access until `end`, which may be in the past; `product_id` is the company's own name of the product, or None."""
 
     end: datetime
     product_id: str | None
 
 
 def grant_of(facts: CustomerFacts) -> tuple[Grant | None, list[Problem]]:
-    """The customer's grant, and what cannot be read as one.
+    """The customer's grant, and the problems with texts that cannot be read as one.
 
-    The first source that states a readable end: what was given here, the customer's metadata, then that of the
-    subscription that began last. End and product come from one source, so that a new grant inherits nothing.
+    The first source that states a readable end counts: the grant given here, the customer's metadata, then the metadata
+    of the subscription that began last. End and product come from the same source, so that a new grant inherits
+    nothing.
     """
     problems: list[Problem] = []
     found: list[Grant] = []
@@ -48,12 +49,12 @@ def grant_of(facts: CustomerFacts) -> tuple[Grant | None, list[Problem]]:
 
 
 def read_end(said: str) -> datetime | None:
-    """A moment as people write it: Unix seconds, or ISO 8601, which without a zone is UTC. None for anything else."""
+    """A time as people write it: Unix seconds, or ISO 8601 (UTC where it has no zone). None for anything else."""
     try:
         if _UNIX_SECONDS.fullmatch(said):
             return datetime.fromtimestamp(int(said), UTC)
         if said.isdigit() and len(said) != _DATE_DIGITS:
-            return None  # milliseconds, for one, which Python would take for a date long ago
+            return None  # milliseconds, for example, which Python would take for a date long ago
         moment = datetime.fromisoformat(said)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""A history, of a customer's status or MRR: what a new record adds to it, confirms in it, or takes back from it."""
+"""A history of a customer's status or MRR: what a new record adds to it, confirms in it, or takes back from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step(Generic[Value]):
-    """A change that is stored and that no exact record has confirmed yet."""
+    """A stored change that no exact record has confirmed yet."""
 
     id: int
     before: Value
@@ -28,12 +28,12 @@ class Revision(Generic[Value]):
 def revise_history(
     provisional: Sequence[Step[Value]], *, before: Value, now: Value, exact: bool
 ) -> Revision[Value]:
-    """How the history comes to end at `now`.
+    """The changes after which the history ends at `now`.
 
-    `provisional` is its unconfirmed tail, oldest first; `before` is where the history ends. A provisional
-    record only appends. An exact one confirms a first step that leads straight to its value, and takes back all
-    others: a detour may only show that payloads of several objects came in a strange order (a second subscription
-    before the first), and a history may skip what was lived through but never tell what was not.
+    `provisional` is its unconfirmed tail, oldest first; `before` is where the history ends. A provisional record only
+    appends. An exact one confirms a first step that leads straight to its value, and takes back all others: a detour
+    may only mean that payloads of several objects came in an unusual order (a second subscription before the first). A
+    history may leave out a change that happened, but must never contain one that did not.
     """
     if not exact:
         appended = None if now == before else (before, now)

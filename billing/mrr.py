@@ -1,8 +1,8 @@
 """Monthly recurring revenue: what a customer's subscriptions bring in a month, and how that came about.
 
-Only subscriptions that are paid for count: active ones, also when their end is scheduled, and past due ones while
-Stripe still tries to collect. Nothing is guessed: where Stripe has not told a price, its tiers or a discount, the sum
-is None and not too small.
+Only subscriptions that are paid for count: active ones, including those with a scheduled end, and past due ones while
+Stripe still tries to collect. Nothing is guessed: where a price, its tiers or a discount is not known, the sum is None
+rather than too small.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from billing.mrr_history import Change
 from billing.renewals import began_with_trial, end_of_first_trial
 
 PAID_FOR = frozenset({"active", "past_due"})
-"""Words of Stripe for a subscription that counts. Trials bring nothing yet, unpaid and paused ones nothing any more."""
+"""Stripe's statuses of a subscription that counts. Trials bring nothing yet, unpaid and paused ones no longer."""
 
 _PER_MONTH: Mapping[str | None, Decimal] = MappingProxyType(
     {
@@ -89,29 +89,30 @@ class Mrr:
         return {currency for currency in found if currency is not None}
 
     def past(self, currency: str, *, as_of: datetime) -> tuple[Change, ...]:
-        """How today's MRR in this currency came about, as far as the facts alone tell.
+        """How today's MRR in this currency came about, as far as the facts alone show.
 
-        A subscription brought what its present items cost from its start, or the end of the trial with which it began,
-        to its end, and nothing in a trial between; what was changed in it meanwhile cannot be seen. Of one that is
-        unpaid or paused nothing tells since when, so it brought nothing. Ends where `rows` is, save for what is not
-        known there.
+        A subscription brought what its present items cost, from its start, or the end of its first trial, to its end,
+        and nothing during a later trial; changes in between cannot be seen. Nothing shows since when a subscription is
+        unpaid or paused, so such a one brought nothing. The last step ends at the MRR of `rows`, except for amounts
+        that are not known there.
         """
         levels: defaultdict[datetime, Decimal] = defaultdict(Decimal)
         for moment, amount in self.moves(currency, as_of=as_of):
             levels[moment] += amount
         changes: list[Change] = []
-        exact, stands = Decimal(0), 0
+        exact, before = Decimal(0), 0
         for moment in sorted(levels):
             exact += levels[moment]
             after = rounded(exact)
-            if after is not None and after != stands:
-                changes.append(Change(mrr_before=stands, mrr_after=after, changed_at=moment))
-                stands = after
+            if after is not None and after != before:
+                changes.append(Change(mrr_before=before, mrr_after=after, changed_at=moment))
+                before = after
         return tuple(changes)
 
     def moves(self, currency: str, *, as_of: datetime) -> list[tuple[datetime, Decimal]]:
-        """What the facts tell of changes of MRR in this currency: when a subscription began or ended, or a discount or
-        a trial of it did, and by how much each changed the sum. In no order.
+        """The changes of MRR in this currency that the facts show, and by how much each changed the sum; unordered.
+
+        Such a change is the start or end of a subscription, or the end of one of its discounts, or a later trial.
         """
         found = []
         for subscription in self._facts.subscriptions:
@@ -123,7 +124,7 @@ class Mrr:
         return found
 
     def next_end_of_discount(self, *, as_of: datetime) -> datetime | None:
-        """When a discount ends next, of which Stripe sends no event: then the customer must be derived again."""
+        """When the next discount ends: Stripe sends no event then, so the customer must be derived again."""
         ends = [
             discount.ends
             for subscription in self._facts.subscriptions
@@ -134,7 +135,7 @@ class Mrr:
         return min(ends, default=None)
 
     def of_subscription(self, subscription: Subscription, *, at: datetime) -> Decimal | None:
-        """What a subscription costs a month, with the discounts that go on at a moment; None: not known."""
+        """What a subscription costs a month, with the discounts that apply at a moment; None: not known."""
         if subscription.pause_collection == "void":
             return Decimal(0)
         currency = self._currency(subscription)
@@ -152,14 +153,14 @@ class Mrr:
             try:
                 each = price_of(price, quantity=item.quantity, currency=currency)
             except InvalidOperation:
-                each = None  # no number: somebody has damaged the mirror, and an audit will say so
+                each = None  # not a number: somebody has damaged the mirror, and an audit will report it
             if each is None:
                 return None
             line = _Line(product_id=product_id, often=a_month, amount=each * a_month)
             if not self._take_off([line], item.discounts, at=at, currency=currency, of_all=True):
                 return None
             lines.append(line)
-        # Stripe gives nobody a coupon that is for nothing of what they have: with one product, it is for that.
+        # Stripe accepts no coupon that applies to none of the products: where there is one product, it applies to that.
         of_all = bool(subscription.discounts) and len(products) == 1
         whole = self._of_whole(subscription)
         if not self._take_off(lines, whole, at=at, currency=currency, of_all=of_all):
@@ -167,7 +168,7 @@ class Mrr:
         return sum((line.amount for line in lines), Decimal(0))
 
     def _of_whole(self, subscription: Subscription) -> tuple[Discount, ...] | None:
-        """The discounts of a whole subscription: its own, and where it has none, its customer's; None: not known."""
+        """The discounts of a whole subscription: its own, or where it has none, its customer's; None: not known."""
         customer = self._facts.customer
         if subscription.discounts is None or subscription.discounts:
             return subscription.discounts
@@ -182,10 +183,10 @@ class Mrr:
         currency: str | None,
         of_all: bool,
     ) -> bool:
-        """Lower the lines by discounts, each taken from what the ones before have left, as Stripe does it.
+        """Lower the lines by discounts, each applied to what the ones before have left, as Stripe does it.
 
-        `of_all`: a coupon of which nothing tells what it is limited to is for all of them. False: not known by how
-        much.
+        `of_all`: a coupon whose products are not known applies to all lines. Returns False where it is not known by how
+        much to lower them.
         """
         if not any(line.amount for line in lines):
             return True
@@ -220,7 +221,7 @@ class Mrr:
         return [line for line in lines if line.product_id in coupon.applies_to]
 
     def _whole(self, discount: Discount) -> Discount:
-        """A discount with what its coupon says, where Stripe named that by its id alone."""
+        """The discount with its coupon's values, where Stripe named the coupon by its id alone."""
         coupon: Coupon | None = self._coupons.get(discount.coupon_id or "")
         if coupon is None or discount.percent_off is not None or discount.amount_off is not None:
             return discount
@@ -244,16 +245,16 @@ class Mrr:
         return subscription.status in PAID_FOR and self._facts.deleted_at is None
 
     def _currency(self, subscription: Subscription) -> str | None:
-        """A subscription's currency; in old shapes that of its first price."""
+        """A subscription's currency; in old shapes, the currency of its first price."""
         if subscription.currency is not None:
             return subscription.currency
         prices = (self._prices.get(item.price_id or "") for item in self._items[subscription.id])
         return next((price.currency for price in prices if price is not None), None)
 
     def _spell(self, subscription: Subscription, as_of: datetime) -> list[tuple[datetime, Decimal]]:
-        """From when on a subscription brought how much a month; empty when it never did, or nothing tells.
+        """How much a subscription brought a month, from which moment on; empty when it never did, or nothing shows it.
 
-        A trial in the middle of its life brings nothing, and is a part of it all the same.
+        A later trial brings nothing, but is part of the time during which it is paid for.
         """
         between = _later_trial(subscription)
         ends: datetime | None = None
@@ -265,7 +266,7 @@ class Mrr:
         elif subscription.status == "trialing" and between is not None:
             ends = between[0]
         else:
-            return []  # never paid for, or nothing tells since when it is not any more
+            return []  # never paid for, or nothing shows since when it no longer is
         begins = self._begins(subscription)
         if begins is None or (ends is not None and ends <= begins):
             return []  # it ended with its trial
@@ -281,11 +282,11 @@ class Mrr:
         return spell if ends is None else [*spell, (ends, Decimal(0))]
 
     def _begins(self, subscription: Subscription) -> datetime | None:
-        """When it began to be paid for: at its start, or when the trial with which it began was over."""
+        """When it began to be paid for: at its start, or when its first trial was over."""
         prices = [self._prices.get(item.price_id or "") for item in self._items[subscription.id]]
         trial_over = end_of_first_trial(subscription, self._facts.invoices, prices)
-        told = [each for each in (subscription.start_date, trial_over) if each is not None]
-        return max(told, default=subscription.created)
+        known = [each for each in (subscription.start_date, trial_over) if each is not None]
+        return max(known, default=subscription.created)
 
     def _brings(
         self, subscription: Subscription, between: tuple[datetime, datetime] | None, *, at: datetime
@@ -296,7 +297,7 @@ class Mrr:
 
 
 def _later_trial(subscription: Subscription) -> tuple[datetime, datetime] | None:
-    """From when to when a trial went on that is not the one with which the subscription began."""
+    """Begin and end of a trial other than the one with which the subscription began."""
     begins, ends = subscription.trial_start, subscription.trial_end
     if begins is None or ends is None or began_with_trial(subscription):
         return None
@@ -305,7 +306,7 @@ def _later_trial(subscription: Subscription) -> tuple[datetime, datetime] | None
 
 @dataclass(slots=True, kw_only=True)
 class _Line:
-    """What an item brings a month, while discounts are taken off."""
+    """What an item brings a month while discounts are applied."""
 
     product_id: str | None
     often: Decimal  # invoices a month
@@ -313,7 +314,7 @@ class _Line:
 
 
 def _share_out(lines: Sequence[_Line], amount_off: Decimal) -> None:
-    """Take an amount off each invoice with these lines: of every line its share, and never more than there is."""
+    """Take an amount off each invoice with these lines: from every line its share, and never more than its amount."""
     total = sum((line.amount for line in lines), Decimal(0))
     off = amount_off * max((line.often for line in lines), default=Decimal(0))
     for line in lines if total else ():
@@ -321,7 +322,7 @@ def _share_out(lines: Sequence[_Line], amount_off: Decimal) -> None:
 
 
 def price_of(price: Price, *, quantity: int | None, currency: str | None) -> Decimal | None:
-    """What so many of a price cost at each of its intervals, minor units of the currency; None: not known."""
+    """What this quantity costs per interval of the price, in minor units of the currency; None: not known."""
     unit_amount: str | int | None = price.unit_amount_decimal
     if unit_amount is None:
         unit_amount = price.unit_amount
@@ -380,8 +381,8 @@ _BIGINT_MAX = 2**63 - 1
 
 
 def rounded(amount: Decimal) -> int | None:
-    """Whole minor units, half of one rounded up; None for a sum that nobody pays (more than a bigint holds)."""
-    # Decimal keeps so many digits of a third: what is half but for the last of them is half.
+    """Whole minor units, half of one rounded up; None for a sum that a bigint cannot hold."""
+    # Decimal keeps only some digits of a third: an amount that differs from a half only in the last ones is a half.
     whole = int(
         amount.quantize(Decimal("1e-9"), context=_AMPLE).quantize(Decimal(1), ROUND_HALF_UP, context=_AMPLE)
     )

@@ -11,7 +11,7 @@ from billing.history import Step, revise_history
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One step of the history, which chains to the one before."""
+    """One step of the history; it begins where the one before ends."""
 
     mrr_before: int
     mrr_after: int
@@ -20,7 +20,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """Where a stored history stands: what is confirmed of it, and all that is not, oldest first."""
+    """The state of a stored history: the end of its confirmed part, and all unconfirmed steps, oldest first."""
 
     settled: bool = False  # something in it is confirmed
     ends_at: int = 0  # MRR after its last step
@@ -29,7 +29,7 @@ class Chain:
     tail: tuple[tuple[int, Change], ...] = ()  # id and step
 
     def start(self, *, exact: bool) -> tuple[int, datetime | None]:
-        """From which MRR, and since when, it is led on: an exact record begins again after what is confirmed."""
+        """The MRR, and its time, from which it goes on: an exact record begins again after the confirmed steps."""
         if not exact or not self.tail:
             return self.ends_at, self.changed_at
         return self.tail[0][1].mrr_before, self.settled_at
@@ -45,18 +45,18 @@ class MrrRevision:
 
 
 def is_begun(chain: Chain, *, exact: bool) -> bool:
-    """Whether a history goes on from where it stands; else it is what the facts tell of the past."""
+    """Whether a history goes on from its end; otherwise it is rewritten from what the facts show of the past."""
     return chain.settled or (bool(chain.tail) and not exact)
 
 
 def revise_mrr(
     chain: Chain, *, mrr: int, exact: bool, past: Sequence[Change], moment: datetime
 ) -> MrrRevision:
-    """How a history comes to end at `mrr`.
+    """The changes after which a history ends at `mrr`.
 
-    Before anything in it is confirmed, `past` is what it should be: a customer first seen in the middle began when its
-    subscriptions began, and not when we saw it. Afterwards it is revised like the history of the status
-    (`revise_history`), and a step that is appended happened at `moment`. Times never go back along a chain.
+    Before any step is confirmed, the history should equal `past`: a customer first seen in the middle began when its
+    subscriptions began, not when we first saw it. Afterwards it is revised like the history of the status
+    (`revise_history`), and an appended step happened at `moment`. Times never go back along a chain.
     """
     tail = [Step(id=number, before=step.mrr_before, after=step.mrr_after) for number, step in chain.tail]
     if not is_begun(chain, exact=exact):
@@ -85,25 +85,25 @@ def _ending_at(past: Sequence[Change], mrr: int, moment: datetime) -> list[Chang
 def moment_of_change(
     *,
     by: int,
-    told_by_facts: Iterable[tuple[datetime, Decimal]],
-    told_by_events: Iterable[datetime],
+    moves: Iterable[tuple[datetime, Decimal]],
+    event_moments: Iterable[datetime],
     after: datetime | None,
     as_of: datetime,
 ) -> datetime:
-    """When the change `by` so much a month happened that has just been noticed, the one before it being of `after`.
+    """When the change that was just noticed happened; it is `by` so much a month, and the change before was at `after`.
 
-    A begin or an end is told by the facts, and its news may come days later: where such a move, or all of them since
-    then together, accounts for the whole change but for its rounding, its moment counts. Else that of the latest event,
-    which may be of the very second of the change before; facts of that second are that change. Nothing was told: it has
-    happened by now.
+    The facts state when something began or ended, though the news may come days later. Where one such move, or all of
+    them since `after` together, accounts for the whole change up to rounding, its moment counts. Otherwise the moment
+    of the latest event counts, which may be in the very second of `after`; facts of that second belong to the change
+    before. Where nothing states a moment, it is `as_of`.
     """
     moved: defaultdict[datetime, Decimal] = defaultdict(Decimal)
-    for moment, amount in told_by_facts:
+    for moment, amount in moves:
         if after is None or moment > after:
             moved[moment] += amount
     moments = [moment for moment, amount in moved.items() if abs(amount - by) < 1]
     if not moments and abs(sum(moved.values(), Decimal(0)) - by) < 1:
         moments = list(moved)
     if not moments:
-        moments = [each for each in told_by_events if after is None or each >= after]
+        moments = [each for each in event_moments if after is None or each >= after]
     return max(moments, default=as_of)

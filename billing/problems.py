@@ -1,11 +1,11 @@
-"""What somebody should look at: the sentences that operators read in sync.problems, in one place."""
+"""Problems that a person should look at: all sentences that operators read in sync.problems."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Problem:
-    """Something about a customer that only a person can mend; `object_id` is the object that causes it."""
+    """A problem with a customer that only a person can solve; `object_id` is the object that causes it."""
 
     kind: str
     object_id: str

@@ -1,4 +1,4 @@
-"""What a customer has bought: its products, subscription by subscription, and what the catalogue says of them."""
+"""What a customer has bought: its products, subscription by subscription, and what the catalogue says about them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +12,19 @@ from billing.kinds.subscriptions import SubscriptionItem, SubscriptionSchedule, 
 from billing.status import BEFORE_ALL_TIMES, Standing, Status, start_order
 
 NAMESPACE = UUID("de58e270-f9f0-4048-ab1e-f63051485ef5")
-"""Ours, for the uuid5 of everything that gets its id from Stripe's. Never changes: readers keep these ids."""
+"""The namespace of every id (uuid5) that is made from a Stripe id. Never changes: readers keep these ids."""
 
 _AHEAD = frozenset({"not_started", "active"})
-"""The states of a schedule that still has something to do."""
+"""The statuses of a schedule that still has phases to come."""
 
 _VERSION = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerProduct:
-    """One row of billing.customer_products: one product of one subscription, over all its items of that product; or of
-    one schedule that has not started, and so has no subscription yet.
+    """One row of billing.customer_products: one product of one subscription, over all its items of that product.
+
+    Or one product of a schedule that has not started, and so has no subscription yet.
     """
 
     id: UUID
@@ -63,7 +64,7 @@ SoldItem = SubscriptionItem | SubscriptionScheduleItem
 
 
 class Catalogue:
-    """The prices and products that the customer's items name, and what their metadata makes of them."""
+    """The prices and products that the customer's items name, and what their metadata says."""
 
     def __init__(self, prices: Iterable[Price], products: Iterable[Product]) -> None:
         self._prices: Mapping[str, Price] = {price.id: price for price in prices}
@@ -83,10 +84,10 @@ class Catalogue:
         return self._product_metadata(stripe_product_id).get("product_id") or stripe_product_id
 
     def version_of(self, item: SoldItem) -> int | None:
-        """The version of its product that the item is on: what price or product metadata says, else the price's rank.
+        """The version of the product that was sold: as price or product metadata states it, else the price's rank.
 
-        The rank counts the product's recurring prices from 1 in order of creation, archived ones too, so that it
-        never changes for a price. None for a price that is unknown or not recurring.
+        The rank counts the product's recurring prices from 1 in order of creation, including archived ones, so that
+        the rank of a price never changes. None for a price that is unknown or not recurring.
         """
         price = self.price_of(item)
         stripe_product_id = self.stripe_product_id_of(item)
@@ -138,8 +139,9 @@ def products_of(
     items: Mapping[str, Sequence[SubscriptionItem]],
     catalogue: Catalogue,
 ) -> tuple[CustomerProduct, ...]:
-    """One row per subscription and product, never-started and ended subscriptions included, and one per product of a
-    schedule that has not started; in order of their key. An item whose product is not known yet gives none.
+    """One row per subscription and product, and one per product of a schedule that has not started; in order of key.
+
+    Subscriptions that never started or have ended are included. An item with a still unknown product gives no row.
     """
     schedules = [schedule for schedule in facts.schedules if schedule.status in _AHEAD]
     sold: list[tuple[Standing, str, list[SubscriptionItem]]] = []
@@ -228,8 +230,10 @@ def _product(
 def _scheduled_products(
     facts: CustomerFacts, schedule: SubscriptionSchedule, *, customer_uid: UUID, catalogue: Catalogue
 ) -> list[CustomerProduct]:
-    """What a schedule that has not started will begin with. Until Stripe makes its subscription, its own id stands in
-    the place of that; the row goes when the subscription comes, or when the schedule is canceled.
+    """What a schedule that has not started will begin with.
+
+    Until Stripe creates its subscription, the schedule's own id takes the place of the subscription's. The row goes
+    when the subscription comes, or when the schedule is canceled.
     """
     of_product: dict[str, list[SubscriptionScheduleItem]] = {}
     items = (item for item in facts.schedule_items if item.schedule_id == schedule.id and item.phase == 0)

@@ -1,7 +1,7 @@
 """The record: everything that a customer's facts mean, as one pure function of them.
 
 The same facts give the same record, in whatever order they come, so that a record can be thrown away and derived
-again. Each definition has a function of its own in status, renewals, revenue, products and claims.
+again. Each definition is a function of its own in status, renewals, revenue, products, mrr and claims.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerRecord:
-    """One row of billing.customers, without what only its storage knows (change, created_at, updated_at)."""
+    """One row of billing.customers, without what only the storage knows (change, created_at, updated_at)."""
 
     uid: UUID
     custom_uid: str | None
@@ -76,7 +76,7 @@ class CustomerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
-    """All that is derived of one customer."""
+    """Everything that is derived for one customer."""
 
     record: CustomerRecord
     products: tuple[CustomerProduct, ...]
@@ -86,27 +86,27 @@ class Derived:
     mrr: tuple[CustomerMrr, ...]
     problems: tuple[Problem, ...]
     deciding_subscription_id: str | None  # the current subscription, whose events change the status
-    metered: bool  # whether it has usage to be read (billing/usage.py)
+    metered: bool  # whether it has usage to read (billing/usage.py)
     rederive_at: datetime | None  # the next moment at which time alone changes any of this
 
 
 def customer_uid(account_id: str, live_mode: bool, stripe_customer_id: str) -> UUID:
-    """The uid of a customer whom Stripe knew first: the same on every machine, another in each account and mode."""
+    """The uid of a customer that Stripe knew first: the same on every machine, different in each account and mode."""
     return uuid5(NAMESPACE, f"{account_id}/{'live' if live_mode else 'test'}/{stripe_customer_id}")
 
 
 def uid_of(facts: CustomerFacts) -> UUID:
-    """The customer's uid: that of its identity here, else that of a customer whom Stripe knew first."""
+    """The customer's uid: the one in its identity here, else the one that follows from its Stripe id."""
     if facts.identity is not None:
         return UUID(facts.identity.uid)
     return customer_uid(facts.account_id, facts.live_mode, facts.customer_id)
 
 
 def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:
-    """What these facts mean. Never raises for what Stripe may say or leave out.
+    """What these facts mean. Never raises, whatever Stripe says or leaves out.
 
-    `as_of` decides only whether a sandbox grant still runs and which discounts have ended; everything else changes when
-    Stripe says so.
+    `as_of` decides only whether a grant still runs and which discounts have ended; everything else changes when Stripe
+    says so.
     """
     identity, customer = facts.identity, facts.customer
     uid = uid_of(facts)
@@ -126,10 +126,10 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         if standing.status is Status.PAST_DUE and not is_known(standing.subscription.status)
     ]
 
-    grant, not_understood = grant_of(facts)
-    problems += not_understood
+    grant, unreadable = grant_of(facts)
+    problems += unreadable
     live = [standing for standing in standings if standing.status not in (None, Status.ENDED)]
-    # Whoever has a live subscription is judged by that, and a deleted customer has lost what it was given.
+    # A live subscription outranks a grant, and a deleted customer has lost its grant.
     outranked = bool(live) or facts.deleted_at is not None
     granted = grant if grant is not None and grant.end > as_of and not outranked else None
 
@@ -211,7 +211,7 @@ def _first_seen(facts: CustomerFacts) -> datetime | None:
 
 
 def _last_seen(facts: CustomerFacts) -> datetime | None:
-    """When the customer itself last did something: usage and checks as noted here, or a Checkout. Renewals are not."""
+    """When the customer itself was last active: usage or checks recorded here, or a Checkout. Renewals are not."""
     checkouts = [session.created for session in facts.sessions if session.status == "complete"]
     noted = None if facts.identity is None else facts.identity.last_seen
     return max((time for time in (noted, *checkouts) if time is not None), default=None)

@@ -9,10 +9,10 @@ from billing.kinds.invoices import Invoice
 from billing.kinds.subscriptions import Subscription
 
 SAME_BOUNDARY = timedelta(hours=1)
-"""Boundaries closer than this are one: Stripe may bill one transition by several invoices, moments apart."""
+"""Boundaries closer than this count as one: Stripe may bill one transition by several invoices, moments apart."""
 
 AT_CREATION = timedelta(seconds=60)
-"""A trial that started no later than this after the subscription was created is the one that it began with."""
+"""A trial that started no later than this after the creation of the subscription is the one that it began with."""
 
 _COUNT = re.compile(r"[0-9]{1,9}")
 
@@ -20,11 +20,11 @@ _COUNT = re.compile(r"[0-9]{1,9}")
 def renewal_number(
     subscription: Subscription, invoices: Iterable[Invoice], prices: Sequence[Price | None]
 ) -> int:
-    """Cycles gone through, from 0: the boundaries billed, without the end of the trial that it began with.
+    """The number of cycles gone through, from 0: the boundaries billed, without the end of its first trial.
 
-    `invoices` may hold other subscriptions' too; `prices` are those of the subscription's items, None where unknown.
-    A cycle counts whether or not it was paid: a void or draft invoice marks its boundary all the same.
-    Subscriptions taken over from elsewhere say in their metadata, as renewals_before_import, what went before.
+    `invoices` may include those of other subscriptions; `prices` are those of the subscription's items, None where
+    unknown. A cycle counts whether or not it was paid: a void or draft invoice marks its boundary too. Subscriptions
+    imported from elsewhere state their earlier renewals in their metadata, as renewals_before_import.
     """
     own = [each for each in invoices if each.subscription_id == subscription.id and each.status != "deleted"]
     boundaries = cycle_boundaries(own)
@@ -49,7 +49,7 @@ def cycle_boundaries(invoices: Iterable[Invoice]) -> list[datetime]:
 
 
 def began_with_trial(subscription: Subscription) -> bool:
-    """Whether the trial that Stripe shows is the one with which the subscription began, and none of its later life."""
+    """Whether the trial that Stripe shows is the one with which the subscription began, and not a later one."""
     created, began = subscription.created, subscription.trial_start
     return created is not None and began is not None and began <= created + AT_CREATION
 
@@ -57,9 +57,9 @@ def began_with_trial(subscription: Subscription) -> bool:
 def end_of_first_trial(
     subscription: Subscription, invoices: Iterable[Invoice], prices: Sequence[Price | None]
 ) -> datetime | None:
-    """When the trial ended, or is to end, with which the subscription began; None: it began without one.
+    """When the trial with which the subscription began ended or will end; None: it began without one.
 
-    Where Stripe shows the end of a later trial, the first boundary was that of the first one. Arguments are those of
+    Where Stripe shows the end of a later trial, the first boundary was the end of the first one. Arguments as in
     `renewal_number`.
     """
     own = [each for each in invoices if each.subscription_id == subscription.id and each.status != "deleted"]
@@ -78,15 +78,15 @@ def _is_end_of_first_trial(
 ) -> bool:
     """Whether the earliest boundary ended the trial with which the subscription began, which is no renewal.
 
-    Usually the trial itself says so. Its end may since have moved to a later trial's (`trial_start` of a classic
-    subscription stays), but a first trial that ended before the earliest boundary was ended early, without one.
+    Usually the trial itself says so. Its end may meanwhile be that of a later trial (`trial_start` of a classic
+    subscription stays). A first trial that ended before the earliest boundary was ended early, without a boundary.
     """
     if subscription.trial_start is None:
         return False
     if began_with_trial(subscription):
         return subscription.trial_end is None or earliest < subscription.trial_end + SAME_BOUNDARY
-    # The trial that we see is a later one; the first invoice tells whether there was one before. With a subtotal it was
-    # a discount that made it free; rows from before that was mirrored do not know it.
+    # The trial that we see is a later one; the first invoice shows whether there was one before. If it has a subtotal,
+    # a discount made it free; rows written before the subtotal was mirrored do not have it.
     return any(map(_costs_at_once, prices)) and any(
         invoice.billing_reason == "subscription_create"
         and invoice.total == 0
@@ -98,12 +98,12 @@ def _is_end_of_first_trial(
 
 
 def _costs_at_once(price: Price | None) -> bool:
-    """Whether a first invoice of 0 for this price means that something made it free; metered use is billed later."""
+    """Whether a first invoice of 0 for this price means that something made it free; metered usage is billed later."""
     if price is None or price.usage_type == "metered":
         return False
     if price.unit_amount is not None:
         return price.unit_amount != 0
-    # Fractions of a minor unit are stated only here, tiers in neither place.
+    # A price with fractions of a minor unit is stated only here, a tiered price in neither field.
     return price.unit_amount_decimal is None or price.unit_amount_decimal.strip("+-0.") != ""
 
 

@@ -1,6 +1,6 @@
-"""Revenue: the money that a customer's payments brought, per currency, gross of fees, transfers and taxes.
+"""Revenue: the money that a customer paid, per currency, before fees, transfers and taxes are deducted.
 
-It is summed up from the objects each time, never added to, so that nothing can be counted twice. Amounts are minor
+It is summed from the objects each time and never incremented, so that nothing can be counted twice. Amounts are minor
 units of their currency as Stripe gives them (JPY has no cents); currencies are never added up.
 """
 
@@ -77,12 +77,12 @@ def revenue_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[Revenue, ..
 
 
 def main_revenue(rows: Sequence[Revenue]) -> Revenue | None:
-    """The row that stands in the record: of the largest gross + out_of_band, the alphabet deciding ties."""
+    """The row that the record shows: the one with the largest gross + out_of_band; ties go by the alphabet."""
     return min(rows, key=lambda row: (-(row.gross + row.out_of_band), row.currency), default=None)
 
 
 def captured_amount(charge: Charge) -> int:
-    """What was taken. Where Stripe does not say how much was captured, all of a captured charge was."""
+    """The amount captured. Where Stripe does not say how much, the whole amount of a captured charge was."""
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
     return captured or 0
 
@@ -92,11 +92,11 @@ _REFUND_CAME_BACK = frozenset({"failed", "canceled"})
 
 
 def refunded_amount(charge: Charge, refunds: Sequence[Refund]) -> int:
-    """What of a charge was given back, or is on its way.
+    """How much of a charge was given back, or is on its way back.
 
     Stripe's own total on the charge covers refunds that we have not seen; whether it falls when a refund fails is not
-    documented, so what failed is taken from it. Of a partial capture Stripe books the released rest as a refund, which
-    is no money given back.
+    documented, so failed refunds are subtracted from it. After a partial capture Stripe books the released rest as a
+    refund, but no money is given back.
     """
     standing = came_back = 0
     for refund in refunds:
@@ -112,10 +112,10 @@ def refunded_amount(charge: Charge, refunds: Sequence[Refund]) -> int:
 
 
 def disputed_amount(charge: Charge, disputes: Sequence[Dispute], *, left: int) -> int:
-    """What disputes took of a charge and did not give back; `left` is the charge without its refunds.
+    """How much disputes took from a charge and did not give back; `left` is the charge without its refunds.
 
-    Movements in the charge's currency are the money itself, and may exceed what was left: a bank debit can be refunded
-    and returned. Other losses are estimates (see `_estimated_loss`), and take no more than is left.
+    Movements in the charge's currency are the money itself, and may exceed the amount that was left: a bank debit can
+    be refunded and returned. Other losses are estimates (see `_estimated_loss`), and take no more than is left.
     """
     moved = estimated = 0
     for dispute in disputes:
@@ -127,10 +127,10 @@ def disputed_amount(charge: Charge, disputes: Sequence[Dispute], *, left: int) -
 
 
 def _estimated_loss(charge: Charge, dispute: Dispute, *, left: int) -> int:
-    """What a dispute takes of a charge when its movements do not say it in the charge's currency.
+    """How much a dispute takes from a charge when its movements do not say it in the charge's currency.
 
     One movement is a withdrawal, two a withdrawal and its return. Where Stripe lists no movements, only a lost dispute
-    took money. How much: what is disputed, or all that is left when that is in another currency, too.
+    took money: the disputed amount, or all that is left when that too is in another currency.
     """
     withdrawn = dispute.status == "lost" if dispute.movements is None else dispute.movements == 1
     if not withdrawn:
@@ -141,14 +141,15 @@ def _estimated_loss(charge: Charge, dispute: Dispute, *, left: int) -> int:
 
 
 def out_of_band_amount(invoice: Invoice) -> int:
-    """What of an invoice was paid outside Stripe, by the best of what its API version tells.
+    """How much of an invoice was paid outside Stripe, by the best information in its API version.
 
-    1. Since 2026-05-27 `amount_paid_off_stripe`, in part payments of an open invoice too.
+    1. Since 2026-05-27 `amount_paid_off_stripe`, which includes part payments of an open invoice.
     2. Before basil `paid_out_of_band`, all or nothing: `amount_due`, since `amount_paid` leaves such money out, and
-       `total` would count again what a credit balance paid. An invoice with nothing due brought no money either way.
-    3. Between them `amount_paid` counts all money: what Stripe's own payments did not bring came from outside. Only a
-       paid invoice is judged so, since while it is open the two figures need not be of one moment.
-    4. Otherwise nothing is known to have been paid outside.
+       `total` would count a second time the part that a credit balance paid. An invoice with nothing due brought no
+       money either way.
+    3. Between them `amount_paid` counts all money: the part that Stripe's own payments do not cover came from outside.
+       This applies only to a paid invoice, since while it is open the two figures may be of different moments.
+    4. Otherwise no payment outside Stripe is known.
     """
     if invoice.amount_paid_off_stripe is not None:
         return invoice.amount_paid_off_stripe
@@ -162,7 +163,7 @@ def out_of_band_amount(invoice: Invoice) -> int:
 
 
 def returned_out_of_band(note: CreditNote) -> int:
-    """What a credit note gave back outside Stripe, also of money that came through Stripe."""
+    """How much a credit note gave back outside Stripe, including money that had come through Stripe."""
     return 0 if note.status == "void" else note.out_of_band_amount or 0
 
 

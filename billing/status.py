@@ -1,6 +1,6 @@
-"""What a subscription's state at Stripe means, and which of a customer's subscriptions speaks for the customer.
+"""What a subscription's state at Stripe means, and which of a customer's subscriptions is the current one.
 
-The definitions are those of docs/record.md. Nothing here looks at a clock: Stripe moves a subscription by itself when
+The definitions are those of docs/record.md. Nothing here looks at a clock: Stripe changes a subscription itself when
 its time comes, and says so.
 """
 
@@ -15,7 +15,7 @@ from billing.kinds.subscriptions import Subscription
 
 
 class Status(StrEnum):
-    """The five statuses of a customer or product; None beside them means that no subscription ever started."""
+    """The five statuses of a customer or product; None instead of one means that no subscription ever started."""
 
     ACTIVE = "active"
     TRIALING = "trialing"
@@ -33,7 +33,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What one subscription means, beside the facts of it."""
+    """What one subscription means, in addition to its facts."""
 
     subscription: Subscription
     status: Status | None
@@ -44,7 +44,7 @@ class Standing:
 
 
 NEVER_STARTED = frozenset({None, "incomplete", "incomplete_expired"})
-"""Words of Stripe for a subscription that never granted anything: it has no status and is never the current one."""
+"""Stripe's statuses of a subscription that never granted anything: it has no status here and is never current."""
 
 _MEANING: Mapping[str | None, Status] = MappingProxyType(
     {
@@ -68,18 +68,18 @@ _RANK: Mapping[Status | None, int] = MappingProxyType(
 )
 
 BEFORE_ALL_TIMES = datetime.min.replace(tzinfo=UTC)
-"""Stands for an unknown time where the latest wins."""
+"""Replaces an unknown time where the latest one wins."""
 
 
 def is_known(stripe_status: str | None) -> bool:
-    """Whether we know what this word of Stripe means; one we do not know is past_due without access, and a problem."""
+    """Whether we know this status of Stripe's; an unknown one is past_due without access, and a problem."""
     return stripe_status in NEVER_STARTED or stripe_status in _MEANING
 
 
 def status_of(subscription: Subscription, *, customer_deleted: bool) -> Status | None:
     """The status of one subscription, by the table of the definitions.
 
-    Deleting a customer cancels its subscriptions at Stripe, whether or not each one's event was ever seen.
+    Deleting a customer cancels its subscriptions at Stripe, whether or not we saw an event of each.
     """
     if subscription.status in NEVER_STARTED:
         return None
@@ -101,12 +101,12 @@ def is_cancellation_scheduled(subscription: Subscription) -> bool:
 
 
 def grants_access(subscription: Subscription, status: Status | None, policy: Policy) -> bool:
-    """Whether this subscription, being of this status, lets its customer in."""
+    """Whether this subscription, which has this status, gives its customer access."""
     match status:
         case Status.ACTIVE | Status.TRIALING | Status.CANCELED:
             return True
         case Status.PAST_DUE:
-            # Retries that have run out (unpaid), a pause, and words that we do not know grant nothing.
+            # Retries that have run out (unpaid), a pause, and statuses that we do not know grant nothing.
             return policy.past_due_has_access and subscription.status == "past_due"
         case Status.ENDED | None:
             return False
@@ -115,7 +115,7 @@ def grants_access(subscription: Subscription, status: Status | None, policy: Pol
 
 
 def standing_of(subscription: Subscription, *, deleted_at: datetime | None, policy: Policy) -> Standing:
-    """Everything that a subscription means by itself; `deleted_at` is its customer's."""
+    """Everything that a subscription means by itself; `deleted_at` is when its customer was deleted."""
     status = status_of(subscription, customer_deleted=deleted_at is not None)
     return Standing(
         subscription=subscription,
@@ -130,7 +130,7 @@ def standing_of(subscription: Subscription, *, deleted_at: datetime | None, poli
 def _ended_at(
     subscription: Subscription, status: Status | None, deleted_at: datetime | None
 ) -> datetime | None:
-    """When it ended: Stripe's word, else when it was canceled, else when its customer was deleted."""
+    """When it ended: as Stripe states it, else when it was canceled, else when its customer was deleted."""
     if status is not Status.ENDED:
         return subscription.ended_at
     canceled_at = subscription.canceled_at if subscription.status == "canceled" else None
@@ -138,7 +138,7 @@ def _ended_at(
 
 
 def current_of(standings: Iterable[Standing]) -> Standing | None:
-    """The subscription that speaks for the customer; None when none ever started.
+    """The current subscription, which decides the customer's status; None when none ever started.
 
     The best by active, trialing, canceled, past_due, ended; among ended ones the latest end, otherwise the latest
     start; then the latest created, then the greatest id by bytes.

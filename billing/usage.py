@@ -1,7 +1,7 @@
-"""What is to be asked of Stripe about a customer's usage, and what the answers mean.
+"""What to ask Stripe about a customer's usage, and what the answers mean.
 
-Usage is a reading of Stripe at a moment: meters count asynchronously and send no event per customer. So it is no part
-of the record, and nothing else is computed from it.
+Usage is a reading of Stripe at one moment: meters count asynchronously and send no event per customer. So it is not
+part of the record, and nothing else is computed from it.
 """
 
 import re
@@ -19,14 +19,14 @@ from billing.kinds.subscriptions import SubscriptionItem
 from billing.products import Catalogue, items_by_subscription
 
 RUNNING = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
-"""Stripe's statuses of a subscription whose period goes on."""
+"""Stripe's statuses of a subscription with a current period."""
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metering:
-    """One meter that a running subscription charges for, in the current period of the item that does."""
+    """One meter that a running subscription charges for, in the current period of the item that charges for it."""
 
     subscription_id: str
     meter_id: str
@@ -59,8 +59,8 @@ class CustomerUsage:
 def meterings_of(facts: CustomerFacts) -> tuple[Metering, ...]:
     """The meters of the customer's running subscriptions, each once per subscription, in order of their ids.
 
-    Where several items of a subscription charge for one meter, the first in Stripe's order tells its period, and the
-    first that states a quota its quota. An item without a period, or whose price is unknown, gives none.
+    Where several items of a subscription charge for one meter, the period comes from the first in Stripe's order, and
+    the quota from the first that states one. An item without a period, or with an unknown price, is left out.
     """
     if facts.deleted_at is not None or not any(price.meter_id for price in facts.prices):
         return ()
@@ -93,7 +93,7 @@ def meterings_of(facts: CustomerFacts) -> tuple[Metering, ...]:
 def _quota_limit(
     facts: CustomerFacts, item: SubscriptionItem, price: Price, catalogue: Catalogue
 ) -> int | None:
-    """`quota_limit` in the metadata of the price, else of its product, else of its feature; None for no whole number.
+    """`quota_limit` in the metadata of the price, else of its product, else of its feature; None if no whole number.
 
     An item's feature is the one that its price or product names as `feature_id`, by id or by lookup key.
     """
@@ -113,9 +113,9 @@ def _quota_limit(
 
 
 def whole_minutes(metering: Metering) -> tuple[int, int]:
-    """The period in Unix seconds, both ends rounded down to minutes, which is all that Stripe takes.
+    """The period in Unix seconds, both ends rounded down to minutes: Stripe accepts nothing finer.
 
-    Rounded alike, the periods of a subscription still follow each other without a gap.
+    Both ends are rounded in the same way, so the periods of a subscription still follow each other without a gap.
     """
     start, end = (
         int(moment.timestamp()) // 60 * 60 for moment in (metering.period_start, metering.period_end)
@@ -124,7 +124,7 @@ def whole_minutes(metering: Metering) -> tuple[int, int]:
 
 
 def counted(summaries: Iterable[object]) -> Decimal:
-    """What a meter's event summaries of one period add up to; 0 where there are none. Raises UnknownShape."""
+    """The sum of a meter's event summaries of one period; 0 where there are none. Raises UnknownShape."""
     total = Decimal(0)
     for summary in summaries:
         value = summary.get("aggregated_value") if isinstance(summary, Mapping) else None
@@ -135,7 +135,7 @@ def counted(summaries: Iterable[object]) -> Decimal:
 
 
 def expected_of(preview: Json) -> tuple[int, str]:
-    """What an invoice preview would ask for, in minor units, and its currency. Raises UnknownShape."""
+    """The amount of an invoice preview, in minor units, and its currency. Raises UnknownShape."""
     amount, currency = preview.get("amount_due"), preview.get("currency")
     if type(amount) is not int or not isinstance(currency, str):
         raise UnknownShape("an invoice preview has no amount_due with its currency: read it in usage.py")

@@ -492,8 +492,8 @@ def test_moment_of_a_change(
     """
     found = moment_of_change(
         by=2000,
-        told_by_facts=[(day(number), Decimal(amount)) for number, amount in told_by_facts],
-        told_by_events=[day(number) for number in told_by_events],
+        moves=[(day(number), Decimal(amount)) for number, amount in told_by_facts],
+        event_moments=[day(number) for number in told_by_events],
         after=None if after is None else day(after),
         as_of=NOW,
     )

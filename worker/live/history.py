@@ -164,8 +164,8 @@ async def write_mrr_history(connection: Connection, customers: Sequence[Derivati
             level, since = past[-1].mrr_after, past[-1].changed_at
         moment = moment_of_change(
             by=one.mrr - level,
-            told_by_facts=source.moves(one.currency, as_of=one.of.stale.as_of),
-            told_by_events=_told_by_events(one.of, causes),
+            moves=source.moves(one.currency, as_of=one.of.stale.as_of),
+            event_moments=_event_moments(one.of, causes),
             after=since,
             as_of=one.of.stale.as_of,
         )
@@ -206,7 +206,7 @@ def _subscriptions(each: Derivation) -> list[Key]:
     return [Key(facts.account_id, facts.live_mode, "subscription", of.id) for of in facts.subscriptions]
 
 
-def _told_by_events(each: Derivation, causes: Mapping[Key, LastCause]) -> list[datetime]:
+def _event_moments(each: Derivation, causes: Mapping[Key, LastCause]) -> list[datetime]:
     """When the events happened that last told of its subscriptions; a deadline or an audit tells no time."""
     found = [causes[key] for key in _subscriptions(each) if key in causes]
     return [cause.event_created for cause in of_events(found) if cause.event_created is not None]
