@@ -29,10 +29,10 @@ from db.sync.windows import (
 )
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.audit.lists import end_audit, step_audit
-from worker.lists.backfill import step_after, step_backfill
+from worker.lists.backfill import step_backfill
 from worker.lists.gaps import FIRST_LOOK_BACK, OVERLAP
 from worker.lists.pages import CUT_LISTS_MAX, Page, read_page
-from worker.lists.steps import Helpers, bounds_of
+from worker.lists.steps import FAILING_STEPS, Step, Turn, bounds_of, next_step, step_after_failure
 from worker.page_writer import LEASE, ReadPage, Storer
 from worker.payload import NotJson
 
@@ -69,7 +69,7 @@ class Scanner:
         self._live_mode = live_mode
         self._over = over
         self._refused = refused
-        self._helpers = Helpers(pool=pool, stripe=stripe, policy=policy, derive=derive, over=over)
+        self._turn = Turn(pool=pool, stripe=stripe, policy=policy, derive=derive, over=over)
         self._split = asyncio.Event()
         self._latencies: deque[float] = deque([0.0], maxlen=20)
 
@@ -94,12 +94,12 @@ class Scanner:
             await self._give_up(scan, "its worker was lost each time")
             return
         try:
-            if scan.step == "begin" and scan.status == "queued":
+            if scan.step == Step.BEGIN and scan.status == "queued":
                 await self._begin(scan)
             elif scan.purpose == "backfill":
-                await step_backfill(self._helpers, scan)
+                await step_backfill(self._turn, scan)
             else:
-                await step_audit(self._helpers, scan)
+                await step_audit(self._turn, scan)
         except PostgresAway:
             raise
         except StripeUnavailable as error:
@@ -128,8 +128,8 @@ class Scanner:
         """End the scan, or where it is a backfill of everything go on with what its customers need all the same."""
         log.error("step given up", scan=scan.id, step=scan.step, error=error)
         told = f"{scan.step}: {error}"
-        status = "failed" if scan.step in ("begin", "customer") else "partial"
-        then = step_after(scan) if scan.purpose == "backfill" else None
+        status = "failed" if scan.step in FAILING_STEPS else "partial"
+        then = step_after_failure(scan)
         async with self._pool.acquire() as connection, connection.transaction():
             if then is not None:
                 await skip_step(connection, scan.id, step=then, unread=told)
@@ -147,7 +147,7 @@ class Scanner:
         horizon = answer.answered_at
         low, high = bounds_of(scan, horizon)
         async with self._pool.acquire() as connection, connection.transaction():
-            step = "lists" if scan.customer_id is None else "customer"
+            step = next_step(scan) or Step.DONE
             await begin_scan(connection, scan, horizon=horizon, low=low, high=high, step=step)
             if scan.purpose == "backfill":
                 since = horizon - FIRST_LOOK_BACK + OVERLAP

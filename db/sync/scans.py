@@ -11,6 +11,9 @@ from db.keys import Scope
 
 Purpose = Literal["backfill", "audit"]
 
+LISTS_STEP = "lists"
+"""The step during which a scan's windows are claimed, and not the scan itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRequest:
@@ -157,7 +160,7 @@ with next as (
   select id
   from sync.scans s
   where finished_at is null and due_at <= now() and live_mode = $1 and (
-    step <> 'lists' or status = 'canceled'
+    step <> '{LISTS_STEP}' or status = 'canceled'
     or not exists (select from sync.scan_windows w where w.scan_id = s.id and w.state = 'open')
   )
   order by due_at
@@ -198,7 +201,7 @@ async def begin_scan(
     """Open one window per kind and reading of its list, [low, high). In a transaction; does nothing for a scan that was
     canceled.
     """
-    if await connection.fetchval(BEGIN_SCAN, scan.id, horizon, step) and step == "lists" and low < high:
+    if await connection.fetchval(BEGIN_SCAN, scan.id, horizon, step) and step == LISTS_STEP and low < high:
         await connection.execute(OPEN_WINDOWS, scan.id, *readings_of(scan), low, high)
 
 

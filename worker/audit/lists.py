@@ -34,9 +34,9 @@ from worker.audit.objects import compare_entitlements, too_many, verify_objects
 from worker.audit.records import compare_records, verify_records
 from worker.audit.repair import repair, repair_charges, repair_parts, repair_records
 from worker.forget import set_aside_answers
-from worker.lists import clocks, entitlements
+from worker.lists.clocks import each_clock, pages_of
 from worker.lists.pages import SECOND, Page
-from worker.lists.steps import HOLES_TOLD_MAX, Helpers, bounds_of, move, say_holes
+from worker.lists.steps import HOLES_NAMED_MAX, Step, Turn, bounds_of, say_holes, step_of
 from worker.live.answers import Answered, whole_objects
 from worker.live.fence import store_answers
 
@@ -161,37 +161,34 @@ async def _surplus(
 # --- The steps after the lists ---------------------------------------------------------------------------------------
 
 
-async def step_audit(helpers: Helpers, scan: Scan) -> None:
+async def step_audit(turn: Turn, scan: Scan) -> None:
     """Do what comes after the lists, one bounded step a call; each is safe to do again."""
-    if scan.status != "running":
-        await _finish(helpers, scan)
-        return
-    match scan.step:
-        case "lists":
-            await _suspect_unlisted(helpers, scan)
-        case clocks.STEP:
-            await _compare_clocks(helpers, scan)
-        case entitlements.STEP:
-            await compare_entitlements(helpers, scan)
-        case "reads":
-            await verify_objects(helpers, scan)
-        case "records":
-            await compare_records(helpers, scan)
-        case "second look":
-            await verify_records(helpers, scan)
-        case "repair":
-            await repair(helpers, scan)
-        case "repair charges":
-            await repair_charges(helpers, scan)
-        case "repair parts":
-            await repair_parts(helpers, scan)
-        case "repair records":
-            await repair_records(helpers, scan)
+    match step_of(scan):
+        case Step.LISTS:
+            await _suspect_unlisted(turn, scan)
+        case Step.CLOCKS:
+            await _compare_clocks(turn, scan)
+        case Step.ENTITLEMENTS:
+            await compare_entitlements(turn, scan)
+        case Step.READS:
+            await verify_objects(turn, scan)
+        case Step.RECORDS:
+            await compare_records(turn, scan)
+        case Step.SECOND_LOOK:
+            await verify_records(turn, scan)
+        case Step.REPAIR:
+            await repair(turn, scan)
+        case Step.REPAIR_CHARGES:
+            await repair_charges(turn, scan)
+        case Step.REPAIR_PARTS:
+            await repair_parts(turn, scan)
+        case Step.REPAIR_RECORDS:
+            await repair_records(turn, scan)
         case _:
-            await _finish(helpers, scan)
+            await _finish(turn, scan)
 
 
-async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
+async def _suspect_unlisted(turn: Turn, scan: Scan) -> None:
     """Rows that no list can have met, and objects that were read and have no row."""
     scope = scan.scope
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
@@ -201,33 +198,32 @@ async def _suspect_unlisted(helpers: Helpers, scan: Scan) -> None:
         else []
     )
     for kind in kinds:
-        async with helpers.pool.acquire() as connection:
+        async with turn.pool.acquire() as connection:
             found = await select_unlisted(
                 connection, scope, kind, low=low, high=high, tick=scan.begun_tick or 0
             )
             await suspect(connection, scan, found, tick=scan.begun_tick or 0)
-    on_clocks = entitlements.STEP if scan.live_mode else clocks.STEP
-    await move(helpers, scan, on_clocks if scan.whole else "reads")
+    await turn.go_on(scan)
 
 
-async def _compare_clocks(helpers: Helpers, scan: Scan) -> None:
+async def _compare_clocks(turn: Turn, scan: Scan) -> None:
     """Compare what is on test clocks, which the lists leave out. Rows that no clock holds are suspected already."""
     scope = scan.scope
 
     async def compare(clock: str) -> None:
         for kind in ("customer", "subscription"):
-            for page in await clocks.pages_of(helpers, scan, clock, kind):
+            for page in await pages_of(turn, scan, clock, kind):
                 told = {answer.key: answer for answer in page.answers}
-                async with helpers.pool.acquire() as connection, connection.transaction():
+                async with turn.pool.acquire() as connection, connection.transaction():
                     found = await _otherwise(connection, scope, await _of_the_remembered(connection, told))
                     await suspect(connection, scan, dict.fromkeys(found, "differs"), tick=page.tick)
 
-    await clocks.each_clock(helpers, scan, compare, then=entitlements.STEP)
+    await each_clock(turn, scan, compare)
 
 
-async def _finish(helpers: Helpers, scan: Scan) -> None:
+async def _finish(turn: Turn, scan: Scan) -> None:
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         told: list[str] = []
         if low < high and scan.status == "running":
             holes = await select_holes(connection, scan, low=low, high=high)
@@ -251,7 +247,7 @@ async def _say_undecided(connection: Connection, scan: Scan) -> list[str]:
     for what, records in (("objects", False), ("records", True)):
         if left := await count_suspects(connection, scan, records=records):
             told.append(f"{left} {what} were changing until the end: audit again later")
-    count, unread = await select_unread(connection, scan, limit=HOLES_TOLD_MAX)
+    count, unread = await select_unread(connection, scan, limit=HOLES_NAMED_MAX)
     if count:
         told.append(f"{count} objects could not be read")
         told += [f"{kind} {named}: {error}" for kind, named, error in unread]

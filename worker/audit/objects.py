@@ -36,7 +36,7 @@ from db.sync.objects import DueRead, draw_tick
 from db.sync.scans import Scan, move_scan
 from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
 from worker.lists import entitlements
-from worker.lists.steps import HOLD, READS_AT_ONCE, Helpers, move
+from worker.lists.steps import HOLD, READS_AT_ONCE, Place, Step, Turn, go_on, stay
 from worker.live.reads import read_whole
 from worker.payload import NotJson
 from worker.retry import retry_conflicts
@@ -45,8 +45,6 @@ DRIFT_EXAMINED_MAX = 10_000
 """Beyond it the mirror is not damaged but empty or of something else: a backfill is what helps, not reads by id."""
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30, 60, 60, 60, 60))
 """Before each new round over what was in motion, or got no answer: five minutes, as for a list that does not answer."""
-OUTAGE_TRIES = 6
-"""So often entitlements are asked for again, about a minute, while nobody's are answered."""
 
 _AMOUNTS = {
     "charge": "amount_captured",
@@ -82,57 +80,55 @@ class _Unread:
     later: bool
 
 
-async def compare_entitlements(helpers: Helpers, scan: Scan) -> None:
+async def compare_entitlements(turn: Turn, scan: Scan) -> None:
     """Read everybody's entitlements, which no list holds; such a read is by id, and so decides at once."""
     after = scan.step_cursor
-    while not helpers.over():
-        customers = await entitlements.entitled_after(helpers, scan, after)
+    while not turn.over():
+        customers = await entitlements.entitled_after(turn, scan, after)
         if not customers:
-            await move(helpers, scan, "reads")
+            await turn.go_on(scan)
             return
-        verdicts, unread = await _read_all(helpers, scan, [(entitlements.KIND, each) for each in customers])
-        if not verdicts and unread[0].later and scan.attempts < OUTAGE_TRIES:
+        verdicts, unread = await _read_all(turn, scan, [(entitlements.KIND, each) for each in customers])
+        if not verdicts and unread[0].later and scan.attempts < entitlements.OUTAGE_TRIES:
             raise unread[0].error  # Stripe, and not an object: this step waits
         # A key that may not read the first few may read nobody's: so much is said, and no more is asked.
         refused = not verdicts and all(isinstance(each.error, StripeRefused) for each in unread)
         after = customers[-1]
-        await _note(helpers, scan, verdicts, unread, step=entitlements.STEP, cursor=after)
+        await _note(turn, scan, verdicts, unread, cursor=after)
         if refused:
-            await move(helpers, scan, "reads")
+            await turn.go_on(scan)
             return
-    await move(helpers, scan, entitlements.STEP, cursor=after)
+    await turn.stay(scan, cursor=after)
 
 
-async def verify_objects(helpers: Helpers, scan: Scan) -> None:
+async def verify_objects(turn: Turn, scan: Scan) -> None:
     """Read every suspect by its id: what agrees was no drift. What is in motion, or got no answer, is read again in
     later rounds, with pauses between, and after the last is left undecided.
     """
-    async with helpers.pool.acquire() as connection:
-        many = await too_many(connection, scan)
-    if many:
-        log.error("too much drift to be examined", scan=scan.id, count=many)
-        await move(helpers, scan, "done")
-        return
-    turn, after = place_of(scan.step_cursor)
-    last = turn >= len(PAUSES)
-    while not helpers.over():
-        async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
+        if many := await too_many(connection, scan):
+            log.error("too much drift to be examined", scan=scan.id, count=many)
+            await move_scan(connection, scan.id, step=Step.DONE)
+            return
+    place = Place.of(scan)
+    last = place.round >= len(PAUSES)
+    while not turn.over():
+        async with turn.pool.acquire() as connection:
             suspects = await select_suspects(
-                connection, scan, records=False, after=after, limit=READS_AT_ONCE
+                connection, scan, records=False, after=place.after, limit=READS_AT_ONCE
             )
             if not suspects:
                 left = await count_suspects(connection, scan, records=False)
                 if left and not last:
-                    await move_scan(
-                        connection, scan.id, step="reads", cursor=cursor_of(turn + 1), wait=PAUSES[turn]
-                    )
+                    cursor = place.next_round().cursor
+                    await stay(connection, scan, cursor=cursor, wait=PAUSES[place.round])
                 else:
-                    await move_scan(connection, scan.id, step="records")
+                    await go_on(connection, scan)
                 return
-        verdicts, unread = await _read_all(helpers, scan, suspects)
-        after = suspects[-1]
-        await _note(helpers, scan, verdicts, unread, step="reads", cursor=cursor_of(turn, after), last=last)
-    await move(helpers, scan, "reads", cursor=cursor_of(turn, after))
+        verdicts, unread = await _read_all(turn, scan, suspects)
+        place = place._replace(after=suspects[-1])
+        await _note(turn, scan, verdicts, unread, cursor=place.cursor, last=last)
+    await turn.stay(scan, cursor=place.cursor)
 
 
 async def too_many(connection: Connection, scan: Scan) -> int:
@@ -141,34 +137,22 @@ async def too_many(connection: Connection, scan: Scan) -> int:
     return many if many > DRIFT_EXAMINED_MAX else 0
 
 
-def place_of(cursor: str) -> tuple[int, tuple[str, str]]:
-    """Which round a step is in, and after which (kind, id)."""
-    turn, _, rest = cursor.partition(" ")
-    kind, _, named = rest.partition(" ")
-    return int(turn or 0), (kind, named)
-
-
-def cursor_of(turn: int, after: tuple[str, str] = ("", "")) -> str:
-    """The same as a step's cursor."""
-    return " ".join((str(turn), *after)).rstrip()
-
-
 async def _read_all(
-    helpers: Helpers, scan: Scan, objects: Sequence[tuple[str, str]]
+    turn: Turn, scan: Scan, objects: Sequence[tuple[str, str]]
 ) -> tuple[list[_Verdict], list[_Unread]]:
-    found = await asyncio.gather(*(_read(helpers, scan, kind, named) for kind, named in objects))
+    found = await asyncio.gather(*(_read(turn, scan, kind, named) for kind, named in objects))
     verdicts = [each for each in found if isinstance(each, _Verdict)]
     return verdicts, [each for each in found if isinstance(each, _Unread)]
 
 
-async def _read(helpers: Helpers, scan: Scan, kind: str, object_id: str) -> _Verdict | _Unread:
+async def _read(turn: Turn, scan: Scan, kind: str, object_id: str) -> _Verdict | _Unread:
     """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
     key = Key(*scan.scope, kind, object_id)
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         tick = await draw_tick(connection)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     try:
-        answer = await read_whole(helpers.stripe, due)
+        answer = await read_whole(turn.stripe, due)
     except StripeMissing:
         return _Verdict(kind=kind, id=object_id, tick=tick, parsed=None, raw=None)
     except Exception as error:
@@ -181,12 +165,11 @@ async def _read(helpers: Helpers, scan: Scan, kind: str, object_id: str) -> _Ver
 
 
 async def _note(
-    helpers: Helpers,
+    turn: Turn,
     scan: Scan,
     verdicts: Sequence[_Verdict],
     unread: Sequence[_Unread],
     *,
-    step: str,
     cursor: str,
     last: bool = False,
 ) -> None:
@@ -197,7 +180,7 @@ async def _note(
 
     async def note() -> None:
         async with (
-            helpers.pool.acquire() as connection,
+            turn.pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read"),
         ):
             await _judge(connection, scan, verdicts)
@@ -207,7 +190,7 @@ async def _note(
                     await suspect(connection, scan, {key: "differs"}, tick=each.tick)
             given_up = [(each.kind, each.id, str(each.error)) for each in unread if last or not each.later]
             await note_unread(connection, scan, given_up)
-            await move_scan(connection, scan.id, step=step, cursor=cursor, wait=HOLD)
+            await stay(connection, scan, cursor=cursor, wait=HOLD)
 
     await retry_conflicts(note)
 

@@ -43,48 +43,47 @@ from db.sync.audits import (
     select_suspects,
 )
 from db.sync.customers import mark_overdue
-from db.sync.scans import Scan, move_scan
-from worker.audit.objects import DRIFT_EXAMINED_MAX, cursor_of, place_of
-from worker.lists.steps import HOLD, Helpers, move
+from db.sync.scans import Scan
+from worker.audit.objects import DRIFT_EXAMINED_MAX
+from worker.lists.steps import CUSTOMERS_AT_ONCE, HOLD, Place, Turn, go_on, stay
 from worker.live.mirror import Shown, write_mirror
 from worker.payload import as_text
 from worker.retry import retry_conflicts
 
-CUSTOMERS_AT_ONCE = 500
 MOTION_WAIT = timedelta(seconds=1)
 MOTION_WAITS_MAX = 120
 """What changes without an end is left undecided: the audit then ends as partial."""
 
 
-async def compare_records(helpers: Helpers, scan: Scan) -> None:
+async def compare_records(turn: Turn, scan: Scan) -> None:
     """Compare every record with what the mirror, once it is right, implies."""
     scope = scan.scope
     after = scan.step_cursor
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         mending = await select_mending(connection, scan, limit=DRIFT_EXAMINED_MAX)
-    while not helpers.over():
-        async with helpers.pool.acquire() as connection:
+    while not turn.over():
+        async with turn.pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 customers = await select_customers_after(connection, scope, after, limit=CUSTOMERS_AT_ONCE)
-                found = await _wrong_records(helpers, connection, scan, customers)
+                found = await _wrong_records(turn, connection, scan, customers)
             if found and mending:
                 wrong, moving = await _as_if_mended(
-                    helpers, connection, scan, mending, [each.id for each in found]
+                    turn, connection, scan, mending, [each.id for each in found]
                 )
                 found = wrong + [each for each in found if each.id in moving]
             async with connection.transaction():
                 await note_drift(connection, scan, found, verified=False)
                 if customers:
                     after = customers[-1].id
-                    await move_scan(connection, scan.id, step="records", cursor=after, wait=HOLD)
-        if len(customers) < CUSTOMERS_AT_ONCE:
-            await move(helpers, scan, "second look")
-            return
-    await move(helpers, scan, "records", cursor=after)
+                    await stay(connection, scan, cursor=after, wait=HOLD)
+            if len(customers) < CUSTOMERS_AT_ONCE:
+                await go_on(connection, scan)
+                return
+    await turn.stay(scan, cursor=after)
 
 
 async def _wrong_records(
-    helpers: Helpers, connection: Connection, scan: Scan, customers: Sequence[AuditedCustomer]
+    turn: Turn, connection: Connection, scan: Scan, customers: Sequence[AuditedCustomer]
 ) -> list[Drift]:
     """The records that are not what the facts in this snapshot imply, but for those of customers in motion."""
     still = {each.id: each.complete for each in customers if not each.moving}
@@ -92,7 +91,7 @@ async def _wrong_records(
         return []
     now = await select_snapshot_time(connection)
     facts = await load_facts(connection, scan.account_id, scan.live_mode, still)
-    derived = [derive_record(each, as_of=now, policy=helpers.policy) for each in facts]
+    derived = [derive_record(each, as_of=now, policy=turn.policy) for each in facts]
     stored = await select_whole_records(connection, [each.record.uid for each in derived])
     found = (_compare_record(each, stored[each.record.uid]) for each in derived)
     return [each for each in found if each is not None]
@@ -103,7 +102,7 @@ class _Undo(Exception):
 
 
 async def _as_if_mended(
-    helpers: Helpers, connection: Connection, scan: Scan, mending: Sequence[Mending], ids: Sequence[str]
+    turn: Turn, connection: Connection, scan: Scan, mending: Sequence[Mending], ids: Sequence[str]
 ) -> tuple[list[Drift], set[str]]:
     """The wrong records among these customers', were the mirror as Stripe says, and who is in motion, so that nothing
     can be said yet. What is written for this look is taken back.
@@ -122,7 +121,7 @@ async def _as_if_mended(
                 still = [each for each in customers if each.id not in moving]
                 if still:
                     await _mend(connection, scan, mending)
-                    found = await _wrong_records(helpers, connection, scan, still)
+                    found = await _wrong_records(turn, connection, scan, still)
                 raise _Undo
         except _Undo:
             return found, moving
@@ -204,57 +203,54 @@ def _net_difference(derived: Derived, stored: StoredWhole) -> tuple[str | None, 
     return None, 0
 
 
-async def verify_records(helpers: Helpers, scan: Scan) -> None:
+async def verify_records(turn: Turn, scan: Scan) -> None:
     """Look at the wrong records once more when nothing is on its way any more that may put them right.
 
     Whoever is in motion is looked at again a little later, and after the last time is left undecided.
     """
-    turn, after = place_of(scan.step_cursor)
-    async with helpers.pool.acquire() as connection:
+    place = Place.of(scan)
+    async with turn.pool.acquire() as connection:
         # What time alone has changed is no drift.
         while await mark_overdue(connection, limit=CUSTOMERS_AT_ONCE) == CUSTOMERS_AT_ONCE:
             pass
-    await helpers.derive()
+    await turn.derive()
     mending: list[Mending] | None = None
-    while not helpers.over():
-        async with helpers.pool.acquire() as connection:
+    while not turn.over():
+        async with turn.pool.acquire() as connection:
             suspects = await select_suspects(
-                connection, scan, records=True, after=after, limit=CUSTOMERS_AT_ONCE
+                connection, scan, records=True, after=place.after, limit=CUSTOMERS_AT_ONCE
             )
             if suspects and mending is None:
                 mending = await select_mending(connection, scan, limit=DRIFT_EXAMINED_MAX)
             ids = [named for _, named in suspects]
-            found, moving = await _as_if_mended(helpers, connection, scan, mending or [], ids)
+            found, moving = await _as_if_mended(turn, connection, scan, mending or [], ids)
             decided = {*ids} - moving
             wrong = {each.id for each in found}
             async with connection.transaction():
                 await dismiss(connection, scan, [(RECORD, named) for named in sorted(decided - wrong)])
                 await note_drift(connection, scan, found, verified=True)
                 if suspects:
-                    after = suspects[-1]
-                    cursor = cursor_of(turn, after)
-                    await move_scan(connection, scan.id, step="second look", cursor=cursor, wait=HOLD)
+                    place = place._replace(after=suspects[-1])
+                    await stay(connection, scan, cursor=place.cursor, wait=HOLD)
             if len(suspects) == CUSTOMERS_AT_ONCE:
                 continue
             left = await count_suspects(connection, scan, records=True)
-            if left and turn < MOTION_WAITS_MAX:
-                cursor = cursor_of(turn + 1)
-                await move_scan(connection, scan.id, step="second look", cursor=cursor, wait=MOTION_WAIT)
+            if left and place.round < MOTION_WAITS_MAX:
+                await stay(connection, scan, cursor=place.next_round().cursor, wait=MOTION_WAIT)
                 return
-        await _note_surplus_records(helpers, scan)
-        await move(helpers, scan, "repair" if scan.repair else "done")
-        return
-    await move(helpers, scan, "second look", cursor=cursor_of(turn, after))
+            await _note_surplus_records(connection, scan)
+            await go_on(connection, scan)
+            return
+    await turn.stay(scan, cursor=place.cursor)
 
 
-async def _note_surplus_records(helpers: Helpers, scan: Scan) -> None:
+async def _note_surplus_records(connection: Connection, scan: Scan) -> None:
     """Records of nobody. One whose customer id was changed is its customer's: it has been counted there."""
     scope = scan.scope
-    async with helpers.pool.acquire() as connection:
-        counted = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
-        known = {customer_uid(*scope, each.id) for each in counted if each.kind == RECORD}
-        surplus = await select_surplus_records(connection, scope)
-        drift = [
-            Drift(kind=RECORD, id=named, what="surplus") for named, uid in surplus.items() if uid not in known
-        ]
-        await note_drift(connection, scan, drift, verified=True)
+    counted = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
+    known = {customer_uid(*scope, each.id) for each in counted if each.kind == RECORD}
+    surplus = await select_surplus_records(connection, scope)
+    drift = [
+        Drift(kind=RECORD, id=named, what="surplus") for named, uid in surplus.items() if uid not in known
+    ]
+    await note_drift(connection, scan, drift, verified=True)

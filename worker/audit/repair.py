@@ -22,15 +22,15 @@ from db.sync.audits import (
 )
 from db.sync.customers import mark_stale
 from db.sync.objects import mark_objects
-from db.sync.scans import Scan, move_scan
-from worker.audit.objects import DRIFT_EXAMINED_MAX, cursor_of, place_of
-from worker.audit.records import CUSTOMERS_AT_ONCE, MOTION_WAIT, MOTION_WAITS_MAX
-from worker.lists.steps import Helpers
+from db.sync.scans import Scan
+from worker.audit.objects import DRIFT_EXAMINED_MAX
+from worker.audit.records import MOTION_WAIT, MOTION_WAITS_MAX
+from worker.lists.steps import CUSTOMERS_AT_ONCE, Place, Turn, go_on, stay
 from worker.live.marks import bare_mark
 from worker.retry import retry_conflicts
 
 
-async def repair(helpers: Helpers, scan: Scan) -> None:
+async def repair(turn: Turn, scan: Scan) -> None:
     """Have what names a customer read again; what concerns customers only by such objects comes after them.
 
     A row that Stripe does not know, and that no event and no read ever told of, is nobody's: it goes. One that was
@@ -38,7 +38,7 @@ async def repair(helpers: Helpers, scan: Scan) -> None:
     records: whoever is derived meanwhile would count the rows, and tells others by the names.
     """
     scope = scan.scope
-    async with helpers.pool.acquire() as connection, connection.transaction():
+    async with turn.pool.acquire() as connection, connection.transaction():
         drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX + CUSTOMERS_AT_ONCE)
         records = [each for each in drift if each.kind == RECORD]
         surplus = await select_surplus_records(connection, scope)
@@ -50,17 +50,17 @@ async def repair(helpers: Helpers, scan: Scan) -> None:
         await rename_records(connection, scope, names)
         for kind, ids in (await _invented(connection, scope, drift)).items():
             await remove_rows(connection, scope, kind, ids)
-    await _repair_objects(helpers, scan, rank=0, then="repair charges")
+    await _repair_objects(turn, scan, rank=0)
 
 
-async def repair_charges(helpers: Helpers, scan: Scan) -> None:
+async def repair_charges(turn: Turn, scan: Scan) -> None:
     """Charges, once their owners are right: whose one is that names nobody, its Checkout session or invoice tells."""
-    await _repair_next(helpers, scan, rank=1, then="repair parts")
+    await _repair_next(turn, scan, rank=1)
 
 
-async def repair_parts(helpers: Helpers, scan: Scan) -> None:
+async def repair_parts(turn: Turn, scan: Scan) -> None:
     """The rest, once what names customers is right: whom a refund or a price concerns, is asked of the mirror."""
-    await _repair_next(helpers, scan, rank=2, then="repair records")
+    await _repair_next(turn, scan, rank=2)
 
 
 def _rank(kind: str) -> int:
@@ -72,26 +72,25 @@ def _rank(kind: str) -> int:
     return 0 if KINDS[kind].names_customer else 2
 
 
-async def _repair_next(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
+async def _repair_next(turn: Turn, scan: Scan, *, rank: int) -> None:
     scope = scan.scope
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
         owners = [(each.kind, each.id) for each in drift if each.kind != RECORD and _rank(each.kind) < rank]
         waiting = await select_waiting(connection, scope, owners)
-        turn, _ = place_of(scan.step_cursor)
-        if waiting and turn < MOTION_WAITS_MAX:
-            cursor = cursor_of(turn + 1)
-            await move_scan(connection, scan.id, step=scan.step, cursor=cursor, wait=MOTION_WAIT)
+        place = Place.of(scan)
+        if waiting and place.round < MOTION_WAITS_MAX:
+            await stay(connection, scan, cursor=place.next_round().cursor, wait=MOTION_WAIT)
             return
-    await _repair_objects(helpers, scan, rank=rank, then=then)
+    await _repair_objects(turn, scan, rank=rank)
 
 
-async def _repair_objects(helpers: Helpers, scan: Scan, *, rank: int, then: str) -> None:
+async def _repair_objects(turn: Turn, scan: Scan, *, rank: int) -> None:
     scope = scan.scope
     kinds = [kind for kind in KINDS if _rank(kind) == rank]
 
     async def mark() -> None:
-        async with helpers.pool.acquire() as connection, connection.transaction():
+        async with turn.pool.acquire() as connection, connection.transaction():
             drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
             objects = [each for each in drift if each.kind in kinds]
             invented = await _invented(connection, scope, objects)
@@ -108,7 +107,7 @@ async def _repair_objects(helpers: Helpers, scan: Scan, *, rank: int, then: str)
             stale = {each.customer_id for each in marks.values() if each.customer_id is not None}
             if stale:
                 await mark_stale(connection, keys_of(scope, sorted(stale)))
-            await move_scan(connection, scan.id, step=then)
+            await go_on(connection, scan)
 
     await retry_conflicts(mark)
 
@@ -124,18 +123,18 @@ async def _invented(connection: Connection, scope: Scope, drift: Sequence[Drift]
     return invented
 
 
-async def repair_records(helpers: Helpers, scan: Scan) -> None:
+async def repair_records(turn: Turn, scan: Scan) -> None:
     """Have the wrong records derived anew."""
     scope = scan.scope
 
     async def mark() -> None:
-        async with helpers.pool.acquire() as connection, connection.transaction():
+        async with turn.pool.acquire() as connection, connection.transaction():
             drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX + CUSTOMERS_AT_ONCE)
             records = [each for each in drift if each.kind == RECORD]
             wrong = sorted(each.id for each in records if each.what != "surplus")
             if wrong:
                 await mark_stale(connection, keys_of(scope, wrong))
             await mark_repaired(connection, scan, RECORD, [each.id for each in records])
-            await move_scan(connection, scan.id, step="done")
+            await go_on(connection, scan)
 
     await retry_conflicts(mark)

@@ -6,12 +6,12 @@ hundred at a time, so that webhooks never wait behind them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
 
 import structlog
 
-from billing.kinds.lists import PER_CUSTOMER
 from billing.kinds.registry import HINTED, KINDS
 from db.connection import Connection
 from db.keys import CustomerKey
@@ -25,19 +25,28 @@ from db.sync.coverage import (
 )
 from db.sync.histories import select_clock_histories, want_history
 from db.sync.objects import mark_objects, postpone_reads
-from db.sync.scans import Scan, finish_scan, move_scan
+from db.sync.scans import Scan, finish_scan
 from runtime.stripe_api import StripeMissing
-from worker.lists import clocks, entitlements
-from worker.lists.steps import HOLD, HOLES_TOLD_MAX, Helpers, bounds_of, say_holes
+from worker.lists.clocks import clocks_of, fill_clocks
+from worker.lists.entitlements import fill_entitlements
+from worker.lists.steps import (
+    CUSTOMERS_AT_ONCE,
+    HOLD,
+    HOLES_NAMED_MAX,
+    Step,
+    Turn,
+    bounds_of,
+    next_step,
+    say_holes,
+    stay,
+    step_of,
+)
 from worker.live.answers import Answered
 from worker.live.fence import store_answers
 from worker.live.marks import bare_mark
 from worker.retry import TryLater, retry_conflicts
 
-CUSTOMERS_AT_ONCE = 500
-FEATURES = PER_CUSTOMER[entitlements.KIND]
 HISTORY_ATTEMPTS_MAX = 5
-CLOCK_HISTORIES = "clock histories"
 
 log = structlog.get_logger()
 
@@ -70,71 +79,60 @@ async def _store(connection: Connection, scan: Scan, answers: list[Answered]) ->
             await postpone_reads(connection, doubted)
 
 
-async def step_backfill(helpers: Helpers, scan: Scan) -> None:
+async def step_backfill(turn: Turn, scan: Scan) -> None:
     """Do what comes after the lists, one bounded step a call; each is safe to do again."""
-    if scan.step == "begin":  # canceled before anybody began it
-        await _finish(helpers, scan, holes=[])
-    elif scan.step == "customer":
-        await _wait_for_customer(helpers, scan)
-    elif scan.status == "running" and FEATURES in scan.kinds and scan.step == "lists":
-        await _move(helpers, scan, entitlements.STEP)
-    elif scan.status == "running" and scan.step == entitlements.STEP:
-        await entitlements.fill_entitlements(helpers, scan, then="references" if scan.whole else "done")
-    elif not scan.whole:
-        await _finish(helpers, scan, holes=await _holes(helpers, scan))
-    elif scan.step == "lists" and scan.status == "running":
-        await _move(helpers, scan, "references")
-    elif scan.step == "references" and scan.status == "running":
-        await _mark_references(helpers, scan)
-    elif scan.step == clocks.STEP and scan.status == "running":
-        await clocks.fill_clocks(helpers, scan, then="customers")
-    elif scan.step == CLOCK_HISTORIES:
-        await _wait_for_clocks(helpers, scan)
-    else:
-        await _cover_customers(helpers, scan)
+    step = step_of(scan)
+    if step is not None and step != scan.step:  # it was canceled
+        scan = replace(scan, step=step, step_cursor="")
+    match step:
+        case Step.CUSTOMER:
+            await _wait_for_customer(turn, scan)
+        case Step.LISTS if next_step(scan) is not None:
+            await turn.go_on(scan)
+        case Step.ENTITLEMENTS:
+            await fill_entitlements(turn, scan)
+        case Step.REFERENCES:
+            await _mark_references(turn, scan)
+        case Step.CLOCKS:
+            await fill_clocks(turn, scan)
+        case Step.CUSTOMERS:
+            await _cover_customers(turn, scan)
+        case Step.CLOCK_HISTORIES:
+            await _wait_for_clocks(turn, scan)
+        case _:
+            await _finish(turn, scan, holes=await _holes(turn, scan))
 
 
-def step_after(scan: Scan) -> str | None:
-    """With which step a backfill of everything goes on where one after the lists is given up; None: with none."""
-    if not scan.whole or scan.status != "running":
-        return None
-    if scan.step == entitlements.STEP:
-        return "references"
-    if scan.step == "references" and not scan.live_mode:
-        return clocks.STEP
-    return "customers" if scan.step in ("references", clocks.STEP) else None
-
-
-async def _mark_references(helpers: Helpers, scan: Scan) -> None:
+async def _mark_references(turn: Turn, scan: Scan) -> None:
     """Have read by id what was named and in no list, one column after the other."""
     after = scan.step_cursor
     for column in MARK_REFERENCES:
         if column <= after:
             continue
-        if helpers.over():
-            await _move(helpers, scan, "references", cursor=after)
+        if turn.over():
+            await turn.stay(scan, cursor=after)
             return
-        async with helpers.pool.acquire() as connection:
+        async with turn.pool.acquire() as connection:
             await mark_references(connection, column, account_id=scan.account_id, live_mode=scan.live_mode)
-            await move_scan(connection, scan.id, step="references", cursor=column, wait=HOLD)
+            await stay(connection, scan, cursor=column, wait=HOLD)
         after = column
-    await _move(helpers, scan, "customers" if scan.live_mode else clocks.STEP)
+    await turn.go_on(scan)
 
 
-async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
+async def _cover_customers(turn: Turn, scan: Scan) -> None:
     """Call the customers complete, where every list that records depend on was read to its end, and derive them.
 
     Some at a time, each part derived before the next is marked: who is marked by a webhook meanwhile waits for one
     part at most. Where something is missing, each customer's own history is pulled instead.
     """
-    holes = await _holes(helpers, scan)
+    holes = await _holes(turn, scan)
     told_all = scan.unread is None and all(hole.kind in HINTED for hole in holes)
     complete = scan.status == "running" and told_all
-    after = scan.step_cursor if scan.step == "customers" else ""
-    while not helpers.over():
+    after = scan.step_cursor
+    while not turn.over():
 
         async def cover(after: str = after) -> str | None:
-            async with helpers.pool.acquire() as connection, connection.transaction():
+            async with turn.pool.acquire() as connection, connection.transaction():
                 last = await cover_customers(
                     connection,
                     scan,
@@ -143,40 +141,40 @@ async def _cover_customers(helpers: Helpers, scan: Scan) -> None:
                     limit=CUSTOMERS_AT_ONCE,
                 )
                 if last is not None:
-                    await move_scan(connection, scan.id, step="customers", cursor=last, wait=HOLD)
+                    await stay(connection, scan, cursor=last, wait=HOLD)
                 return last
 
         last = await retry_conflicts(cover)
-        await helpers.derive()
-        if last is None and complete and not scan.live_mode:
-            await _move(helpers, scan, CLOCK_HISTORIES)
+        await turn.derive()
+        if last is None and complete and next_step(scan) is not None:
+            await turn.go_on(scan)
             return
         if last is None:
-            await _finish(helpers, scan, holes=holes)
+            await _finish(turn, scan, holes=holes)
             return
         after = last
-    await _move(helpers, scan, "customers", cursor=after)
+    await turn.stay(scan, cursor=after)
 
 
-async def _wait_for_clocks(helpers: Helpers, scan: Scan) -> None:
+async def _wait_for_clocks(turn: Turn, scan: Scan) -> None:
     """Whoever is on a test clock is read by its own lists: the backfill is complete when all of them are.
 
     Where others are incomplete anyway nobody waits for these.
     """
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         wanted = await select_clock_histories(
-            connection, scan.account_id, live_mode=scan.live_mode, limit=HOLES_TOLD_MAX
+            connection, scan.account_id, live_mode=scan.live_mode, limit=HOLES_NAMED_MAX
         )
         given_up = all(each.attempts >= HISTORY_ATTEMPTS_MAX and each.error for each in wanted)
         if scan.status == "running" and not given_up:
-            await move_scan(connection, scan.id, step=CLOCK_HISTORIES, wait=timedelta(seconds=1))
+            await stay(connection, scan, wait=timedelta(seconds=1))
             return
     unread = [f"customer {each.customer_id}, on a test clock: {each.error}" for each in wanted]
-    _, untold = await clocks.clocks_of(helpers, scan)
-    await _finish(helpers, scan, holes=await _holes(helpers, scan), unread=unread, untold=untold)
+    _, untold = await clocks_of(turn, scan)
+    await _finish(turn, scan, holes=await _holes(turn, scan), unread=unread, untold=untold)
 
 
-async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
+async def _wait_for_customer(turn: Turn, scan: Scan) -> None:
     """One customer is read as its history is: by its own lists."""
     if scan.customer_id is None:
         raise ValueError(f"scan {scan.id} is of no customer")
@@ -185,13 +183,13 @@ async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
         # Asked for by hand: a slip of the pen must not make a customer that nobody can ever read.
         path = KINDS["customer"].retrieve_path.format(id=quote(scan.customer_id, safe=""))
         try:
-            await helpers.stripe.read(path, account_id=scan.account_id)
+            await turn.stripe.read(path, account_id=scan.account_id)
         except StripeMissing:
             unknown = f"Stripe knows no customer {scan.customer_id} in this account and mode"
-            async with helpers.pool.acquire() as connection:
+            async with turn.pool.acquire() as connection:
                 await finish_scan(connection, scan.id, status="failed", error=unknown)
             return
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         if not scan.step_cursor and scan.status == "running":
             await want_history(connection, key)
         wanted, attempts, error = await select_history(connection, key)
@@ -202,26 +200,21 @@ async def _wait_for_customer(helpers: Helpers, scan: Scan) -> None:
                 connection, scan.id, status="partial", error=f"customer {scan.customer_id}: {error}"
             )
         else:
-            await move_scan(connection, scan.id, step="customer", cursor="wanted", wait=timedelta(seconds=1))
+            await stay(connection, scan, cursor="wanted", wait=timedelta(seconds=1))
 
 
-async def _holes(helpers: Helpers, scan: Scan) -> list[Hole]:
+async def _holes(turn: Turn, scan: Scan) -> list[Hole]:
     if scan.horizon is None:
         return []
     low, high = bounds_of(scan, scan.horizon)
     if low >= high:
         return []
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         return await select_holes(connection, scan, low=low, high=high)
 
 
-async def _move(helpers: Helpers, scan: Scan, step: str, *, cursor: str = "") -> None:
-    async with helpers.pool.acquire() as connection:
-        await move_scan(connection, scan.id, step=step, cursor=cursor)
-
-
 async def _finish(
-    helpers: Helpers,
+    turn: Turn,
     scan: Scan,
     *,
     holes: list[Hole],
@@ -234,6 +227,6 @@ async def _finish(
         told.insert(0, scan.unread)
     error = "; ".join(told) if told and scan.status != "canceled" else None
     status = "partial" if holes or unread or scan.unread is not None else "complete"
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         await finish_scan(connection, scan.id, status=status, error=error)
     log.info("backfill ended", scan=scan.id, canceled=scan.status == "canceled", holes=len(holes))

@@ -5,6 +5,7 @@ most, and is deleted with them after 30 days.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from urllib.parse import quote
 
 import structlog
@@ -12,22 +13,21 @@ import structlog
 from billing.kinds.registry import KINDS
 from db.sync.histories import want_clock_histories
 from db.sync.objects import mark_objects, postpone_reads
-from db.sync.scans import Scan, move_scan
+from db.sync.scans import Scan
 from runtime.stripe_api import StripeMissing, StripeRefused
 from worker.lists.pages import PAGE, Page, each_page
-from worker.lists.steps import HOLD, Helpers
+from worker.lists.steps import HOLD, Turn
 from worker.live.fence import store_answers
 from worker.live.marks import bare_mark
 from worker.live.reads import read_rest
 from worker.retry import retry_conflicts
 
-STEP = "clocks"
 LIST_PATH = "/v1/test_helpers/test_clocks"
 
 log = structlog.get_logger()
 
 
-async def clocks_of(helpers: Helpers, scan: Scan) -> tuple[list[str], str | None]:
+async def clocks_of(turn: Turn, scan: Scan) -> tuple[list[str], str | None]:
     """The test clocks of the account, and what Stripe said where it does not tell them; live mode has none.
 
     Raises StripeUnavailable and NotJson.
@@ -35,33 +35,29 @@ async def clocks_of(helpers: Helpers, scan: Scan) -> tuple[list[str], str | None
     if scan.live_mode:
         return [], None
     try:
-        clocks = await read_rest(helpers.stripe, LIST_PATH, None, account_id=scan.account_id)
+        clocks = await read_rest(turn.stripe, LIST_PATH, None, account_id=scan.account_id)
     except (StripeMissing, StripeRefused) as refused:
         log.warning("test clocks are not told", scan=scan.id, error=str(refused))
         return [], f"customers on test clocks were not asked for: {refused}"
     return sorted(str(each["id"]) for each in clocks), None
 
 
-async def each_clock(
-    helpers: Helpers, scan: Scan, do: Callable[[str], Awaitable[None]], *, then: str
-) -> bool:
-    """Do something with every clock, while there is time; True once all are done and the scan is at the step `then`."""
-    after = scan.step_cursor if scan.step == STEP else ""
-    clocks, _ = await clocks_of(helpers, scan)
+async def each_clock(turn: Turn, scan: Scan, do: Callable[[str], Awaitable[None]]) -> bool:
+    """Do something with every clock, while there is time; True once all are done and the scan is at its next step."""
+    after = scan.step_cursor
+    clocks, _ = await clocks_of(turn, scan)
     left = [clock for clock in clocks if clock > after]
     for place, clock in enumerate(left, start=1):
         await do(clock)
-        wait = {} if helpers.over() else {"wait": HOLD}
-        async with helpers.pool.acquire() as connection:
-            await move_scan(connection, scan.id, step=STEP, cursor=clock, **wait)
-        if not wait and place < len(left):
+        over = turn.over()
+        await turn.stay(scan, cursor=clock, wait=timedelta(0) if over else HOLD)
+        if over and place < len(left):
             return False
-    async with helpers.pool.acquire() as connection:
-        await move_scan(connection, scan.id, step=then)
+    await turn.go_on(scan)
     return True
 
 
-async def pages_of(helpers: Helpers, scan: Scan, clock: str, kind: str) -> list[Page]:
+async def pages_of(turn: Turn, scan: Scan, clock: str, kind: str) -> list[Page]:
     """What of a kind is on a clock; nothing where the clock has been deleted meanwhile.
 
     Raises what StripeApi.read raises, and NotJson.
@@ -69,8 +65,8 @@ async def pages_of(helpers: Helpers, scan: Scan, clock: str, kind: str) -> list[
     pages: list[Page] = []
     try:
         async for page in each_page(
-            helpers.pool,
-            helpers.stripe,
+            turn.pool,
+            turn.stripe,
             KINDS[kind],
             account_id=scan.account_id,
             live_mode=scan.live_mode,
@@ -80,7 +76,7 @@ async def pages_of(helpers: Helpers, scan: Scan, clock: str, kind: str) -> list[
             unread = {**page.unreadable, **{each.key: each.parsed.customer_id for each in page.cut}}
             if unread:
                 marks = [bare_mark(key, source=scan.purpose, customer_id=unread[key]) for key in unread]
-                async with helpers.pool.acquire() as connection:
+                async with turn.pool.acquire() as connection:
                     await mark_objects(connection, marks)
             pages.append(page)
     except (StripeMissing, StripeRefused) as refused:
@@ -90,24 +86,24 @@ async def pages_of(helpers: Helpers, scan: Scan, clock: str, kind: str) -> list[
     return pages
 
 
-async def fill_clocks(helpers: Helpers, scan: Scan, *, then: str) -> None:
-    """Store who is on the account's test clocks, and then go to the step `then`. Safe to do again.
+async def fill_clocks(turn: Turn, scan: Scan) -> None:
+    """Store the customers on the account's test clocks, and then go to the next step. Safe to do again.
 
     What else is theirs comes with their histories, which are pulled also of those who were complete before.
     """
 
     async def fill(clock: str) -> None:
-        for page in await pages_of(helpers, scan, clock, "customer"):
+        for page in await pages_of(turn, scan, clock, "customer"):
             if not page.answers:
                 continue
             answers = list(page.answers)
-            async with helpers.pool.acquire() as connection:
+            async with turn.pool.acquire() as connection:
                 doubted = await retry_conflicts(
                     lambda: store_answers(connection, answers, source="backfill", of_whole=scan.whole)  # noqa: B023
                 )
                 if doubted:
                     await postpone_reads(connection, doubted)
 
-    if await each_clock(helpers, scan, fill, then=then):
-        async with helpers.pool.acquire() as connection:
+    if await each_clock(turn, scan, fill):
+        async with turn.pool.acquire() as connection:
             await want_clock_histories(connection, scan.account_id, live_mode=scan.live_mode)

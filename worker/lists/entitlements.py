@@ -10,10 +10,10 @@ from db.connection import Pool
 from db.keys import Key
 from db.sync.entitlements import select_entitled, select_unread_accounts
 from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
-from db.sync.scans import Scan, move_scan
+from db.sync.scans import Scan
 from runtime.scan_requests import ask_for_scan, read_request
 from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
-from worker.lists.steps import HOLD, READS_AT_ONCE, Helpers
+from worker.lists.steps import HOLD, READS_AT_ONCE, Turn, stay
 from worker.live.answers import Answered
 from worker.live.fence import store_safely
 from worker.live.marks import bare_mark
@@ -21,7 +21,6 @@ from worker.live.reads import read_whole
 from worker.payload import NotJson
 
 KIND = "active_entitlement_summary"
-STEP = "entitlements"
 OUTAGE_TRIES = 6
 """So often, about a minute, the last few are asked for again while none of them is answered; of as many as are read at
 once, the step itself is given up then."""
@@ -42,33 +41,32 @@ async def ask_for_entitlements(pool: Pool, *, live_mode: bool) -> int:
     return len(accounts)
 
 
-async def entitled_after(helpers: Helpers, scan: Scan, after: str) -> list[str]:
+async def entitled_after(turn: Turn, scan: Scan, after: str) -> list[str]:
     """The next customers whose entitlements are to be read, at most as many as are read at once."""
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         return await select_entitled(connection, scan.scope, after, limit=READS_AT_ONCE)
 
 
-async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
-    """Read everybody's entitlements through the fence, and then go to the step `then`. Safe to do again.
+async def fill_entitlements(turn: Turn, scan: Scan) -> None:
+    """Read everybody's entitlements through the fence, and then go to the next step. Safe to do again.
 
     In the bulk lane, since an account may have very many: marked, they would all stand before what webhooks mark. One
     that cannot be read is marked all the same, and so tells what is wrong with it. Raises StripeUnavailable and
     StripeRefused where nobody's are told.
     """
-    after = scan.step_cursor if scan.step == STEP else ""
-    while not helpers.over():
-        customers = await entitled_after(helpers, scan, after)
+    after = scan.step_cursor
+    while not turn.over():
+        customers = await entitled_after(turn, scan, after)
         if not customers:
-            async with helpers.pool.acquire() as connection:
-                await move_scan(connection, scan.id, step=then)
+            await turn.go_on(scan)
             return
-        found = await asyncio.gather(*(_read(helpers, scan, customer_id) for customer_id in customers))
+        found = await asyncio.gather(*(_read(turn, scan, customer_id) for customer_id in customers))
         answers = [each for each in found if isinstance(each, Answered)]
         errors = [each for each in found if not isinstance(each, Answered)]
         if not answers and _is_outage(errors, attempts=scan.attempts):
             raise errors[0]
         unread = [each for each, told in zip(customers, found, strict=True) if not isinstance(told, Answered)]
-        async with helpers.pool.acquire() as connection:
+        async with turn.pool.acquire() as connection:
             failures = await store_safely(connection, answers, source="backfill", of_whole=scan.whole)
             if doubted := [each for each in failures if each.contradicts]:
                 await postpone_reads(connection, doubted)
@@ -80,9 +78,8 @@ async def fill_entitlements(helpers: Helpers, scan: Scan, *, then: str) -> None:
                 ]
                 await mark_objects(connection, marks)
             after = customers[-1]
-            await move_scan(connection, scan.id, step=STEP, cursor=after, wait=HOLD)
-    async with helpers.pool.acquire() as connection:
-        await move_scan(connection, scan.id, step=STEP, cursor=after)
+            await stay(connection, scan, cursor=after, wait=HOLD)
+    await turn.stay(scan, cursor=after)
 
 
 def _is_outage(errors: Sequence[Exception], *, attempts: int) -> bool:
@@ -95,14 +92,14 @@ def _is_outage(errors: Sequence[Exception], *, attempts: int) -> bool:
     return busy or len(errors) == READS_AT_ONCE or attempts < OUTAGE_TRIES
 
 
-async def _read(helpers: Helpers, scan: Scan, customer_id: str) -> Answered | Exception:
+async def _read(turn: Turn, scan: Scan, customer_id: str) -> Answered | Exception:
     """One customer's entitlements, or why they cannot be read, though others perhaps can."""
-    async with helpers.pool.acquire() as connection:
+    async with turn.pool.acquire() as connection:
         tick = await draw_tick(connection)
     key = Key(*scan.scope, KIND, customer_id)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     try:
-        return await read_whole(helpers.stripe, due)
+        return await read_whole(turn.stripe, due)
     except (StripeMissing, StripeRefused, StripeUnavailable, NotJson, UnknownShape) as error:
         log.warning("entitlements not read", customer=customer_id, error=str(error))
         return error
