@@ -38,7 +38,8 @@ class ReadPage:
     page: Page
 
     @property
-    def step(self) -> Advance:
+    def advance(self) -> Advance:
+        """How the page moves its window."""
         return Advance(
             window=self.window,
             after=self.after,
@@ -48,7 +49,7 @@ class ReadPage:
         )
 
 
-class Storer:
+class PageWriter:
     """Stores what one worker reads in one turn. Used as a context, at whose end what is under way is given up."""
 
     def __init__(self, pool: Pool) -> None:
@@ -132,7 +133,7 @@ async def _store_pages(
 ) -> dict[WindowKey, int]:
     """Move the cursors and store the pages of those windows that are still ours; returns their next ticks."""
     async with connection.transaction():
-        ticks = await advance_windows(connection, [read.step for read in pages], lease=LEASE)
+        ticks = await advance_windows(connection, [read.advance for read in pages], lease=LEASE)
         ours = sorted(
             (read for read in pages if key_of(read.window) in ticks), key=lambda r: key_of(r.window)
         )

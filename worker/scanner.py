@@ -33,7 +33,7 @@ from worker.lists.backfill import step_backfill
 from worker.lists.gaps import FIRST_LOOK_BACK, OVERLAP
 from worker.lists.pages import CUT_LISTS_MAX, Page, read_page
 from worker.lists.steps import FAILING_STEPS, Step, Turn, bounds_of, next_step, step_after_failure
-from worker.page_writer import LEASE, ReadPage, Storer
+from worker.page_writer import LEASE, PageWriter, ReadPage
 from worker.payload import NotJson
 
 ATTEMPTS_MAX = 10
@@ -158,10 +158,10 @@ class Scanner:
 
     async def _read_windows(self) -> bool:
         """Read windows side by side until none is due or the time is up; True when any was read."""
-        async with Storer(self._pool) as storer:
-            return await self._read_windows_into(storer)
+        async with PageWriter(self._pool) as writer:
+            return await self._read_windows_into(writer)
 
-    async def _read_windows_into(self, storer: Storer) -> bool:
+    async def _read_windows_into(self, writer: PageWriter) -> bool:
         reading: set[asyncio.Task[None]] = set()
         news = asyncio.create_task(self._split.wait())
         begun = False
@@ -173,7 +173,7 @@ class Scanner:
                     if window is None:
                         break
                     begun = True
-                    reading.add(asyncio.create_task(self._read_window(window, storer)))
+                    reading.add(asyncio.create_task(self._read_window(window, writer)))
                 if not reading:
                     return begun
                 done, _ = await asyncio.wait({*reading, news}, return_when=asyncio.FIRST_COMPLETED)
@@ -192,7 +192,7 @@ class Scanner:
         """How many windows to read side by side: more, the longer the API takes at its best."""
         return min(WINDOWS_MIN + int(min(self._latencies) / SECONDS_PER_WINDOW), WINDOWS_MAX)
 
-    async def _read_window(self, window: Window, storer: Storer) -> None:
+    async def _read_window(self, window: Window, writer: PageWriter) -> None:
         """Read a window page by page, to its end or until the time is up; its failures are noted, not raised."""
         attempts = window.attempts
         try:
@@ -203,7 +203,7 @@ class Scanner:
                 # What was cut short, or failed, at a list inside an object is read without these.
                 page = await self._read(window, cut_lists_max=CUT_LISTS_MAX if attempts <= 1 else 0)
                 after = await self._after(window, page)
-                tick = await storer.store(ReadPage(window=window, after=after, page=page))
+                tick = await writer.store(ReadPage(window=window, after=after, page=page))
                 if after.low > window.low:
                     self._split.set()
                 if not page.has_more:

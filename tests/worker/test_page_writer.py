@@ -13,7 +13,7 @@ from db.sync.windows import LostWindow, Window, claim_window
 from sandbox import Sandbox
 from tests.worker.account import Attached, attached, lived_account
 from worker.lists.pages import read_page
-from worker.page_writer import ReadPage, Storer
+from worker.page_writer import PageWriter, ReadPage
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ async def test_worker_that_was_lost_for_an_hour(pool: Pool, database_url: str, s
         await account.execute("update sync.scan_windows set due_at = now() - interval '1 hour'")
         (again,) = await begun_again(account)
         ticks = []
-        async with Storer(pool) as other, Storer(pool) as lost:
+        async with PageWriter(pool) as other, PageWriter(pool) as lost:
             ticks.append(await other.store(await read(account, again)))
             before = await account.fetch("select id, confirmed from sync.objects order by id")
             with pytest.raises(LostWindow):
@@ -110,8 +110,8 @@ async def test_page_that_cannot_be_stored_harms_no_other(
         page = replace(pages[place].page, answers=tuple(answers))
         pages[place] = replace(pages[place], page=page)
 
-        async with Storer(pool) as storer:
-            await asyncio.gather(*(storer.store(each) for each in pages))
+        async with PageWriter(pool) as writer:
+            await asyncio.gather(*(writer.store(each) for each in pages))
         assert len(answers) - 1 == await rows(account, "customer")
         for each in pages:
             if each.window.kind != "customer":
@@ -127,8 +127,8 @@ async def test_pages_that_wait_are_stored_together(pool: Pool, database_url: str
     async with attached(pool, database_url, sandbox) as account:
         kinds = ("customer", "product", "price", "subscription", "invoice", "charge", "dispute")
         pages = [await read(account, window) for window in await begun(account, kinds)]
-        async with Storer(pool) as storer:
-            ticks = await asyncio.gather(*(storer.store(each) for each in pages))
+        async with PageWriter(pool) as writer:
+            ticks = await asyncio.gather(*(writer.store(each) for each in pages))
         assert len(kinds) == len(set(ticks))
         transactions = await account.fetchval("select count(distinct xmin::text) from sync.scan_windows")
         assert transactions < len(kinds)
