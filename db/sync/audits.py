@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.registry import KINDS
 from db.connection import Connection
-from db.keys import CustomerKey, Key, Scope, columns_of_keys
+from db.keys import CustomerKey, Key, Scope
 from db.mirror.tables import PARTS
 from db.sync.scans import Scan, select_scan
 
@@ -28,6 +30,22 @@ class Drift:
     currency: str | None = None
     amount: int = 0
     said: str | None = None
+
+
+class Unread(NamedTuple):
+    """A suspect that could not be verified, and why."""
+
+    kind: str
+    id: str
+    error: str
+
+
+class ReadAt(NamedTuple):
+    """An object and the tick of a read of it."""
+
+    kind: str
+    id: str
+    tick: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +104,11 @@ limit $6
 
 
 async def select_suspects(
-    connection: Connection, scan: Scan, *, records: bool, after: tuple[str, str], limit: int
-) -> list[tuple[str, str]]:
-    """What waits for its verification (kind, id), after this one: records, or mirrored objects."""
+    connection: Connection, scan: Scan, *, records: bool, after: ObjectRef, limit: int
+) -> list[ObjectRef]:
+    """The suspects that wait for their verification, after this one: records, or mirrored objects."""
     rows = await connection.fetch(SELECT_SUSPECTS, scan.id, RECORD, records, *after, limit)
-    return [(row[0], row[1]) for row in rows]
+    return [ObjectRef(*row) for row in rows]
 
 
 COUNT_SUSPECTS = """
@@ -113,13 +131,15 @@ on conflict (scan_id, kind, id) do update set error = excluded.error
 """
 
 
-async def note_unread(connection: Connection, scan: Scan, unread: Sequence[tuple[str, str, str]]) -> None:
-    """Give up verifying these (kind, id, error): nothing is said of them but why."""
+async def note_unread(connection: Connection, scan: Scan, unread: Sequence[Unread]) -> None:
+    """Give up verifying these: only why is noted."""
     if unread:
         await connection.execute(
             NOTE_UNREAD,
             scan.id,
-            *columns_of_keys(CustomerKey, unread),
+            [each.kind for each in unread],
+            [each.id for each in unread],
+            [each.error for each in unread],
         )
 
 
@@ -132,12 +152,10 @@ limit $2
 """
 
 
-async def select_unread(
-    connection: Connection, scan: Scan, *, limit: int
-) -> tuple[int, list[tuple[str, str, str]]]:
-    """How many could not be verified, and the first of them: kind, id, error."""
+async def select_unread(connection: Connection, scan: Scan, *, limit: int) -> tuple[int, list[Unread]]:
+    """How many could not be verified, and the first of them."""
     rows = await connection.fetch(SELECT_UNREAD, scan.id, limit)
-    return (rows[0][3] if rows else 0), [(row[0], row[1], row[2]) for row in rows]
+    return (rows[0]["count"] if rows else 0), [Unread(row["kind"], row["id"], row["error"]) for row in rows]
 
 
 # Stripe's lists leave out, by their own rules, prices that were made in the middle of something else, and customers and
@@ -176,9 +194,9 @@ where scan_id = $1 and (kind, id) in (select * from unnest($2::text[], $3::text[
 """
 
 
-async def dismiss(connection: Connection, scan: Scan, agreed: Sequence[tuple[str, str]]) -> None:
-    """These (kind, id) agree after all."""
-    await connection.execute(DISMISS, scan.id, [kind for kind, _ in agreed], [named for _, named in agreed])
+async def dismiss(connection: Connection, scan: Scan, agreed: Sequence[ObjectRef]) -> None:
+    """These agree after all."""
+    await connection.execute(DISMISS, scan.id, *_columns_of(agreed))
 
 
 NOTE_DRIFT = """
@@ -258,15 +276,17 @@ where account_id = $1 and live_mode = $2
 
 
 async def select_motion(
-    connection: Connection, scope: Scope, reads: Sequence[tuple[str, str, int]]
-) -> dict[tuple[str, str], bool]:
-    """Which of these (kind, id, tick of our read) were marked or read by others meanwhile; absent: never heard of."""
+    connection: Connection, scope: Scope, reads: Sequence[ReadAt]
+) -> dict[ObjectRef, bool]:
+    """Whether others have marked or read these objects since our read; an object is absent if it is unknown."""
     rows = await connection.fetch(
         SELECT_MOTION,
         *scope,
-        *columns_of_keys(CustomerKey, reads),
+        [each.kind for each in reads],
+        [each.id for each in reads],
+        [each.tick for each in reads],
     )
-    return {(row[0], row[1]): row[2] for row in rows}
+    return {ObjectRef(row["kind"], row["id"]): row["moving"] for row in rows}
 
 
 SELECT_WAITING = """
@@ -279,11 +299,11 @@ where account_id = $1 and live_mode = $2 and dirty >= confirmed and not tombston
 
 
 async def select_waiting(
-    connection: Connection, scope: Scope, objects: Sequence[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    """Which of these (kind, id) are marked and have not been read since."""
-    rows = await connection.fetch(SELECT_WAITING, *scope, [o[0] for o in objects], [o[1] for o in objects])
-    return [(row[0], row[1]) for row in rows]
+    connection: Connection, scope: Scope, objects: Sequence[ObjectRef]
+) -> list[ObjectRef]:
+    """Which of these are marked and have not been read since."""
+    rows = await connection.fetch(SELECT_WAITING, *scope, *_columns_of(objects))
+    return [ObjectRef(*row) for row in rows]
 
 
 REMOVE_ROWS: Mapping[str, str] = {
@@ -314,9 +334,9 @@ where o.account_id = $1 and o.live_mode = $2 and o.kind = k.kind and o.id = k.id
 """
 
 
-async def raise_tombstones(connection: Connection, scope: Scope, refs: Sequence[tuple[str, str]]) -> None:
-    """Let a read write again what was deleted and has lost its row, or is taken for deleted and is not."""
-    await connection.execute(RAISE_TOMBSTONES, *scope, [r[0] for r in refs], [r[1] for r in refs])
+async def raise_tombstones(connection: Connection, scope: Scope, refs: Sequence[ObjectRef]) -> None:
+    """Let a read write objects again that were deleted and have lost their rows, or are wrongly taken for deleted."""
+    await connection.execute(RAISE_TOMBSTONES, *scope, *_columns_of(refs))
 
 
 MARK_REPAIRED = (
@@ -329,7 +349,7 @@ async def mark_repaired(connection: Connection, scan: Scan, kind: str, ids: Sequ
     await connection.execute(MARK_REPAIRED, scan.id, kind, ids)
 
 
-RENAME_RECORDS = """
+RESTORE_CUSTOMER_IDS = """
 update billing.customers r
 set stripe_customer_id = k.customer_id
 from unnest($3::uuid[], $4::text[]) as k (uid, customer_id)
@@ -337,9 +357,9 @@ where r.account_id = $1 and r.live_mode = $2 and r.uid = k.uid and r.stripe_cust
 """
 
 
-async def rename_records(connection: Connection, scope: Scope, names: Mapping[UUID, str]) -> None:
-    """Give records (uid -> Stripe customer id) the customer back whose they are: others are found by that name."""
-    await connection.execute(RENAME_RECORDS, *scope, list(names), list(names.values()))
+async def restore_customer_ids(connection: Connection, scope: Scope, names: Mapping[UUID, str]) -> None:
+    """Point records (uid -> Stripe customer id) back at the customer they belong to: readers find them by that id."""
+    await connection.execute(RESTORE_CUSTOMER_IDS, *scope, list(names), list(names.values()))
 
 
 REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"
@@ -521,6 +541,10 @@ async def select_last_audit(connection: Connection) -> AuditReport | None:
     scan_id = await connection.fetchval(SELECT_LAST_AUDIT)
     scan = None if scan_id is None else await select_scan(connection, scan_id, "audit")
     return None if scan is None else await report_audit(connection, scan)
+
+
+def _columns_of(refs: Sequence[ObjectRef]) -> tuple[list[str], list[str]]:
+    return [ref.kind for ref in refs], [ref.id for ref in refs]
 
 
 def keys_of(scope: Scope, ids: Sequence[str]) -> list[CustomerKey]:

@@ -250,7 +250,7 @@ async def _say_undecided(connection: Connection, scan: Scan) -> list[str]:
     count, unread = await select_unread(connection, scan, limit=HOLES_NAMED_MAX)
     if count:
         told.append(f"{count} objects could not be read")
-        told += [f"{kind} {named}: {error}" for kind, named, error in unread]
+        told += [f"{each.kind} {each.id}: {each.error}" for each in unread]
     return told
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from billing.kinds.found import Facts, Part
+from billing.kinds.found import Facts, ObjectRef, Part
 from billing.kinds.lists import PER_CUSTOMER
 from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS
@@ -23,6 +23,8 @@ from db.mirror.compare import select_stored_facts
 from db.mirror.tables import PARTS
 from db.sync.audits import (
     Drift,
+    ReadAt,
+    Unread,
     count_suspects,
     count_unexplained,
     dismiss,
@@ -88,7 +90,9 @@ async def compare_entitlements(turn: Turn, scan: Scan) -> None:
         if not customers:
             await turn.go_on(scan)
             return
-        verdicts, unread = await _read_all(turn, scan, [(entitlements.KIND, each) for each in customers])
+        verdicts, unread = await _read_all(
+            turn, scan, [ObjectRef(entitlements.KIND, each) for each in customers]
+        )
         if not verdicts and unread[0].later and scan.attempts < entitlements.OUTAGE_TRIES:
             raise unread[0].error  # Stripe, and not an object: this step waits
         # A key that may not read the first few may read nobody's: so much is said, and no more is asked.
@@ -138,30 +142,30 @@ async def too_many(connection: Connection, scan: Scan) -> int:
 
 
 async def _read_all(
-    turn: Turn, scan: Scan, objects: Sequence[tuple[str, str]]
+    turn: Turn, scan: Scan, objects: Sequence[ObjectRef]
 ) -> tuple[list[_Verdict], list[_Unread]]:
-    found = await asyncio.gather(*(_read(turn, scan, kind, named) for kind, named in objects))
+    found = await asyncio.gather(*(_read(turn, scan, ref) for ref in objects))
     verdicts = [each for each in found if isinstance(each, _Verdict)]
     return verdicts, [each for each in found if isinstance(each, _Unread)]
 
 
-async def _read(turn: Turn, scan: Scan, kind: str, object_id: str) -> _Verdict | _Unread:
+async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Unread:
     """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
-    key = Key(*scan.scope, kind, object_id)
+    key = Key(*scan.scope, *ref)
     async with turn.pool.acquire() as connection:
         tick = await draw_tick(connection)
     due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     try:
         answer = await read_whole(turn.stripe, due)
     except StripeMissing:
-        return _Verdict(kind=kind, id=object_id, tick=tick, parsed=None, raw=None)
+        return _Verdict(kind=ref.kind, id=ref.id, tick=tick, parsed=None, raw=None)
     except Exception as error:
         if isinstance(error, StripeRefused) and error.status == 401:
             raise
-        log.warning("suspect not read", scan=scan.id, kind=kind, id=object_id, error=str(error))
+        log.warning("suspect not read", scan=scan.id, kind=ref.kind, id=ref.id, error=str(error))
         later = isinstance(error, (StripeUnavailable, NotJson))
-        return _Unread(kind=kind, id=object_id, tick=tick, error=error, later=later)
-    return _Verdict(kind=kind, id=object_id, tick=tick, parsed=answer.parsed, raw=answer.raw)
+        return _Unread(kind=ref.kind, id=ref.id, tick=tick, error=error, later=later)
+    return _Verdict(kind=ref.kind, id=ref.id, tick=tick, parsed=answer.parsed, raw=answer.raw)
 
 
 async def _note(
@@ -188,7 +192,9 @@ async def _note(
                 if each.later and not last:
                     key = Key(*scan.scope, each.kind, each.id)
                     await suspect(connection, scan, {key: "differs"}, tick=each.tick)
-            given_up = [(each.kind, each.id, str(each.error)) for each in unread if last or not each.later]
+            given_up = [
+                Unread(each.kind, each.id, str(each.error)) for each in unread if last or not each.later
+            ]
             await note_unread(connection, scan, given_up)
             await stay(connection, scan, cursor=cursor, wait=HOLD)
 
@@ -198,21 +204,24 @@ async def _note(
 async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> None:
     """Note what differs and dismiss what agrees. Of what is in motion nothing can be said yet."""
     scope = scan.scope
-    motion = await select_motion(connection, scope, [(each.kind, each.id, each.tick) for each in verdicts])
+    motion = await select_motion(
+        connection, scope, [ReadAt(each.kind, each.id, each.tick) for each in verdicts]
+    )
     drift: list[Drift] = []
     ticks: list[int] = []
-    agreed: list[tuple[str, str]] = []
+    agreed: list[ObjectRef] = []
     for kind, group in groupby(sorted(verdicts, key=lambda each: each.kind), key=lambda each: each.kind):
         of_kind = list(group)
         stored = await select_stored_facts(connection, scope, kind, [each.id for each in of_kind])
         for each in of_kind:
-            if motion.get((kind, each.id), False):
+            ref = ObjectRef(kind, each.id)
+            if motion.get(ref, False):
                 continue
-            if _is_nothing(each) and (kind, each.id) not in motion:
-                each = replace(each, parsed=None, raw=None)  # none there, and none ever told of
+            if _is_nothing(each) and ref not in motion:
+                each = replace(each, parsed=None, raw=None)  # there is none, and no event ever announced one
             found = _compare_object(each, stored.get(each.id))
             if found is None:
-                agreed.append((kind, each.id))
+                agreed.append(ref)
             else:
                 drift.append(found)
                 ticks.append(each.tick)

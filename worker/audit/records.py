@@ -4,14 +4,16 @@ Of a customer in motion nothing is said: whoever is compared, and whether it is 
 compares.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.parse import parse_object
 from billing.record import Derived, customer_uid, derive_record
 from db.columns import differing
@@ -33,6 +35,7 @@ from db.sync.audits import (
     RECORD,
     Drift,
     Mending,
+    ReadAt,
     count_suspects,
     dismiss,
     note_drift,
@@ -97,50 +100,64 @@ async def _wrong_records(
     return [each for each in found if each is not None]
 
 
-class _Undo(Exception):
-    """Take back what was written only to be looked at."""
+class _TakenBack(Exception):
+    """Ends a transaction whose writes are to leave no trace."""
+
+
+@asynccontextmanager
+async def _taken_back(connection: Connection) -> AsyncIterator[None]:
+    """A transaction that sees one moment of the database, and whose writes are rolled back at its end."""
+    try:
+        async with connection.transaction(isolation="repeatable_read"):
+            yield
+            raise _TakenBack
+    except _TakenBack:
+        pass
 
 
 async def _as_if_mended(
     turn: Turn, connection: Connection, scan: Scan, mending: Sequence[Mending], ids: Sequence[str]
 ) -> tuple[list[Drift], set[str]]:
-    """The wrong records among these customers', were the mirror as Stripe says, and who is in motion, so that nothing
-    can be said yet. What is written for this look is taken back.
+    """Which of these customers' records would be wrong if the mirror were right, and which customers are in motion, so
+    that nothing can be said of them yet.
+
+    The mirror is mended and its records derived in a transaction that is rolled back: so a wrong row is counted once,
+    and not again for each record that follows from it.
     """
-    scope = scan.scope
 
     async def look() -> tuple[list[Drift], set[str]]:
-        found: list[Drift] = []
-        moving: set[str] = set()
-        try:
-            async with connection.transaction(isolation="repeatable_read"):
-                customers = await select_customers_by_id(connection, scope, ids)
-                # Whom a row concerns that names nobody is not known before it is resolved: it may be any of them.
-                unresolved = await count_unresolved(connection, scope)
-                moving = {each.id for each in customers if each.moving or unresolved}
-                still = [each for each in customers if each.id not in moving]
-                if still:
-                    await _mend(connection, scan, mending)
-                    found = await _wrong_records(turn, connection, scan, still)
-                raise _Undo
-        except _Undo:
+        async with _taken_back(connection):
+            customers = await select_customers_by_id(connection, scan.scope, ids)
+            # Rows that name no customer may concern any of them until they are resolved.
+            unresolved = await count_unresolved(connection, scan.scope)
+            moving = {each.id for each in customers if each.moving or unresolved}
+            still = [each for each in customers if each.id not in moving]
+            found: list[Drift] = []
+            if still:
+                await _write_answers(connection, scan, mending)
+                found = await _wrong_records(turn, connection, scan, still)
             return found, moving
 
     return await retry_conflicts(look)
 
 
-async def _mend(connection: Connection, scan: Scan, mending: Sequence[Mending]) -> None:
-    """Write what Stripe said, but for what was marked, told or read since: there the mirror knows better."""
+async def _write_answers(connection: Connection, scan: Scan, mending: Sequence[Mending]) -> None:
+    """Write into the mirror what Stripe said of the wrong rows, except where an event or a read came since: there the
+    mirror knows better.
+    """
     scope = scan.scope
-    motion = await select_motion(connection, scope, [(each.kind, each.id, each.tick) for each in mending])
+    motion = await select_motion(
+        connection, scope, [ReadAt(each.kind, each.id, each.tick) for each in mending]
+    )
     shown: dict[Key, Shown] = {}
     deleted: dict[Key, datetime] = {}
-    surplus: list[tuple[str, str]] = []
+    surplus: list[ObjectRef] = []
     for each in mending:
-        if motion.get((each.kind, each.id), False):
+        ref = ObjectRef(each.kind, each.id)
+        if motion.get(ref, False):
             continue
         if each.said is None:
-            surplus.append((each.kind, each.id))
+            surplus.append(ref)
             continue
         key = Key(*scope, each.kind, each.id)
         body = msgspec.json.decode(each.said)
@@ -151,8 +168,8 @@ async def _mend(connection: Connection, scan: Scan, mending: Sequence[Mending]) 
             shown[key] = Shown(parsed=parsed, raw=as_text(body))
     await write_mirror(connection, shown, confirmed=True)
     await bury_rows(connection, deleted, told_by_event=False)
-    for kind, group in groupby(sorted(surplus), key=itemgetter(0)):
-        await remove_rows(connection, scope, kind, [named for _, named in group])
+    for kind, refs in groupby(sorted(surplus), key=attrgetter("kind")):
+        await remove_rows(connection, scope, kind, [ref.id for ref in refs])
 
 
 def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
@@ -222,12 +239,14 @@ async def verify_records(turn: Turn, scan: Scan) -> None:
             )
             if suspects and mending is None:
                 mending = await select_mending(connection, scan, limit=DRIFT_EXAMINED_MAX)
-            ids = [named for _, named in suspects]
+            ids = [suspect.id for suspect in suspects]
             found, moving = await _as_if_mended(turn, connection, scan, mending or [], ids)
             decided = {*ids} - moving
             wrong = {each.id for each in found}
             async with connection.transaction():
-                await dismiss(connection, scan, [(RECORD, named) for named in sorted(decided - wrong)])
+                await dismiss(
+                    connection, scan, [ObjectRef(RECORD, named) for named in sorted(decided - wrong)]
+                )
                 await note_drift(connection, scan, found, verified=True)
                 if suspects:
                     place = place._replace(after=suspects[-1])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.registry import KINDS
 from billing.record import customer_uid
 from db.connection import Connection
@@ -10,12 +11,13 @@ from db.records.compare import select_surplus_records
 from db.sync.audits import (
     RECORD,
     Drift,
+    ReadAt,
     keys_of,
     mark_repaired,
     raise_tombstones,
     remove_records,
     remove_rows,
-    rename_records,
+    restore_customer_ids,
     select_drift,
     select_motion,
     select_waiting,
@@ -47,7 +49,7 @@ async def repair(turn: Turn, scan: Scan) -> None:
         names = {
             customer_uid(*scope, each.id): each.id for each in records if "stripe_customer_id" in each.fields
         }
-        await rename_records(connection, scope, names)
+        await restore_customer_ids(connection, scope, names)
         for kind, ids in (await _invented(connection, scope, drift)).items():
             await remove_rows(connection, scope, kind, ids)
     await _repair_objects(turn, scan, rank=0)
@@ -76,7 +78,9 @@ async def _repair_next(turn: Turn, scan: Scan, *, rank: int) -> None:
     scope = scan.scope
     async with turn.pool.acquire() as connection:
         drift = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
-        owners = [(each.kind, each.id) for each in drift if each.kind != RECORD and _rank(each.kind) < rank]
+        owners = [
+            ObjectRef(each.kind, each.id) for each in drift if each.kind != RECORD and _rank(each.kind) < rank
+        ]
         waiting = await select_waiting(connection, scope, owners)
         place = Place.of(scan)
         if waiting and place.round < MOTION_WAITS_MAX:
@@ -95,7 +99,7 @@ async def _repair_objects(turn: Turn, scan: Scan, *, rank: int) -> None:
             objects = [each for each in drift if each.kind in kinds]
             invented = await _invented(connection, scope, objects)
             marked = [each for each in objects if each.id not in invented.get(each.kind, ())]
-            await raise_tombstones(connection, scope, [(each.kind, each.id) for each in marked])
+            await raise_tombstones(connection, scope, [ObjectRef(each.kind, each.id) for each in marked])
             marks = await mark_objects(
                 connection,
                 [bare_mark(Key(*scope, each.kind, each.id), source="audit") for each in marked],
@@ -115,10 +119,10 @@ async def _repair_objects(turn: Turn, scan: Scan, *, rank: int) -> None:
 async def _invented(connection: Connection, scope: Scope, drift: Sequence[Drift]) -> dict[str, list[str]]:
     """The rows, by kind, that Stripe does not know and that no event and no read ever told of."""
     unknown = [each for each in drift if each.kind != RECORD and each.said is None]
-    heard_of = await select_motion(connection, scope, [(each.kind, each.id, 0) for each in unknown])
+    heard_of = await select_motion(connection, scope, [ReadAt(each.kind, each.id, 0) for each in unknown])
     invented: dict[str, list[str]] = {}
     for each in unknown:
-        if (each.kind, each.id) not in heard_of:
+        if ObjectRef(each.kind, each.id) not in heard_of:
             invented.setdefault(each.kind, []).append(each.id)
     return invented
 

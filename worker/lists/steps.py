@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.lists import PER_CUSTOMER
 from billing.record import Policy
 from db.connection import Connection, Pool
@@ -157,17 +158,17 @@ class Turn:
 
 
 class Place(NamedTuple):
-    """How far a step is that goes over its objects in rounds: the round, and the last (kind, id) that is done."""
+    """How far a step is that goes over its objects in rounds: the round, and the last object that is done."""
 
     round: int = 0
-    after: tuple[str, str] = ("", "")
+    after: ObjectRef = ObjectRef("", "")
 
     @classmethod
     def of(cls, scan: Scan) -> "Place":
         """The place that the scan's cursor notes."""
         round_, _, after = scan.step_cursor.partition(" ")
         kind, _, object_id = after.partition(" ")
-        return cls(int(round_ or 0), (kind, object_id))
+        return cls(int(round_ or 0), ObjectRef(kind, object_id))
 
     @property
     def cursor(self) -> str:

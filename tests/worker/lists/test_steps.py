@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.lists import listed_kinds
 from db.sync.scans import Scan
 from worker.lists.steps import Place, Step, next_step, step_after_failure, step_of
@@ -127,8 +128,8 @@ def test_every_step_has_its_place() -> None:
     [
         (Place(), "0"),
         (Place(3), "3"),
-        (Place(2, ("invoice", "in_1")), "2 invoice in_1"),
-        (Place(1, ("record", "cus with blanks")), "1 record cus with blanks"),
+        (Place(2, ObjectRef("invoice", "in_1")), "2 invoice in_1"),
+        (Place(1, ObjectRef("record", "cus with blanks")), "1 record cus with blanks"),
     ],
 )
 def test_place_as_cursor(place: Place, cursor: str) -> None:
@@ -139,4 +140,4 @@ def test_place_as_cursor(place: Place, cursor: str) -> None:
 
 def test_place_of_a_step_that_begins() -> None:
     """A step that begins has an empty cursor."""
-    assert Place(0, ("", "")) == Place.of(scan("reads"))
+    assert Place(0, ObjectRef("", "")) == Place.of(scan("reads"))
