@@ -1,12 +1,10 @@
 """What a backfill has covered: holes in its lists, objects that only references name, and customers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.kinds.entitlements import ActiveEntitlement
-from billing.kinds.registry import HINTED, KINDS
-from billing.kinds.subscriptions import SubscriptionItem, SubscriptionScheduleItem
+from billing.kinds.registry import KINDS, FetchedReference, fetched_references
 from db.columns import columns_of
 from db.connection import Connection
 from db.keys import CustomerKey, columns_of_keys
@@ -51,47 +49,38 @@ async def select_holes(connection: Connection, scan: Scan, *, low: datetime, hig
     return [Hole(**row) for row in rows]
 
 
-def _mark_references() -> dict[str, str]:
-    """Per column that names a mirrored object: the statement that marks those which nobody knows of yet."""
-    tables: list[tuple[str, type, str]] = [
-        (kind.table, kind.facts, kind.name) for kind in KINDS.values() if kind.confirmed_on_event
-    ]
-    tables.append(("stripe.subscription_items", SubscriptionItem, "subscription_item"))
-    tables.append(
-        ("stripe.subscription_schedule_items", SubscriptionScheduleItem, "subscription_schedule_item")
-    )
-    tables.append(("stripe.active_entitlements", ActiveEntitlement, "active_entitlement"))
-    statements = {}
-    for table, facts, holder in tables:
-        columns = {column.name for column in columns_of(facts)}
-        for column in sorted(columns):
-            named = column.removesuffix("_id").removeprefix("latest_").removeprefix("released_")
-            named = {"schedule": "subscription_schedule"}.get(named, named)
-            if not column.endswith("_id") or named not in KINDS or named in HINTED or named == holder:
-                continue
-            owner = f"t.{column}" if named == "customer" else "t.customer_id"
-            if not KINDS[named].names_customer or ("customer_id" not in columns):
-                owner = "null::text"
-            statements[f"{holder}.{column}"] = f"""
+def _mark_references(reference: FetchedReference) -> str:
+    """The statement that marks the objects which a column names and nobody knows of yet.
+
+    Its customer is the row's, where rows of both kinds name one.
+    """
+    owner = "null::text"
+    if KINDS[reference.kind].names_customer and any(
+        column.name == "customer_id" for column in columns_of(reference.facts)
+    ):
+        owner = f"t.{reference.column}" if reference.kind == "customer" else "t.customer_id"
+    return f"""
 insert into sync.objects (account_id, live_mode, kind, id, customer_id, source, dirty, first_marked_at, read_at)
-select $1, $2, '{named}', id, customer_id, 'backfill', nextval('sync.tick'), now(), now()
+select $1, $2, '{reference.kind}', id, customer_id, 'backfill', nextval('sync.tick'), now(), now()
 from (
-  select t.{column} as id, min({owner}) as customer_id
-  from {table} t
-  where t.account_id = $1 and t.live_mode = $2 and t.{column} is not null
+  select t.{reference.column} as id, min({owner}) as customer_id
+  from {reference.table} t
+  where t.account_id = $1 and t.live_mode = $2 and t.{reference.column} is not null
     and not exists (
       select from sync.objects o
-      where o.account_id = $1 and o.live_mode = $2 and o.kind = '{named}' and o.id = t.{column}
+      where o.account_id = $1 and o.live_mode = $2 and o.kind = '{reference.kind}' and o.id = t.{reference.column}
     )
-  group by t.{column}
-  order by t.{column}
+  group by t.{reference.column}
+  order by t.{reference.column}
 ) as unknown
 on conflict do nothing
 """
-    return statements
 
 
-MARK_REFERENCES = dict(sorted(_mark_references().items()))
+MARK_REFERENCES: Mapping[str, str] = {
+    name: _mark_references(reference)
+    for name, reference in sorted((f"{each.holder}.{each.column}", each) for each in fetched_references())
+}
 """By the column that names other objects: what marks those that nothing was ever said about, so that they are read."""
 
 
