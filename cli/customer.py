@@ -25,12 +25,9 @@ from db.records.customer import (
     LastEvent,
     StoredCustomer,
     find_customers,
-    select_features,
     select_last_events,
     select_mark,
-    select_mrr,
-    select_products,
-    select_revenue,
+    select_part,
     select_status_changes,
     select_unsettled,
 )
@@ -151,10 +148,10 @@ async def _read(
         key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id or "")
         return CustomerView(
             record=record,
-            products=await select_products(connection, record.uid),
-            revenue=await select_revenue(connection, record.uid),
-            mrr=await select_mrr(connection, record.uid),
-            features=await select_features(connection, record.uid),
+            products=await select_part(connection, CustomerProduct, record.uid),
+            revenue=await select_part(connection, Revenue, record.uid),
+            mrr=await select_part(connection, CustomerMrr, record.uid),
+            features=await select_part(connection, CustomerFeature, record.uid),
             status_changes=await select_status_changes(connection, record.uid),
             problems=await select_problems_of_customer(connection, *key),
             mark=await select_mark(connection, key),

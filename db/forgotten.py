@@ -11,6 +11,7 @@ from billing.kinds.kind import Kind
 from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, EventKey, Key, columns_of_keys
+from db.records.parts import RECORD_PARTS
 from db.records.records import LOCK_NUMBERING, NOTIFY, NUMBERING_LOCK
 
 # Hearing of the forgotten
@@ -251,35 +252,29 @@ where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 returning change
 """
 
-ERASE_PRODUCTS = """
-update billing.customer_products
-set customer_uid = $4, external_id = null, entity_id = null
-where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+ERASE_PARTS: Mapping[str, str] = {
+    name: f"""
+delete from {part.table} where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
+    for name, part in RECORD_PARTS.items()
+    if not part.kept_when_forgotten
+}
 
-MOVE_REVENUE = """
-update billing.customer_revenue set customer_uid = $4
+MOVE_PARTS: Mapping[str, str] = {
+    name: f"""
+update {part.table} set {", ".join(["customer_uid = $4", *(f"{column} = null" for column in part.personal)])}
 where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
-
-MOVE_MRR = """
-update billing.customer_mrr set customer_uid = $4
-where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
-"""
+    for name, part in RECORD_PARTS.items()
+    if part.kept_when_forgotten
+}
+"""The parts that stay go on under another uid."""
 
 MOVE_MRR_CHANGES = """
 update billing.mrr_changes set customer_uid = $4
 where customer_uid = (
   select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 )
-"""
-
-ERASE_FEATURES = """
-delete from billing.customer_features where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
-"""
-
-ERASE_ENTITIES = """
-delete from billing.subscription_entities where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
 
 ERASE_LOCAL_ENTITIES = """
@@ -311,14 +306,13 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
     await connection.execute(MARK_FORGOTTEN, *key)
     for statement in (
         ERASE_IDENTITY,
-        ERASE_FEATURES,
-        ERASE_ENTITIES,
+        *ERASE_PARTS.values(),
         ERASE_LOCAL_ENTITIES,
         ERASE_USAGE,
         FORGET_USAGE,
     ):
         await connection.execute(statement, *key)
-    for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, MOVE_MRR, ERASE_PRODUCTS, MOVE_REVENUE):
+    for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, *MOVE_PARTS.values()):
         await connection.execute(statement, *key, uid)
     await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
     change = await connection.fetchval(ERASE_RECORD, *key, uid)

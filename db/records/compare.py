@@ -1,22 +1,16 @@
 """Records, as an audit compares them with what the mirror implies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from billing.record import (
-    CustomerEntity,
-    CustomerFeature,
-    CustomerMrr,
-    CustomerProduct,
-    CustomerRecord,
-    Revenue,
-)
-from db.columns import columns_of, decoded, names_of
+from billing.record import CustomerRecord, Derived
+from db.columns import columns_of, decoded, differing, names_of
 from db.connection import Connection
 from db.keys import Scope
+from db.records.parts import RECORD_PARTS
 
 SELECT_SETTLED_CUSTOMERS = """
 select customer_id, complete, stale > derived and parked_at is null as moving
@@ -80,28 +74,14 @@ async def select_snapshot_time(connection: Connection) -> datetime:
 
 
 _RECORD_COLUMNS = columns_of(CustomerRecord)
-_PRODUCT_COLUMNS = columns_of(CustomerProduct)
-_REVENUE_COLUMNS = columns_of(Revenue)
-_FEATURE_COLUMNS = columns_of(CustomerFeature)
-_ENTITY_COLUMNS = columns_of(CustomerEntity)
-_MRR_COLUMNS = columns_of(CustomerMrr)
 
 SELECT_RECORDS = f"select {names_of(_RECORD_COLUMNS)} from billing.customers where uid = any ($1::uuid[])"
-SELECT_PRODUCTS = f"""
-select {names_of(_PRODUCT_COLUMNS)} from billing.customer_products where customer_uid = any ($1::uuid[])
-"""
-SELECT_REVENUE = f"""
-select {names_of(_REVENUE_COLUMNS)} from billing.customer_revenue where customer_uid = any ($1::uuid[])
-"""
-SELECT_CUSTOMER_FEATURES = f"""
-select {names_of(_FEATURE_COLUMNS)} from billing.customer_features where customer_uid = any ($1::uuid[])
-"""
-SELECT_ENTITIES = f"""
-select {names_of(_ENTITY_COLUMNS)} from billing.subscription_entities where customer_uid = any ($1::uuid[])
-"""
-SELECT_CUSTOMER_MRR = f"""
-select {names_of(_MRR_COLUMNS)} from billing.customer_mrr where customer_uid = any ($1::uuid[])
-"""
+
+SELECT_PARTS: Mapping[str, str] = {
+    name: f"select {names_of(part.columns)} from {part.table} where customer_uid = any ($1::uuid[])"
+    for name, part in RECORD_PARTS.items()
+}
+"""The stored rows of each part, by its field of `Derived`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,32 +89,31 @@ class StoredWhole:
     """A record as it is stored, with its parts; each row a mapping of columns."""
 
     record: dict[str, Any] | None
-    products: dict[object, dict[str, Any]]
-    revenue: dict[object, dict[str, Any]]
-    features: dict[object, dict[str, Any]]
-    entities: dict[object, dict[str, Any]]
-    mrr: dict[object, dict[str, Any]]
+    parts: dict[str, dict[tuple[object, ...], dict[str, Any]]]
+    """Per part, its rows by their identity."""
 
 
 async def select_whole_records(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, StoredWhole]:
     """The stored records and their parts, by uid; a customer without any is there too."""
-    stored = {
-        uid: StoredWhole(record=None, products={}, revenue={}, features={}, entities={}, mrr={})
-        for uid in uids
-    }
+    stored = {uid: StoredWhole(record=None, parts={name: {} for name in RECORD_PARTS}) for uid in uids}
     for row in await connection.fetch(SELECT_RECORDS, uids):
         stored[row["uid"]].record = decoded(_RECORD_COLUMNS, row)
-    for row in await connection.fetch(SELECT_PRODUCTS, uids):
-        stored[row["customer_uid"]].products[row["id"]] = decoded(_PRODUCT_COLUMNS, row)
-    for row in await connection.fetch(SELECT_REVENUE, uids):
-        stored[row["customer_uid"]].revenue[row["currency"]] = decoded(_REVENUE_COLUMNS, row)
-    for row in await connection.fetch(SELECT_CUSTOMER_FEATURES, uids):
-        stored[row["customer_uid"]].features[row["feature_id"]] = decoded(_FEATURE_COLUMNS, row)
-    for row in await connection.fetch(SELECT_ENTITIES, uids):
-        stored[row["customer_uid"]].entities[row["id"]] = decoded(_ENTITY_COLUMNS, row)
-    for row in await connection.fetch(SELECT_CUSTOMER_MRR, uids):
-        stored[row["customer_uid"]].mrr[row["currency"]] = decoded(_MRR_COLUMNS, row)
+    for name, part in RECORD_PARTS.items():
+        for row in await connection.fetch(SELECT_PARTS[name], uids):
+            identity = tuple(row[column] for column in part.identity)
+            stored[row["customer_uid"]].parts[name][identity] = decoded(part.columns, row)
     return stored
+
+
+def differing_parts(derived: Derived, stored: StoredWhole) -> list[str]:
+    """The parts whose rows differ from what was derived, by the names that readers know."""
+    found = []
+    for name, part in RECORD_PARTS.items():
+        wanted = {part.identity_of(row): row for row in part.rows_of(derived)}
+        rows = stored.parts[name]
+        if wanted.keys() != rows.keys() or any(differing(row, rows[key]) for key, row in wanted.items()):
+            found.append(part.relation.removeprefix("billing."))
+    return found
 
 
 SELECT_SURPLUS_RECORDS = """

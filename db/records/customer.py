@@ -1,6 +1,6 @@
 """One customer, whole: the record, what it was derived into, and what happened to it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -10,11 +10,12 @@ import asyncpg
 import msgspec
 
 from billing.kinds.registry import HINTED
-from billing.record import CustomerFeature, CustomerMrr, CustomerProduct, CustomerRecord, Revenue
+from billing.record import CustomerFeature, CustomerMrr, CustomerRecord, Revenue
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.records.history import StatusChange
+from db.records.parts import RECORD_PARTS
 from db.sync.inbox_admin import CustomerMark, FenceEntry
 
 T = TypeVar("T")
@@ -62,33 +63,29 @@ async def find_customers(
     return _rows(StoredCustomer, rows)
 
 
-SELECT_PRODUCTS_OF_CUSTOMER = f"""
-select {_names(CustomerProduct)}
-from billing.customer_products
-where customer_uid = $1
-order by starts_at, stripe_subscription_id, stripe_product_id
-"""
+_ORDER_FOR_PEOPLE: Mapping[type, str] = {
+    Revenue: "gross + out_of_band desc, currency",
+    CustomerFeature: "lookup_key, feature_id",
+    CustomerMrr: "mrr desc nulls last, currency",
+}
+"""Where people want another order than programs."""
 
-SELECT_REVENUE_OF_CUSTOMER = f"""
-select {_names(Revenue)}
-from billing.customer_revenue
+SELECT_PART_OF_CUSTOMER: Mapping[type, str] = {
+    part.row: f"""
+select {names_of(part.columns)}
+from {part.table}
 where customer_uid = $1
-order by gross + out_of_band desc, currency
+order by {_ORDER_FOR_PEOPLE.get(part.row) or ", ".join(part.order)}
 """
+    for part in RECORD_PARTS.values()
+}
+"""The rows of each part, by its dataclass."""
 
-SELECT_FEATURES_OF_CUSTOMER = f"""
-select {_names(CustomerFeature)}
-from billing.customer_features
-where customer_uid = $1
-order by lookup_key, feature_id
-"""
 
-SELECT_MRR_OF_CUSTOMER = f"""
-select {_names(CustomerMrr)}
-from billing.customer_mrr
-where customer_uid = $1
-order by mrr desc nulls last, currency
-"""
+async def select_part(connection: Connection, row: type[T], uid: UUID) -> list[T]:
+    """The customer's rows of the part that has this dataclass, in the order in which people are shown them."""
+    return _rows(row, await connection.fetch(SELECT_PART_OF_CUSTOMER[row], uid))
+
 
 SELECT_STATUS_CHANGES = f"""
 select {_names(StatusChange)}
@@ -96,26 +93,6 @@ from billing.status_changes
 where customer_uid = $1
 order by id
 """
-
-
-async def select_products(connection: Connection, uid: UUID) -> list[CustomerProduct]:
-    """The customer's products, in the order in which they began."""
-    return _rows(CustomerProduct, await connection.fetch(SELECT_PRODUCTS_OF_CUSTOMER, uid))
-
-
-async def select_revenue(connection: Connection, uid: UUID) -> list[Revenue]:
-    """What the customer paid, by currency, the largest first; minor units."""
-    return _rows(Revenue, await connection.fetch(SELECT_REVENUE_OF_CUSTOMER, uid))
-
-
-async def select_features(connection: Connection, uid: UUID) -> list[CustomerFeature]:
-    """What the customer may use now, by lookup key."""
-    return _rows(CustomerFeature, await connection.fetch(SELECT_FEATURES_OF_CUSTOMER, uid))
-
-
-async def select_mrr(connection: Connection, uid: UUID) -> list[CustomerMrr]:
-    """What the customer brings in a month, by currency, the largest first; minor units."""
-    return _rows(CustomerMrr, await connection.fetch(SELECT_MRR_OF_CUSTOMER, uid))
 
 
 async def select_status_changes(connection: Connection, uid: UUID) -> list[StatusChange]:

@@ -4,27 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from billing.record import (
-    CustomerEntity,
-    CustomerFeature,
-    CustomerMrr,
-    CustomerProduct,
-    CustomerRecord,
-    Revenue,
-)
-from db.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
+from billing.record import CustomerRecord, Derived
+from db.columns import arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
 from db.keys import CustomerKey, columns_of_keys
+from db.records.parts import RECORD_PARTS, TABLES_BY_UID, RecordPart
 
 NUMBERING_LOCK = 0x5B1ED6E4
 """Advisory lock under which `change` is drawn, held to commit, so that whoever polls by it misses nothing."""
 
 RECORD_COLUMNS = columns_of(CustomerRecord)
-PRODUCT_COLUMNS = columns_of(CustomerProduct)
-REVENUE_COLUMNS = columns_of(Revenue)
-FEATURE_COLUMNS = columns_of(CustomerFeature)
-ENTITY_COLUMNS = columns_of(CustomerEntity)
-MRR_COLUMNS = columns_of(CustomerMrr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +52,7 @@ update {table} part set customer_uid = renamed.after
 from unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
 where part.customer_uid = renamed.before
 """
-    for table in (
-        "billing.customer_products",
-        "billing.customer_revenue",
-        "billing.customer_features",
-        "billing.customer_usage",
-        "billing.customer_mrr",
-        "billing.subscription_entities",
-        "billing.status_changes",
-        "billing.mrr_changes",
-    )
+    for table in TABLES_BY_UID
 ]
 """What belongs to a record goes with it."""
 
@@ -90,7 +70,7 @@ where stored.uid = renamed.before
 """
 
 
-async def rename_records(connection: Connection, customers: Mapping[UUID, CustomerKey]) -> set[UUID]:
+async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerKey]) -> set[UUID]:
     """Let the records of these Stripe customers go by these uids, where an identity has given or taken one away;
     returns the uids that are new. The caller writes those records, which tells readers.
     """
@@ -110,111 +90,80 @@ async def rename_records(connection: Connection, customers: Mapping[UUID, Custom
     return set(after)
 
 
-def _upsert(table: str, key: tuple[str, ...], columns: tuple[Column, ...]) -> str:
-    """Write rows, touching only those that differ; returns the customer of each row that was written."""
-    rest = [column.name for column in columns if column.name not in key]
-    return f"""
-insert into {table} as stored ({names_of(columns)})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartStatements:
+    """How the rows of one part are written and removed."""
+
+    write: str
+    """One array per column; returns the customer of each row that was written: only those that differ are."""
+    remove_others: str
+    """$1 are the customers, then one array per column of the identity: the rows that stay."""
+    remove: str
+    """$1 are the customers."""
+
+
+def _part_statements(part: RecordPart) -> PartStatements:
+    columns = part.columns
+    names = names_of(columns)
+    rest = [column.name for column in columns if column.name not in part.key]
+    identity = [column for name in part.identity for column in columns if column.name == name]
+    kept = names_of(identity, prefix="kept.")
+    return PartStatements(
+        write=f"""
+insert into {part.table} as stored ({names})
 select {values_of(columns)}
-from unnest({parameters_of(columns, first=1)}) as new ({names_of(columns)})
-order by {", ".join(f"new.{name}" for name in key)}
-on conflict ({", ".join(key)}) do update set {", ".join(f"{name} = excluded.{name}" for name in rest)}
+from unnest({parameters_of(columns, first=1)}) as new ({names})
+order by {", ".join(f"new.{name}" for name in part.key)}
+on conflict ({", ".join(part.key)}) do update set {", ".join(f"{name} = excluded.{name}" for name in rest)}
 where ({", ".join(f"stored.{name}" for name in rest)})
   is distinct from ({", ".join(f"excluded.{name}" for name in rest)})
 returning customer_uid
-"""
-
-
-PRODUCT_KEY = ("account_id", "live_mode", "stripe_subscription_id", "stripe_product_id")
-REVENUE_KEY = ("account_id", "live_mode", "stripe_customer_id", "currency")
-FEATURE_KEY = ("account_id", "live_mode", "stripe_customer_id", "feature_id")
-ENTITY_KEY = ("account_id", "live_mode", "stripe_customer_id", "id")
-
-WRITE_PRODUCTS = _upsert("billing.customer_products", PRODUCT_KEY, PRODUCT_COLUMNS)
-WRITE_REVENUE = _upsert("billing.customer_revenue", REVENUE_KEY, REVENUE_COLUMNS)
-WRITE_FEATURES = _upsert("billing.customer_features", FEATURE_KEY, FEATURE_COLUMNS)
-WRITE_ENTITIES = _upsert("billing.subscription_entities", ENTITY_KEY, ENTITY_COLUMNS)
-WRITE_MRR = _upsert("billing.customer_mrr", REVENUE_KEY, MRR_COLUMNS)
-
-REMOVE_PRODUCTS = """
-delete from billing.customer_products p
+""",
+        remove_others=f"""
+delete from {part.table} part
 using unnest($1::uuid[]) as derived (customer_uid)
-where p.customer_uid = derived.customer_uid and not p.id = any ($2::uuid[])
-returning p.customer_uid
-"""
-
-REMOVE_REVENUE = """
-delete from billing.customer_revenue r
-using unnest($1::uuid[]) as derived (customer_uid)
-where r.customer_uid = derived.customer_uid
-  and not (r.customer_uid, r.currency) = any (
-    select kept.customer_uid, kept.currency from unnest($2::uuid[], $3::text[]) as kept (customer_uid, currency)
+where part.customer_uid = derived.customer_uid
+  and not ({names_of(identity, prefix="part.")}) = any (
+    select {kept} from unnest({parameters_of(identity, first=2)}) as kept ({names_of(identity)})
   )
-returning r.customer_uid
-"""
-
-REMOVE_FEATURES = """
-delete from billing.customer_features f
-using unnest($1::uuid[]) as derived (customer_uid)
-where f.customer_uid = derived.customer_uid
-  and not (f.customer_uid, f.feature_id) = any (
-    select kept.customer_uid, kept.feature_id from unnest($2::uuid[], $3::text[]) as kept (customer_uid, feature_id)
-  )
-returning f.customer_uid
-"""
-
-REMOVE_ENTITIES = """
-delete from billing.subscription_entities e
-using unnest($1::uuid[]) as derived (customer_uid)
-where e.customer_uid = derived.customer_uid and not e.uid = any ($2::uuid[])
-returning e.customer_uid
-"""
-
-REMOVE_MRR = """
-delete from billing.customer_mrr m
-using unnest($1::uuid[]) as derived (customer_uid)
-where m.customer_uid = derived.customer_uid
-  and not (m.customer_uid, m.currency) = any (
-    select kept.customer_uid, kept.currency from unnest($2::uuid[], $3::text[]) as kept (customer_uid, currency)
-  )
-returning m.customer_uid
-"""
-
-
-async def write_parts(
-    connection: Connection,
-    uids: Sequence[UUID],
-    products: Sequence[CustomerProduct],
-    revenue: Sequence[Revenue],
-    features: Sequence[CustomerFeature],
-    entities: Sequence[CustomerEntity],
-    mrr: Sequence[CustomerMrr],
-) -> set[UUID]:
-    """Make these the customers' only products, revenue, features, entities and MRR; returns the customers for whom
-    something changed.
-    """
-    rows = await connection.fetch(REMOVE_PRODUCTS, uids, [product.id for product in products])
-    rows += await connection.fetch(
-        REMOVE_REVENUE, uids, [row.customer_uid for row in revenue], [row.currency for row in revenue]
+returning part.customer_uid
+""",
+        remove=f"delete from {part.table} where customer_uid = any ($1::uuid[])",
     )
-    rows += await connection.fetch(
-        REMOVE_FEATURES, uids, [row.customer_uid for row in features], [row.feature_id for row in features]
-    )
-    rows += await connection.fetch(REMOVE_ENTITIES, uids, [entity.uid for entity in entities])
-    rows += await connection.fetch(
-        REMOVE_MRR, uids, [row.customer_uid for row in mrr], [row.currency for row in mrr]
-    )
-    if products:
-        rows += await connection.fetch(WRITE_PRODUCTS, *arrays_of(PRODUCT_COLUMNS, products))
-    if revenue:
-        rows += await connection.fetch(WRITE_REVENUE, *arrays_of(REVENUE_COLUMNS, revenue))
-    if features:
-        rows += await connection.fetch(WRITE_FEATURES, *arrays_of(FEATURE_COLUMNS, features))
-    if entities:
-        rows += await connection.fetch(WRITE_ENTITIES, *arrays_of(ENTITY_COLUMNS, entities))
-    if mrr:
-        rows += await connection.fetch(WRITE_MRR, *arrays_of(MRR_COLUMNS, mrr))
-    return {row[0] for row in rows}
+
+
+PART_STATEMENTS: Mapping[str, PartStatements] = {
+    name: _part_statements(part) for name, part in RECORD_PARTS.items()
+}
+"""The statements of each part, by its field of `Derived`."""
+
+
+async def replace_parts(connection: Connection, derived: Sequence[Derived]) -> set[UUID]:
+    """Make what was derived of these customers their only parts; returns the customers for whom something changed."""
+    uids = [each.record.uid for each in derived]
+    rows = {
+        name: [row for each in derived for row in part.rows_of(each)] for name, part in RECORD_PARTS.items()
+    }
+    changed = []
+    for name, part in RECORD_PARTS.items():
+        kept = [[getattr(row, column) for row in rows[name]] for column in part.identity]
+        changed += await connection.fetch(PART_STATEMENTS[name].remove_others, uids, *kept)
+    for name, part in RECORD_PARTS.items():
+        if rows[name]:
+            changed += await connection.fetch(
+                PART_STATEMENTS[name].write, *arrays_of(part.columns, rows[name])
+            )
+    return {row[0] for row in changed}
+
+
+REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"
+
+
+async def remove_records(connection: Connection, uids: Sequence[UUID]) -> None:
+    """Remove records that belong to nobody, with their parts."""
+    for statements in PART_STATEMENTS.values():
+        await connection.execute(statements.remove, uids)
+    await connection.execute(REMOVE_RECORDS, uids)
 
 
 REPLACE_PROBLEMS = """

@@ -7,6 +7,7 @@ import msgspec
 
 from db.connection import Connection
 from db.keys import CustomerKey
+from db.records.parts import RECORD_PARTS
 
 # The earliest of all appointments: whoever waits for this page goes first. Who is new is not stale: its record is made
 # once Stripe has told of it, so that a wrong id makes none.
@@ -73,33 +74,18 @@ async def select_refresh_state(connection: Connection, key: CustomerKey) -> Refr
     return RefreshState(finished=row["finished"], error=row["error"])
 
 
-SELECT_FULL_CUSTOMER = """
-select to_jsonb(c) || jsonb_build_object(
-  'customer_products', (
-    select coalesce(jsonb_agg(to_jsonb(p) order by p.starts_at, p.stripe_subscription_id, p.stripe_product_id), '[]')
-    from billing.customer_products p
-    where p.customer_uid = c.uid
-  ),
-  'revenue', (
-    select coalesce(jsonb_agg(to_jsonb(r) order by r.currency), '[]')
-    from billing.customer_revenue r
-    where r.customer_uid = c.uid
-  ),
-  'mrr', (
-    select coalesce(jsonb_agg(to_jsonb(m) order by m.currency), '[]')
-    from billing.customer_mrr m
-    where m.customer_uid = c.uid
-  ),
-  'features', (
-    select coalesce(jsonb_agg(to_jsonb(f) order by f.feature_id), '[]')
-    from billing.customer_features f
-    where f.customer_uid = c.uid
-  ),
-  'entities', (
-    select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
-    from billing.entities e
-    where e.customer_uid = c.uid
-  )
+_PARTS = ", ".join(
+    f"""
+  '{part.shown_as}', (
+    select coalesce(jsonb_agg(to_jsonb(part) order by {", ".join(f"part.{name}" for name in part.order)}), '[]')
+    from {part.relation} part
+    where part.customer_uid = c.uid
+  )"""
+    for part in RECORD_PARTS.values()
+)
+
+SELECT_FULL_CUSTOMER = f"""
+select to_jsonb(c) || jsonb_build_object({_PARTS}
 )
 from billing.customers c
 where c.account_id = $1 and c.live_mode = $2 and c.stripe_customer_id = $3
@@ -107,8 +93,6 @@ where c.account_id = $1 and c.live_mode = $2 and c.stripe_customer_id = $3
 
 
 async def select_full_customer(connection: Connection, key: CustomerKey) -> dict[str, Any] | None:
-    """The record with its products, revenue, MRR, features and entities, as one JSON object; None where there is no
-    record yet.
-    """
+    """The record with its parts, as one JSON object; None where there is no record yet."""
     found: str | None = await connection.fetchval(SELECT_FULL_CUSTOMER, *key)
     return None if found is None else msgspec.json.decode(found, type=dict[str, Any])

@@ -362,24 +362,6 @@ async def restore_customer_ids(connection: Connection, scope: Scope, names: Mapp
     await connection.execute(RESTORE_CUSTOMER_IDS, *scope, list(names), list(names.values()))
 
 
-REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"
-REMOVE_RECORD_PRODUCTS = "delete from billing.customer_products where customer_uid = any ($1::uuid[])"
-REMOVE_RECORD_REVENUE = "delete from billing.customer_revenue where customer_uid = any ($1::uuid[])"
-REMOVE_RECORD_FEATURES = "delete from billing.customer_features where customer_uid = any ($1::uuid[])"
-REMOVE_RECORD_ENTITIES = "delete from billing.subscription_entities where customer_uid = any ($1::uuid[])"
-REMOVE_RECORD_MRR = "delete from billing.customer_mrr where customer_uid = any ($1::uuid[])"
-
-
-async def remove_records(connection: Connection, uids: Sequence[UUID]) -> None:
-    """Take records of nobody away, with their parts."""
-    await connection.execute(REMOVE_RECORD_PRODUCTS, uids)
-    await connection.execute(REMOVE_RECORD_REVENUE, uids)
-    await connection.execute(REMOVE_RECORD_FEATURES, uids)
-    await connection.execute(REMOVE_RECORD_ENTITIES, uids)
-    await connection.execute(REMOVE_RECORD_MRR, uids)
-    await connection.execute(REMOVE_RECORDS, uids)
-
-
 # Results
 
 

@@ -4,12 +4,11 @@ Of a customer in motion nothing is said: whoever is compared, and whether it is 
 compares.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
 
 import msgspec
 
@@ -25,6 +24,7 @@ from db.records.compare import (
     AuditedCustomer,
     StoredWhole,
     count_unresolved,
+    differing_parts,
     select_customers_after,
     select_customers_by_id,
     select_snapshot_time,
@@ -183,18 +183,7 @@ def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
             kind=RECORD, id=record.stripe_customer_id, what="lacking", currency=currency, amount=amount
         )
     fields = list(differing(record, stored.record))
-    parts: list[tuple[str, dict[object, object], Mapping[object, Mapping[str, Any]]]] = [
-        ("customer_products", {row.id: row for row in derived.products}, stored.products),
-        ("customer_revenue", {row.currency: row for row in derived.revenue}, stored.revenue),
-        ("customer_features", {row.feature_id: row for row in derived.features}, stored.features),
-        ("entities", {row.id: row for row in derived.entities}, stored.entities),
-        ("customer_mrr", {row.currency: row for row in derived.mrr}, stored.mrr),
-    ]
-    fields += [
-        name
-        for name, wanted, rows in parts
-        if wanted.keys() != rows.keys() or any(differing(row, rows[key]) for key, row in wanted.items())
-    ]
+    fields += differing_parts(derived, stored)
     if not fields:
         return None
     return Drift(
@@ -210,7 +199,7 @@ def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
 def _net_difference(derived: Derived, stored: StoredWhole) -> tuple[str | None, int]:
     """The first currency in which the net revenue differs, and by how much: right minus stored."""
     right = {row.currency: row.net for row in derived.revenue}
-    wrong = {str(currency): row["net"] for currency, row in stored.revenue.items()}
+    wrong = {row["currency"]: row["net"] for row in stored.parts["revenue"].values()}
     for currency in sorted(right.keys() | wrong.keys()):
         if right.get(currency, 0) != wrong.get(currency, 0):
             return currency, right.get(currency, 0) - wrong.get(currency, 0)

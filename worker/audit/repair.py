@@ -8,6 +8,7 @@ from billing.record import customer_uid
 from db.connection import Connection
 from db.keys import Key, Scope
 from db.records.compare import select_surplus_records
+from db.records.records import remove_records
 from db.sync.audits import (
     RECORD,
     Drift,
@@ -15,7 +16,6 @@ from db.sync.audits import (
     keys_of,
     mark_repaired,
     raise_tombstones,
-    remove_records,
     remove_rows,
     restore_customer_ids,
     select_drift,

@@ -16,12 +16,12 @@ from db.keys import CustomerKey
 from db.mirror.facts import load_facts
 from db.records.records import (
     StoredProblem,
+    change_uids,
     doubt_record,
-    rename_records,
+    replace_parts,
     replace_problems,
     select_claimants,
     select_stored,
-    write_parts,
     write_records,
 )
 from db.sync.catalogue import SELECT_HOLDERS, fan_out
@@ -194,17 +194,9 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
         if not kept:
             return 0
         uids = [each.derived.record.uid for each in kept]
-        renamed = await rename_records(connection, {each.derived.record.uid: each.stale.key for each in kept})
+        renamed = await change_uids(connection, {each.derived.record.uid: each.stale.key for each in kept})
         stored = await select_stored(connection, uids)
-        parts_changed = await write_parts(
-            connection,
-            uids,
-            [product for each in kept for product in each.derived.products],
-            [revenue for each in kept for revenue in each.derived.revenue],
-            [feature for each in kept for feature in each.derived.features],
-            [entity for each in kept for entity in each.derived.entities],
-            [row for each in kept for row in each.derived.mrr],
-        )
+        parts_changed = await replace_parts(connection, [each.derived for each in kept])
         await replace_problems(
             connection,
             [each.stale.key for each in kept],
