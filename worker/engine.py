@@ -26,7 +26,7 @@ from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
 from worker.audit.lists import ask_for_nightly_audit
 from worker.key import check_key
-from worker.leases import InHand
+from worker.leases import HeldLeases
 from worker.lists.entitlements import ask_for_entitlements
 from worker.lists.gaps import fill_due_gaps
 from worker.lists.histories import pull_histories
@@ -76,7 +76,7 @@ class Engine:
         self._policy = Policy(past_due_has_access=settings.past_due_has_access)
         self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
         self._usage_every = timedelta(seconds=settings.usage_seconds) or None
-        self._in_hand = InHand()
+        self._held = HeldLeases()
         self._applying = asyncio.Lock()
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
@@ -97,13 +97,13 @@ class Engine:
         async with self._applying:
             started, applied = self._clock(), 0
             async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
-                await self._in_hand.give_back(connection)
+                await self._held.give_back(connection)
                 while not self._over(started):
                     claimed = await apply_batch(
                         connection,
                         served_mode=self._served_mode,
                         confirms=self._lanes is not None,
-                        in_hand=self._in_hand.events,
+                        held=self._held.events,
                     )
                     applied += claimed
                     if claimed:
@@ -131,7 +131,7 @@ class Engine:
                         self._lanes.live,
                         live_mode=self._lanes.live_mode,
                         stored=derive_soon,
-                        in_hand=self._in_hand.reads,
+                        held=self._held.reads,
                     )
                     reads += begun
                     if refused:
@@ -165,7 +165,7 @@ class Engine:
             while not self._over(started):
                 asked = await self._refresh_usage(lanes, asked_only=True)
                 pulled = await pull_histories(
-                    self._pool, lanes.bulk, live_mode=lanes.live_mode, in_hand=self._in_hand.histories
+                    self._pool, lanes.bulk, live_mode=lanes.live_mode, held=self._held.histories
                 )
                 if pulled:
                     await self.derive()
@@ -176,7 +176,7 @@ class Engine:
     async def give_back(self) -> None:
         """Give up the leases of whatever was in hand and is not finished: for a process that is about to end."""
         async with self._pool.acquire() as connection:
-            await self._in_hand.give_back(connection)
+            await self._held.give_back(connection)
 
     async def _refresh_usage(self, lanes: Lanes, *, asked_only: bool) -> int:
         return await refresh_usage(
@@ -258,7 +258,7 @@ class Engine:
             derived = 0
             while not self._over(started):
                 resolved = await resolve_batch(connection)
-                claimed = await derive_batch(connection, policy=self._policy, in_hand=self._in_hand.customers)
+                claimed = await derive_batch(connection, policy=self._policy, held=self._held.customers)
                 derived += claimed
                 # A change of the catalogue may concern everybody. While others wait, it is told to nobody else: so
                 # whoever has an event meanwhile never stands behind more of them than one batch.

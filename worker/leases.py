@@ -1,14 +1,13 @@
-"""What this process had in hand when Postgres went away, or when it was told to stop, and gives back.
+"""The leases that this process gives back: what it held when Postgres went away, or when it has to stop.
 
 A lease is made for a worker that is lost: its rows wait until it has run out, and count as tried. Here the worker is
-still there, and knows what it held. So a restart of Postgres or a deployment costs seconds, and nothing is taken for
-dangerous.
+still there, and knows what it held. So a restart of Postgres or a deployment costs seconds, and no row is suspected.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
 from typing import Generic, Protocol, TypeVar
 
 from db.connection import Connection, PostgresAway
@@ -18,7 +17,7 @@ from db.sync.inbox import ClaimedEvent, release_events
 from db.sync.objects import DueRead, release_reads
 
 GIVEN_BACK_MAX = 3
-"""So often in a row. What brings Postgres down whenever it is tried must be found by its attempts in the end."""
+"""Times in a row. A row that brings Postgres down whenever it is tried must be found by its attempts in the end."""
 
 
 class Claimed(Protocol):
@@ -33,15 +32,17 @@ T = TypeVar("T", bound=Claimed)
 
 @dataclass(slots=True)
 class Held(Generic[T]):
-    """Rows of one kind that are to be given back."""
+    """Rows of one kind that are to be given back, and how."""
 
+    release: Callable[[Connection, Sequence[T]], Awaitable[None]]
+    """Undoes their claims; leaves alone what was finished after all, or is another worker's by now."""
     rows: list[T] = field(default_factory=list)
     losses: int = 0  # in a row
 
     @contextmanager
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
         """While the body works on these rows: note them where it is cancelled, or where Postgres goes away meanwhile,
-        but then not those that somebody had in hand before. These are under suspicion, and go by their attempts.
+        but then not those that a worker held before. These are under suspicion, and go by their attempts.
         """
         try:
             yield
@@ -56,32 +57,34 @@ class Held(Generic[T]):
         if rows:
             self.losses = 0
 
-    async def give_back(self, release: Callable[[Sequence[T]], Awaitable[None]]) -> None:
-        """Have the noted rows released."""
+    async def give_back(self, connection: Connection) -> None:
+        """Release the noted rows."""
         rows, self.rows = self.rows, []
         if not rows:
             return
         try:
-            await release(rows)
+            await self.release(connection, rows)
         except PostgresAway:
             self.rows += rows
             raise
 
 
-@dataclass(slots=True)
-class InHand:
-    """All that one process had in hand."""
+def holding(held: Held[T] | None, rows: Sequence[T]) -> AbstractContextManager[None]:
+    """`held.holding(rows)`; nothing is noted where there is nobody to give it back."""
+    return nullcontext() if held is None else held.holding(rows)
 
-    events: Held[ClaimedEvent] = field(default_factory=Held)
-    customers: Held[StaleCustomer] = field(default_factory=Held)
-    reads: Held[DueRead] = field(default_factory=Held)
-    histories: Held[DueHistory] = field(default_factory=Held)
+
+@dataclass(frozen=True, slots=True)
+class HeldLeases:
+    """Every lease that a process gives back, one line for each kind of row."""
+
+    events: Held[ClaimedEvent] = field(default_factory=lambda: Held(release_events))
+    customers: Held[StaleCustomer] = field(default_factory=lambda: Held(release_stale))
+    reads: Held[DueRead] = field(default_factory=lambda: Held(release_reads))
+    histories: Held[DueHistory] = field(default_factory=lambda: Held(release_histories))
 
     async def give_back(self, connection: Connection) -> None:
-        """Give up the leases of what is noted, as if it had never been claimed. What was finished after all, or is
-        somebody else's by now, stays as it is.
-        """
-        await self.events.give_back(lambda rows: release_events(connection, rows))
-        await self.customers.give_back(lambda rows: release_stale(connection, rows))
-        await self.reads.give_back(lambda rows: release_reads(connection, rows))
-        await self.histories.give_back(lambda rows: release_histories(connection, rows))
+        """Give up the leases of what is noted, as if it had never been claimed."""
+        for kind in fields(self):
+            held: Held[Claimed] = getattr(self, kind.name)
+            await held.give_back(connection)

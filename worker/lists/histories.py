@@ -20,7 +20,7 @@ from db.sync.entitlements import has_features
 from db.sync.histories import DueHistory, claim_histories, drop_unknown, finish_history, postpone_history
 from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from worker.leases import Held
+from worker.leases import Held, holding
 from worker.lists.pages import each_page
 from worker.live.answers import Answered
 from worker.live.fence import store_safely
@@ -39,12 +39,12 @@ LISTS = ("subscription", "subscription_schedule", "invoice", "charge", "credit_n
 
 
 async def pull_histories(
-    pool: Pool, stripe: StripeApi, *, live_mode: bool, in_hand: Held[DueHistory] | None = None
+    pool: Pool, stripe: StripeApi, *, live_mode: bool, held: Held[DueHistory] | None = None
 ) -> int:
-    """Pull the histories that are due; returns how many were begun. `in_hand` notes them while they are."""
+    """Pull the histories that are due; returns how many were begun. `held` notes them while they are."""
     async with pool.acquire() as connection:
         due = await claim_histories(connection, live_mode=live_mode, limit=BATCH, lease=LEASE)
-    with (in_hand or Held()).holding(due):
+    with holding(held, due):
         pulls = [asyncio.create_task(_pull_safely(pool, stripe, history)) for history in due]
         try:
             await asyncio.gather(*pulls)

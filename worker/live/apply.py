@@ -18,7 +18,7 @@ from db.sync.customers import mark_stale
 from db.sync.inbox import ClaimedEvent, claim_events, finish_events, reach_milestone
 from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from worker.forget import set_aside_events
-from worker.leases import Held
+from worker.leases import Held, holding
 from worker.live.event import EventReading, outcome_of, read_event, read_marks
 from worker.live.marks import event_mark, joined, named_mark
 from worker.live.mirror import Shown, write_mirror
@@ -38,9 +38,9 @@ async def apply_batch(
     served_mode: bool | None,
     confirms: bool,
     limit: int = BATCH,
-    in_hand: Held[ClaimedEvent] | None = None,
+    held: Held[ClaimedEvent] | None = None,
 ) -> int:
-    """Claim and apply one batch; returns how many events were claimed. `in_hand` notes them while they are.
+    """Claim and apply one batch; returns how many events were claimed. `held` notes them while they are.
 
     Events that were claimed before, and so may be what killed their worker, come first, each claimed and taken alone.
     """
@@ -50,7 +50,7 @@ async def apply_batch(
         taken += len(events)
         readings = [_read_safely(event, served_mode=served_mode, confirms=confirms) for event in events]
         if not readings or readings[0].event.attempts == 1:
-            with (in_hand or Held()).holding(events):
+            with holding(held, events):
                 await _apply_fresh(connection, readings)
             break
         for reading in readings:

@@ -23,7 +23,7 @@ from db.sync.objects import (
     postpone_reads,
 )
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from worker.leases import Held
+from worker.leases import Held, holding
 from worker.live.answers import Answered
 from worker.live.fence import store_safely
 from worker.live.reads import read_whole
@@ -48,16 +48,16 @@ async def confirm_batch(
     live_mode: bool,
     limit: int = BATCH,
     stored: Callable[[], None] = lambda: None,
-    in_hand: Held[DueRead] | None = None,
+    held: Held[DueRead] | None = None,
 ) -> tuple[int, bool]:
     """Read what is due and store what came, in groups as the answers arrive; `stored` is called after each group.
 
     Returns how many reads were begun, and whether Stripe refused the key or did not know an object that we know.
-    `in_hand` notes the reads while they are under way.
+    `held` notes the reads while they are under way.
     """
     async with pool.acquire() as connection:
         due = await claim_reads(connection, kinds=list(KINDS), live_mode=live_mode, limit=limit, lease=LEASE)
-    with (in_hand or Held()).holding(due):
+    with holding(held, due):
         refused = await _make_reads(pool, stripe, due, stored)
     return len(due), refused
 

@@ -35,7 +35,7 @@ from db.sync.customers import (
     select_touched,
 )
 from db.sync.usage import enlist_metered
-from worker.leases import Held
+from worker.leases import Held, holding
 from worker.live.history import Derivation, write_mrr_history, write_status_history
 from worker.retry import ATTEMPTS_MAX, retry_conflicts
 
@@ -80,15 +80,15 @@ async def fan_out_batch(
 
 
 async def derive_batch(
-    connection: Connection, *, policy: Policy, limit: int = BATCH, in_hand: Held[StaleCustomer] | None = None
+    connection: Connection, *, policy: Policy, limit: int = BATCH, held: Held[StaleCustomer] | None = None
 ) -> int:
-    """Derive the customers that have been stale longest; returns how many were claimed. `in_hand` notes them while they
+    """Derive the customers that have been stale longest; returns how many were claimed. `held` notes them while they
     are.
 
     A customer that was claimed before, and so may be what killed its worker, is taken alone.
     """
     claimed = await claim_stale(connection, limit=limit, lease=LEASE)
-    with (in_hand or Held()).holding(claimed):
+    with holding(held, claimed):
         await derive_claimed(connection, claimed, policy=policy)
     return len(claimed)
 
