@@ -26,7 +26,11 @@ REQUEST_TIMEOUT_SECONDS = 20.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
 
-class StripeUnavailable(Exception):
+class StripeError(Exception):
+    """A request to Stripe did not bring what it asked for."""
+
+
+class StripeUnavailable(StripeError):
     """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
 
     def __init__(self, message: str, *, limited_by: str | None = None) -> None:
@@ -35,11 +39,11 @@ class StripeUnavailable(Exception):
         """Stripe-Rate-Limited-Reason; None where Stripe did not say too many."""
 
 
-class StripeMissing(Exception):
+class StripeMissing(StripeError):
     """Stripe answered 404: this key sees no such object. Absence, and evidence of nothing else."""
 
 
-class StripeRefused(Exception):
+class StripeRefused(StripeError):
     """Stripe refuses this key or this request (400, 401, 403): trying again changes nothing until somebody acts."""
 
     def __init__(self, message: str, *, status: int) -> None:
@@ -146,7 +150,7 @@ class StripeApi:
             return response.status, response.headers, b"".join(chunks)
 
 
-def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:
+def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> StripeError:
     code, message = _stripe_error(body)
     said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace(
         "\0", ""

@@ -10,13 +10,25 @@ from typing import Any
 
 import msgspec
 
+from billing.kinds.fields import UnknownShape
+from runtime.stripe_api import StripeError
+
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}|[dD][c-fC-F][0-9a-fA-F]{2})")
 _REFUSED = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-class NotJson(ValueError):
-    """The bytes are no JSON object."""
+class NotJson(StripeError):
+    """Bytes that came from Stripe, as an answer or as an event, are not the JSON that they should be."""
+
+
+ReadFailures = (StripeError, UnknownShape)
+"""Whatever reading an object of Stripe's may raise: Stripe says why there is no answer, or we why we cannot read it."""
+
+
+def said_by(error: Exception) -> str:
+    """A failed read in words for an operator: all that we expect says itself what to do; the rest is our mistake."""
+    return str(error) if isinstance(error, ReadFailures) else f"an error of ours: {error!r}"
 
 
 class _Data(msgspec.Struct):

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import structlog
 
 from billing.facts import CustomerFacts
-from billing.kinds.fields import UnknownShape
 from billing.record import uid_of
 from billing.usage import CustomerUsage, Metering, counted, expected_of, meterings_of, whole_minutes
 from db.connection import Pool, PostgresAway
@@ -20,7 +19,7 @@ from db.mirror.facts import load_facts
 from db.sync.usage import DueUsage, claim_usage, postpone_usage, select_meters, store_usage
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.live.reads import read_rest
-from worker.payload import NotJson, clean_json, read_object
+from worker.payload import NotJson, clean_json, read_object, said_by
 from worker.retry import backoff_seconds, retry_conflicts
 
 PREVIEW_PATH = "/v1/invoices/create_preview"
@@ -62,8 +61,7 @@ async def _refresh_safely(pool: Pool, stripe: StripeApi, due: DueUsage, *, every
     except Exception as error:  # noqa: BLE001 - one customer whom we fail at must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, REFUSED_RETRY_SECONDS)
-        known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape))
-        said = str(error) if known else f"an error of ours: {error!r}"
+        said = said_by(error)
         log.warning("usage not read", customer=due.key.id, error=said)
         async with pool.acquire() as connection:
             await postpone_usage(connection, due, error=said, retry_after=timedelta(seconds=seconds))

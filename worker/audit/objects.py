@@ -34,12 +34,11 @@ from db.sync.audits import (
     select_suspects,
     suspect,
 )
-from db.sync.objects import DueRead, draw_tick
 from db.sync.scans import Scan, move_scan
 from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
 from worker.lists import entitlements
 from worker.lists.steps import HOLD, READS_AT_ONCE, Place, Step, Turn, go_on, stay
-from worker.live.reads import read_whole
+from worker.live.reads import due_now, read_whole
 from worker.payload import NotJson
 from worker.retry import retry_conflicts
 
@@ -152,20 +151,18 @@ async def _read_all(
 async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Unread:
     """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
     key = Key(*scan.scope, *ref)
-    async with turn.pool.acquire() as connection:
-        tick = await draw_tick(connection)
-    due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
+    due = await due_now(turn.pool, key)
     try:
         answer = await read_whole(turn.stripe, due)
     except StripeMissing:
-        return _Verdict(kind=ref.kind, id=ref.id, tick=tick, parsed=None, raw=None)
+        return _Verdict(kind=ref.kind, id=ref.id, tick=due.tick, parsed=None, raw=None)
     except Exception as error:
         if isinstance(error, StripeRefused) and error.status == 401:
             raise
         log.warning("suspect not read", scan=scan.id, kind=ref.kind, id=ref.id, error=str(error))
         later = isinstance(error, (StripeUnavailable, NotJson))
-        return _Unread(kind=ref.kind, id=ref.id, tick=tick, error=error, later=later)
-    return _Verdict(kind=ref.kind, id=ref.id, tick=tick, parsed=answer.parsed, raw=answer.raw)
+        return _Unread(kind=ref.kind, id=ref.id, tick=due.tick, error=error, later=later)
+    return _Verdict(kind=ref.kind, id=ref.id, tick=due.tick, parsed=answer.parsed, raw=answer.raw)
 
 
 async def _note(

@@ -5,20 +5,19 @@ from collections.abc import Sequence
 
 import structlog
 
-from billing.kinds.fields import UnknownShape
 from db.connection import Pool
 from db.keys import Key
 from db.sync.entitlements import select_entitled, select_unread_accounts
-from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
+from db.sync.objects import mark_objects, postpone_reads
 from db.sync.scans import Scan
 from runtime.scan_requests import ask_for_scan, read_request
-from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
+from runtime.stripe_api import StripeRefused, StripeUnavailable
 from worker.lists.steps import HOLD, READS_AT_ONCE, Turn, stay
 from worker.live.answers import Answered
 from worker.live.fence import store_safely
 from worker.live.marks import bare_mark
-from worker.live.reads import read_whole
-from worker.payload import NotJson
+from worker.live.reads import read_now
+from worker.payload import ReadFailures
 
 KIND = "active_entitlement_summary"
 OUTAGE_TRIES = 6
@@ -94,12 +93,8 @@ def _is_outage(errors: Sequence[Exception], *, attempts: int) -> bool:
 
 async def _read(turn: Turn, scan: Scan, customer_id: str) -> Answered | Exception:
     """One customer's entitlements, or why they cannot be read, though others perhaps can."""
-    async with turn.pool.acquire() as connection:
-        tick = await draw_tick(connection)
-    key = Key(*scan.scope, KIND, customer_id)
-    due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
     try:
-        return await read_whole(turn.stripe, due)
-    except (StripeMissing, StripeRefused, StripeUnavailable, NotJson, UnknownShape) as error:
+        return await read_now(turn.pool, turn.stripe, Key(*scan.scope, KIND, customer_id))
+    except ReadFailures as error:
         log.warning("entitlements not read", customer=customer_id, error=str(error))
         return error

@@ -16,8 +16,8 @@ from db.sync.accounts import DueGap, claim_gap, finish_gap, postpone_gap, raise_
 from db.sync.customers import doubt_starts
 from db.sync.inbox import SignedEvent, reach_milestone, record_events
 from runtime.envelope import read_envelope
-from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from worker.payload import NotJson
+from runtime.stripe_api import StripeApi
+from worker.payload import NotJson, said_by
 from worker.retry import retry_conflicts
 
 LEASE = timedelta(minutes=5)
@@ -59,8 +59,7 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
         except PostgresAway:
             raise  # its lease runs out
         except Exception as error:  # noqa: BLE001 - one account that we fail at must never stop another (I7)
-            known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson))
-            said = str(error) if known else f"an error of ours: {error!r}"
+            said = said_by(error)
             log.warning("gap not filled", account=gap.account_id, error=said)
             async with pool.acquire() as connection:
                 await postpone_gap(connection, gap, error=said, retry_after=min(every, timedelta(seconds=30)))

@@ -11,22 +11,21 @@ from urllib.parse import quote
 
 import structlog
 
-from billing.kinds.fields import UnknownShape
 from billing.kinds.payments import Charge
 from billing.kinds.registry import KINDS
 from db.connection import Pool, PostgresAway
-from db.keys import Key, Scope
+from db.keys import Key
 from db.sync.entitlements import has_features
 from db.sync.histories import DueHistory, claim_histories, drop_unknown, finish_history, postpone_history
-from db.sync.objects import DueRead, draw_tick, mark_objects, postpone_reads
-from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from db.sync.objects import mark_objects, postpone_reads
+from runtime.stripe_api import StripeApi, StripeMissing, StripeUnavailable
 from worker.leases import Held, holding
 from worker.lists.pages import each_page
 from worker.live.answers import Answered
 from worker.live.fence import store_safely
 from worker.live.marks import bare_mark
-from worker.live.reads import read_whole
-from worker.payload import NotJson
+from worker.live.reads import read_now
+from worker.payload import said_by
 from worker.retry import backoff_seconds
 
 BATCH = 8
@@ -65,8 +64,7 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     except Exception as error:  # noqa: BLE001 - one customer whom we fail at must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, 600.0)
-        known = isinstance(error, (StripeUnavailable, StripeMissing, StripeRefused, NotJson, UnknownShape))
-        said = str(error) if known else f"an error of ours: {error!r}"
+        said = said_by(error)
         log.warning("history not pulled", customer=history.key.id, error=said)
         async with pool.acquire() as connection:
             if isinstance(error, StripeMissing) and await drop_unknown(connection, history.key):
@@ -77,9 +75,9 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
 async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
     """Read every list of one customer through the fence, then call it complete.
 
-    Raises StripeUnavailable, StripeMissing or StripeRefused; what was stored until then stays.
+    Raises StripeError and UnknownShape; what was stored until then stays.
     """
-    account_id, live_mode, customer_id = history.key
+    customer_id = history.key.id
     customer = quote(customer_id, safe="")
     disputed: list[str] = []
     await _read_by_id(pool, stripe, history, "customer")
@@ -88,7 +86,7 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     for charge_id in disputed:
         await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}")
     async with pool.acquire() as connection:
-        entitles = await has_features(connection, Scope(account_id, live_mode))
+        entitles = await has_features(connection, history.key.scope)
     if entitles:
         await _read_by_id(pool, stripe, history, "active_entitlement_summary")
     async with pool.acquire() as connection:
@@ -123,10 +121,5 @@ async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key
 
 
 async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str) -> None:
-    account_id, live_mode, customer_id = history.key
-    async with pool.acquire() as connection:
-        tick = await draw_tick(connection)
-    key = Key(account_id, live_mode, kind, customer_id)
-    due = DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
-    answer = await read_whole(stripe, due)
-    await _store(pool, [answer], (), customer_id)
+    answer = await read_now(pool, stripe, Key(*history.key.scope, kind, history.key.id))
+    await _store(pool, [answer], (), history.key.id)

@@ -8,8 +8,9 @@ from urllib.parse import quote
 from billing.kinds.fields import UnknownShape
 from billing.kinds.parse import nested_lists, parse_object
 from billing.kinds.registry import KINDS
+from db.connection import Pool
 from db.keys import Key
-from db.sync.objects import DueRead
+from db.sync.objects import DueRead, draw_tick
 from runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused
 from worker.live.answers import Answered
 from worker.payload import NotJson, as_text, clean_json, read_object
@@ -17,8 +18,20 @@ from worker.payload import NotJson, as_text, clean_json, read_object
 PAGES_MAX = 1_000
 
 
+async def due_now(pool: Pool, key: Key) -> DueRead:
+    """A read, its tick drawn, of an object for which there is no appointment, and so none that a failure would move."""
+    async with pool.acquire() as connection:
+        tick = await draw_tick(connection)
+    return DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
+
+
+async def read_now(pool: Pool, stripe: StripeApi, key: Key) -> Answered:
+    """One object as it is now, whole. Raises StripeError and UnknownShape."""
+    return await read_whole(stripe, await due_now(pool, key))
+
+
 async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
-    """One object with its nested lists whole. Raises what StripeApi.read raises, NotJson and UnknownShape."""
+    """One object with its nested lists whole. Raises StripeError and UnknownShape."""
     account_id, _, kind_name, object_id = due.key
     kind = KINDS[kind_name]
     path = kind.retrieve_path.format(id=quote(object_id, safe=""))
@@ -72,7 +85,7 @@ async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id:
     """Read the rest of the lists in an object that facts need whole and that Stripe has cut; returns how many requests
     that took, 0 when none was cut.
 
-    Raises what StripeApi.read raises, and NotJson.
+    Raises StripeError.
     """
     requests = 0
     for nested in nested_lists(body):
