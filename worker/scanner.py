@@ -36,7 +36,7 @@ from worker.lists.steps import FAILING_STEPS, Step, Turn, bounds_of, next_step, 
 from worker.page_writer import LEASE, PageWriter, ReadPage
 from worker.payload import NotJson
 
-ATTEMPTS_MAX = 10
+SCAN_ATTEMPTS_MAX = 10
 """Failures of a window, or a step, in a row before it is given up: about five minutes with the pauses between."""
 RETRY_SECONDS_MAX = 60.0
 WINDOWS_MIN, WINDOWS_MAX = 6, 16
@@ -90,7 +90,7 @@ class Scanner:
 
     async def _step(self, scan: Scan) -> None:
         """Do the next step; its failures are noted, not raised, but for Postgres being away."""
-        if scan.attempts > ATTEMPTS_MAX:
+        if scan.attempts > SCAN_ATTEMPTS_MAX:
             await self._give_up(scan, "its worker was lost each time")
             return
         try:
@@ -116,7 +116,7 @@ class Scanner:
 
     async def _wait(self, scan: Scan, error: str, *, counts: bool = True) -> None:
         """Have the step tried again later, while that is of use."""
-        if counts and scan.attempts >= ATTEMPTS_MAX:
+        if counts and scan.attempts >= SCAN_ATTEMPTS_MAX:
             await self._give_up(scan, error)
             return
         log.warning("scan waits", scan=scan.id, step=scan.step, error=error)
@@ -196,7 +196,7 @@ class Scanner:
         """Read a window page by page, to its end or until the time is up; its failures are noted, not raised."""
         attempts = window.attempts
         try:
-            if attempts > ATTEMPTS_MAX:
+            if attempts > SCAN_ATTEMPTS_MAX:
                 await self._postpone(window, "its worker was lost each time", failed=True)
                 return
             while True:
@@ -220,12 +220,12 @@ class Scanner:
             await self._postpone(
                 window,
                 str(error),
-                failed=not busy and attempts >= ATTEMPTS_MAX,
+                failed=not busy and attempts >= SCAN_ATTEMPTS_MAX,
                 counts=not busy,
                 attempts=attempts,
             )
         except NotJson as error:
-            await self._postpone(window, str(error), failed=attempts >= ATTEMPTS_MAX, attempts=attempts)
+            await self._postpone(window, str(error), failed=attempts >= SCAN_ATTEMPTS_MAX, attempts=attempts)
         except (StripeMissing, StripeRefused) as error:
             self._refused()
             await self._postpone(window, str(error), failed=True)
@@ -237,7 +237,7 @@ class Scanner:
         except Exception as error:
             # One bad page must not stop the lists beside it (I7).
             log.exception("page failed", scan=window.scan.id, kind=window.kind)
-            await self._postpone(window, repr(error), failed=attempts >= ATTEMPTS_MAX, attempts=attempts)
+            await self._postpone(window, repr(error), failed=attempts >= SCAN_ATTEMPTS_MAX, attempts=attempts)
 
     async def _read(self, window: Window, *, cut_lists_max: int) -> Page:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,9 @@ from datetime import timedelta
 from db.connection import Connection
 from db.keys import CustomerKey, columns_of_keys
 
+HISTORY_ATTEMPTS_MAX = 5
+"""Failures in a row, after which nobody waits for a history any longer; it is tried again anyway, ever less often."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueHistory:

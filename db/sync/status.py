@@ -11,6 +11,7 @@ import msgspec
 
 from billing.kinds.registry import HINTED
 from db.connection import Connection
+from db.sync.histories import HISTORY_ATTEMPTS_MAX
 
 # The backlog
 
@@ -42,7 +43,7 @@ class Backlog:
 
 # Kinds that no event has read do not count: when one of theirs is read all the same, no record waits for it.
 # A touched row whose customers are not marked yet counts as one stale customer: they are about to be.
-SELECT_BACKLOG = """
+SELECT_BACKLOG = f"""
 select
   f.pending as pending_events,
   (select count(*) from sync.customers where stale > derived and parked_at is null)
@@ -55,7 +56,7 @@ select
   ) + (
     select count(*)
     from sync.customers
-    where history_at is not null and history_attempts < 5 and live_mode = $1
+    where history_at is not null and history_attempts < {HISTORY_ATTEMPTS_MAX} and live_mode = $1
   ) as unconfirmed_objects,
   (
     select count(*) from sync.objects

@@ -23,7 +23,7 @@ from db.sync.coverage import (
     select_history,
     select_holes,
 )
-from db.sync.histories import select_clock_histories, want_history
+from db.sync.histories import HISTORY_ATTEMPTS_MAX, select_clock_histories, want_history
 from db.sync.objects import mark_objects, postpone_reads
 from db.sync.scans import Scan, finish_scan
 from runtime.stripe_api import StripeMissing
@@ -45,8 +45,6 @@ from worker.live.answers import Answered
 from worker.live.fence import store_answers
 from worker.live.marks import bare_mark
 from worker.retry import TryLater, retry_conflicts
-
-HISTORY_ATTEMPTS_MAX = 5
 
 log = structlog.get_logger()
 

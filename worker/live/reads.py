@@ -15,7 +15,8 @@ from runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused
 from worker.live.answers import Answered
 from worker.payload import NotJson, as_text, clean_json, read_object
 
-PAGES_MAX = 1_000
+REST_PAGES_MAX = 1_000
+"""Of the rest of one list: Stripe ends all that we know of long before."""
 
 
 async def due_now(pool: Pool, key: Key) -> DueRead:
@@ -103,7 +104,7 @@ async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id:
 async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:
     """The entries of a list after the given one, to its end."""
     rest: list[Any] = []
-    for _ in range(PAGES_MAX):
+    for _ in range(REST_PAGES_MAX):
         page_path = f"{url}{'&' if '?' in url else '?'}limit=100"
         if after is not None:
             page_path += f"&starting_after={quote(after, safe='')}"
@@ -115,7 +116,7 @@ async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_i
         if page.get("has_more") is not True or not data:
             return rest
         after = str(data[-1]["id"])
-    raise NotJson(f"{url} did not end after {PAGES_MAX} pages")
+    raise NotJson(f"{url} did not end after {REST_PAGES_MAX} pages")
 
 
 async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: datetime) -> tuple[Answered, ...]:

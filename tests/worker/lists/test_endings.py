@@ -14,7 +14,7 @@ from sandbox.api import RefusedError
 from tests.system import until
 from tests.truth import different_records
 from tests.worker.account import Attached, attached, lived_account
-from worker.scanner import ATTEMPTS_MAX, SPLIT_PAGES_MAX, split_of
+from worker.scanner import SCAN_ATTEMPTS_MAX, SPLIT_PAGES_MAX, split_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def refuse(account: Attached, path: str, status: int) -> None:
     account.api._answer = refusing  # type: ignore[method-assign,assignment]
 
 
-@pytest.mark.parametrize(("status", "tries"), [(500, ATTEMPTS_MAX), (403, 1)])
+@pytest.mark.parametrize(("status", "tries"), [(500, SCAN_ATTEMPTS_MAX), (403, 1)])
 async def test_endpoint_that_never_answers(
     pool: Pool, database_url: str, sandbox: Sandbox, status: int, tries: int
 ) -> None:

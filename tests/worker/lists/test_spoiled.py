@@ -18,7 +18,7 @@ from tests.worker.lists.test_endings import refuse
 from worker import scanner
 from worker.lists.pages import CUT_LISTS_MAX
 from worker.live import fence, mirror
-from worker.scanner import ATTEMPTS_MAX, Scanner
+from worker.scanner import SCAN_ATTEMPTS_MAX, Scanner
 
 ENTITLEMENTS = "/v1/entitlements/active_entitlements"
 
@@ -121,14 +121,14 @@ async def test_limits_are_no_failures(pool: Pool, database_url: str, sandbox: Sa
         answer, refusals = account.api._answer, [0]
 
         def busy(scope: Any, *rest: Any) -> bytes:
-            if scope["path"] == "/v1/test_helpers/test_clocks" and refusals[0] < ATTEMPTS_MAX + 3:
+            if scope["path"] == "/v1/test_helpers/test_clocks" and refusals[0] < SCAN_ATTEMPTS_MAX + 3:
                 refusals[0] += 1
                 raise RefusedError(429, "slow down")
             return answer(scope, *rest)
 
         account.api._answer = busy  # type: ignore[method-assign,assignment]
         ended = await account.scanned(await account.request())
-        assert ("complete", None, ATTEMPTS_MAX + 3) == (ended["status"], ended["error"], refusals[0])
+        assert ("complete", None, SCAN_ATTEMPTS_MAX + 3) == (ended["status"], ended["error"], refusals[0])
 
 
 @pytest.mark.parametrize("how", ["unreadable", "refused by Postgres", "unreadable refund"])
@@ -245,7 +245,7 @@ async def test_page_that_fails_otherwise(
         assert "partial" == ended["status"]
         assert "something that nobody thought of" in ended["error"]
         rows = await account.fetch("select kind, attempts from sync.scan_windows where state <> 'done'")
-        assert [("dispute", ATTEMPTS_MAX)] == [tuple(row) for row in rows]
+        assert [("dispute", SCAN_ATTEMPTS_MAX)] == [tuple(row) for row in rows]
 
 
 @pytest.mark.parametrize("purpose", ["backfill", "audit"])
@@ -271,7 +271,7 @@ async def test_step_that_fails_otherwise(
             ended["status"],
             ended["error"],
         )
-        assert ["lists"] * ATTEMPTS_MAX == tried
+        assert ["lists"] * SCAN_ATTEMPTS_MAX == tried
         kept = await account.fetchval("select count(said) from sync.drift")
         assert (1 if purpose == "backfill" else 0) == kept
 
