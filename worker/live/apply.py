@@ -42,7 +42,7 @@ async def apply_batch(
 ) -> int:
     """Claim and apply one batch; returns how many events were claimed. `held` notes them while they are.
 
-    Events that were claimed before, and so may be what killed their worker, come first, each claimed and taken alone.
+    Events that were claimed before, and so may have killed their worker, come first, each claimed and applied alone.
     """
     taken = 0
     while taken < limit:
@@ -59,7 +59,7 @@ async def apply_batch(
 
 
 async def _apply_fresh(connection: Connection, readings: Sequence[EventReading]) -> None:
-    """Apply events that nobody has tried before, together if they let us."""
+    """Apply events that were never tried before: all together, or one by one where that fails."""
     if not readings:
         return
     try:
@@ -73,9 +73,10 @@ async def _apply_fresh(connection: Connection, readings: Sequence[EventReading])
 
 
 def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
-    """`read_event`, but an event that we fail at, or that has cost several workers their life, is parked.
+    """`read_event`, but an event at which our code fails, or with which several workers were lost, is parked.
 
-    Its marks are kept, since reads tell what it cannot; unless we fail at them too, or they cost one life more.
+    Its marks are kept, because reads find what it does not say; unless our code fails at them too, or one more worker
+    is lost.
     """
     if event.attempts > ATTEMPTS_MAX:
         error = f"taken {event.attempts - 1} times, and its worker was lost each time"
@@ -96,7 +97,7 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
 
 
 async def _apply_alone(connection: Connection, reading: EventReading) -> None:
-    """Apply one event; where its payload cannot be written, its marks alone; where even they cannot, park it."""
+    """Apply one event; only its marks where its payload cannot be written; where they cannot either, park it."""
     event = reading.event
     try:
         await retry_conflicts(lambda: _apply(connection, [reading]))
@@ -139,7 +140,7 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
 
 
 async def _without_forgotten(connection: Connection, readings: Sequence[EventReading]) -> list[EventReading]:
-    """The readings of events that are not about forgotten customers; the others' payloads are erased."""
+    """The readings of events that are not about forgotten customers; the payloads of the others are erased."""
     by_key = {
         EventKey(each.event.account_id, each.event.live_mode, each.event.event_id): each for each in readings
     }
@@ -198,7 +199,7 @@ def _may_recreate(event: ClaimedEvent, kind: str) -> bool:
 
 
 async def _show(connection: Connection, batch: _Batch) -> None:
-    """Mark, then write the payloads that the provisional rule lets through, then tell the customers."""
+    """Mark, then write the payloads that the provisional rule lets through, then raise `stale` of the customers."""
     references = {key: customer for key, customer in batch.references.items() if key not in batch.marks}
     unknown = await select_unknown(connection, references)
     named = [named_mark(key, customer) for key, customer in unknown.items()]
@@ -233,8 +234,8 @@ async def _show(connection: Connection, batch: _Batch) -> None:
 async def _known_since(
     connection: Connection, firsts: Mapping[CustomerKey, datetime | None]
 ) -> dict[CustomerKey, datetime | None]:
-    """Those customers of whom everything since their customer.created has come, or comes with a fill of gaps. Before
-    the first fill nobody knows that: it tells afterwards of whom it was not so.
+    """The customers whose every event since their customer.created has come, or comes with a fill of gaps. Before the
+    first fill that is not known: the fill finds the customers for which it was not true.
     """
     if not firsts:
         return {}

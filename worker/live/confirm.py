@@ -1,7 +1,7 @@
 """Confirm: read from Stripe what is dirty, and store the answer through the fence.
 
 The tick of a read is drawn, and committed with its lease, before its request leaves: so a stored answer was asked for
-after every change that an older mark tells of (ARCHITECTURE.md, the fence).
+after every change that an older mark announced (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
@@ -33,8 +33,8 @@ from worker.retry import backoff_seconds, retry_conflicts
 BATCH = 200
 LEASE = timedelta(seconds=90)
 
-# Never seen: the object may be younger than what the API's replicas know. After that, missing, and looked for now and
-# then: the row stays, since absence is not evidence.
+# An object that was never seen may be too young for the API's replicas. After these it is missing, and looked for now
+# and then: the row stays, because absence is not evidence.
 UNSEEN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 30, 120))
 MISSING_AFTER = tuple(timedelta(hours=hours) for hours in (1, 6, 24))
 

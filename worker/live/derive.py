@@ -1,7 +1,7 @@
 """Derive: records are recomputed from the mirror, never incremented (ARCHITECTURE.md, deriving).
 
 `stale` is read first, and committed with the lease; then all facts in one snapshot; then the rules run, holding no
-lock; then a short transaction stores the records of those whom nobody has derived from later facts meanwhile.
+lock; then a short transaction stores the records that were not derived from later facts meanwhile.
 """
 
 from collections.abc import Sequence
@@ -49,11 +49,11 @@ log = structlog.get_logger()
 
 
 class LostWorkers(RuntimeError):
-    """Deriving this customer has cost several workers their life."""
+    """Several workers were lost while they derived this customer."""
 
 
 async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
-    """Mark the customers whom touched rows concern, but for the catalogue's; returns how many rows were looked at."""
+    """Mark the customers that touched rows concern, except the catalogue's; returns how many rows were looked at."""
     touched = await select_touched(connection, limit=limit, but=SELECT_HOLDERS)
     if touched:
 
@@ -68,8 +68,8 @@ async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
 async def fan_out_batch(
     connection: Connection, *, objects: int = FAN_OUT_OBJECTS, holders: int = FAN_OUT_HOLDERS
 ) -> int:
-    """Mark customers whom a change of the catalogue concerns, in one short transaction; returns how many objects of the
-    catalogue were looked at. Each call goes on where the last one, in whatever process, has committed.
+    """Mark customers that a change of the catalogue concerns, in one short transaction; returns how many objects of the
+    catalogue were looked at. Each call continues where the last one, in whatever process, has committed.
     """
 
     async def mark() -> int:
@@ -85,7 +85,7 @@ async def derive_batch(
     """Derive the customers that have been stale longest; returns how many were claimed. `held` notes them while they
     are.
 
-    A customer that was claimed before, and so may be what killed its worker, is taken alone.
+    A customer that was claimed before, and so may have killed its worker, is derived alone.
     """
     claimed = await claim_stale(connection, limit=limit, lease=LEASE)
     with holding(held, claimed):
@@ -94,7 +94,7 @@ async def derive_batch(
 
 
 async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy) -> int:
-    """Derive customers that are leased to us; returns how many records changed. What fails is noted at its customer."""
+    """Derive customers that are leased to us; returns how many records changed. A failure is noted at its customer."""
     changed = 0
     claimed = sorted(claimed, key=lambda stale: stale.key)
     fresh = [stale for stale in claimed if stale.attempts == 1]
@@ -131,7 +131,7 @@ async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Po
 
 
 async def _park(connection: Connection, stale: StaleCustomer, error: str) -> None:
-    """Note why deriving failed; whoever is given up keeps a record that is not exact."""
+    """Note why deriving failed; a customer that is given up keeps a record that is not exact."""
     async with connection.transaction():
         if await park_customer(connection, stale, error=error, attempts_max=ATTEMPTS_MAX):
             await doubt_record(connection, stale.key)
@@ -153,16 +153,16 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
         )
         for stale in group
     ]
-    await retry_conflicts(lambda: _tell_claimants(connection, derivations))
+    await retry_conflicts(lambda: _mark_claimants(connection, derivations))
     return await retry_conflicts(lambda: store_derivations(connection, derivations))
 
 
-async def _tell_claimants(connection: Connection, derivations: Sequence[Derivation]) -> None:
-    """A custom_uid that is taken or given up concerns everybody else who claims it.
+async def _mark_claimants(connection: Connection, derivations: Sequence[Derivation]) -> None:
+    """A custom_uid that is taken or given up concerns all other customers that claim it.
 
-    They are told before these records are stored, and apart from it: what decides between claimants is committed
-    already, and a transaction that has locked its own customers must not wait for others. Should we be lost before we
-    store, our customers are stale still.
+    They are marked stale before these records are stored, in a transaction of their own: whatever decides between
+    claimants is committed already, and a transaction that has locked its own customers must not wait for others. If
+    this worker is lost before it stores, its customers are still stale.
     """
     stored = await select_stored(connection, [each.derived.record.uid for each in derivations])
     passed: set[CustomerKey] = set()
@@ -185,7 +185,7 @@ async def _tell_claimants(connection: Connection, derivations: Sequence[Derivati
 
 
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
-    """Store the records, where nobody was faster with later facts; returns how many changed."""
+    """Store the records, except where another worker was faster with later facts; returns how many changed."""
     async with connection.transaction():
         mine = await finish_derived(
             connection, {each.stale: each.derived.rederive_at for each in derivations}

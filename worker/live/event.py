@@ -20,7 +20,9 @@ class EventReading:
     event: ClaimedEvent
     outcome: Outcome
     concerns: tuple[ObjectRef, ...] = ()
-    customer_id: str | None = None  # whom the event's object names: what it concerns is of the same customer
+    customer_id: str | None = (
+        None  # the customer that the event's object names, and so the owner of what it concerns
+    )
     payloads: dict[ObjectRef, Shown] = field(default_factory=dict)  # of objects that it concerns
     found_inside: dict[ObjectRef, Shown] = field(
         default_factory=dict
@@ -33,7 +35,7 @@ class EventReading:
 
 
 def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
-    """Everything that applying the event needs; pure. What cannot be read costs the payload, never the mark."""
+    """Everything that applying the event needs; pure. An unreadable payload is lost, its mark never is."""
 
     if served_mode is not None and event.live_mode != served_mode:
         served = "live" if served_mode else "test"
@@ -60,14 +62,14 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
     try:
         _collect(reading, raw, body)
     except UnknownShape as error:
-        # With an API key the read decides; without one, or where no read is asked for, this payload was all there was.
+        # With an API key the read decides; without one, or where no read is asked for, there was only this payload.
         reads = confirms and KINDS[own.kind].confirmed_on_event
         reading.outcome = outcome_of(event, "applied" if reads else "parked", str(error))
     return reading
 
 
 def read_marks(event: ClaimedEvent, body: Mapping[str, Any], outcome: Outcome) -> EventReading:
-    """What an event says of an object whose payload need not make sense: what is to be read, and whose it is."""
+    """What an event says even where its payload makes no sense: what is to be read, and its customer."""
     concerns = concerned(event.type, body)
     deleted = concerns[0] if concerns and event.type == KINDS[concerns[0].kind].deleted_event else None
     return EventReading(
@@ -90,11 +92,11 @@ def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> Non
         except UnknownShape:
             if each is body:
                 raise
-            continue  # the object around it was readable: it is fetched by its own name
+            continue  # the object around it was readable: this one is fetched by its id
         customer_id = customer_id or parsed.customer_id
         ref = ObjectRef(parsed.kind, parsed.id)
         if ref.kind in HINTED and ref not in reading.concerns:
-            continue  # nothing is fetched because something names it
+            continue  # being named is no reason to fetch these kinds
         if not parsed.deleted:
             shown = Shown(parsed=parsed, raw=text or as_text(each))
             (reading.payloads if ref in reading.concerns else reading.found_inside)[ref] = shown

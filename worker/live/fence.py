@@ -37,7 +37,7 @@ log = structlog.get_logger()
 async def store_safely(
     connection: Connection, answers: list[Answered], *, source: str, of_whole: bool = False
 ) -> list[FailedRead]:
-    """Store a group as store_answers does; where that fails, its answers one by one. Tells which were not stored, and
+    """Store a group as store_answers does; where that fails, its answers one by one. Returns which were not stored, and
     why.
     """
     if not answers:
@@ -80,7 +80,7 @@ async def store_answers(
     An answer that takes back what Stripe never takes back is old: it is not stored but asked for again, which the
     returned failures say. `of_whole`: the answers are a page of a backfill of everything. What they name comes with
     another page, so nothing is marked for it; and customers without a record get theirs when the backfill ends, so
-    that each is derived once. What inside an answer cannot be understood is marked all the same, as its customer's.
+    that each is derived once. Objects inside an answer that cannot be understood are marked anyway, as its customer's.
     """
     inside = Inside()
     by_key = _newest([each for answer in answers for each in unpack(answer, inside)])

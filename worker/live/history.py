@@ -41,7 +41,7 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Appended:
-    """A change of a customer's status that is to be told, and the objects by which it may have come about."""
+    """A change of a customer's status that is to be appended, and the objects that may have caused it."""
 
     of: Derivation
     before: str | None
@@ -84,7 +84,7 @@ async def write_status_history(
 async def _date_changes(
     connection: Connection, appended: Sequence[_Appended], stored: dict[UUID, StoredRecord]
 ) -> list[StatusChange]:
-    """The new rows of the history, with when each came about and by what; no row is before the one that it follows."""
+    """The new rows of the history, with the time and cause of each; no row is before the one that it follows."""
     if not appended:
         return []
     causes = await select_last_causes(connection, sorted({key for each in appended for key in each.deciding}))
@@ -94,11 +94,11 @@ async def _date_changes(
     for each in appended:
         record = each.of.derived.record
         cause = newest_of([causes[key] for key in each.deciding if key in causes])
-        # Only an event tells when; a deadline or an audit tells that it has happened by now.
-        told = cause.event_created if cause is not None and cause.source == "event" else None
+        # Only an event has a time; of what a deadline or an audit found, it is only known that it has happened by now.
+        announced_at = cause.event_created if cause is not None and cause.source == "event" else None
         shown_at, settled_at = last.get(record.uid, (None, None))
         before = settled_at if record.exact else shown_at
-        changed_at = told or each.of.stale.as_of
+        changed_at = announced_at or each.of.stale.as_of
         changes.append(
             StatusChange(
                 customer_uid=record.uid,
@@ -114,8 +114,8 @@ async def _date_changes(
 
 
 def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> tuple[Key, ...]:
-    """The objects by which the status may have changed: the subscription that decides it now, the one that did before,
-    and the customer where it is deleted, or nothing else is there. Where steps are taken back and told `again` as one,
+    """The objects that may have changed the status: the subscription that decides it now, the one that did before, and
+    the customer where it is deleted, or there is nothing else. Where steps are taken back and appended `again` as one,
     any subscription may have decided in between.
     """
     account_id, live_mode, customer_id = each.stale.key
@@ -133,7 +133,7 @@ def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Moved:
-    """A history that does not stand where it should."""
+    """A history that does not end where it should."""
 
     of: Derivation
     currency: str
@@ -146,7 +146,7 @@ class _Moved:
 
 
 async def write_mrr_history(connection: Connection, customers: Sequence[Derivation]) -> None:
-    """Bring billing.mrr_changes to end where billing.customer_mrr stands. What is not known leaves it as it is."""
+    """Bring billing.mrr_changes to end where billing.customer_mrr is. An unknown MRR leaves the history as it is."""
     chains = await select_chains(connection, [each.derived.record.uid for each in customers])
     moved = [one for each in customers for one in _moved(each, chains.get(each.derived.record.uid, {}))]
     if not moved:
@@ -207,7 +207,7 @@ def _subscriptions(each: Derivation) -> list[Key]:
 
 
 def _event_moments(each: Derivation, causes: Mapping[Key, LastCause]) -> list[datetime]:
-    """When the events happened that last told of its subscriptions; a deadline or an audit tells no time."""
+    """When the last events of its subscriptions happened; a deadline or an audit gives no time."""
     found = [causes[key] for key in _subscriptions(each) if key in causes]
     return [cause.event_created for cause in of_events(found) if cause.event_created is not None]
 
@@ -216,16 +216,16 @@ def _event_moments(each: Derivation, causes: Mapping[Key, LastCause]) -> list[da
 
 
 def newest_of(causes: Sequence[LastCause]) -> LastCause | None:
-    """What happened last to these objects, and so has changed what is derived of them; None: nothing is known of it.
+    """What happened last to these objects, and so has changed what is derived from them; None: nothing is known of it.
 
-    Of several objects that events moved, the one whose event is the latest: they need not arrive in their order. Where
-    the last thing that happened is no event, it is that: of what a deadline or an audit found, no event told.
+    Of several objects that events moved, it is the latest event: events need not arrive in their order. Where the last
+    thing that happened is no event, it is that: no event announced what a deadline or an audit found.
     """
     return max(of_events(causes), key=_happened, default=max(causes, key=_tick, default=None))
 
 
 def of_events(causes: Sequence[LastCause]) -> list[LastCause]:
-    """Those that tell when something happened; none where the newest of all is no event, so that no old event of
+    """The causes that say when something happened; none where the newest of all is no event, so that no old event of
     another object is taken for it.
     """
     if not causes or max(causes, key=_tick).source != "event":

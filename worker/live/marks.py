@@ -8,7 +8,7 @@ from worker.live.mirror import Shown, is_terminal
 
 
 def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
-    """A mark that says only: read this object. Until it is read, the customer whose it is, if known, is not exact."""
+    """A mark that says only: read this object. Until it is read, its customer, if known, is not exact."""
     kind = KINDS[key.kind]
     return Mark(
         key=key,
@@ -30,7 +30,7 @@ def event_mark(
     owned = kind.confirmed_on_event and not kind.catalogue
     return Mark(
         key=key,
-        # Who is concerned before its first read can tell, and where that read fails.
+        # The customer that is concerned until its first read says so, and where that read fails.
         customer_id=customer_id or (owner if owned else None),
         ownerless=owned and customer_id is None and (shown is not None or not kind.names_customer),
         event_id=event.event_id,

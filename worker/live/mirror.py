@@ -30,8 +30,9 @@ async def write_mirror(
 ) -> None:
     """Write objects into the mirror, one statement per table, in the registry's order.
 
-    The caller has locked their rows in sync.objects. What is sold, and a coupon, is touched when its facts changed: it
-    concerns customers whom it does not name. `touches` is False where all customers are derived afterwards.
+    The caller has locked their rows in sync.objects. Kinds of the catalogue, and coupons, are touched when their facts
+    change, because they concern customers that they do not name. `touches` is False where all customers are derived
+    afterwards.
     """
     rows_of: dict[str, dict[Key, MirrorRow]] = {}
     for key, each in shown.items():

@@ -67,7 +67,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
 
 
 async def _read_held(stripe: StripeApi, due: DueRead, path: str) -> tuple[Answer, dict[str, Any]]:
-    """The list that stands for what Stripe keeps once per customer. A deleted customer has an empty one."""
+    """The list that is read for an object that Stripe keeps once per customer. A deleted customer has an empty one."""
     account_id, _, _, customer_id = due.key
     try:
         answer = await stripe.read(path, account_id=account_id)
@@ -120,10 +120,10 @@ async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_i
 
 
 async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: datetime) -> tuple[Answered, ...]:
-    """All prices of a product: a price's rank among them is a version number, so one that we never heard of matters."""
+    """All prices of a product: a price's rank among them is a version number, so an unknown price matters."""
     account_id, live_mode, _, product_id = product.key
     kind = KINDS["price"]
-    # What a read tells has to be asked for here, too: this page is stored as a read of each price.
+    # Whatever a read of a price asks for is asked for here too: this page is stored as a read of each price.
     expands = "".join(f"&expand[]=data.{path}" for path in kind.expands)
     url = f"{kind.list_path}?product={quote(product_id, safe='')}{expands}"
     found = [
