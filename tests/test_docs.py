@@ -1,4 +1,4 @@
-"""The pages of the house are true: what they name exists, what they show runs, where they point there is something."""
+"""The pages are true: the names in them exist, the queries run, the links lead somewhere."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def page(request: pytest.FixtureRequest) -> Path:
 
 
 def claims(page: Path) -> str:
-    """What the page says there is: all but the README's Limits, which say what there is not."""
+    """What the page says exists: everything but the README's Limits, which name what does not."""
     return page.read_text().replace(LIMITS, "")
 
 
 def code_of(text: str) -> Iterator[str]:
-    """What stands as code: fenced blocks and words in backquotes."""
+    """The code of a page: fenced blocks and words in backquotes."""
     yield from re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
 
 
 def commands_in(text: str) -> set[tuple[str, ...]]:
-    """The commands of ours that stand as code: (command,) or (group, command)."""
+    """Our commands in a page's code: (command,) or (group, command)."""
     found: set[tuple[str, ...]] = set()
     for code in code_of(text):
         for first, second in re.findall(r"(?<![\w./-])subledger ([a-z]+)(?: ([a-z]+))?", code):
@@ -60,7 +60,7 @@ def commands_in(text: str) -> set[tuple[str, ...]]:
 
 
 def known_commands() -> set[tuple[str, ...]]:
-    """The commands that there are."""
+    """The commands that exist."""
     root = typer.main.get_command(app)
     known: set[tuple[str, ...]] = set()
     for name, command in getattr(root, "commands", {}).items():
@@ -70,7 +70,7 @@ def known_commands() -> set[tuple[str, ...]]:
 
 
 def known_routes() -> set[str]:
-    """The paths that the web process answers."""
+    """The paths that the web process serves."""
     settings = Settings(
         database_url="postgresql://h/d", redis_url="redis://h", stripe_webhook_secrets=("whsec_docs",)
     )
@@ -78,7 +78,7 @@ def known_routes() -> set[str]:
 
 
 def test_make_targets_exist(page: Path) -> None:
-    """Whoever types what a page says meets a target."""
+    """Every `make` command in a page has a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     said = {
         name for code in code_of(claims(page)) for name in re.findall(r"(?:^|\n|\s)make ([a-z]+)", f" {code}")
@@ -92,13 +92,13 @@ def test_commands_exist(page: Path) -> None:
 
 
 def test_readme_names_every_command() -> None:
-    """A command that the README leaves out is one that nobody finds."""
+    """The README names every command: nobody finds one that it leaves out."""
     said = commands_in(README) | {("up",)}  # `make up` runs it
     assert {name for name in known_commands() if len(name) == 1} <= {name[:1] for name in said}
 
 
 def test_limits_are_true() -> None:
-    """What the README says is not there is not there: who builds it takes the sentence away."""
+    """What the README says is missing is missing: building it means removing the sentence."""
     missing = commands_in(LIMITS)
     assert missing
     assert set() == missing & known_commands()
@@ -107,7 +107,7 @@ def test_limits_are_true() -> None:
 
 
 def test_routes_exist(page: Path) -> None:
-    """Every route that a page names with its method is answered."""
+    """Every route that a page names with its method is served."""
     shapes = {re.sub(r"\{[^}]+\}", "{}", route) for route in known_routes()}
     said = {
         re.sub(r"\{[^}]+\}|cus_[\w.]+", "{}", path)
@@ -119,13 +119,13 @@ def test_routes_exist(page: Path) -> None:
 
 
 def test_readme_has_every_variable() -> None:
-    """The table of the README is the list of the settings, no more and no less."""
+    """The README's table lists exactly the settings."""
     table = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
     assert VARIABLES == table
 
 
 def test_defaults_are_those_of_the_settings() -> None:
-    """What the README says of an absent variable is what the settings do."""
+    """The README's defaults are those of the settings."""
     absent = dict(re.findall(r"^\| `([A-Z_]+)` \|.*\| (.+) \|$", README, re.MULTILINE))
     settings = Settings.from_env({"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h"})
     assert str(settings.port) == absent["PORT"]
@@ -146,7 +146,7 @@ def test_defaults_are_those_of_the_settings() -> None:
 
 
 def test_variables_exist(page: Path) -> None:
-    """A page names no variable that nobody reads."""
+    """Every variable that a page names is read somewhere."""
     said = {
         name
         for code in code_of(claims(page))
@@ -177,7 +177,7 @@ async def test_sql_runs(pool: Pool, statement: str) -> None:
 
 
 def test_sql_is_found() -> None:
-    """The list is not empty by mistake."""
+    """The pages' queries are found: the list is not empty by mistake."""
     assert 3 <= sum(str(case.id).startswith("README.md") for case in SQL)
 
 
@@ -188,7 +188,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def test_links_resolve(page: Path) -> None:
-    """Each link within the house leads to a file, and to a heading of it where it names one."""
+    """Each relative link leads to a file, and to a heading of it if it names one."""
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in target:
@@ -201,12 +201,12 @@ def test_links_resolve(page: Path) -> None:
 
 
 def test_paths_exist(page: Path) -> None:
-    """A file that is named in passing is where it is said to be."""
+    """A file that a page names is where the page says."""
     places = (ROOT, ROOT / "tests", page.parent)
     said = {
         path for code in code_of(claims(page)) for path in re.findall(r"^[\w./]+\.(?:py|sql|toml|md)$", code)
     }
-    # A bare name may be meant within the room that the sentence is about.
+    # A bare name may belong to the room that the sentence is about.
     names = {path.name for room in (*ROOMS, ROOT / "tests") for path in room.rglob("*.*")}
     lost = {
         path
@@ -227,20 +227,30 @@ def known_tests() -> set[str]:
     return names
 
 
+def test_walks_name_files_that_exist() -> None:
+    """The walks of ARCHITECTURE.md go through files that exist, and through each file once."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    walks = page[page.index("## A walk through the files") : page.index("## The fence")]
+    files = re.findall(r"^.{11}([a-z_]+/[\w/]+(?:\.py|/))", walks, re.MULTILINE)
+    assert len(files) > 30
+    assert sorted(set(files)) == sorted(files)
+    assert [] == [file for file in files if not (ROOT / file).exists()]
+
+
 def test_tests_exist(page: Path) -> None:
-    """A promise that names its test names one that there is."""
+    """Every test that a page names exists."""
     assert set() == set(re.findall(r"\btest_\w+\b", page.read_text())) - known_tests() - VARIABLES
 
 
 def test_every_invariant_has_tests() -> None:
-    """ARCHITECTURE.md names for each of the ten invariants what holds it."""
+    """ARCHITECTURE.md names, for each of the ten invariants, the tests that hold it."""
     rows = re.findall(r"^\| (I\d+) \|[^|]+\|(.*)\|$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
     assert [f"I{number}" for number in range(1, 11)] == [name for name, _ in rows]
     assert [] == [name for name, held_by in rows if "test_" not in held_by]
 
 
 def test_covered_cases_are_told() -> None:
-    """Each case that a story covers stands in docs/cases.md, in the section of its letter."""
+    """Each case that a story covers is in docs/cases.md, in the section of its letter."""
     page = (ROOT / "docs/cases.md").read_text()
     told = {
         letter + number
@@ -261,7 +271,7 @@ where c.relnamespace = 'billing'::regnamespace and c.relkind = 'r'
 
 
 async def test_record_page_names_every_column(pool: Pool) -> None:
-    """docs/record.md leaves no column of a record untold."""
+    """docs/record.md names every column of the records."""
     page = (ROOT / "docs/record.md").read_text()
     untold = [
         f"{row['relname']}.{row['attname']}"
@@ -272,7 +282,7 @@ async def test_record_page_names_every_column(pool: Pool) -> None:
 
 
 async def test_mirror_page_tells_of_every_table(pool: Pool) -> None:
-    """docs/mirror.md says of each table what keeps it up, as the registry does, and forgets none."""
+    """docs/mirror.md lists every table, and says what keeps it up to date, as the registry does."""
     page = (ROOT / "docs/mirror.md").read_text()
     lines = {line.split("|")[2].strip(): line for line in page.splitlines() if line.startswith("| `stripe.")}
     assert {kind.stripe_object for kind in KINDS.values()} == set(lines)
