@@ -31,12 +31,15 @@ def remove_home(home: Path, *, timeout_seconds: float = CLAIM_TIMEOUT_SECONDS) -
 
 
 @contextlib.contextmanager
-def throwaway_home() -> Iterator[Path]:
-    """A claimed home for one run, removed at its end; the homes of killed runs are removed first."""
-    for stale in Path(tempfile.gettempdir()).glob(f"{THROWAWAY_PREFIX}*"):
+def throwaway_home(parent: Path | None = None) -> Iterator[Path]:
+    """A claimed home for one run, removed at its end; the homes of killed runs are removed first.
+
+    It is made in `parent`, or where temporary files go.
+    """
+    for stale in (parent or Path(tempfile.gettempdir())).glob(f"{THROWAWAY_PREFIX}*"):
         with contextlib.suppress(ServerError):
             remove_home(stale, timeout_seconds=0)
-    nascent = Path(tempfile.mkdtemp(prefix=NASCENT_PREFIX))
+    nascent = Path(tempfile.mkdtemp(prefix=NASCENT_PREFIX, dir=parent))
     home = nascent.with_name(nascent.name.replace(NASCENT_PREFIX, THROWAWAY_PREFIX))
     with claim_home(nascent):
         # Only a home that is already locked has the name by which stale ones are found.

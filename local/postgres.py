@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from local.home import ServerError, kept_secret
@@ -31,13 +32,20 @@ POSTGRES_MAJOR = 18
 OUTSIDE_DIRECTORIES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  what we make there is checked by owner
 
 
-def start_postgres(home: Path, *, durable: bool = True, connections_max: int = 100) -> Server:
+def start_postgres(
+    home: Path,
+    *,
+    durable: bool = True,
+    connections_max: int = 100,
+    outside: Sequence[Path] = OUTSIDE_DIRECTORIES,
+) -> Server:
     """Start Postgres on its data under a claimed home; the first start makes the cluster and its database.
 
-    `durable=False` trades the data's safety at a crash for speed: for throwaway homes only. Raises ServerError.
+    `outside` are the directories, tried in turn, that take the data when we are root. `durable=False` trades the
+    data's safety at a crash for speed: for throwaway homes only. Raises ServerError.
     """
     account = _server_account()
-    place = _postgres_place(home, account)
+    place = _postgres_place(home, account, outside)
     programs = _postgres_programs(place, account)
     data = place / "data"
     stop_leftovers(data)
@@ -109,7 +117,7 @@ def _server_account() -> pwd.struct_passwd | None:
         ) from None
 
 
-def _postgres_place(home: Path, account: pwd.struct_passwd | None) -> Path:
+def _postgres_place(home: Path, account: pwd.struct_passwd | None, directories: Sequence[Path]) -> Path:
     """The directory of Postgres: in the home, or outside with a link from it when the server has its own account."""
     link = home / "postgres"
     if account is None:
@@ -122,12 +130,12 @@ def _postgres_place(home: Path, account: pwd.struct_passwd | None) -> Path:
         link.unlink()  # What it led to is gone.
     elif link.exists():
         raise ServerError(f"{link} was made by an ordinary user: run as that user, or remove {home}")
-    for parent in OUTSIDE_DIRECTORIES:
+    for parent in directories:
         with contextlib.suppress(OSError):
             place = Path(tempfile.mkdtemp(prefix="subledger-", dir=parent))
             break
     else:
-        raise ServerError(f"none of {', '.join(map(str, OUTSIDE_DIRECTORIES))} can be written to")
+        raise ServerError(f"none of {', '.join(map(str, directories))} can be written to")
     place.chmod(0o755)
     link.symlink_to(place)
     return place

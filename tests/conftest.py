@@ -1,12 +1,15 @@
-"""Real servers for every test: one Postgres and one Valkey for the run, a fresh database for each test that asks."""
+"""Real servers for every test: one Postgres and one Valkey for the run, an empty database for each test that asks."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.metadata
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,10 +21,13 @@ import redis
 from db.connection import Pool, create_pool
 from db.migrate import migrate
 from local.clean import throwaway_home
-from local.postgres import start_postgres
+from local.postgres import OUTSIDE_DIRECTORIES, start_postgres
 from local.valkey import start_valkey
 
 VALKEY_DATABASES = 64
+MEMORY = Path("/dev/shm")  # noqa: S108 - a home has mode 0700
+MEMORY_BYTES_MIN = 2 * 2**30
+"""How much memory must be free before the databases of a run are kept there; they take about a tenth of it."""
 
 # How long an example takes says more of what else the machine does than of us.
 hypothesis.settings.register_profile(
@@ -45,12 +51,28 @@ def at_database(url: str, name: str | int) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
+def _in_memory() -> Path | None:
+    """The directory in memory that can hold the servers of a run; None: where temporary files go."""
+    try:
+        found = os.statvfs(MEMORY)
+    except FileNotFoundError:
+        return None
+    # Root's Postgres runs programs that are copied beside its data.
+    fits = found.f_bavail * found.f_frsize >= MEMORY_BYTES_MIN and not found.f_flag & os.ST_NOEXEC
+    return MEMORY if fits and os.access(MEMORY, os.W_OK) else None
+
+
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> Iterator[Services]:
-    """Postgres and Valkey, started for this run alone and removed with their data at its end."""
+    """Postgres and Valkey, started for this run alone and removed with their data at its end.
+
+    In memory where there is room: a database is a thousand files, and some file systems take long to make them.
+    """
+    parent = _in_memory()
+    outside = OUTSIDE_DIRECTORIES if parent is None else (parent,)
     with (
-        throwaway_home() as home,
-        start_postgres(home, durable=False, connections_max=300) as postgres,
+        throwaway_home(parent) as home,
+        start_postgres(home, durable=False, connections_max=300, outside=outside) as postgres,
         start_valkey(home, databases=VALKEY_DATABASES) as valkey,
     ):
         services = Services(
@@ -106,26 +128,97 @@ async def _execute(url: str, *statements: str) -> object:
         await connection.close()
 
 
+SCHEMA = """
+select array[
+  (select count(*) from pg_class), (select count(*) from pg_attribute), (select count(*) from pg_constraint),
+  (select count(*) from pg_trigger), (select count(*) from pg_rewrite), (select count(*) from pg_namespace),
+  (select sum(hashtext(prosrc)) from pg_proc where pronamespace >= 16384),
+  (select count(*) from pg_db_role_setting where setdatabase = (
+    select oid from pg_database where datname = current_database()))
+]
+"""
+"""Enough of a schema, and of a database's settings, to notice that a test has altered them."""
+
+EMPTY = """
+select pg_terminate_backend(pid)
+from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend';
+do $$
+declare statement text;
+begin
+  -- Without foreign keys the order does not matter; of few rows `delete` is quicker than `truncate`.
+  for statement in
+    select format('delete from %s', c.oid::regclass)
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('sync', 'stripe', 'billing') and c.relkind = 'r' and pg_relation_size(c.oid) > 0
+    union all
+    select format('alter sequence %I.%I restart', schemaname, sequencename)
+    from pg_sequences where schemaname in ('sync', 'billing') and last_value is not null
+  loop
+    execute statement;
+  end loop;
+end $$;
+"""
+
 _numbers = itertools.count(1)
+_emptied: list[str] = []
+"""Databases that an earlier test has done with. Emptying one is quicker than making one, above all for its sessions."""
 
 
-@pytest.fixture
-async def database_url(servers: Services, template: str) -> AsyncIterator[str]:
-    """A migrated database of this test's own, dropped afterwards."""
-    name = f"test_{next(_numbers)}"
-    await _execute(servers.postgres_url, f"create database {name} template {template}")
+@asynccontextmanager
+async def database_copy(servers: Services, template: str, name: str) -> AsyncIterator[str]:
+    """The URL of a database that is a copy of the template, dropped afterwards."""
+    # Copying files is several times quicker than logging every page, which is the default.
+    await _execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
     yield at_database(servers.postgres_url, name)
     # `force`: a process that the test killed may still be on its way out.
     await _execute(servers.postgres_url, f"drop database {name} with (force)")
 
 
+@pytest.fixture(scope="session")
+def template_schema(servers: Services, template: str) -> object:
+    """What `SCHEMA` answers of a database that nobody has altered."""
+
+    async def look() -> object:
+        async with database_copy(servers, template, "unaltered") as url:
+            return await _execute(url, SCHEMA)
+
+    return asyncio.run(look())
+
+
+@pytest.fixture
+async def database_url(servers: Services, template: str, template_schema: object) -> AsyncIterator[str]:
+    """A migrated, empty database that no other test uses meanwhile."""
+    if _emptied:
+        name = _emptied.pop()
+    else:
+        name = f"test_{next(_numbers)}"
+        await _execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
+    url = at_database(servers.postgres_url, name)
+    yield url
+    if template_schema == await _execute(url, SCHEMA):
+        await empty(url)
+        _emptied.append(name)
+    else:
+        # A test has altered it: nobody else may have that. A process that it killed may still be on its way out.
+        await _execute(servers.postgres_url, f"drop database {name} with (force)")
+
+
+async def empty(database_url: str) -> None:
+    """Leave nothing in any table, and nobody connected who might still write."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(EMPTY)
+    finally:
+        await connection.close()
+
+
 @pytest.fixture
 async def empty_database_url(servers: Services) -> AsyncIterator[str]:
     """A database of this test's own without any of our tables, dropped afterwards."""
-    name = f"empty_{next(_numbers)}"
-    await _execute(servers.postgres_url, f"create database {name}")
-    yield at_database(servers.postgres_url, name)
-    await _execute(servers.postgres_url, f"drop database {name} with (force)")
+    async with database_copy(servers, "template0", f"empty_{next(_numbers)}") as url:
+        yield url
 
 
 @pytest.fixture

@@ -381,36 +381,6 @@ class Harness(EngineHarness):
         return {row[0]: row[1] for row in await self.fetch("select event_id, state from sync.events")}
 
 
-EMPTY = """
-select pg_terminate_backend(pid)
-from pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend';
-do $$
-declare statement text;
-begin
-  -- Without foreign keys the order does not matter; of few rows `delete` is quicker than `truncate`.
-  for statement in
-    select format('delete from %I.%I', schemaname, tablename)
-    from pg_tables where schemaname in ('sync', 'stripe', 'billing')
-    union all
-    select format('alter sequence %I.%I restart', schemaname, sequencename)
-    from pg_sequences where schemaname in ('sync', 'billing')
-  loop
-    execute statement;
-  end loop;
-end $$;
-"""
-
-
-async def empty(database_url: str) -> None:
-    """Leave nothing in any table, and nobody connected who might still write."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(EMPTY)
-    finally:
-        await connection.close()
-
-
 @asynccontextmanager
 async def open_harness(
     pool: Pool, database_url: str, *, api: Api | None = None, api_key: str | None = API_KEY

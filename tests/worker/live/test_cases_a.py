@@ -20,7 +20,8 @@ from sandbox.shapes import render
 from sandbox.stories import STORIES
 from sandbox.stories.stage import Stage
 from sandbox.versions import version
-from tests.harness import API_KEY, Api, Harness, empty, error, open_harness
+from tests.conftest import empty
+from tests.harness import API_KEY, Api, Harness, error, open_harness
 from tests.truth import assert_true
 
 ORDERS = ("listed", "reversed", "shuffled", "doubled", "half lost")
