@@ -1,7 +1,5 @@
 """Connections to Postgres: one place that spells out how every process holds them."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias

@@ -1,7 +1,5 @@
 """The schema: brings a database to the newest migration."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

@@ -4,8 +4,6 @@ log = structlog.get_logger()
 log.info("customers derived", count=41, changed=3, duration_ms=18)
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import sys

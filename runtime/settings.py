@@ -1,11 +1,9 @@
 """The settings: read once from the environment, checked together, then handed on as a value."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from db.connection import is_loopback
@@ -86,7 +84,7 @@ class Settings:
             if secret
         )
 
-    def for_web(self) -> Settings:
+    def for_web(self) -> Self:
         """These settings, after a check that the web process can verify a webhook with them.
 
         Raises SettingsError when there is no signing secret: an endpoint that believes anyone must not start.
@@ -100,7 +98,7 @@ class Settings:
         return self
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read and check every variable; an empty value counts as absent.
 
         Raises SettingsError with all problems at once.

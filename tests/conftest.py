@@ -1,7 +1,5 @@
 """Real servers for every test: one Postgres and one Valkey for the run, an empty database for each test that asks."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib.metadata
 import itertools

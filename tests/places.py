@@ -1,7 +1,5 @@
 """Where the repository lies, and which packages are its rooms."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

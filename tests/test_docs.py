@@ -1,7 +1,5 @@
 """The pages are true: the names in them exist, the queries run, the links lead somewhere."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

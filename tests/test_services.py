@@ -1,7 +1,5 @@
 """The services of the tests are the real ones: a stand-in would prove nothing."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib.metadata
 import os

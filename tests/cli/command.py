@@ -1,7 +1,5 @@
 """The real command, run as a process of its own on a test's database."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """`subledger customer ID`: the whole record, found by any of its names, and why it is exact or not."""
 
-from __future__ import annotations
-
 import pytest
 
 from db.connection import Pool

@@ -1,7 +1,5 @@
 """`subledger events`: what came, what became of it, and that trying again does what it says."""
 
-from __future__ import annotations
-
 import typing
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """`subledger status`: what is left, who works, what to do; and waiting for nothing to be left."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

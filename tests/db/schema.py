@@ -1,7 +1,5 @@
 """The schema of a database as text, by pg_dump."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The schema explains itself: whoever connects to the database needs no other page to know what a column means."""
 
-from __future__ import annotations
-
 from db.connection import Pool
 
 RELATIONS = """

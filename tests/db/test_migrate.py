@@ -1,7 +1,5 @@
 """Migrations: safe for several at once, and clear when they fail."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Every migration is applied to a database in which every table has rows, first wh
 not end, then alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

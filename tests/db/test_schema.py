@@ -1,7 +1,5 @@
 """The dump that other tests compare shows every difference between two schemas."""
 
-from __future__ import annotations
-
 import asyncpg
 
 from tests.db.schema import schema_of

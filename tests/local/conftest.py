@@ -1,7 +1,5 @@
 """Homes for embedded servers, and which files of this directory are for this machine."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator

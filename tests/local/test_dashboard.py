@@ -1,7 +1,5 @@
 """The board: counts, money and lag as people read them."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

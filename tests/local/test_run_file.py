@@ -1,7 +1,5 @@
 """How another terminal finds what runs here."""
 
-from __future__ import annotations
-
 import stat
 from pathlib import Path
 

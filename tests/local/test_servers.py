@@ -1,7 +1,5 @@
 """The embedded servers: private, quick to start again, sound after a crash, and never left behind."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

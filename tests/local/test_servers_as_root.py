@@ -1,7 +1,5 @@
 """As root: Postgres refuses root, so it runs as nobody, outside, where nobody can go."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil

@@ -1,7 +1,5 @@
 """`subledger up` as its user has it: another process, in a directory of its own, until it is told to stop."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

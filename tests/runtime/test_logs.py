@@ -1,7 +1,5 @@
 """The log: one line each, readable by machines, and clean of secrets whatever is logged."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """Settings: every problem at once, each with its remedy, and no secret in any of them."""
 
-from __future__ import annotations
-
 import pytest
 
 from runtime.settings import Settings, SettingsError, webhook_secret_doubts

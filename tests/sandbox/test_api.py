@@ -1,7 +1,5 @@
 """The REST API answers, pages, expands and refuses as Stripe's does."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from base64 import b64encode

@@ -1,7 +1,5 @@
 """Every row of the definitions that readers rely on is put to the test by at least one story."""
 
-from __future__ import annotations
-
 import pytest
 
 from sandbox import STORIES

@@ -1,7 +1,5 @@
 """Webhooks are signed as Stripe signs, and arrive as the plan says."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import time

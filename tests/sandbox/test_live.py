@@ -1,7 +1,5 @@
 """The living account: lively, bounded, the same again from its state, and gone when it is told to go."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import sys

@@ -3,8 +3,6 @@
 The end-to-end test compares where stories end; this one compares after each thing that happens on the way.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 

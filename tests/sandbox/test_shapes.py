@@ -1,7 +1,5 @@
 """Objects look as Stripe shows them in the newest version and in those before basil."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The simulated account is one world per seed, and what it says about itself agrees with what stories say by hand."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Every statement goes through here while `mortality` lasts. A commit point is a s
 its constant, or a transaction, named by the function that opens it.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re

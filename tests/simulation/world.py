@@ -6,8 +6,6 @@ every lease and appointment falls due when it should, and nobody waits. Then the
 every record must equal the truth in every field, and be exact.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import dataclasses
