@@ -17,6 +17,7 @@ from runtime.settings import Settings
 from sandbox import STORIES
 from tests.places import ROOMS, ROOT
 from webhooks.app import create_app
+from worker.lists import steps
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text()
@@ -233,6 +234,38 @@ def test_walks_name_files_that_exist() -> None:
     assert len(files) > 30
     assert sorted(set(files)) == sorted(files)
     assert [] == [file for file in files if not (ROOT / file).exists()]
+
+
+def test_wings_name_every_file_of_the_worker() -> None:
+    """ARCHITECTURE.md's drawing of the worker leaves out no file."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    wings = page[page.index("The worker has three wings") : page.index("**Three schemas.**")]
+    drawn = set(re.findall(r"[a-z_]+", wings))
+    assert [] == [
+        path for path in (ROOT / "worker").rglob("*.py") if path.stem[:2] != "__" and path.stem not in drawn
+    ]
+
+
+PLANS = {
+    "backfill of everything": steps.BACKFILL,
+    "backfill with bounds": steps.BACKFILL_OF_ENTITLEMENTS,
+    "backfill of one customer": steps.BACKFILL_OF_CUSTOMER,
+    "audit of everything": steps.REPAIRING_AUDIT,
+    "audit with bounds": steps.REPAIRING_AUDIT_OF_KINDS,
+}
+
+
+def test_steps_of_scans_are_drawn() -> None:
+    """ARCHITECTURE.md draws the steps of each scan as worker/lists/steps.py has them."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    (repair,) = re.findall(r"° with --repair: (.+)$", page, re.MULTILINE)
+    drawn = {
+        scan: line.replace("*", "").replace("repair°", repair).removesuffix("end").split(" ▶ ")
+        for scan, line in re.findall(r"^  ((?:backfill|audit) [a-z ]+?)  +(begin .+)$", page, re.MULTILINE)
+    }
+    # `done` only ends a scan.
+    planned = {scan: [*(step for step in plan.steps if step != "done"), ""] for scan, plan in PLANS.items()}
+    assert planned == drawn
 
 
 def test_tests_exist(page: Path) -> None:
