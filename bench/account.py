@@ -1,7 +1,7 @@
-"""A sandbox account for the benchmark, in a process of its own: plays stories, writes the events down, then serves.
+"""A sandbox account for the benchmark, in a process of its own: plays stories, writes their events, then serves.
 
 `python -m bench.account PORT FOLDER CUSTOMERS SEED STORIES_EVERY` writes FOLDER/events.jsonl (one webhook body a line)
-and FOLDER/reads.jsonl (one [account, path] a line: every object, asked for as the worker asks), and then answers
+and FOLDER/reads.jsonl (one [account, path] a line: every object, as the worker reads it), and then answers
 Stripe's API on PORT. The API's own count of requests is at /tally. With PORT 0 it ends after writing. With PORT lists
 it writes FOLDER/lists instead, for `bench.double`: the objects of each list, the youngest first, as they come in pages.
 """
@@ -30,14 +30,14 @@ LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 
 PLAYED = [name for name in STORIES if name != "on_a_test_clock"]
-"""The double has no lists of single customers, by which those on test clocks are read."""
+"""The double lacks the lists of single customers, through which the worker reads those on test clocks."""
 
 
 def play(folder: Path, *, customers: int, seed: int, stories_every: int) -> Sandbox:
-    """Play the stories to their ends, and write down what there is to post and to read."""
+    """Play the stories to their ends, and write the events to post and the objects to read."""
     sandbox = Sandbox(seed)
     sandbox.play(PLAYED[::stories_every], customers=customers)
-    # The key serves test mode: events of live mode would only be put aside.
+    # The key serves test mode: events of live mode would only be set aside.
     bodies = [event.body for event in sandbox.run() if not event.live_mode]
     (folder / "events.jsonl").write_bytes(b"".join(body + b"\n" for body in bodies))
     reads = []
@@ -54,8 +54,8 @@ def play(folder: Path, *, customers: int, seed: int, stories_every: int) -> Sand
 
 
 async def write_lists(sandbox: Sandbox, folder: Path) -> None:
-    """Write down every list of the account, the rests of the lists that are cut inside objects, and what is in no list
-    but can be read by its id.
+    """Write every list of the account, the rest of each list that is cut inside an object, and the objects that are in
+    no list but can be read by their ids.
     """
     home = sandbox.accounts["", False]
     kinds = listed_kinds()
@@ -104,10 +104,10 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
 
 
 async def ask(api: Api, target: str) -> bytes | None:
-    """What the sandbox's API answers, asked without a network; None for 404."""
+    """The answer of the sandbox's API, without a network; None for 404."""
     path, _, query = target.partition("?")
     status: list[int] = []
-    told: list[bytes] = []
+    parts: list[bytes] = []
 
     async def receive() -> Message:
         return {"type": "http.request"}
@@ -116,7 +116,7 @@ async def ask(api: Api, target: str) -> bytes | None:
         if message["type"] == "http.response.start":
             status.append(message["status"])
         else:
-            told.append(message["body"])
+            parts.append(message["body"])
 
     scope = {
         "type": "http",
@@ -132,8 +132,8 @@ async def ask(api: Api, target: str) -> bytes | None:
     if status == [404]:
         return None
     if status != [200]:
-        raise RuntimeError(f"the sandbox answers {status} for {target}: {told}")
-    return b"".join(told)
+        raise RuntimeError(f"the sandbox answers {status} for {target}: {parts}")
+    return b"".join(parts)
 
 
 class _Page(msgspec.Struct):
@@ -142,7 +142,7 @@ class _Page(msgspec.Struct):
 
 
 def with_tally(api: Api) -> ASGIApp:
-    """The API, and beside it how many requests it has seen."""
+    """The API, and at /tally how many requests it has seen."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/tally":

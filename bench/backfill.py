@@ -1,4 +1,4 @@
-"""How fast an account that has lived is read into an empty database, and what that costs."""
+"""How fast an account with a history is read into an empty database, and what that costs."""
 
 import asyncio
 import time
@@ -25,13 +25,13 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Lists:
-    """The lists of an account, written down."""
+    """The lists of an account, in files."""
 
     folder: Path
     counts: dict[str, int]
-    """Objects by kind; of those that are read with their parents too."""
+    """Objects by kind, including the kinds that are read together with their parents."""
     unlisted: dict[str, int]
-    """Objects by kind that no list names: the mirror has those that others show, as a subscription its own prices."""
+    """Objects by kind that no list names. The mirror has those that others show, as a subscription its prices."""
 
     @property
     def objects(self) -> int:
@@ -39,7 +39,7 @@ class Lists:
 
     @property
     def listed(self) -> int:
-        """Those that stand in the pages themselves."""
+        """The objects that the pages themselves contain."""
         return sum(self.counts[kind] for kind in listed_kinds())
 
 
@@ -54,7 +54,7 @@ async def written_lists(machine: Machine, *, customers: int, stories_every: int 
 
 
 def read_lists(folder: Path) -> Lists:
-    """What `bench.account` has written down."""
+    """What `bench.account` has written."""
     counts = msgspec.json.decode((folder / "parts.json").read_bytes(), type=dict[str, int])
     for kind in listed_kinds():
         counts[kind] = 0
@@ -76,7 +76,7 @@ async def double(machine: Machine, lists: Lists, *, latency_ms: float) -> AsyncI
 
 
 async def measure_backfill(machine: Machine, lists: Lists, *, latency_ms: float, rounds: int) -> Figures:
-    """Backfills of everything, each into a database of its own, in turn with ones that store nothing."""
+    """Backfills of everything, each into a database of its own, alternating with backfills that store nothing."""
     stored: list[Figures] = []
     unstored: list[Figures] = []
     async with double(machine, lists, latency_ms=latency_ms) as api:

@@ -1,6 +1,6 @@
 """The web process that answers without storing: what a webhook costs before it is made durable.
 
-Everything else is the very process that operators run: the same command, server, application and signature check.
+Everything else is the process that operators run: the same command, server, application and signature check.
 """
 
 from unittest.mock import patch

@@ -1,8 +1,8 @@
-"""Stripe's lists from memory: an API whose answers cost next to nothing, so that a backfill is measured and not it.
+"""Stripe's lists from memory: an API whose answers cost next to nothing, so that only the backfill is measured.
 
 `python -m bench.double PORT FOLDER LATENCY_MS` serves the objects that `bench.account` has written to FOLDER/lists,
-and answers LATENCY_MS after it was asked. At /tally it tells how many requests it has seen, and how many of them it
-did not understand.
+and answers LATENCY_MS after each request. /tally shows how many requests it has seen, and how many of them it did
+not understand.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ EMPTY = (
     "/v1/entitlements/active_entitlements",
     "/event_summaries",
 )
-"""Lists that the double has nothing in."""
+"""Lists that are empty in the double."""
 NOTHING = b'{"object":"list","has_more":false,"data":[]}'
 MISSING = b'{"error":{"code":"resource_missing","message":"No such object"}}'
 
 
 class Head(msgspec.Struct):
-    """What the double has to know of an object."""
+    """What the double has to know about an object."""
 
     id: str
     created: int = 0
@@ -41,7 +41,7 @@ class Head(msgspec.Struct):
 
 
 OWNERS = ("customer", "charge")
-"""The fields by which a list may be narrowed: a customer's history is read that way."""
+"""The fields that a list can be filtered by: a customer's history is read that way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Shelf:
         self.places = {head.id: place for place, head in enumerate(self.heads)}
 
     def of(self, owner: str, owner_id: str) -> "Shelf":
-        """What of it belongs to a customer, or to a charge."""
+        """The part of it that belongs to a customer, or to a charge."""
         both = zip(self.heads, self.bodies, strict=True)
         kept = [(head, body) for head, body in both if getattr(head, owner) == owner_id]
         return Shelf(heads=[head for head, _ in kept], bodies=[body for _, body in kept])
@@ -79,7 +79,7 @@ class Shelf:
 
 
 class Double:
-    """The account's objects, and how often it was asked."""
+    """The account's objects, and how many requests it has seen."""
 
     def __init__(self, folder: Path) -> None:
         decode = msgspec.json.Decoder(Head).decode
@@ -125,7 +125,7 @@ class Double:
 
 
 class Answerer(asyncio.Protocol):
-    """Reads requests, one after the other; understands just what our client sends."""
+    """Reads requests, one after the other; understands only what our client sends."""
 
     def __init__(self, double: Double, latency_seconds: float) -> None:
         self._double = double
@@ -143,7 +143,7 @@ class Answerer(asyncio.Protocol):
             return
         self._buffer = b""
         method, target, _ = head.split(b" ", 2)
-        # Previews of invoices are asked for by POST: they are no part of a backfill, and the double has none.
+        # Previews of invoices are requested by POST: they are no part of a backfill, and the double has none.
         status, body = (
             self._double.answer(target.decode()) if method == b"GET" else (b"404 Not Found", MISSING)
         )
@@ -163,7 +163,7 @@ class Answerer(asyncio.Protocol):
 
 
 async def serve(port: int, folder: Path, latency_seconds: float) -> None:
-    """Answer for ever."""
+    """Answer until the process is stopped."""
     double = Double(folder)
     server = await asyncio.get_running_loop().create_server(
         lambda: Answerer(double, latency_seconds), "127.0.0.1", port

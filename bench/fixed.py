@@ -10,7 +10,7 @@ ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 
 
 class Answerer(asyncio.Protocol):
-    """Counts the body's bytes and answers; understands just what the load generator sends."""
+    """Counts the body's bytes and answers; understands only what the load generator sends."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -30,7 +30,7 @@ class Answerer(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Answer for ever."""
+    """Answer until the process is stopped."""
     server = await asyncio.get_running_loop().create_server(Answerer, "127.0.0.1", port)
     await server.serve_forever()
 

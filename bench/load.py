@@ -1,8 +1,8 @@
 """The load generator: a process that posts webhooks, or reads, over keep-alive connections, and times each answer.
 
 Reads a Plan from standard input, prepares and signs its requests, says "ready", begins at the next line, and writes an
-Outcome. It does as little as can be done per request, since it shares the machine with what it measures: it speaks
-just the HTTP that our own servers answer with.
+Outcome. It does as little as possible per request, since it shares the machine with what it measures: it
+understands only the HTTP that our own servers answer with.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from sandbox import sign
 
 
 def prepare(plan: Plan) -> list[bytes]:
-    """The requests of a plan, as they go over the wire; webhooks are signed now, and good for 300 s."""
+    """The requests of a plan as bytes; webhooks are signed now, and valid for 300 s."""
     with Path(plan.path).open("rb") as file:
         lines = [line.rstrip(b"\n") for line in islice(file, plan.first, plan.first + plan.count)]
     if len(lines) < plan.count:
@@ -137,7 +137,7 @@ class Load:
             due = began + index / rate
             await asyncio.sleep(max(due - monotonic(), 0))
             if self._idle:
-                # The longest idle first: a server closes a connection that is idle for some seconds.
+                # The connection that was idle longest first: a server closes idle connections after some seconds.
                 self._idle.popleft().send(self._requests[index], began=due)
             else:
                 self._due.append((index, due))  # goes out late, and its wait counts
@@ -155,7 +155,7 @@ class Load:
         self._answers[status.decode()] += 1
         self._latencies.append(now - connection.began)
         if len(self._latencies) == len(self._requests) or status == b"lost":
-            # A lost connection spoils the measurement: it ends, and what is missing shows.
+            # A lost connection spoils the measurement: it ends, and the outcome shows what is missing.
             self._ended = now
             self._finished.set()
         elif self._plan.rate is None:
@@ -168,7 +168,7 @@ class Load:
 
 
 async def main() -> None:
-    """Prepare, wait for the word, run, report."""
+    """Prepare, wait for the signal to start, run, report."""
     plan = msgspec.json.decode(sys.stdin.readline(), type=Plan)
     load = Load(plan, prepare(plan))
     await load.connect()

@@ -134,7 +134,7 @@ async def measure_receive(machine: Machine, account: Account, *, rounds: int, co
 
 
 async def measure_api(machine: Machine, account: Account) -> Figures:
-    """Reads a second that the simulated API answers to the load generator: an answer made anew, and one made before."""
+    """Reads a second that the simulated API answers to the load generator: with fresh answers, and with kept ones."""
     reads = account.folder / "reads.jsonl"
     with reads.open("rb") as file:
         count = sum(1 for _ in file)
@@ -148,7 +148,7 @@ async def measure_api(machine: Machine, account: Account) -> Figures:
 
 
 async def measure_backlog(machine: Machine, account: Account, *, rounds: int, count: int) -> Figures:
-    """From the start of a worker that finds `count` events in the inbox until nothing is left to be done."""
+    """From the start of a worker that finds `count` events in the inbox until nothing is left to do."""
     results = []
     state: Figures = {}
     inbox = await filled_inbox(machine, account, count)
@@ -212,9 +212,9 @@ async def measure_live(machine: Machine, account: Account, *, rounds: int, count
 async def measure_latency(
     machine: Machine, account: Account, *, rate: float, seconds: float, history: int
 ) -> Figures:
-    """From when a webhook is due to be posted until a reader who listens has read the record that it changed.
+    """From when a webhook is due to be posted until a listening reader has read the record that it changed.
 
-    Every second webhook renames a customer, to a name that the reader looks for; those between them are the account's
+    Every second webhook renames a customer, to a name that the reader looks for; the others are the account's
     own. The customers have a history of `history` events.
     """
     site = await filled_inbox(machine, account, history)
@@ -246,7 +246,7 @@ async def measure_latency(
         cpu = meter.stop()
         await settled(connection, worker, exact=exact, events=history + len(lines))
         await reader.read()
-    # A read of the simulated Stripe, which knows of no new name, may confirm the old one before a reader comes by.
+    # A read of the simulated Stripe, which does not know the new name, may confirm the old one before a reader looks.
     seen_min = 0.9 * probes if exact else probes
     if len(reader.seen) < seen_min:
         raise BenchError(f"of {probes} renamed customers a reader saw {len(reader.seen)}")
@@ -283,7 +283,7 @@ async def filled_inbox(machine: Machine, account: Account, count: int) -> Site:
 
 
 async def describe(connection: OwnConnection, *, exact: bool) -> Figures:
-    """What came of it. Raises BenchError when something was left over or, in exact mode, a record is not exact."""
+    """The outcome. Raises BenchError when something was left over or, in exact mode, a record is not exact."""
     states = await connection.fetch("select state, count(*) from sync.events group by state order by state")
     row = await connection.fetchrow(
         "select count(*) as records, count(*) filter (where exact) as exact_records from billing.customers"
@@ -350,7 +350,7 @@ async def _reader(site: Site) -> AsyncIterator[_Reader]:
 
 
 async def _renames(connection: OwnConnection, account: Account, history: int, count: int) -> list[bytes]:
-    """`count` events customer.updated, over the customers who have a record and are not deleted, in turn."""
+    """`count` events customer.updated, over the customers that have a record and are not deleted, in turn."""
     living = {
         row["stripe_customer_id"]
         for row in await connection.fetch(

@@ -1,4 +1,4 @@
-"""What the benchmark and its load generator tell each other."""
+"""What the benchmark and its load generator exchange."""
 
 import msgspec
 
@@ -11,13 +11,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int
     path: str
-    """The file; its name tells what a line is: *.reads.jsonl and reads.jsonl are GETs, everything else webhooks."""
+    """The file; its name says what a line is: *.reads.jsonl and reads.jsonl are GETs, everything else webhooks."""
     reads: bool = False
     first: int = 0
     count: int
     connections: int = 64
     rate: float | None = None
-    """Requests a second, sent when they are due; None: each connection sends as soon as it was answered."""
+    """Requests a second, sent when they are due; None: each connection sends as soon as it has its answer."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

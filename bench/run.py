@@ -61,7 +61,7 @@ class Sizes:
     backfill_latency_ms: float = 100.0
     """Backfills are measured without latency, and with this one."""
     backfill_growth: int = 10
-    """How many times as large the second account is; measured where backfill is asked for by name."""
+    """How many times as large the second account is; measured only with `--only backfill`."""
     stories_every: int = 1
     """1: every story of the sandbox; n: every n-th."""
 
@@ -83,7 +83,7 @@ EVENTS_PER_CUSTOMER_MIN = 20
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 if not console.is_terminal:
-    console = Console(width=170)  # into a file: no narrower than the table
+    console = Console(width=170)  # in a file: no narrower than the table
 
 
 @app.command()
@@ -118,7 +118,7 @@ def main(
     except BenchError as error:
         raise SystemExit(f"bench: {error}") from None
     finally:
-        # What was measured before something failed took minutes, and is right.
+        # What was measured before a failure took minutes, and is still valid.
         console.print(table(figures))
         if json_file is not None:
             json_file.write_text(json.dumps(figures, indent=2) + "\n")
@@ -167,7 +167,7 @@ async def _measure_webhooks_alone(servers: Machine, sizes: Sizes, parts: set[Par
 
 
 async def _measure_with_api(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:
-    """What is read from the simulated API, which runs in a process of its own."""
+    """What needs the simulated API, which runs in a process of its own."""
     if not parts & {Part.EXACT, Part.LATENCY}:
         return
     async with played_account(
@@ -185,7 +185,7 @@ async def _measure_with_api(servers: Machine, sizes: Sizes, parts: set[Part], fi
                 "live": await measure_live(servers, account, rounds=sizes.rounds, count=account.events),
             }
         if Part.LATENCY in parts:
-            console.print("Latency beside the reads")
+            console.print("Latency during the reads")
             history = min(sizes.history, account.events // 2)
             figures["latency_exact"] = await measure_latency(
                 servers, account, rate=sizes.rate, seconds=sizes.seconds, history=history
@@ -213,7 +213,7 @@ async def _measure_backfill(servers: Machine, sizes: Sizes, figures: Figures, *,
 
 
 async def facts(servers: Machine) -> Figures:
-    """What was measured, on what, when, and how busy it was with other things."""
+    """What was measured, on which machine, when, and how busy the machine was otherwise."""
     site = await servers.site()
     connection = await watch(site)
     try:
@@ -257,16 +257,16 @@ def machine_lines(facts: Figures) -> list[str]:
 
 
 def table(figures: Figures) -> Table:
-    """The figures to look at: medians, with the least and the greatest of the rounds."""
+    """The main figures: medians, with the minimum and the maximum of the rounds."""
     grid = Table("what", "figure", "least to greatest", "and", "others' CPU")
 
     def row(
-        what: str, spread: Figures, beside: str, others: Figures | float | None, *, digits: int = 0
+        what: str, spread: Figures, notes: str, others: Figures | float | None, *, digits: int = 0
     ) -> None:
         share = others["max"] if isinstance(others, dict) else others
         span = f"{spread['min']:,.{digits}f} - {spread['max']:,.{digits}f}" if "min" in spread else ""
         busy = "" if share is None else f"{share:.0%}"
-        grid.add_row(what, f"{spread['median']:,.{digits}f}", span, beside, busy)
+        grid.add_row(what, f"{spread['median']:,.{digits}f}", span, notes, busy)
 
     def cpu(spreads: Figures) -> str:
         return "CPU us per event: " + ", ".join(
@@ -296,35 +296,35 @@ def table(figures: Figures) -> Table:
             spreads = figures.get(name, {}).get(way)
             if spreads is None:
                 continue
-            beside = cpu(spreads)
+            notes = cpu(spreads)
             if "api_calls_per_1000_events" in spreads:
                 calls = spreads["api_calls_per_1000_events"]["median"]
-                beside = f"{calls:.0f} API calls per 1,000 events; {beside}"
+                notes = f"{calls:.0f} API calls per 1,000 events; {notes}"
             if "answer_p99_ms" in spreads:
-                beside = f"answers p99 {spreads['answer_p99_ms']['median']:.0f} ms; {beside}"
-            row(f"through, {name}, {way}, events/s", spreads["per_second"], beside, spreads["others_share"])
+                notes = f"answers p99 {spreads['answer_p99_ms']['median']:.0f} ms; {notes}"
+            row(f"through, {name}, {way}, events/s", spreads["per_second"], notes, spreads["others_share"])
     for found in figures.get("backfill", ()):
         spreads = found["stored"]
         what = f"backfill, {found['objects']:,} objects, API {found['latency_ms']:g} ms, objects/s"
-        beside = (
+        notes = (
             f"{spreads['pages_per_1000_listed']['median']:.1f} pages per 1,000 listed objects, "
             f"{spreads['api_calls']['median']:,.0f} API calls in all; "
             f"worker memory {spreads['worker_memory_bytes']['max'] / 2**20:.0f} MiB; "
             + cpu(spreads).replace("event", "object")
         )
-        row(what, spreads["per_second"], beside, spreads["others_share"])
+        row(what, spreads["per_second"], notes, spreads["others_share"])
         row("  its lists alone", spreads["lists_per_second"], "", None)
         plain = found["without_storing"]
         row("  without storing", plain["lists_per_second"], "", plain["others_share"])
         row("  ratio", found["ratio"], "", None, digits=2)
-    for name, what in (("latency", "post to record, ms"), ("latency_exact", "  beside reads, ms")):
+    for name, what in (("latency", "post to record, ms"), ("latency_exact", "  during reads, ms")):
         if name in figures:
             found = figures[name]
-            beside = f"p99 {found['p99_ms']:.0f}, max {found['max_ms']:.0f}; answer p50 {found['answer_p50_ms']:.1f} ms"
-            beside += "; CPU share of a core: " + ", ".join(
+            notes = f"p99 {found['p99_ms']:.0f}, max {found['max_ms']:.0f}; answer p50 {found['answer_p50_ms']:.1f} ms"
+            notes += "; CPU share of a core: " + ", ".join(
                 f"{role} {share:.0%}" for role, share in found["cpu_share"].items()
             )
-            row(what, {"median": found["p50_ms"]}, beside, found["others_share"], digits=1)
+            row(what, {"median": found["p50_ms"]}, notes, found["others_share"], digits=1)
     return grid
 
 

@@ -1,4 +1,4 @@
-"""The system under measurement: servers as an operator runs them, our real processes, and who used how much CPU."""
+"""The system under measurement: servers as an operator runs them, our real processes, and their CPU use."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ VALKEY_DATABASES = 64
 
 
 class BenchError(Exception):
-    """A measurement that cannot be believed, or a process that did not do its part."""
+    """A measurement that cannot be trusted, or a process that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Process:
     port: int = 0
 
     def check(self) -> None:
-        """Raise BenchError when it has ended."""
+        """Raise BenchError when the process has ended."""
         if self.process.poll() is not None:
             raise BenchError(f"{self.role} ended with {self.process.returncode}\n{last_lines(self.log)}")
 
@@ -72,8 +72,8 @@ class Machine:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     async def site(self, *, like: Site | None = None) -> Site:
-        """A migrated database of its own and an empty Valkey database; `like`: a copy of that site's database, to
-        which nobody may be connected.
+        """A migrated database of its own and an empty Valkey database; `like`: copy that site's database,
+        which must have no connections.
         """
         number = next(self._numbers)
         template = "subledger" if like is None else like.database
@@ -223,7 +223,7 @@ async def tally(api: Process) -> dict[str, int]:
 
 
 async def watch(site: Site) -> OwnConnection:
-    """A connection to look at a site by."""
+    """A connection for watching a site."""
     return await connect(site.database_url, application_name="bench")
 
 
@@ -238,7 +238,7 @@ async def worker_ready(connection: OwnConnection, worker: Process) -> None:
 
 
 async def settled(connection: OwnConnection, worker: Process, *, exact: bool, events: int) -> float:
-    """The moment (time.monotonic) at which `events` events were stored and nothing was left to be done."""
+    """The moment (time.monotonic) at which `events` events were stored and nothing was left to do."""
     deadline = time.monotonic() + SETTLED_SECONDS_MAX
     backlog: Backlog | None = None
     stored = 0
@@ -256,7 +256,7 @@ async def settled(connection: OwnConnection, worker: Process, *, exact: bool, ev
 
 
 class Meter:
-    """CPU seconds by role between two moments, and the share of the machine that others used meanwhile."""
+    """CPU seconds by role between two moments, and the share of the machine that other processes used meanwhile."""
 
     def __init__(self, **roles: Process | Server) -> None:
         self._roles = {name: psutil.Process(role.process.pid) for name, role in roles.items()}
@@ -266,12 +266,12 @@ class Meter:
         self._before = self._read()
 
     def stop(self) -> dict[str, float]:
-        """CPU seconds per role; `others_share` is the part of all CPU time that went to strangers."""
+        """CPU seconds per role; `others_share` is the share of all CPU time that other processes used."""
         before, after = self._before, self._read()
         used = {name: after[name] - before[name] for name in self._roles}
         capacity = (after["wall"] - before["wall"]) * (psutil.cpu_count() or 1)
-        strangers = (after["busy"] - before["busy"]) - (after["ours"] - before["ours"])
-        return used | {"others_share": max(0.0, strangers / capacity) if capacity else 0.0}
+        others = (after["busy"] - before["busy"]) - (after["ours"] - before["ours"])
+        return used | {"others_share": max(0.0, others / capacity) if capacity else 0.0}
 
     def _read(self) -> dict[str, float]:
         times = psutil.cpu_times()
@@ -283,7 +283,7 @@ class Meter:
 
 
 def _tree_seconds(process: psutil.Process) -> float:
-    """CPU seconds of a process and all that it started, those that have ended included."""
+    """CPU seconds of a process and its descendants, including those that have ended."""
     total = 0.0
     for each in [process, *process.children(recursive=True)]:
         try:

@@ -1,6 +1,6 @@
 """The worker process that reads pages and stores nothing of them: what a backfill costs before it is kept.
 
-Everything else is the very process that operators run: the same windows, requests and parsing, and the same cursors.
+Everything else is the process that operators run: the same windows, requests and parsing, and the same cursors.
 """
 
 from collections.abc import Sequence

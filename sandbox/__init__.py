@@ -1,5 +1,10 @@
 """A simulated Stripe account with its own clock: objects, events, REST API, webhooks, and the truth about them.
 
+From the bottom up: `objects/` and `shapes/` (what an API version shows of them); `store` (objects, ids, event log,
+books); the parts that act on a store (`catalogue`, `payments`, `invoices`, `subscriptions`, ...); `account` puts them
+together; `truth` reads what records must say; `world` has the clock and the accounts; `stories/` play in it (`play`);
+`history` and `faults` spoil answers; `api/` answers and `delivery` posts; `life` and `live` run an account by itself.
+
 sandbox = Sandbox(seed=7)
 sandbox.play(customers=200)
 events = sandbox.run()

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _may_go_on(arguments: argparse.Namespace, origin: Origin, elapsed_seconds: int) -> bool:
-    """Whether the kept account is the one that is asked for, and young enough to be lived through again."""
+    """Whether the kept account is the one that is asked for, and young enough to be replayed."""
     asked_for = arguments.seed in (None, origin.seed) and arguments.epoch in (None, origin.epoch)
     return asked_for and elapsed_seconds <= REPLAY_SECONDS_MAX
 

@@ -13,7 +13,7 @@ CashKind = Literal["gross", "refunded", "disputed", "out_of_band"]
 
 @dataclass(slots=True)
 class Books:
-    """Per customer: the cash that moved and the statuses gone through; per subscription: the cycles gone through."""
+    """Per customer: the cash that moved and the statuses it had; per subscription: the cycles it went through."""
 
     cash: defaultdict[str, Counter[tuple[str, CashKind]]] = field(
         default_factory=lambda: defaultdict(Counter)
@@ -22,7 +22,7 @@ class Books:
     statuses: defaultdict[str, list[Status | None]] = field(default_factory=lambda: defaultdict(list))
 
     def move_cash(self, customer_id: str, currency: str, kind: CashKind, amount: int) -> None:
-        """Enter an amount in minor units; negative takes an earlier entry back."""
+        """Enter an amount in minor units; a negative amount takes an earlier entry back."""
         self.cash[customer_id][currency, kind] += amount
 
     def count_cycle(self, subscription_id: str) -> None:
@@ -47,7 +47,7 @@ def subscription_status(subscription: Subscription, *, customer_deleted: bool) -
     if customer_deleted or subscription.status == "canceled":
         return "ended"
     if subscription.status not in ("trialing", "active"):
-        # past_due, unpaid, paused, and any status that nobody here knows yet.
+        # past_due, unpaid, paused, and any status that is not known here yet.
         return "past_due"
     if subscription.cancel_at_period_end or subscription.cancel_at is not None:
         return "canceled"

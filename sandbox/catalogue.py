@@ -1,4 +1,4 @@
-"""Products and prices of the store."""
+"""Products, prices and coupons of the account."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ class Catalogue:
         inline: bool = False,
         metadata: Metadata | None = None,
     ) -> Price:
-        """Offer the product at a price. `meter`: what is used is billed when the period is over.
+        """Offer the product at a price. `meter`: use is billed when the period is over.
 
-        `inline`: made in the middle of a Checkout or a subscription (`price_data`), for this once.
+        `inline`: created within a Checkout or a subscription (`price_data`), for one use.
         """
         store = self._store
         price = Price(
@@ -79,9 +79,9 @@ class Catalogue:
         applies_to: Sequence[Product] = (),
         chosen_id: str | None = None,
     ) -> Coupon:
-        """Something off, in per cent or in minor units of a currency: forever, once, or for some months.
+        """A reduction, in per cent or in minor units of a currency: forever, once, or for some months.
 
-        `applies_to`: off these products alone. `chosen_id`: instead of one that Stripe makes up.
+        `applies_to`: only these products are reduced. `chosen_id`: instead of an id that Stripe makes up.
         """
         store = self._store
         coupon = Coupon(
@@ -99,7 +99,7 @@ class Catalogue:
         return coupon
 
     def delete_coupon(self, coupon: Coupon) -> None:
-        """It can be given to nobody any more, and its id be chosen again."""
+        """It cannot be given to anybody any more, and its id can be chosen again."""
         self._store.remove(coupon)
         self._store.emit("coupon.deleted", coupon)
 

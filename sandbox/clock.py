@@ -1,4 +1,4 @@
-"""The sandbox's own clock: it moves only when it is told to, and alarms go off on the way."""
+"""The sandbox's own clock: it moves only when a caller moves it, and alarms go off on the way."""
 
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -6,7 +6,7 @@ from itertools import count
 
 
 class SandboxClock:
-    """Seconds since 1970, and what is to happen at later moments."""
+    """The time in seconds since 1970, and what is to happen later."""
 
     def __init__(self, start: int) -> None:
         self.now = start
@@ -14,12 +14,12 @@ class SandboxClock:
         self._numbers = count()
 
     def at(self, moment: int, act: Callable[[], object]) -> None:
-        """Let something happen at a moment; a moment in the past means as soon as its turn comes."""
+        """Let `act` happen at a moment (seconds since 1970); one in the past happens when its turn comes."""
         heappush(self._alarms, (max(moment, self.now), next(self._numbers), act))
 
     @property
     def next_alarm(self) -> int | None:
-        """The moment of the next alarm; None when nothing is to happen any more."""
+        """The moment of the next alarm; None when there is none."""
         return self._alarms[0][0] if self._alarms else None
 
     def ring(self) -> None:

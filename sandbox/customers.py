@@ -66,7 +66,7 @@ class Customers:
         return clock
 
     def delete_clock(self, clock: Clock) -> None:
-        """Delete a test clock, and with it whoever is on it."""
+        """Delete a test clock, and with it the customers that are on it."""
         store = self._store
         for customer in [each for each in store.customers() if each.test_clock == clock.id]:
             if customer.deleted_at is None:
@@ -101,7 +101,7 @@ class Customers:
         self._store.emit("customer.updated", customer)
 
     def set_payment_method(self, customer: Customer, payment_method: str | None) -> None:
-        """Say how payments behave from now on; None takes what is on file away."""
+        """Set how payments behave from now on; None removes what is on file."""
         store = self._store
         customer.payment_method = payment_method
         if payment_method is None:
@@ -118,7 +118,7 @@ class Customers:
             store.emit_aside("payment_method.detached", method)
 
     def set_up_card(self, customer: Customer, *, last4: str = "4444") -> SetupIntent:
-        """Put a card on file without a payment; it is the one that is charged from now on."""
+        """Put a card on file without a payment; it is charged from now on."""
         store = self._store
         intent = SetupIntent(id=store.new_id("seti_"), created=store.now, customer=customer.id)
         store.add(intent)
@@ -187,7 +187,7 @@ class Customers:
     ) -> CheckoutSession:
         """The buyer is on the payment page. Stripe sends no event for that.
 
-        `plans`: what is bought; left out, one thing that costs the amount and has no price.
+        `plans`: what is bought; without it, one thing that costs the amount and has no price.
         """
         store = self._store
         prefix = "cs_live_" if store.live_mode else "cs_test_"
@@ -201,7 +201,7 @@ class Customers:
             expires_at=store.now + DAY,
             client_reference_id=client_reference_id,
         )
-        # Their ids follow from the session's: nothing else is drawn for them.
+        # Their ids follow from the session's, so that they draw nothing.
         session.lines = [
             SessionLine(
                 id=f"li_{session.id[8:]}{place}",

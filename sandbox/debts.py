@@ -1,4 +1,4 @@
-"""What becomes of subscriptions when their invoices are paid, given up, overdue or disputed."""
+"""What happens to subscriptions when their invoices are paid, given up, overdue or disputed."""
 
 from sandbox.invoices import Invoices
 from sandbox.objects import Invoice, Subscription
@@ -7,7 +7,7 @@ from sandbox.subscriptions import Subscriptions
 
 
 class Debts:
-    """Listens to invoices, and moves the subscriptions that they bill."""
+    """Listens to invoices, and changes the subscriptions that they bill."""
 
     def __init__(self, store: Store, invoices: Invoices, subscriptions: Subscriptions) -> None:
         self._store = store
@@ -16,7 +16,7 @@ class Debts:
         invoices.listen(self)
 
     def invoice_settled(self, invoice: Invoice) -> None:
-        """An invoice was paid, voided or given up: the subscription's debt is judged anew."""
+        """An invoice was paid, voided or given up: judge again what the subscription owes."""
         if invoice.subscription is None:
             return
         subscription = self._store.subscription(invoice.subscription)

@@ -33,7 +33,7 @@ def sign(body: bytes, secrets: str | Sequence[str], at: float | None = None, *, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a delivery deviates from each event once, in order. Shares are probabilities; drawn from the seed."""
+    """How a delivery deviates from "each event once, in order". Shares are probabilities, drawn from the seed."""
 
     shuffle: bool = False
     reverse: bool = False
@@ -68,7 +68,7 @@ class Report:
 
 
 def arrange(events: Iterable[Event], plan: Plan) -> tuple[list[Event], list[Event]]:
-    """The deliveries that a plan makes of events, in order; and the events that it drops."""
+    """The deliveries that a plan makes from events, in order; and the events that it drops."""
     draws = Random(f"{plan.seed}:delivery")
     known = list(events)
     end = len(known)

@@ -32,7 +32,7 @@ class Entitlements:
         return feature
 
     def grant(self, product: Product, feature: Feature) -> None:
-        """Whoever has the product has the feature, also those who bought it before."""
+        """Customers that have the product have the feature, also those that bought it before."""
         self._features_of[product.id].append(feature.id)
         self._review_buyers(product)
 
@@ -56,7 +56,7 @@ class Entitlements:
             self.review(customer.id)
 
     def review(self, customer_id: str) -> None:
-        """Let the customer's entitlements follow the subscriptions; tells by an event when something changed."""
+        """Make the customer's entitlements follow its subscriptions; emits an event when something changed."""
         store = self._store
         for subscription in store.subscriptions_of(customer_id):
             for item in subscription.items:

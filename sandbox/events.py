@@ -1,4 +1,4 @@
-"""Events as Stripe records them: one log per account, and what the accounts of one sandbox report together."""
+"""Events as Stripe records them, the log that an account keeps of them, and how a sandbox renders them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

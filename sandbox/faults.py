@@ -1,4 +1,4 @@
-"""How the simulated API may misbehave, by switches that can be turned while it runs. Drawn from a seed.
+"""How the simulated API may misbehave, by switches that can be turned while it runs; chance is drawn from a seed.
 
 A fault concerns either the answer as a whole (`Misbehavior.before_answer`: it is slow, refused, broken off) or what the
 answer shows (`view_of`, `hides`: a late replica).
@@ -27,7 +27,7 @@ class Faults:
     latency_seconds: float = 0.0
     latency_jitter_seconds: float = 0.0
     requests_per_second_max: float | None = None
-    """Beyond it: 429 with Stripe-Rate-Limited-Reason."""
+    """Requests beyond it are answered 429, with Stripe-Rate-Limited-Reason."""
     rate_limited_share: float = 0.0
     lock_timeout_share: float = 0.0
     """429 without a reason header: an object lock."""
@@ -39,9 +39,9 @@ class Faults:
     """No answer until the client gives up."""
     stale_share: float = 0.0
     stale_seconds: float = 0.0
-    """A stale answer shows the world as it was that long ago."""
+    """How far back a stale answer looks."""
     hidden_when_new_seconds: float = 0.0
-    """An object answers 404 until it is that old."""
+    """Reading an object answers 404 until it is that old."""
     seed: int = 0
 
 

@@ -13,7 +13,7 @@ from sandbox.world import World
 
 
 class History:
-    """What objects looked like some time ago. The clock is handed in; the world itself has none but its own."""
+    """What objects looked like some time ago. `clock`: whose seconds count; the world's own clock leaps."""
 
     def __init__(
         self, sandbox: World, *, keep_seconds: float, clock: Callable[[], float] = monotonic
@@ -24,7 +24,7 @@ class History:
         self._born: dict[tuple[int, str], float] = {}
         for account in sandbox.accounts.values():
             for thing in account.things.values():
-                # What was there before this history began has always been as it is now.
+                # Objects from before this history count as having always been as they are now.
                 self._copies[id(account), thing.id] = deque([(float("-inf"), deepcopy(thing))])
                 self._born[id(account), thing.id] = float("-inf")
         sandbox.listen(self._remember)
@@ -39,7 +39,7 @@ class History:
             copies.popleft()
 
     def age_seconds(self, account: Account, object_id: str) -> float:
-        """How long ago the object was born; for ever when that was before this history began."""
+        """How long ago the object was born; infinite when that was before this history began."""
         return self._clock() - self._born.get((id(account), object_id), float("-inf"))
 
     def as_of(self, account: Account, seconds_ago: float) -> "PastView":
@@ -54,7 +54,7 @@ class History:
 
 
 class PastView:
-    """An account as it was at a moment: what shapes need to render a stale answer."""
+    """An account as it was at a moment, for shapes to render a stale answer from."""
 
     def __init__(self, history: History, account: Account, moment: float) -> None:
         self._history = history

@@ -1,4 +1,4 @@
-"""Invoices: drawn up, finalised, paid, retried, given up."""
+"""Invoices: drafted, finalised, paid, retried, given up."""
 
 from collections import defaultdict
 from typing import Protocol
@@ -24,7 +24,7 @@ RETRIES_AFTER = (3 * DAY, 5 * DAY, 7 * DAY)
 
 
 class InvoicesListener(Protocol):
-    """What depends on invoices from above: the subscriptions that they bill."""
+    """How invoices report to the subscriptions that they bill."""
 
     def invoice_settled(self, invoice: Invoice) -> None:
         """The invoice was paid, voided or given up."""
@@ -33,7 +33,7 @@ class InvoicesListener(Protocol):
         """A collection failed (`last`: it is not tried again), or the due date passed."""
 
     def payment_disputed(self, invoice: Invoice) -> None:
-        """The payer disputes what was paid, and wants no more of it."""
+        """The payer disputes the payment, and the subscription is to end."""
 
 
 class Invoices:
@@ -50,7 +50,7 @@ class Invoices:
     def listen(self, listener: InvoicesListener) -> None:
         self._listeners.append(listener)
 
-    # Birth
+    # Drafts
 
     def line(
         self,
@@ -65,7 +65,7 @@ class Invoices:
         proration: bool = False,
         line_id: str | None = None,
     ) -> Line:
-        """One line; `line_id` for one that is only shown and must not change what ids come next."""
+        """One line. `line_id`: for a line that is only shown, so that no id is drawn for it."""
         return Line(
             id=line_id or self._store.new_id("il_"),
             amount=amount,
@@ -92,7 +92,7 @@ class Invoices:
         discounts: list[Discount] | None = None,
         from_invoice: str | None = None,
     ) -> Invoice:
-        """Draw up an invoice. `period` is the window in which its items were collected; now when left out."""
+        """Create a draft. `period`: the window in which its items were collected; without it, now."""
         store = self._store
         start, end = period or (store.now, store.now)
         invoice = Invoice(
@@ -138,10 +138,10 @@ class Invoices:
             return None
         return self._store.subscription(invoice.subscription).pause_collection
 
-    # The way to being paid
+    # Collection
 
     def finalize(self, invoice: Invoice, *, collects: bool = True) -> None:
-        """Make a draft a demand, and try to collect it where that is automatic."""
+        """Finalise a draft, and try to collect it where that is automatic."""
         store = self._store
         customer = store.customer(invoice.customer)
         self._numbers[customer.id] += 1
@@ -209,7 +209,7 @@ class Invoices:
         return payment
 
     def collect(self, invoice: Invoice) -> str:
-        """Try to take what remains from the customer's payment method; answers how it went."""
+        """Try to take what remains from the customer's payment method; returns the outcome."""
         store = self._store
         customer = store.customer(invoice.customer)
         intent, _ = self._intent_for(invoice, customer)
@@ -280,7 +280,7 @@ class Invoices:
             listener.payment_failed(invoice, last=last)
 
     def payment_disputed(self, invoice: Invoice) -> None:
-        """What was paid for the invoice is disputed."""
+        """A payment of the invoice is disputed."""
         for listener in self._listeners:
             listener.payment_disputed(invoice)
 
@@ -308,13 +308,13 @@ class Invoices:
     # What people do with invoices
 
     def pay(self, invoice: Invoice) -> str:
-        """Pay now with the payment method on file, a draft included."""
+        """Pay now with the payment method on file; a draft is finalised first."""
         if invoice.status == "draft":
             self.finalize(invoice, collects=False)
         return self.collect(invoice) if invoice.status in ("open", "uncollectible") else invoice.status
 
     def pay_out_of_band(self, invoice: Invoice, amount: int | None = None, *, recorded: bool = True) -> None:
-        """The customer paid by other means; `recorded`: there is a payment record to show for it."""
+        """The customer paid outside Stripe. `recorded`: with a payment record."""
         store = self._store
         if invoice.status == "draft":
             self.finalize(invoice, collects=False)
@@ -333,7 +333,7 @@ class Invoices:
             store.emit("invoice.updated", invoice)
 
     def pay_bank_transfer(self, invoice: Invoice, amount: int) -> None:
-        """A transfer into the customer's virtual account; what is too much becomes credit balance."""
+        """A transfer into the customer's virtual account; a surplus becomes credit balance."""
         store = self._store
         customer = store.customer(invoice.customer)
         intent = self._payments.open_intent(customer, amount, invoice.currency, invoice=invoice.id)
@@ -392,8 +392,8 @@ class Invoices:
         out_of_band: int = 0,
         record_refunded: int = 0,
     ) -> CreditNote:
-        """Give back (part of) a paid invoice: to the card, to the customer's balance, or outside Stripe, as such or
-        as a refund of the recorded payment.
+        """Give back (part of) a paid invoice: to the card, to the customer's balance, outside Stripe, or as a refund of
+        the recorded payment.
         """
         store = self._store
         refund = self._payments.refund(self._charge_of(invoice), refunded) if refunded else None
@@ -513,7 +513,7 @@ class Invoices:
         )
 
     def stop_advancing(self, subscription: Subscription) -> None:
-        """The subscription ended: nothing of it is collected by itself any more."""
+        """The subscription ended: its invoices are no longer collected automatically."""
         store = self._store
         for invoice in self.of_subscription(subscription):
             if invoice.status in ("draft", "open") and invoice.auto_advance:

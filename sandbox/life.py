@@ -1,4 +1,4 @@
-"""An account that lives by itself: customers come, try, pay, fall behind, recover, complain, leave and come back."""
+"""An account that runs by itself: customers come, try, pay, fall behind, recover, complain, leave and come back."""
 
 from collections.abc import Generator, Iterator
 
@@ -40,7 +40,7 @@ def _open_shop(sandbox: Sandbox) -> list[Price]:
 def _story(prices: list[Price]) -> Story:
     return Story(
         name="a_life",
-        sentence="One customer after another, each living as it comes.",
+        sentence="One customer after another, each with a life drawn at random.",
         covers=(),
         defines=(),
         customers=1,
@@ -49,7 +49,7 @@ def _story(prices: list[Price]) -> Story:
 
 
 def _lives(stage: Stage, prices: list[Price]) -> Iterator[int]:
-    """One place in the account: when its customer has left for good and is forgotten, another one takes it."""
+    """One place in the account: another customer takes it when its customer has left for good and is forgotten."""
     while True:
         customer = stage.customer(metadata={"plan_interest": stage.choices.choice(("self-serve", "sales"))})
         yield from _life(stage, customer, prices)
@@ -105,7 +105,7 @@ def _sign_up(stage: Stage, customer: Customer, price: Price) -> Generator[int, N
 
 
 def _live_one_period(stage: Stage, customer: Customer, subscription: Subscription) -> Iterator[int]:
-    """Something or nothing happens, then the period ends and is renewed, or not."""
+    """Something may happen, then the period ends and is renewed or not."""
     length = min(item.period_end for item in subscription.items) - stage.now
     yield max(length * stage.choices.randint(20, 70) // 100, HOUR)
     if subscription.ended_at is not None:
@@ -145,7 +145,7 @@ def _settle_debts(stage: Stage, customer: Customer, subscription: Subscription) 
 
 
 def _latest_charge(stage: Stage, customer: Customer) -> Charge | None:
-    """The latest charge of which nothing has gone back."""
+    """The latest charge that was taken; None where part of it was refunded or disputed."""
     for thing in reversed(stage.account.shelves["charge"].of_customer[customer.id]):
         if isinstance(thing, Charge) and thing.status == "succeeded" and thing.captured:
             return None if thing.disputed or thing.amount_refunded else thing

@@ -30,7 +30,7 @@ _SAVE_EVERY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a living account follows from: the same origin gives the same account, object by object."""
+    """What determines a living account: the same origin gives the same account, object by object."""
 
     seed: int
     epoch: int
@@ -64,7 +64,7 @@ def open_account(origin: Origin, *, live_mode: bool) -> Sandbox:
 
 
 def replay(sandbox: Sandbox, elapsed_seconds: int) -> list[Event]:
-    """Live through the same again without posting; answers the latest events, whose delivery may have been cut off."""
+    """Replay the account without posting; returns the latest events, whose delivery may have been cut off."""
     end = sandbox.now + elapsed_seconds
     latest: list[Event] = []
     while sandbox.now < end:
@@ -75,7 +75,7 @@ def replay(sandbox: Sandbox, elapsed_seconds: int) -> list[Event]:
 
 
 class StateFile:
-    """Remembers an account between starts by its origin and its age: the rest follows from these."""
+    """Remembers an account between starts by its origin and its age, which determine the rest."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -146,8 +146,8 @@ async def live(
 ) -> None:
     """Run a living account until `stop` is set.
 
-    `speed`: seconds of the account per second of ours. `elapsed_seconds`: the age at which it goes on. The account's
-    clock stands still while the endpoint does not keep up, so that nothing piles up without bound.
+    `speed`: seconds of the account per second of ours. `elapsed_seconds`: the age at which it continues. The account's
+    clock stops while the endpoint does not keep up, so that the backlog is bounded.
     """
     sandbox = open_account(origin, live_mode=place.api_keys[0][3:7] == "live")
     mail = Post(place)
@@ -181,7 +181,7 @@ async def _tick(
     while not stop.is_set() and not posting.done():
         now = monotonic()
         if mail.backlog() < BACKLOG_MAX:
-            # A process that was held up does not leap ahead for it.
+            # After a delay of the process the clock does not leap ahead.
             clock += min(now - last, 1.0) * speed
             mail.add(sandbox.advance(until=int(clock)))
             sandbox.forget_events(keep=EVENTS_KEPT)

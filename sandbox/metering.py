@@ -1,4 +1,4 @@
-"""What customers use, counted by meters and billed when a period is over."""
+"""What customers use, counted by meters and billed at the end of a period."""
 
 from collections import defaultdict
 
@@ -12,7 +12,7 @@ class Metering:
         self._used: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
 
     def meter(self, event_name: str) -> Meter:
-        """Count something from now on: the sum of the values of its events."""
+        """Count something from now on, as the sum of the values of its events."""
         store = self._store
         meter = Meter(
             id=store.new_id("mtr_test_"),
@@ -26,12 +26,12 @@ class Metering:
         return meter
 
     def use(self, customer: Customer, meter: Meter, value: int) -> None:
-        """The customer has used that much just now. Stripe sends no event for that."""
+        """Report use by the customer at this moment. Stripe sends no event for that."""
         self._used[customer.id, meter.id].append((self._store.now, value))
         self._store.changed(meter)
 
     def used(self, customer_id: str, meter_id: str, start: int, end: int) -> int | None:
-        """The sum from a moment on until just before another; None: nothing was reported."""
+        """The sum from `start` on until just before `end`; None: nothing was reported."""
         values = [value for at, value in self._used.get((customer_id, meter_id), ()) if start <= at < end]
         return sum(values) if values else None
 

@@ -28,13 +28,13 @@ DISPUTE_FEE = 1500
 
 
 class PaymentsListener(Protocol):
-    """What depends on payments from above: the invoices that they pay."""
+    """How payments report to the invoices that they pay."""
 
     def debit_settled(self, invoice: Invoice, amount: int | None) -> None:
         """A bank debit for the invoice has come through, or (None) come back."""
 
     def payment_disputed(self, invoice: Invoice) -> None:
-        """The payer disputes the invoice's payment, and wants no more of it."""
+        """The payer disputes the invoice's payment, and the subscription is to end."""
 
 
 class Payments:
@@ -53,7 +53,7 @@ class Payments:
     def book(
         self, source_id: str, amount: int, currency: str, category: str, *, owner: str | None, fee: int = 0
     ) -> BalanceTransaction:
-        """Enter a movement on the account's balance; what is on it is paid out once a week."""
+        """Enter a movement on the account's balance, which is paid out once a week."""
         store = self._store
         entry = BalanceTransaction(
             id=store.new_id("txn_"),
@@ -134,7 +134,7 @@ class Payments:
         return intent
 
     def attempt(self, intent: PaymentIntent, customer: Customer, amount: int | None = None) -> str:
-        """Try to take the intent's amount; answers succeeded, processing, requires_action or failed."""
+        """Try to take the intent's amount; returns succeeded, processing, requires_action or failed."""
         store = self._store
         method = customer.payment_method
         if method == "needs_3ds":
@@ -208,7 +208,7 @@ class Payments:
         store.clock.at(store.now + DEBIT_SETTLES_AFTER, lambda: self._settle(charge, succeeds))
 
     def _settle(self, charge: Charge, succeeds: bool) -> None:
-        """A bank debit comes through, or back, days after it was sent."""
+        """A bank debit settles or is returned, days after it was sent."""
         store = self._store
         intent = store.find(charge.payment_intent or "")
         if charge.status != "pending" or not isinstance(intent, PaymentIntent):
@@ -296,7 +296,7 @@ class Payments:
         return refund
 
     def refund(self, charge: Charge, amount: int, *, status: str = "succeeded") -> Refund:
-        """Give money back. A pending refund leaves at once, too."""
+        """Give money back. A pending refund takes the money at once, too."""
         store = self._store
         refund = self._new_refund(charge, amount, status)
         refund.reason = "requested_by_customer"
@@ -355,7 +355,7 @@ class Payments:
     ) -> Dispute:
         """The payer disputes (part of) a charge. A chargeback takes the money at once; an inquiry takes none.
 
-        `shown_currency` and `shown_amount`: what the payer's bank speaks of, where it is not the charge's currency.
+        `shown_currency` and `shown_amount`: those of the payer's bank, where its currency is not the charge's.
         """
         store = self._store
         disputed = charge.amount if amount is None else amount
@@ -394,7 +394,7 @@ class Payments:
         store.books.move_cash(charge.payer or "", charge.currency, "disputed", -amount)
 
     def close_dispute(self, dispute: Dispute, status: str) -> None:
-        """End it as won, lost or warning_closed; won gives back what was taken."""
+        """Close it as won, lost or warning_closed; a won dispute returns the money."""
         store = self._store
         dispute.status = status
         taken = -sum(entry.amount for entry in dispute.balance_transactions)
@@ -415,7 +415,7 @@ class Payments:
             for listener in self._listeners:
                 listener.payment_disputed(invoice)
 
-    # Suspicions
+    # Suspected fraud
 
     def open_review(self, charge: Charge) -> Review:
         """A rule asks people to look at a charge."""
@@ -437,7 +437,7 @@ class Payments:
         self._store.emit("review.closed", review)
 
     def warn_of_fraud(self, charge: Charge) -> EarlyFraudWarning:
-        """The card's bank tells that it suspects fraud; no money moves by that."""
+        """The card's bank reports that it suspects fraud; no money moves."""
         store = self._store
         warning = EarlyFraudWarning(
             id=store.new_id("issfr_"),
@@ -453,7 +453,7 @@ class Payments:
     # Connect
 
     def destination_charge(self, customer: Customer, amount: int, *, to: "Payments", share: int) -> Charge:
-        """The platform charges and hands a share on; the connected account (`to`) sees a payment of its own."""
+        """The platform charges and passes a share on; the connected account (`to`) sees a payment of its own."""
         intent = self.open_intent(customer, amount, "usd", invoice=None)
         charge = self._new_charge(intent, customer, amount)
         charge.transfer_destination, charge.transfer_amount = to.account_id, share
@@ -466,7 +466,7 @@ class Payments:
         return self._store.account_id
 
     def receive_transfer(self, transfer_id: str, amount: int) -> None:
-        """The platform hands on a share of a charge."""
+        """Record the share of a charge that a platform passes on."""
         store = self._store
         charge = Charge(
             id=store.new_id("py_"),

@@ -18,7 +18,7 @@ from sandbox.stories.stage import Stage
 from sandbox.world import NEW, START, World
 
 START_WITHIN = 3 * DAY
-"""Stories start over some days, so that their events mix as those of an account do."""
+"""Stories start spread over some days, so that their events mix as in a real account."""
 
 
 class Sandbox(World):

@@ -1,4 +1,4 @@
-"""Subscription schedules: what will begin, and what will change, at moments set beforehand."""
+"""Subscription schedules: what will begin and what will change at moments that are set in advance."""
 
 from collections.abc import Sequence
 
@@ -105,7 +105,7 @@ class Schedules:
         return self._of(subscription, phases, "release")
 
     def end_after_next_period(self, subscription: Subscription) -> SubscriptionSchedule:
-        """Let a running subscription go on for one more period, in a phase of its own, at whose end it is canceled."""
+        """Let a running subscription continue for one more period, in a phase of its own, and cancel it then."""
         [item] = subscription.items
         price = self._store.price(item.price)
         plans = ((item.price, item.quantity or 1),)
@@ -125,14 +125,14 @@ class Schedules:
         return schedule
 
     def period_over(self, subscription: Subscription) -> None:
-        """A period is over: a phase that ends with it gives way before the next period is invoiced."""
+        """A period is over: end a phase that ends with it before the next period is invoiced."""
         schedule = self._store.find(subscription.schedule or "")
         phase = schedule.running_phase if isinstance(schedule, SubscriptionSchedule) else None
         if isinstance(schedule, SubscriptionSchedule) and phase is not None and phase.end <= self._store.now:
             self._end_phase(schedule, phase)
 
     def subscription_ended(self, subscription: Subscription) -> None:
-        """Its schedule has nothing left to do; one that ends it just now has done it."""
+        """Cancel the schedule of an ended subscription, unless the schedule itself has ended it."""
         schedule = self._store.find(subscription.schedule or "")
         if not isinstance(schedule, SubscriptionSchedule) or schedule.running_phase is None:
             return
@@ -141,7 +141,7 @@ class Schedules:
             self._store.emit("subscription_schedule.canceled", schedule)
 
     def cancel(self, schedule: SubscriptionSchedule) -> None:
-        """Give it up; a subscription that has begun ends with it."""
+        """Cancel the schedule; a subscription that has begun ends with it."""
         store = self._store
         schedule.status, schedule.canceled_at = "canceled", store.now
         store.emit("subscription_schedule.canceled", schedule)
@@ -149,7 +149,7 @@ class Schedules:
             self._subscriptions.end(store.subscription(schedule.subscription))
 
     def customer_deleted(self, customer_id: str) -> None:
-        """Nothing begins for a customer that is gone."""
+        """Cancel what has not begun yet."""
         for schedule in self.of(customer_id):
             if schedule.status == "not_started":
                 self.cancel(schedule)
@@ -158,7 +158,7 @@ class Schedules:
         return self._store.of_customer(customer_id, SubscriptionSchedule)
 
     def release(self, schedule: SubscriptionSchedule) -> None:
-        """Leave the subscription to itself, as it is now."""
+        """Release the subscription: it continues as it is now."""
         store = self._store
         subscription = store.subscription(schedule.subscription)
         schedule.status, schedule.released_at = "released", store.now

@@ -1,7 +1,7 @@
 """What one account in one mode holds: its objects, its ids, its event log and its books.
 
-The parts of an account (catalogue, invoices, subscriptions ...) act on a store and know nothing of each other that
-they do not take; `account` puts them together.
+The parts of an account (catalogue, invoices, subscriptions, ...) act on a store and take the other parts that they
+need; `account` puts them together.
 """
 
 from bisect import bisect_left, bisect_right
@@ -35,13 +35,13 @@ class Journal:
         self.style = style
         self.events: list[Event] = []
         self.changes = 0
-        """Grows with everything that happens: an answer is good as long as it stays the same."""
+        """Grows with everything that happens: an answer stays valid as long as this number does not change."""
         self.request: str | None = None
         """The id of the API request behind what happens now; None: Stripe's own engine acts."""
         self._listeners: list[Callable[[Store, Thing], None]] = []
 
     def listen(self, listener: "Callable[[Store, Thing], None]") -> None:
-        """Call the listener with every object that was born or may have changed, after the fact."""
+        """Call the listener with every object that was created or may have changed, afterwards."""
         self._listeners.append(listener)
 
     def changed(self, store: "Store", thing: Thing) -> None:
@@ -51,7 +51,7 @@ class Journal:
 
 
 class Shelf:
-    """All objects of one kind, in order of birth."""
+    """All objects of one kind, in the order in which they were created."""
 
     def __init__(self) -> None:
         self.rows: list[Thing] = []
@@ -82,7 +82,7 @@ class Shelf:
     def between(
         self, created_from: int | None, created_until: int | None, customer: str | None
     ) -> Sequence[Thing]:
-        """Objects born in the closed interval, oldest first."""
+        """Objects created in the closed interval, oldest first."""
         rows = self.rows if customer is None else self.of_customer.get(customer, [])
         low = 0 if created_from is None else bisect_left(rows, created_from, key=_BY_CREATED)
         high = len(rows) if created_until is None else bisect_right(rows, created_until, key=_BY_CREATED)
@@ -92,7 +92,7 @@ class Shelf:
 class Store:
     """The objects, events and books of one account in one mode.
 
-    `seed`: that of the sandbox; ids and the other draws of this store follow from it.
+    `seed`: the sandbox's seed, from which ids and the other draws of this store follow.
     """
 
     def __init__(self, journal: Journal, seed: int | str, account_id: str, *, live_mode: bool) -> None:
@@ -156,7 +156,7 @@ class Store:
         self.books.forget(customer_id, [subscription.id for subscription in subscriptions])
 
     def changed(self, thing: Thing) -> None:
-        """Announce that an object was born or may have changed, without an event."""
+        """Report to listeners that an object was created or may have changed; no event is recorded."""
         self._journal.changed(self, thing)
 
     def find(self, object_id: str) -> Thing | None:

@@ -1,4 +1,4 @@
-"""What subscriptions are billed: the lines of their invoices, the drafts, and the preview of the next one."""
+"""What subscriptions are billed: lines, drafts, and the preview of the next invoice."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ class SubscriptionBilling:
         reason: str,
         period: tuple[int, int] | None = None,
     ) -> Invoice:
-        """Draw up an invoice of the subscription, with the discounts that it has."""
+        """Create a draft for the subscription, with its discounts."""
         return self._invoices.draft(
             subscription.customer or "",
             lines,
@@ -39,7 +39,7 @@ class SubscriptionBilling:
         )
 
     def lines(self, subscription: Subscription, items: Sequence[Item]) -> list[Line]:
-        """One line per item for its running period; nothing is asked for a trial, or for what will be metered."""
+        """One line per item for its running period; 0 during a trial, and for metered items."""
         store = self._store
         lines = []
         for item in items:
@@ -63,7 +63,7 @@ class SubscriptionBilling:
     def lines_of_use(
         self, subscription: Subscription, items: Sequence[Item], *, shown_only: bool = False
     ) -> list[Line]:
-        """What was used so far in the running periods of the metered items."""
+        """One line per metered item: what was used so far in its running period."""
         store = self._store
         lines = []
         for item in items:
@@ -105,7 +105,7 @@ class SubscriptionBilling:
         )
 
     def preview(self, subscription: Subscription) -> Invoice | None:
-        """The invoice that the end of the running period would bring if nothing changed; None: it brings none."""
+        """The invoice at the end of the running period if nothing changes; None when there would be none."""
         store = self._store
         if subscription.status not in ("active", "trialing", "past_due"):
             return None

@@ -21,7 +21,7 @@ Plan = Price | tuple[Price, int]
 
 
 class SubscriptionsListener(Protocol):
-    """What depends on subscriptions from above: their schedules."""
+    """How subscriptions report to their schedules."""
 
     def period_over(self, subscription: Subscription) -> None:
         """A period has ended and the next one is about to be invoiced."""
@@ -62,7 +62,7 @@ class Subscriptions:
         coupon: Coupon | None = None,
         metadata: Metadata | None = None,
     ) -> Subscription:
-        """Subscribe a customer to one or several prices. `percent_off`: by a coupon of its own, for ever.
+        """Subscribe a customer to one or several prices. `percent_off`: by a coupon of its own, forever.
 
         `bills_first_period=False` goes with a backdated start without prorations (an import): no first invoice.
         """
@@ -127,7 +127,7 @@ class Subscriptions:
             )
         )
         coupon.times_redeemed += 1
-        store.changed(coupon)  # Stripe tells nobody of it
+        store.changed(coupon)  # Stripe sends no event for it
 
     def discount(self, subscription: Subscription, coupon: Coupon) -> None:
         """Give a running subscription a discount, from its next invoice on."""
@@ -195,7 +195,7 @@ class Subscriptions:
         self._invoices.void(invoice)
         self._become(subscription, "incomplete_expired", "customer.subscription.updated")
 
-    # The wheel
+    # From period to period
 
     def _watch(self, subscription: Subscription) -> None:
         """Set the alarms of the running period: its end, the preview of the next invoice, the end of a trial."""
@@ -229,7 +229,7 @@ class Subscriptions:
     def _open_next_period(
         self, subscription: Subscription, due: Sequence[Item], *, reason: str = "subscription_cycle"
     ) -> Invoice:
-        """Move the items on and draw up the cycle invoice; the money follows about an hour later."""
+        """Move the items on and draft the cycle invoice, which is collected about an hour later."""
         store = self._store
         boundary = store.now
         window = (min(item.period_start for item in due), boundary)
@@ -321,7 +321,7 @@ class Subscriptions:
         return invoice
 
     def end_pause(self, subscription: Subscription) -> None:
-        """What the pause waited for is paid."""
+        """End a pause: what it waited for is paid."""
         subscription.pause_reason, subscription.resuming_invoice = None, None
         subscription.status = "active"
         self._store.emit("customer.subscription.resumed", subscription)
@@ -329,14 +329,14 @@ class Subscriptions:
         self._watch(subscription)
 
     def pause_collection(self, subscription: Subscription, behavior: str | None) -> None:
-        """Stop (or, with None, go on) asking for money: void, mark_uncollectible, keep_as_draft. The cycles go on."""
+        """Stop collecting (None: collect again): void, mark_uncollectible, keep_as_draft. The cycles continue."""
         subscription.pause_collection = behavior
         self._store.emit("customer.subscription.updated", subscription)
 
     # Cancel
 
     def end(self, subscription: Subscription, *, reason: str | None = "cancellation_requested") -> None:
-        """Over, now."""
+        """Cancel it now."""
         store = self._store
         subscription.status, subscription.ended_at = "canceled", store.now
         if subscription.canceled_at is None:
@@ -354,17 +354,17 @@ class Subscriptions:
         return due
 
     def cancel_at_period_end(self, subscription: Subscription) -> None:
-        """Cancel at the end of the paid (or trial) period, the way of the API."""
+        """Cancel at the end of the paid (or trial) period, as the API does."""
         end = max(item.period_end for item in subscription.items)
         self._schedule_end(subscription, end, flag=True)
 
     def cancel_in_portal(self, subscription: Subscription) -> None:
-        """The customer cancels in the portal: in flexible mode only `cancel_at` tells."""
+        """The customer cancels in the portal: in flexible mode only `cancel_at` is set."""
         end = max(item.period_end for item in subscription.items)
         self._schedule_end(subscription, end, flag=subscription.billing_mode == "classic")
 
     def cancel_at(self, subscription: Subscription, moment: int) -> None:
-        """End at a given moment. In classic mode that cuts a trial that would run longer, for good."""
+        """End it at a given moment. In classic mode this shortens a trial that would run longer, for good."""
         cuts = subscription.status == "trialing" and subscription.billing_mode == "classic"
         if cuts and subscription.trial_end is not None and moment < subscription.trial_end:
             subscription.trial_end = subscription.billing_cycle_anchor = moment
@@ -410,7 +410,7 @@ class Subscriptions:
         running = subscription.status == "trialing"
         subscription.trial_end = subscription.billing_cycle_anchor = moment
         if not running and (subscription.billing_mode == "flexible" or subscription.trial_start is None):
-            # Classic mode keeps the start of the first trial for ever.
+            # Classic mode always keeps the start of the first trial.
             subscription.trial_start = store.now
         for item in subscription.items:
             item.period_start = item.period_start if running else store.now
@@ -537,7 +537,7 @@ class Subscriptions:
         self._store.clock.at(until, lambda: self._end_if_due(subscription))
 
     def set_status(self, subscription: Subscription, status: str) -> None:
-        """Put it into a status: one that its debts bring, or one that no reader knows yet."""
+        """Set a status: one that follows from what it owes, or one that no reader knows yet."""
         self._become(subscription, status, "customer.subscription.updated")
 
     def edit_metadata(self, subscription: Subscription, metadata: Metadata) -> None:

@@ -1,4 +1,4 @@
-"""What every customer's record must say: read off the books and the account's own state, never off rendered objects.
+"""What every customer's record must say: read from the books and the account's own state, never from rendered objects.
 
 The fields have the names and the meaning of the readers' tables. Times are aware datetimes, amounts minor units.
 """
@@ -37,7 +37,7 @@ _WHOLE_NUMBER = pattern(r"[0-9]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedProduct:
-    """One product of one subscription, or of a schedule that has not started, whose id then stands for it."""
+    """One product of one subscription, or of a schedule that has not started (then under the schedule's id)."""
 
     stripe_subscription_id: str
     stripe_product_id: str
@@ -88,7 +88,7 @@ class ExpectedEntity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedMrr:
-    """What comes in month by month, in one currency."""
+    """Monthly recurring revenue in one currency."""
 
     currency: str
     mrr: int
@@ -96,7 +96,7 @@ class ExpectedMrr:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedUsage:
-    """What one metered subscription has used of one meter so far, and what its next invoice will ask for."""
+    """What one metered subscription has used of one meter so far, and the amount of its next invoice."""
 
     stripe_subscription_id: str
     meter_id: str
@@ -140,15 +140,15 @@ class ExpectedCustomer:
     products: tuple[ExpectedProduct, ...]
     """By subscription id, then product id."""
     revenue: tuple[ExpectedRevenue, ...]
-    """By currency; a currency in which nothing is left to tell (all four are 0) is not there."""
+    """By currency; without currencies in which all four amounts are 0."""
     mrr: tuple[ExpectedMrr, ...]
-    """By currency; a currency in which nothing comes in is not there."""
+    """By currency; without currencies in which nothing comes in."""
     features: tuple[str, ...]
-    """The lookup keys of what the customer is entitled to, in the order of the alphabet."""
+    """The lookup keys of what the customer is entitled to, in alphabetical order."""
     entities: tuple[ExpectedEntity, ...]
     """By id."""
     status_changes: tuple[Status | None, ...]
-    """The statuses gone through, oldest first; a reader may have missed some of them."""
+    """The statuses that the customer had, oldest first; a reader may have missed some of them."""
 
 
 def read_truth(account: Account) -> Iterator[tuple[CustomerKey, ExpectedCustomer]]:
@@ -166,11 +166,11 @@ def expected_customer(account: Account, customer: Customer, custom_uid: str | No
     is_trial = current is not None and current.status == "trialing" and not deleted
     status = None if current is None else subscription_status(current, customer_deleted=deleted)
     grant = _grant(account, customer)
-    # Whoever has a live subscription, if only a past_due one, is judged by that.
-    sandboxed = grant is not None and grant[0] > account.now and not deleted and status in (None, "ended")
+    # A live subscription decides, even if it is past_due.
+    granted = grant is not None and grant[0] > account.now and not deleted and status in (None, "ended")
     product_id = None if price is None else _product_id(account, price)
     version_number = None if price is None else _version_number(account, price)
-    if sandboxed and grant is not None and grant[1] is not None:
+    if granted and grant is not None and grant[1] is not None:
         product_id, version_number = grant[1], None
     revenue = _revenue(account, customer)
     most = max(revenue, key=lambda entry: entry.gross + entry.out_of_band, default=None)
@@ -185,7 +185,7 @@ def expected_customer(account: Account, customer: Customer, custom_uid: str | No
         description=customer.description,
         metadata=dict(customer.metadata),
         status=status,
-        has_access=sandboxed
+        has_access=granted
         or any(
             grants_access(subscription, customer_deleted=deleted)
             for subscription in account.subscriptions_of(customer.id)
@@ -219,7 +219,7 @@ def expected_customer(account: Account, customer: Customer, custom_uid: str | No
 def _grant(account: Account, customer: Customer) -> tuple[int, str | None] | None:
     """Until when access was granted without a subscription, and to which product of ours.
 
-    The customer's metadata say, else those of the subscription that began last and says anything.
+    The customer's metadata decide, else those of the latest subscription that names a grant.
     """
     by_start = sorted(
         account.subscriptions_of(customer.id),
@@ -289,7 +289,7 @@ def _mrr(account: Account, customer: Customer) -> Iterator[ExpectedMrr]:
 
 
 def _monthly(account: Account, subscription: Subscription) -> Fraction:
-    """What a subscription that is paid for brings in a month, after the discounts that go on; exact."""
+    """What a paying subscription brings in a month, after its lasting discounts; exact."""
     if subscription.status not in ("active", "past_due") or subscription.pause_collection == "void":
         return Fraction(0)
     amounts: dict[str, Fraction] = {}  # by item
@@ -318,7 +318,7 @@ def _monthly(account: Account, subscription: Subscription) -> Fraction:
 
 
 def _months_of(price: Price) -> Fraction:
-    """How many months one of its periods lasts."""
+    """How many months one period of the price lasts."""
     return _MONTHS[price.interval or "month"] * price.interval_count
 
 
@@ -351,9 +351,9 @@ def _product_id(account: Account, price: Price) -> str:
 
 def _version_number(account: Account, price: Price) -> int:
     for metadata in (price.metadata, account.product(price.product).metadata):
-        told = metadata.get("version", "")
-        if _WHOLE_NUMBER.fullmatch(told):
-            return int(told)
+        given = metadata.get("version", "")
+        if _WHOLE_NUMBER.fullmatch(given):
+            return int(given)
     siblings = account.catalogue.prices_of[price.product]
     recurring = sorted((other.created, other.id) for other in siblings if other.interval is not None)
     return recurring.index((price.created, price.id)) + 1
@@ -407,7 +407,7 @@ def _scheduled_product(account: Account, schedule: SubscriptionSchedule, product
 
 
 def _options(account: Account, plans: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """How much of each of our features is bought."""
+    """How much of each of our features was bought."""
     options: dict[str, int] = {}
     for price_id, quantity in plans:
         price = account.price(price_id)
@@ -479,7 +479,7 @@ def _completed_sessions(account: Account, customer: Customer) -> list[CheckoutSe
 
 
 def custom_uids(account: Account) -> dict[str, str]:
-    """Who holds which custom_uid: of several claimants the oldest customer, then the smallest id."""
+    """The custom_uid of each customer that holds one: of several claimants the oldest, then the smallest id."""
     holders: dict[str, Customer] = {}
     for customer in sorted(account.customers(), key=lambda entry: (entry.created, entry.id.encode())):
         claim = _claimed_uid(account, customer)
@@ -489,8 +489,8 @@ def custom_uids(account: Account) -> dict[str, str]:
 
 
 def custom_uid_of(account: Account, customer: Customer) -> str | None:
-    """What `custom_uids` says of one customer. Whoever claims none is not compared with everybody: in an account of
-    20,000, whose stories ask at every step, that took longer than all else.
+    """The same for one customer. A customer that claims none is compared with nobody: in an account of 20,000, whose
+    stories ask at every step, comparing took longer than everything else.
     """
     claim = _claimed_uid(account, customer)
     if claim is None:

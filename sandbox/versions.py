@@ -1,4 +1,4 @@
-"""API versions, as the questions that shapes ask them, and what all shapes are made of."""
+"""API versions, as the questions that shapes ask about them, and what all shapes are made of."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ NESTED_LIST_MAX = 10
 
 
 class View(Protocol):
-    """Where a shape looks up the objects that it shows inside another."""
+    """Where a shape looks up the objects that it shows inside another object."""
 
     live_mode: bool
 
@@ -27,7 +27,7 @@ class CannotExpandError(Exception):
 
 
 class Version:
-    """An API version, as the questions that the shapes ask it."""
+    """An API version, as the questions that shapes ask about it."""
 
     def __init__(self, name: str) -> None:
         self.name = name

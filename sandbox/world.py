@@ -25,7 +25,7 @@ Listener = Callable[[Store, Thing], None]
 
 
 class World:
-    """A simulated Stripe with its own clock, in which nobody acts yet; `play.Sandbox` adds the stories.
+    """A simulated Stripe with its own clock, without anybody who acts; `play.Sandbox` adds the stories.
 
     `live_mode`: the mode in which stories play. `event_versions`: the API versions in which event payloads are
     rendered; with several, each event draws one. `inversions`: let `created` of events contradict their order, which
@@ -52,7 +52,7 @@ class World:
         self._journal = Journal(self._clock, style)
 
     def account(self, account_id: str = "", *, live_mode: bool | None = None) -> Account:
-        """The account in the given mode (that of the sandbox when left out), opened on first use.
+        """The account in the given mode (without it, the sandbox's own), opened on first use.
 
         '' is the account that owns the endpoint, others are connected to it.
         """
@@ -75,7 +75,7 @@ class World:
         return self._clock.now
 
     def at(self, moment: int, act: Callable[[], object]) -> None:
-        """Let something happen at a moment of the sandbox clock; at once in its turn when that is past."""
+        """Let `act` happen at a moment of the sandbox clock; one in the past happens when its turn comes."""
         self._clock.at(moment, act)
 
     def advance(self, seconds: int = 0, *, until: int | None = None) -> list[Event]:
@@ -90,10 +90,10 @@ class World:
     def step(self) -> list[Event]:
         """Let the next thing happen, whenever that is; returns its events, often none.
 
-        Raises RuntimeError when nothing is to happen any more.
+        Raises RuntimeError when nothing is left to happen.
         """
         if self._clock.next_alarm is None:
-            raise RuntimeError("nothing is to happen any more")
+            raise RuntimeError("nothing is left to happen")
         first = len(self.events)
         self._ring()
         return self.events[first:]
@@ -112,11 +112,11 @@ class World:
 
     @property
     def changes(self) -> int:
-        """Grows with everything that happens: an answer is good as long as this stays the same."""
+        """Grows with everything that happens: an answer stays valid as long as this number does not change."""
         return self._journal.changes
 
     def listen(self, listener: Listener) -> None:
-        """Call the listener with every object that was born or may have changed, after the fact."""
+        """Call the listener with every object that was created or may have changed, afterwards."""
         self._journal.listen(listener)
 
     def truth(self) -> dict[CustomerKey, ExpectedCustomer]:

@@ -1,7 +1,7 @@
 """Stripe's REST API over a sandbox, as one plain ASGI callable.
 
-It is also the API that load is measured against, so an answer to a repeated question comes ready-made as bytes, until
-anything in the sandbox changes.
+Benchmarks measure against this API too, so it keeps its answers as bytes and repeats them until anything in the
+sandbox changes.
 """
 
 from base64 import b64decode
@@ -23,7 +23,7 @@ from sandbox.versions import ENDIVE
 from sandbox.versions import version as known_version
 
 _KEY_PREFIXES = {"sk_test_": False, "rk_test_": False, "sk_live_": True, "rk_live_": True}
-"""What keys begin with, and whether they are of live mode."""
+"""The prefixes of keys, and whether they select live mode."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Api:
         await send({"type": "http.response.body", "body": body})
 
     def _authenticate(self, headers: dict[bytes, bytes], path: str) -> Account:
-        """The account that a request is about; raises RefusedError when its key does not open that account."""
+        """The account that a request is about. Raises RefusedError when the key gives no access to it."""
         key = _api_key(headers.get(b"authorization", b"").decode())
         if key is None:
             raise RefusedError(

@@ -58,7 +58,7 @@ COLLECTIONS: dict[str, tuple[str, str]] = {
     "tax_ids": ("tax_id", "customer owner"),
     "test_helpers/test_clocks": ("test_helpers.test_clock", ""),
 }
-"""What Stripe lists, each with its kind and with the parameters that its list takes beside those of paging."""
+"""Stripe's lists, each with its kind and the parameters that it takes in addition to those of paging."""
 _WITH_ARCHIVED = {"true": (False,), "false": (True,)}
 _BY_SERIAL = attrgetter("serial")
 
@@ -71,7 +71,7 @@ def page_of(
     keeps: Callable[[AnyRow], bool],
     find: Callable[[str], AnyRow | None],
 ) -> tuple[list[AnyRow], bool]:
-    """One page, newest first, of rows that are kept oldest first; and whether there are more that way."""
+    """One page, newest first, of rows that are kept oldest first; and whether more follow in that direction."""
     limit = limit_of(wanted)
     after, before = wanted.get("starting_after"), wanted.get("ending_before")
     if after is not None and before is not None:
@@ -119,12 +119,12 @@ def cut_page(rows: list[Body], wanted: dict[str, str]) -> tuple[list[Body], bool
 
 
 def filter_of(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
-    """Which objects a list shows, by the parameters that its kind knows."""
+    """Whether a list shows an object, by the parameters that its kind takes."""
     status = wanted.get("status")
-    # Of prices only those on sale are shown, unless the others are asked for; of products and plans all.
+    # Lists of prices show only those on sale unless asked otherwise; lists of products and plans show all.
     active = wanted.get("active", "true" if kind == "price" else None)
     archived = _WITH_ARCHIVED.get(wanted.get("archived", ""), (True, False))
-    # What is asked for by the name of one of the object's own fields.
+    # Parameters that are named after a field of the object.
     named = [
         (name, wanted[name])
         for name in (
@@ -154,7 +154,7 @@ def filter_of(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
                         wanted.get("price") is None
                         or any(item.price == wanted["price"] for item in thing.items)
                     )
-                    # Who asks for a customer's is told of all of them.
+                    # A list of one customer shows all of its subscriptions, also those on a test clock.
                     and (thing.test_clock == wanted.get("test_clock") or "customer" in wanted)
                 )
             case Invoice():
@@ -215,7 +215,7 @@ def _is(value: str | None, wanted: str | None) -> bool:
 
 
 def _subscription_listed(subscription: Subscription, status: str | None) -> bool:
-    """Without a status the canceled ones are left out; `ended` means both ways of being over."""
+    """Without a status, canceled subscriptions are left out; `ended` means canceled or incomplete_expired."""
     if status == "all":
         return True
     if status == "ended":

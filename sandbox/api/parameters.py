@@ -1,4 +1,4 @@
-"""What a request asks for: its parameters, read and refused as Stripe does."""
+"""The parameters of a request, parsed and refused as Stripe does."""
 
 from sandbox.periods import MINUTE
 from sandbox.refusals import RefusedError, missing_parameter
@@ -10,7 +10,7 @@ _LIST_LIMIT, _LIST_LIMIT_MAX = 10, 100
 
 
 def check_parameters(parameters: Parameters, taken: str) -> None:
-    """Refuse what Stripe refuses: a parameter that this list, or this object, does not take."""
+    """Refuse a parameter that this list, or this object, does not take, as Stripe does."""
     known = f"{_PAGING} {taken}".split()
     for name, _ in parameters:
         if name.split("[")[0] not in known:
@@ -42,7 +42,7 @@ def limit_of(wanted: dict[str, str]) -> int:
 
 
 def created_window(wanted: dict[str, str]) -> tuple[int | None, int | None]:
-    """The closed interval of `created` that is asked for; None: open on that side."""
+    """The closed interval of `created` that the request asks for; None: open on that side."""
     exactly = integer(wanted, "created")
     if exactly is not None:
         return exactly, exactly
@@ -63,12 +63,12 @@ def whole_minute(wanted: dict[str, str], name: str) -> int:
 
 
 def integer(wanted: dict[str, str], name: str) -> int | None:
-    told = wanted.get(name)
-    if told is None:
+    text = wanted.get(name)
+    if text is None:
         return None
     try:
-        return int(told)
+        return int(text)
     except ValueError:
         raise RefusedError(
-            400, f"Invalid integer: {told}", code="parameter_invalid_integer", param=name
+            400, f"Invalid integer: {text}", code="parameter_invalid_integer", param=name
         ) from None

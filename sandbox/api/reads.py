@@ -1,4 +1,4 @@
-"""What each address answers: one method per route, with what it shows read off the sandbox."""
+"""The answers of the API: one method per route, reading from the sandbox."""
 
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
@@ -17,12 +17,12 @@ from sandbox.versions import Body, CannotExpandError, Version, listing
 from sandbox.world import World
 
 _OF_A_CUSTOMER = {"payment_methods": "payment_method", "tax_ids": "tax_id"}
-"""Lists under a customer's own address, each with its kind."""
+"""Lists under a customer's own path, each with its kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A question to the API: what is asked for, of which account, in which version."""
+    """A request to the API: for what, of which account, in which version."""
 
     account: Account
     view: View
@@ -109,7 +109,7 @@ class Reads:
     # Lists
 
     def _list(self, request: Request, collection: str, *owner: tuple[str, str]) -> object:
-        """A page of a list; `owner`: what the address says about it, as a parameter would."""
+        """A page of a list. `owner`: what the path says about it, as a parameter."""
         account, shape, view = request.account, request.shape, request.view
         parameters = [*request.parameters, *owner]
         kind, taken = COLLECTIONS[collection]
@@ -162,7 +162,7 @@ class Reads:
         ]
         return _cut(request, lines)
 
-    # Use, and what it will cost
+    # Metered use, and the next invoice
 
     def _use(self, request: Request, meter_id: str) -> object:
         """The one summary of a window, or none where nothing was reported."""
@@ -185,7 +185,7 @@ class Reads:
         return listing(f"/v1/billing/meters/{meter_id}/event_summaries", rows, has_more=False)
 
     def preview(self, request: Request) -> object:
-        """The next invoice of a subscription, or of a customer: of several subscriptions the one that comes first."""
+        """The next invoice of a subscription, or of a customer: the earliest of those of its subscriptions."""
         check_parameters(request.parameters, "customer subscription")
         account, wanted = request.account, request.wanted
         if "subscription" in wanted:
@@ -239,7 +239,7 @@ class Reads:
 
     @property
     def _horizon(self) -> int:
-        """Older events are not kept."""
+        """Seconds since 1970; older events are not kept."""
         return self._world.now - self._world.event_retention_seconds
 
 
@@ -248,7 +248,7 @@ def _url(request: Request) -> str:
 
 
 def _cut(request: Request, rows: list[Body]) -> Body:
-    """A page of what is inside an object, under the address that was asked."""
+    """A page of a list inside an object, under the path of the request."""
     data, has_more = cut_page(rows, request.wanted)
     return listing(_url(request), data, has_more=has_more)
 

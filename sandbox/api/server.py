@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 @asynccontextmanager
 async def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve an application inside this event loop; gives its base URL. Port 0 takes a free one."""
+    """Serve an application inside this event loop; yields its base URL. Port 0 takes a free one."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -26,7 +26,7 @@ async def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Asyn
     listener = socket(AF_INET, SOCK_STREAM)
     listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
     listener.bind((host, port))
-    # Whoever connects before the server is ready waits for it in the backlog.
+    # Connections made before the server is ready wait for it in the backlog.
     listener.listen(1024)
     task = create_task(server.serve(sockets=[listener]))
     try:
@@ -37,7 +37,7 @@ async def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Asyn
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: whoever serves decides when it is over."""
+    """uvicorn without its signal handlers: the caller of `serve` decides when it stops."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ class Product(Thing):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """What the units up to and including `up_to` cost; None: all that are left."""
+    """What the units up to and including `up_to` cost; None: all remaining units."""
 
     up_to: int | None
     unit_amount: int
@@ -32,7 +32,7 @@ class Price(Thing):
     product: str
     currency: str
     unit_amount: int
-    """Of a tiered price 0: its tiers tell."""
+    """0 for a tiered price, whose tiers say what it costs."""
     interval: str | None
     """day, week, month, year; None for a one-off price."""
     interval_count: int = 1
@@ -43,7 +43,7 @@ class Price(Thing):
     """graduated: each unit costs what its own tier says; volume: all cost what the last one's tier says."""
     active: bool = True
     inline: bool = False
-    """Made in the middle of something else (`price_data`): found by its id, and in no list."""
+    """Created within another request (`price_data`): found by its id, and in no list."""
     nickname: str | None = None
     metadata: Metadata = field(default_factory=dict)
 
@@ -71,16 +71,16 @@ class Coupon(Thing):
     percent_off: int | None = None
     amount_off: int | None = None
     currency: str | None = None
-    """Of an amount_off."""
+    """That of `amount_off`."""
     duration: str = "forever"
     """forever, once, repeating."""
     duration_in_months: int | None = None
     applies_to: tuple[str, ...] = ()
-    """The products that it is limited to; none: it is not."""
+    """The products that it is limited to; empty: not limited."""
     times_redeemed: int = 0
 
     def off(self, amount: int) -> int:
-        """What the coupon takes off an amount of what it applies to, which never falls below nothing."""
+        """What the coupon takes off an amount that it applies to; never more than the amount."""
         if self.percent_off is not None:
             return amount * self.percent_off // 100
         return min(self.amount_off or 0, amount)
@@ -88,14 +88,14 @@ class Coupon(Thing):
 
 @dataclass(slots=True, kw_only=True)
 class Discount:
-    """A coupon at work, from its start to its end."""
+    """A coupon that was given to a subscription, from its start to its end."""
 
     id: str
     coupon: Coupon
     start: int
     end: int | None = None
     used: bool = False
-    """A coupon for `once` that has been on an invoice does nothing any more."""
+    """True for a `once` coupon that was on an invoice: it has no further effect."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class Meter(Thing):
 
 @dataclass(slots=True, kw_only=True)
 class Feature(Thing):
-    """Something that products entitle to. Stripe shows no time of its birth."""
+    """Something that products entitle to. Stripe does not show when it was created."""
 
     kind: ClassVar[str] = "entitlements.feature"
 

@@ -8,7 +8,7 @@ from sandbox.objects.thing import Metadata, Thing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLine:
-    """What is bought in a Checkout; one that was not made from a price has none."""
+    """What is bought in a Checkout; `price` is None for a line that names no price."""
 
     id: str
     description: str

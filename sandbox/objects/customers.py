@@ -22,14 +22,14 @@ class Customer(Thing):
     payment_method: str | None = "good"
     """How a payment behaves: good, declines, needs_3ds, debit (settles after days), debit_fails; None: none on file."""
     default_payment_method: str | None = None
-    """The id of what stands for it at Stripe."""
+    """The id of the PaymentMethod that goes with it."""
     tax_ids: list[str] = field(default_factory=list)
     test_clock: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Clock(Thing):
-    """A test clock. Here it goes as the sandbox's own does; what is on it is left out of lists all the same."""
+    """A test clock. It runs with the sandbox's own clock; lists leave out what is on it anyway."""
 
     kind: ClassVar[str] = "test_helpers.test_clock"
 

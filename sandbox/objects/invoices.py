@@ -1,4 +1,4 @@
-"""Invoices, what was paid for them, and what was given back of them."""
+"""Invoices, their payments, and their credit notes."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -65,9 +65,9 @@ class Invoice(Thing):
 
     @property
     def discount_amounts(self) -> list[int]:
-        """What each discount takes off: each of what the ones before it have left.
+        """What each discount takes off what the discounts before it left.
 
-        One that is limited to products takes from their lines; give it before others, which it does not look at.
+        A discount that is limited to products takes from their lines and ignores other discounts: put it first.
         """
         left, amounts = max(self.subtotal, 0), []
         for discount in self.discounts:
@@ -76,7 +76,7 @@ class Invoice(Thing):
         return amounts
 
     def _subject_to(self, coupon: Coupon) -> int:
-        """What the lines come to from which the coupon takes."""
+        """The sum of the lines that the coupon applies to."""
         if not coupon.applies_to:
             return max(self.subtotal, 0)
         return max(sum(line.amount for line in self.lines if line.product in coupon.applies_to), 0)
@@ -119,7 +119,7 @@ class CreditNote(Thing):
     currency: str
     number: str
     before_payment: int = 0
-    """Taken off what was still to be paid."""
+    """Taken off what was still due."""
     refunded: int = 0
     refund: str | None = None
     to_balance: int = 0
@@ -127,7 +127,7 @@ class CreditNote(Thing):
     """Given back outside Stripe."""
     record: str | None = None
     record_refunded: int = 0
-    """Given back of a payment that Stripe only keeps a record of, which this is."""
+    """Given back from a payment outside Stripe; `record` is the payment record that it was recorded by."""
     status: str = "issued"
     voided_at: int | None = None
     metadata: Metadata = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Money through Stripe: intents, charges, refunds, disputes, suspicions, and the balance of the account."""
+"""Money through Stripe: intents, charges, refunds, disputes, suspected fraud, and the account's balance."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -47,7 +47,7 @@ class Charge(Thing):
     transfer_amount: int | None = None
     source_transfer: str | None = None
     payer: str | None = None
-    """Whose money it was, known to the story also where the charge itself names no customer."""
+    """Whose money it was: known to the story even where the charge itself names no customer."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class Subscription(Thing):
     pause_reason: str | None = None
     """Why it is paused: trial_end_without_payment_method, pause_requested, first_payment_failure, final_..."""
     resuming_invoice: str | None = None
-    """The invoice whose payment ends a pause that was resumed `on_payment_success`."""
+    """The invoice whose payment ends a pause after a resume `on_payment_success`."""
     latest_invoice: str | None = None
     discounts: list[Discount] = field(default_factory=list)
     metadata: Metadata = field(default_factory=dict)
@@ -55,9 +55,9 @@ class Subscription(Thing):
     """When the last retry has failed: cancel, unpaid, past_due, pause."""
     pause_on_first_failure: bool = False
     test_clock: str | None = None
-    """That of its customer."""
+    """The one of its customer."""
     in_first_trial: bool = False
-    """True while the trial with which the subscription began is running."""
+    """True while the subscription's first trial is running."""
     previews: int = 0
     """How many next invoices have been announced (invoice.upcoming)."""
 
@@ -87,7 +87,7 @@ class SubscriptionSchedule(Thing):
     completed_at: int | None = None
     released_at: int | None = None
     end_behavior: str = "release"
-    """What becomes of the subscription after the last phase: release, cancel."""
+    """What happens to the subscription after the last phase: release, cancel."""
     phases_begun: int = 0
     metadata: Metadata = field(default_factory=dict)
 

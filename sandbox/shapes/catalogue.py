@@ -102,12 +102,12 @@ def include_tiers(body: Body, _shape: Version, view: View) -> None:
             for tier in price.tiers
         ]
     else:
-        # A price without tiers may be asked for them all the same.
+        # Requests may expand the tiers of a price that has none.
         body["tiers"] = None
 
 
 def include_currency_options(body: Body, _shape: Version, _view: View) -> None:
-    # Prices here are for sale in their own currency alone.
+    # Prices here are sold in their own currency only.
     body["currency_options"] = {
         body["currency"]: {
             "unit_amount": body["unit_amount"],

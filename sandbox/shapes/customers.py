@@ -68,7 +68,7 @@ def show_clock(thing: Clock, _shape: Version, view: View) -> Body:
 
 
 def clock_of(customer_id: str | None, view: View) -> str | None:
-    """The test clock of a customer, which all that is billed to it names."""
+    """The test clock of a customer; everything that is billed to the customer names it."""
     customer = None if customer_id is None else view.find(customer_id)
     return customer.test_clock if isinstance(customer, Customer) else None
 

@@ -1,4 +1,4 @@
-"""How coupons and the discounts that come of them are shown."""
+"""How coupons and discounts are shown."""
 
 from sandbox.objects import Coupon, Discount, Invoice, Subscription, Thing
 from sandbox.versions import Body, Version, View
@@ -34,7 +34,7 @@ def include_applies_to(body: Body, _shape: Version, view: View) -> None:
 
 
 class Source(Body):
-    """Where a discount comes from: names its coupon, and has it for who asks to have it expanded."""
+    """Where a discount comes from: names its coupon, and keeps the whole coupon for requests that expand it."""
 
     def __init__(self, coupon: Body) -> None:
         super().__init__(type="coupon", coupon=coupon["id"])

@@ -1,4 +1,4 @@
-"""How features are shown, and what entitles a customer to them."""
+"""How features and a customer's entitlements are shown."""
 
 from sandbox.objects import ActiveEntitlement, Feature
 from sandbox.versions import Body, Version, View, cut_listing
@@ -29,7 +29,7 @@ def show_active_entitlement(thing: ActiveEntitlement, _shape: Version, view: Vie
 def show_entitlement_summary(
     customer_id: str, entitlements: list[ActiveEntitlement], shape: Version, view: View
 ) -> Body:
-    """What a customer is entitled to, as its event shows it: without an id, and ten at most."""
+    """A customer's entitlements as their event shows them: without an id, and ten at most."""
     rows = [show_active_entitlement(entry, shape, view) for entry in entitlements]
     return {
         "object": "entitlements.active_entitlement_summary",

@@ -1,4 +1,4 @@
-"""How meters are shown, and what they have counted."""
+"""How meters and their summaries are shown."""
 
 from sandbox.objects import Meter
 from sandbox.versions import Body, Version, View
@@ -25,7 +25,7 @@ def show_meter(thing: Meter, _shape: Version, view: View) -> Body:
 def show_meter_summary(
     meter: Meter, customer_id: str, window: tuple[int, int], value: int, view: View
 ) -> Body:
-    """What a customer has used of a meter in a stretch of time, its end excluded."""
+    """A customer's use of a meter in a window, its end excluded."""
     start, end = window
     return {
         "id": f"mtrusg_{meter.id[4:]}_{customer_id[4:]}_{start}_{end}",

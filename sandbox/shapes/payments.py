@@ -1,4 +1,4 @@
-"""How payments are shown: intents, charges, refunds, disputes, suspicions, and the balance of the account."""
+"""How payments are shown: intents, charges, refunds, disputes, suspected fraud, and the account's balance."""
 
 from sandbox.objects import (
     BalanceTransaction,

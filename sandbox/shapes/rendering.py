@@ -1,6 +1,6 @@
-"""An object as a given API version shows it, with what a request asks to have expanded.
+"""An object as a given API version shows it, with the fields that a request expands.
 
-A version is compared by its date. The thresholds are those of Stripe's changelog that a reader of these objects meets.
+Versions are compared by date. The thresholds are those of Stripe's changelog that matter to readers of these objects.
 """
 
 from collections.abc import Callable, Iterable

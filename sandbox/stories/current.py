@@ -1,4 +1,4 @@
-"""Which of several subscriptions speaks for the customer, and which records must never mix."""
+"""Which of several subscriptions speaks for the customer (decides its record), and which records must never mix."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def leaving_beats_arrears(stage: Stage) -> Iterator[int]:
 
 @story(covers=("C55",), defines=("current:active_first",))
 def active_beats_trialing(stage: Stage) -> Iterator[int]:
-    """A is active, B is on trial: A speaks, and there is no trial to tell of."""
+    """A is active, B is on trial: A speaks, and the record shows no trial."""
     ben = stage.customer()
     a = stage.subscribe(ben, stage.plan(1000))
     yield 1 * DAY
@@ -35,7 +35,7 @@ def active_beats_trialing(stage: Stage) -> Iterator[int]:
 
 @story(covers=("C55",), defines=("current:active_first", "current:trialing_before_canceled"))
 def trial_gives_way(stage: Stage) -> Iterator[int]:
-    """A is a trial that will not go on, B a trial that will: B speaks; so it does once it is paid."""
+    """A is a trial that will not continue, B a trial that will: B speaks, also once it is paid."""
     chi = stage.customer()
     a = stage.subscribe(chi, stage.plan(1000), trial_seconds=40 * DAY)
     stage.account.subscriptions.cancel_at_period_end(a)
@@ -52,7 +52,7 @@ def trial_gives_way(stage: Stage) -> Iterator[int]:
     defines=("renewal:current_only", "subscription_date", "first_seen", "current:active_first"),
 )
 def plan_changed_by_new_subscription(stage: Stage) -> Iterator[int]:
-    """The plan is changed by canceling and subscribing anew in one second: the new one speaks and counts from 0."""
+    """The plan is changed by canceling and subscribing again in one second: the new one speaks and counts from 0."""
     dora = stage.customer()
     began = stage.now
     old = stage.subscribe(dora, stage.plan(1000, interval="week"))
@@ -69,7 +69,7 @@ def plan_changed_by_new_subscription(stage: Stage) -> Iterator[int]:
 
 @story(covers=("C57",), defines=("current:latest_ended",))
 def two_that_ended(stage: Stage) -> Iterator[int]:
-    """A began first and ended last: of two that ended it speaks."""
+    """A began first and ended last: it speaks, of two that ended."""
     emil = stage.customer()
     a = stage.subscribe(emil, stage.plan(1000))
     yield 10 * DAY
@@ -100,7 +100,7 @@ def imported_with_other_start(stage: Stage) -> Iterator[int]:
 
 @story(covers=("C58",), defines=("current:latest_created",))
 def imported_later_with_same_start(stage: Stage) -> Iterator[int]:
-    """Two subscriptions with one start date: the one made later speaks."""
+    """Two subscriptions with one start date: the one created later speaks."""
     gus = stage.customer()
     start = stage.now
     stage.subscribe(gus, stage.plan(1000))
@@ -178,7 +178,7 @@ def same_id_in_both_modes(stage: Stage) -> Iterator[int]:
 
 @story(covers=("A16",), defines=("status:unknown", "has_access:unknown"))
 def status_of_the_future(stage: Stage) -> Iterator[int]:
-    """Stripe brings in a status that nobody here knows: past_due without access."""
+    """Stripe introduces a status that is not known here: past_due without access."""
     ada = stage.customer()
     sub = stage.subscribe(ada, stage.plan(1000))
     yield 2 * DAY

@@ -10,7 +10,7 @@ from sandbox.truth import expected_usage
 
 @story(covers=("F116",), defines=("features",))
 def twelve_features(stage: Stage) -> Iterator[int]:
-    """A product comes with twelve features, two more than an event shows; one of them is taken out of it."""
+    """A product comes with twelve features, two more than an event shows; one of them is withdrawn."""
     ada = stage.customer()
     entitlements = stage.account.entitlements
     price = stage.plan(3000)
@@ -23,14 +23,14 @@ def twelve_features(stage: Stage) -> Iterator[int]:
     stage.expect(ada, status="active", features=tuple(feature.lookup_key for feature in features))
     yield 3 * DAY
     if stage.number % 2:
-        # Nothing happens to the subscription, and its customer may do less.
+        # Nothing happens to the subscription, but its customer is entitled to less.
         entitlements.withdraw(product, features[11])
         stage.expect(ada, features=tuple(feature.lookup_key for feature in features[:11]))
 
 
 @story(covers=("F116",), defines=("features",))
 def features_end_with_the_subscription(stage: Stage) -> Iterator[int]:
-    """Of two subscriptions one ends: what only it entitled to is gone; then the other ends, and all is gone."""
+    """One of two subscriptions ends: what only it entitled to is gone; then the other ends, and all is gone."""
     ben = stage.customer()
     entitlements = stage.account.entitlements
     small, large = stage.plan(500, interval="week"), stage.plan(2500)
@@ -53,7 +53,7 @@ def features_end_with_the_subscription(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F116",), defines=("features",))
 def feature_added_to_what_was_sold(stage: Stage) -> Iterator[int]:
-    """A product gets another feature: who has it already may use that, too."""
+    """A product gets another feature: customers that have the product get it, too."""
     chi = stage.customer()
     entitlements = stage.account.entitlements
     price = stage.plan(1500)
@@ -69,7 +69,7 @@ def feature_added_to_what_was_sold(stage: Stage) -> Iterator[int]:
 
 @story(defines=("usage", "mrr:metered", "renewal:distinct_boundaries"))
 def metered_use(stage: Stage) -> Iterator[int]:
-    """A monthly fee and what is used: one month's use is billed when it is over, the next one's is still to come."""
+    """A monthly fee and metered use: one month's use is billed at its end, the next month's is still to come."""
     dora = stage.customer()
     meter = stage.account.metering.meter(f"api_calls_{stage.number}")
     fee = stage.plan(1000)
@@ -92,7 +92,7 @@ def metered_use(stage: Stage) -> Iterator[int]:
 
 @story(defines=("usage", "mrr:metered"))
 def nothing_but_use(stage: Stage) -> Iterator[int]:
-    """Only use is paid for, by tiers: the first hundred are free, and whoever leaves still owes what was used."""
+    """Only use is paid for, by tiers: the first hundred are free, and a customer that leaves still owes its use."""
     emil = stage.customer()
     meter = stage.account.metering.meter(f"messages_{stage.number}")
     price = stage.plan(0, meter=meter, tiers=stage.tiers((100, 0), (None, 2)), tiers_mode="graduated")

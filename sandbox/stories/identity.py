@@ -21,7 +21,7 @@ def uid_in_metadata(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F118",), customers=3)
 def on_a_test_clock(stage: Stage) -> Iterator[int]:
-    """Two customers on a test clock, whom lists leave out, and one beside it; sometimes the clock is deleted with them.
+    """Two customers on a test clock, which lists leave out, and one on none; sometimes the clock is deleted with them.
 
     In live mode there is no such clock, and they are customers like any other.
     """
@@ -36,13 +36,13 @@ def on_a_test_clock(stage: Stage) -> Iterator[int]:
     if clock is not None and stage.number % 3 == 2:
         yield 1 * DAY
         clients.delete_clock(clock)
-        stage.require(jan.deleted_at is not None, "who was on the clock is deleted with it")
+        stage.require(jan.deleted_at is not None, "the customers on the clock are deleted with it")
         stage.expect(max_, status="active", net={"usd": 2800})
 
 
 @story()
 def price_for_one(stage: Stage) -> Iterator[int]:
-    """A price made for one customer in the middle of a purchase: no list shows it, and it counts as any other."""
+    """A price created for one customer within a purchase: no list shows it, and it counts like any other."""
     ida = stage.customer()
     sub = stage.subscribe(ida, stage.plan(3100, inline=True))
     stage.expect(ida, subscription=sub, net={"usd": 3100}, mrr={"usd": 3100})
@@ -89,7 +89,7 @@ def uid_from_both(stage: Stage) -> Iterator[int]:
 
 @story(defines=("custom_uid:invalid",), customers=3)
 def uids_that_are_none(stage: Stage) -> Iterator[int]:
-    """What cannot stand in a URL is kept out."""
+    """A uid that does not fit into a URL is ignored."""
     for bad in ("asdfj45 345345345 %%%", "%%%%", "!!#123. 45"):
         stage.expect(stage.customer(metadata={"custom_uid": bad}), custom_uid=None)
         yield 3600
@@ -149,7 +149,7 @@ def version_of_the_product(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F115",), defines=("version:rank", "product_id:stripe"))
 def version_by_rank(stage: Stage) -> Iterator[int]:
-    """Nobody gives a version: the third recurring price of a product is version 3, also once it is archived."""
+    """No version is given: the third recurring price of a product is version 3, also once it is archived."""
     fay = stage.customer()
     catalogue = stage.account.catalogue
     product = catalogue.product("Ranked")
@@ -235,7 +235,7 @@ def seats_added_without_invoice(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F113",), defines=("quantity:pending",))
 def seats_wait_for_payment(stage: Stage) -> Iterator[int]:
-    """More seats if they are paid: they come with the payment."""
+    """More seats on condition that they are paid: they come with the payment."""
     kim = stage.customer()
     sub = stage.subscribe(kim, stage.plan(1000))
     yield 3 * DAY
@@ -250,7 +250,7 @@ def seats_wait_for_payment(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F113",), defines=("quantity:pending",))
 def seats_never_paid(stage: Stage) -> Iterator[int]:
-    """More seats if they are paid: they are not, and nothing changes."""
+    """More seats on condition that they are paid: they are not, and nothing changes."""
     lea = stage.customer()
     sub = stage.subscribe(lea, stage.plan(1000))
     yield 3 * DAY
@@ -289,9 +289,9 @@ def two_workspaces(stage: Stage) -> Iterator[int]:
     yield 1 * DAY
     stage.subscribe(noa, stage.plan(500), metadata={"entity_id": "ws-1", "entity_name": "Laboratory"})
     stage.subscribe(noa, stage.plan(700), metadata={"entity_id": "ws-2"})
-    told = [(each.id, each.type, each.name, each.created_at) for each in stage.truth_of(noa).entities]
+    shown = [(each.id, each.type, each.name, each.created_at) for each in stage.truth_of(noa).entities]
     stage.require(
-        told
+        shown
         == [
             ("ws-1", "workspace", "Laboratory", instant(first)),
             ("ws-2", None, None, instant(stage.now)),
@@ -301,12 +301,12 @@ def two_workspaces(stage: Stage) -> Iterator[int]:
 
 
 FAR_FUTURE = 4_000_000_000
-"""In the year 2096: a grant that runs by any clock."""
+"""In the year 2096: the grant is running by any clock."""
 
 
-@story(covers=("C62", "F124"), defines=("sandbox:running", "sandbox:outranked"))
+@story(covers=("C62", "F124"), defines=("grant:running", "grant:outranked"))
 def sandbox_then_real(stage: Stage) -> Iterator[int]:
-    """A sandbox grant gives access, a real subscription is worth more while it lives, and does not end the grant."""
+    """A grant gives access; a real subscription outranks it while it lives, and does not end the grant."""
     ada = stage.customer(
         metadata={"sandbox_end": str(FAR_FUTURE), "sandbox_product_id": f"playground-{stage.number}"}
     )
@@ -318,14 +318,14 @@ def sandbox_then_real(stage: Stage) -> Iterator[int]:
     stage.expect(ada, status="active", product_id=price.product, product_version_number=1, **granted)
     yield 2 * DAY
     stage.account.subscriptions.end(sub)
-    # Ended is ended: the grant lets her in again, and makes no status of it.
+    # Ended is ended: the grant gives access again, and no status.
     stage.expect(ada, status="ended", product_id=f"playground-{stage.number}", **granted)
     stage.expect(ada, subscription=sub, net={"usd": 2000}, mrr={})
 
 
-@story(covers=("C62",), defines=("sandbox:over",))
+@story(covers=("C62",), defines=("grant:over",))
 def sandbox_taken_back(stage: Stage) -> Iterator[int]:
-    """A grant, written as a date, is cut short by another date: it is over, and told of still."""
+    """A grant, written as a date, is cut short by another date: it is over, and the record still shows it."""
     ben = stage.customer(metadata={"sandbox_end": instant(FAR_FUTURE).isoformat()})
     stage.expect(ben, status=None, has_access=True, product_id=None, sandbox_end=instant(FAR_FUTURE))
     yield 2 * DAY
@@ -334,9 +334,9 @@ def sandbox_taken_back(stage: Stage) -> Iterator[int]:
     stage.expect(ben, status=None, has_access=False, product_id=None, sandbox_end=over)
 
 
-@story(covers=("C62",), defines=("sandbox:by_subscription", "sandbox:outranked"))
+@story(covers=("C62",), defines=("grant:by_subscription", "grant:outranked"))
 def sandbox_by_subscription(stage: Stage) -> Iterator[int]:
-    """A subscription's metadata grant what begins when it is over; words that are no moment grant nothing."""
+    """A subscription's metadata grant access for when it is over; text that is no moment grants nothing."""
     chi = stage.customer(metadata={"sandbox_end": "soon"})
     stage.expect(chi, has_access=False, sandbox_end=None)
     yield 1 * DAY
@@ -345,7 +345,7 @@ def sandbox_by_subscription(stage: Stage) -> Iterator[int]:
     stage.expect(chi, status="active", sandbox_end=instant(FAR_FUTURE), product_id=stage.product_of(sub))
     yield 1 * DAY
     stage.account.subscriptions.pause(sub)
-    # It lives, and gives no access: the grant does not stand in for it.
+    # It lives and gives no access: the grant does not replace it.
     stage.expect(chi, status="past_due", has_access=False, product_id=stage.product_of(sub))
     yield 1 * DAY
     stage.account.subscriptions.end(sub)

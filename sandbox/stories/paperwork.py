@@ -1,4 +1,4 @@
-"""What surrounds billing and changes no record: cards, tax ids, suspicions, what was in the basket."""
+"""What surrounds billing and changes no record: cards, tax ids, suspected fraud, the contents of a basket."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from sandbox.stories.registry import story
 from sandbox.stories.stage import Stage
 
 
-@story(defines=("beside:payment_methods",))
+@story(defines=("side:payment_methods",))
 def card_replaced(stage: Stage) -> Iterator[int]:
     """A customer without a card puts one on file before its trial ends, and another one later."""
     ada = stage.customer(None)
@@ -26,7 +26,7 @@ def card_replaced(stage: Stage) -> Iterator[int]:
     stage.expect(ada, status="active", net={"usd": 1200})
 
 
-@story(defines=("beside:tax_ids",))
+@story(defines=("side:tax_ids",))
 def tax_ids_on_file(stage: Stage) -> Iterator[int]:
     """A tax id is checked, another one was a mistake."""
     ben = stage.customer()
@@ -39,9 +39,9 @@ def tax_ids_on_file(stage: Stage) -> Iterator[int]:
     stage.expect(ben, status=None, net={})
 
 
-@story(defines=("beside:suspicions",))
+@story(defines=("side:suspicions",))
 def suspicious_payment(stage: Stage) -> Iterator[int]:
-    """A payment is looked at by people, and its bank warns of fraud: no money moves by either."""
+    """A payment is reviewed by people, and its bank warns of fraud: neither moves money."""
     chi = stage.customer()
     _, charge = stage.account.payments.pay_once(chi, 4200)
     review = stage.account.payments.open_review(charge)
@@ -52,7 +52,7 @@ def suspicious_payment(stage: Stage) -> Iterator[int]:
     stage.expect(chi, net={"usd": 4200})
 
 
-@story(defines=("beside:baskets", "last_seen:checkout"))
+@story(defines=("side:baskets", "last_seen:checkout"))
 def full_basket(stage: Stage) -> Iterator[int]:
     """Twelve things are bought in one Checkout, two more than fit into a payload."""
     dora = stage.customer()

@@ -26,7 +26,7 @@ def paid_by_the_year(stage: Stage) -> Iterator[int]:
 
 @story(defines=("mrr:intervals",))
 def paid_by_the_quarter(stage: Stage) -> Iterator[int]:
-    """Every third month, and every day; each is brought to a month exactly and the sum is rounded once."""
+    """Every third month, and every day; each is converted to a month exactly and the sum is rounded once."""
     ben = stage.customer()
     stage.subscribe(ben, [(stage.plan(10000, interval_count=3), 1)])
     stage.expect(ben, mrr={"usd": 3333})
@@ -40,7 +40,7 @@ def paid_by_the_quarter(stage: Stage) -> Iterator[int]:
 
 @story(defines=("mrr:tiers",))
 def graduated_tiers(stage: Stage) -> Iterator[int]:
-    """Each seat costs what its own tier says, and each tier that is reached a fee of its own."""
+    """Each seat costs what its own tier says, and each tier that is reached adds a fee of its own."""
     chi = stage.customer()
     tiers = stage.tiers((5, 1000), (10, 800, 500), (None, 600, 100))
     price = stage.plan(0, tiers=tiers, tiers_mode="graduated")
@@ -65,18 +65,18 @@ def volume_tiers(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F109",), defines=("mrr:discounts",))
 def discounts_of_all_kinds(stage: Stage) -> Iterator[int]:
-    """A discount for ever, or for years, lowers what comes in each month; one for a first invoice does not."""
+    """A discount forever, or for years, lowers what comes in each month; one for a first invoice does not."""
     emil = stage.customer()
     catalogue = stage.account.catalogue
-    for_ever = catalogue.coupon(percent_off=20)
-    stage.subscribe(emil, stage.plan(12000, interval="year"), coupon=for_ever)
+    forever = catalogue.coupon(percent_off=20)
+    stage.subscribe(emil, stage.plan(12000, interval="year"), coupon=forever)
     stage.expect(emil, net={"usd": 9600}, mrr={"usd": 800})
     yield 1 * DAY
     once = catalogue.coupon(percent_off=50, duration="once")
     stage.subscribe(emil, stage.plan(1000), coupon=once)
     stage.expect(emil, net={"usd": 10100}, mrr={"usd": 1800})
     yield 1 * DAY
-    # Fifty years: whether it has ended must not hang on whose clock is asked.
+    # Fifty years: it must be running by the sandbox's clock and by a real one.
     for_long = catalogue.coupon(amount_off=100, duration="repeating", duration_in_months=600)
     weekly = stage.subscribe(emil, stage.plan(600, interval="week"), coupon=for_long)
     stage.expect(emil, net={"usd": 10600}, mrr={"usd": 1800 + 2167})
@@ -88,7 +88,7 @@ def discounts_of_all_kinds(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F109",), defines=("mrr:discounts",))
 def discounted_later(stage: Stage) -> Iterator[int]:
-    """A running subscription is given a fixed amount off, for ever, in its own currency."""
+    """A running subscription is given a fixed amount off, forever, in its own currency."""
     fay = stage.customer()
     sub = stage.subscribe(fay, [(stage.plan(5000, currency="eur"), 2)])
     stage.expect(fay, net={"eur": 10000}, mrr={"eur": 10000})
@@ -111,7 +111,7 @@ def discount_of_one_product(stage: Stage) -> Iterator[int]:
     sub = stage.subscribe(hal, plans, coupon=half)
     stage.expect(hal, net={"usd": 3000 + 4000}, mrr={"usd": 3000 + 4000})
     yield 1 * DAY
-    # More than the seats cost is not taken off them, and nothing more off the support.
+    # It takes no more than the seats cost, and nothing more off the support.
     stage.account.subscriptions.discount(sub, catalogue.coupon(amount_off=3500, applies_to=[seats]))
     stage.expect(hal, mrr={"usd": 4000})
     yield stage.past_payment(sub)
@@ -120,7 +120,7 @@ def discount_of_one_product(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F109",), defines=("mrr:discounts",))
 def coupon_chosen_again(stage: Stage) -> Iterator[int]:
-    """A coupon is deleted, and another one made with its id: what counts are the terms of the new one."""
+    """A coupon is deleted and another one created with its id: the terms of the new one count."""
     ida = stage.customer()
     catalogue = stage.account.catalogue
     seats, support = catalogue.product("Seats"), catalogue.product("Support")

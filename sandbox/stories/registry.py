@@ -1,4 +1,4 @@
-"""The catalogue of stories, filled by the modules beside this one."""
+"""The catalogue of stories, filled by the other modules of this package."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ def story(
 ) -> Callable[[Plot], Plot]:
     """Enter a plot into the catalogue under its function's name; its docstring is the story in one sentence.
 
-    `covers` names cases of docs/cases.md, `defines` rows of the definitions, `customers` how many it brings about.
+    `covers` names cases of docs/cases.md, `defines` rows of the definitions, `customers` how many customers it creates.
     """
 
     def enter(plot: Plot) -> Plot:

@@ -1,4 +1,4 @@
-"""renewal_number: the cycles that the current subscription has gone through."""
+"""renewal_number: how many cycles the current subscription has gone through."""
 
 from collections.abc import Iterator
 
@@ -62,7 +62,7 @@ def second_trial_flexible(stage: Stage) -> Iterator[int]:
 
 @story(defines=("renewal:no_minus",))
 def first_trial_in_mid_life(stage: Stage) -> Iterator[int]:
-    """A subscription that began with a payment gets a trial later: nothing is taken off."""
+    """A subscription that began with a payment gets a trial later: nothing is subtracted."""
     chi = stage.customer()
     sub = stage.subscribe(chi, stage.plan(700, interval="week"))
     yield stage.past_payment(sub)
@@ -115,7 +115,7 @@ def renewal_invoice_reissued(stage: Stage) -> Iterator[int]:
 
 @story(covers=("D70",), defines=("renewal:within_an_hour",))
 def transition_with_two_invoices(stage: Stage) -> Iterator[int]:
-    """A schedule's transition in classic mode draws up two cycle invoices minutes apart: one boundary."""
+    """A schedule's transition in classic mode creates two cycle invoices minutes apart: one boundary."""
     gus = stage.customer()
     sub = stage.subscribe(gus, stage.plan(700, interval="week"))
     yield stage.past_boundary(sub)
@@ -127,7 +127,7 @@ def transition_with_two_invoices(stage: Stage) -> Iterator[int]:
 
 @story(covers=("D71", "F110"), defines=("renewal:distinct_boundaries", "products:periods"))
 def mixed_intervals(stage: Stage) -> Iterator[int]:
-    """A short and a twelve times longer interval in one subscription: where both end, one boundary."""
+    """A short and a twelve times longer interval in one subscription: one boundary where both end."""
     hana = stage.customer()
     short = stage.plan(700, interval="week")
     catalogue = stage.account.catalogue
@@ -205,7 +205,7 @@ def interval_changed(stage: Stage) -> Iterator[int]:
 
 @story(covers=("D75",), defines=("renewal:none", "subscription_date"))
 def imported_without_invoices(stage: Stage) -> Iterator[int]:
-    """An import backdated by three months without prorations: what was before it left no invoice and is not counted."""
+    """An import backdated by three months without prorations: earlier periods left no invoice and are not counted."""
     max_ = stage.customer()
     sub = stage.subscribe(max_, stage.plan(700), backdated_to=stage.now - 91 * DAY, bills_first_period=False)
     stage.expect(max_, renewal_number=0, status="active", net={})
@@ -215,7 +215,7 @@ def imported_without_invoices(stage: Stage) -> Iterator[int]:
 
 @story(covers=("D75",), defines=("renewal:before_import",))
 def imported_with_its_count(stage: Stage) -> Iterator[int]:
-    """An import says in its metadata how often it was renewed before: counting goes on from there."""
+    """An import says in its metadata how often it was renewed before: counting continues from there."""
     noa = stage.customer()
     sub = stage.subscribe(
         noa,

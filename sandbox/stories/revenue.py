@@ -1,4 +1,4 @@
-"""Revenue: what a customer has paid, net of what went back, per currency."""
+"""Revenue: what a customer has paid, net of what was given back, per currency."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ def refund_fails_and_is_repeated(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E83",), defines=("revenue:refund_pending",))
 def refund_pending_then_canceled(stage: Stage) -> Iterator[int]:
-    """A pending refund counts at once; canceled, it never was."""
+    """A pending refund counts at once; once it is canceled, it does not count."""
     emil = stage.customer()
     _, charge = stage.account.payments.pay_once(emil, 2000)
     yield 1 * DAY
@@ -101,7 +101,7 @@ def captured_in_part(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E85",), defines=("revenue:uncaptured",))
 def authorization_canceled(stage: Stage) -> Iterator[int]:
-    """An authorization that is never captured is no revenue, and giving it up is no refund."""
+    """An authorization that is never captured is no revenue, and canceling it is no refund."""
     hana = stage.customer()
     charge = stage.account.payments.authorize(hana, 5000)
     yield 6 * DAY
@@ -152,7 +152,7 @@ def inquiry_closed(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E89",), defines=("revenue:dispute_withdrawn", "revenue:refunded"))
 def refunded_in_part_then_disputed(stage: Stage) -> Iterator[int]:
-    """A part is refunded, the rest is lost in a dispute: nothing is left, and no less than nothing."""
+    """Part is refunded, the rest is lost in a dispute: exactly nothing is left."""
     max_ = stage.customer()
     _, charge = stage.account.payments.pay_once(max_, 2000)
     yield 1 * DAY
@@ -277,7 +277,7 @@ def invoice_overpaid(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E100",), defines=("revenue:none",))
 def invoice_credited_to_nothing(stage: Stage) -> Iterator[int]:
-    """A credit note takes an open invoice down to nothing: paid, and no money."""
+    """A credit note reduces an open invoice to nothing: paid, without money."""
     hana = stage.customer()
     invoice = stage.account.invoices.bill_once(hana, 2000, "Mistake", collects=False)
     yield 1 * DAY
@@ -288,7 +288,7 @@ def invoice_credited_to_nothing(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E101", "F109"), defines=("revenue:none", "status:active"))
 def everything_off(stage: Stage) -> Iterator[int]:
-    """A coupon takes everything off: active, and no money."""
+    """A coupon takes everything off: active, without money."""
     ida = stage.customer()
     sub = stage.subscribe(ida, stage.plan(2000), percent_off=100)
     yield stage.past_payment(sub)
@@ -319,7 +319,7 @@ def stripe_keeps_a_payment_record(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E103",), defines=("revenue:currencies",))
 def several_currencies(stage: Stage) -> Iterator[int]:
-    """Dollars, then euros, then yen: never added up; the currency with the most counts for the one number."""
+    """Dollars, then euros, then yen: never added up; the single number is that of the currency with the most."""
     lea = stage.customer()
     stage.account.payments.pay_once(lea, 2000, "usd")
     yield 10 * DAY
@@ -332,7 +332,7 @@ def several_currencies(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E103",), defines=("revenue:currency_tie",))
 def equal_in_two_currencies(stage: Stage) -> Iterator[int]:
-    """As many dollars as euros, and the dollars went back: the first by the alphabet, by what was paid."""
+    """As many dollars as euros, and the dollars were refunded: by what was paid, then the alphabet."""
     max_ = stage.customer()
     stage.account.payments.pay_once(max_, 1500, "usd")
     _, euros = stage.account.payments.pay_once(max_, 1500, "eur")
@@ -363,7 +363,7 @@ def guest_payment(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E105",), defines=("revenue:gross_of_transfers",))
 def destination_charge(stage: Stage) -> Iterator[int]:
-    """The platform charges and passes most of it on: all of it is its revenue, the passed-on payment none."""
+    """The platform charges and passes most of it on: all of it is its revenue, the passed-on payment is not."""
     ben = stage.customer()
     stage.account.payments.destination_charge(
         ben, 10000, to=stage.world.account("acct_1SandboxNorth").payments, share=9000
@@ -410,7 +410,7 @@ def deleted_on_trial(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E83",), defines=("revenue:refund_pending",))
 def refund_still_pending(stage: Stage) -> Iterator[int]:
-    """A refund that is pending for good is subtracted all the time."""
+    """A refund that stays pending is subtracted throughout."""
     fay = stage.customer()
     _, charge = stage.account.payments.pay_once(fay, 2000)
     yield 1 * DAY
@@ -443,7 +443,7 @@ def out_of_band_given_back(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E96",), defines=("revenue:out_of_band_returned", "revenue:out_of_band"))
 def record_given_back(stage: Stage) -> Iterator[int]:
-    """A payment that Stripe only keeps a record of is refunded by a credit note, and some more given back beside it."""
+    """A payment that Stripe only keeps a record of is refunded by a credit note, and some more is given back."""
     ivo = stage.customer()
     invoice = stage.account.invoices.bill_once(ivo, 3000, "Course", collects=False)
     yield 1 * DAY
@@ -457,7 +457,7 @@ def record_given_back(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E81",), defines=("revenue:refunded", "revenue:credit_balance"))
 def credited_after_payment(stage: Stage) -> Iterator[int]:
-    """A credit note gives a paid invoice back to the card, which is one refund, and to the balance, which is none."""
+    """A credit note returns a paid invoice to the card, which is one refund, and to the balance, which is none."""
     ida = stage.customer()
     invoice = stage.account.invoices.bill_once(ida, 3000, "Setup")
     yield 2 * DAY
@@ -470,7 +470,7 @@ def credited_after_payment(stage: Stage) -> Iterator[int]:
 
 @story(covers=("E100",), defines=("revenue:gross",))
 def credit_taken_back(stage: Stage) -> Iterator[int]:
-    """A credit note on an open invoice is voided before the invoice is paid: no money moved by either."""
+    """A credit note on an open invoice is voided before the invoice is paid: neither moved money."""
     jan = stage.customer()
     invoice = stage.account.invoices.bill_once(jan, 2000, "Seats", collects=False)
     yield 1 * DAY

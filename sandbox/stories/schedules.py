@@ -1,4 +1,4 @@
-"""Subscriptions that are to begin, to change or to end at moments set beforehand."""
+"""Subscriptions that are to begin, change or end at moments that are set in advance."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def only_scheduled(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F123",), defines=("current:scheduled",))
 def schedule_begins_and_lets_go(stage: Stage) -> Iterator[int]:
-    """A scheduled subscription begins when it is due; when the schedule is over it goes on by itself."""
+    """A scheduled subscription begins when it is due; when the schedule is over it continues by itself."""
     ben = stage.customer()
     price = stage.plan(1000)
     starts = stage.now + 4 * DAY
@@ -53,7 +53,7 @@ def schedule_begins_and_lets_go(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F123",), defines=("current:scheduled",))
 def schedule_given_up(stage: Stage) -> Iterator[int]:
-    """One schedule is given up before it begins, another with the subscription that it has begun."""
+    """One schedule is canceled before it begins, another together with the subscription that it has begun."""
     chi = stage.customer()
     price = stage.plan(500, interval="week")
     never = stage.account.schedules.create(
@@ -73,7 +73,7 @@ def schedule_given_up(stage: Stage) -> Iterator[int]:
 
 @story(covers=("F123",), defines=("current:product", "mrr:quantity"))
 def plan_change_scheduled(stage: Stage) -> Iterator[int]:
-    """A cheaper plan is scheduled for the end of the period: until then the dearer one speaks, and is paid for."""
+    """A cheaper plan is scheduled for the end of the period: until then the dearer one counts, and is paid for."""
     dora = stage.customer()
     dear, cheap = stage.plan(3000, interval="week"), stage.plan(1000, interval="week")
     sub = stage.subscribe(dora, [(dear, 2)])

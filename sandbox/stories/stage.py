@@ -1,4 +1,4 @@
-"""What a story has to hand: a cast, a catalogue of its own, the account's actions, and a way to say what must be so."""
+"""What a story works with: a cast, a catalogue of its own, the account's actions, and expectations."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sandbox.truth import ExpectedCustomer, custom_uid_of, expected_customer
 from sandbox.world import World
 
 Plot = Callable[["Stage"], Iterator[int]]
-"""A story is played from pause to pause: each yield waits that many seconds of the sandbox clock."""
+"""A story plays from pause to pause: each yield waits that many seconds of the sandbox clock."""
 
 _FIRST_NAMES = (
     "Ada",
@@ -54,7 +54,7 @@ class StoryBrokenError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """A named piece of an account's life, with the cases and definitions that it puts to the test."""
+    """A named piece of an account's life, with the cases and definitions that it tests."""
 
     name: str
     sentence: str
@@ -116,13 +116,13 @@ class Stage:
         return catalogue.price(product, unit_amount, interval=interval, currency=currency, **terms)
 
     def tiers(self, *steps: tuple[int | None, int] | tuple[int | None, int, int]) -> tuple[Tier, ...]:
-        """Tiers of a price: up to how many, what each costs, and what the tier costs by itself."""
+        """Tiers of a price: up to how many units, what each unit costs, and what the tier itself costs."""
         return tuple(
             Tier(up_to=step[0], unit_amount=step[1], flat_amount=step[2] if len(step) == 3 else 0)
             for step in steps
         )
 
-    # Short words for what stories do most
+    # What stories do most
 
     def subscribe(
         self, customer: Customer, plans: Price | Sequence[Price | tuple[Price, int]], **terms: Any
@@ -135,7 +135,7 @@ class Stage:
         return self.account.invoices.of_subscription(subscription)[-1]
 
     def charge_of(self, invoice: Invoice) -> Charge:
-        """The charge that paid the invoice, or tried to last."""
+        """The latest charge for the invoice, whether it succeeded or not."""
         for thing in reversed(self.account.shelves["charge"].of_customer[invoice.customer or ""]):
             if isinstance(thing, Charge) and thing.invoice == invoice.id:
                 return thing
@@ -160,31 +160,31 @@ class Stage:
     def some_days(self, at_least: int, at_most: int) -> int:
         return self.choices.randint(at_least * DAY, at_most * DAY)
 
-    # What must be so
+    # Expectations
 
     def expect(self, customer: Customer, account: Account | None = None, **fields: Any) -> None:
-        """Say by hand what the truth must be now.
+        """State what the truth must be now.
 
         `fields` are those of ExpectedCustomer, with `net={"usd": 2000}` for revenue, `mrr={"usd": 2000}`, and
-        `subscription=` for the current one. Raises StoryBrokenError where the books tell otherwise.
+        `subscription=` for the current one. Raises StoryBrokenError where the truth differs.
         """
         found = self.truth_of(customer, account or self.account)
         for name, wanted in fields.items():
             if name == "net":
-                told: Any = {row.currency: row.net for row in found.revenue if row.net}
+                shown: Any = {row.currency: row.net for row in found.revenue if row.net}
             elif name == "mrr":
-                told = {row.currency: row.mrr for row in found.mrr}
+                shown = {row.currency: row.mrr for row in found.mrr}
             elif name == "subscription":
-                told, wanted = found.stripe_subscription_id, None if wanted is None else wanted.id
+                shown, wanted = found.stripe_subscription_id, None if wanted is None else wanted.id
             else:
-                told = getattr(found, name)
-            if told != wanted:
+                shown = getattr(found, name)
+            if shown != wanted:
                 raise StoryBrokenError(
-                    f"{self.story.name} at {self.now}: {name} is {told!r}, should be {wanted!r}"
+                    f"{self.story.name} at {self.now}: {name} is {shown!r}, should be {wanted!r}"
                 )
 
     def require(self, condition: bool, what: str) -> None:
-        """Say by hand what else must be so; raises StoryBrokenError where it is not."""
+        """State what else must be so; raises StoryBrokenError where it is not."""
         if not condition:
             raise StoryBrokenError(f"{self.story.name} at {self.now}: not so: {what}")
 

@@ -46,7 +46,7 @@ def trial_without_card_pauses(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B25",), defines=("status:canceled:trialing", "is_trial:canceled"))
 def trial_canceled_at_its_end(stage: Stage) -> Iterator[int]:
-    """A trial that will not go on is canceled but still a trial, until it ends."""
+    """A trial that will not continue is canceled but still a trial, until it ends."""
     dora = stage.customer()
     sub = stage.subscribe(dora, stage.plan(), trial_seconds=14 * DAY)
     yield stage.some_days(1, 5)
@@ -59,7 +59,7 @@ def trial_canceled_at_its_end(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B26",), defines=("status:trialing",))
 def trial_kept_after_all(stage: Stage) -> Iterator[int]:
-    """In classic mode a cancel_at before the end of a trial cuts it, and taking it back does not restore it."""
+    """In classic mode a cancel_at before the end of a trial shortens it, and taking it back does not restore it."""
     emil = stage.customer()
     sub = stage.subscribe(emil, stage.plan(), trial_seconds=30 * DAY)
     yield 2 * DAY
@@ -135,7 +135,7 @@ def canceled_now(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B33",), defines=("status:incomplete", "status:active"))
 def first_payment_needs_the_customer(stage: Stage) -> Iterator[int]:
-    """The first payment waits for the bank's check; before it is done there is no status."""
+    """The first payment waits for the bank's check; until then there is no status."""
     jan = stage.customer("needs_3ds")
     sub = stage.subscribe(jan, stage.plan())
     stage.expect(jan, status=None, has_access=False, subscription=None, net={})
@@ -157,7 +157,7 @@ def first_payment_never_made(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B35",), defines=("current:never_started", "status:incomplete_expired"))
 def ended_customer_looks_in_again(stage: Stage) -> Iterator[int]:
-    """A customer who left opens a Checkout and leaves it: still ended, with the old product."""
+    """A customer that left opens a Checkout and abandons it: still ended, with the old product."""
     lea = stage.customer()
     old = stage.subscribe(lea, stage.plan(2500))
     began = stage.now
@@ -218,7 +218,7 @@ def debt_forgiven(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B40", "D79"), defines=("status:unpaid", "has_access:unpaid", "renewal:any_status"))
 def retries_exhausted_unpaid(stage: Stage) -> Iterator[int]:
-    """All retries fail and the subscription goes unpaid: no access, and its cycles go on as drafts."""
+    """All retries fail and the subscription goes unpaid: no access, and its cycles continue as drafts."""
     ben = stage.customer()
     sub = stage.subscribe(ben, stage.plan(2000), after_retries="unpaid")
     ben.payment_method = "declines"
@@ -234,7 +234,7 @@ def retries_exhausted_unpaid(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B41",), defines=("status:ended",))
 def retries_exhausted_canceled(stage: Stage) -> Iterator[int]:
-    """All retries fail and the subscription is canceled for it."""
+    """All retries fail and the subscription is canceled."""
     chi = stage.customer()
     sub = stage.subscribe(chi, stage.plan(2000), after_retries="cancel")
     yield 3 * DAY
@@ -324,7 +324,7 @@ def past_due_and_leaving(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B46",), defines=("status:active", "revenue:failed_charge"))
 def debit_fails_after_days(stage: Stage) -> Iterator[int]:
-    """A first bank debit comes back after five days: its invoice is void, the subscription stays active."""
+    """A first bank debit is returned after five days: its invoice is void, the subscription stays active."""
     ida = stage.customer("debit_fails")
     sub = stage.subscribe(ida, stage.plan(2000))
     stage.expect(ida, status="active", has_access=True, net={})
@@ -335,7 +335,7 @@ def debit_fails_after_days(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B46", "E86"), defines=("status:active", "revenue:pending_charge"))
 def debit_succeeds_after_days(stage: Stage) -> Iterator[int]:
-    """A first bank debit comes through after five days: only then it is revenue."""
+    """A first bank debit settles after five days: only then is it revenue."""
     jan = stage.customer("debit")
     stage.subscribe(jan, stage.plan(2000))
     stage.expect(jan, status="active", net={})
@@ -405,7 +405,7 @@ def dispute_cancels(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B51", "E87"), defines=("status:active", "revenue:dispute_withdrawn"))
 def dispute_does_not_cancel(stage: Stage) -> Iterator[int]:
-    """Without that setting a chargeback leaves the subscription alone; lost, the money stays away."""
+    """Without that setting a chargeback leaves the subscription alone; when it is lost, the money stays away."""
     ada = stage.customer()
     sub = stage.subscribe(ada, stage.plan(2000))
     yield 12 * DAY
@@ -431,7 +431,7 @@ def open_invoice_voided_by_hand(stage: Stage) -> Iterator[int]:
 
 @story(covers=("B53",), defines=("status:active",))
 def billing_mode_migrated(stage: Stage) -> Iterator[int]:
-    """A subscription moves from classic to flexible in mid-life: nothing of it shows."""
+    """A subscription moves from classic to flexible mode midway: the record does not change."""
     chi = stage.customer()
     sub = stage.subscribe(chi, stage.plan(2000), trial_seconds=7 * DAY)
     yield stage.past_payment(sub)

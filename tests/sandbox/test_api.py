@@ -249,12 +249,12 @@ async def test_refusals(client: Client, api: Api) -> None:
 async def test_headers(client: Client, sandbox: Sandbox) -> None:
     answer = await client.get("customers?limit=1")
     assert answer.headers["request-id"].startswith("req_")
-    # The date is that of the sandbox clock, which stands in 2025.
+    # The date is that of the sandbox clock, which is in 2025.
     assert " 2025 " in answer.headers["date"]
 
 
 async def test_deleted_customers(client: Client, sandbox: Sandbox) -> None:
-    """A deleted customer is told as deleted and is in no list; what it paid is still there."""
+    """A deleted customer is shown as deleted and is in no list; what it paid is still there."""
     gone = [
         key.id for key, truth in sandbox.truth().items() if truth.deleted_at is not None and truth.revenue
     ]
@@ -285,7 +285,7 @@ async def test_events(client: Client, sandbox: Sandbox) -> None:
 
 
 async def test_answers_follow_the_world(client: Client, sandbox: Sandbox) -> None:
-    """A ready-made answer is not given any more once something has changed."""
+    """A kept answer is not given any more once something has changed."""
     customer = next(sandbox.home.customers())
     before = await client.get(f"customers/{customer.id}")
     sandbox.home.clients.update(customer, name="Another Name")
@@ -331,7 +331,7 @@ async def test_rate(sandbox: Sandbox) -> None:
 
 
 async def test_stale_and_hidden_answers() -> None:
-    """A stale answer shows the past; a new object may be hidden for a while. The clock is ours to turn."""
+    """A stale answer shows the past; a new object may be hidden for a while. The test sets the clock."""
     seconds = [0.0]
     sandbox = Sandbox(1)
     customer = sandbox.home.clients.create("First", "first@example.com")
@@ -357,7 +357,7 @@ async def test_stale_and_hidden_answers() -> None:
 
 
 async def test_every_kind_is_listed_and_found(client: Client, sandbox: Sandbox) -> None:
-    """Each list holds all that there is of its kind, newest first, and each entry is found by its id as listed."""
+    """Each list has all objects of its kind, newest first, and each entry is found by its id as listed."""
     for path, (kind, _) in COLLECTIONS.items():
         if kind in ("customer", "subscription", "price", "entitlements.active_entitlement", "review"):
             continue  # lists that leave some out, or ask for a customer
@@ -371,7 +371,7 @@ async def test_every_kind_is_listed_and_found(client: Client, sandbox: Sandbox) 
 
 
 async def test_reviews_are_listed_while_they_are_open(client: Client, sandbox: Sandbox) -> None:
-    """One that was closed is found by its id alone."""
+    """A closed review is found only by its id."""
     reviews = rows_of(sandbox, Review)
     closed = next(review for review in reviews if not review.open)
     assert sorted(review.id for review in reviews if review.open) == sorted((await client.get("reviews")).ids)
@@ -379,7 +379,7 @@ async def test_reviews_are_listed_while_they_are_open(client: Client, sandbox: S
 
 
 async def test_what_is_on_a_test_clock_is_listed_by_its_clock(client: Client, sandbox: Sandbox) -> None:
-    """The clock's customers and subscriptions are in no other list, but in those of the customer; and each names it."""
+    """The clock's customers and subscriptions are only in its lists and the customer's; each names the clock."""
     clock = rows_of(sandbox, Clock)[0]
     customers = [row for row in rows_of(sandbox, Customer) if row.test_clock == clock.id]
     assert 2 == len(customers)
@@ -395,7 +395,7 @@ async def test_what_is_on_a_test_clock_is_listed_by_its_clock(client: Client, sa
 
 
 async def test_prices_are_listed_by_halves(client: Client, sandbox: Sandbox) -> None:
-    """On sale, unless the archived are asked for. One made in the middle of a purchase is found by its id alone."""
+    """Lists show prices on sale, or archived ones on request. One created within a purchase is found only by its id."""
     prices = rows_of(sandbox, Price)
     listed: dict[bool, list[str]] = {True: [], False: []}
     for price in reversed(prices):
@@ -438,7 +438,7 @@ async def test_filters_of_the_objects_around(client: Client, sandbox: Sandbox) -
 
 
 async def test_line_items_of_a_checkout(client: Client, sandbox: Sandbox) -> None:
-    """Ten come with the session where it is asked, the rest by pages."""
+    """Ten come with the session when expanded, the rest in pages."""
     [session] = [row for row in rows_of(sandbox, CheckoutSession) if len(row.lines) == 12]
     assert "line_items" not in (await client.get(f"checkout/sessions/{session.id}")).body
     shown = (await client.get(f"checkout/sessions/{session.id}?expand[]=line_items")).body["line_items"]
@@ -449,7 +449,7 @@ async def test_line_items_of_a_checkout(client: Client, sandbox: Sandbox) -> Non
 
 
 async def test_active_entitlements(client: Client, sandbox: Sandbox) -> None:
-    """Of one customer, all of them by pages, while its event showed ten."""
+    """Pages show all of one customer's entitlements, where its event showed ten."""
     event = next(
         event
         for event in sandbox.events
@@ -469,7 +469,7 @@ async def test_active_entitlements(client: Client, sandbox: Sandbox) -> None:
 
 
 async def test_use_and_what_it_will_cost() -> None:
-    """A meter's summary of a window, and the preview of the invoice; neither changes what comes after."""
+    """A meter's summary of a window, and the preview of the invoice; neither changes what happens later."""
     sandbox = Sandbox(9)
     sandbox.play(["metered_use", "canceled_now"])
     sandbox.run()

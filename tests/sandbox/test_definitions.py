@@ -1,4 +1,4 @@
-"""Every row of the definitions that readers rely on is put to the test by at least one story."""
+"""Every row of the definitions that readers rely on is tested by at least one story."""
 
 import pytest
 
@@ -107,7 +107,7 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
         "revenue:none",
     ),
     "kept when the customer is deleted": ("revenue:deleted_customer",),
-    # What is subscribed to.
+    # What the customer subscribes to.
     "product_id: metadata, else Stripe's": ("product_id:metadata", "product_id:stripe"),
     "version: price, else product, where a whole number, else the rank": (
         "version:price_metadata",
@@ -123,29 +123,29 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
         "products:subscription_ids",
         "products:entity",
     ),
-    # What comes in month by month.
+    # Monthly recurring revenue.
     "MRR: brought to a month, whatever the interval": ("mrr:intervals", "mrr:quantity"),
     "MRR: tiers at the quantity": ("mrr:tiers",),
     "MRR: less the discounts that go on": ("mrr:discounts",),
     "MRR: none from meters, trials, paused collection": ("mrr:metered", "mrr:not_paid_for"),
-    # What is granted without a subscription.
+    # Access that is granted without a subscription.
     "sandbox_end: access until then, which a live subscription outranks": (
-        "sandbox:running",
-        "sandbox:over",
-        "sandbox:outranked",
-        "sandbox:by_subscription",
+        "grant:running",
+        "grant:over",
+        "grant:outranked",
+        "grant:by_subscription",
     ),
     "entities: as subscriptions name them": ("entities",),
-    # What it may use, and has used.
+    # What the customer may use, and has used.
     "features: by Stripe's own word, all of them": ("features",),
     "usage: of the current period, and what it will cost": ("usage",),
     "no record depends on cards, tax ids, suspicions, baskets": (
-        "beside:payment_methods",
-        "beside:tax_ids",
-        "beside:suspicions",
-        "beside:baskets",
+        "side:payment_methods",
+        "side:tax_ids",
+        "side:suspicions",
+        "side:baskets",
     ),
-    # Who it is.
+    # Identity.
     "custom_uid: metadata, else a completed Checkout": (
         "custom_uid:metadata",
         "custom_uid:checkout",
@@ -171,6 +171,6 @@ def test_definition_is_played(row: str) -> None:
 
 
 def test_no_story_claims_an_unknown_row() -> None:
-    """A misspelt claim would leave a row untested without anybody noticing."""
+    """A misspelt claim would leave a row untested unnoticed."""
     known = {name for names in DEFINITIONS.values() for name in names}
     assert set() == {name for story in STORIES.values() for name in story.defines} - known

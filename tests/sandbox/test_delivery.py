@@ -68,7 +68,7 @@ async def test_stripes_own_library_accepts_the_signature() -> None:
 
 
 async def test_rolled_secret_signs_twice() -> None:
-    """While a secret is rolled each of both signs; the wrong scheme may stand beside them."""
+    """While a secret is rolled, both secrets sign; a wrong scheme may be in the header too."""
     door = Door()
     async with endpoint(door) as url:
         await deliver(some_events()[:1], url, ["whsec_second", SECRET], with_v0=True)
@@ -125,7 +125,7 @@ def test_plans() -> None:
 
 
 def test_second_id_for_one_change() -> None:
-    """Stripe may make two events of one change: another id, the same object."""
+    """Stripe may create two events for one change: another id, the same object."""
     events = some_events()[:4]
     sent, _ = arrange(events, Plan(reid_share=1.0))
     assert 8 == len(set(ids(sent)))

@@ -1,4 +1,4 @@
-"""The living account: lively, bounded, the same again from its state, and gone when it is told to go."""
+"""The living account: busy, bounded, the same again from its state, and stopped by a signal."""
 
 import asyncio
 import signal
@@ -55,7 +55,7 @@ def test_the_account_stays_lively_and_small() -> None:
 
 
 def test_a_replay_is_the_same_account() -> None:
-    """An account that is lived through again, in other steps, has the same objects and the same truth."""
+    """An account that is replayed in other steps has the same objects and the same truth."""
     lived = open_account(ORIGIN, live_mode=False)
     for _ in range(40):
         lived.advance(DAY + 7)
@@ -77,7 +77,7 @@ def test_state_file(tmp_path: Path) -> None:
 
 
 class Inbox:
-    """Takes webhooks, verifies them, and wakes whoever waits for the n-th."""
+    """Takes webhooks, verifies them, and wakes the test that waits for the n-th."""
 
     def __init__(self) -> None:
         self.events: list[stripe.Event] = []

@@ -51,7 +51,7 @@ DEPENDED_ON = (
     *("subscription", "subscription_schedule", "invoice", "credit_note"),
     *("charge", "refund", "dispute", "checkout.session"),
 )
-"""What a customer's record depends on, beside the customer and the catalogue."""
+"""What a customer's record depends on, in addition to the customer and the catalogue."""
 
 NOT_TOLD = {
     (
@@ -61,15 +61,15 @@ NOT_TOLD = {
     (OLDEST, "invoice_paid_both_ways"): "the same",
     (BEFORE_BASIL, "discount_of_one_product"): "before basil the second discount is named by its id alone",
     (OLDEST, "discount_of_one_product"): "the oldest shape shows one discount",
-    (BEFORE_BASIL, "record_given_back"): "before basil a credit note told of one refund, through Stripe",
+    (BEFORE_BASIL, "record_given_back"): "before basil a credit note named one refund, through Stripe",
     (OLDEST, "record_given_back"): "the same",
     (OLDEST, "mixed_intervals"): "the oldest shape has one period for all items",
 }
-"""What an old version cannot tell; a reading in the newest version does."""
+"""What an old version does not show; a read in the newest version does."""
 
 
 def shown(account: Account, thing: Thing, api_version: str) -> Body:
-    """The object as the API answers, with what a reader asks for and no list cut."""
+    """The object as the API answers it, expanded as readers do, with no list cut."""
     kind = kind_of(thing.kind)
     wanted = () if kind is None or api_version != ENDIVE else kind.expands
     if api_version != ENDIVE and thing.kind == "price":
@@ -146,7 +146,7 @@ AMOUNTS = ("currency", "gross", "refunded", "disputed", "out_of_band", "net")
 
 
 def differences(expected: ExpectedCustomer, derived: Derived) -> Iterator[str]:
-    """Each field in which the rules differ from the truth, as a line to read."""
+    """One line for each field in which the rules differ from the truth."""
     for field in dataclasses.fields(expected):
         if field.name in ELSEWHERE:
             continue
@@ -177,7 +177,7 @@ def _rows(rows: Iterable[object], names: Sequence[str]) -> list[dict[str, object
 
 
 def grant_runs_out(stage: Stage) -> Iterator[int]:
-    """Nobody tells when a grant is over."""
+    """Nothing announces the end of a grant."""
     ben = stage.customer()
     end = stage.now + 5 * DAY
     yield 1 * DAY
@@ -188,7 +188,7 @@ def grant_runs_out(stage: Stage) -> Iterator[int]:
 
 
 def discount_runs_out(stage: Stage) -> Iterator[int]:
-    """Nobody tells when a discount is over; the next invoice shows it."""
+    """Nothing announces the end of a discount; the next invoice shows it."""
     ada = stage.customer()
     coupon = stage.account.catalogue.coupon(amount_off=100, duration="repeating", duration_in_months=1)
     sub = stage.subscribe(ada, stage.plan(600, interval="week"), coupon=coupon)
@@ -199,7 +199,7 @@ def discount_runs_out(stage: Stage) -> Iterator[int]:
     stage.expect(ada, net={"usd": 5 * 500 + 600}, mrr={"usd": 2600})
 
 
-# Outside the catalogue: by the clock of a worker that meets such an account later, all this is over from the beginning.
+# Outside the catalogue: by the clock of a worker that reads such an account later, all this is over from the start.
 BY_THE_CLOCK = {
     plot.__name__: Story(
         name=plot.__name__, sentence=plot.__doc__ or "", covers=(), defines=(), customers=1, plot=plot

@@ -54,21 +54,21 @@ def test_discounts_are_one_object_or_many_ids() -> None:
 
 
 def test_coupons_say_what_they_are_limited_to_when_asked() -> None:
-    """Neither a payload nor a plain read does; one that is not limited says null."""
+    """Neither a payload nor a plain read shows its products; a coupon that is not limited says null."""
     sandbox = played("discount_of_one_product", "half_off")
     coupons = [each for each in sandbox.home.shelves["coupon"].rows if isinstance(each, Coupon)]
     assert not [event for event in sandbox.events if b"applies_to" in event.body]
-    told = []
+    limits = []
     for coupon in coupons:
         assert "applies_to" not in render(coupon, version(ENDIVE), sandbox.home)
-        told.append(render(coupon, version(ENDIVE), sandbox.home, ["applies_to"])["applies_to"])
-    assert [{"products": list(each.applies_to)} if each.applies_to else None for each in coupons] == told
-    assert None in told
-    assert any(told)
+        limits.append(render(coupon, version(ENDIVE), sandbox.home, ["applies_to"])["applies_to"])
+    assert [{"products": list(each.applies_to)} if each.applies_to else None for each in coupons] == limits
+    assert None in limits
+    assert any(limits)
 
 
 def test_invoice_links() -> None:
-    """Subscription, charge and payment intent of an invoice stand in it before basil, elsewhere since."""
+    """Subscription, charge and payment intent of an invoice are fields of it before basil, elsewhere since."""
     sandbox = played("one_payment")
     new, old = (shown(sandbox, "invoice", name) for name in (ENDIVE, OLDEST))
     assert (
@@ -94,7 +94,7 @@ def test_payments_only_on_request() -> None:
     assert {("payment_record", 1000), ("payment_intent", 2000)} == {
         (payment["payment"]["type"], payment["amount_paid"]) for payment in payments
     }
-    # Before basil money from outside is no part of amount_paid, and these lists do not exist.
+    # Before basil, amount_paid leaves out money from outside Stripe, and these lists do not exist.
     assert 2000 == shown(sandbox, "invoice", BEFORE_BASIL)["amount_paid"]
     with pytest.raises(CannotExpandError):
         shown(sandbox, "invoice", BEFORE_BASIL, "payments")
@@ -111,7 +111,7 @@ def test_out_of_band_before_basil() -> None:
 
 
 def test_refunds_of_a_charge() -> None:
-    """Included in the oldest version, on request since, the newest refund first, ten at most."""
+    """Included in the oldest version, on request since then; newest refund first, ten at most."""
     sandbox = Sandbox(4)
     customer = sandbox.home.clients.create("Ada", "ada@example.com")
     _, charge = sandbox.home.payments.pay_once(customer, 12_000)

@@ -65,7 +65,7 @@ def test_other_seed_other_world() -> None:
 
 
 def test_steps_of_the_clock_do_not_matter() -> None:
-    """A world that is advanced hour by hour is the one that is advanced in a leap."""
+    """A world that is advanced hour by hour equals one that is advanced in one step."""
     small, leap = Sandbox(5), Sandbox(5)
     for sandbox in (small, leap):
         sandbox.play(customers=150)
@@ -96,7 +96,7 @@ def test_versions_change_payloads_only() -> None:
 
 
 def test_a_wrong_truth_breaks_the_story() -> None:
-    """A story that expects what is not so is broken: the expectations can fail."""
+    """A story with a wrong expectation breaks: expectations can fail."""
 
     def plot(stage: Stage) -> Iterator[int]:
         customer = stage.customer()
@@ -216,7 +216,7 @@ def test_intricate_truth_second_trial() -> None:
 
 
 def test_intricate_truth_refunded_and_returned() -> None:
-    """By hand: 2000 in, 2000 refunded, 2000 returned by the bank: two thousand less than nothing."""
+    """By hand: 2000 in, 2000 refunded, 2000 returned by the bank: 2000 below zero."""
     sandbox, _ = alone("refunded_and_returned")
     [truth] = sandbox.truth().values()
     [row] = truth.revenue
@@ -261,7 +261,7 @@ def test_many_customers_mix() -> None:
 
 
 def test_forgotten_customers_leave_nothing() -> None:
-    """A customer who left is forgotten with everything of theirs; one who has not cannot be."""
+    """A customer that left is forgotten with all its objects; one that has not left cannot be."""
     sandbox, _ = alone("canceled_now")
     [(_, _, customer_id)] = sandbox.truth()
     account = sandbox.home
@@ -269,7 +269,7 @@ def test_forgotten_customers_leave_nothing() -> None:
     assert {} == sandbox.truth()
     assert set() == {thing.kind for thing in account.things.values()} - {
         *("product", "price"),
-        # What was paid out is the account's own.
+        # Payouts belong to the account.
         *("payout", "balance_transaction"),
     }
     assert [] == [thing for thing in account.things.values() if thing.customer is not None]
@@ -282,7 +282,7 @@ def test_forgotten_customers_leave_nothing() -> None:
 
 
 def test_inversions_contradict_the_order() -> None:
-    """On request `created` of events contradicts the order in which they came about."""
+    """On request, `created` of events contradicts the order in which they happened."""
     sandbox = whole_cast(inversions=True)
     created = [event.created for event in sandbox.events]
     assert created != sorted(created)
@@ -310,7 +310,7 @@ def test_play_by_name_repeats() -> None:
 
 
 def test_money_is_paid_out_weekly() -> None:
-    """Each payout takes what has come together on the balance of its currency, and leaves nothing."""
+    """Each payout takes the whole balance of its currency, and leaves nothing."""
     home = whole_cast().home
     balance: Counter[str] = Counter()
     paid_out = 0
@@ -328,8 +328,8 @@ def test_money_is_paid_out_weekly() -> None:
 
 
 def test_every_movement_has_its_entry() -> None:
-    """Each charge that took money, each refund but a released authorization, each customer with a card names what is
-    there to be found.
+    """Each charge that took money, each refund except a released authorization, and each customer with a card names an
+    object that exists.
     """
     home = whole_cast().home
     for charge in home.shelves["charge"].rows:
@@ -344,7 +344,7 @@ def test_every_movement_has_its_entry() -> None:
 
 
 def test_side_events_on_request() -> None:
-    """Payouts and payment methods have events only where they are asked for; nothing else changes."""
+    """Payouts and payment methods have events only where side events are asked for; nothing else changes."""
     few, all_ = Sandbox(2), Sandbox(2, side_events=True)
     for sandbox in (few, all_):
         sandbox.play(customers=150)
