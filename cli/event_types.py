@@ -109,10 +109,10 @@ def marked_by(event_type: str) -> tuple[str, ...]:
 def is_needed(event_type: str) -> bool:
     """Whether the event carries an object on which records depend."""
     kind = kind_of(_OBJECTS.get(event_type, ""))
-    return kind is not None and kind.confirmed_on_event
+    return kind is not None and kind.confirmed_by == "reads"
 
 
 def is_mirrored_only(event_type: str) -> bool:
     """Whether the event carries an object that is mirrored, and on which no record depends."""
     kind = kind_of(_OBJECTS.get(event_type, ""))
-    return kind is not None and not kind.confirmed_on_event
+    return kind is not None and kind.confirmed_by == "lists"

@@ -14,7 +14,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from billing.kinds.registry import HINTED
+from billing.kinds.registry import LIST_CONFIRMED
 from cli.connect import database, environment
 from cli.errors import CommandError
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
@@ -252,7 +252,7 @@ def standing(entry: FenceEntry | None) -> str:
             return "missing"
         case FenceEntry(unsettled=True):
             return "waits for a read"
-        case FenceEntry(kind=kind) if kind in HINTED:
+        case FenceEntry(kind=kind) if kind in LIST_CONFIRMED:
             return "kept up by lists"
         case _:
             return "confirmed"

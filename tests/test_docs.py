@@ -319,7 +319,7 @@ async def test_mirror_page_tells_of_every_table(pool: Pool) -> None:
     assert {kind.stripe_object for kind in KINDS.values()} == set(lines)
     for kind in KINDS.values():
         line = lines[kind.stripe_object]
-        assert f"| {'reads' if kind.confirmed_on_event else 'lists'} |" in line, kind.name
+        assert f"| {kind.confirmed_by} |" in line, kind.name
         if kind.list_path is not None and kind.name not in THROUGH:
             assert f"`{kind.list_path}`" in line, kind.name
     tables = await pool.fetch("select tablename from pg_tables where schemaname = 'stripe'")

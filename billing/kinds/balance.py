@@ -54,7 +54,7 @@ PAYOUT = Kind(
     list_path="/v1/payouts",
     retrieve_path="/v1/payouts/{id}",
     absorbing=frozenset({"failed", "canceled"}),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_payout,
     references=(("balance_transaction_id", "balance_transaction"),),
     other_ids=("destination_id",),
@@ -102,7 +102,7 @@ BALANCE_TRANSACTION = Kind(
     retrieve_path="/v1/balance_transactions/{id}",
     belongs_to=(("source_id", "charge"), ("source_id", "refund"), ("source_id", "dispute")),
     personal=("description",),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_balance_transaction,
     references=(
         ("source_id", "charge"),

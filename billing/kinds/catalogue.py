@@ -164,7 +164,7 @@ PRICE = Kind(
     retrieve_path="/v1/prices/{id}",
     catalogue=True,
     expands=("tiers", "currency_options"),
-    told_by_reads=("tiers", "currency_options"),
+    read_only_fields=("tiers", "currency_options"),
     deleted_event="price.deleted",
     id_is_chosen=True,
     parse=_price,
@@ -218,7 +218,7 @@ PLAN = Kind(
     catalogue=True,
     deleted_event="plan.deleted",
     id_is_chosen=True,
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_plan,
     # A plan is the same thing as the price of its id, under its name from before prices.
     concerns=(("id", "price"),),

@@ -49,7 +49,7 @@ CUSTOMER = Kind(
     deleted_event="customer.deleted",
     personal=("name", "email", "description", "custom_uid"),
     expands=("tax_ids", "discount.source.coupon"),
-    told_by_reads=("discounts",),
+    read_only_fields=("discounts",),
     parse=_customer,
     whole_list=WholeList(field="tax_ids", url="/v1/customers/{id}/tax_ids"),
 )
@@ -88,7 +88,7 @@ TAX_ID = Kind(
     names_customer=True,
     deleted_event="customer.tax_id.deleted",
     personal=("value",),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_tax_id,
     references=(("customer_id", "customer"),),
     read_through="customer",

@@ -261,7 +261,7 @@ PAYMENT_INTENT = Kind(
     names_customer=True,
     absorbing=frozenset({"succeeded", "canceled"}),
     personal=("description", "receipt_email"),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_payment_intent,
     # latest_charge since 2022-11-15, the list of charges before.
     concerns=(("latest_charge", "charge"), ("charges", "charge")),
@@ -319,7 +319,7 @@ PAYMENT_METHOD = Kind(
     retrieve_path="/v1/payment_methods/{id}",
     names_customer=True,
     personal=("card_last4", "billing_name", "billing_email"),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     list_by_created=False,
     list_holds_all=False,  # what is detached from its customer is in no list
     parse=_payment_method,
@@ -365,7 +365,7 @@ SETUP_INTENT = Kind(
     names_customer=True,
     absorbing=frozenset({"succeeded", "canceled"}),
     personal=("description",),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_setup_intent,
     references=(("customer_id", "customer"), ("payment_method_id", "payment_method")),
 )
@@ -404,7 +404,7 @@ REVIEW = Kind(
     retrieve_path="/v1/reviews/{id}",
     list_holds_all=False,  # what was closed is in no list
     belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_review,
     references=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
 )
@@ -438,7 +438,7 @@ EARLY_FRAUD_WARNING = Kind(
     list_path="/v1/radar/early_fraud_warnings",
     retrieve_path="/v1/radar/early_fraud_warnings/{id}",
     belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
-    confirmed_on_event=False,
+    confirmed_by="lists",
     parse=_early_fraud_warning,
     references=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
 )

@@ -1,6 +1,6 @@
-"""The Stripe objects that we mirror, in one order, and which of them an event touches.
+"""The Stripe objects that we mirror, in lock order, and which of them an event concerns.
 
-Mirroring another kind of object is one entry in its family file, its name in `KINDS` below, and one migration.
+To mirror another kind of object, write its family file, add it to `KINDS` below, and add a migration.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,9 +33,10 @@ def _by_name(*kinds: Kind) -> Mapping[str, Kind]:
     return MappingProxyType({kind.name: kind for kind in kinds})
 
 
-# The order is the lock order of the mirror tables: every transaction that locks rows of several tables takes them in
-# this order, so that no two wait for each other in a circle. It also puts a kind before those that refer to it. A new
-# kind may stand anywhere; the order of the others must not change while workers of two releases run side by side.
+# The order is the lock order of the mirror tables: every transaction that locks rows of several tables locks them in
+# this order, so that no two transactions wait for each other. Where it can, it puts a kind before those that refer to
+# it. A new kind may be inserted anywhere, but the order of the others must not change: workers of two releases may run
+# side by side.
 KINDS: Mapping[str, Kind] = _by_name(
     CUSTOMER,
     PRODUCT,
@@ -64,12 +65,14 @@ KINDS: Mapping[str, Kind] = _by_name(
     ACTIVE_ENTITLEMENT_SUMMARY,
 )
 
-HINTED: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if not kind.confirmed_on_event)
-"""The kinds that no event has read: only lists confirm them."""
+LIST_CONFIRMED: frozenset[str] = frozenset(
+    kind.name for kind in KINDS.values() if kind.confirmed_by == "lists"
+)
+"""The kinds that only lists confirm; no event makes us read them."""
 
 _BY_STRIPE_OBJECT: Mapping[str, Kind] = {kind.stripe_object: kind for kind in KINDS.values()}
 
-# What `Kind.concerns` says, of objects that are not mirrored themselves, by the `object` of data.object.
+# As `Kind.concerns`, for objects that are not mirrored themselves, by Stripe's `object` field.
 _CONCERNS_OF_OTHERS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "invoiceitem": (("invoice", "invoice"),),
     "discount": (("customer", "customer"), ("subscription", "subscription")),
@@ -78,27 +81,27 @@ _CONCERNS_OF_OTHERS: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 
 class FetchedReference(NamedTuple):
-    """A column by which rows name an object that is fetched where nothing else has told of it."""
+    """A column that names an object, which is fetched if the mirror does not know it."""
 
-    holder: str  # the name of the kind, or of the kind of part, whose rows have the column
+    holder: str  # the name of the `Kind` or `PartKind` whose rows have the column
     table: str
     facts: type[Facts | Part]
     column: str
-    kind: str  # of the object that it names
+    kind: str  # the kind of the named object
 
 
 def fetched_references() -> Iterator[FetchedReference]:
-    """Every column that names an object which records depend on, of rows that records depend on.
+    """Every column by which rows that records depend on name an object that records depend on.
 
-    `Kind.references` and `PartKind.references`, without those from or to the kinds that only lists confirm.
+    These are the `references` of all kinds and parts, without those from or to kinds that only lists confirm.
     """
     for kind in KINDS.values():
-        holders: list[Kind | PartKind] = [kind] if kind.confirmed_on_event else []
+        holders: list[Kind | PartKind] = [kind] if kind.confirmed_by == "reads" else []
         if kind.part is not None and kind.part.fetches_references:
             holders.append(kind.part)
         for holder in holders:
             for column, named in holder.references:
-                if named not in HINTED:
+                if named not in LIST_CONFIRMED:
                     yield FetchedReference(holder.name, holder.table, holder.facts, column, named)
 
 
@@ -110,8 +113,8 @@ def kind_of(stripe_object: str) -> Kind | None:
 def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, ...]:
     """Every object that an event makes dirty, its own object first, each once.
 
-    `body` is the event's data.object; the whole event will do too. Total: a type that we do not know, or a body that
-    makes no sense, gives what can be made out, perhaps nothing, and never an exception.
+    `body` is the event's data.object, or the whole event. Total: an unknown type or a senseless body gives the objects
+    that can be recognised, perhaps none, and never raises.
     """
     body = _subject(body)
     name = body.get("object")
@@ -134,7 +137,7 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
 
 
 def customer_named_by(body: Mapping[str, object]) -> str | None:
-    """Whose an object is that cannot be understood otherwise, as far as it says so itself."""
+    """The customer that an object names, even where nothing else of it can be read; None where it names none."""
     named = body.get("customer") or body.get("customer_account")
     found = named.get("id") if isinstance(named, Mapping) else named
     return found if is_id(found) else None

@@ -155,7 +155,7 @@ SUBSCRIPTION = Kind(
     retrieve_path="/v1/subscriptions/{id}",
     # No deeper for items: expansions end at four levels, and a list begins with one. stripe.coupons has the rest.
     expands=("discounts.source.coupon", "items.data.discounts"),
-    told_by_reads=("discounts",),
+    read_only_fields=("discounts",),
     names_customer=True,
     # customer.subscription.deleted is no deletion: the object stays retrievable, with status canceled.
     deleted_event=None,
@@ -172,7 +172,7 @@ SUBSCRIPTION = Kind(
         table="stripe.subscription_items",
         facts=SubscriptionItem,
         owner="subscription_id",
-        told_by_reads=("discounts",),
+        read_only_fields=("discounts",),
         references=(("price_id", "price"), ("product_id", "product"), ("subscription_id", "subscription")),
     ),
 )

@@ -101,7 +101,7 @@ create index objects_unresolved on sync.objects (touched_at) where touched > res
 comment on table sync.objects is 'The fence: per Stripe object, what is known to have changed and what was read since.';
 comment on column sync.objects.account_id is 'Connected account, or empty.';
 comment on column sync.objects.live_mode is 'Live or test.';
-comment on column sync.objects.kind is 'Name of the kind in billing/registry.py.';
+comment on column sync.objects.kind is 'Name of the kind in billing/kinds/registry.py.';
 comment on column sync.objects.id is 'Stripe id.';
 comment on column sync.objects.customer_id is
   'The Stripe customer that the object names, once known. NULL for kinds that name none.';
@@ -139,7 +139,7 @@ comment on column sync.objects.touched_at is 'When touched was last raised.';
 comment on column sync.objects.unsettled is
   'A read is pending, or the object is missing or parked: its customer is not exact.';
 comment on column sync.objects.told is
-  'Of kinds that no event has read (billing/registry.py): tick of the newest event about it. A list that was asked for before it, and is stored after it, has the object read again.';
+  'Of kinds that only lists confirm (billing/kinds/registry.py): tick of the newest event about it. A list that was asked for before it, and is stored after it, has the object read again.';
 comment on column sync.objects.fan_touched is
   'Of catalogue, while the customers whom it concerns are being marked batch by batch: the value of touched that this will have resolved. NULL: that is not begun.';
 comment on column sync.objects.fan_after is

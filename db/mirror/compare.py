@@ -20,7 +20,7 @@ def _changed_parts(statements: PartStatements) -> str:
     values = ", ".join(f"{column.value} as {column.name}" for column in columns)
     told = ", ".join(
         told_since(column.name, f"new.{column.name}", f"old.{column.name}", in_part=True)
-        if column.name in statements.told_by_reads
+        if column.name in statements.read_only_fields
         else f"new.{column.name}"
         for column in others
     )

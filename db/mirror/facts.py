@@ -17,7 +17,7 @@ from billing.kinds.discounts import Coupon
 from billing.kinds.entitlements import ActiveEntitlement, Feature
 from billing.kinds.invoices import CreditNote, Invoice
 from billing.kinds.payments import Charge, Dispute, Refund
-from billing.kinds.registry import HINTED
+from billing.kinds.registry import LIST_CONFIRMED
 from billing.kinds.subscriptions import (
     Subscription,
     SubscriptionItem,
@@ -400,7 +400,8 @@ async def _select_unsettled(
     the facts have just been read.
     """
     unsettled = {
-        row[0] for row in await connection.fetch(SELECT_UNSETTLED_CUSTOMERS, *scope, ids, list(HINTED))
+        row[0]
+        for row in await connection.fetch(SELECT_UNSETTLED_CUSTOMERS, *scope, ids, list(LIST_CONFIRMED))
     }
     if invoices:
         customer_of = {each.id: customer for customer, group in invoices.items() for each in group}

@@ -35,17 +35,17 @@ def _statements(kind: Kind) -> MirrorStatements:
     raw, confirmed = len(columns) + 3, len(columns) + 4
 
     def written(name: str) -> str:
-        if name not in kind.told_by_reads:
+        if name not in kind.read_only_fields:
             return f"excluded.{name}"
         kept = told_since(name, f"excluded.{name}", f"mirror.{name}")
         return f"case when ${confirmed}::boolean then excluded.{name} else {kept} end"
 
     def told(column: Column) -> str:
         kept = told_since(column.name, column.value, f"old.{column.name}")
-        return kept if column.name in kind.told_by_reads else column.value
+        return kept if column.name in kind.read_only_fields else column.value
 
     assignments = ", ".join(f"{column.name} = {written(column.name)}" for column in others)
-    heard = [column for column in others if column.name not in kind.untold]
+    heard = [column for column in others if column.name not in kind.eventless_fields]
     news = ", ".join(told(column) for column in heard)
     return MirrorStatements(
         columns=columns,
@@ -123,7 +123,7 @@ async def write_rows(
 
 
 async def select_changed(connection: Connection, kind: str, rows: Sequence[MirrorRow]) -> list[Key]:
-    """The keys among `rows` whose facts differ from the stored ones, or are not stored at all; `Kind.untold` aside."""
+    """The keys among `rows` that are not stored or differ from the stored facts, `Kind.eventless_fields` aside."""
     statements = MIRROR[kind]
     changed = await connection.fetch(statements.select_changed, *_arrays(statements.columns, rows))
     return [Key(row[0], row[1], kind, row[2]) for row in changed]
@@ -182,7 +182,7 @@ class PartStatements:
     table: str
     owner: str
     columns: tuple[Column, ...]
-    told_by_reads: tuple[str, ...]  # as in Kind
+    read_only_fields: tuple[str, ...]  # as in Kind
     write: str
     remove_others: str
 
@@ -194,14 +194,14 @@ def _part_statements(part: PartKind) -> PartStatements:
 
     def written(name: str) -> str:
         kept = told_since(name, f"excluded.{name}", f"part.{name}", in_part=True)
-        return kept if name in part.told_by_reads else f"excluded.{name}"
+        return kept if name in part.read_only_fields else f"excluded.{name}"
 
     others = ", ".join(f"{c.name} = {written(c.name)}" for c in columns if c.name not in ("id", owner))
     return PartStatements(
         table=table,
         owner=owner,
         columns=columns,
-        told_by_reads=part.told_by_reads,
+        read_only_fields=part.read_only_fields,
         write=f"""
 insert into {table} as part (account_id, live_mode, {names})
 select new.account_id, new.live_mode, {values_of(columns)}

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from billing.kinds.registry import HINTED
+from billing.kinds.registry import LIST_CONFIRMED
 from billing.record import CustomerFeature, CustomerMrr, CustomerRecord, Revenue
 from db.columns import columns_of, names_of
 from db.connection import Connection
@@ -140,7 +140,7 @@ with charges as materialized (
     where d.account_id = $1 and d.live_mode = $2 and d.charge_id in (select charge_id from charges)
   union select kind, id from sync.objects
     where account_id = $1 and live_mode = $2 and customer_id = $3 and unsettled
-      and kind not in ({", ".join(f"'{kind}'" for kind in sorted(HINTED))})
+      and kind not in ({", ".join(f"'{kind}'" for kind in sorted(LIST_CONFIRMED))})
 ), objects as (
   select o.*
   from names n

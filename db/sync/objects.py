@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
 from db.keys import CustomerKey, Key, columns_of_keys
 
@@ -510,8 +510,10 @@ async def postpone_reads(connection: Connection, failures: Sequence[FailedRead])
         [failure.unreadable for failure in failures],
         UNREADABLE_MAX,
         [failure.tick for failure in failures],
-        [KINDS[failure.key.kind].nameless for failure in failures],
+        [KINDS[failure.key.kind].ownerless for failure in failures],
     )
     return [
-        CustomerKey(row[0], row[1], row[2]) for row in rows if row[2] is not None and row[3] not in HINTED
+        CustomerKey(row[0], row[1], row[2])
+        for row in rows
+        if row[2] is not None and row[3] not in LIST_CONFIRMED
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from billing.kinds.registry import HINTED
+from billing.kinds.registry import LIST_CONFIRMED
 from db.connection import Connection
 from db.sync.histories import HISTORY_ATTEMPTS_MAX
 
@@ -77,7 +77,7 @@ from billing.freshness f
 
 async def select_backlog(connection: Connection, *, live_mode: bool | None) -> Backlog:
     """Count what is to be done; `live_mode` is that of the API key, None without one."""
-    row = await connection.fetchrow(SELECT_BACKLOG, live_mode, list(HINTED))
+    row = await connection.fetchrow(SELECT_BACKLOG, live_mode, list(LIST_CONFIRMED))
     if row is None:
         raise LookupError("billing.freshness has no row: run `subledger migrate`")
     values = dict(row)

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from stripe import Event as StripeEvent
 
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
 from cli.events import standing
 from db.connection import Pool
@@ -355,8 +355,8 @@ def test_types_mark_what_the_registry_says() -> None:
     needed = {marked_by(name)[0] for name in EVENT_TYPES if is_needed(name)}
     mirrored = {marked_by(name)[0] for name in EVENT_TYPES if is_mirrored_only(name)}
     # Features and balance transactions have no events at all.
-    assert set(KINDS) - HINTED - {"feature"} == needed
-    assert HINTED - {"balance_transaction"} == mirrored
+    assert set(KINDS) - LIST_CONFIRMED - {"feature"} == needed
+    assert LIST_CONFIRMED - {"balance_transaction"} == mirrored
     assert ("payment_intent", "charge") == marked_by("payment_intent.succeeded")
     assert ("credit_note", "invoice", "refund") == marked_by("credit_note.created")
     hint = "customer.discount.created"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from billing.kinds.lists import PER_CUSTOMER, THROUGH
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection, Pool
 from db.keys import Key, Scope
 from db.mirror.compare import (
@@ -70,11 +70,11 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
     suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
     await _refresh(
         connection,
-        [told[key] for key in suspects if key.kind in HINTED]
-        + [each for each in told_of if KINDS[each.key.kind].untold and each.key not in suspects],
+        [told[key] for key in suspects if key.kind in LIST_CONFIRMED]
+        + [each for each in told_of if KINDS[each.key.kind].eventless_fields and each.key not in suspects],
     )
-    suspects = {key: what for key, what in suspects.items() if key.kind not in HINTED}
-    suspects |= dict.fromkeys([each.key for each in page.cut if each.key.kind not in HINTED], "cut")
+    suspects = {key: what for key, what in suspects.items() if key.kind not in LIST_CONFIRMED}
+    suspects |= dict.fromkeys([each.key for each in page.cut if each.key.kind not in LIST_CONFIRMED], "cut")
     listed = {each.key.id for each in (*page.answers, *page.cut)} | {key.id for key in page.unreadable}
     for object_id in await _surplus(connection, scope, window, after, page, listed):
         suspects.setdefault(Key(*scope, window.kind, object_id), "surplus")

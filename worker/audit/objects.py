@@ -258,7 +258,9 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
         return Drift(
             kind=kind, id=verdict.id, what="lacking", currency=currency, amount=amount, said=verdict.raw
         )
-    fields = tuple(name for name in differing(parsed.facts, stored) if name not in KINDS[kind].untold)
+    fields = tuple(
+        name for name in differing(parsed.facts, stored) if name not in KINDS[kind].eventless_fields
+    )
     if stored["deleted_at"] is not None:
         fields += ("deleted_at",)
     if kind in PARTS and not _same_parts(parsed.parts, stored["parts"]):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import structlog
 
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.sync.coverage import (
@@ -124,7 +124,7 @@ async def _cover_customers(turn: Turn, scan: Scan) -> None:
     part at most. Where something is missing, each customer's own history is pulled instead.
     """
     holes = await _holes(turn, scan)
-    told_all = scan.unread is None and all(hole.kind in HINTED for hole in holes)
+    told_all = scan.unread is None and all(hole.kind in LIST_CONFIRMED for hole in holes)
     complete = scan.status == "running" and told_all
     after = scan.step_cursor
     while not turn.over():

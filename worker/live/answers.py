@@ -7,7 +7,7 @@ import structlog
 
 from billing.kinds.fields import UnknownShape
 from billing.kinds.parse import Parsed, nested_lists, parse_object
-from billing.kinds.registry import HINTED, KINDS, customer_named_by, kind_of
+from billing.kinds.registry import KINDS, LIST_CONFIRMED, customer_named_by, kind_of
 from db.keys import Key
 from worker.live.mirror import Shown
 from worker.payload import as_text
@@ -63,7 +63,7 @@ def unpack(answer: Answered, inside: Inside) -> list[Answered]:
             except UnknownShape as unknown:
                 log.error("object not understood", inside=answer.key, error=str(unknown))
                 inner_kind = kind_of(str(body.get("object")))
-                if inner_kind is not None and inner_kind.name not in HINTED:
+                if inner_kind is not None and inner_kind.name not in LIST_CONFIRMED:
                     key = Key(*scope, inner_kind.name, str(body[inner_kind.id_field]))
                     inside.unreadable.setdefault(key, owner or customer_named_by(body))
                 continue

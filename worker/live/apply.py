@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
 from db.keys import CustomerKey, EventKey, Key, Scope
 from db.mirror.tables import bury_rows
@@ -219,12 +219,12 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     stale = {
         CustomerKey(*key.scope, each.customer_id)
         for key, each in marked.items()
-        if each.customer_id is not None and key.kind not in HINTED and key not in unknown
+        if each.customer_id is not None and key.kind not in LIST_CONFIRMED and key not in unknown
     }
     stale |= {
         CustomerKey(*key.scope, payload.parsed.customer_id)
         for key, payload in shown.items()
-        if payload.parsed.customer_id is not None and key.kind not in HINTED
+        if payload.parsed.customer_id is not None and key.kind not in LIST_CONFIRMED
     }
     stale |= batch.firsts.keys()
     if stale:

@@ -12,7 +12,7 @@ import structlog
 
 from billing.kinds.kind import Kind
 from billing.kinds.parse import parse_object
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection, Pool
 from db.sync.accounts import clear_alarms, raise_alarm
 from db.sync.customers import mark_stale
@@ -92,7 +92,7 @@ async def _say_refused(connection: Connection, answers: list[Answered], failures
     readable = {answer.key.kind for answer in answers}
     await clear_alarms(connection, [f"reads of {kind} refused" for kind in readable])
     for kind, error in {each.key.kind: each.error for each in failures if each.refused}.items():
-        follows = "its rows stay as they are" if kind in HINTED else "its customers stay inexact"
+        follows = "its rows stay as they are" if kind in LIST_CONFIRMED else "its customers stay inexact"
         detail = f"give the API key the right to read {_path_of(KINDS[kind])}, or {follows} ({error})"
         await raise_alarm(connection, f"reads of {kind} refused", detail)
 

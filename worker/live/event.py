@@ -7,7 +7,7 @@ from typing import Any
 from billing.kinds.fields import UnknownShape
 from billing.kinds.found import ObjectRef, is_id
 from billing.kinds.parse import parse_object
-from billing.kinds.registry import HINTED, KINDS, concerned, customer_named_by, kind_of
+from billing.kinds.registry import KINDS, LIST_CONFIRMED, concerned, customer_named_by, kind_of
 from db.sync.inbox import ClaimedEvent, Outcome
 from worker.live.mirror import Shown
 from worker.payload import NotJson, as_text, data_object, read_object
@@ -63,7 +63,7 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
         _collect(reading, raw, body)
     except UnknownShape as error:
         # With an API key the read decides; without one, or where no read is asked for, there was only this payload.
-        reads = confirms and KINDS[own.kind].confirmed_on_event
+        reads = confirms and KINDS[own.kind].confirmed_by == "reads"
         reading.outcome = outcome_of(event, "applied" if reads else "parked", str(error))
     return reading
 
@@ -95,7 +95,7 @@ def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> Non
             continue  # the object around it was readable: this one is fetched by its id
         customer_id = customer_id or parsed.customer_id
         ref = ObjectRef(parsed.kind, parsed.id)
-        if ref.kind in HINTED and ref not in reading.concerns:
+        if ref.kind in LIST_CONFIRMED and ref not in reading.concerns:
             continue  # being named is no reason to fetch these kinds
         if not parsed.deleted:
             shown = Shown(parsed=parsed, raw=text or as_text(each))

@@ -11,7 +11,7 @@ import structlog
 
 from billing.deadlines import next_look
 from billing.kinds.monotone import MONOTONE, goes_back
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from billing.kinds.subscriptions import Subscription
 from db.connection import Connection, PostgresRefuses
 from db.keys import CustomerKey, Key
@@ -107,7 +107,7 @@ async def store_answers(
         stale = {
             CustomerKey(*key.scope, each.customer_id)
             for key, each in passed.items()
-            if each.customer_id is not None and key.kind not in HINTED
+            if each.customer_id is not None and key.kind not in LIST_CONFIRMED
         }
         if unreadable := inside.unreadable:
             marks = [bare_mark(key, source=source, customer_id=owner) for key, owner in unreadable.items()]
@@ -197,7 +197,7 @@ def _reading(answer: Answered, *, of_whole: bool) -> Reading:
         read_at=answer.answered_at,
         customer_id=parsed.customer_id,
         # Of a whole backfill, the object around it has named its customer in the same page.
-        ownerless=kind.confirmed_on_event
+        ownerless=kind.confirmed_by == "reads"
         and not kind.catalogue
         and parsed.customer_id is None
         and not (of_whole and answer.found_inside),

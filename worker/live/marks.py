@@ -13,7 +13,7 @@ def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
     return Mark(
         key=key,
         customer_id=key.id if kind.id_is_customers else customer_id,
-        ownerless=kind.nameless,
+        ownerless=kind.ownerless,
         event_id=None,
         event_created=None,
         source=source,
@@ -27,7 +27,7 @@ def event_mark(
     customer_id = None if shown is None else shown.parsed.customer_id
     if kind.id_is_customers:
         customer_id = key.id
-    owned = kind.confirmed_on_event and not kind.catalogue
+    owned = kind.confirmed_by == "reads" and not kind.catalogue
     return Mark(
         key=key,
         # The customer that is concerned until its first read says so, and where that read fails.
@@ -40,7 +40,7 @@ def event_mark(
         payload_seq=0 if shown is None else event.seq,
         terminal=shown is not None and is_terminal(shown.parsed),
         deleted_event_at=event.created if deleted else None,
-        asks=kind.confirmed_on_event,
+        asks=kind.confirmed_by == "reads",
     )
 
 

@@ -45,7 +45,7 @@ async def write_mirror(
         rows = rows_of.get(kind.name)
         if not rows:
             continue
-        if touches and kind.catalogue and kind.confirmed_on_event:
+        if touches and kind.catalogue and kind.confirmed_by == "reads":
             changed = await select_changed(connection, kind.name, list(rows.values()))
             if changed:
                 await touch_objects(connection, changed)

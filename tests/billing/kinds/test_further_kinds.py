@@ -6,7 +6,7 @@ from billing.kinds.discounts import Coupon
 from billing.kinds.fields import UnknownShape
 from billing.kinds.lists import THROUGH
 from billing.kinds.parse import parse_object
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from tests.billing.kinds.bodies import Body, facts_of
 from tests.billing.kinds.shapes import NEWEST, OLD_VERSIONS, story
 
@@ -155,11 +155,11 @@ def test_nothing_is_fetched_for_what_unread_kinds_name(version: str) -> None:
     """In no version does such an object embed or name anything that would be marked."""
     for stripe_object, body in story(version).items():
         parsed = parse_object(body)
-        if parsed.kind in HINTED:
+        if parsed.kind in LIST_CONFIRMED:
             assert ((), ()) == (parsed.embedded, parsed.references), stripe_object
 
 
 def test_unread_kinds_are_listed_or_read_with_a_parent() -> None:
     """Only a list can confirm them."""
-    for name in HINTED:
+    for name in LIST_CONFIRMED:
         assert KINDS[name].list_path is not None or name in THROUGH

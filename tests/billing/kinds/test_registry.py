@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from billing import kinds
 from billing.kinds.found import Facts, ObjectRef, Part
 from billing.kinds.lists import PER_CUSTOMER, listed_kinds
-from billing.kinds.registry import HINTED, KINDS, concerned, kind_of
+from billing.kinds.registry import KINDS, LIST_CONFIRMED, concerned, kind_of
 from tests.billing.kinds.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]
@@ -123,7 +123,7 @@ def test_what_is_sold_makes_no_customer_inexact() -> None:
 
 def test_records_depend_on_what_events_have_read() -> None:
     """What no record depends on is not worth a request for each event."""
-    assert HINTED == {
+    assert LIST_CONFIRMED == {
         "plan",
         "payment_intent",
         "payment_method",

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from billing.kinds.subscriptions import SubscriptionItem
 from billing.record import CustomerRecord
 from db.columns import Column, columns_of
@@ -35,7 +35,7 @@ async def damage(connection: Connection, *, seed: int, rows: int, records: int) 
         ]
         for kind in KINDS.values()
     }
-    kinds = [kind for kind, ids in whole.items() if ids and kind not in HINTED]
+    kinds = [kind for kind, ids in whole.items() if ids and kind not in LIST_CONFIRMED]
     for number in range(rows):
         kind = kinds[number % len(kinds)]
         if whole[kind]:
@@ -43,7 +43,7 @@ async def damage(connection: Connection, *, seed: int, rows: int, records: int) 
             chosen = whole[kind].pop(choices.randrange(len(whole[kind])))
             done[kind, await damage_row(connection, kind, chosen, way, choices)] = way
     # What no event has read is put right by the lists at once, and counted nowhere.
-    for kind in sorted(HINTED):
+    for kind in sorted(LIST_CONFIRMED):
         for way in ("differs", "lacking"):
             if whole[kind]:
                 chosen = whole[kind].pop(choices.randrange(len(whole[kind])))
@@ -73,7 +73,7 @@ async def damage_row(connection: Connection, kind: str, chosen: str, way: str, c
             chosen = invented
         case _:
             # What changes without an event is no drift.
-            left_out = {*KEYS, *KINDS[kind].untold}
+            left_out = {*KEYS, *KINDS[kind].eventless_fields}
             columns = [column for column in columns_of(KINDS[kind].facts) if column.name not in left_out]
             await change(connection, table, "id", chosen, columns, choices)
     return chosen

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from billing.kinds.registry import HINTED, KINDS
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Pool
 from sandbox.truth import CustomerKey
 from tests.truth import read_records
@@ -57,7 +57,7 @@ async def unread_rows(account: Attached) -> dict[str, list[str]]:
                 f"select (to_jsonb(m) - 'raw')::text from {KINDS[kind].table} m order by 1"
             )
         ]
-        for kind in sorted(HINTED)
+        for kind in sorted(LIST_CONFIRMED)
     }
 
 
