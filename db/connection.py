@@ -14,12 +14,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-# Ways in which a statement fails that say nothing against it: the server is away, full, restarting or a standby.
+# Failures that are not the statement's fault: the server is away, full, restarting or a standby.
 PostgresAway = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    # What asyncpg says of a connection that the server ended while nobody used it: the farewell takes it by surprise.
+    # asyncpg raises this for a connection that the server closed while it was idle.
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -27,8 +27,8 @@ PostgresAway = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
-# Ways in which a statement fails for what it was given: only its rows are to blame, and trying again changes nothing.
-# A limit of the program is one of them: a text that no index takes (54000), a structure that is too deep (54001).
+# Failures caused by the values that a statement was given: trying again changes nothing. Program limits count too: a
+# text too long for an index (54000), a structure nested too deeply (54001).
 PostgresRefuses = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -39,8 +39,8 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
 IDLE_SECONDS_MAX = 300.0
 
-# A pool hands a connection to its next taker as if it were new. `reset all` also forgets how we want our
-# sessions, so the settings follow it, in the same round trip.
+# A pool hands out a used connection as if it were new. `reset all` also drops our session settings, so they follow
+# it in the same round trip.
 RESET_SESSION = """
 select pg_advisory_unlock_all();
 close all;
@@ -57,7 +57,7 @@ async def create_pool(
     application_name: str,
     command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
 ) -> Pool:
-    """Open a pool; json and jsonb stay text, since most readers hand them on without looking inside.
+    """Open a pool; json and jsonb stay text, because most callers pass them on unread.
 
     Understands `postgres://` and `postgresql://` and their `sslmode`. Raises OSError or
     asyncpg.PostgresError when the server cannot be reached or refuses.
@@ -82,7 +82,7 @@ async def connect(
     application_name: str,
     command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
 ) -> OwnConnection:
-    """Open one connection of its own, for a loop that would pay a pool's reset query at every turn.
+    """Open a single connection, for a loop that would otherwise pay for a pool's reset query at every turn.
 
     Raises as `create_pool` does.
     """
@@ -107,14 +107,14 @@ def is_loopback(host: str) -> bool:
 
 
 def _session_settings(command_timeout_seconds: float) -> str:
-    """What each session says to the server first.
+    """The settings with which each session begins.
 
     The server ends a statement a little before the client gives up on it, so that an error arrives instead of
-    a dead socket, and a transaction that a hung process left open may not hold its locks for ever. `jit` is off
-    because our statements are short: compiling them costs more than running them. Plans are made anew for each
-    execution, since one that was made while a table was small would be kept while it grows (measured on a fresh
-    database: 287 ms for a lookup that takes 2). All this is said by `set`,
-    not in the startup packet, because poolers refuse parameters there that they do not know.
+    a dead socket, and a transaction that a hung process left open cannot hold its locks forever. `jit` is off
+    because our statements are short: compiling them costs more than running them. A plan is made for each
+    execution, because one made while a table was small would be kept as it grows (measured on a fresh database:
+    287 ms for a lookup that takes 2). These are `set` statements and not startup parameters, because poolers
+    refuse startup parameters that they do not know.
     """
     return f"""
     set timezone = 'UTC';

@@ -1,6 +1,6 @@
-"""Forgotten customers: what of them is erased, and what is heard of them later.
+"""Forgotten customers: what of them is erased, and how later events and reads are kept out.
 
-Their money stays, since the books need it: amounts, times, statuses and Stripe's ids. What tells who they were goes.
+Amounts, times, statuses and Stripe's ids stay, because the books need them. Whatever identifies the person goes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from db.keys import CustomerKey, EventKey, Key, columns_of_keys
 from db.records.parts import RECORD_PARTS
 from db.records.records import LOCK_NUMBERING, NOTIFY, NUMBERING_LOCK
 
-# Hearing of the forgotten
+# Keeping later events and reads out
 
 ANY_FORGOTTEN = "select exists (select from sync.forgotten)"
 
@@ -35,13 +35,13 @@ join sync.forgotten f on f.account_id = o.account_id and f.live_mode = o.live_mo
 
 
 async def any_forgotten(connection: Connection) -> bool:
-    """Whether anybody was ever forgotten here: mostly nobody, and nothing else needs to be asked."""
+    """Whether any customer was ever forgotten here; mostly none was, and nothing else needs to be looked up."""
     found: bool = await connection.fetchval(ANY_FORGOTTEN)
     return found
 
 
 async def select_forgotten(connection: Connection, customers: Collection[CustomerKey]) -> set[CustomerKey]:
-    """Those of the customers who were forgotten."""
+    """The forgotten ones among these customers."""
     rows = await connection.fetch(
         SELECT_FORGOTTEN,
         *columns_of_keys(CustomerKey, customers),
@@ -50,7 +50,7 @@ async def select_forgotten(connection: Connection, customers: Collection[Custome
 
 
 async def select_of_forgotten(connection: Connection, keys: Collection[Key]) -> dict[Key, str]:
-    """Those of the objects that belong to a forgotten customer, with that customer."""
+    """The objects among these that belong to a forgotten customer, with that customer."""
     rows = await connection.fetch(SELECT_OF_FORGOTTEN, *columns_of_keys(Key, keys))
     return {Key(row[0], row[1], row[2], row[3]): row[4] for row in rows}
 
@@ -69,13 +69,13 @@ on conflict (account_id, live_mode, kind, id) do update set
 
 
 async def close_objects(connection: Connection, owners: Mapping[Key, str]) -> None:
-    """Let nothing be written of these objects any more; `owners` tells whose each of them was."""
+    """Let nothing be written of these objects any more; `owners` names the customer of each."""
     await connection.execute(CLOSE_OBJECTS, *columns_of_keys(Key, owners), list(owners.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event of the inbox, with what is left of it when its payload is erased."""
+    """An event of the inbox with its payload."""
 
     account_id: str
     live_mode: bool
@@ -125,18 +125,18 @@ OLDEST_WRITER = "select pg_snapshot_xmin(pg_current_snapshot())::text"
 
 
 async def register_forgotten(connection: Connection, key: CustomerKey) -> int:
-    """Have nothing stored of this customer by whoever begins to write from now on.
+    """Register the customer: transactions that begin after this has committed store nothing of it.
 
-    Returns the transaction number from which on everybody knows. Not to be called in a transaction: that it has
-    committed is what the number means.
+    Returns the number of the first transaction that is sure to see it. Do not call it in a transaction: the number
+    means that this has committed.
     """
     await connection.execute(REGISTER_FORGOTTEN, *key)
     return int(await connection.fetchval(NEWEST_WRITER))
 
 
 async def oldest_writer(connection: Connection) -> int:
-    """The oldest transaction that may still be writing. Once that is one which knows of the customer, all that others
-    wrote of it is committed, and can be found.
+    """The oldest transaction that may still be writing. Once it is one that sees the registration, everything that
+    earlier ones wrote of the customer is committed and can be found.
     """
     return int(await connection.fetchval(OLDEST_WRITER))
 
@@ -199,7 +199,7 @@ update {kind.table} set {", ".join(emptied)} where account_id = $1 and live_mode
 
 
 ERASE_ROWS: Mapping[str, str] = {name: _erase(KINDS[name]) for name in SELECT_OWNED}
-"""Per kind that a customer can own: empties what tells who the customer is."""
+"""Per kind that a customer can own: empties the columns that identify the customer."""
 
 ERASE_ITEMS = """
 update stripe.subscription_items set metadata = '{}'
@@ -213,7 +213,7 @@ delete from stripe.active_entitlements where account_id = $1 and live_mode = $2 
 
 
 async def erase_rows(connection: Connection, kind: str, key: CustomerKey, ids: Sequence[str]) -> None:
-    """Empty what these rows of the mirror tell of who their customer is."""
+    """Empty the columns of these rows of the mirror that identify their customer."""
     await connection.execute(ERASE_ROWS[kind], *key.scope, ids)
     if kind == "subscription":
         await connection.execute(ERASE_ITEMS, *key.scope, ids)
@@ -229,14 +229,14 @@ ERASE_PROBLEMS = """
 delete from sync.problems where account_id = $1 and live_mode = $2 and customer_id = $3
 """
 
-# What an audit heard of its objects; that they differed, it keeps.
+# What Stripe said of its objects goes; that they differed stays.
 ERASE_DRIFT = """
 update sync.drift d set said = null
 from sync.scans s, unnest($3::text[], $4::text[]) as owned (kind, id)
 where s.id = d.scan_id and s.account_id = $1 and s.live_mode = $2 and d.kind = owned.kind and d.id = owned.id
 """
 
-# As a new fact of it would: the record is derived again, by whoever comes first, from what is left.
+# Like a new fact: the record is derived again from what is left.
 MARK_FORGOTTEN = """
 update sync.customers
 set stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end, history_at = null,
@@ -268,7 +268,7 @@ where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
     for name, part in RECORD_PARTS.items()
     if part.kept_when_forgotten
 }
-"""The parts that stay go on under another uid."""
+"""The parts that stay, under another uid."""
 
 MOVE_MRR_CHANGES = """
 update billing.mrr_changes set customer_uid = $4
@@ -321,7 +321,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
 
 
 async def erase_drift(connection: Connection, key: CustomerKey, owned: Collection[tuple[str, str]]) -> None:
-    """Empty what audits have heard of these objects (kind and id) of the customer."""
+    """Empty what Stripe said, in audits, of these objects (kind and id) of the customer."""
     await connection.execute(
         ERASE_DRIFT, *key.scope, [kind for kind, _ in owned], [each for _, each in owned]
     )

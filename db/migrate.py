@@ -23,7 +23,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATIONS_TABLE = "subledger_migrations"
 TURN_TIMEOUT_SECONDS = 300
 LOCK_TIMEOUT_SECONDS = 5
-"""While a migration waits for a table's lock, everybody who comes later waits behind it: so it gives up soon."""
+"""While a migration waits for a table's lock, every later session waits behind it: so it gives up soon."""
 
 _APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
 
@@ -58,7 +58,7 @@ def migrate(
                 raise MigrationError(
                     f"a migration waited {lock_timeout_seconds:g} s for a lock that another session holds, and gave up "
                     "so that nobody has to wait behind it. Nothing of it was done. End the transactions that are long "
-                    f"open (pg_stat_activity tells by xact_start), then migrate again. ({error})"
+                    f"open (pg_stat_activity shows xact_start), then migrate again. ({error})"
                 ) from None
             if "already exists" not in str(error):
                 raise
@@ -66,7 +66,7 @@ def migrate(
                 raise MigrationError(UNRELEASED) from None
             if not _asked(database_url, _remove_unfinished_indexes, otherwise=0):
                 raise
-            # An earlier run died while it built one: now there is room for it.
+            # An earlier run died while it built one; now the name is free.
             output = _run(arguments, environment, database_url)
     return _APPLIED.findall(output)
 
@@ -74,8 +74,8 @@ def migrate(
 def _impatient(migration: str, lock_timeout_seconds: float) -> str:
     """A migration that gives up when it does not get a lock in time.
 
-    Said in its transaction and not with the connection, since a pooler between takes no settings from there. One that
-    builds an index concurrently has no transaction: it waits for whoever is reading, and nobody waits for it.
+    The limit is set in the transaction and not on the connection, because a pooler passes no settings on. A migration
+    that builds an index concurrently has no transaction: it waits for readers, and nobody waits for it.
     """
     limit = f"-- migrate:up\nset local lock_timeout = {round(lock_timeout_seconds * 1000)};\n"
     return migration.replace("-- migrate:up\n", limit, 1)
@@ -89,7 +89,7 @@ where not i.indisvalid
   and c.relnamespace in (select oid from pg_namespace where nspname in ('sync', 'stripe', 'billing'))
   and not exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid)
 """
-"""Indexes whose concurrent building was broken off: nothing uses them, and their names are taken."""
+"""Indexes whose concurrent build was interrupted: nothing uses them, and their names are taken."""
 
 
 async def _remove_unfinished_indexes(connection: OwnConnection) -> int:
@@ -115,9 +115,9 @@ async def _has_unreleased_schema(connection: OwnConnection) -> bool:
 
 
 def _asked(database_url: str, ask: Callable[[OwnConnection], Coroutine[Any, Any, T]], *, otherwise: T) -> T:
-    """What a connection of its own answers; `otherwise` when the database does not.
+    """The answer over a connection of its own; `otherwise` when the database does not answer.
 
-    It looks for the cause of an error that the caller has at hand, so it raises none of its own.
+    It looks for the cause of an error that the caller can raise, so it raises none itself.
     """
 
     async def connected() -> T:
@@ -138,7 +138,7 @@ def _asked(database_url: str, ask: Callable[[OwnConnection], Coroutine[Any, Any,
 def with_sslmode(database_url: str) -> str:
     """The URL with an `sslmode`, which dbmate needs: none on this machine, elsewhere as the server offers.
 
-    An `sslmode` that is there stays. asyncpg takes the same defaults by itself.
+    An `sslmode` in the URL stays. asyncpg has the same defaults.
     """
     url = urlsplit(database_url)
     query = dict(parse_qsl(url.query))
@@ -156,7 +156,7 @@ def _run(arguments: list[str], environment: dict[str, str], database_url: str) -
             arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
-        raise MigrationError(f"{name} is not installed beside this Python: run make setup") from None
+        raise MigrationError(f"{name} is not installed with this Python: run make setup") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).replace(database_url, "DATABASE_URL")
         password = urlsplit(database_url).password

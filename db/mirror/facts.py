@@ -97,7 +97,7 @@ from stripe.credit_notes n
 where n.account_id = $1 and n.live_mode = $2 and n.customer_id = any ($3::text[])
 """
 
-# Only those that have something to do yet, and of these only what has no subscription so far begins with.
+# Only schedules that are not over; items only of the first phase, for those that have not started.
 SELECT_SCHEDULES = f"""
 select {_names(SubscriptionSchedule, "s")}
 from stripe.subscription_schedules s
@@ -141,7 +141,7 @@ from stripe.features f
 where f.account_id = $1 and f.live_mode = $2 and f.id = any ($3::text[])
 """
 
-# Own names first, as an array: each arm of the view then goes by its index. As a join, or as `any (select ...)`, it
+# Own names first, as an array: each arm of the view then uses its index. As a join, or as `any (select ...)`, it
 # would read every claim of the account (measured with 10,000 customers: 325 ms instead of 6).
 SELECT_RIVAL_CLAIMS = """
 select rival.custom_uid, rival.customer_id, rival.source, rival.customer_created
@@ -155,8 +155,8 @@ where rival.account_id = $1 and rival.live_mode = $2 and rival.custom_uid = any 
 )
 """
 
-# Catalogue objects do not count: a price that waits for its read makes no customer inexact. Nor do kinds that no event
-# has read, though they name their customer.
+# Catalogue objects do not count: a price that waits for its read makes no customer inexact. Nor do kinds that only
+# lists confirm, although they name their customer.
 SELECT_UNSETTLED_CUSTOMERS = """
 select distinct o.customer_id
 from sync.objects o
@@ -170,7 +170,7 @@ from sync.objects o
 where o.account_id = $1 and o.live_mode = $2 and o.kind = $3 and o.id = any ($4::text[]) and o.unsettled
 """
 
-# `offset 0`: by key, whatever a planner without statistics believes (as in customers.py).
+# `offset 0` keeps the lookup by key, whatever a planner without statistics estimates (as in customers.py).
 SELECT_UNSETTLED_INVOICES = """
 select distinct p.invoice_id
 from stripe.invoice_payments p
@@ -189,7 +189,7 @@ async def load_facts(
 ) -> list[CustomerFacts]:
     """The facts of these customers of one account and mode (id -> complete).
 
-    The caller holds a REPEATABLE READ transaction, so that all of it is of one moment.
+    The caller holds a REPEATABLE READ transaction, so that all facts are of one moment.
     """
     ids = list(customers)
     scope = Scope(account_id, live_mode)
@@ -293,7 +293,7 @@ async def load_facts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Catalogue:
-    """What the items of a batch refer to. Prices stand by their product, and by their own id."""
+    """What the items of a batch refer to. Prices are found by their product and by their own id."""
 
     prices_of: dict[str, list[Price]] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
@@ -371,7 +371,7 @@ async def _load_coupons(
 async def _load_claims(
     connection: Connection, scope: Scope, ids: Sequence[str]
 ) -> dict[str, tuple[UidClaim, ...]]:
-    """Each customer's claims to a `custom_uid`, with those of all who claim the same."""
+    """Each customer's claims to a `custom_uid`, with all other claims to the same one."""
     claims: dict[str, list[UidClaim]] = defaultdict(list)
     for row in await connection.fetch(SELECT_RIVAL_CLAIMS, *scope, ids):
         claims[row["custom_uid"]].append(UidClaim(**row))
@@ -396,8 +396,8 @@ async def _select_unsettled(
 ) -> set[str]:
     """The customers with an object whose read is pending, or that is missing or parked.
 
-    Objects that name their customer are found by it; payments, refunds and disputes by what they belong to, of which
-    the facts have just been read.
+    Objects that name their customer are found by it; payments, refunds and disputes by the object that they belong
+    to, whose facts have just been read.
     """
     unsettled = {
         row[0]
@@ -431,7 +431,7 @@ def _fact(facts: type[T], row: asyncpg.Record) -> T:
 
 @cache
 def _decoders(facts: type) -> list[tuple[str, Callable[[str], Any]]]:
-    """What makes values of the columns that travel as JSON."""
+    """The decoders of the columns that are passed as JSON."""
     hints = get_type_hints(facts)
     names = [column.name for column in columns_of(facts) if column.type == "jsonb"]
     return [(name, msgspec.json.Decoder(hints[name]).decode) for name in names]

@@ -49,7 +49,7 @@ def _statements(kind: Kind) -> MirrorStatements:
     news = ", ".join(told(column) for column in heard)
     return MirrorStatements(
         columns=columns,
-        # A payload says nothing of a deletion that is already known; a read that finds the object alive does.
+        # A payload does not clear a known deletion; a read that finds the object alive does.
         write=f"""
 insert into {kind.table} as mirror (account_id, live_mode, {names}, raw)
 select new.account_id, new.live_mode, {values}, new.raw::json
@@ -58,7 +58,7 @@ order by new.account_id, new.live_mode, new.id
 on conflict (account_id, live_mode, id) do update set {assignments}, raw = excluded.raw,
   deleted_at = case when ${confirmed}::boolean then null else mirror.deleted_at end
 """,
-        # The last full body stays: a tombstone adds the time, and takes nothing away.
+        # The last full body stays: a tombstone adds the time and removes nothing.
         bury=f"""
 insert into {kind.table} as mirror (account_id, live_mode, id, deleted_at)
 select *
@@ -80,10 +80,10 @@ where old.id is null or ({names_of(heard, prefix="old.")}) is distinct from ({ne
 
 
 def told_since(name: str, new: str, old: str, *, in_part: bool = False) -> str:
-    """A fact that reads tell, as an expression: the new value where it tells, else the old one.
+    """An expression for a fact that only reads give: the new value where there is one, else the old one.
 
-    Discounts that do not say what they take off say which they are: what was told holds for the same ones alone. Of a
-    part's, a read tells no more than the coupon.
+    Discounts without amounts still have ids, and stored amounts hold for the same ids only. Of a part's discounts,
+    even a read gives no more than the coupon.
     """
     if name != "discounts":
         return f"coalesce({new}, {old})"
@@ -158,7 +158,7 @@ async def select_monotone(
 async def bury_rows(
     connection: Connection, deletions: Mapping[Key, datetime], *, told_by_event: bool
 ) -> None:
-    """Note when objects were deleted. Their events tell the moment; a read only that it has passed."""
+    """Note when objects were deleted. An event gives the moment; a read only shows that it has passed."""
     for kind in KINDS:
         keys = sorted(key for key in deletions if key.kind == kind)
         if keys:
@@ -172,7 +172,7 @@ async def bury_rows(
             )
 
 
-# Parts: what travels with the object that holds it, and has rows of its own.
+# Parts: entries of lists inside an object, with rows of their own.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

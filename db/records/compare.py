@@ -59,7 +59,7 @@ select count(*) from sync.objects where touched > resolved and account_id = $1 a
 
 
 async def count_unresolved(connection: Connection, scope: Scope) -> int:
-    """Rows whose concerned customers have yet to be marked."""
+    """Rows whose customers are not marked yet."""
     count: int = await connection.fetchval(COUNT_UNRESOLVED, *scope)
     return count
 
@@ -130,5 +130,5 @@ order by r.stripe_customer_id
 
 
 async def select_surplus_records(connection: Connection, scope: Scope) -> dict[str, UUID]:
-    """Records of Stripe customers that nothing ever told of: Stripe id -> uid."""
+    """Records of Stripe customers that no event or read has named: Stripe id -> uid."""
     return {row[1]: row[0] for row in await connection.fetch(SELECT_SURPLUS_RECORDS, *scope)}

@@ -1,4 +1,4 @@
-"""One customer, whole: the record, what it was derived into, and what happened to it."""
+"""Everything about one customer: the record, its parts, its history and its last events."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ limit $5
 async def find_customers(
     connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None, limit: int
 ) -> list[StoredCustomer]:
-    """Whoever has this custom_uid, Stripe id, uid or email; those not deleted first. None filters nothing."""
+    """The customers with this custom_uid, Stripe id, uid or email; deleted ones last. None: no filter."""
     try:
         uid = UUID(name)
     except ValueError:
@@ -96,7 +96,7 @@ order by id
 
 
 async def select_status_changes(connection: Connection, uid: UUID) -> list[StatusChange]:
-    """How the status came to be what it is, oldest first."""
+    """The changes of the customer's status, oldest first."""
     return _rows(StatusChange, await connection.fetch(SELECT_STATUS_CHANGES, uid))
 
 
@@ -108,13 +108,13 @@ where account_id = $1 and live_mode = $2 and customer_id = $3
 
 
 async def select_mark(connection: Connection, key: CustomerKey) -> CustomerMark | None:
-    """Where the derivation of the customer's record stands."""
+    """How far the derivation of the customer's record is."""
     row = await connection.fetchrow(SELECT_MARK, *key)
     return None if row is None else CustomerMark(**row)
 
 
-# All objects that the record depends on, catalogue aside. Those that the mirror has are found by what they belong to;
-# those that are only known by name, by the customer who is believed to own them.
+# All objects that the record depends on, except the catalogue. Mirrored objects are found by what they belong to;
+# objects that are known only by name, by the customer that is believed to own them.
 _OBJECTS = f"""
 with charges as materialized (
   select charge_id from sync.charge_owners where account_id = $1 and live_mode = $2 and customer_id = $3
@@ -200,7 +200,7 @@ _DOCUMENTS = {"metadata", "options"}
 
 
 def _rows(row_type: type[T], rows: Iterable[asyncpg.Record]) -> list[T]:
-    """The rows as what they are; jsonb comes as text."""
+    """The rows as values of their dataclass; jsonb arrives as text."""
     return [
         msgspec.convert(
             {

@@ -70,7 +70,9 @@ group by customer_uid
 async def select_last_changes(
     connection: Connection, uids: Sequence[UUID]
 ) -> dict[UUID, tuple[datetime, datetime | None]]:
-    """When each customer's status changed last, and the last time that is confirmed; without a change not there."""
+    """When each customer's status changed last, and the last such time that is confirmed; customers without a change
+    are left out.
+    """
     rows = await connection.fetch(SELECT_LAST_CHANGES, uids)
     return {row["customer_uid"]: (row["changed_at"], row["settled_at"]) for row in rows}
 
@@ -110,7 +112,7 @@ class MrrChange:
 
 MRR_CHANGE_COLUMNS = columns_of(MrrChange)
 
-# What stands at the end is all that a revision needs: the last confirmed step, and those that are not.
+# A revision needs only the end: the last confirmed step, and the unconfirmed ones after it.
 SELECT_CHAINS = """
 select c.customer_uid, c.currency, c.id, c.mrr_before, c.mrr_after, c.changed_at, c.exact
 from billing.mrr_changes c
@@ -135,7 +137,7 @@ order by new.place
 
 
 async def select_chains(connection: Connection, uids: Sequence[UUID]) -> dict[UUID, dict[str, Chain]]:
-    """Where the histories of these customers stand, by currency; those without a step are not there."""
+    """Where these customers' histories end, by currency; histories without a step are left out."""
     rows = await connection.fetch(SELECT_CHAINS, uids)
     chains: dict[UUID, dict[str, Chain]] = {}
     for row in rows:
@@ -178,11 +180,11 @@ class LastCause:
     event_id: str | None
     event_created: datetime | None
     source: str | None
-    tick: int  # of the news: what was heard or found later has a greater one
+    tick: int  # of the change: a later one has a greater tick
 
 
-# An event is news once it is heard, and the read that follows only confirms it; what a deadline, an audit or a backfill
-# finds is news once it is read.
+# A change that an event announces counts from the event on; the read that follows only confirms it. A change that a
+# deadline, an audit or a backfill finds counts from its read on.
 SELECT_LAST_CAUSES = """
 select account_id, live_mode, kind, id, event_id, event_created, source,
   greatest(dirty, told, case when source <> 'event' then confirmed end) as tick

@@ -29,7 +29,7 @@ class RecordPart:
     key: tuple[str, ...]
     """The table's primary key."""
     identity: tuple[str, ...]
-    """Columns that tell the rows of all customers apart; for one row they are the same in each derivation."""
+    """Columns that identify a row among those of all customers, the same in each derivation."""
     shown_as: str
     """The field of the full record, as a refresh answers it."""
     order: tuple[str, ...]
@@ -57,7 +57,7 @@ class RecordPart:
         return rows
 
     def identity_of(self, row: object) -> tuple[object, ...]:
-        """What tells this row from all others."""
+        """What identifies this row."""
         return tuple(getattr(row, name) for name in self.identity)
 
 

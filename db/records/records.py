@@ -1,4 +1,4 @@
-"""The records: rows of the billing schema, rewritten where a derivation came out different, and only there."""
+"""The records: rows of the billing schema, rewritten only where a derivation came out different."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from db.keys import CustomerKey, columns_of_keys
 from db.records.parts import RECORD_PARTS, TABLES_BY_UID, RecordPart
 
 NUMBERING_LOCK = 0x5B1ED6E4
-"""Advisory lock under which `change` is drawn, held to commit, so that whoever polls by it misses nothing."""
+"""Advisory lock under which `change` is drawn, held to the commit, so that readers that poll by it miss nothing."""
 
 RECORD_COLUMNS = columns_of(CustomerRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRecord:
-    """What the stored record says of the things whose change has consequences elsewhere."""
+    """The stored values whose change has consequences elsewhere."""
 
     uid: UUID
     custom_uid: str | None
@@ -54,9 +54,9 @@ where part.customer_uid = renamed.before
 """
     for table in TABLES_BY_UID
 ]
-"""What belongs to a record goes with it."""
+"""Rows that belong to a record follow it to its new uid."""
 
-# Two records of one customer: what services had made of it here, and what its events had made of it meanwhile.
+# A customer may have two records: one under the uid of its identity, and one that its events have made meanwhile.
 REMOVE_DOUBLES = """
 delete from billing.customers stored
 using unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
@@ -71,8 +71,9 @@ where stored.uid = renamed.before
 
 
 async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerKey]) -> set[UUID]:
-    """Let the records of these Stripe customers go by these uids, where an identity has given or taken one away;
-    returns the uids that are new. The caller writes those records, which tells readers.
+    """Change the uids of these customers' records where an identity has given or taken one away; returns the new uids.
+
+    The caller writes those records, which notifies readers.
     """
     keys = list(customers.values())
     rows = await connection.fetch(
@@ -82,7 +83,7 @@ async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerK
     )
     if not rows:
         return set()
-    # Before any of these rows: whoever writes records has this lock first.
+    # Before any of these rows: every writer of records takes this lock first.
     await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
     before, after = [row["before"] for row in rows], [row["after"] for row in rows]
     for statement in (*RENAME_PARTS, REMOVE_DOUBLES, RENAME_RECORDS):
@@ -202,7 +203,7 @@ class StoredProblem:
 async def replace_problems(
     connection: Connection, customers: Sequence[CustomerKey], problems: Sequence[StoredProblem]
 ) -> None:
-    """Make these the customers' only problems: what is mended goes away."""
+    """Make these the customers' only problems: those that are mended are removed."""
     await connection.execute(
         REPLACE_PROBLEMS,
         *columns_of_keys(CustomerKey, customers),
@@ -213,9 +214,9 @@ async def replace_problems(
     )
 
 
-# By arrays, so that each arm of the view goes by its index: joined, it would be read whole (measured with 20,000
-# customers: 630 ms instead of 0.2). A namesake in another account may be among them, and is derived for nothing.
-# Only customers that are known already: a wrong row of the mirror must not bring one about.
+# Arrays, so that each arm of the view uses its index: a join would read the whole view (measured with 20,000
+# customers: 630 ms instead of 0.2). A claimant of the same name in another account may be among them, and is derived
+# needlessly. Only customers that are known already: a wrong row of the mirror must not create one.
 SELECT_CLAIMANTS = """
 select c.account_id, c.live_mode, c.customer_id
 from sync.customers c
@@ -235,7 +236,7 @@ order by 1, 2, 3
 
 
 async def select_claimants(connection: Connection, uids: Sequence[CustomerKey]) -> list[CustomerKey]:
-    """Everybody who claims or holds one of these custom_uids (account, mode, custom_uid)."""
+    """The customers that claim or hold one of these custom_uids (account, mode, custom_uid)."""
     accounts, modes, names = zip(*uids, strict=True)
     rows = await connection.fetch(SELECT_CLAIMANTS, accounts, modes, names)
     return [CustomerKey(row[0], row[1], row[2]) for row in rows]
@@ -268,7 +269,7 @@ _ASSIGNMENTS = ", ".join(
 _DIFFERENT = f"({names_of(_OTHER, prefix='stored.')}) is distinct from ({values_of(_OTHER)})"
 _PARTS_CHANGED = f"${len(RECORD_COLUMNS) + 1}::uuid[]"
 
-# A flip of `exact` alone tells readers who poll by `change`, and leaves `updated_at` alone.
+# A flip of `exact` alone moves `change`, by which readers poll, and not `updated_at`.
 UPDATE_RECORDS = f"""
 update billing.customers stored
 set {_ASSIGNMENTS},
@@ -292,7 +293,7 @@ async def write_records(
 ) -> int:
     """Write the records that differ from the stored ones, number the changes, notify; returns how many changed.
 
-    Last in its transaction: the numbering lock is taken here and held to the commit.
+    Call it last in its transaction: the numbering lock is taken here and held to the commit.
     """
     await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
     taken = [
@@ -332,9 +333,9 @@ returning change
 
 
 async def doubt_record(connection: Connection, key: CustomerKey) -> None:
-    """Say that a record is not exact, as it is not derived from what came last; number the change, notify.
+    """Mark a record as not exact, because it is not derived from the latest facts; number the change, notify.
 
-    Last in its transaction, as `write_records` is.
+    Call it last in its transaction, like `write_records`.
     """
     await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
     change = await connection.fetchval(DOUBT_RECORD, *key)

@@ -9,8 +9,8 @@ from db.connection import Connection
 from db.keys import CustomerKey
 from db.records.parts import RECORD_PARTS
 
-# The earliest of all appointments: whoever waits for this page goes first. Who is new is not stale: its record is made
-# once Stripe has told of it, so that a wrong id makes none.
+# The earliest possible time, so that a refresh goes first. A new customer is not stale; its record is created once
+# Stripe confirms it, so that a wrong id creates none.
 WANT_REFRESH = """
 insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at, history_asked)
 values ($1, $2, $3, 0, now(), to_timestamp(0), 1)
@@ -39,7 +39,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (w.account_id, w.live_mode, w.
 
 
 async def want_refresh(connection: Connection, key: CustomerKey) -> None:
-    """Have the customer's lists read now, and whatever of it waits for its read."""
+    """Make the reads of the customer's lists due now, and those of its objects that wait for one."""
     async with connection.transaction():
         await connection.execute(HURRY_READS, *key)
         await connection.execute(WANT_REFRESH, *key)
@@ -52,7 +52,7 @@ class RefreshState:
     finished: bool
     error: str | None
     unknown: bool = False
-    """Stripe knows no such customer, and nothing else ever told of it."""
+    """Stripe knows no such customer, and no event has named it."""
 
 
 SELECT_REFRESH_STATE = """

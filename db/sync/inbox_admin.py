@@ -1,4 +1,4 @@
-"""The inbox as operators see it: what came, what became of it, and how it is tried again."""
+"""The inbox for operators: the events, parked objects and customers, and how they are replayed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from db.columns import columns_of, names_of
 from db.connection import Connection
-from db.keys import CustomerKey, Key
+from db.keys import CustomerKey, Key, columns_of_keys
 from db.sync.customers import mark_stale
 from db.sync.inbox import ClaimedEvent
 
@@ -43,7 +43,7 @@ class InboxEntry:
 
 _ENTRY = names_of(columns_of(InboxEntry))
 
-# A type that ends in * names all that begin so.
+# A type that ends in * matches all types that begin with it.
 _OF_TYPE = """
   ($2::text is null or type = $2 or (right($2, 1) = '*' and starts_with(type, left($2, -1))))
 """
@@ -60,7 +60,7 @@ limit $3
 async def select_events(
     connection: Connection, *, state: EventState | None, event_type: str | None, limit: int
 ) -> list[InboxEntry]:
-    """The events received last, newest first; `event_type` may end in * for all types that begin so."""
+    """The events received last, newest first; `event_type` may end in * for all types that begin with it."""
     return [InboxEntry(**row) for row in await connection.fetch(SELECT_EVENTS, state, event_type, limit)]
 
 
@@ -165,15 +165,15 @@ join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id,
 
 
 async def select_objects(connection: Connection, keys: Sequence[Key]) -> dict[Key, FenceEntry]:
-    """What the fence knows of these objects; those never heard of are left out."""
-    rows = await connection.fetch(SELECT_OBJECTS, *zip(*keys, strict=True)) if keys else []
+    """What the fence knows of these objects; unknown ones are left out."""
+    rows = await connection.fetch(SELECT_OBJECTS, *columns_of_keys(Key, keys))
     entries = [FenceEntry(**row) for row in rows]
     return {entry.key: entry for entry in entries}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerMark:
-    """Where the derivation of one customer's record stands (sync.customers)."""
+    """How far the derivation of one customer's record is (sync.customers)."""
 
     account_id: str
     live_mode: bool
@@ -221,7 +221,7 @@ order by account_id, live_mode, customer_id
 
 
 async def select_marks_by_id(connection: Connection, ids: Sequence[str]) -> list[CustomerMark]:
-    """Where the customers of these Stripe ids stand, of whatever account and mode."""
+    """How far the records of the customers with these Stripe ids are, in every account and mode."""
     return [CustomerMark(**row) for row in await connection.fetch(SELECT_MARKS_BY_ID, ids)]
 
 
@@ -300,15 +300,15 @@ returning o.account_id, o.live_mode, o.kind, o.id
 
 
 async def replay_objects(connection: Connection, keys: Sequence[Key], *, parked_only: bool) -> list[Key]:
-    """Have these objects read from Stripe again at once, where they are parked, missing or waiting for a read (with
-    `parked_only`: only where they are parked); returns those.
+    """Make a read of these objects due at once where they are parked, missing or waiting for one (with `parked_only`:
+    only where they are parked); returns those.
     """
-    rows = await connection.fetch(REPLAY_OBJECTS, *zip(*keys, strict=True), parked_only) if keys else []
+    rows = await connection.fetch(REPLAY_OBJECTS, *columns_of_keys(Key, keys), parked_only)
     return [Key(row[0], row[1], row[2], row[3]) for row in rows]
 
 
 async def replay_customers(connection: Connection, customers: Sequence[CustomerMark]) -> list[CustomerKey]:
-    """Have the records of those customers that are parked derived again; returns them."""
+    """Let the records of the parked customers among these be derived again; returns them."""
     parked = sorted(customer.key for customer in customers if customer.parked_at is not None)
     if parked:
         await mark_stale(connection, parked)

@@ -41,7 +41,7 @@ class Backlog:
         return not (self.pending_events or self.stale_customers or self.unconfirmed_objects)
 
 
-# Kinds that no event has read do not count: when one of theirs is read all the same, no record waits for it.
+# Kinds that only lists confirm do not count: no record waits for a read of them.
 # A touched row whose customers are not marked yet counts as one stale customer: they are about to be.
 SELECT_BACKLOG = f"""
 select
@@ -98,12 +98,12 @@ async def ping(connection: Connection) -> None:
 # Workers and problems
 
 LOST_AFTER_SECONDS = 35.0
-"""A worker beats every ten seconds: whoever missed three beats is taken for lost."""
+"""A worker beats every ten seconds; one that missed three beats counts as lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSign:
-    """A worker process as it last said."""
+    """A worker process, as of its last beat."""
 
     id: str
     started_at: datetime
@@ -114,7 +114,7 @@ class WorkerSign:
 
     @property
     def alive(self) -> bool:
-        """It has beaten lately enough to be believed at work."""
+        """Whether its last beat is recent enough."""
         return self.seconds_since_beat <= LOST_AFTER_SECONDS
 
 
