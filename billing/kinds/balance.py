@@ -1,4 +1,4 @@
-"""The company's balance at Stripe: its movements and payouts. No record depends on it."""
+"""The company's balance at Stripe: payouts and all other movements. No record depends on them."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What is sold: products, their prices, the plans from before prices, and meters."""
+"""What is sold: products, their prices, plans (the predecessors of prices), and meters."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,20 +56,20 @@ PRODUCT = Kind(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """One step of a tiered price: so much for each, and so much at once, up to a quantity."""
+    """One tier of a price: an amount for each unit and a flat amount, up to a quantity."""
 
-    up_to: int | None = None  # None: without end
+    up_to: int | None = None  # None: no upper limit
     unit_amount: str | None = None  # decimal
     flat_amount: str | None = None  # decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrencyOption:
-    """What a price costs in another currency than its own."""
+    """A price in a currency other than its own."""
 
     currency: str
     unit_amount: str | None = None  # decimal; None for tiered prices
-    tiers: tuple[Tier, ...] | None = None  # None: not told
+    tiers: tuple[Tier, ...] | None = None  # None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +89,9 @@ class Price(Facts):
     nickname: str | None
     metadata: dict[str, str]
     tiers_mode: str | None  # graduated or volume
-    tiers: tuple[Tier, ...] | None  # None: not told, since only a read tells them
-    currency_options: tuple[CurrencyOption, ...] | None  # None: not told, since only a read tells them
-    divide_quantity_by: int | None  # packages of so many
+    tiers: tuple[Tier, ...] | None  # None: not known, since only a read states them
+    currency_options: tuple[CurrencyOption, ...] | None  # None: not known, since only a read states them
+    divide_quantity_by: int | None  # the size of a package
     round_quantity: str | None  # up or down, to whole packages
 
 
@@ -123,7 +123,7 @@ def _price(object_id: str, body: Json, found: Found) -> Price:
 
 
 def _tiers(body: Json, path: str = "") -> tuple[Tier, ...] | None:
-    """The steps of a tiered price; None where they are left out, as everywhere but in a read that asks for them."""
+    """The tiers of a price; None where they are left out, as everywhere except in a read that asks for them."""
     if body.get("tiers") is None:
         return None
     return tuple(
@@ -160,7 +160,7 @@ PRICE = Kind(
     facts=Price,
     list_path="/v1/prices",
     list_halves="active",
-    # One that was made in the middle of a Checkout or an invoice (`price_data`) is in neither half.
+    # A price that was made within a Checkout or an invoice (`price_data`) is in neither half.
     retrieve_path="/v1/prices/{id}",
     catalogue=True,
     expands=("tiers", "currency_options"),
@@ -220,7 +220,7 @@ PLAN = Kind(
     id_is_chosen=True,
     confirmed_by="lists",
     parse=_plan,
-    # A plan is the same thing as the price of its id, under its name from before prices.
+    # A plan and the price with the same id are one thing, under its old and its new name.
     concerns=(("id", "price"),),
     references=(("product_id", "product"),),
 )

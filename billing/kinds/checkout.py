@@ -82,7 +82,7 @@ def _checkout_line(entry: Json, position: int, session_id: str) -> CheckoutLineI
         session_id=session_id,
         position=position,
         description=text_of(entry, "description", path),
-        # Not noted: prices are often made for one session, and no record asks for those.
+        # Not remembered: prices are often made for one session, and no record needs those.
         price_id=id_of(entry, "price", path),
         product_id=id_of(price, "product", path + "price.") if isinstance(price, dict) else None,
         quantity=integer_of(entry, "quantity", path),
@@ -119,7 +119,7 @@ CHECKOUT_SESSION = Kind(
         facts=CheckoutLineItem,
         owner="session_id",
         references=(("price_id", "price"), ("product_id", "product"), ("session_id", "checkout_session")),
-        # Prices are often made for one session, and no record asks for those.
+        # Prices are often made for one session, and no record needs those.
         fetches_references=False,
     ),
 )

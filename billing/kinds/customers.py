@@ -16,9 +16,11 @@ class Customer(Facts):
     email: str | None
     description: str | None
     metadata: dict[str, str]
-    custom_uid: str | None  # metadata.custom_uid as it stands, valid or not
+    custom_uid: str | None  # metadata.custom_uid as Stripe has it, valid or not
     test_clock: str | None
-    discounts: tuple[Discount, ...] | None  # of its subscriptions that have none of their own
+    discounts: (
+        tuple[Discount, ...] | None
+    )  # for its subscriptions that have none of their own; None: not known
 
 
 def _customer(object_id: str, body: Json, found: Found) -> Customer:
@@ -66,7 +68,7 @@ class TaxId(Facts):
 
 
 def _tax_id(object_id: str, body: Json, _: Found) -> TaxId:
-    owner = object_of(body, "owner")  # the customer stood beside it alone before 2023-08-16
+    owner = object_of(body, "owner")  # before 2023-08-16 there was only `customer`
     return TaxId(
         id=object_id,
         created=moment_of(body, "created"),

@@ -1,4 +1,4 @@
-"""Coupons, and the discounts by which customers and subscriptions hold them."""
+"""Coupons, and the discounts by which customers and subscriptions have them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ class Coupon(Facts):
     percent_off: str | None  # exact, as a decimal number
     amount_off: int | None
     currency: str | None  # of amount_off
-    applies_to: tuple[str, ...] | None  # products; empty: all. None: not told, since only a read tells it
+    applies_to: tuple[str, ...] | None  # products; empty: all. None: not known, since only a read states it
     max_redemptions: int | None
     redeem_by: datetime | None
     times_redeemed: int | None
@@ -56,7 +56,7 @@ def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
 
 
 def _applies_to(body: Json, *, asked: bool) -> tuple[str, ...] | None:
-    """The products that a coupon is limited to, none where it is not; None where the field was not asked for."""
+    """The products that a coupon is limited to, empty where it is not; None where the field was not asked for."""
     if "applies_to" not in body and not asked:
         return None
     limits = object_of(body, "applies_to")
@@ -90,7 +90,7 @@ COUPON = Kind(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discount:
-    """What a coupon takes off; None but for the ids where Stripe named the coupon, or the discount, by its id alone."""
+    """What a coupon takes off; only the ids where Stripe named the coupon, or the discount, by its id alone."""
 
     id: str | None = None
     coupon_id: str | None = None
@@ -102,9 +102,9 @@ class Discount:
 
 
 def discounts_of(body: Json, found: Found, path: str = "") -> tuple[Discount, ...]:
-    """What is taken off, in order; no more than its id of a discount that Stripe only names, as payloads do.
+    """The discounts, in order; of one that Stripe only names, as payloads do, no more than its id.
 
-    One discount by itself until 2025-03-31, then a list; for a while both, the list holding ids of the same.
+    One discount until 2025-03-31, then a list; for a while both, where the list holds the ids of the same discounts.
     """
     single = body.get("discount")
     whole = {single.get("id"): single} if isinstance(single, dict) else {}
@@ -128,7 +128,7 @@ def discounts_of(body: Json, found: Found, path: str = "") -> tuple[Discount, ..
 
 def _discount(discount: Json, found: Found, path: str) -> Discount:
     holder, where = discount, path
-    if discount.get("coupon") is None:  # since 2025-09-30 it is said where a discount comes from
+    if discount.get("coupon") is None:  # since 2025-09-30 the coupon is in `source`
         holder, where = object_of(discount, "source", path), path + "source."
     value = holder.get("coupon")
     coupon: Json = value if isinstance(value, dict) else {}

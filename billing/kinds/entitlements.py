@@ -9,7 +9,7 @@ from billing.kinds.kind import Kind, PartKind, WholeList
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature(Facts):
-    lookup_key: str | None  # the company's own name of it
+    lookup_key: str | None  # the company's own name for it
     name: str | None
     active: bool | None
     metadata: dict[str, str]
@@ -40,7 +40,7 @@ FEATURE = Kind(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveEntitlementSummary(Facts):
-    # `id`: the customer's: Stripe gives it none of its own
+    # `id` is the customer's: Stripe gives a summary none of its own.
     customer_id: str
 
 

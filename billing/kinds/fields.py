@@ -1,7 +1,7 @@
 """Reading the fields of Stripe's JSON strictly.
 
 Each reader takes an object, a field, and the path to that object for the error message. A null or absent field reads
-as None (or as empty); any other shape than the wanted one raises `Refused`, which `parse.parse_object` turns into
+as None (or as empty); any shape other than the wanted one raises `Refused`, which `parse.parse_object` turns into
 `UnknownShape`. Plain dict checks, since JSON gives nothing else and this runs for every event.
 """
 
@@ -51,7 +51,7 @@ def integer_of(body: Json, field: str, path: str = "") -> int | None:
     value = body.get(field)
     if value is None:
         return None
-    if type(value) is int:  # a bool is an int to isinstance, and not to us
+    if type(value) is int:  # for isinstance a bool is an int, for us it is not
         number = value
     elif isinstance(value, str) and (digits := _WHOLE_NUMBER.fullmatch(value)):
         number = int(digits[1])
@@ -84,7 +84,7 @@ def percent_of(body: Json, field: str, path: str = "") -> str | None:
 
 
 def exact_amount_of(body: Json, field: str, path: str) -> str | None:
-    """An amount with its fractions of a minor unit, which Stripe writes beside the whole one."""
+    """An amount with its fractions of a minor unit, which Stripe states next to the whole amount."""
     exact = decimal_of(body, field + "_decimal", path)
     if exact is not None:
         return exact
@@ -172,13 +172,13 @@ def link(body: Json, field: str, kind: str, found: Found, path: str = "") -> str
 
 
 def customer_of(body: Json, found: Found) -> str | None:
-    """The customer; where Accounts v2 leaves it null, the account that stands in its place."""
+    """The customer; where Accounts v2 leaves it null, the account that replaces it."""
     customer = link(body, "customer", "customer", found)
     return id_of(body, "customer_account") if customer is None else customer
 
 
 def owner_of(body: Json) -> str | None:
-    """`customer_of` for kinds that no event has read: nothing is fetched for what they name."""
+    """`customer_of` for kinds that only lists confirm: nothing is fetched because they name it."""
     customer = id_of(body, "customer")
     return id_of(body, "customer_account") if customer is None else customer
 

@@ -1,4 +1,4 @@
-"""What one body from Stripe holds: its facts, its parts, and the other objects that it holds or names."""
+"""What one body from Stripe contains: its facts, its parts, and the other objects inside it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class Facts:
     """The facts of one mirrored object, in one shape for every API version.
 
     A field is a column of the mirror of the same name, in the same order. Amounts are minor units of the currency
-    beside them, times are aware UTC datetimes, and None means that Stripe said null or that this API version does not
-    say.
+    in the same facts, times are aware UTC datetimes, and None means that Stripe said null or that this API version does
+    not say.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The facts of something that travels with the object that holds it: an item of a subscription, for example."""
+    """The facts of something that only travels with the object that holds it, such as an item of a subscription."""
 
     id: str
 
@@ -47,8 +47,7 @@ class Found:
 
     def __init__(self, *, asked: bool) -> None:
         self.asked = asked  # the body answers a request that expands what the registry says
-        self.named: list[
-            tuple[ObjectRef, object]
-        ] = []  # each mirrored object inside, with its id or its whole body
-        self.parts: dict[str, Part] = {}
+        # Mirrored objects inside it, each with its id or its whole body.
+        self.named: list[tuple[ObjectRef, object]] = []
+        self.parts: dict[str, Part] = {}  # by their id
         self.items_cut = False  # the list of the parts is absent or goes on

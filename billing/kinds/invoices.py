@@ -1,4 +1,4 @@
-"""Invoices, what paid them, and the credit notes that take from them."""
+"""Invoices, their payments, and the credit notes that reduce them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,7 +31,7 @@ class Invoice(Facts):
     billing_reason: str | None
     period_start: datetime | None
     period_end: datetime | None  # the cycle boundary
-    lines_period_end: datetime | None  # latest line end among the lines that the answer carried
+    lines_period_end: datetime | None  # the latest end among the lines in the body
     currency: str | None
     subtotal: int | None  # before the discounts of the whole invoice
     total: int | None
@@ -198,7 +198,7 @@ class CreditNote(Facts):
     amount: int | None
     pre_payment_amount: int | None
     post_payment_amount: int | None
-    out_of_band_amount: int | None  # given back outside Stripe, refunds of payment records among it
+    out_of_band_amount: int | None  # given back outside Stripe, including refunds of payment records
     refund_ids: tuple[str, ...]
     effective_at: datetime | None
     voided_at: datetime | None
@@ -244,9 +244,9 @@ def _credit_note(object_id: str, body: Json, found: Found) -> CreditNote:
 
 
 def _refund_of_record(entry: Json, path: str) -> int:
-    """What an entry of a credit note's refunds gave back of a payment that Stripe only keeps a record of.
+    """The amount that a credit note's refund gave back of a payment that Stripe only keeps a record of; 0 for others.
 
-    It has no refund object and no event of its own, so this is all that is ever told of it.
+    Such a refund has no object and no event of its own, so this entry is all that Stripe ever says about it.
     """
     if entry.get("type") != "payment_record_refund" and entry.get("payment_record_refund") is None:
         return 0

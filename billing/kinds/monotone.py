@@ -1,4 +1,4 @@
-"""Facts that Stripe never takes back: a read that takes one back is old, and is asked for again."""
+"""Facts that Stripe never takes back: a read that takes one back is old, and must be repeated."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,9 @@ _INVOICE_RANK = {"draft": 0, "open": 1, "paid": 2, "uncollectible": 2, "void": 2
 
 
 def goes_back(stored: Mapping[str, object], read: Facts) -> str | None:
-    """Which fact of the stored row a read takes back, in words; None where it takes none.
+    """The fact of the stored row that a read takes back, in words; None where it takes back none.
 
-    The stored row may come from a payload: Stripe signed that too, so the change it tells of has happened.
+    The stored row may come from a payload: Stripe signed that too, so the change that it states has happened.
     """
     match read:
         case Subscription():
@@ -35,4 +35,4 @@ def goes_back(stored: Mapping[str, object], read: Facts) -> str | None:
 
 
 MONOTONE: Mapping[str, str] = {"subscription": "status", "invoice": "status", "charge": "amount_captured"}
-"""The kinds with such a fact, and the column that holds it."""
+"""By kind with such a fact: the column that holds it."""

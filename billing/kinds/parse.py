@@ -27,20 +27,20 @@ class Parsed:
     deleted: bool
     customer_id: str | None
     live_mode: bool | None  # None where Stripe does not say (refunds): take it from the event or the key
-    parts: tuple[Part, ...]  # what travels with it and is stored in a table of its own
-    items_cut: bool  # the list of them is absent or goes on: nothing may be concluded from what is not in it
-    embedded: tuple[Json, ...]  # whole objects of mirrored kinds found inside, each once
-    references: tuple[ObjectRef, ...]  # mirrored objects named inside by id only, each once
+    parts: tuple[Part, ...]  # what travels with it and has a table of its own
+    items_cut: bool  # the list of parts is absent or goes on: a part that is not in it may exist
+    embedded: tuple[Json, ...]  # whole objects of mirrored kinds inside it, each once
+    references: tuple[ObjectRef, ...]  # mirrored objects inside it of which only the id is given, each once
 
     @property
     def items(self) -> tuple[SubscriptionItem, ...]:
-        """Of a subscription: its items."""
+        """The items of a subscription; empty for other kinds."""
         return tuple(part for part in self.parts if isinstance(part, SubscriptionItem))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NestedList:
-    """A list inside an object that Stripe has cut, and where its rest can be read."""
+    """A list inside an object that Stripe has cut, and where to read the rest."""
 
     path: tuple[str, ...]  # to the list object in the body; the rest is appended to its `data`
     url: str  # a path of the API, perhaps with a query
@@ -48,10 +48,10 @@ class NestedList:
 
 
 def parse_object(body: Json, *, asked: bool = False) -> Parsed:
-    """The facts that a Stripe object states, and the other objects that it holds or names.
+    """The facts that a Stripe object states, and the other objects inside it.
 
-    `asked`: it answers a request that expands what the registry says, so that what it leaves out is not there.
-    NUL characters and lone surrogates must have been cleaned away before. Raises UnknownShape.
+    `asked`: the body answers a request with the registry's expansions, so that a field that is left out does not exist.
+    NUL characters and lone surrogates must have been removed before. Raises UnknownShape.
     """
     if not isinstance(body, Mapping):
         raise UnknownShape(f"wanted a Stripe object, came {shown(body)}: look at the event that carries it")
@@ -93,11 +93,11 @@ def parse_object(body: Json, *, asked: bool = False) -> Parsed:
 
 
 def _sorted_out(found: Found) -> tuple[tuple[Json, ...], tuple[ObjectRef, ...]]:
-    """The mirrored objects that were found whole, and those that are only named; each once, the first body wins."""
+    """The mirrored objects that are there as a whole, and those that are only named; each once, the first body wins."""
     embedded: dict[ObjectRef, Json] = {}
     references: dict[ObjectRef, None] = {}
     for ref, value in found.named:
-        # Any other object in its place, such as a plan in the place of its price, names it at least.
+        # Another object in its place, such as a plan in the place of its price, at least names it.
         if isinstance(value, dict) and value.get("object") == KINDS[ref.kind].stripe_object:
             embedded.setdefault(ref, value)
         else:

@@ -1,4 +1,4 @@
-"""Charges with their refunds and disputes, and what Stripe keeps around them: intents, methods, warnings."""
+"""Charges with their refunds and disputes, and the objects around them: intents, payment methods, reviews, warnings."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,7 +97,7 @@ class Refund(Facts):
 
 
 def _refund(object_id: str, body: Json, found: Found) -> Refund:
-    note(found, "customer", body.get("customer"))  # since 2026-07-29; records go by the charge
+    note(found, "customer", body.get("customer"))  # since 2026-07-29; records use the charge's customer
     return Refund(
         id=object_id,
         created=moment_of(body, "created"),
@@ -134,9 +134,9 @@ class Dispute(Facts):
     amount: int | None
     currency: str | None
     reason: str | None
-    movements: int | None  # how many balance transactions; None when the list is absent
-    moved_amount: int | None  # their sum, fees apart: negative is money withdrawn
-    moved_currency: str | None  # None when there are none, or when they differ among themselves
+    movements: int | None  # the number of balance transactions; None when the list is absent
+    moved_amount: int | None  # their sum without fees; negative: money withdrawn
+    moved_currency: str | None  # None when there are none, or when they have several currencies
 
 
 def _dispute(object_id: str, body: Json, found: Found) -> Dispute:
@@ -157,10 +157,10 @@ def _dispute(object_id: str, body: Json, found: Found) -> Dispute:
 
 
 def _moved(body: Json) -> tuple[int | None, int | None, str | None]:
-    """How often money moved, its sum and currency; all None where Stripe names movements without amounts."""
+    """The number of movements, their sum and currency; all None where Stripe names movements without amounts."""
     entries: object = body.get("balance_transactions")
     path = "balance_transactions"
-    if entries is None:  # long ago there was one, or its id
+    if entries is None:  # long ago there was only one, or its id
         path = "balance_transaction"
         legacy = body.get(path)
         entries = None if legacy is None else [legacy]
@@ -219,7 +219,7 @@ class PaymentIntent(Facts):
     canceled_at: datetime | None
     description: str | None
     receipt_email: str | None
-    error_code: str | None  # of its last attempt, where that failed
+    error_code: str | None  # of its last attempt, if that failed
     metadata: dict[str, str]
 
 
@@ -277,7 +277,7 @@ PAYMENT_INTENT = Kind(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentMethod(Facts):
     created: datetime | None
-    customer_id: str | None  # None: not attached, or not any more
+    customer_id: str | None  # None: not attached, or no longer attached
     type: str | None  # card, sepa_debit, us_bank_account ...
     card_brand: str | None
     card_last4: str | None
@@ -321,7 +321,7 @@ PAYMENT_METHOD = Kind(
     personal=("card_last4", "billing_name", "billing_email"),
     confirmed_by="lists",
     list_by_created=False,
-    list_holds_all=False,  # what is detached from its customer is in no list
+    list_holds_all=False,  # one that is detached from its customer is in no list
     parse=_payment_method,
     references=(("customer_id", "customer"),),
 )
@@ -336,7 +336,7 @@ class SetupIntent(Facts):
     payment_method_id: str | None
     cancellation_reason: str | None
     description: str | None
-    error_code: str | None  # of its last attempt, where that failed
+    error_code: str | None  # of its last attempt, if that failed
     metadata: dict[str, str]
 
 
@@ -402,7 +402,7 @@ REVIEW = Kind(
     facts=Review,
     list_path="/v1/reviews",
     retrieve_path="/v1/reviews/{id}",
-    list_holds_all=False,  # what was closed is in no list
+    list_holds_all=False,  # a closed review is in no list
     belongs_to=(("charge_id", "charge"), ("payment_intent_id", "payment_intent")),
     confirmed_by="lists",
     parse=_review,

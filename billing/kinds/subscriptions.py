@@ -27,13 +27,13 @@ from billing.kinds.kind import Kind, PartKind, WholeList
 class Subscription(Facts):
     created: datetime | None
     customer_id: str | None
-    status: str | None  # Stripe's own word
+    status: str | None  # as Stripe states it
     start_date: datetime | None
     trial_start: datetime | None
     trial_end: datetime | None  # never cleared by Stripe after the trial
     cancel_at: datetime | None
     cancel_at_period_end: bool
-    canceled_at: datetime | None  # when the cancellation was asked for
+    canceled_at: datetime | None  # when the cancellation was requested
     ended_at: datetime | None
     current_period_start: datetime | None  # the subscription's own, else the latest start among its items
     current_period_end: datetime | None  # the subscription's own, else the latest end among its items
@@ -46,7 +46,7 @@ class Subscription(Facts):
     schedule_id: str | None
     test_clock: str | None
     metadata: dict[str, str]
-    discounts: tuple[Discount, ...] | None  # in the order in which they apply; None: not told
+    discounts: tuple[Discount, ...] | None  # in the order in which they apply; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class SubscriptionItem(Part):
     current_period_start: datetime | None
     current_period_end: datetime | None
     metadata: dict[str, str]
-    discounts: tuple[Discount, ...] | None  # of this item alone; None: not told
+    discounts: tuple[Discount, ...] | None  # of this item alone; None: not known
 
 
 def _subscription(object_id: str, body: Json, found: Found) -> Subscription:
@@ -121,7 +121,7 @@ def _item(
         raise Refused(path + "id", None, "an id")
     price_id = link(entry, "price", "price", found, path)
     holder = "price"
-    if price_id is None:  # before prices there were plans, of the same ids
+    if price_id is None:  # before prices there were plans, with the same ids
         price_id = link(entry, "plan", "price", found, path)
         holder = "plan"
     price = entry.get(holder)
@@ -138,7 +138,7 @@ def _item(
         price_id=price_id,
         product_id=product_id,
         quantity=integer_of(entry, "quantity", path),
-        # Before basil all items shared the subscription's period, and carried none.
+        # Before basil all items shared the subscription's period, and had none of their own.
         current_period_start=start if own_start is None else own_start,
         current_period_end=end if own_end is None else own_end,
         metadata=metadata_of(entry, path),
@@ -153,11 +153,11 @@ SUBSCRIPTION = Kind(
     facts=Subscription,
     list_path="/v1/subscriptions",
     retrieve_path="/v1/subscriptions/{id}",
-    # No deeper for items: expansions end at four levels, and a list begins with one. stripe.coupons has the rest.
+    # No deeper for items: Stripe expands four levels, and a list takes one of them. stripe.coupons has the rest.
     expands=("discounts.source.coupon", "items.data.discounts"),
     read_only_fields=("discounts",),
     names_customer=True,
-    # customer.subscription.deleted is no deletion: the object stays retrievable, with status canceled.
+    # customer.subscription.deleted is no deletion: the object can still be read, with status canceled.
     deleted_event=None,
     absorbing=frozenset({"canceled", "incomplete_expired"}),
     parse=_subscription,
@@ -199,7 +199,7 @@ class SubscriptionSchedule(Facts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionScheduleItem(Part):
-    # `id`: `phase.item`, from 0: Stripe gives it none
+    # `id` is `phase.position`, from 0: Stripe gives it none.
     schedule_id: str
     phase: int  # from 0, in order of time
     position: int  # Stripe's order within the phase, from 0
