@@ -53,7 +53,43 @@ class EventStyle:
     """Whether payouts and payment methods, on which no record depends, have events too."""
 
 
-def differences(before: Body, after: Body) -> Body:
+def snapshot(
+    *,
+    event_id: str,
+    event_type: str,
+    created: int,
+    account_id: str,
+    live_mode: bool,
+    api_version: str,
+    request: str | None,
+    body: Body,
+    previous: Body | None,
+) -> Body:
+    """A snapshot event: it carries the whole object (`body`), and after an update the old values of what changed.
+
+    `previous`: the object as the last event showed it; None when no event did. `request`: the id of the API request
+    behind the event.
+    """
+    data: Body = {"object": body}
+    if event_type.endswith(".updated"):
+        data["previous_attributes"] = {} if previous is None else _differences(previous, body)
+    envelope: Body = {
+        "id": event_id,
+        "object": "event",
+        "api_version": api_version,
+        "created": created,
+        "data": data,
+        "livemode": live_mode,
+        "pending_webhooks": 1,
+        "request": {"id": request, "idempotency_key": None},
+        "type": event_type,
+    }
+    if account_id:
+        envelope["account"] = account_id
+    return envelope
+
+
+def _differences(before: Body, after: Body) -> Body:
     """The fields that changed with their old values; inside an object only those of its fields that changed."""
     found: Body = {}
     for key in before.keys() | after.keys():
@@ -61,7 +97,7 @@ def differences(before: Body, after: Body) -> Body:
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict) and old.get("object") != "list":
-            found[key] = differences(old, new)
+            found[key] = _differences(old, new)
         else:
             found[key] = old
     return dict(sorted(found.items()))

@@ -16,7 +16,7 @@ import msgspec
 from sandbox import shapes
 from sandbox.books import Books, customer_status
 from sandbox.clock import SandboxClock
-from sandbox.events import Event, EventLog, EventStyle, differences
+from sandbox.events import Event, EventLog, EventStyle, snapshot
 from sandbox.objects import LIST_KINDS, Customer, Price, Product, Subscription, Thing
 from sandbox.versions import Body, Version, version
 
@@ -247,25 +247,20 @@ class Store:
         customer: str | None,
         previous: Body | None,
     ) -> Event:
-        data: Body = {"object": body}
-        if event_type.endswith(".updated"):
-            data["previous_attributes"] = {} if previous is None else differences(previous, body)
         event_id = self.new_id("evt_")
         # Only its event says when a customer was deleted, so that one is stamped to the second.
         created = self.now + (0 if event_type == "customer.deleted" else self._lag())
-        envelope: Body = {
-            "id": event_id,
-            "object": "event",
-            "api_version": api_version,
-            "created": created,
-            "data": data,
-            "livemode": self.live_mode,
-            "pending_webhooks": 1,
-            "request": {"id": self._journal.request, "idempotency_key": None},
-            "type": event_type,
-        }
-        if self.account_id:
-            envelope["account"] = self.account_id
+        envelope = snapshot(
+            event_id=event_id,
+            event_type=event_type,
+            created=created,
+            account_id=self.account_id,
+            live_mode=self.live_mode,
+            api_version=api_version,
+            request=self._journal.request,
+            body=body,
+            previous=previous,
+        )
         self._born += 1
         event = Event(
             id=event_id,
