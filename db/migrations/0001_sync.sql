@@ -39,7 +39,7 @@ comment on column sync.events.account_id is 'event.account, or empty: the accoun
 comment on column sync.events.live_mode is 'event.livemode.';
 comment on column sync.events.event_id is
   'event.id, or sha256:<digest of the payload> where the event has no usable id.';
-comment on column sync.events.seq is 'Inbox number: the order of receipt. Orders provisional showing only.';
+comment on column sync.events.seq is 'Inbox number: the order of receipt. It orders only what is shown provisionally.';
 comment on column sync.events.type is 'event.type, or empty where it has none.';
 comment on column sync.events.api_version is 'event.api_version: the shape of the payload.';
 comment on column sync.events.created is
@@ -50,7 +50,7 @@ comment on column sync.events.state is
   'pending; applied; ignored (concerns nothing that is mirrored); parked (failed, see error); quarantined (of the mode that the key does not serve).';
 comment on column sync.events.attempts is
   'Claims so far, counted before the work: from the second on it is taken alone.';
-comment on column sync.events.leased_until is 'A worker has it until then.';
+comment on column sync.events.leased_until is 'Until when a worker has it.';
 comment on column sync.events.applied_at is 'When it left the pending state.';
 comment on column sync.events.error is 'Why it is parked, ignored or quarantined.';
 
@@ -106,7 +106,7 @@ comment on column sync.objects.id is 'Stripe id.';
 comment on column sync.objects.customer_id is
   'The Stripe customer that the object names, once known. NULL for kinds that name none.';
 comment on column sync.objects.dirty is
-  'Tick of the newest mark: something about it changed before this number was drawn. -1: events have told of it, and it is of a kind that no event has read.';
+  'Tick of the newest mark: something about it changed before this number was drawn. -1: events have named it, and its kind is confirmed by lists only.';
 comment on column sync.objects.confirmed is
   'Tick of the read that is stored, drawn before its request left. Confirmed means confirmed > dirty.';
 comment on column sync.objects.tombstone is 'Deleted at Stripe, seen by a read: nothing is written any more.';
@@ -118,7 +118,7 @@ comment on column sync.objects.attempts is 'Reads begun since the last success, 
 comment on column sync.objects.error is 'What the last failed read said.';
 comment on column sync.objects.missing_since is
   'Stripe answered 404 and nothing proves a deletion: the row stays, exact is false.';
-comment on column sync.objects.parked_at is 'Given up until somebody replays it; see error.';
+comment on column sync.objects.parked_at is 'When reading it was given up, until it is replayed; see error.';
 comment on column sync.objects.shown_created is 'Stripe''s time of the payload or read last shown (provisional rule).';
 comment on column sync.objects.shown_seq is 'Inbox number of the payload last shown (provisional rule).';
 comment on column sync.objects.terminal is
@@ -126,26 +126,26 @@ comment on column sync.objects.terminal is
 comment on column sync.objects.deleted_event_at is 'event.created of its *.deleted event.';
 comment on column sync.objects.event_id is 'The event last applied to it.';
 comment on column sync.objects.event_created is 'event.created of that event.';
-comment on column sync.objects.source is 'Who marked it last: event, sweep, audit, deadline, backfill.';
+comment on column sync.objects.source is 'What marked it last: event, sweep, audit, deadline, backfill.';
 comment on column sync.objects.late_reads is
-  'Reads since a deadline of it passed without the change that it announces: spaces out the next ones.';
+  'Reads since one of its deadlines passed without the change that the deadline announces: spaces out the next reads.';
 comment on column sync.objects.contradictions is
-  'Reads in a row that took back a fact which Stripe never takes back: asked again before they are believed.';
+  'Reads in a row that took back a fact that Stripe never takes back: it is read again before they are believed.';
 comment on column sync.objects.contradicted_at is 'When the first of these reads was made.';
 comment on column sync.objects.touched is
-  'Raised with each write of a row that names no customer; who is concerned is resolved later, from committed rows.';
-comment on column sync.objects.resolved is 'The value of touched up to which the concerned customers were marked.';
+  'Raised with each write of a row that names no customer; its customers are found later, from committed rows.';
+comment on column sync.objects.resolved is 'The value of touched up to which its customers have been marked.';
 comment on column sync.objects.touched_at is 'When touched was last raised.';
 comment on column sync.objects.unsettled is
   'A read is pending, or the object is missing or parked: its customer is not exact.';
 comment on column sync.objects.told is
-  'Of kinds that only lists confirm (billing/kinds/registry.py): tick of the newest event about it. A list that was asked for before it, and is stored after it, has the object read again.';
+  'Of kinds that only lists confirm (billing/kinds/registry.py): tick of the newest event about it. After a list that was requested before that event and stored after it, the object is read again.';
 comment on column sync.objects.fan_touched is
-  'Of catalogue, while the customers whom it concerns are being marked batch by batch: the value of touched that this will have resolved. NULL: that is not begun.';
+  'Of the catalogue, while its customers are being marked batch by batch: the value of touched that this will have resolved. NULL: not begun.';
 comment on column sync.objects.fan_after is
-  'How far that is: the last subscription, of a feature the last customer, in the order of their ids.';
+  'How far the marking is: the last subscription, of a feature the last customer, in the order of their ids.';
 comment on column sync.objects.unreadable is
-  'Answers in a row, outages between them not counted, that could not be understood or stored: after five it is parked. 0 again once a read is stored, or what was parked is marked.';
+  'Answers in a row that could not be understood or stored, outages between them not counted: after five it is parked. 0 again once a read is stored, or a mark ends the parking.';
 
 
 -- Customers: whose record is older than its facts ---------------------------------------------------------------------
@@ -166,8 +166,8 @@ create table sync.customers (
   history_attempts  integer     not null default 0,
   history_error     text,
   rederive_at       timestamptz,
-  -- A pull that began before somebody asked does not answer them, and a customer that nobody asked for may turn out to
-  -- need no pull: so requests are counted.
+  -- A pull answers only requests made before it began, and a customer that was never asked for may turn out to need
+  -- no pull: so requests are counted.
   history_asked     bigint      not null default 0,
   known_from        timestamptz,
   primary key (account_id, live_mode, customer_id)
@@ -190,16 +190,16 @@ comment on column sync.customers.attempts is 'Derivations begun since the last s
 comment on column sync.customers.parked_at is 'Deriving failed again and again; see error.';
 comment on column sync.customers.error is 'What the last failed derivation said.';
 comment on column sync.customers.history_at is
-  'When its history is to be pulled from Stripe; while somebody pulls, the lease. NULL: not wanted.';
+  'When its history is to be pulled from Stripe; during the pull, the lease. NULL: not wanted.';
 comment on column sync.customers.history_attempts is
   'Pulls begun since the last success, counted before the first request.';
 comment on column sync.customers.history_error is 'What the last failed pull said.';
 comment on column sync.customers.rederive_at is
-  'When its record changes by time alone (a sandbox grant ends), as of its last derivation: it is derived again then. NULL: never.';
+  'When its record changes by time alone (a grant ends), as of its last derivation: it is derived again then. NULL: never.';
 comment on column sync.customers.history_asked is
-  'How often somebody asked for its history. A pull answers what was asked before it began; 0: wanted, if at all, only because the customer was first seen in the middle.';
+  'How often its history was asked for. A pull answers the requests made before it began; 0: wanted, if at all, only because the customer was first seen in the middle.';
 comment on column sync.customers.known_from is
-  'When the event was created by which the customer is complete; NULL where its lists were read, or nothing has made it complete.';
+  'When the event that made the customer complete was created; NULL where its lists were read, or it is not complete.';
 
 create table sync.problems (
   account_id     text        not null,
@@ -212,7 +212,7 @@ create table sync.problems (
   primary key (account_id, live_mode, customer_id, kind, object_id)
 );
 comment on table sync.problems is
-  'What somebody should look at: refused custom_uids, unknown statuses. Goes away when it is mended.';
+  'Problems that a person should look at: refused custom_uids, unknown statuses. A row goes away when the problem is mended.';
 comment on column sync.problems.account_id is 'Connected account, or empty.';
 comment on column sync.problems.live_mode is 'Live or test.';
 comment on column sync.problems.customer_id is 'Stripe customer id whose record is concerned.';
@@ -232,13 +232,13 @@ create table sync.forgotten (
   primary key (account_id, live_mode, customer_id)
 );
 comment on table sync.forgotten is
-  'Customers whose personal data was erased: whatever is heard of them later is not stored.';
+  'Customers whose personal data was erased: nothing that arrives about them later is stored.';
 comment on column sync.forgotten.account_id is 'Connected account, or empty.';
 comment on column sync.forgotten.live_mode is 'Live or test.';
-comment on column sync.forgotten.customer_id is 'Stripe customer id: all that is kept of who it was.';
-comment on column sync.forgotten.forgotten_at is 'When it was asked for: from then on nothing is stored any more.';
-comment on column sync.forgotten.erased_at is
-  'When the last of what was stored had been erased. NULL: under way, or cut short.';
+comment on column sync.forgotten.customer_id is 'Stripe customer id: all that still identifies the customer.';
+comment on column sync.forgotten.forgotten_at is
+  'When forgetting was asked for: from then on nothing is stored any more.';
+comment on column sync.forgotten.erased_at is 'When everything stored had been erased. NULL: under way, or cut short.';
 
 
 -- Accounts and the key ------------------------------------------------------------------------------------------------
@@ -262,12 +262,12 @@ comment on column sync.accounts.account_id is 'Connected account, or empty: the 
 comment on column sync.accounts.live_mode is 'Live or test.';
 comment on column sync.accounts.seen_at is 'When the first event of it was applied.';
 comment on column sync.accounts.cursor_at is
-  'By Stripe''s clock: every event created before it is in the inbox. The next fill overlaps it.';
+  'By Stripe''s clock: every event created before this is in the inbox. The next fill overlaps it.';
 comment on column sync.accounts.filled_at is 'When its gaps were last filled.';
-comment on column sync.accounts.due_at is 'When the next fill is due; while somebody fills, the lease.';
+comment on column sync.accounts.due_at is 'When the next fill is due; during a fill, the lease.';
 comment on column sync.accounts.error is 'What the last failed fill said.';
 comment on column sync.accounts.events_since is
-  'By Stripe''s clock: every event since then has come, or comes with a fill. NULL before the first fill.';
+  'By Stripe''s clock: every event since then has come, or comes with a fill. NULL: before the first fill.';
 
 create table sync.key (
   only_row     boolean     primary key default true check (only_row),
@@ -276,11 +276,11 @@ create table sync.key (
   first_at     timestamptz not null default now()
 );
 comment on table sync.key is
-  'Whose API key this database was filled with. A key of another account or mode is refused.';
+  'The account and mode of the API key that filled this database. A key of another account or mode is refused.';
 comment on column sync.key.only_row is 'There is one row.';
 comment on column sync.key.account_id is 'Stripe''s id of the key''s own account.';
 comment on column sync.key.live_mode is 'The key''s mode.';
-comment on column sync.key.first_at is 'When a key of it first worked.';
+comment on column sync.key.first_at is 'When a key of this account first worked.';
 
 
 -- Scans: backfills and audits -----------------------------------------------------------------------------------------
@@ -326,25 +326,25 @@ comment on column sync.scans.since is 'Only objects created at or after it. NULL
 comment on column sync.scans.until is 'Only objects created before it. NULL: up to the start of the reading.';
 comment on column sync.scans.customer_id is 'Only this Stripe customer. NULL: all.';
 comment on column sync.scans.whole is
-  'Every kind, from the beginning to the start: what it has read to the end makes customers complete.';
-comment on column sync.scans.repair is 'An audit that has what differs read again by id.';
+  'Whether it reads every kind, from the beginning to its start: read to the end, it makes customers complete.';
+comment on column sync.scans.repair is 'Whether the audit has objects that differ read again, by id.';
 comment on column sync.scans.status is
   'queued; running; complete (every window was read to its end); partial (some were not, see error); failed (nothing could be read); canceled.';
-comment on column sync.scans.requested_at is 'When somebody, or the schedule, asked for it.';
+comment on column sync.scans.requested_at is 'When a person, or the schedule, asked for it.';
 comment on column sync.scans.horizon is
-  'By Stripe''s clock, when it began: what is younger comes as events. Windows end here.';
+  'By Stripe''s clock, when it began: younger objects come as events. Windows end here.';
 comment on column sync.scans.started_at is 'When its first request left.';
 comment on column sync.scans.finished_at is
   'When its last step was done. NULL: something is still to be done, also after a cancellation.';
 comment on column sync.scans.begun_tick is
-  'sync.tick at its start: a row confirmed later than this is younger than what the lists may say.';
+  'sync.tick at its start: a row confirmed later than this is younger than the lists.';
 comment on column sync.scans.step is 'begin, lists, or what comes after them.';
-comment on column sync.scans.step_cursor is 'How far the step is: the last Stripe id that it has dealt with.';
+comment on column sync.scans.step_cursor is 'How far the step is: the last Stripe id that it has done.';
 comment on column sync.scans.due_at is 'When its next step is due; while a worker does it, the lease.';
 comment on column sync.scans.attempts is 'Turns at the step since its last success, counted before the work.';
 comment on column sync.scans.error is 'Why it is partial or has failed: which kind, which window, what Stripe said.';
 comment on column sync.scans.unread is
-  'What a step after the lists could not read, and why: the steps after it were done, nobody is complete by it, and it ends as partial. NULL: nothing.';
+  'What a step after the lists could not read, and why: later steps were done, no customer is made complete, and the scan ends as partial. NULL: nothing.';
 
 create table sync.scan_windows (
   scan_id         bigint      not null references sync.scans on delete cascade,
@@ -387,7 +387,7 @@ comment on column sync.scan_windows.due_at is 'When its next page is due; while 
 comment on column sync.scan_windows.attempts is 'Requests begun since the last success, counted before the request.';
 comment on column sync.scan_windows.error is 'What the last failed request said.';
 comment on column sync.scan_windows.variant is
-  'What the list is asked for beside all else (active=true, active=false), where no single reading of it holds everything; empty where one does.';
+  'The filter of this reading (active=true, active=false), where no single reading of the list holds everything; empty where one does.';
 
 create table sync.drift (
   scan_id      bigint  not null references sync.scans on delete cascade,
@@ -400,7 +400,7 @@ create table sync.drift (
   verified     boolean not null default false,
   repaired     boolean not null default false,
   said         json,
-  -- An object that nobody can read must not keep an audit from its end.
+  -- An unreadable object must not keep an audit from ending.
   error        text,
   -- What was read before a later change must not be taken for what Stripe says now.
   read_tick    bigint,
@@ -415,19 +415,19 @@ comment on column sync.drift.kind is
   'Kind of the mirrored object, or `record` for a row of billing.customers with its parts.';
 comment on column sync.drift.id is 'Stripe id; of a record, the Stripe customer id.';
 comment on column sync.drift.what is
-  'differs; lacking (Stripe has it, we do not); surplus (we have it, the list has not); cut (a list inside it was cut, so it is read by its id before anything is said of it).';
+  'differs; lacking (Stripe has it, we do not); surplus (we have it, the list does not); cut (a list inside it was cut, so it is read by its id before it is judged).';
 comment on column sync.drift.fields is 'The columns that differ.';
 comment on column sync.drift.currency is 'Currency of the amount.';
 comment on column sync.drift.amount is
   'Minor units: what is right minus what is stored. Of charges the amount captured, of refunds and disputes their amount, of invoices and invoice payments the amount paid, of records the lifetime revenue.';
-comment on column sync.drift.verified is 'A read by id, or for a record a second derivation, has said so too.';
-comment on column sync.drift.repaired is 'It was marked, so that confirm and derive mend it.';
+comment on column sync.drift.verified is 'Whether a read by id, or for a record a second derivation, has confirmed it.';
+comment on column sync.drift.repaired is 'Whether it was marked, so that confirm and derive mend it.';
 comment on column sync.drift.said is
-  'What Stripe said of the object when it was read by its id; NULL where it knows none.';
+  'The object as Stripe sent it when it was read by its id; NULL where Stripe knows none.';
 comment on column sync.drift.error is
-  'Why it was given up without being verified: what Stripe answered when it was read by its id, or what in the answer is not understood.';
+  'Why it was given up without being verified: Stripe''s answer when it was read by its id, or the part of the answer that is not understood.';
 comment on column sync.drift.read_tick is
-  'sync.tick drawn before the read that verified it: what was marked, told or read since is younger than `said`. NULL for a record.';
+  'sync.tick drawn before the read that verified it: marks, events and reads since then are younger than `said`. NULL for a record.';
 
 
 -- Usage and rebuilds --------------------------------------------------------------------------------------------------
@@ -447,18 +447,18 @@ create table sync.usage (
 create index usage_due on sync.usage (due_at);
 create index usage_asked on sync.usage (due_at) where asked > answered;
 comment on table sync.usage is
-  'The customers whose usage is read: those with a metered subscription, and those who were asked for.';
+  'The customers whose usage is read: those with a metered subscription, and those that were asked for.';
 comment on column sync.usage.account_id is 'Connected account, or empty.';
 comment on column sync.usage.live_mode is 'Live or test.';
 comment on column sync.usage.customer_id is 'Stripe''s id of the customer.';
 comment on column sync.usage.due_at is
   'When its next reading is due; while a worker reads, the lease. Infinity: it has no metered subscription now.';
-comment on column sync.usage.asked is 'How often somebody asked for a reading.';
+comment on column sync.usage.asked is 'How often a reading was asked for.';
 comment on column sync.usage.answered is
-  'The value of `asked` before the latest reading began: what was asked until then is answered.';
+  'The value of `asked` before the latest reading began: requests up to it are answered.';
 comment on column sync.usage.read_at is 'When its latest reading was stored. NULL: never.';
 comment on column sync.usage.attempts is 'Readings begun since the last success, counted before the request.';
-comment on column sync.usage.error is 'Why the latest reading failed, or what of it Stripe refused.';
+comment on column sync.usage.error is 'Why the latest reading failed, or which part of it Stripe refused.';
 
 create table sync.rebuilds (
   id           bigint      generated always as identity primary key,
@@ -473,7 +473,7 @@ create table sync.rebuilds (
 create unique index rebuilds_one_at_a_time on sync.rebuilds ((finished_at is null)) where finished_at is null;
 comment on table sync.rebuilds is
   'Rebuilds of all records, and how far each one came: a rebuild that was cut short goes on from there.';
-comment on column sync.rebuilds.id is 'Numbers the rebuilds.';
+comment on column sync.rebuilds.id is 'Number of the rebuild.';
 comment on column sync.rebuilds.started_at is 'When it began.';
 comment on column sync.rebuilds.finished_at is 'When the last customer was derived. NULL: under way, or cut short.';
 comment on column sync.rebuilds.account_id is 'Account of the last customer that was derived.';
@@ -496,13 +496,14 @@ comment on table sync.workers is 'Heartbeats: one row per running worker process
 comment on column sync.workers.id is 'host:pid:start.';
 comment on column sync.workers.started_at is 'When the process started.';
 comment on column sync.workers.beat_at is 'Last sign of life.';
-comment on column sync.workers.detail is 'What it says of itself: version, Redis state, restarts of its arq workers.';
+comment on column sync.workers.detail is 'What it reports: version, Redis state, restarts of its arq workers.';
 
 create table sync.milestones (
   name        text        primary key,
   reached_at  timestamptz not null
 );
-comment on table sync.milestones is 'When work on the whole inbox or account last got done: apply, gap_fill, audit.';
+comment on table sync.milestones is
+  'When work on the whole inbox or account was last finished: apply, gap_fill, audit.';
 comment on column sync.milestones.name is 'apply, gap_fill or audit.';
 comment on column sync.milestones.reached_at is 'When it last finished.';
 
@@ -513,9 +514,9 @@ create table sync.alarms (
 );
 comment on table sync.alarms is
   'What an operator must see: a key of the wrong account, events that expired before they were read.';
-comment on column sync.alarms.name is 'What kind of alarm, and of what.';
+comment on column sync.alarms.name is 'The kind of alarm, and its subject.';
 comment on column sync.alarms.detail is 'What is wrong and what to do.';
-comment on column sync.alarms.raised_at is 'Since when.';
+comment on column sync.alarms.raised_at is 'When it was raised.';
 
 -- migrate:down
 do $$ begin raise exception 'forward only: no migration of ours takes a table away'; end $$;

@@ -36,9 +36,9 @@ comment on column stripe.customers.name is 'customer.name.';
 comment on column stripe.customers.email is
   'customer.email. Not unique: Stripe allows several customers with one address.';
 comment on column stripe.customers.description is 'customer.description.';
-comment on column stripe.customers.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.customers.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.customers.custom_uid is
-  'customer.metadata.custom_uid as it stands, valid or not: what this source claims. The one in force is billing.customers.custom_uid.';
+  'customer.metadata.custom_uid unchanged, valid or not: the claim of this source. The one in force is billing.customers.custom_uid.';
 comment on column stripe.customers.test_clock is 'Id of the test clock that the customer lives on; NULL: real time.';
 comment on column stripe.customers.deleted_at is
   'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
@@ -72,7 +72,7 @@ create table stripe.active_entitlement_summaries (
   primary key (account_id, live_mode, id)
 );
 comment on table stripe.active_entitlement_summaries is
-  'Per customer, that its active entitlements were told of; they themselves are in stripe.active_entitlements.';
+  'One row per customer whose active entitlements are known; the entitlements are in stripe.active_entitlements.';
 comment on column stripe.active_entitlement_summaries.account_id is 'Connected account, or empty.';
 comment on column stripe.active_entitlement_summaries.live_mode is 'Live or test.';
 comment on column stripe.active_entitlement_summaries.id is
@@ -81,7 +81,7 @@ comment on column stripe.active_entitlement_summaries.customer_id is 'The custom
 comment on column stripe.active_entitlement_summaries.deleted_at is
   'Always NULL: a summary becomes empty, and is never deleted.';
 comment on column stripe.active_entitlement_summaries.raw is
-  'The summary as Stripe sent it last, or made of the list that was read in its place.';
+  'The summary as Stripe sent it last, or built from the list that was read in its place.';
 
 create table stripe.active_entitlements (
   account_id text not null, live_mode boolean not null, id text not null, customer_id text not null,
@@ -170,11 +170,11 @@ comment on column stripe.prices.meter_id is
 comment on column stripe.prices.tiers_mode is
   'graduated (each tier''s part of the quantity at its own price) or volume (all of it at the price of the tier that it reaches). NULL: no tiers.';
 comment on column stripe.prices.tiers is
-  'List of {up_to, unit_amount, flat_amount}: the tiers, amounts as decimals in minor units; up_to null is without end. Empty: no tiers. NULL: not known, since only a read tells them.';
+  'List of {up_to, unit_amount, flat_amount}: the tiers, amounts as decimals in minor units; up_to null has no end. Empty: no tiers. NULL: not known, since only reads return them.';
 comment on column stripe.prices.currency_options is
-  'List of {currency, unit_amount, tiers}: what the price costs in other currencies. NULL: not known, since only a read tells them.';
+  'List of {currency, unit_amount, tiers}: what the price costs in other currencies. NULL: not known, since only reads return them.';
 comment on column stripe.prices.divide_quantity_by is
-  'The quantity is divided by this before it is charged for (packages of so many). NULL: it is not.';
+  'The quantity is divided by this before it is charged for (the size of a package). NULL: it is not divided.';
 comment on column stripe.prices.round_quantity is 'up or down: how a divided quantity becomes whole.';
 
 create table stripe.plans (
@@ -208,7 +208,7 @@ comment on column stripe.plans.usage_type is 'licensed or metered.';
 comment on column stripe.plans.trial_period_days is
   'Days of trial that a subscription begins with when it asks for those of its plan.';
 comment on column stripe.plans.nickname is 'A name for people of the company.';
-comment on column stripe.plans.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.plans.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.plans.deleted_at is
   'When it was deleted at Stripe: the time of its *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 comment on column stripe.plans.raw is 'The object as Stripe sent it last. Empty once its customer is forgotten.';
@@ -237,17 +237,17 @@ comment on column stripe.coupons.percent_off is 'Per cent off, exact, as a decim
 comment on column stripe.coupons.amount_off is 'Taken off, minor units of currency; NULL: percent_off counts.';
 comment on column stripe.coupons.currency is 'Three-letter ISO code in lower case, of amount_off.';
 comment on column stripe.coupons.max_redemptions is
-  'How often it may be redeemed by all customers together; NULL: without end.';
-comment on column stripe.coupons.redeem_by is 'When it can be redeemed no more; NULL: never ends.';
+  'How often it may be redeemed by all customers together; NULL: no limit.';
+comment on column stripe.coupons.redeem_by is 'From when on it cannot be redeemed; NULL: no end.';
 comment on column stripe.coupons.times_redeemed is
-  'How often it has been redeemed, as of the last read or audit: Stripe sends no event of that.';
+  'How often it has been redeemed, as of the last read or audit: Stripe sends no event for it.';
 comment on column stripe.coupons.valid is 'Whether it can still be redeemed, as of the last read or audit.';
-comment on column stripe.coupons.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.coupons.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.coupons.deleted_at is
   'When it was deleted at Stripe: the time of its *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 comment on column stripe.coupons.raw is 'The object as Stripe sent it last. Empty once its customer is forgotten.';
 comment on column stripe.coupons.applies_to is
-  'Ids of the products that it takes something off. Empty: all of them. NULL: not known, since only a read tells them.';
+  'Ids of the products that it takes something off. Empty: all of them. NULL: not known, since only reads return them.';
 
 create table stripe.meters (
   account_id text not null, live_mode boolean not null, id text not null,
@@ -299,7 +299,7 @@ comment on column stripe.subscriptions.start_date is 'When it started; may be be
 comment on column stripe.subscriptions.trial_start is
   'When its trial began: the first one (classic billing) or the latest one (flexible).';
 comment on column stripe.subscriptions.trial_end is
-  'When its trial ends or ended. Stripe never clears it, so it does not tell whether a trial runs.';
+  'When its trial ends or ended. Stripe never clears it, so it does not say whether a trial runs.';
 comment on column stripe.subscriptions.cancel_at is 'When it is scheduled to end; NULL: no date is set.';
 comment on column stripe.subscriptions.cancel_at_period_end is
   'Whether it is scheduled to end with its period. The portal sets only cancel_at on flexible subscriptions.';
@@ -326,7 +326,7 @@ comment on column stripe.subscriptions.deleted_at is
 comment on column stripe.subscriptions.raw is
   'The object as Stripe last sent it, by event or read, in the API version of that answer; NUL characters and lone surrogates replaced. NULL when only its deletion was ever seen.';
 comment on column stripe.subscriptions.discounts is
-  'List of {id, coupon_id, percent_off, amount_off, currency, duration, ends} in the order in which they apply: percent_off as a decimal, amount_off in minor units. All but id null: not known, since Stripe named that discount by its id alone.';
+  'List of {id, coupon_id, percent_off, amount_off, currency, duration, ends} in the order in which they apply: percent_off as a decimal, amount_off in minor units. All but id null: not known, since Stripe sent only the id of that discount.';
 
 create table stripe.subscription_items (
   account_id text not null, live_mode boolean not null, id text not null, subscription_id text not null,
@@ -359,7 +359,7 @@ comment on column stripe.subscription_items.quantity is 'How many units; NULL: m
 comment on column stripe.subscription_items.current_period_start is
   'Start of the item''s own period, since 2025-03-31.';
 comment on column stripe.subscription_items.current_period_end is 'End of the item''s own period, since 2025-03-31.';
-comment on column stripe.subscription_items.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.subscription_items.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.subscription_items.discounts is
   'Discounts of this item alone, like stripe.subscriptions.discounts.';
 
@@ -403,8 +403,7 @@ comment on column stripe.subscription_schedules.completed_at is 'When its last p
 comment on column stripe.subscription_schedules.released_at is 'When the subscription was released from it.';
 comment on column stripe.subscription_schedules.test_clock is
   'Stripe''s id of the test clock that its time runs by; NULL: real time.';
-comment on column stripe.subscription_schedules.metadata is
-  'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.subscription_schedules.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.subscription_schedules.deleted_at is 'Always NULL: Stripe deletes none.';
 comment on column stripe.subscription_schedules.raw is
   'The object as Stripe sent it last. Empty once its customer is forgotten.';
@@ -484,7 +483,7 @@ comment on column stripe.invoices.next_payment_attempt is 'When the next payment
 comment on column stripe.invoices.due_date is 'When it is to be paid; NULL: it is charged automatically.';
 comment on column stripe.invoices.paid_at is 'When it became paid.';
 comment on column stripe.invoices.number is 'The number that the customer sees.';
-comment on column stripe.invoices.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.invoices.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.invoices.deleted_at is
   'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 comment on column stripe.invoices.raw is
@@ -569,7 +568,7 @@ comment on column stripe.credit_notes.refund_ids is 'Stripe''s ids of its refund
 comment on column stripe.credit_notes.effective_at is 'Its date on paper.';
 comment on column stripe.credit_notes.voided_at is 'When it was made void.';
 comment on column stripe.credit_notes.memo is 'Free text on paper. Personal: emptied when the customer is forgotten.';
-comment on column stripe.credit_notes.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.credit_notes.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.credit_notes.deleted_at is 'Always NULL: Stripe deletes none. A void one has status void.';
 comment on column stripe.credit_notes.raw is 'The object as Stripe sent it last. Empty once its customer is forgotten.';
 
@@ -586,7 +585,7 @@ create table stripe.charges (
 );
 alter table stripe.charges alter column raw set storage external;
 create index charges_customer on stripe.charges (account_id, live_mode, customer_id);
--- A guest's charge names nobody; the Checkout session or the invoice of its PaymentIntent does.
+-- A guest's charge names no customer; the Checkout session or the invoice of its PaymentIntent does.
 create index charges_guest on stripe.charges (account_id, live_mode, payment_intent_id) where customer_id is null;
 create index charges_created on stripe.charges (account_id, live_mode, created);
 comment on table stripe.charges is
@@ -598,7 +597,7 @@ comment on column stripe.charges.live_mode is
 comment on column stripe.charges.id is 'Stripe''s id of the charge.';
 comment on column stripe.charges.created is 'When the charge was created, by Stripe''s clock.';
 comment on column stripe.charges.customer_id is
-  'Stripe''s id of the customer; NULL: a guest''s, whom its Checkout or invoice may name (sync.charge_owners).';
+  'Stripe''s id of the customer; NULL: a guest''s charge, whose customer its Checkout or invoice may name (sync.charge_owners).';
 comment on column stripe.charges.payment_intent_id is 'Stripe''s id of the PaymentIntent behind it.';
 comment on column stripe.charges.invoice_id is 'Stripe''s id of the invoice; only before 2025-03-31.';
 comment on column stripe.charges.status is 'succeeded, pending or failed.';
@@ -611,7 +610,7 @@ comment on column stripe.charges.currency is
   'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
 comment on column stripe.charges.disputed is 'Whether it has ever been disputed.';
 comment on column stripe.charges.description is 'charge.description.';
-comment on column stripe.charges.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.charges.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.charges.deleted_at is
   'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 comment on column stripe.charges.raw is
@@ -720,7 +719,7 @@ comment on column stripe.checkout_sessions.invoice_id is 'Stripe''s id of the in
 comment on column stripe.checkout_sessions.amount_total is 'Minor units, after discounts and taxes.';
 comment on column stripe.checkout_sessions.currency is
   'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
-comment on column stripe.checkout_sessions.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.checkout_sessions.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.checkout_sessions.deleted_at is
   'When it was deleted at Stripe: the time of the *.deleted event, else of the read that found it deleted. The other columns keep the last state. NULL: not deleted.';
 comment on column stripe.checkout_sessions.raw is
@@ -785,7 +784,7 @@ comment on column stripe.payment_intents.currency is
 comment on column stripe.payment_intents.payment_method_id is 'Stripe''s id of the payment method used last.';
 comment on column stripe.payment_intents.latest_charge_id is 'Stripe''s id of the charge of its last attempt.';
 comment on column stripe.payment_intents.invoice_id is
-  'Stripe''s id of the invoice that it pays; only before 2025-03-31. Later stripe.invoice_payments tells it.';
+  'Stripe''s id of the invoice that it pays; only before 2025-03-31. Later, stripe.invoice_payments names it.';
 comment on column stripe.payment_intents.capture_method is 'automatic, automatic_async or manual.';
 comment on column stripe.payment_intents.setup_future_usage is
   'Whether the payment method is kept for later: on_session or off_session; NULL: it is not.';
@@ -796,7 +795,7 @@ comment on column stripe.payment_intents.receipt_email is
   'Where the receipt goes. Personal: emptied when the customer is forgotten.';
 comment on column stripe.payment_intents.error_code is
   'Why its last attempt failed, as Stripe''s code; NULL: it did not.';
-comment on column stripe.payment_intents.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.payment_intents.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.payment_intents.deleted_at is 'Always NULL: Stripe deletes none.';
 comment on column stripe.payment_intents.raw is
   'The object as Stripe sent it last. Empty once its customer is forgotten.';
@@ -830,8 +829,8 @@ comment on column stripe.payment_methods.card_country is 'Of a card: two-letter 
 comment on column stripe.payment_methods.billing_name is
   'Whose it is. Personal: emptied when the customer is forgotten.';
 comment on column stripe.payment_methods.billing_email is
-  'Email beside it. Personal: emptied when the customer is forgotten.';
-comment on column stripe.payment_methods.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+  'Billing email. Personal: emptied when the customer is forgotten.';
+comment on column stripe.payment_methods.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.payment_methods.deleted_at is
   'Always NULL: Stripe deletes none. One that was detached has no customer_id any more.';
 comment on column stripe.payment_methods.raw is
@@ -863,7 +862,7 @@ comment on column stripe.setup_intents.cancellation_reason is 'Why it was cancel
 comment on column stripe.setup_intents.description is 'Free text. Personal: emptied when the customer is forgotten.';
 comment on column stripe.setup_intents.error_code is
   'Why its last attempt failed, as Stripe''s code; NULL: it did not.';
-comment on column stripe.setup_intents.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.setup_intents.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.setup_intents.deleted_at is 'Always NULL: Stripe deletes none.';
 comment on column stripe.setup_intents.raw is
   'The object as Stripe sent it last. Empty once its customer is forgotten.';
@@ -970,16 +969,16 @@ comment on column stripe.payouts.amount is 'Paid out, minor units; negative: Str
 comment on column stripe.payouts.currency is
   'Three-letter ISO code in lower case. The amounts of this row are in its minor units.';
 comment on column stripe.payouts.arrival_date is 'When it is expected at the bank.';
-comment on column stripe.payouts.automatic is 'false: somebody asked for it.';
+comment on column stripe.payouts.automatic is 'false: a person asked for it.';
 comment on column stripe.payouts.method is 'standard or instant.';
 comment on column stripe.payouts.type is 'bank_account or card.';
 comment on column stripe.payouts.destination_id is 'Stripe''s id of the bank account or card.';
 comment on column stripe.payouts.balance_transaction_id is 'Stripe''s id of its balance transaction.';
 comment on column stripe.payouts.reconciliation_status is
-  'Whether Stripe can tell what it is made of: completed, in_progress or not_applicable; NULL before 2022.';
+  'Whether Stripe can list its balance transactions: completed, in_progress or not_applicable; NULL before 2022.';
 comment on column stripe.payouts.failure_code is 'Why it failed, as Stripe''s code.';
 comment on column stripe.payouts.description is 'Free text.';
-comment on column stripe.payouts.metadata is 'The object''s metadata, text to text, as it stands at Stripe.';
+comment on column stripe.payouts.metadata is 'The object''s metadata, text to text, as Stripe has it.';
 comment on column stripe.payouts.deleted_at is 'Always NULL: Stripe deletes none.';
 comment on column stripe.payouts.raw is 'The object as Stripe sent it last. Empty once its customer is forgotten.';
 

@@ -32,7 +32,7 @@ create index identities_custom_uid on billing.identities (account_id, live_mode,
   where custom_uid is not null;
 comment on table billing.identities is
   'What is ours and not Stripe''s about a customer: owned by the customers API. Deriving reads it and never writes it.';
-comment on column billing.identities.uid is 'Our id of the customer, for ever.';
+comment on column billing.identities.uid is 'Our id of the customer, forever.';
 comment on column billing.identities.account_id is
   'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
 comment on column billing.identities.live_mode is
@@ -48,7 +48,7 @@ comment on column billing.identities.metadata is
 comment on column billing.identities.sandbox_product_id is
   'The product that the grant gives: the company''s own product_id.';
 comment on column billing.identities.sandbox_end is
-  'When a sandbox grant given here ends. Stands before one in Stripe''s metadata; a live subscription stands before both.';
+  'When a grant given here ends. It outranks one in Stripe''s metadata; a live subscription outranks both.';
 comment on column billing.identities.last_seen is
   'When the customer itself was last active here: usage, checks. Not renewals.';
 comment on column billing.identities.created_at is 'When the customer was created here.';
@@ -70,8 +70,8 @@ begin
     select array_agg(account_id), array_agg(live_mode), array_agg(stripe_customer_id) into accounts, modes, ids
     from (select * from written union all select * from erased) as both_sides;
   end if;
-  -- As every fact of a customer does (MARK_STALE in db/queries/customers.py): in the transaction that writes it, by an
-  -- update that takes the lock, in the order in which everybody takes it.
+  -- Like every fact of a customer (MARK_STALE in db/sync/customers.py): in the transaction that writes it, by an update
+  -- that takes the locks in the order in which every writer takes them.
   insert into sync.customers as c (account_id, live_mode, customer_id, stale, stale_since, history_at)
   select distinct account_id, live_mode, customer_id, 1, now(), now() + interval '10 seconds'
   from unnest(accounts, modes, ids) as k (account_id, live_mode, customer_id)
@@ -86,7 +86,7 @@ begin
 end
 $function$;
 comment on function sync.identities_written() is
-  'Whoever writes billing.identities has the records of those customers derived again, in the same transaction. Runs with its owner''s rights: services need none in sync.';
+  'A write to billing.identities marks the records of those customers as stale, in the same transaction. Runs with its owner''s rights: services need none in sync.';
 revoke execute on function sync.identities_written() from public;
 
 create trigger inserted after insert on billing.identities
@@ -99,7 +99,7 @@ create trigger deleted after delete on billing.identities
 
 -- Views from which records are derived: they cannot disagree with the mirror ------------------------------------------
 
--- A guest's charge names nobody: the Checkout session or the invoice of its PaymentIntent does.
+-- A guest's charge names no customer: the Checkout session or the invoice of its PaymentIntent does.
 create view sync.charge_owners as
 select account_id, live_mode, id as charge_id, customer_id
 from stripe.charges
@@ -173,7 +173,7 @@ comment on column sync.uid_claims.live_mode is
   'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
 comment on column sync.uid_claims.custom_uid is 'The name that is claimed.';
 comment on column sync.uid_claims.customer_id is 'Stripe''s id of the customer that claims it.';
-comment on column sync.uid_claims.source is 'metadata, checkout or local: where the claim stands.';
+comment on column sync.uid_claims.source is 'metadata, checkout or local: the source of the claim.';
 comment on column sync.uid_claims.customer_created is
   'When that customer was created at Stripe: the earliest wins. NULL: not seen yet, and last.';
 
@@ -230,7 +230,7 @@ create index customers_subscription on billing.customers (stripe_subscription_id
 comment on table billing.customers is
   'The record: one row per customer. Poll by change, or read by uid, custom_uid or stripe_customer_id.';
 comment on column billing.customers.uid is
-  'Our id of the customer, for ever: that of billing.identities, else uuid5 of account, mode and Stripe id.';
+  'Our id of the customer, forever: that of billing.identities, else uuid5 of account, mode and Stripe id.';
 comment on column billing.customers.custom_uid is
   'The company''s own name of the customer, unique per account and mode: customer.metadata.custom_uid, else client_reference_id of its latest completed Checkout, else set locally. NULL: none, not URL-safe, or another customer''s (sync.problems says which).';
 comment on column billing.customers.stripe_customer_id is 'Stripe''s id of the customer.';
@@ -247,11 +247,11 @@ comment on column billing.customers.send_email_receipts is 'From billing.identit
 comment on column billing.customers.status is
   'Of the current subscription: trialing, active, past_due, canceled (still active, end scheduled), ended. NULL: no subscription ever started.';
 comment on column billing.customers.has_access is
-  'Whether any subscription lets the customer in; without a live one, whether a sandbox grant ran when this was derived.';
+  'Whether any subscription lets the customer in; without a live one, whether a grant ran when this was derived.';
 comment on column billing.customers.product_id is
-  'product.metadata.product_id of the current subscription, else Stripe''s product id. While a sandbox grant runs and no subscription is live: the grant''s product, where it names one.';
+  'product.metadata.product_id of the current subscription, else Stripe''s product id. While a grant runs and no subscription is live: the grant''s product, where it names one.';
 comment on column billing.customers.product_version_number is
-  'metadata.version of price or product where it is a whole number, else the price''s rank by age among the product''s recurring prices. NULL while a sandbox grant gives the product.';
+  'metadata.version of price or product where it is a whole number, else the price''s rank by age among the product''s recurring prices. NULL while a grant gives the product.';
 comment on column billing.customers.stripe_product_id is
   'Stripe''s id of the product of the first item of the current subscription.';
 comment on column billing.customers.stripe_price_id is 'Stripe''s id of the price of that item.';
@@ -268,7 +268,7 @@ comment on column billing.customers.is_trial is
   'Whether the current subscription is trialing at Stripe, also when its end is scheduled.';
 comment on column billing.customers.trial_end is 'When that trial ends; NULL unless is_trial.';
 comment on column billing.customers.sandbox_end is
-  'When its sandbox grant ends or has ended: access for a time without a subscription. Of billing.identities, else the customer''s metadata, else a subscription''s. NULL: none was given.';
+  'When its grant, time-limited access without a subscription, ends or ended. From billing.identities, else the customer''s metadata, else a subscription''s. NULL: none was given.';
 comment on column billing.customers.subscription_date is 'When the current subscription started (start_date).';
 comment on column billing.customers.first_seen is 'When the customer was first created, here or at Stripe.';
 comment on column billing.customers.last_seen is
@@ -417,7 +417,7 @@ comment on column billing.customer_mrr.live_mode is 'Live or test.';
 comment on column billing.customer_mrr.stripe_customer_id is 'Stripe customer id.';
 comment on column billing.customer_mrr.currency is 'Currency of mrr. Never added up with another.';
 comment on column billing.customer_mrr.mrr is
-  'Minor units of the currency per month, rounded once per row: a year is 12 months, a week 12/52 and a day 12/365 of a month. Metered items, trials and paused collection are 0. NULL: not known, because Stripe has not told a price, its tiers or a discount yet.';
+  'Minor units of the currency per month, rounded once per row: a year is 12 months, a week 12/52 and a day 12/365 of a month. Metered items, trials and paused collection are 0. NULL: not known, because a price, its tiers or a discount has not been read yet.';
 comment on column billing.customer_mrr.subscriptions is 'How many subscriptions it is the sum of.';
 
 create table billing.customer_features (
@@ -490,10 +490,10 @@ create table billing.local_entities (
 );
 comment on table billing.local_entities is
   'Entities that are ours and not Stripe''s, written by services. Deriving neither reads nor writes it.';
-comment on column billing.local_entities.uid is 'Ours, for ever.';
+comment on column billing.local_entities.uid is 'Our id, forever.';
 comment on column billing.local_entities.customer_uid is 'billing.customers.uid.';
 comment on column billing.local_entities.id is
-  'The company''s own id of the entity. A row here stands before one that subscriptions name by the same id.';
+  'The company''s own id of the entity. A row here outranks one that subscriptions name by the same id.';
 comment on column billing.local_entities.type is 'workspace, project or what the company calls it.';
 comment on column billing.local_entities.name is 'Its name, for people.';
 comment on column billing.local_entities.metadata is 'Whatever the company keeps with it.';
@@ -508,12 +508,12 @@ from billing.subscription_entities d
 where not exists (select from billing.local_entities l where l.customer_uid = d.customer_uid and l.id = d.id);
 comment on view billing.entities is
   'What a customer buys products for (workspaces, teams, stores): those that subscription metadata names, and our own.';
-comment on column billing.entities.uid is 'Ours, for ever.';
+comment on column billing.entities.uid is 'Our id, forever.';
 comment on column billing.entities.customer_uid is 'billing.customers.uid of the customer that it belongs to.';
 comment on column billing.entities.id is
   'The company''s own id of it, unique per customer. billing.customer_products.entity_id names it.';
-comment on column billing.entities.type is 'workspace, project or what the company calls it. NULL: nobody says.';
-comment on column billing.entities.name is 'Its name, for people. NULL: nobody says.';
+comment on column billing.entities.type is 'workspace, project or what the company calls it. NULL: not known.';
+comment on column billing.entities.name is 'Its name, for people. NULL: not known.';
 comment on column billing.entities.metadata is
   'Whatever the company keeps with it; empty for one that only subscriptions name.';
 comment on column billing.entities.created_at is
@@ -543,12 +543,13 @@ comment on column billing.status_changes.customer_uid is 'billing.customers.uid.
 comment on column billing.status_changes.status_before is 'Status until then; NULL: none.';
 comment on column billing.status_changes.status_after is 'Status from then on; NULL: none.';
 comment on column billing.status_changes.changed_at is
-  'When: created of the event that told of it, else when the change was derived. Never before the change that precedes it.';
+  'When it changed: created of the event that announced it, else when the change was derived. Never before the preceding change.';
 comment on column billing.status_changes.exact is
   'Whether an exact record has confirmed the change; false: it may still be taken back.';
 comment on column billing.status_changes.event_id is
-  'The event that told of it, or the last one of the subscription that a deadline or a read found changed; NULL: none.';
-comment on column billing.status_changes.source is 'What told of it: event, sweep, audit, deadline or backfill.';
+  'The event that announced it, or the last one of the subscription that a deadline or a read found changed; NULL: none.';
+comment on column billing.status_changes.source is
+  'What announced or found it: event, sweep, audit, deadline or backfill.';
 
 create table billing.mrr_changes (
   id            bigint      generated always as identity primary key,
@@ -573,7 +574,7 @@ comment on column billing.mrr_changes.currency is 'Currency of both amounts.';
 comment on column billing.mrr_changes.mrr_before is 'Minor units a month before; 0 at first.';
 comment on column billing.mrr_changes.mrr_after is 'Minor units a month since.';
 comment on column billing.mrr_changes.changed_at is
-  'When it changed: when a subscription began to be paid for or ended, else when the event happened that told of it, else when it was noticed. Never before the change that precedes it.';
+  'When it changed: when a paid subscription began or ended, else when the event that announced it happened, else when it was noticed. Never before the preceding change.';
 comment on column billing.mrr_changes.exact is 'Confirmed by an exact record. False: may still be taken back.';
 
 create view billing.mrr_movements as
@@ -620,20 +621,20 @@ select account_id, live_mode, month, currency, coalesce(new, 0)::bigint as new,
 from months
 left join summed using (account_id, live_mode, currency, month);
 comment on view billing.mrr_movements is
-  'How MRR came from the end of one month (UTC) to that of the next, customer by customer: new + expansion + contraction + churn + reactivation is the difference of two mrr_at_end. A row for every month since the first.';
+  'How MRR moved from the end of one month (UTC) to the end of the next, customer by customer: new + expansion + contraction + churn + reactivation is the difference between two mrr_at_end. A row for every month since the first.';
 comment on column billing.mrr_movements.account_id is 'Connected account, or empty.';
 comment on column billing.mrr_movements.live_mode is 'Live or test.';
 comment on column billing.mrr_movements.month is 'First day of the month.';
 comment on column billing.mrr_movements.currency is 'Currency of the amounts.';
 comment on column billing.mrr_movements.new is
-  'MRR of customers who had none at the end of any earlier month, minor units.';
-comment on column billing.mrr_movements.expansion is 'What customers who stayed pay more, minor units.';
+  'MRR of customers that had none at the end of any earlier month, minor units.';
+comment on column billing.mrr_movements.expansion is 'How much more the customers that stayed pay, minor units.';
 comment on column billing.mrr_movements.contraction is
-  'What customers who stayed pay less, minor units; never positive.';
+  'How much less the customers that stayed pay, minor units; never positive.';
 comment on column billing.mrr_movements.churn is
-  'MRR of customers who have none any more, minor units; never positive.';
+  'MRR of customers that have none any more, minor units; never positive.';
 comment on column billing.mrr_movements.reactivation is
-  'MRR of customers who came back: none at the end of the month before, some at the end of an earlier one; minor units.';
+  'MRR of customers that came back: none at the end of the month before, some at the end of an earlier month; minor units.';
 comment on column billing.mrr_movements.mrr_at_end is 'MRR at the end of the month, or now; minor units a month.';
 
 
@@ -659,7 +660,7 @@ create table billing.customer_usage (
 );
 create index customer_usage_uid on billing.customer_usage (customer_uid);
 comment on table billing.customer_usage is
-  'What a customer has used in the current period, by subscription and meter: a reading of Stripe at a moment, no part of the record.';
+  'What a customer has used in the current period, by subscription and meter: a reading of Stripe at one moment, not part of the record.';
 comment on column billing.customer_usage.customer_uid is 'billing.customers.uid.';
 comment on column billing.customer_usage.account_id is 'Connected account, or empty.';
 comment on column billing.customer_usage.live_mode is 'Live or test.';
@@ -670,11 +671,11 @@ comment on column billing.customer_usage.event_name is 'The name under which the
 comment on column billing.customer_usage.display_name is 'The meter''s name, for people.';
 comment on column billing.customer_usage.value is 'What the meter has counted in the period, by its own formula.';
 comment on column billing.customer_usage.quota_limit is
-  'How much is agreed: metadata quota_limit of the price, else of its product, else of its feature, where it is a whole number; else NULL.';
-comment on column billing.customer_usage.period_start is 'Begin of the current period of the subscription''s item.';
+  'The agreed quantity: metadata quota_limit of the price, else of its product, else of its feature, where it is a whole number; else NULL.';
+comment on column billing.customer_usage.period_start is 'Start of the current period of the subscription''s item.';
 comment on column billing.customer_usage.period_end is 'End of that period.';
 comment on column billing.customer_usage.expected_charge is
-  'What the subscription''s next invoice would ask for if it were made now (amount_due of Stripe''s preview), minor units; the same in each of its rows. NULL where Stripe previews none.';
+  'What the subscription''s next invoice would charge if it were made now (amount_due of Stripe''s preview), minor units; the same in each of its rows. NULL where Stripe previews none.';
 comment on column billing.customer_usage.currency is 'Currency of expected_charge.';
 comment on column billing.customer_usage.read_at is 'By Stripe''s clock, when it was read.';
 
@@ -691,7 +692,7 @@ left join billing.customers c
   on c.account_id = i.account_id and c.live_mode = i.live_mode and c.stripe_customer_id = i.customer_id;
 comment on view billing.invoices is
   'The mirrored invoices, joined to their customer''s uid. Amounts are minor units of currency.';
-comment on column billing.invoices.customer_uid is 'billing.customers.uid; NULL: no record, or nobody''s.';
+comment on column billing.invoices.customer_uid is 'billing.customers.uid; NULL: no record, or no customer.';
 comment on column billing.invoices.account_id is
   'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
 comment on column billing.invoices.live_mode is
@@ -725,7 +726,7 @@ left join billing.customers c
   on c.account_id = h.account_id and c.live_mode = h.live_mode and c.stripe_customer_id = h.customer_id;
 comment on view billing.charges is
   'The mirrored charges, joined to their customer''s uid. Amounts are minor units of currency.';
-comment on column billing.charges.customer_uid is 'billing.customers.uid; NULL: no record, or nobody''s.';
+comment on column billing.charges.customer_uid is 'billing.customers.uid; NULL: no record, or no customer.';
 comment on column billing.charges.account_id is
   'Connected account (event.account), or empty: the account that owns the endpoint and the API key.';
 comment on column billing.charges.live_mode is
@@ -816,7 +817,7 @@ from money
 where gross <> 0 or refunded <> 0 or disputed <> 0 or out_of_band <> 0
 group by account_id, live_mode, date_trunc('month', created at time zone 'UTC'), currency;
 comment on view billing.monthly_revenue is
-  'What customers paid, by the month (UTC) of the charge or of the payment outside Stripe. What was given back counts against the month in which it had been paid, so that a month can still fall.';
+  'What customers paid, by the month (UTC) of the charge or of the payment outside Stripe. Money given back counts against the month in which it was paid, so a past month can still fall.';
 comment on column billing.monthly_revenue.account_id is 'Connected account, or empty.';
 comment on column billing.monthly_revenue.live_mode is 'Live or test.';
 comment on column billing.monthly_revenue.month is 'First day of the month.';

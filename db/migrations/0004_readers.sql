@@ -18,7 +18,7 @@ begin
           raise notice 'role % is missing: have it created, then select sync.grant_readers()', reader;
           continue;
         when duplicate_object or unique_violation then
-          null;  -- roles belong to the whole server: somebody created it for another database just now
+          null;  -- roles belong to the whole server: another database's migration has just created it
       end;
     end if;
     execute format('grant usage on schema billing, stripe to %I', reader);
