@@ -1,7 +1,7 @@
 """Stripe's JSON, of any API version from 2020-08-27 to 2026-10-28.endive, becomes facts.
 
 Stripe has moved fields between versions, and a field may hold an id or, when expanded, the whole object. The family
-files beside this one (`customers.py`, `invoices.py`, ...) know where a fact was in which version. Every field that a
+files of this package (`customers.py`, `invoices.py`, ...) know where a fact was in which version. Every field that a
 fact depends on is read strictly: a shape we do not know is refused with `UnknownShape`, since a wrong number is worse
 than a late one. Fields that no fact depends on are ignored, and words that Stripe adds to its open sets are accepted (a
 new status stays as it is).

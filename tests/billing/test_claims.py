@@ -1,4 +1,4 @@
-"""custom_uid: which source names the customer, which names are refused, and who wins a name that several claim."""
+"""custom_uid: which source names the customer, which names are refused, and which claimant gets a disputed name."""
 
 import itertools
 from dataclasses import replace
@@ -17,7 +17,7 @@ BAD = ["asdfj45 345345345 %%%", "%%%%", "!!#123. 45", "", "a/b", "é", "ada\n", 
 def named(
     metadata: str | None = None, *, checkout: str | None = None, local: str | None = None
 ) -> CustomerFacts:
-    """A customer named so by each of the three sources."""
+    """A customer with these names, one from each of the three sources."""
     return replace(
         FACTS,
         customer=replace(CUSTOMER, custom_uid=metadata),
@@ -35,7 +35,7 @@ def test_url_safe(custom_uid: str) -> None:
 
 @pytest.mark.parametrize("custom_uid", BAD)
 def test_not_url_safe(custom_uid: str) -> None:
-    """Others are kept out and reported, with the place where they stand."""
+    """Others are kept out and reported, with the place where they were found."""
     derived = derive(named(custom_uid))
     assert derived.record.custom_uid is None
     (problem,) = derived.problems
@@ -61,7 +61,7 @@ def test_not_url_safe(custom_uid: str) -> None:
     ],
 )
 def test_sources_in_order(facts: CustomerFacts, expected: str | None, invalid: list[str]) -> None:
-    """The first source with a usable name gives it."""
+    """The name comes from the first source with a usable one."""
     derived = derive(facts)
     assert expected == derived.record.custom_uid
     assert [("custom_uid_invalid", each) for each in invalid] == [
@@ -70,7 +70,7 @@ def test_sources_in_order(facts: CustomerFacts, expected: str | None, invalid: l
 
 
 def test_the_latest_completed_checkout_that_names() -> None:
-    """Open and expired sessions name nobody; of those completed together the greater id decides."""
+    """Open and expired sessions name no customer; of two completed at the same time the greater id decides."""
     first = replace(SESSION, id="cs_1", created=day(1), client_reference_id="first")
     second = replace(first, id="cs_2", created=day(2), client_reference_id="second")
     third = replace(second, id="cs_3", client_reference_id="third")
@@ -100,7 +100,7 @@ def rival(customer_id: str, created: datetime | None, custom_uid: str = "ada") -
     ],
 )
 def test_one_holder_of_a_name(rivals: list[UidClaim], holder: str) -> None:
-    """The earliest created customer has it, then the smallest id; the others have none and a problem that says who."""
+    """The customer created first has it, then the smallest id; the others have none, and a problem names the holder."""
     own = rival("cus_1", day(0))
     for claims in itertools.permutations([own, *rivals]):
         derived = derive(replace(named("ada"), rival_claims=claims))
@@ -133,7 +133,7 @@ def test_all_claimants_agree() -> None:
 
 
 def test_a_loser_falls_back_on_nothing() -> None:
-    """Another source's name would be a name that nobody asked for; the problem names the losing source."""
+    """A name from another source would be one that nobody asked for; the problem names the losing source."""
     facts = replace(
         named("%", checkout="ada", local="c"), rival_claims=(replace(CLAIM, customer_id="cus_0"),)
     )
@@ -145,14 +145,14 @@ def test_a_loser_falls_back_on_nothing() -> None:
 
 
 def test_a_customer_not_seen_yet_comes_last() -> None:
-    """A Checkout may name a customer whose own row has not come: anybody with a date is before it."""
+    """A Checkout may name a customer whose own row has not come: every customer with a date precedes it."""
     facts = replace(named(checkout="ada"), customer=None, rival_claims=(rival("cus_2", day(900)),))
     assert derive(facts).record.custom_uid is None
     assert "ada" == derive(replace(facts, rival_claims=())).record.custom_uid
 
 
 def test_problems_read_as_sentences() -> None:
-    """What, where, what to do; a long name is cut."""
+    """The problem, the place, the remedy; a long name is cut."""
     (invalid,) = derive(named("%" * 300)).problems
     assert (
         Problem(

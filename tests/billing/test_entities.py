@@ -13,7 +13,7 @@ def of(subscription_id: str, number: float, **metadata: str) -> Subscription:
 
 
 def test_one_row_per_entity() -> None:
-    """Subscriptions of one entity are one row, from the earliest start, with the words of the last that has any."""
+    """Subscriptions of one entity are one row, from the earliest start; the last that has type and name gives them."""
     facts = facts_with(
         of("sub_1", 5, entity_id="team-b", entity_type="team", entity_name="Old"),
         of("sub_2", 3, entity_id="team-b"),
@@ -27,7 +27,7 @@ def test_one_row_per_entity() -> None:
 
 
 def test_subscriptions_of_any_status_count() -> None:
-    """Each entity_id that a product row can have is an entity, also of what never started or has ended."""
+    """Every entity_id of a product row is an entity, also of subscriptions that never started or have ended."""
     facts = facts_with(
         replace(of("sub_1", 1, entity_id="a"), status="incomplete_expired", start_date=None, created=day(2)),
         replace(of("sub_2", 1, entity_id="b"), status="canceled", ended_at=day(9)),
@@ -39,7 +39,7 @@ def test_subscriptions_of_any_status_count() -> None:
 
 
 def test_uid_is_the_same_everywhere() -> None:
-    """Made from the key alone: the same on every machine, another for each account, mode, customer and entity."""
+    """Made from the key alone: equal on every machine, different for each account, mode, customer and entity."""
     subscription = of("sub_1", 1, entity_id="a")
     keys = [("", True, "cus_1"), ("", False, "cus_1"), ("acct_1", True, "cus_1"), ("", True, "cus_2")]
     uids = {

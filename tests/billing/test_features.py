@@ -45,7 +45,7 @@ def test_each_entitlement_is_a_feature() -> None:
 
 
 def test_a_feature_tells_its_own_name() -> None:
-    """As it is now; until it has been read, the entitlement tells the key and nobody the name."""
+    """The feature as it is now; until it has been read, the key comes from the entitlement and the name is unknown."""
     facts = replace(FACTS, entitlements=(entitlement("feat_1"),))
     assert [("feat_1", "key", None)] == shown(facts)
     assert [("feat_1", "now", "Name")] == shown(replace(facts, features=(feature("feat_1"),)))
@@ -55,7 +55,7 @@ def test_a_feature_tells_its_own_name() -> None:
 
 
 def test_a_feature_stands_once() -> None:
-    """Two products may entitle to one feature; one that Stripe does not name is none."""
+    """Two products may entitle to one feature; an entitlement without a feature id gives none."""
     facts = replace(
         FACTS,
         entitlements=(
@@ -68,6 +68,6 @@ def test_a_feature_stands_once() -> None:
 
 
 def test_a_deleted_customer_has_none() -> None:
-    """Deleting a customer cancels all it has, whether or not each event was seen."""
+    """Deleting a customer cancels all that it has, whether or not we saw every event."""
     facts = replace(FACTS, entitlements=(entitlement("feat_1"),), deleted_at=START)
     assert [] == shown(facts)

@@ -1,4 +1,4 @@
-"""Sandbox grants: where they are given, how their end is written, and what they give."""
+"""Grants: where they are given, how their end is written, and what they give."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ def test_ends_as_people_write_them(said: str, end: datetime | None) -> None:
 def given(
     *, here: tuple[float, str | None] | None = None, customer: dict[str, str], **subscriptions: dict[str, str]
 ) -> CustomerFacts:
-    """A customer with grants in these places; a subscription is named for the day on which it began, and has ended."""
+    """A customer with grants in these places; each subscription has ended, and is named for the day of its start."""
     facts = facts_with(
         *(
             replace(
@@ -103,7 +103,7 @@ def until(number: float, product: str | None = None) -> dict[str, str]:
     ],
 )
 def test_c62_where_a_grant_is_given(facts: CustomerFacts, end: float, product_id: str | None) -> None:
-    """The first place that states a readable end gives end and product: here, the customer, the last subscription."""
+    """End and product come from the first place with a readable end: our own, the customer, the last subscription."""
     derived = derive(facts, as_of=day(30))
     record = derived.record
     assert (day(end), True, day(end)) == (record.sandbox_end, record.has_access, derived.rederive_at)
@@ -111,7 +111,7 @@ def test_c62_where_a_grant_is_given(facts: CustomerFacts, end: float, product_id
 
 
 def test_rubbish_is_reported_and_grants_nothing() -> None:
-    """Each place that states no time is a problem of its own, also where another place states one."""
+    """Each unreadable end is a problem of its own, even where another place states a readable one."""
     facts = given(customer={"sandbox_end": "soon"}, day_1={"sandbox_end": "1790000000000"})
     derived = derive(facts, as_of=day(30))
     assert (None, False, None) == (
@@ -156,7 +156,7 @@ def test_c62_product_while_it_runs(
 
 
 def test_deleted_customer_has_no_grant() -> None:
-    """Whoever was deleted at Stripe has lost what its metadata, or we, had given."""
+    """A customer deleted at Stripe loses a grant, whether its metadata or we had given it."""
     facts = replace(given(here=(40, "pro"), customer=until(41)), deleted_at=day(25))
     derived = derive(facts, as_of=day(30))
     assert (False, None, day(40), None) == (
@@ -169,7 +169,7 @@ def test_deleted_customer_has_no_grant() -> None:
 
 @pytest.mark.parametrize("changed", [{"name": "Bob"}, {"email": None}, {"metadata": {"other": "x"}}])
 def test_f124_untouched_by_whatever_does_not_change_it(changed: dict[str, Any]) -> None:
-    """No webhook changes a grant that was given here: not the customer's, and not one that is empty."""
+    """No webhook changes a grant that was given here, neither one with metadata nor one without."""
     facts = replace(FACTS, identity=replace(IDENTITY, sandbox_end=day(40)))
     other = replace(facts, customer=replace(CUSTOMER, **changed))
     assert [day(40)] * 3 == [

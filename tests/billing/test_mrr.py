@@ -1,4 +1,4 @@
-"""MRR: what a month brings by Stripe's own arithmetic, and how its history is told and revised."""
+"""MRR: what a month brings by Stripe's own arithmetic, and how its history is written and revised."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -37,7 +37,7 @@ TIERS = (
 
 
 def facts(**fields: Any) -> CustomerFacts:
-    """A customer with one active subscription to 20.00 USD a month, but for what is said."""
+    """A customer with one active subscription of 20.00 USD a month, except for these fields."""
     said: dict[str, Any] = {
         "customer": CUSTOMER,
         "subscriptions": (SUBSCRIPTION,),
@@ -107,7 +107,7 @@ def test_tiers_at_their_edges(quantity: int, graduated: str, volume: str) -> Non
     ],
 )
 def test_damaged_price_is_not_known(price: dict[str, Any]) -> None:
-    """Whatever stands in the mirror, a record comes of it: an audit derives from damaged rows, too."""
+    """A record can be derived whatever the mirror holds: an audit also derives from damaged rows."""
     assert {"usd": None} == mrr(facts(prices=(replace(PRICE, **price),)))
 
 
@@ -138,12 +138,12 @@ def test_first_flat_amount_is_charged_for_nothing() -> None:
     ],
 )  # fmt: skip
 def test_only_what_is_paid_for_counts(subscription: dict[str, Any], expected: dict[str, int]) -> None:
-    """Trials bring nothing yet, who does not pay brings nothing any more; case 44: void collection is 0."""
+    """Trials bring nothing yet, unpaid subscriptions no longer; case 44: void collection is 0."""
     assert expected == mrr(facts(subscriptions=(replace(SUBSCRIPTION, **subscription),)))
 
 
 def test_deleted_customers_bring_nothing() -> None:
-    """Deleting a customer ends its subscriptions, whether or not their events came."""
+    """Deleting a customer ends its subscriptions, whether or not we saw their events."""
     assert {} == mrr(facts(deleted_at=day(3)))
 
 
@@ -201,13 +201,13 @@ COUPON = Coupon(
 def test_discounts_that_go_on_are_taken_off(
     discounts: tuple[Discount, ...] | None, expected: int | None
 ) -> None:
-    """In their order, `once` never, `repeating` until its end; unknown where Stripe does not say what it takes."""
+    """In their order, `once` never, `repeating` until its end; unknown where Stripe does not say the amount."""
     of = facts(subscriptions=(replace(SUBSCRIPTION, discounts=discounts),), coupons=(COUPON,))
     assert {"usd": expected} == mrr(of)
 
 
 def test_discount_of_one_item() -> None:
-    """It takes from its own item and from no other."""
+    """It reduces its own item and no other."""
     items = (replace(ITEM, discounts=(QUARTER,)), replace(ITEM, id="si_2"))
     assert {"usd": 3500} == mrr(facts(items=items))
 
@@ -236,13 +236,13 @@ BOTH = {
 def test_coupon_of_certain_products(
     applies_to: tuple[str, ...] | None, terms: dict[str, Any], expected: int | None
 ) -> None:
-    """It takes from their items alone, whoever has it; not known while Stripe has not told which they are."""
+    """It reduces only their items, whatever holds it; not known while Stripe has not said which products they are."""
     coupon = replace(COUPON, applies_to=applies_to, **terms)
-    # The coupon's terms also stand in the discount where Stripe was asked for them; what it is limited to does not.
-    told = replace(
+    # A read also states the coupon's terms in the discount, but not the products that it is limited to.
+    stated = replace(
         BARE, percent_off=coupon.percent_off, amount_off=coupon.amount_off, currency=coupon.currency
     )
-    for discount in (BARE, told):
+    for discount in (BARE, stated):
         of_subscription = facts(
             **BOTH, coupons=(coupon,), subscriptions=(replace(SUBSCRIPTION, discounts=(discount,)),)
         )
@@ -270,7 +270,7 @@ def test_an_amount_off_is_shared_out() -> None:
 
 
 def test_a_discount_that_is_only_named_is_not_known() -> None:
-    """A payload tells that there is one, and not what it takes off."""
+    """A payload says that there is one, but not what it takes off."""
     of = facts(subscriptions=(replace(SUBSCRIPTION, discounts=(Discount(id="di_9"),)),), coupons=(COUPON,))
     assert {"usd": None} == mrr(of)
 
@@ -283,7 +283,7 @@ def test_amount_off_is_taken_with_each_invoice() -> None:
 
 
 def test_customers_discount_is_for_subscriptions_without_their_own() -> None:
-    """Two subscriptions, one with a discount of its own: the customer's holds for the other."""
+    """Two subscriptions, one with a discount of its own: the customer's applies to the other."""
     of = facts(
         customer=replace(CUSTOMER, discounts=(QUARTER,)),
         coupons=(replace(COUPON, id="co_1"),),
@@ -294,7 +294,7 @@ def test_customers_discount_is_for_subscriptions_without_their_own() -> None:
 
 
 def test_end_of_a_discount_is_a_moment_to_derive_again() -> None:
-    """Stripe sends no event when a discount ends, so the soonest end to come is told."""
+    """Stripe sends no event when a discount ends, so the next end is returned."""
     ends = [replace(QUARTER, ends=day(number)) for number in (90, 120, 110)]
     of = facts(subscriptions=(replace(SUBSCRIPTION, discounts=tuple(ends)),))
     assert day(110) == Mrr(of).next_end_of_discount(as_of=NOW)
@@ -302,7 +302,7 @@ def test_end_of_a_discount_is_a_moment_to_derive_again() -> None:
     assert None is Mrr(of).next_end_of_discount(as_of=day(120))
 
 
-# --- The past, as far as facts tell -----------------------------------------------------------------------------------
+# --- The past, as far as facts show -----------------------------------------------------------------------------------
 
 
 def steps(*values: int, at: list[datetime]) -> tuple[Change, ...]:
@@ -353,7 +353,7 @@ def test_past_of_a_subscription(subscription: dict[str, Any], expected: tuple[Ch
 
 
 def test_past_of_a_plan_change_is_one_chain() -> None:
-    """Cancel and new subscription in one second: one step, and nobody left or came."""
+    """A cancellation and a new subscription in one second are one step: no customer left or came."""
     of = facts(
         subscriptions=(
             replace(SUBSCRIPTION, **ENDED),
@@ -374,13 +374,13 @@ def test_past_of_a_deleted_customer_ends_with_it() -> None:
 def test_past_of_a_deleted_customer_has_only_what_was_paid_for(
     status: str, ended_at: datetime | None
 ) -> None:
-    """An abandoned Checkout brought nothing; nor does its customer's end make it so."""
+    """An abandoned Checkout brought nothing, and the customer's deletion does not change that."""
     own = replace(SUBSCRIPTION, status=status, ended_at=ended_at)
     assert () == Mrr(facts(subscriptions=(own,), deleted_at=day(70))).past("usd", as_of=NOW)
 
 
 def test_past_begins_after_the_first_trial_of_several() -> None:
-    """Stripe shows the end of a later trial: the first boundary tells when the first one was over. Classic billing
+    """Stripe shows the end of a later trial: the first boundary shows when the first one was over. Classic billing
     keeps the first trial's start, flexible billing moves it.
     """
     boundaries = tuple(cycle_invoice(day(number)) for number in (14, 44))
@@ -397,7 +397,7 @@ def test_past_begins_after_the_first_trial_of_several() -> None:
 
 
 def test_first_exact_record_writes_the_past() -> None:
-    """What was shown before anything was confirmed gives way to what the facts tell."""
+    """Steps shown before anything was confirmed are replaced by what the facts show."""
     shown = Change(mrr_before=0, mrr_after=500, changed_at=day(99))
     past = steps(2000, at=[day(0)])
     chain = Chain(ends_at=500, changed_at=day(99), tail=((7, shown),))
@@ -406,7 +406,7 @@ def test_first_exact_record_writes_the_past() -> None:
 
 
 def test_first_exact_record_confirms_what_it_agrees_with() -> None:
-    """Shown from a payload, then read: the same rows, confirmed."""
+    """First shown from a payload, then read: the same rows, confirmed."""
     past = steps(2000, 0, at=[day(0), day(60)])
     chain = Chain(ends_at=0, changed_at=day(60), tail=tuple(enumerate(past, start=1)))
     revision = revise_mrr(chain, mrr=0, exact=True, past=past, moment=NOW)
@@ -414,7 +414,7 @@ def test_first_exact_record_confirms_what_it_agrees_with() -> None:
 
 
 def test_past_that_ends_elsewhere_is_led_on() -> None:
-    """A past that cannot be seen whole still ends where the customer stands."""
+    """A past that cannot be seen whole still ends at the customer's present MRR."""
     revision = revise_mrr(Chain(), mrr=300, exact=True, past=steps(2000, at=[day(0)]), moment=day(5))
     assert steps(2000, 300, at=[day(0), day(5)]) == revision.appended
 
@@ -487,7 +487,7 @@ def test_moment_of_a_change(
     after: int | None,
     expected: int,
 ) -> None:
-    """Of 2000 more: what the facts account for is dated by them, else by the latest event since; else it has happened
+    """For a rise of 2000: facts that account for it date it, else the latest event since; else it has happened
     by now.
     """
     found = moment_of_change(

@@ -90,7 +90,7 @@ def test_a_whole_row() -> None:
 
 
 def test_ids_are_of_the_key() -> None:
-    """The same key always has the same id; account, mode, subscription and product each make another."""
+    """The same key always has the same id; another account, mode, subscription or product gives another."""
     variants = [
         SUBSCRIBED,
         replace(SUBSCRIBED, account_id="acct_1"),
@@ -108,7 +108,7 @@ def test_ids_are_of_the_key() -> None:
 
 
 def test_products_name_our_uid() -> None:
-    """A customer whom we knew first keeps our uid, in its products and in its record."""
+    """A customer that we knew first keeps our uid, in its products and in its record."""
     derived = derive(replace(SUBSCRIBED, identity=IDENTITY))
     assert UUID(OUR_UID) == derived.products[0].customer_uid == derived.record.uid
 
@@ -119,7 +119,7 @@ SECOND = replace(ITEM, id="si_2", position=1, price_id="price_2", product_id="pr
 
 
 def test_the_first_item_decides() -> None:
-    """Of several items Stripe's first gives the record its product, price and quantity."""
+    """Product, price and quantity of the record come from the first of several items in Stripe's order."""
     facts = facts_with(
         SUBSCRIPTION, items=(replace(SECOND, position=1), replace(ITEM, position=0, quantity=2))
     )
@@ -156,14 +156,14 @@ def test_f110_each_product_has_its_own_period() -> None:
 
 
 def test_items_without_a_period_have_the_subscriptions() -> None:
-    """Before basil Stripe told periods only of the subscription."""
+    """Before basil only the subscription had a period."""
     item = replace(ITEM, current_period_start=None, current_period_end=None)
     (product,) = derive(facts_with(SUBSCRIPTION, items=(item,))).products
     assert (month(1), month(2)) == (product.current_period_start, product.current_period_end)
 
 
 def test_f112_trial_end_only_in_the_trial() -> None:
-    """Stripe keeps trial_end for ever; a product's trial ends only while there is one."""
+    """Stripe keeps trial_end forever; a product has an end of trial only while it is in one."""
     trial = replace(SUBSCRIPTION, status="trialing", trial_end=day(14))
     assert day(14) == derive(facts_with(trial)).products[0].trial_ends_at
     assert day(14) == derive(facts_with(replace(trial, cancel_at=day(14)))).products[0].trial_ends_at
@@ -177,7 +177,7 @@ def test_f112_trial_end_only_in_the_trial() -> None:
     ("quantities", "expected"), [((1, 5), 6), ((1, None), 1), ((None, None), None), ((0, None), 0)]
 )
 def test_f114_two_items_of_one_product(quantities: tuple[int | None, ...], expected: int | None) -> None:
-    """Their quantities are summed; metered items have none. The first item's price stands for both."""
+    """Their quantities are summed; metered items have none. The price is that of the first item."""
     items = tuple(
         replace(ITEM, id=f"si_{number}", position=number, price_id=f"price_{number}", quantity=quantity)
         for number, quantity in enumerate(quantities)
@@ -187,7 +187,7 @@ def test_f114_two_items_of_one_product(quantities: tuple[int | None, ...], expec
 
 
 def test_f114_two_subscriptions_of_one_product() -> None:
-    """Each row names all subscriptions that carry the product, by start, creation and id, and no others."""
+    """Each row names exactly the subscriptions that have the product, by start, creation and id."""
     started_last = replace(SUBSCRIPTION, id="sub_a", start_date=day(5))
     created_last = replace(SUBSCRIPTION, id="sub_b", created=day(2))
     first = replace(SUBSCRIPTION, id="sub_c", status="canceled")
@@ -205,7 +205,7 @@ def test_f114_two_subscriptions_of_one_product() -> None:
 
 
 def test_never_started_and_expired_subscriptions_have_rows() -> None:
-    """What was begun and not paid is shown, without a status."""
+    """A subscription that was begun but not paid is shown without a status."""
     facts = facts_with(
         replace(SUBSCRIPTION, id="sub_a", status="incomplete"),
         replace(SUBSCRIPTION, id="sub_b", status="incomplete_expired", ended_at=day(1)),
@@ -215,7 +215,7 @@ def test_never_started_and_expired_subscriptions_have_rows() -> None:
 
 
 def test_without_items_or_products_no_row() -> None:
-    """A row is of a product, so an item whose product is not known yet waits for it."""
+    """A row needs a product, so an item with a still unknown product gives none."""
     assert () == derive(facts_with(SUBSCRIPTION, items=())).products
     unknown = replace(facts_with(SUBSCRIPTION, items=(replace(ITEM, product_id=None),)), prices=())
     assert () == derive(unknown).products
@@ -250,7 +250,7 @@ def test_product_id(metadata: dict[str, str], expected: str) -> None:
 
 
 def test_a_product_not_seen_yet_has_stripes_id() -> None:
-    """Until its row comes, the product is called by what its item says."""
+    """Until its row comes, the product has the name that its item states."""
     assert "prod_1" == derive(replace(SUBSCRIBED, products=())).record.product_id
 
 
@@ -353,7 +353,7 @@ def test_options(
 
 @pytest.mark.parametrize("metadata", [{}, {"external_id": "", "entity_id": ""}])
 def test_external_ids_of_the_subscription(metadata: dict[str, Any]) -> None:
-    """They stand as the subscription's metadata has them."""
+    """They are as the subscription's metadata has them."""
     (product,) = derive(facts_with(replace(SUBSCRIPTION, metadata=metadata))).products
     assert (metadata.get("external_id"), metadata.get("entity_id")) == (
         product.external_id,
@@ -362,7 +362,7 @@ def test_external_ids_of_the_subscription(metadata: dict[str, Any]) -> None:
 
 
 def test_no_subscription_no_products() -> None:
-    """A customer who never bought has an empty record."""
+    """A customer that never bought anything has an empty record."""
     assert () == derive(FACTS).products
 
 
@@ -420,7 +420,7 @@ def test_c59_only_schedules_that_have_not_started() -> None:
     )
 
 
-# What schedule stands beside a running subscription, and the scheduled_ids of the rows, by holder.
+# The schedule next to a running subscription, and the scheduled_ids of the rows, by holder.
 SCHEDULED: list[tuple[str, dict[str, Any], dict[str, tuple[str, ...]]]] = [
     ("none", {}, {"sub_1": ()}),
     ("one that runs it", {"status": "active", "subscription_id": "sub_1"}, {"sub_1": ("sub_sched_1",)}),
@@ -443,7 +443,7 @@ SCHEDULED: list[tuple[str, dict[str, Any], dict[str, tuple[str, ...]]]] = [
 def test_f123_schedules_of_a_subscription(
     schedule: dict[str, Any], expected: dict[str, tuple[str, ...]]
 ) -> None:
-    """A schedule is named while it has something to do; the status is the subscription's whatever becomes of it."""
+    """A schedule is named while it has phases to come; the status is always the subscription's."""
     schedules = (replace(SCHEDULE, **schedule),) if schedule else ()
     derived = derive(replace(SUBSCRIBED, schedules=schedules, schedule_items=(SCHEDULE_ITEM,)))
     assert expected == {row.stripe_subscription_id: row.scheduled_ids for row in derived.products}
@@ -452,7 +452,7 @@ def test_f123_schedules_of_a_subscription(
 
 
 def test_a_schedule_begins_with_its_first_phase() -> None:
-    """Items of one product are one row; what later phases hold is not there yet."""
+    """Items of one product are one row; later phases are not shown yet."""
     items = (
         SCHEDULE_ITEM,
         replace(SCHEDULE_ITEM, id="0.1", position=1, quantity=5),
@@ -469,7 +469,7 @@ def test_a_deleted_customers_schedules_begin_nothing() -> None:
 
 
 def test_several_schedules_stand_in_order() -> None:
-    """Whatever order the facts come in, the rows stand in order of their key."""
+    """Whatever order the facts come in, the rows are in order of their key."""
     later = replace(SCHEDULE, id="sub_sched_2", status="active", subscription_id="sub_1")
     first = replace(SCHEDULE, id="sub_sched_0", status="active", subscription_id="sub_1")
     for schedules in ((later, first, SCHEDULE), (SCHEDULE, first, later)):

@@ -110,7 +110,7 @@ def test_a_whole_record() -> None:
 
 
 def test_an_empty_record() -> None:
-    """A customer of whom only the id is known has a record all the same."""
+    """A customer has a record even if only its id is known."""
     record = derive(replace(FACTS, customer=None, complete=False)).record
     known = {"uid", "stripe_customer_id", "account_id", "live_mode", "metadata"}
     nothing: dict[str, object] = {
@@ -128,7 +128,7 @@ def test_an_empty_record() -> None:
 
 
 def test_c60_c61_customers_never_mix() -> None:
-    """One id in two accounts, or in live and test mode, is so many customers; on every machine the same."""
+    """One id in two accounts, or in live and test mode, is two customers; uids are the same on every machine."""
     keys = [("", True), ("", False), ("acct_1", True), ("acct_1", False), ("acct_2", True)]
     uids = [
         derive(replace(FACTS, account_id=account_id, live_mode=live_mode)).record.uid
@@ -159,7 +159,7 @@ def test_exact(complete: bool, settled: bool, exact: bool) -> None:
     ],
 )
 def test_first_seen(stripe: datetime | None, ours: datetime | None, expected: datetime | None) -> None:
-    """The earliest of Stripe's creation and ours; never the first subscription."""
+    """The earlier of creation at Stripe and here; never the first subscription."""
     facts = replace(
         facts_with(replace(SUBSCRIPTION, start_date=day(-9))),
         customer=replace(CUSTOMER, created=stripe),
@@ -198,7 +198,7 @@ def test_f124_last_seen(
 
 
 def test_e107_a_deleted_customer_keeps_its_history() -> None:
-    """Deleted: ended, without access; product, dates, renewals and money stay."""
+    """A deleted customer has ended and has no access; product, dates, renewals and money stay."""
     facts = replace(facts_with(SUBSCRIPTION), invoices=(INVOICE, cycle_invoice(month(2))), charges=(CHARGE,))
     alive, deleted = derive(facts).record, derive(replace(facts, deleted_at=day(50))).record
     assert replace(alive, status=Status.ENDED, has_access=False, deleted_at=day(50)) == deleted
@@ -281,7 +281,7 @@ def any_field(kind: type, name: str, hint: object) -> st.SearchStrategy[Any]:
 
 
 def several(kind: type, *, most: int = 4, **fixed: Any) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Objects of one kind, each with an id of its own, as rows of a table have."""
+    """Objects of one kind, each with an id of its own, like the rows of a table."""
     return st.lists(any_of(kind, **fixed), max_size=most, unique_by=lambda each: each.id).map(tuple)
 
 
@@ -334,7 +334,7 @@ def test_i6_the_order_of_facts_does_not_matter(
 @settings(max_examples=200, deadline=None)
 @given(facts=ANY_FACTS, policy=ANY_POLICY, as_of=st.sampled_from(TIMES))
 def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: datetime) -> None:
-    """Nothing that Stripe may leave out or contradict raises, and what comes out keeps the schema's constraints."""
+    """Nothing that Stripe leaves out or contradicts raises, and the result keeps the schema's constraints."""
     derived = derive_record(facts, as_of=as_of, policy=policy)
     record = derived.record
     assert record.renewal_number >= 0
@@ -370,7 +370,7 @@ def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: d
 
 
 def test_every_tuple_of_facts_is_shuffled() -> None:
-    """The property above looks at all of them."""
+    """The property above checks all of them."""
     assert {
         "subscriptions", "items", "invoices", "charges", "refunds", "disputes", "sessions", "credit_notes",
         "schedules", "schedule_items", "prices", "products", "coupons", "entitlements", "features", "rival_claims",

@@ -196,7 +196,7 @@ RENEWAL_CASES: list[tuple[str, Subscription, tuple[Invoice, ...], int]] = [
     ("subscription", "invoices", "expected"), [pytest.param(*row[1:], id=row[0]) for row in RENEWAL_CASES]
 )
 def test_renewal_number(subscription: Subscription, invoices: tuple[Invoice, ...], expected: int) -> None:
-    """The number of the case, alone and in the record."""
+    """The case's number, from the function and in the record."""
     assert expected == renewal_number(subscription, invoices, [PRICE])
     derived = derive(replace(facts_with(subscription), invoices=invoices))
     assert expected == derived.record.renewal_number
@@ -219,7 +219,7 @@ def test_the_billing_mode_does_not_matter(
     [(timedelta(minutes=59, seconds=59), 1), (timedelta(hours=1), 2), (timedelta(0), 1)],
 )
 def test_boundaries_less_than_an_hour_apart_are_one(apart: timedelta, boundaries: int) -> None:
-    """Exactly an hour is two, and it does not matter which invoice is read first."""
+    """Boundaries exactly an hour apart are two, whichever invoice is read first."""
     invoices = cycles(month(2), month(2) + apart)
     assert boundaries == len(cycle_boundaries(invoices)) == len(cycle_boundaries(reversed(invoices)))
 
@@ -258,7 +258,7 @@ CYCLES = after_trial(5)
 def test_where_the_trial_has_moved_on(
     start: dict[str, Any], prices: list[Price | None], first_was_trial: bool
 ) -> None:
-    """Then the first invoice tells: 0 for a price that is not, and over at the earliest boundary."""
+    """Then the first invoice shows it: 0 for a price that is not 0, and its line ends at the earliest boundary."""
     invoices = (replace(FREE_START, **start), *CYCLES)
     assert (5 if first_was_trial else 6) == renewal_number(MOVED_ON, invoices, prices)
 
@@ -276,7 +276,7 @@ def test_where_the_trial_has_moved_on(
     ],
 )
 def test_began_with_a_trial(changes: dict[str, Any], expected: int) -> None:
-    """A trial from the start, whose end the earliest boundary can be, is taken off."""
+    """The end of a trial from the start is no renewal, if the earliest boundary can be that end."""
     assert expected == renewal_number(replace(TRIAL, **changes), after_trial(2), [PRICE])
 
 
@@ -285,6 +285,6 @@ def test_began_with_a_trial(changes: dict[str, Any], expected: int) -> None:
     [("3", 3), ("0", 0), ("-3", 0), ("three", 0), ("3.5", 0), ("", 0), ("٣", 0), ("1" * 40, 0)],
 )
 def test_only_a_whole_number_came_before(stated: str, added: int) -> None:
-    """Anything else in renewals_before_import is as good as nothing."""
+    """Anything else in renewals_before_import is ignored."""
     subscription = replace(SUBSCRIPTION, metadata={"renewals_before_import": stated})
     assert 1 + added == renewal_number(subscription, cycles(month(2)), [PRICE])

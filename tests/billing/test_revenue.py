@@ -34,7 +34,7 @@ OFF_STRIPE = replace(INVOICE, amount_paid_off_stripe=2000)
 
 
 def refunded(*refunds: Refund, total: int) -> CustomerFacts:
-    """The paid charge with these refunds, `total` being Stripe's own sum on the charge."""
+    """The paid charge with these refunds; `total` is Stripe's own sum on the charge."""
     numbered = tuple(replace(refund, id=f"re_{number}") for number, refund in enumerate(refunds))
     return replace(FACTS, charges=(replace(CHARGE, amount_refunded=total),), refunds=numbered)
 
@@ -54,7 +54,7 @@ def invoiced(*invoices: Invoice, charges: int = 0) -> CustomerFacts:
 def credited(
     out_of_band_amount: int | None, *, invoices: Any = (), charges: Any = (), **changes: Any
 ) -> CustomerFacts:
-    """What was paid, and one credit note over it."""
+    """The payment, and one credit note for it."""
     note = replace(CREDIT_NOTE, out_of_band_amount=out_of_band_amount, **changes)
     return replace(FACTS, invoices=invoices, charges=charges, credit_notes=(note,))
 
@@ -365,7 +365,7 @@ def test_revenue(facts: CustomerFacts, expected: dict[str, Row]) -> None:
 
 
 def test_whose_revenue_it_is() -> None:
-    """A row names the customer by all its keys, the uid as in the record."""
+    """A row has all keys of the customer, and the same uid as the record."""
     facts = replace(PAID, account_id="acct_1", live_mode=False)
     (row,) = derive(facts).revenue
     expected = Revenue(
@@ -383,7 +383,7 @@ def test_whose_revenue_it_is() -> None:
     assert expected == row
 
 
-# What the dispute says, what is left of a charge of 2000, and what it took.
+# The dispute's fields, what is left of a charge of 2000, and what the dispute took.
 LOSSES: list[tuple[str, dict[str, Any], int, int]] = [
     ("no list, lost", {"movements": None, "status": "lost"}, 2000, 2000),
     ("no list, lost in part", {"movements": None, "status": "lost", "amount": 700}, 2000, 700),
@@ -419,7 +419,7 @@ def test_losses_that_must_be_estimated(changes: dict[str, Any], left: int, expec
 
 
 def test_several_disputes_of_one_charge() -> None:
-    """What moved counts first; the estimates share what it leaves, in whatever order they are read."""
+    """Movements count first; the estimates share the rest, in whatever order they are read."""
     exact = replace(DISPUTE, moved_amount=-500)
     foreign = replace(DISPUTE, id="dp_2", amount=1200, moved_amount=-900, moved_currency="eur")
     lost = replace(LOST, id="dp_3", amount=900, movements=None, moved_amount=None, moved_currency=None)
@@ -429,7 +429,7 @@ def test_several_disputes_of_one_charge() -> None:
 
 
 def test_refunds_and_disputes_stay_with_their_charge() -> None:
-    """What is left is reckoned per charge, and what names no charge of the customer counts nowhere."""
+    """The rest is computed per charge, and a dispute without a charge of the customer counts nowhere."""
     facts = replace(
         FACTS,
         charges=(CHARGE, replace(CHARGE, id="ch_2", currency="eur")),
@@ -440,7 +440,7 @@ def test_refunds_and_disputes_stay_with_their_charge() -> None:
     assert {"usd": (0, 0), "eur": (500, 0)} == rows
 
 
-# What the invoice says, and what of it was paid outside Stripe.
+# The invoice's fields, and how much of it was paid outside Stripe.
 OUT_OF_BAND: list[tuple[str, dict[str, Any], int]] = [
     ("nothing said", {}, 0),
     ("said", {"amount_paid_off_stripe": 700}, 700),
@@ -467,7 +467,7 @@ OUT_OF_BAND: list[tuple[str, dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("changes", "expected"), [pytest.param(*row[1:], id=row[0]) for row in OUT_OF_BAND])
 def test_out_of_band(changes: dict[str, Any], expected: int) -> None:
-    """The best of what the invoice's version tells."""
+    """The best information in the invoice's version."""
     assert expected == out_of_band_amount(replace(INVOICE, **changes))
 
 
@@ -499,7 +499,7 @@ def test_revenue_currency(money: dict[str, tuple[int, int]], expected: tuple[str
 
 
 def test_the_currency_is_chosen_before_refunds() -> None:
-    """lifetime_revenue is net, and what was given back does not change the currency."""
+    """lifetime_revenue is net, and refunds do not change the currency."""
     facts = replace(
         refunded(FULL_REFUND, total=2000),
         charges=(
@@ -522,7 +522,7 @@ def test_the_currency_is_chosen_before_refunds() -> None:
     ],
 )
 def test_amounts_that_stripe_leaves_out(changes: dict[str, Any], expected: tuple[int, int]) -> None:
-    """A captured charge was captured whole where nothing else is said."""
+    """A captured charge was captured whole where Stripe says nothing else."""
     charge = replace(CHARGE, **({"amount_refunded": 500} | changes))
     facts = replace(FACTS, charges=(charge,), refunds=(REFUND,))
     (row,) = revenue_of(facts, customer_uid=UID)
@@ -530,6 +530,6 @@ def test_amounts_that_stripe_leaves_out(changes: dict[str, Any], expected: tuple
 
 
 def test_a_charge_without_a_currency_counts_nowhere() -> None:
-    """There is no currency to put it in; Stripe always says one."""
+    """There is no currency to count it in; Stripe always states one."""
     assert () == revenue_of(replace(FACTS, charges=(replace(CHARGE, currency=None),)), customer_uid=UID)
     assert () == revenue_of(replace(FACTS, invoices=(replace(OFF_STRIPE, currency=None),)), customer_uid=UID)

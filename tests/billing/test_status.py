@@ -27,7 +27,7 @@ from tests.billing.examples import (
     record_fields,
 )
 
-# Stripe's word, what is set beside it, and then: status, access, whether the product counts as canceled.
+# Stripe's status, what else is set, and then: status, access, whether the product counts as canceled.
 STATUS_TABLE = [
     ("incomplete", {}, None, False, False),
     ("incomplete_expired", {}, None, False, False),
@@ -52,7 +52,7 @@ STATUS_TABLE = [
 def test_status_of_a_subscription(
     word: str | None, changes: dict[str, Any], status: str | None, has_access: bool, canceled: bool
 ) -> None:
-    """The record and its product say the same of each of Stripe's words."""
+    """The record and its product agree about each of Stripe's statuses."""
     derived = derive(facts_with(replace(SUBSCRIPTION, status=word, **changes)))
     (product,) = derived.products
     assert (status, has_access) == (derived.record.status, derived.record.has_access)
@@ -62,7 +62,7 @@ def test_status_of_a_subscription(
 
 @pytest.mark.parametrize("word", sorted({row[0] for row in STATUS_TABLE if row[0] is not None}))
 def test_subscriptions_of_a_deleted_customer(word: str) -> None:
-    """Deleting a customer ends what had started, whatever its last word, and nothing has access."""
+    """Deleting a customer ends every started subscription, whatever its last status, and none has access."""
     derived = derive(replace(facts_with(replace(SUBSCRIPTION, status=word)), deleted_at=day(9)))
     never_started = word in ("incomplete", "incomplete_expired")
     assert (None if never_started else "ended") == derived.record.status
@@ -82,7 +82,7 @@ def test_access_while_past_due_is_a_setting(word: str, has_access: bool) -> None
 
 
 def test_unknown_status_is_a_problem() -> None:
-    """A word that we do not know is reported with what to do, once for each subscription."""
+    """An unknown status is reported with the remedy, once for each subscription."""
     derived = derive(facts_with(replace(SUBSCRIPTION, status="resting")))
     (problem,) = derived.problems
     assert ("status_unknown", "sub_1") == (problem.kind, problem.object_id)
@@ -93,17 +93,17 @@ def test_unknown_status_is_a_problem() -> None:
 
 @pytest.mark.parametrize("word", sorted({str(row[0]) for row in STATUS_TABLE if row[0] is not None}))
 def test_known_words(word: str) -> None:
-    """Every word of the table is known but the one that is there to be unknown."""
+    """Every status of the table is known, except the one that is there to be unknown."""
     assert (word != "resting") == is_known(word)
 
 
-# Stripe's word, ended_at, canceled_at, the customer's deleted_at; when it ended.
+# Stripe's status, ended_at, canceled_at, the customer's deleted_at; when it ended.
 ENDS = [
     ("canceled", day(3), day(2), None, day(3)),
     ("canceled", None, day(2), None, day(2)),
     ("canceled", None, day(2), day(4), day(2)),
     ("canceled", None, None, day(4), day(4)),
-    ("active", None, day(2), day(4), day(4)),  # the cancellation had only been asked for
+    ("active", None, day(2), day(4), day(4)),  # the cancellation had only been requested
     ("active", day(3), None, day(4), day(3)),
     ("active", None, day(2), None, None),
     ("incomplete_expired", day(1), None, None, day(1)),
@@ -112,7 +112,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("word", "ended_at", "canceled_at", "deleted_at", "expected"), ENDS)
 def test_when_it_ended(word: str, ended_at: Any, canceled_at: Any, deleted_at: Any, expected: Any) -> None:
-    """Stripe's word first, then the cancellation that was done, then the customer's deletion."""
+    """Stripe's ended_at first, then the time of the finished cancellation, then the customer's deletion."""
     subscription = replace(SUBSCRIPTION, status=word, ended_at=ended_at, canceled_at=canceled_at)
     assert expected == standing_of(subscription, deleted_at=deleted_at, policy=Policy()).ended_at
 
@@ -351,7 +351,7 @@ def test_status_cases(facts: CustomerFacts, expected: dict[str, Any]) -> None:
 
 
 def test_b27_to_b30_on_the_product() -> None:
-    """The product tells when the cancellation was asked for and when it came; taken back, it tells neither."""
+    """The product shows when the cancellation was requested and when it came; after it is taken back, neither."""
     asked = {"cancel_at_period_end": True, "cancel_at": month(2), "canceled_at": day(5)}
     (scheduled,) = derive(story(PAID, **asked)).products
     (undone,) = derive(story(PAID)).products
@@ -362,7 +362,7 @@ def test_b27_to_b30_on_the_product() -> None:
 
 
 def test_b53_migration_to_flexible_shows_nothing() -> None:
-    """A subscription's billing mode may change in mid-life, and the record does not."""
+    """A subscription's billing mode may change during its life, but the record does not."""
     assert derive(story(PAID, billing_mode="classic")) == derive(story(PAID, billing_mode="flexible"))
 
 
@@ -441,7 +441,7 @@ CURRENT_CASES: list[tuple[str, CustomerFacts, str | None]] = [
 
 @pytest.mark.parametrize(("facts", "expected"), [pytest.param(*row[1:], id=row[0]) for row in CURRENT_CASES])
 def test_current_subscription(facts: CustomerFacts, expected: str | None) -> None:
-    """One subscription speaks for the customer, and the order in which they are read does not matter."""
+    """One subscription is the current one, and the order in which they are read does not matter."""
     for order in itertools.permutations(facts.subscriptions):
         derived = derive(replace(facts, subscriptions=order))
         assert expected == derived.record.stripe_subscription_id
@@ -462,14 +462,14 @@ def test_current_subscription_gives_the_fields() -> None:
 
 
 def test_any_subscription_gives_access() -> None:
-    """Access may come from a subscription that does not speak for the customer, and never from an ended one."""
+    """Access may come from a subscription that is not the current one, but never from an ended one."""
     unpaid = replace(A, status="unpaid", start_date=day(9))
     derived = derive(facts_with(unpaid, replace(B, status="past_due")))
     assert ("sub_a", True) == (derived.record.stripe_subscription_id, derived.record.has_access)
     assert not derive(facts_with(unpaid, replace(B, status="canceled"))).record.has_access
 
 
-# --- The sandbox grant, case C62 --------------------------------------------------------------------------------------
+# --- The grant, case C62 --------------------------------------------------------------------------------------
 
 GRANTED = replace(FACTS, identity=replace(IDENTITY, sandbox_product_id="prod_1", sandbox_end=day(30)))
 
@@ -498,7 +498,7 @@ def test_c62_sandbox_grant(
 
 
 def test_without_a_grant_the_time_does_not_matter() -> None:
-    """No clock: the same facts mean the same long before and long after."""
+    """No clock: the same facts mean the same at any time."""
     facts = story(PAID, cancel_at=month(2), status="trialing", trial_end=day(14))
     assert derive(facts, as_of=day(-400)) == derive(facts, as_of=AS_OF)
 

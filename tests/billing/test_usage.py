@@ -1,4 +1,4 @@
-"""Usage: which meters are asked for whom, over which period, and what the answers mean."""
+"""Usage: which meters of a customer are asked for, over which period, and what the answers mean."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -86,7 +86,7 @@ QUOTAS: list[tuple[dict[str, str], dict[str, str], bool, int | None]] = [
 def test_quota(
     of_price: dict[str, str], of_product: dict[str, str], entitled: bool, expected: int | None
 ) -> None:
-    """Of the price, else the product, else the feature that either names; a whole number or nothing."""
+    """From the price, else the product, else the feature that either names; a whole number or nothing."""
     facts = replace(
         METERED,
         prices=(PRICE, replace(CALLS, metadata=of_price)),
@@ -97,7 +97,7 @@ def test_quota(
 
 
 def test_one_meter_of_several_items_is_asked_once() -> None:
-    """The first item tells the period, the first that states a quota tells it, in whatever order the rows come."""
+    """The period comes from the first item, the quota from the first that states one, whatever the order of rows."""
     second = replace(CALLS_ITEM, id="si_more", price_id="price_more", position=2, current_period_end=month(9))
     more = replace(CALLS, id="price_more", metadata={"quota_limit": "3"})
     facts = replace(METERED, items=(second, CALLS_ITEM), prices=(more, CALLS))
@@ -115,7 +115,7 @@ def test_two_subscriptions_are_asked_apart() -> None:
 
 
 def test_periods_are_told_in_whole_minutes() -> None:
-    """Both ends are rounded alike, so that one period begins where the last ended; never an empty one."""
+    """Both ends are rounded the same way, so that one period begins where the last ended; none is empty."""
     start, end = START + timedelta(seconds=61), month(2) + timedelta(seconds=59)
     first = metering(period_start=start, period_end=end)
     assert (int(START.timestamp()) + 60, int(month(2).timestamp())) == whole_minutes(first)
@@ -135,7 +135,7 @@ def test_counted() -> None:
 
 
 def test_expected() -> None:
-    """What is asked for, after credit; an answer that is no invoice is not guessed at."""
+    """The amount due after credit; an answer that is not an invoice is refused."""
     assert (1500, "usd") == expected_of({"total": 2000, "amount_due": 1500, "currency": "usd"})
     wrong: list[dict[str, object]] = [{}, {"amount_due": "1", "currency": "usd"}, {"amount_due": 1}]
     for body in wrong:
@@ -144,7 +144,7 @@ def test_expected() -> None:
 
 
 def test_order_of_facts_does_not_matter() -> None:
-    """Asked of the same facts in another order, the same is asked of Stripe."""
+    """The order of the facts does not change what is asked of Stripe."""
     facts: CustomerFacts = replace(METERED, features=(FEATURE, replace(FEATURE, id="feat_b")))
     turned = replace(
         facts,

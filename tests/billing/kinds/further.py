@@ -232,4 +232,4 @@ FURTHER_OLD_SAYS: dict[tuple[str, str], dict[str, object]] = {
     ("2020-08-27", "payout"): {"reconciliation_status": None},
     ("2020-08-27", "radar.early_fraud_warning"): {"payment_intent_id": None},
 }
-"""What an old version cannot say, or says otherwise."""
+"""Facts that an old version cannot state, or states otherwise."""

@@ -24,7 +24,7 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
     ("base", "there", "fact", "expected"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES]
 )
 def test_place_of_a_field(base: Body, there: Body, fact: str, expected: object) -> None:
-    """Wherever this field stood, and whether it was an id or the object, the fact is the same."""
+    """Wherever this field was, and whether it held an id or the object, the fact is the same."""
     assert expected == getattr(parse_object(base | there).facts, fact)
 
 

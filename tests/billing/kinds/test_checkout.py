@@ -31,7 +31,7 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
     ("base", "there", "fact", "expected"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES]
 )
 def test_place_of_a_field(base: Body, there: Body, fact: str, expected: object) -> None:
-    """Wherever this field stood, and whether it was an id or the object, the fact is the same."""
+    """Wherever this field was, and whether it held an id or the object, the fact is the same."""
     assert expected == getattr(parse_object(base | there).facts, fact)
 
 
@@ -54,7 +54,7 @@ def lines(*entries: Body, has_more: bool = False) -> Body:
 
 
 def test_lines_of_a_session() -> None:
-    """What a session sold, in Stripe's order; nothing is fetched for a price that was made for it."""
+    """The lines of a session, in Stripe's order; a price that was made for it is not fetched."""
     parsed = parse_object(body_of("checkout.session", **lines(LINE, {"id": "li_2", "price": None})))
     assert (
         CheckoutLineItem(
@@ -80,7 +80,7 @@ def test_lines_of_a_session() -> None:
 
 @pytest.mark.parametrize("fields", [{}, lines(LINE, has_more=True), {"line_items": None}])
 def test_lines_that_are_not_all_there(fields: Body) -> None:
-    """Events leave the lines out, and lists cut them: nothing is removed for that."""
+    """Events leave the lines out, and lists cut them: no line is removed because of that."""
     assert parse_object(body_of("checkout.session", **fields)).items_cut
 
 

@@ -6,13 +6,13 @@ from tests.billing.kinds.shapes import story
 
 
 def test_custom_uid_is_taken_as_it_stands() -> None:
-    """Whether it is valid is decided by the rules, which can then report it."""
+    """The rules decide whether it is valid, so that they can report it."""
     assert "%%%%" == facts_of("customer", metadata={"custom_uid": "%%%%"}).custom_uid
     assert None is facts_of("customer", metadata={}).custom_uid
 
 
 def test_tax_ids_come_with_their_customer() -> None:
-    """A customer that was read with its tax ids hands them on whole."""
+    """A customer that was read with its tax ids embeds them whole."""
     tax_id = story()["tax_id"]
     customer = body_of("customer", tax_ids={"object": "list", "data": [tax_id], "has_more": False})
     assert (tax_id,) == parse_object(customer).embedded

@@ -9,7 +9,7 @@ from tests.billing.kinds.shapes import story
 
 
 def test_entitlements_of_a_summary() -> None:
-    """What a summary holds, whether it names a feature or holds it; a list that goes on says so."""
+    """The entitlements of a summary, whether it names or holds the feature; a list that goes on is cut."""
     body = story()["entitlements.active_entitlement_summary"]
     seats = ActiveEntitlement(
         id="ent_seats", customer_id="cus_ada", feature_id="feat_seats", lookup_key="seats"

@@ -126,7 +126,7 @@ def test_only_true_and_false_are_booleans(flag: object) -> None:
     [(None, {}), ({}, {}), ({"a": "1", "b": 2, "c": None, "d": ["x"], "e": ""}, {"a": "1", "e": ""})],
 )
 def test_metadata(metadata: object, expected: dict[str, str]) -> None:
-    """Metadata is text to text; whatever else stands there is not metadata."""
+    """Metadata maps text to text; any other value is left out."""
     assert expected == facts_of("customer", metadata=metadata).metadata
     assert expected == parse_object(BASE_SUBSCRIPTION | items({"metadata": metadata})).items[0].metadata
 

@@ -10,7 +10,7 @@ from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from tests.billing.kinds.bodies import Body, facts_of
 from tests.billing.kinds.shapes import NEWEST, OLD_VERSIONS, story
 
-# One field of one kind, as it came and as it is read.
+# One field of one kind, as Stripe sends it and as it is read.
 RECORD_REFUND: Body = {
     "type": "payment_record_refund",
     "refund": None,
@@ -70,8 +70,8 @@ READ: list[tuple[str, Body, str, object]] = [
     ),
     # Money of which Stripe only keeps a record comes back outside Stripe too.
     *[
-        ("credit_note", {"out_of_band_amount": beside, "refunds": [entry]}, "out_of_band_amount", expected)
-        for beside, entry, expected in (
+        ("credit_note", {"out_of_band_amount": amount, "refunds": [entry]}, "out_of_band_amount", expected)
+        for amount, entry, expected in (
             (None, RECORD_REFUND, 400),
             (100, RECORD_REFUND, 500),
             (100, RECORD_REFUND | {"type": None}, 500),
@@ -134,7 +134,7 @@ REFUSED: list[tuple[str, Body, str]] = [
 
 
 def test_a_coupon_that_was_asked_for_its_products() -> None:
-    """Where it has no such field even then, it is not limited; in a payload that says nothing."""
+    """If a read leaves the field out, the coupon is not limited; if a payload does, that says nothing."""
     coupon = story()["coupon"]
     assert "applies_to" not in coupon
     for asked, expected in ((True, ()), (False, None)):

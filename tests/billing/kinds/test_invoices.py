@@ -147,7 +147,7 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
     ("base", "there", "fact", "expected"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES]
 )
 def test_place_of_a_field(base: Body, there: Body, fact: str, expected: object) -> None:
-    """Wherever this field stood, and whether it was an id or the object, the fact is the same."""
+    """Wherever this field was, and whether it held an id or the object, the fact is the same."""
     assert expected == getattr(parse_object(base | there).facts, fact)
 
 
@@ -176,7 +176,7 @@ def test_place_of_a_field(base: Body, there: Body, fact: str, expected: object) 
     ],
 )
 def test_invoice_line_names_its_price(line: Body, embedded: list[str], named: list[tuple[str, str]]) -> None:
-    """What an invoice sold gets fetched when unknown, wherever the version writes it."""
+    """Prices and products that an invoice names are fetched if unknown, wherever the version has them."""
     bare: Body = {"id": "in_1", "object": "invoice", "lines": {"data": [line], "has_more": False}}
     parsed = parse_object(bare)
     assert embedded == [price["id"] for price in parsed.embedded]

@@ -202,7 +202,7 @@ LINKS: list[tuple[str, Body, list[str], list[tuple[str, str]]]] = [
         + [("price", "price_pro"), ("price", "price_calls"), ("price", "price_max")],
     ),
     ("credit_note", {}, [], [("customer", "cus_ada"), ("invoice", "in_aug"), ("refund", "re_1")]),
-    # Of what no event has read, nothing is fetched that it names.
+    # Kinds that only lists confirm: nothing is fetched because they name it.
     *(
         (name, {}, [], [])
         for name in ("payment_intent", "payment_method", "setup_intent", "tax_id", "coupon", "plan")
@@ -226,7 +226,7 @@ LINKS: list[tuple[str, Body, list[str], list[tuple[str, str]]]] = [
 def test_what_is_found_inside(
     stripe_object: str, changes: Body, embedded: list[str], named: list[tuple[str, str]]
 ) -> None:
-    """Whole objects are handed on to be stored, ids to be fetched when unknown; nothing is both, nothing twice."""
+    """Whole objects are returned to be stored, ids to be fetched if unknown; nothing is both, nothing twice."""
     parsed = parse_object(body_of(stripe_object, **changes))
     assert embedded == [body["id"] for body in parsed.embedded]
     assert {ObjectRef(*ref) for ref in named} == set(parsed.references)
@@ -235,7 +235,7 @@ def test_what_is_found_inside(
 
 @pytest.mark.parametrize("version", [NEWEST, *OLD_VERSIONS])
 def test_everything_embedded_can_be_parsed(version: str) -> None:
-    """What is handed on as a whole object is one."""
+    """Every embedded object is a whole object."""
     for body in story(version).values():
         for inner in parse_object(body).embedded:
             assert parse_object(inner).facts is not None
@@ -271,7 +271,7 @@ NESTED: list[tuple[Body, tuple[str, str, str | None] | None]] = [
         {"object": "invoice", "id": "in&1", "payments": cut_list("https://elsewhere.example/v1/", "p")},
         ("payments", "/v1/invoice_payments?invoice=in%261", "p"),
     ),
-    # The payload's URL is none of the API's, and the list's own does not name the customer.
+    # The URL in a payload is not one of the API, and the one in the list does not name the customer.
     *(
         (
             {

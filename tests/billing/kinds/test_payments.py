@@ -37,7 +37,7 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
     ("base", "there", "fact", "expected"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES]
 )
 def test_place_of_a_field(base: Body, there: Body, fact: str, expected: object) -> None:
-    """Wherever this field stood, and whether it was an id or the object, the fact is the same."""
+    """Wherever this field was, and whether it held an id or the object, the fact is the same."""
     assert expected == getattr(parse_object(base | there).facts, fact)
 
 
@@ -69,13 +69,13 @@ MOVED: list[tuple[Body, int | None, int | None, str | None]] = [
 def test_dispute_movements(
     there: Body, movements: int | None, amount: int | None, currency: str | None
 ) -> None:
-    """Money moved is the sum of balance transactions, fees apart; ids alone tell nothing."""
+    """The money moved is the sum of balance transactions without fees; ids alone say nothing."""
     facts = parse_object(without(story()["dispute"], "balance_transactions") | there).facts
     assert isinstance(facts, Dispute)
     assert (movements, amount, currency) == (facts.movements, facts.moved_amount, facts.moved_currency)
 
 
 def test_a_charge_must_say_whether_it_was_captured() -> None:
-    """Money depends on it, so its absence is refused rather than read as no."""
+    """Money depends on it, so its absence is refused and not read as no."""
     with pytest.raises(UnknownShape, match="charge ch_1: captured is missing"):
         parse_object(without(story()["charge"], "captured"))

@@ -1,4 +1,4 @@
-"""What a price costs and what is taken off it, in all the shapes in which Stripe has told it."""
+"""What a price costs and what is taken off it, in all shapes that Stripe has used."""
 
 from typing import Any
 
@@ -45,12 +45,12 @@ def subscription(**fields: Any) -> Subscription:
     ],
 )  # fmt: skip
 def test_tiers(fields: Body, expected: tuple[Tier, ...] | None) -> None:
-    """Left out is not none: only a price by the unit has none for sure."""
+    """Left out does not mean none: only a price per unit surely has none."""
     assert expected == price(**fields).tiers
 
 
 def test_other_currencies() -> None:
-    """In order of currency, each with its amount or its tiers; left out is not none."""
+    """In order of currency, each with its amount or its tiers; left out does not mean none."""
     assert None is price().currency_options
     found = price(
         billing_scheme="per_unit",
@@ -70,7 +70,7 @@ def test_other_currencies() -> None:
 
 
 def test_packages() -> None:
-    """A quantity that is divided before it is charged for."""
+    """A quantity that is divided before it is charged."""
     found = price(transform_quantity={"divide_by": 10, "round": "up"})
     assert (10, "up") == (found.divide_quantity_by, found.round_quantity)
 
@@ -107,7 +107,7 @@ OLD = {"object": "discount", "id": "di_1", "end": None, "coupon": COUPON}
     ],
 )
 def test_discounts(fields: Body, expected: tuple[Discount, ...] | None) -> None:
-    """F109: whatever the shape, the same discount; no more than its id where that is all that is said."""
+    """F109: whatever the shape, the same discount; only its id where Stripe states no more."""
     assert expected == subscription(**fields).discounts
 
 

@@ -70,7 +70,7 @@ def test_every_fact_type_has_one_kind() -> None:
 
 
 def test_what_no_list_holds_is_read_per_customer() -> None:
-    """Entitlements are kept once per customer, and go by the customer's id."""
+    """Entitlements are kept once per customer, under the customer's id."""
     assert set(PER_CUSTOMER) == {kind.name for kind in KINDS.values() if kind.list_path is None}
     for name in PER_CUSTOMER:
         assert KINDS[name].names_customer
@@ -81,14 +81,14 @@ def test_what_no_list_holds_is_read_per_customer() -> None:
 
 
 def test_kinds_that_name_a_customer_have_it_in_their_facts() -> None:
-    """Who is concerned by a row is read from its facts; a customer names itself."""
+    """The customer that a row concerns is read from its facts; a customer names itself."""
     for kind in KINDS.values():
         has_customer = "customer_id" in {field.name for field in dataclasses.fields(kind.facts)}
         assert kind.names_customer == (has_customer or kind.name == "customer")
 
 
 def test_every_column_with_an_id_says_what_it_names() -> None:
-    """What a backfill fetches because something names it follows from this: a new field cannot be left out silently."""
+    """A backfill fetches what these columns name, so a new column cannot be left out silently."""
     for kind in KINDS.values():
         for holder in (kind, kind.part) if kind.part is not None else (kind,):
             ids = {field.name for field in dataclasses.fields(holder.facts) if field.name.endswith("_id")}
@@ -115,14 +115,14 @@ def test_an_ended_subscription_is_no_deletion() -> None:
 
 
 def test_what_is_sold_makes_no_customer_inexact() -> None:
-    """A pending read of a product or price says nothing about a customer; of anything else it may."""
+    """A pending read of a product or price says nothing about a customer; one of another kind may."""
     assert {"product", "price", "feature", "meter", "plan", "coupon"} == {
         kind.name for kind in KINDS.values() if kind.catalogue
     }
 
 
 def test_records_depend_on_what_events_have_read() -> None:
-    """What no record depends on is not worth a request for each event."""
+    """A kind that no record depends on is not worth a request for each event."""
     assert LIST_CONFIRMED == {
         "plan",
         "payment_intent",
@@ -363,7 +363,7 @@ OBJECTS = [kind.stripe_object for kind in KINDS.values()] + ["event", "plan", "c
     ),
 )
 def test_concerned_is_total(event_type: str, body: Any) -> None:
-    """Whatever a signed body holds, marking does not fail, and marks only what can be read again."""
+    """Whatever a signed body holds, marking does not fail, and marks only objects that can be read again."""
     for ref in concerned(event_type, body):
         assert ref.kind in KINDS
         assert 0 < len(ref.id) <= 255

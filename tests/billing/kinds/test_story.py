@@ -220,7 +220,7 @@ STORY_ITEMS = (
     ),
 )
 
-# What an old version cannot say, or says otherwise; all other facts must be equal.
+# Facts that an old version cannot state, or states otherwise; all others must be equal.
 _INVOICE_BEFORE_BASIL: dict[str, object] = {
     "paid_out_of_band": False,
     "amount_paid_off_stripe": None,
@@ -263,7 +263,7 @@ def test_newest_shape(kind: Any) -> None:
     [(version, stripe_object) for version in OLD_VERSIONS for stripe_object in story(version)],
 )
 def test_old_shape_gives_the_same_facts(version: str, stripe_object: str) -> None:
-    """One state of one object, told by two API versions, is one row (STRIPE 6, case 15)."""
+    """One state of one object, in two API versions, is one row (STRIPE 6, case 15)."""
     parsed = parse_object(story(version)[stripe_object])
     newest = dataclasses.asdict(STORY[stripe_object])
     assert newest | OLD_SAYS.get((version, stripe_object), {}) == dataclasses.asdict(parsed.facts)  # type: ignore[arg-type]
@@ -290,14 +290,14 @@ def test_story_has_all_kinds() -> None:
 
 @pytest.mark.parametrize("stripe_object", stripe_examples())
 def test_stripe_own_examples_are_read(stripe_object: str) -> None:
-    """What Stripe publishes as an example is a shape that we know."""
+    """Every example that Stripe publishes is a shape that we know."""
     body = stripe_examples()[stripe_object]
     facts = parse_object(body).facts
     assert facts is not None
     assert body.get("id", body.get("customer")) == facts.id
     if "created" in body:
         assert at(body["created"]) == getattr(facts, "created", None)
-    # Facts of the same name as a plain field of the example say the same.
+    # A fact with the name of a plain field of the example has its value.
     for field in dataclasses.fields(facts):
         if isinstance(body.get(field.name), str | bool) and field.name != "pause_collection":
             assert body[field.name] == getattr(facts, field.name)

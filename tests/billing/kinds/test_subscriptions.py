@@ -115,7 +115,7 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
     ("base", "there", "fact", "expected"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES]
 )
 def test_place_of_a_field(base: Body, there: Body, fact: str, expected: object) -> None:
-    """Wherever this field stood, and whether it was an id or the object, the fact is the same."""
+    """Wherever this field was, and whether it held an id or the object, the fact is the same."""
     assert expected == getattr(parse_object(base | there).facts, fact)
 
 
@@ -154,13 +154,13 @@ def test_cancel_at_period_end_is_false_unless_said(flag: bool | None) -> None:
     ],
 )
 def test_cut_items(changes: Body, count: int, cut: bool) -> None:
-    """From a list that goes on, or is not there, nothing may be removed."""
+    """No item may be removed because of a list that goes on or is not there."""
     parsed = parse_object(body_of("subscription", **changes))
     assert (count, cut) == (len(parsed.items), parsed.items_cut)
 
 
 def test_item_on_two_pages_is_one_item() -> None:
-    """Pages read while a list moves may overlap: the first sight counts."""
+    """Pages that are read while a list changes may overlap: the first occurrence counts."""
     twice = items({"id": "si_a", "quantity": 1}, {"id": "si_b"}, {"id": "si_a", "quantity": 1})
     assert [("si_a", 0), ("si_b", 1)] == [
         (item.id, item.position) for item in parse_object(BASE_SUBSCRIPTION | twice).items
@@ -184,7 +184,7 @@ def test_spliced_list_is_whole() -> None:
 
 
 def test_prices_of_a_schedule_are_fetched() -> None:
-    """A price that only a schedule names makes a row of customer_products; an expanded one is handed on."""
+    """A price that only a schedule names makes a row of customer_products; an expanded one is embedded."""
     price = story()["price"]
     phases = [
         {"start_date": 1, "end_date": 2, "items": [{"price": price}, {"price": "price_2"}, {"plan": "gold"}]}
