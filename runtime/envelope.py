@@ -1,4 +1,4 @@
-"""The envelope of a webhook: what must be known to keep it, read without touching its data."""
+"""The envelope of a webhook: what the inbox needs to know of it, read without touching its data."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 def read_envelope(body: bytes, *, live_mode_default: bool) -> SignedEvent:
-    """The event as the inbox keeps it. Total: whatever Stripe signed is kept, however odd it is.
+    """The event as the inbox keeps it. Never fails: everything that Stripe signed is kept, however odd it is.
 
     An event without a usable id is known by the digest of its bytes, so that its redelivery is recognised.
     """
@@ -75,7 +75,7 @@ def _read_oddity(body: bytes, *, live_mode_default: bool) -> SignedEvent:
 
 
 def _storable(*texts: str | None) -> bool:
-    """Postgres takes every text but NUL, and UTF-8 has no place for a lone surrogate."""
+    """Whether Postgres can store these: it takes no NUL, and UTF-8 cannot encode a lone surrogate."""
     for text in texts:
         if text is None:
             continue

@@ -1,4 +1,4 @@
-"""What may be asked of a scan: one reading of the words, for the commands and for POST /backfills."""
+"""Requests for scans: the commands and POST /backfills read their fields in the same way."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ ALL = "all"
 
 
 class WrongField(ValueError):
-    """A field that cannot be understood; the message names it and says what would do."""
+    """A field that cannot be understood; the message names it and says what is accepted."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field} {message}")

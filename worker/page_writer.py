@@ -1,6 +1,7 @@
 """Pages of a scan, stored together: those that wait at one moment go into one transaction.
 
-A page alone would pay for a transaction and two dozen statements; the statements take many rows as gladly as a hundred.
+A page alone would pay for a transaction and two dozen statements, and these statements handle thousands of rows as
+cheaply as a hundred.
 Each page's cursor moves in the transaction that stores it.
 """
 
@@ -22,11 +23,11 @@ from worker.live.marks import bare_mark
 from worker.retry import TryLater, retry_conflicts
 
 LEASE = timedelta(seconds=30)
-"""Of a window, from one page to the next: longer than one request may take. Who is slower loses the window, and its
-page is read again."""
+"""A window's lease, renewed with each page: longer than one request may take. A slower worker loses the window, and
+its page is read again."""
 PAGES_AT_ONCE = 8
 STORING_MAX = 2
-"""Transactions at the same time: while Postgres is busy with one, Python prepares the other."""
+"""Concurrent transactions: while Postgres is busy with one, Python prepares the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class ReadPage:
 
 
 class PageWriter:
-    """Stores what one worker reads in one turn. Used as a context, at whose end what is under way is given up."""
+    """Stores the pages that one worker reads in one turn. A context manager: unfinished work is canceled at its end."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -69,7 +70,7 @@ class PageWriter:
     async def store(self, read: ReadPage) -> int:
         """Store a page or compare it, and move its window's cursor; returns the tick of the window's next page.
 
-        Raises LostWindow, and whatever Postgres says against it.
+        Raises LostWindow, and any error of Postgres.
         """
         stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append((read, stored))
@@ -86,14 +87,14 @@ class PageWriter:
             try:
                 async with self._pool.acquire() as connection:
                     await _store_group(connection, group)
-            except Exception as error:  # noqa: BLE001 - the pages' readers are told
-                _tell(group, error)
-        # At once: who comes next must know that nobody looks any more.
+            except Exception as error:  # noqa: BLE001 - the pages' readers get it
+                _fail(group, error)
+        # Without an await before it: the next `store` must see that this task looks no longer.
         self._storing -= 1
 
 
 async def _store_group(connection: Connection, group: Sequence[tuple[ReadPage, asyncio.Future[int]]]) -> None:
-    """Store these pages and tell each what became of it. Where they fail together, each is stored by itself."""
+    """Store these pages and give each reader its result. Where they fail together, each is stored by itself."""
     pages = [read for read, _ in group]
     try:
         try:
@@ -104,12 +105,12 @@ async def _store_group(connection: Connection, group: Sequence[tuple[ReadPage, a
             if len(group) > 1:
                 raise
             ticks = await retry_conflicts(lambda: _store_pages(connection, pages, singly=True))
-    except Exception as error:  # noqa: BLE001 - each page's own reader is told
+    except Exception as error:  # noqa: BLE001 - each page's own reader gets it
         if len(group) > 1 and not isinstance(error, PostgresAway):
             for each in group:
                 await _store_group(connection, [each])
             return
-        _tell(group, error)
+        _fail(group, error)
         return
     for read, stored in group:
         window = read.window
@@ -122,9 +123,9 @@ async def _store_group(connection: Connection, group: Sequence[tuple[ReadPage, a
             stored.set_result(tick)
 
 
-def _tell(group: Sequence[tuple[ReadPage, asyncio.Future[int]]], error: Exception) -> None:
+def _fail(group: Sequence[tuple[ReadPage, asyncio.Future[int]]], error: Exception) -> None:
     for _, stored in group:
-        if not stored.done():  # its reader may have been cut off
+        if not stored.done():  # its reader may have been canceled
             stored.set_exception(error)
 
 

@@ -1,8 +1,8 @@
-"""Scans: a backfill and an audit read an account's lists from end to end, in windows of `created` that are rows.
+"""Scans: a backfill or an audit reads an account's lists from end to end, in windows of `created` that are rows.
 
-A window's cursor is committed together with its page, so that whoever comes after a crash goes on where it ended. A
-window that holds much is split while it is read, its older part being open to others at once: so many windows are read
-side by side, and times when much was created make no long chain.
+A window's cursor is committed together with its page, so after a crash the next worker goes on where the last one
+ended. A window that holds much is split while it is read, and its older part is open to others at once: so many
+windows are read in parallel, and a busy period makes no long chain.
 """
 
 import asyncio
@@ -41,17 +41,17 @@ SCAN_ATTEMPTS_MAX = 10
 RETRY_SECONDS_MAX = 60.0
 WINDOWS_MIN, WINDOWS_MAX = 6, 16
 SECONDS_PER_WINDOW = 0.008
-"""A page takes about so long to be stored: while one is waited for, so many more windows can be served."""
+"""Storing a page takes about this long: it decides how many windows can be served while one answer is awaited."""
 SPLIT_PAGES_MIN = 4
-"""A window is split while its pages so far promise at least so many more: each part may end with a page half full."""
+"""A window is split while its pages so far promise at least this many more: each part may end with a half-full page."""
 SPLIT_PAGES_MAX = 64
-"""The younger part of a split promises at most so many pages: what is far in the past is mostly empty."""
+"""The younger part of a split promises at most this many pages: the distant past is mostly empty."""
 
 log = structlog.get_logger()
 
 
 class Scanner:
-    """One worker's turn at the scans of one mode. `over` tells when its time is up; it then ends within seconds."""
+    """One worker's turn at the scans of one mode. `over` says when its time is up; it then ends within seconds."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Scanner:
         self._latencies: deque[float] = deque([0.0], maxlen=20)
 
     async def run(self) -> bool:
-        """Work until nothing is to be done or the time is up; True when anything was done."""
+        """Work until there is nothing to do or the time is up; True when anything was done."""
         busy = False
         while not self._over():
             async with self._pool.acquire() as connection:
@@ -86,10 +86,10 @@ class Scanner:
             busy = True
         return busy
 
-    # What is not the reading of windows
+    # Steps
 
     async def _step(self, scan: Scan) -> None:
-        """Do the next step; its failures are noted, not raised, but for Postgres being away."""
+        """Do the next step. Its failures are noted, not raised, except that Postgres is away."""
         if scan.attempts > SCAN_ATTEMPTS_MAX:
             await self._give_up(scan, "its worker was lost each time")
             return
@@ -110,12 +110,12 @@ class Scanner:
             self._refused()
             await self._give_up(scan, str(error))
         except Exception as error:
-            # Whatever it is must not be met for ever by whoever comes next.
+            # No error may hit the next worker forever.
             log.exception("step failed", scan=scan.id, step=scan.step)
             await self._wait(scan, repr(error))
 
     async def _wait(self, scan: Scan, error: str, *, counts: bool = True) -> None:
-        """Have the step tried again later, while that is of use."""
+        """Try the step again later, unless it has failed too often."""
         if counts and scan.attempts >= SCAN_ATTEMPTS_MAX:
             await self._give_up(scan, error)
             return
@@ -125,23 +125,23 @@ class Scanner:
             await postpone_scan(connection, scan.id, wait=wait, error=error, counts=counts)
 
     async def _give_up(self, scan: Scan, error: str) -> None:
-        """End the scan, or where it is a backfill of everything go on with what its customers need all the same."""
+        """End the scan, or go on with the next step where the plan allows that (`step_after_failure`)."""
         log.error("step given up", scan=scan.id, step=scan.step, error=error)
-        told = f"{scan.step}: {error}"
+        unread = f"{scan.step}: {error}"
         status = "failed" if scan.step in FAILING_STEPS else "partial"
         then = step_after_failure(scan)
         async with self._pool.acquire() as connection, connection.transaction():
             if then is not None:
-                await skip_step(connection, scan.id, step=then, unread=told)
+                await skip_step(connection, scan.id, step=then, unread=unread)
             elif scan.purpose == "audit":
-                await end_audit(connection, scan, status=status, error=told)
+                await end_audit(connection, scan, status=status, error=unread)
             else:
-                error = told if scan.unread is None else f"{scan.unread}; {told}"
+                error = unread if scan.unread is None else f"{scan.unread}; {unread}"
                 await finish_scan(connection, scan.id, status=status, error=error)
 
     async def _begin(self, scan: Scan) -> None:
-        """Fix the horizon by Stripe's clock, and open the windows. From then on events tell what happens: of an account
-        none of which has come yet, they are asked for from the horizon on, and from as far before it as any account's.
+        """Fix the horizon by Stripe's clock, and open the windows. Events report what happens after the horizon: of an
+        account that has sent none yet, they are requested from as far before it as for any other account.
         """
         answer = await self._stripe.read("/v1/account", account_id=scan.account_id)
         horizon = answer.answered_at
@@ -157,7 +157,7 @@ class Scanner:
     # Windows
 
     async def _read_windows(self) -> bool:
-        """Read windows side by side until none is due or the time is up; True when any was read."""
+        """Read windows in parallel until none is due or the time is up; True when any was read."""
         async with PageWriter(self._pool) as writer:
             return await self._read_windows_into(writer)
 
@@ -189,18 +189,18 @@ class Scanner:
             await asyncio.gather(*reading, news, return_exceptions=True)
 
     def _windows_wanted(self) -> int:
-        """How many windows to read side by side: more, the longer the API takes at its best."""
+        """How many windows to read in parallel: the slower the API at its best, the more."""
         return min(WINDOWS_MIN + int(min(self._latencies) / SECONDS_PER_WINDOW), WINDOWS_MAX)
 
     async def _read_window(self, window: Window, writer: PageWriter) -> None:
-        """Read a window page by page, to its end or until the time is up; its failures are noted, not raised."""
+        """Read a window page by page, to its end or until the time is up. Its failures are noted, not raised."""
         attempts = window.attempts
         try:
             if attempts > SCAN_ATTEMPTS_MAX:
                 await self._postpone(window, "its worker was lost each time", failed=True)
                 return
             while True:
-                # What was cut short, or failed, at a list inside an object is read without these.
+                # After an attempt that was cut short or failed at a list inside an object, such lists are left out.
                 page = await self._read(window, cut_lists_max=CUT_LISTS_MAX if attempts <= 1 else 0)
                 after = await self._after(window, page)
                 tick = await writer.store(ReadPage(window=window, after=after, page=page))
@@ -235,7 +235,7 @@ class Scanner:
         except PostgresAway:
             raise
         except Exception as error:
-            # One bad page must not stop the lists beside it (I7).
+            # One bad page must not stop the other lists (I7).
             log.exception("page failed", scan=window.scan.id, kind=window.kind)
             await self._postpone(window, repr(error), failed=attempts >= SCAN_ATTEMPTS_MAX, attempts=attempts)
 
@@ -271,7 +271,7 @@ class Scanner:
         return page
 
     async def _after(self, window: Window, page: Page) -> Window:
-        """The window once its page is stored: behind its last object, and without the older part if it is split."""
+        """The window after its page is stored: past its last object, and without the older part if it is split."""
         created = page.created
         oldest = min(created, default=window.cursor_created)
         edge = set(window.edge_ids) if oldest == window.cursor_created else set()
@@ -315,8 +315,8 @@ class _CutShort(Exception):
 def split_of(*, low: datetime, youngest: datetime, oldest: datetime) -> datetime | None:
     """Where to split what is left of a window, [low, oldest], after a page that reached from `youngest` to `oldest`.
 
-    None where it does not promise enough pages. In the middle, but never so far in the past that the younger part
-    promises more than its share.
+    None where it does not promise enough pages. The split is in the middle, but never so far back that the younger
+    part promises more than SPLIT_PAGES_MAX.
     """
     page_seconds = max((youngest - oldest).total_seconds(), 1.0)
     left_seconds = (oldest - low).total_seconds()

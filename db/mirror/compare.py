@@ -49,7 +49,7 @@ SELECT_CHANGED_PARTS: Mapping[str, str] = {kind: _changed_parts(each) for kind, 
 async def select_changed_parts(
     connection: Connection, scope: Scope, kind: str, owner_ids: Sequence[str], parts: Sequence[Part]
 ) -> list[str]:
-    """The objects among these whose stored parts are not exactly these."""
+    """The objects among these whose stored parts differ from the given ones."""
     rows = await connection.fetch(
         SELECT_CHANGED_PARTS[kind], *scope, list(owner_ids), *arrays_of(PARTS[kind].columns, parts)
     )
@@ -63,22 +63,22 @@ where account_id = $1 and live_mode = $2 and id = any ($3::text[]) and deleted_a
 """
     for kind in KINDS.values()
 }
-"""Per kind: which of these ids are rows that say they were deleted."""
+"""Per kind: which of these ids have rows that say they were deleted."""
 
 
 async def select_buried(connection: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> list[str]:
-    """Which of these objects the mirror takes for deleted."""
+    """Which of these objects are deleted according to the mirror."""
     return [row[0] for row in await connection.fetch(SELECT_BURIED[kind], *scope, ids)]
 
 
 def _of_half(kind: Kind) -> str:
-    """Whether a row is of the half $6 of its kind's list; any row is where the list is one, $6 being NULL."""
+    """Whether a row belongs to the half $6 of its kind's list; NULL where the list has no halves: every row does."""
     whole = "$6::boolean is null"
     return whole if kind.list_halves is None else f"({whole} or coalesce({kind.list_halves}, true) = $6)"
 
 
 def _within(kind: Kind) -> str:
-    """Whether a row is of the stretch [$3, $4) of `created`; any row is, of a kind that does not say it."""
+    """Whether a row was created in [$3, $4); every row counts where the kind has no `created`."""
     if kind.says_created:
         return "created >= $3 and created < $4"
     return "$3::timestamptz is not null and $4::timestamptz is not null"
@@ -105,9 +105,9 @@ async def select_surplus(
     listed: Collection[str],
     variant: str,
 ) -> list[str]:
-    """The rows created in [low, high) that are not among the listed ids; of kinds that do not say when, all others.
+    """The rows created in [low, high) that are not among the listed ids; for kinds without `created`, all other rows.
 
-    `variant`: which reading of the kind's list it was; only rows that say they belong there are looked for.
+    `variant`: which variant of the kind's list was read; only rows that say they belong there are looked for.
     """
     half = variant.endswith("=true") if variant else None
     rows = await connection.fetch(SELECT_SURPLUS[kind], *scope, low, high, list(listed), half)
@@ -122,7 +122,7 @@ where account_id = $1 and live_mode = $2 and {parent}_id = any ($3::text[]) and 
 """
     for part, parent in THROUGH.items()
 }
-"""Per kind that is read with its parents: the rows of these parents that the parents did not hold."""
+"""Per kind that is read inside its parents: the rows of these parents that the parents did not hold."""
 
 
 async def select_surplus_parts(
@@ -135,7 +135,7 @@ async def select_surplus_parts(
 
 
 def _unlisted() -> dict[str, str]:
-    """Per kind: what no list can have met. Parameters: account, mode, low, high, tick of the beginning."""
+    """Per kind: what no list can have held. Parameters: account, mode, low, high, tick of the beginning."""
     statements = {}
     for kind in KINDS.values():
         if kind.name in THROUGH:
@@ -147,7 +147,7 @@ def _unlisted() -> dict[str, str]:
         elif not kind.list_holds_all:
             where = "false"
         elif kind.id_is_customers and kind.list_path is None:
-            # Who is not asked for may have rows that nothing told of, or that are of somebody else.
+            # Customers that are not asked about may have rows that nothing reported, or rows of another customer.
             where = f"""(
     t.customer_id is distinct from t.id
     or not exists (
@@ -181,13 +181,13 @@ where o.account_id = $1 and o.live_mode = $2 and o.kind = '{kind.name}' and o.co
 
 
 SELECT_UNLISTED: Mapping[str, str] = _unlisted()
-"""Per kind: rows that no list can have met, and objects that were read and have no row."""
+"""Per kind: rows that no list can have held, and objects that were read and have no row."""
 
 
 async def select_unlisted(
     connection: Connection, scope: Scope, kind: str, *, low: datetime, high: datetime, tick: int
 ) -> dict[Key, str]:
-    """What no list can have met (key -> what): rows without a place in it, objects that were read and have no row."""
+    """What no list can have held (key -> what): rows without a place in it, objects that were read and have no row."""
     rows = await connection.fetch(SELECT_UNLISTED[kind], *scope, low, high, tick)
     return {Key(*scope, kind, row[0]): row[1] for row in rows}
 
@@ -200,7 +200,7 @@ where account_id = $1 and live_mode = $2 and id = any ($3::text[])
 """
     for kind in KINDS.values()
 }
-"""Per kind: the stored facts of these ids, as they stand."""
+"""Per kind: the stored facts of these ids."""
 
 SELECT_STORED_PARTS: Mapping[str, str] = {
     kind: f"""

@@ -40,7 +40,7 @@ class AuditedCustomer:
 async def select_customers_after(
     connection: Connection, scope: Scope, after: str, *, limit: int
 ) -> list[AuditedCustomer]:
-    """The customers whose ids follow one."""
+    """The customers after an id, in the order of ids."""
     rows = await connection.fetch(SELECT_SETTLED_CUSTOMERS, *scope, after, limit)
     return [AuditedCustomer(id=row[0], complete=row[1], moving=row[2]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Audits: what was found to differ between Stripe, the mirror and the records; its mending; the schedule."""
+"""Audits: the differences found between Stripe, the mirror and the records, their repair, and the schedule."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from db.mirror.tables import PARTS
 from db.sync.scans import Scan, select_scan
 
 RECORD = "record"
-"""The kind, in sync.drift, of what is derived."""
+"""The kind, in sync.drift, of derived records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class ReadAt(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mending:
-    """A row that is wrong, and what Stripe said of it (None: that it knows none) when it was read at `tick`."""
+    """A wrong row, and Stripe's answer about it (None: unknown to Stripe) to a read at `tick`."""
 
     kind: str
     id: str
@@ -58,8 +58,8 @@ class Mending:
     tick: int
 
 
-# What is being marked, read or written just now is no drift: the fence will see to it. `surplus` and `lacking` are
-# what a list says; a read by id decides.
+# An object that is being marked, read or written just now is no drift: the fence takes care of it. `surplus` and
+# `lacking` are only a list's word; a read by id decides.
 SUSPECT = """
 insert into sync.drift (scan_id, kind, id, what)
 select $1::bigint, s.kind, s.id, s.what
@@ -69,7 +69,7 @@ where (
     o.id is null
     or (o.confirmed < $7 and (o.dirty < o.confirmed or o.missing_since is not null or o.parked_at is not null))
   )
-  -- Of a customer who is forgotten nothing is asked any more.
+  -- Nothing is requested any more about a forgotten customer.
   and not exists (
     select from sync.forgotten f
     where f.account_id = $2 and f.live_mode = $3 and f.customer_id = o.customer_id
@@ -80,7 +80,7 @@ on conflict do nothing
 
 
 async def suspect(connection: Connection, scan: Scan, suspects: Mapping[Key, str], *, tick: int) -> None:
-    """Note what a list of this tick says otherwise (key -> what), unless it is in motion."""
+    """Note where a list of this tick differs (key -> what), except objects in motion."""
     if suspects:
         await connection.execute(
             SUSPECT,
@@ -106,7 +106,7 @@ limit $6
 async def select_suspects(
     connection: Connection, scan: Scan, *, records: bool, after: ObjectRef, limit: int
 ) -> list[ObjectRef]:
-    """The suspects that wait for their verification, after this one: records, or mirrored objects."""
+    """The suspects after this one that wait to be verified: records, or mirrored objects."""
     rows = await connection.fetch(SELECT_SUSPECTS, scan.id, RECORD, records, *after, limit)
     return [ObjectRef(*row) for row in rows]
 
@@ -117,7 +117,7 @@ select count(*) from sync.drift where scan_id = $1 and not verified and error is
 
 
 async def count_suspects(connection: Connection, scan: Scan, *, records: bool) -> int:
-    """How many records, or mirrored objects, wait for their verification."""
+    """How many records, or mirrored objects, wait to be verified."""
     count: int = await connection.fetchval(COUNT_SUSPECTS, scan.id, RECORD, records)
     return count
 
@@ -158,9 +158,9 @@ async def select_unread(connection: Connection, scan: Scan, *, limit: int) -> tu
     return (rows[0]["count"] if rows else 0), [Unread(row["kind"], row["id"], row["error"]) for row in rows]
 
 
-# Stripe's lists leave out, by their own rules, prices that were made in the middle of something else, and customers and
-# subscriptions on test clocks: they are read by id like any other, but that they are not listed is no sign of damage.
-# Nor is it that a list inside an object was cut.
+# By their own rules, Stripe's lists leave out prices that were created inside other objects, and customers and
+# subscriptions on test clocks: these are read by id like any other suspect, but their absence is no sign of damage.
+# Neither is a cut list inside an object.
 COUNT_UNEXPLAINED = """
 select count(*)
 from sync.drift d
@@ -181,7 +181,7 @@ where d.scan_id = $1 and not d.verified and d.error is null and d.kind <> $2 and
 
 
 async def count_unexplained(connection: Connection, scan: Scan) -> int:
-    """How many of the suspects are none that Stripe's lists leave out by their own rules."""
+    """How many suspects there are without those that Stripe's lists leave out by their own rules."""
     count: int = await connection.fetchval(
         COUNT_UNEXPLAINED, scan.id, RECORD, scan.account_id, scan.live_mode
     )
@@ -220,7 +220,7 @@ async def note_drift(
     verified: bool,
     ticks: Sequence[int] | None = None,
 ) -> None:
-    """What was found; `verified` by a read by id, each begun at its tick, or by a second derivation."""
+    """Note drift; `verified` by reads by id, each begun at its tick, or by a second derivation."""
     await connection.execute(
         NOTE_DRIFT,
         scan.id,
@@ -246,7 +246,7 @@ limit $2
 
 
 async def select_drift(connection: Connection, scan: Scan, *, limit: int) -> list[Drift]:
-    """What was found and verified."""
+    """The verified drift."""
     rows = await connection.fetch(SELECT_DRIFT, scan.id, limit)
     return [Drift(**{**row, "fields": tuple(row["fields"])}) for row in rows]
 
@@ -261,7 +261,7 @@ limit $3
 
 
 async def select_mending(connection: Connection, scan: Scan, *, limit: int) -> list[Mending]:
-    """What Stripe said of the mirrored objects that differ."""
+    """Stripe's answers about the mirrored objects that differ."""
     return [Mending(**row) for row in await connection.fetch(SELECT_MENDING, scan.id, RECORD, limit)]
 
 
@@ -310,17 +310,17 @@ REMOVE_ROWS: Mapping[str, str] = {
     kind.name: f"delete from {kind.table} where account_id = $1 and live_mode = $2 and id = any ($3::text[])"
     for kind in KINDS.values()
 }
-"""Per kind: takes rows away that nothing ever told of."""
+"""Per kind: removes rows that nothing ever reported."""
 
 REMOVE_PARTS: Mapping[str, str] = {
     kind: f"delete from {parts.table} where account_id = $1 and live_mode = $2 and {parts.owner} = any ($3::text[])"
     for kind, parts in PARTS.items()
 }
-"""Per kind with parts: takes the parts of such rows away."""
+"""Per kind with parts: removes the parts of such rows."""
 
 
 async def remove_rows(connection: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> None:
-    """Take mirror rows away: only those that Stripe does not know and that no event or read ever told of."""
+    """Remove mirror rows: only those that Stripe does not know and that no event or read ever reported."""
     await connection.execute(REMOVE_ROWS[kind], *scope, ids)
     if kind in PARTS:
         await connection.execute(REMOVE_PARTS[kind], *scope, ids)
@@ -345,7 +345,7 @@ MARK_REPAIRED = (
 
 
 async def mark_repaired(connection: Connection, scan: Scan, kind: str, ids: Sequence[str]) -> None:
-    """These are marked: confirm and derive mend them."""
+    """Note that these are marked: confirm and derive mend them."""
     await connection.execute(MARK_REPAIRED, scan.id, kind, ids)
 
 
@@ -367,7 +367,7 @@ async def restore_customer_ids(connection: Connection, scope: Scope, names: Mapp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftOfKind:
-    """How much of one kind does not agree."""
+    """How much of one kind differs."""
 
     object: str
     differs: int
@@ -375,9 +375,9 @@ class DriftOfKind:
     surplus: int
     repaired: int
     unverified: int
-    """What lists, or a first look, said otherwise and no second look has decided; none of the drift."""
+    """Suspicions that no second look has decided; they are not counted as drift."""
     amounts: Mapping[str, int]
-    """Minor units by currency: what is right minus what is stored, each difference counted by its size."""
+    """Minor units by currency: the sum of the absolute differences between the right and the stored amounts."""
 
 
 SELECT_DRIFT_BY_KIND = """
@@ -420,7 +420,7 @@ async def select_drift_by_kind(connection: Connection, scan_id: int) -> list[Dri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
-    """An audit as operators are told of it."""
+    """An audit as operators see it."""
 
     id: int
     status: str
@@ -462,7 +462,7 @@ async def report_audit(connection: Connection, scan: Scan) -> AuditReport:
     )
 
 
-# Bodies were kept to compare with; they tell who customers are, and belong nowhere but into the mirror.
+# Stripe's answers were kept to compare with; they hold personal data, which belongs only in the mirror.
 DROP_SAID = "update sync.drift set said = null where scan_id = $1 and said is not null"
 
 FORGET_OLD_AUDITS = """
@@ -474,7 +474,7 @@ where purpose = 'audit' and finished_at is not null and id not in (
 
 
 async def close_audit(connection: Connection, scan: Scan, *, keep: int) -> None:
-    """Keep of this audit what was found and not what Stripe said, and only the latest audits."""
+    """Drop Stripe's answers from this audit, and all but the latest `keep` audits."""
     await connection.execute(DROP_SAID, scan.id)
     await connection.execute(FORGET_OLD_AUDITS, keep)
 
@@ -502,10 +502,10 @@ select exists (
 
 
 async def is_audit_due(connection: Connection, *, live_mode: bool, hour: int) -> bool:
-    """Whether the nightly audit is to be asked for now. In the transaction that asks, so that nobody asks twice.
+    """Whether the nightly audit is to be requested now. In the transaction that requests it, so that only one does.
 
-    Once after each time that the clock has shown `hour`, UTC, however late; an audit that compares less or mends
-    nothing is none. Only where a whole backfill has ended by then: before, everything that the lists hold would be
+    Once after each time that the clock shows `hour`, UTC, however late. An audit that compares less or repairs nothing
+    does not count. Only where a whole backfill has ended before that hour: otherwise everything in the lists would be
     drift.
     """
     await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)

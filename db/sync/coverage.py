@@ -10,8 +10,8 @@ from db.connection import Connection
 from db.keys import CustomerKey, columns_of_keys
 from db.sync.scans import Scan, readings_of
 
-# A window that begins where no other ends, or ends where no other begins, leaves a hole beside it. Each reading of a
-# list must be without one: half of it is not the list.
+# A window that begins where no other ends, or ends where no other begins, leaves a hole. Every variant of a list must
+# be free of holes: half of it is not the list.
 SELECT_HOLES = """
 with tiles as (
   select kind, variant, low, high, state, error,
@@ -44,13 +44,13 @@ class Hole:
 
 
 async def select_holes(connection: Connection, scan: Scan, *, low: datetime, high: datetime) -> list[Hole]:
-    """What is missing of the tiling of [low, high) by windows that were read to their end; empty: nothing is."""
+    """The stretches of [low, high) that no window has read to its end; empty: there are none."""
     rows = await connection.fetch(SELECT_HOLES, scan.id, *readings_of(scan), low, high)
     return [Hole(**row) for row in rows]
 
 
 def _mark_references(reference: FetchedReference) -> str:
-    """The statement that marks the objects which a column names and nobody knows of yet.
+    """The statement that marks the objects that a column names and that are still unknown.
 
     Its customer is the row's, where rows of both kinds name one.
     """
@@ -81,16 +81,16 @@ MARK_REFERENCES: Mapping[str, str] = {
     name: _mark_references(reference)
     for name, reference in sorted((f"{each.holder}.{each.column}", each) for each in fetched_references())
 }
-"""By the column that names other objects: what marks those that nothing was ever said about, so that they are read."""
+"""By the column that names other objects: marks those that no read and no event has reported, so that they are read."""
 
 
 async def mark_references(connection: Connection, column: str, *, account_id: str, live_mode: bool) -> None:
-    """Mark what a column names and no list held (a deleted customer is in no list): it is read by its id."""
+    """Mark the objects that a column names and no list held (a deleted customer is in none): they are read by id."""
     await connection.execute(MARK_REFERENCES[column], account_id, live_mode)
 
 
-# A customer younger than the horizon is none of the scan's: its customer.created makes it complete. Of who is on a test
-# clock the lists have not told all: their own history does.
+# A customer younger than the horizon is not covered by the scan: its customer.created makes it complete. The lists
+# leave out objects of customers on test clocks: these are covered by their own histories.
 COVER_CUSTOMERS = """
 with next as (
   select o.id, coalesce(c.created, o.event_created, '-infinity') <= $4
@@ -125,8 +125,8 @@ select max(id) from next
 async def cover_customers(
     connection: Connection, scan: Scan, *, complete: bool, after: str, limit: int
 ) -> str | None:
-    """Have the customers after an id derived, `complete` where every list was read to its end, else their histories
-    pulled; returns the last id, None when there were none.
+    """Mark the customers after an id to be derived: as complete where every list was read to its end, else with their
+    histories to be pulled. Returns the last id, None when there were none.
     """
     last: str | None = await connection.fetchval(
         COVER_CUSTOMERS, scan.account_id, scan.live_mode, after, scan.horizon, complete, limit
@@ -152,8 +152,8 @@ where (c.account_id, c.live_mode, c.customer_id) = (k.account_id, k.live_mode, k
 
 
 async def mark_known_stale(connection: Connection, customers: Sequence[CustomerKey]) -> None:
-    """Raise `stale` of those customers that are complete already. The others are derived when all of them is known:
-    a status in the middle of the filling is one that they never had.
+    """Raise `stale` of those customers that are complete already. The others are derived once they are complete: in the
+    middle of a backfill they would get a status that they never had.
     """
     await connection.execute(
         MARK_KNOWN_STALE,
@@ -169,6 +169,6 @@ where account_id = $1 and live_mode = $2 and customer_id = $3
 
 
 async def select_history(connection: Connection, key: CustomerKey) -> tuple[bool, int, str | None]:
-    """Whether a customer's history is still to be pulled, how often that was begun, and what the last failure said."""
+    """Whether a customer's history is still to be pulled, how often a pull was begun, and the last error."""
     row = await connection.fetchrow(SELECT_HISTORY, *key)
     return (False, 0, None) if row is None else (row[0], row[1], row[2])

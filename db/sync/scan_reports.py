@@ -10,7 +10,7 @@ from db.sync.scans import Scan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindProgress:
-    """How far one kind of a scan is."""
+    """How far the lists of one kind are read."""
 
     kind: str
     windows: int
@@ -18,7 +18,7 @@ class KindProgress:
     objects: int
     requests: int
     share_done: float
-    """Of the stretch of time that the lists cover, the part that has been read."""
+    """The part of the lists' stretch of time that has been read, from 0 to 1."""
     errors: tuple[str, ...]
 
 
@@ -52,7 +52,7 @@ async def select_progress(connection: Connection, scan_id: int) -> list[KindProg
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectsReport:
-    """How far one kind of a scan is, as operators are told."""
+    """How far one kind of a scan is, as operators see it."""
 
     object: str
     windows: int
@@ -61,13 +61,13 @@ class ObjectsReport:
     requests: int
     rows_per_second: float
     eta_seconds: float | None
-    """Guessed from the stretch of time that is left; None where nothing is known yet."""
+    """Estimated from the stretch of time that is left; None where nothing is known yet."""
     errors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanReport:
-    """A backfill or audit as operators are told of it."""
+    """A backfill or audit as operators see it."""
 
     id: int
     status: str

@@ -63,11 +63,11 @@ class Scan:
     attempts: int
     error: str | None
     unread: str | None
-    """What steps after the lists could not read: who is incomplete for it has its own history pulled."""
+    """What steps after the lists could not read. Customers that lack it get their own histories pulled."""
 
     @property
     def scope(self) -> Scope:
-        """The account, in the mode, whose lists are read."""
+        """The account and mode whose lists are read."""
         return Scope(self.account_id, self.live_mode)
 
 
@@ -176,7 +176,7 @@ returning {", ".join(f"s.{column}" for column in Scan.__dataclass_fields__)}
 
 
 async def claim_scan(connection: Connection, *, live_mode: bool, lease: timedelta) -> Scan | None:
-    """Lease a scan whose next step is not the reading of a window: to begin it, or to finish it."""
+    """Lease a scan whose next step does not read a window: it is to begin, or its lists are read; None: none is due."""
     row = await connection.fetchrow(CLAIM_SCAN, live_mode, lease)
     return None if row is None else scan_of(row)
 
@@ -206,7 +206,7 @@ async def begin_scan(
 
 
 def readings_of(scan: Scan) -> tuple[list[str], list[str]]:
-    """What a scan has to read: the kinds, and beside each what its list is asked for; one with halves stands twice."""
+    """What a scan has to read: kinds, and the variant of each kind's list. A list in halves appears twice."""
     readings = [(kind, variant) for kind in scan.kinds for variant in KINDS[kind].list_variants]
     return [kind for kind, _ in readings], [variant for _, variant in readings]
 
@@ -221,7 +221,7 @@ where id = $1
 async def move_scan(
     connection: Connection, scan_id: int, *, step: str, cursor: str = "", wait: timedelta = timedelta(0)
 ) -> None:
-    """Note how far the scan is, and when to go on."""
+    """Note how far the scan is, and when it is due again."""
     await connection.execute(MOVE_SCAN, scan_id, step, cursor, wait)
 
 
@@ -235,7 +235,7 @@ where id = $1
 async def postpone_scan(
     connection: Connection, scan_id: int, *, wait: timedelta, error: str, counts: bool
 ) -> None:
-    """Say why the step did not succeed, and when to try it again; `counts` is False where Stripe was only busy."""
+    """Note why the step failed, and when to try it again; `counts` is False where Stripe was only busy."""
     await connection.execute(POSTPONE_SCAN, scan_id, wait, error, counts)
 
 
@@ -247,7 +247,7 @@ where id = $1
 
 
 async def skip_step(connection: Connection, scan_id: int, *, step: str, unread: str) -> None:
-    """Go on with a step though the one before was given up: what it has not read is kept for the end."""
+    """Go on with a step although the one before was given up; why is kept in `unread`."""
     await connection.execute(SKIP_STEP, scan_id, step, unread)
 
 
@@ -260,7 +260,7 @@ where id = $1
 
 
 async def finish_scan(connection: Connection, scan_id: int, *, status: str, error: str | None) -> None:
-    """The last step is done."""
+    """End a scan; a canceled one stays canceled."""
     await connection.execute(FINISH_SCAN, scan_id, status, error)
 
 

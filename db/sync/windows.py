@@ -13,12 +13,12 @@ from db.sync.scans import Scan, scan_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A stretch of one kind's `created`, [low, high), read from its young end; `scan` tells what for."""
+    """A stretch of one kind's `created`, [low, high), read from its young end, for `scan`."""
 
     scan: Scan
     kind: str
     variant: str
-    """Which of the kind's `list_variants` is read; empty where its list is one."""
+    """Which of the kind's `list_variants` is read; empty where the list has no variants."""
     low: datetime
     high: datetime
     cursor_id: str | None
@@ -26,7 +26,7 @@ class Window:
     edge_ids: tuple[str, ...]
     attempts: int
     tick: int
-    """Drawn before its next page is asked for."""
+    """Drawn before the request for its next page."""
 
 
 CLAIM_WINDOW = f"""
@@ -103,12 +103,12 @@ select * from unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5
 
 
 class LostWindow(Exception):
-    """Somebody else went on with this window, or its scan was canceled: the page is not ours to store."""
+    """Another worker went on with this window, or its scan was canceled: the page is not ours to store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """A page that was read: the window before and after it, and what it held and took."""
+    """What a page does to its window: the window before and after it, its objects and the requests it took."""
 
     window: Window
     after: Window
@@ -129,9 +129,10 @@ class WindowKey(NamedTuple):
 async def advance_windows(
     connection: Connection, advances: Sequence[Advance], *, lease: timedelta
 ) -> dict[WindowKey, int]:
-    """Move the cursors of windows, in the transaction that stores their pages, and open what was split off them.
+    """Move the cursors of windows, in the transaction that stores their pages, and open the parts that were split off.
 
-    Returns the tick of the next page of each; a window that is not among them is lost, and its page not ours to store.
+    Returns the tick of each window's next page. A window that is not among them is lost, and its page is not
+    ours to store.
     """
     rows = await connection.fetch(
         ADVANCE_WINDOWS,
@@ -200,7 +201,7 @@ async def postpone_window(
     failed: bool,
     counts: bool,
 ) -> None:
-    """Say why a page was not read; `failed` gives the window up, `counts` is False where Stripe was only busy."""
+    """Note why a page was not read; `failed` gives the window up, `counts` is False where Stripe was only busy."""
     await connection.execute(
         POSTPONE_WINDOW,
         *key_of(window),

@@ -1,1 +1,1 @@
-"""What proves that the mirror and the records say what Stripe says."""
+"""The audit: it compares the mirror and the records with Stripe, and repairs them."""

@@ -1,10 +1,11 @@
 """Audit: whether the mirror says what Stripe's lists say, and the records what the mirror implies.
 
-A list only raises a suspicion. A read by id decides on each, and nothing is ever written from either: with `repair`,
-what differs is marked, and confirm and derive mend it. Only kinds that no event has read, and that no record depends
-on, are brought up to date by the lists at once, since until then nobody could know. What a list lacks is looked for by
-its id before anything is said of it (ARCHITECTURE.md, I8). Records are compared with what the mirror would imply once
-it is right, so that a wrong row is counted once, and not again for each record that follows from it.
+A list only raises a suspicion, and a read by id decides on each. Nothing is written from either: with `repair`,
+objects that differ are marked, and confirm and derive mend them. Only kinds that lists confirm, on which no record
+depends, are updated from the lists at once, since no event was expected to announce their changes. An object that a
+list lacks is looked for by its id before it is reported (ARCHITECTURE.md, I8). Records are compared with what the
+mirror would imply if it were right, so that a wrong row is counted once, and not again for each record that follows
+from it.
 """
 
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ log = structlog.get_logger()
 
 
 async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
-    """Have the key's own account audited and mended once a night; True when this call has asked for it."""
+    """Request a repairing audit of the key's own account once a night; True when this call has requested it."""
     async with pool.acquire() as connection, connection.transaction():
         if not await is_audit_due(connection, live_mode=live_mode, hour=NIGHTLY_HOUR_UTC):
             return False
@@ -56,55 +57,55 @@ async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
         return new
 
 
-# --- What a page raises ----------------------------------------------------------------------------------------------
+# --- Suspicions of a page --------------------------------------------------------------------------------------------
 
 
 async def audit_page(connection: Connection, window: Window, after: Window, page: Page) -> None:
-    """Note what a page says otherwise than the mirror, in the transaction that moves the window's cursor."""
-    told: dict[Key, Answered] = {}
+    """Note where a page differs from the mirror, in the transaction that moves the window's cursor."""
+    listed: dict[Key, Answered] = {}
     for answer in page.answers:
         for each in whole_objects(answer):
-            told.setdefault(each.key, each)
+            listed.setdefault(each.key, each)
     scope = Scope(window.scan.account_id, window.scan.live_mode)
-    told_of = await _of_the_remembered(connection, told)
-    suspects: dict[Key, str] = dict.fromkeys(await _otherwise(connection, scope, told_of), "differs")
+    kept = await _without_forgotten(connection, listed)
+    suspects: dict[Key, str] = dict.fromkeys(await _differing(connection, scope, kept), "differs")
     await _refresh(
         connection,
-        [told[key] for key in suspects if key.kind in LIST_CONFIRMED]
-        + [each for each in told_of if KINDS[each.key.kind].eventless_fields and each.key not in suspects],
+        [listed[key] for key in suspects if key.kind in LIST_CONFIRMED]
+        + [each for each in kept if KINDS[each.key.kind].eventless_fields and each.key not in suspects],
     )
     suspects = {key: what for key, what in suspects.items() if key.kind not in LIST_CONFIRMED}
     suspects |= dict.fromkeys([each.key for each in page.cut if each.key.kind not in LIST_CONFIRMED], "cut")
-    listed = {each.key.id for each in (*page.answers, *page.cut)} | {key.id for key in page.unreadable}
-    for object_id in await _surplus(connection, scope, window, after, page, listed):
+    ids = {each.key.id for each in (*page.answers, *page.cut)} | {key.id for key in page.unreadable}
+    for object_id in await _surplus(connection, scope, window, after, page, ids):
         suspects.setdefault(Key(*scope, window.kind, object_id), "surplus")
     for part, parent in THROUGH.items():
         if parent == window.kind:
-            parts = {key.id for key in told if key.kind == part}
+            parts = {key.id for key in listed if key.kind == part}
             for object_id in await select_surplus_parts(
-                connection, scope, part, parents=sorted(listed), listed=parts
+                connection, scope, part, parents=sorted(ids), listed=parts
             ):
                 suspects.setdefault(Key(*scope, part, object_id), "surplus")
     await suspect(connection, window.scan, suspects, tick=page.tick)
 
 
-async def _of_the_remembered(connection: Connection, told: dict[Key, Answered]) -> list[Answered]:
-    """What is not of customers who were forgotten."""
-    forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in told.items()})
-    return [each for key, each in told.items() if key not in forgotten]
+async def _without_forgotten(connection: Connection, listed: dict[Key, Answered]) -> list[Answered]:
+    """The answers without those about forgotten customers."""
+    forgotten = await set_aside_answers(connection, {key: each.parsed for key, each in listed.items()})
+    return [each for key, each in listed.items() if key not in forgotten]
 
 
 async def _refresh(connection: Connection, answers: list[Answered]) -> None:
-    """Store what has changed without that anybody promised that it would be known by now."""
+    """Store changes that no event was expected to announce."""
     if answers:
         await store_answers(connection, answers, source="audit", of_whole=True)
 
 
-async def _otherwise(connection: Connection, scope: Scope, told: Sequence[Answered]) -> list[Key]:
-    """The keys whose stored facts are not those that were told."""
+async def _differing(connection: Connection, scope: Scope, listed: Sequence[Answered]) -> list[Key]:
+    """The keys whose stored facts differ from the listed ones."""
     found: list[Key] = []
     for kind in KINDS:
-        of_kind = [each for each in told if each.key.kind == kind and each.parsed.facts is not None]
+        of_kind = [each for each in listed if each.key.kind == kind and each.parsed.facts is not None]
         if not of_kind:
             continue
         rows = [
@@ -133,11 +134,11 @@ async def _surplus(
     page: Page,
     listed: set[str],
 ) -> list[str]:
-    """The rows that should stand in this page and do not.
+    """The rows that should be in this page and are not.
 
-    A page ends in the middle of a second as a rule: rows created in its last second are looked for with the next page,
-    which knows by `edge_ids` what of that second has been seen. Of a kind that does not say when, the last page knows
-    by them all that has been seen.
+    A page usually ends in the middle of a second: rows created in its last second are looked for with the next page,
+    whose `edge_ids` say which objects of that second have been seen. For a kind without `created`, the `edge_ids` of
+    the last page say everything that has been seen.
     """
     if not KINDS[window.kind].says_created and page.has_more:
         return []
@@ -162,7 +163,7 @@ async def _surplus(
 
 
 async def step_audit(turn: Turn, scan: Scan) -> None:
-    """Do what comes after the lists, one bounded step a call; each is safe to do again."""
+    """Do the scan's next step after its lists, bounded in time; each is safe to do again."""
     match step_of(scan):
         case Step.LISTS:
             await _suspect_unlisted(turn, scan)
@@ -189,7 +190,7 @@ async def step_audit(turn: Turn, scan: Scan) -> None:
 
 
 async def _suspect_unlisted(turn: Turn, scan: Scan) -> None:
-    """Rows that no list can have met, and objects that were read and have no row."""
+    """Suspect rows that no list can have held, and objects that were read and have no row."""
     scope = scan.scope
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
     kinds = (
@@ -207,15 +208,15 @@ async def _suspect_unlisted(turn: Turn, scan: Scan) -> None:
 
 
 async def _compare_clocks(turn: Turn, scan: Scan) -> None:
-    """Compare what is on test clocks, which the lists leave out. Rows that no clock holds are suspected already."""
+    """Compare the objects on test clocks, which the lists leave out. Rows that no clock holds are suspected already."""
     scope = scan.scope
 
     async def compare(clock: str) -> None:
         for kind in ("customer", "subscription"):
             for page in await pages_of(turn, scan, clock, kind):
-                told = {answer.key: answer for answer in page.answers}
+                listed = {answer.key: answer for answer in page.answers}
                 async with turn.pool.acquire() as connection, connection.transaction():
-                    found = await _otherwise(connection, scope, await _of_the_remembered(connection, told))
+                    found = await _differing(connection, scope, await _without_forgotten(connection, listed))
                     await suspect(connection, scan, dict.fromkeys(found, "differs"), tick=page.tick)
 
     await each_clock(turn, scan, compare)
@@ -224,37 +225,37 @@ async def _compare_clocks(turn: Turn, scan: Scan) -> None:
 async def _finish(turn: Turn, scan: Scan) -> None:
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
     async with turn.pool.acquire() as connection:
-        told: list[str] = []
+        notes: list[str] = []
         if low < high and scan.status == "running":
             holes = await select_holes(connection, scan, low=low, high=high)
-            told += [say_holes(holes)] if holes else []
+            notes += [say_holes(holes)] if holes else []
         if many := await too_many(connection, scan):
             differ = f"{many} objects differ: more than can be read one by one, so no record was compared"
-            told = [f"{differ}; run `subledger backfill`, then audit again"]
+            notes = [f"{differ}; run `subledger backfill`, then audit again"]
         else:
-            told += await _say_undecided(connection, scan)
-        status = "partial" if told else "complete"
+            notes += await _say_undecided(connection, scan)
+        status = "partial" if notes else "complete"
         async with connection.transaction():
             if status == "complete" and scan.status == "running" and scan.whole:
                 await reach_milestone(connection, "audit")
-            await end_audit(connection, scan, status=status, error="; ".join(told) or None)
+            await end_audit(connection, scan, status=status, error="; ".join(notes) or None)
     log.info("audit ended", scan=scan.id, status=status)
 
 
 async def _say_undecided(connection: Connection, scan: Scan) -> list[str]:
-    """What lists, or a first look, said otherwise, and of which nothing could be said in the end."""
-    told = []
+    """Which suspicions could not be decided in the end."""
+    notes = []
     for what, records in (("objects", False), ("records", True)):
         if left := await count_suspects(connection, scan, records=records):
-            told.append(f"{left} {what} were changing until the end: audit again later")
+            notes.append(f"{left} {what} were changing until the end: audit again later")
     count, unread = await select_unread(connection, scan, limit=HOLES_NAMED_MAX)
     if count:
-        told.append(f"{count} objects could not be read")
-        told += [f"{each.kind} {each.id}: {each.error}" for each in unread]
-    return told
+        notes.append(f"{count} objects could not be read")
+        notes += [f"{each.kind} {each.id}: {each.error}" for each in unread]
+    return notes
 
 
 async def end_audit(connection: Connection, scan: Scan, *, status: str, error: str | None) -> None:
-    """The end of an audit, however it comes: nothing is kept of what Stripe said. In a transaction."""
+    """End an audit, for whatever reason: none of Stripe's answers is kept. In a transaction."""
     await finish_scan(connection, scan.id, status=status, error=error)
     await close_audit(connection, scan, keep=AUDITS_KEPT)

@@ -1,6 +1,7 @@
-"""What an audit decides by reading objects by their ids: whether what a list raised as a suspicion is true.
+"""Suspects of an audit, read by their ids to decide whether what a list raised as a suspicion is true.
 
-What cannot be read is left undecided, and the audit then ends as partial, naming it; the rest is judged all the same.
+An object that cannot be read is left undecided, and the audit then ends as partial, naming it; the rest is judged
+anyway.
 """
 
 import asyncio
@@ -43,9 +44,9 @@ from worker.payload import NotJson
 from worker.retry import retry_conflicts
 
 DRIFT_EXAMINED_MAX = 10_000
-"""Beyond it the mirror is not damaged but empty or of something else: a backfill is what helps, not reads by id."""
+"""With more drift the mirror is not damaged but empty, or of another account: a backfill helps, reads by id do not."""
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30, 60, 60, 60, 60))
-"""Before each new round over what was in motion, or got no answer: five minutes, as for a list that does not answer."""
+"""Before each new round over objects that were in motion or got no answer: five minutes, as for an unanswered list."""
 
 _AMOUNTS = {
     "charge": "amount_captured",
@@ -61,7 +62,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verdict:
-    """What a read by id said: `parsed` is None where Stripe knows no such object."""
+    """The answer to a read by id: `parsed` is None where Stripe knows no such object."""
 
     kind: str
     id: str
@@ -71,7 +72,7 @@ class _Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Unread:
+class _Failure:
     """A read by id that decides nothing; `later` where the next one may."""
 
     kind: str
@@ -82,7 +83,7 @@ class _Unread:
 
 
 async def compare_entitlements(turn: Turn, scan: Scan) -> None:
-    """Read everybody's entitlements, which no list holds; such a read is by id, and so decides at once."""
+    """Read all customers' entitlements, which no list holds. Such a read is by id, so it decides at once."""
     after = scan.step_cursor
     while not turn.over():
         customers = await entitlements.entitled_after(turn, scan, after)
@@ -94,7 +95,7 @@ async def compare_entitlements(turn: Turn, scan: Scan) -> None:
         )
         if not verdicts and unread[0].later and scan.attempts < entitlements.OUTAGE_TRIES:
             raise unread[0].error  # Stripe, and not an object: this step waits
-        # A key that may not read the first few may read nobody's: so much is said, and no more is asked.
+        # A key that may not read the first few may read none: their errors are noted, and no more are read.
         refused = not verdicts and all(isinstance(each.error, StripeRefused) for each in unread)
         after = customers[-1]
         await _note(turn, scan, verdicts, unread, cursor=after)
@@ -105,8 +106,8 @@ async def compare_entitlements(turn: Turn, scan: Scan) -> None:
 
 
 async def verify_objects(turn: Turn, scan: Scan) -> None:
-    """Read every suspect by its id: what agrees was no drift. What is in motion, or got no answer, is read again in
-    later rounds, with pauses between, and after the last is left undecided.
+    """Read every suspect by its id: one that agrees was no drift. One that is in motion, or got no answer, is read
+    again in later rounds, with pauses between them, and is left undecided after the last.
     """
     async with turn.pool.acquire() as connection:
         if many := await too_many(connection, scan):
@@ -142,13 +143,13 @@ async def too_many(connection: Connection, scan: Scan) -> int:
 
 async def _read_all(
     turn: Turn, scan: Scan, objects: Sequence[ObjectRef]
-) -> tuple[list[_Verdict], list[_Unread]]:
+) -> tuple[list[_Verdict], list[_Failure]]:
     found = await asyncio.gather(*(_read(turn, scan, ref) for ref in objects))
     verdicts = [each for each in found if isinstance(each, _Verdict)]
-    return verdicts, [each for each in found if isinstance(each, _Unread)]
+    return verdicts, [each for each in found if isinstance(each, _Failure)]
 
 
-async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Unread:
+async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Failure:
     """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
     key = Key(*scan.scope, *ref)
     due = await due_now(turn.pool, key)
@@ -161,7 +162,7 @@ async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Unread:
             raise
         log.warning("suspect not read", scan=scan.id, kind=ref.kind, id=ref.id, error=str(error))
         later = isinstance(error, (StripeUnavailable, NotJson))
-        return _Unread(kind=ref.kind, id=ref.id, tick=due.tick, error=error, later=later)
+        return _Failure(kind=ref.kind, id=ref.id, tick=due.tick, error=error, later=later)
     return _Verdict(kind=ref.kind, id=ref.id, tick=due.tick, parsed=answer.parsed, raw=answer.raw)
 
 
@@ -169,14 +170,14 @@ async def _note(
     turn: Turn,
     scan: Scan,
     verdicts: Sequence[_Verdict],
-    unread: Sequence[_Unread],
+    unread: Sequence[_Failure],
     *,
     cursor: str,
     last: bool = False,
 ) -> None:
-    """Judge what was read, and go on behind it: in one transaction, which sees one moment of the mirror.
+    """Judge what was read, and move the cursor past it: in one transaction, which sees one moment of the mirror.
 
-    What a later round may read stays, or becomes, a suspect; in the last round nothing does.
+    An object that a later round may read stays, or becomes, a suspect, except in the last round.
     """
 
     async def note() -> None:
@@ -199,7 +200,7 @@ async def _note(
 
 
 async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> None:
-    """Note what differs and dismiss what agrees. Of what is in motion nothing can be said yet."""
+    """Note objects that differ and dismiss those that agree. Objects in motion cannot be judged yet."""
     scope = scan.scope
     motion = await select_motion(
         connection, scope, [ReadAt(each.kind, each.id, each.tick) for each in verdicts]
@@ -227,7 +228,7 @@ async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict
 
 
 def _is_nothing(verdict: _Verdict) -> bool:
-    """Whether this is what Stripe says of a customer for whom it keeps nothing of a kind."""
+    """Whether this is Stripe's answer for a customer that has no objects of a kind."""
     return verdict.kind in PER_CUSTOMER and verdict.parsed is not None and not verdict.parsed.parts
 
 
@@ -236,7 +237,7 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
     kind, parsed = verdict.kind, verdict.parsed
     if parsed is None or parsed.facts is None:
         if stored is None and parsed is None:
-            return None  # neither knows it: it went between the list and the read
+            return None  # neither has it: it was deleted between the list and the read
         if stored is None:
             return Drift(kind=kind, id=verdict.id, what="lacking", fields=("deleted_at",), said=verdict.raw)
         if stored["deleted_at"] is not None:

@@ -1,7 +1,7 @@
-"""What an audit compares of records: each with what the mirror, once it is right, implies.
+"""Records, each compared with what the mirror would imply if it were right.
 
-Of a customer in motion nothing is said: whoever is compared, and whether it is in motion, is read in the snapshot that
-compares.
+A customer in motion is not judged: which customers are compared, and whether they are in motion, is read in the same
+snapshot that compares them.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -55,11 +55,11 @@ from worker.retry import retry_conflicts
 
 MOTION_WAIT = timedelta(seconds=1)
 MOTION_WAITS_MAX = 120
-"""What changes without an end is left undecided: the audit then ends as partial."""
+"""A customer that never stops changing is left undecided: the audit then ends as partial."""
 
 
 async def compare_records(turn: Turn, scan: Scan) -> None:
-    """Compare every record with what the mirror, once it is right, implies."""
+    """Compare every record with what the mirror would imply if it were right."""
     scope = scan.scope
     after = scan.step_cursor
     async with turn.pool.acquire() as connection:
@@ -88,7 +88,7 @@ async def compare_records(turn: Turn, scan: Scan) -> None:
 async def _wrong_records(
     turn: Turn, connection: Connection, scan: Scan, customers: Sequence[AuditedCustomer]
 ) -> list[Drift]:
-    """The records that are not what the facts in this snapshot imply, but for those of customers in motion."""
+    """The records that differ from what the facts in this snapshot imply, without those of customers in motion."""
     still = {each.id: each.complete for each in customers if not each.moving}
     if not still:
         return []
@@ -210,13 +210,13 @@ def _net_difference(derived: Derived, stored: StoredWhole) -> tuple[str | None, 
 
 
 async def verify_records(turn: Turn, scan: Scan) -> None:
-    """Look at the wrong records once more when nothing is on its way any more that may put them right.
+    """Look at the wrong records once more, when nothing that may put them right is under way any longer.
 
-    Whoever is in motion is looked at again a little later, and after the last time is left undecided.
+    A customer in motion is looked at again a little later, and is left undecided after the last time.
     """
     place = Place.of(scan)
     async with turn.pool.acquire() as connection:
-        # What time alone has changed is no drift.
+        # A record that only time has changed is no drift.
         while await mark_overdue(connection, limit=CUSTOMERS_AT_ONCE) == CUSTOMERS_AT_ONCE:
             pass
     await turn.derive()
@@ -253,7 +253,7 @@ async def verify_records(turn: Turn, scan: Scan) -> None:
 
 
 async def _note_surplus_records(connection: Connection, scan: Scan) -> None:
-    """Records of nobody. One whose customer id was changed is its customer's: it has been counted there."""
+    """Note records of no customer. A record whose customer id was changed is counted as its customer's already."""
     scope = scan.scope
     counted = await select_drift(connection, scan, limit=DRIFT_EXAMINED_MAX)
     known = {customer_uid(*scope, each.id) for each in counted if each.kind == RECORD}

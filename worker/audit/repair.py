@@ -1,4 +1,4 @@
-"""What an audit has mended: whatever differs is marked, so that confirm reads it again, and derive follows."""
+"""Repair: objects that differ are marked, so that confirm reads them again, and derive follows."""
 
 from collections.abc import Sequence
 
@@ -33,11 +33,12 @@ from worker.retry import retry_conflicts
 
 
 async def repair(turn: Turn, scan: Scan) -> None:
-    """Have what names a customer read again; what concerns customers only by such objects comes after them.
+    """Mark the objects that name a customer; objects that concern customers only through these come in later steps.
 
-    A row that Stripe does not know, and that no event and no read ever told of, is nobody's: it goes. One that was
-    told of stays, as missing, since a 404 proves nothing. Rows and records of nobody go first, and so do wrong names of
-    records: whoever is derived meanwhile would count the rows, and tells others by the names.
+    A row that Stripe does not know, and that no event and no read ever reported, belongs to nobody: it is removed. One
+    that was reported stays, as missing, since a 404 proves nothing. Such rows, records of no customer and wrong
+    customer ids of records are mended first: a derivation meanwhile would count the rows, and it finds records by these
+    ids.
     """
     scope = scan.scope
     async with turn.pool.acquire() as connection, connection.transaction():
@@ -56,18 +57,22 @@ async def repair(turn: Turn, scan: Scan) -> None:
 
 
 async def repair_charges(turn: Turn, scan: Scan) -> None:
-    """Charges, once their owners are right: whose one is that names nobody, its Checkout session or invoice tells."""
+    """Mark charges, once their owners are right: one that names no customer belongs to its Checkout session's or
+    invoice's.
+    """
     await _repair_next(turn, scan, rank=1)
 
 
 async def repair_parts(turn: Turn, scan: Scan) -> None:
-    """The rest, once what names customers is right: whom a refund or a price concerns, is asked of the mirror."""
+    """Mark the rest, once the objects that name customers are right: the mirror says which customers a refund or a
+    price concerns.
+    """
     await _repair_next(turn, scan, rank=2)
 
 
 def _rank(kind: str) -> int:
-    """Whoever is asked who a kind's customers are has a lower one. From a wrong row we would learn of customers that
-    nobody has, and ask for them for ever.
+    """The order of repair: a kind comes after the kinds that say which customers it concerns. A wrong row among these
+    would name customers that do not exist, and they would be requested forever.
     """
     if kind == "charge":
         return 1
@@ -117,7 +122,7 @@ async def _repair_objects(turn: Turn, scan: Scan, *, rank: int) -> None:
 
 
 async def _invented(connection: Connection, scope: Scope, drift: Sequence[Drift]) -> dict[str, list[str]]:
-    """The rows, by kind, that Stripe does not know and that no event and no read ever told of."""
+    """The rows, by kind, that Stripe does not know and that no event and no read ever reported."""
     unknown = [each for each in drift if each.kind != RECORD and each.said is None]
     heard_of = await select_motion(connection, scope, [ReadAt(each.kind, each.id, 0) for each in unknown])
     invented: dict[str, list[str]] = {}
@@ -128,7 +133,7 @@ async def _invented(connection: Connection, scope: Scope, drift: Sequence[Drift]
 
 
 async def repair_records(turn: Turn, scan: Scan) -> None:
-    """Have the wrong records derived anew."""
+    """Mark the customers of wrong records, so that they are derived again."""
     scope = scan.scope
 
     async def mark() -> None:

@@ -1,1 +1,1 @@
-"""What reads Stripe's lists: backfills, histories, gaps."""
+"""Everything that reads Stripe's lists: backfills, histories, test clocks, entitlements, gaps."""

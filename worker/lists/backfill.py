@@ -1,8 +1,8 @@
 """Backfill: an account's lists, page by page, pass the fence into the mirror; customers are derived at the end.
 
-A backfill of everything stores what its pages hold and marks nothing beside them: what one page names comes with
-another. Only what no list held is read by its id afterwards. Then all customers are called complete and derived, some
-hundred at a time, so that webhooks never wait behind them.
+A backfill of everything stores its pages and marks nothing else: an object that one page names comes with another
+page. Only objects that were in no list are read by their ids afterwards. Then all customers are called complete and
+derived, a few hundred at a time, so that webhooks never wait behind them.
 """
 
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ log = structlog.get_logger()
 async def store_answers_of(
     connection: Connection, scan: Scan, answers: Sequence[Answered], *, singly: bool
 ) -> None:
-    """Pass what pages hold through the fence, in the caller's transaction. `singly`: what cannot be stored costs only
-    itself, and is left to be read by its id, which tells what is wrong with it.
+    """Pass the objects of pages through the fence, in the caller's transaction. `singly`: one that cannot be stored
+    costs only itself, and is left to a read by its id, which reports the error.
     """
     if not singly:
         await _store(connection, scan, list(answers))
@@ -78,7 +78,7 @@ async def _store(connection: Connection, scan: Scan, answers: list[Answered]) ->
 
 
 async def step_backfill(turn: Turn, scan: Scan) -> None:
-    """Do what comes after the lists, one bounded step a call; each is safe to do again."""
+    """Do the scan's next step after its lists, bounded in time; each is safe to do again."""
     step = step_of(scan)
     if step is not None and step != scan.step:  # it was canceled
         scan = replace(scan, step=step, step_cursor="")
@@ -102,7 +102,7 @@ async def step_backfill(turn: Turn, scan: Scan) -> None:
 
 
 async def _mark_references(turn: Turn, scan: Scan) -> None:
-    """Have read by id what was named and in no list, one column after the other."""
+    """Mark the objects that are named and were in no list, to be read by their ids, one column after another."""
     after = scan.step_cursor
     for column in MARK_REFERENCES:
         if column <= after:
@@ -120,12 +120,12 @@ async def _mark_references(turn: Turn, scan: Scan) -> None:
 async def _cover_customers(turn: Turn, scan: Scan) -> None:
     """Call the customers complete, where every list that records depend on was read to its end, and derive them.
 
-    Some at a time, each part derived before the next is marked: who is marked by a webhook meanwhile waits for one
-    part at most. Where something is missing, each customer's own history is pulled instead.
+    Each batch is derived before the next is marked: a customer that a webhook marks meanwhile waits for one batch at
+    most. Where something is missing, each customer's own history is pulled instead.
     """
     holes = await _holes(turn, scan)
-    told_all = scan.unread is None and all(hole.kind in LIST_CONFIRMED for hole in holes)
-    complete = scan.status == "running" and told_all
+    read_all = scan.unread is None and all(hole.kind in LIST_CONFIRMED for hole in holes)
+    complete = scan.status == "running" and read_all
     after = scan.step_cursor
     while not turn.over():
 
@@ -155,9 +155,9 @@ async def _cover_customers(turn: Turn, scan: Scan) -> None:
 
 
 async def _wait_for_clocks(turn: Turn, scan: Scan) -> None:
-    """Whoever is on a test clock is read by its own lists: the backfill is complete when all of them are.
+    """Wait for the customers on test clocks, which are read by their own lists: the backfill is complete when they are.
 
-    Where others are incomplete anyway nobody waits for these.
+    Where other customers are incomplete anyway, the backfill does not wait for these.
     """
     async with turn.pool.acquire() as connection:
         wanted = await select_clock_histories(
@@ -168,8 +168,8 @@ async def _wait_for_clocks(turn: Turn, scan: Scan) -> None:
             await stay(connection, scan, wait=timedelta(seconds=1))
             return
     unread = [f"customer {each.customer_id}, on a test clock: {each.error}" for each in wanted]
-    _, untold = await clocks_of(turn, scan)
-    await _finish(turn, scan, holes=await _holes(turn, scan), unread=unread, untold=untold)
+    _, withheld = await clocks_of(turn, scan)
+    await _finish(turn, scan, holes=await _holes(turn, scan), unread=unread, withheld=withheld)
 
 
 async def _wait_for_customer(turn: Turn, scan: Scan) -> None:
@@ -178,7 +178,7 @@ async def _wait_for_customer(turn: Turn, scan: Scan) -> None:
         raise ValueError(f"scan {scan.id} is of no customer")
     key = CustomerKey(*scan.scope, scan.customer_id)
     if not scan.step_cursor and scan.status == "running":
-        # Asked for by hand: a slip of the pen must not make a customer that nobody can ever read.
+        # The id was typed by hand: a typo must not create a customer that can never be read.
         path = KINDS["customer"].retrieve_path.format(id=quote(scan.customer_id, safe=""))
         try:
             await turn.stripe.read(path, account_id=scan.account_id)
@@ -217,13 +217,13 @@ async def _finish(
     *,
     holes: list[Hole],
     unread: Sequence[str] = (),
-    untold: str | None = None,
+    withheld: str | None = None,
 ) -> None:
-    """`unread` customers make it partial, as holes do; what is only `untold` is said, and leaves it complete."""
-    told = [*([say_holes(holes)] if holes else []), *unread, *([] if untold is None else [untold])]
+    """`unread` customers make it partial, as holes do; what Stripe `withheld` is reported, and leaves it complete."""
+    notes = [*([say_holes(holes)] if holes else []), *unread, *([] if withheld is None else [withheld])]
     if scan.unread is not None:
-        told.insert(0, scan.unread)
-    error = "; ".join(told) if told and scan.status != "canceled" else None
+        notes.insert(0, scan.unread)
+    error = "; ".join(notes) if notes and scan.status != "canceled" else None
     status = "partial" if holes or unread or scan.unread is not None else "complete"
     async with turn.pool.acquire() as connection:
         await finish_scan(connection, scan.id, status=status, error=error)

@@ -1,6 +1,6 @@
-"""Test clocks: Stripe's lists of customers and subscriptions leave out what is on one, unless that clock is named.
+"""Test clocks: Stripe's lists of customers and subscriptions leave out those on a clock, unless that clock is named.
 
-So a backfill and an audit of test mode ask for the clocks, and for what is on each. A clock holds a few customers at
+So a backfill and an audit of test mode list the clocks, and the objects on each. A clock holds a few customers at
 most, and is deleted with them after 30 days.
 """
 
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 async def clocks_of(turn: Turn, scan: Scan) -> tuple[list[str], str | None]:
-    """The test clocks of the account, and what Stripe said where it does not tell them; live mode has none.
+    """The test clocks of the account, and why Stripe does not list them if it refuses; live mode has none.
 
     Raises StripeUnavailable and NotJson.
     """
@@ -37,13 +37,13 @@ async def clocks_of(turn: Turn, scan: Scan) -> tuple[list[str], str | None]:
     try:
         clocks = await read_rest(turn.stripe, LIST_PATH, None, account_id=scan.account_id)
     except (StripeMissing, StripeRefused) as refused:
-        log.warning("test clocks are not told", scan=scan.id, error=str(refused))
+        log.warning("test clocks refused", scan=scan.id, error=str(refused))
         return [], f"customers on test clocks were not asked for: {refused}"
     return sorted(str(each["id"]) for each in clocks), None
 
 
 async def each_clock(turn: Turn, scan: Scan, do: Callable[[str], Awaitable[None]]) -> bool:
-    """Do something with every clock, while there is time; True once all are done and the scan is at its next step."""
+    """Call `do` with every clock, while there is time; True once all are done and the scan is at its next step."""
     after = scan.step_cursor
     clocks, _ = await clocks_of(turn, scan)
     left = [clock for clock in clocks if clock > after]
@@ -58,7 +58,7 @@ async def each_clock(turn: Turn, scan: Scan, do: Callable[[str], Awaitable[None]
 
 
 async def pages_of(turn: Turn, scan: Scan, clock: str, kind: str) -> list[Page]:
-    """What of a kind is on a clock; nothing where the clock has been deleted meanwhile.
+    """The objects of a kind on a clock; none where the clock has been deleted meanwhile.
 
     Raises what StripeApi.read raises, and NotJson.
     """
@@ -89,7 +89,7 @@ async def pages_of(turn: Turn, scan: Scan, clock: str, kind: str) -> list[Page]:
 async def fill_clocks(turn: Turn, scan: Scan) -> None:
     """Store the customers on the account's test clocks, and then go to the next step. Safe to do again.
 
-    What else is theirs comes with their histories, which are pulled also of those who were complete before.
+    Their other objects come with their histories, which are pulled even for customers that were complete before.
     """
 
     async def fill(clock: str) -> None:

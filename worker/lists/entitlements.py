@@ -1,4 +1,4 @@
-"""Entitlements, customer by customer: what a backfill and an audit do in place of a list that Stripe does not have."""
+"""Entitlements, read customer by customer by backfills and audits: Stripe has no list of them all."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 
 
 async def ask_for_entitlements(pool: Pool, *, live_mode: bool) -> int:
-    """Have the entitlements of those accounts read that turn out to have features; returns how many were asked for.
+    """Request backfills of entitlements for accounts that turn out to have features; returns how many were requested.
 
-    Who was first seen before was not asked for any, and Stripe sends a summary only when it changes.
+    Customers seen before the first feature were never asked about, and Stripe sends a summary only when it changes.
     """
     async with pool.acquire() as connection, connection.transaction():
         accounts = await select_unread_accounts(connection, live_mode=live_mode)
@@ -47,11 +47,11 @@ async def entitled_after(turn: Turn, scan: Scan, after: str) -> list[str]:
 
 
 async def fill_entitlements(turn: Turn, scan: Scan) -> None:
-    """Read everybody's entitlements through the fence, and then go to the next step. Safe to do again.
+    """Read all customers' entitlements through the fence, and then go to the next step. Safe to do again.
 
-    In the bulk lane, since an account may have very many: marked, they would all stand before what webhooks mark. One
-    that cannot be read is marked all the same, and so tells what is wrong with it. Raises StripeUnavailable and
-    StripeRefused where nobody's are told.
+    They are read in the bulk lane, since an account may have very many: if they were marked, they would all be ahead of
+    the marks of webhooks. Only one that cannot be read is marked, and its read by id then reports the error. Raises
+    StripeUnavailable and StripeRefused where no customer's entitlements are answered.
     """
     after = scan.step_cursor
     while not turn.over():
@@ -64,7 +64,9 @@ async def fill_entitlements(turn: Turn, scan: Scan) -> None:
         errors = [each for each in found if not isinstance(each, Answered)]
         if not answers and _is_outage(errors, attempts=scan.attempts):
             raise errors[0]
-        unread = [each for each, told in zip(customers, found, strict=True) if not isinstance(told, Answered)]
+        unread = [
+            each for each, answer in zip(customers, found, strict=True) if not isinstance(answer, Answered)
+        ]
         async with turn.pool.acquire() as connection:
             failures = await store_safely(connection, answers, source="backfill", of_whole=scan.whole)
             if doubted := [each for each in failures if each.contradicts]:
@@ -82,7 +84,7 @@ async def fill_entitlements(turn: Turn, scan: Scan) -> None:
 
 
 def _is_outage(errors: Sequence[Exception], *, attempts: int) -> bool:
-    """Whether it is Stripe, or the key, and not these few customers, that nothing was told of them."""
+    """Whether all these reads failed because of Stripe, or the key, and not because of these few customers."""
     if all(isinstance(each, StripeRefused) and each.status in (401, 403) for each in errors):
         return True
     if not all(isinstance(each, StripeUnavailable) for each in errors):

@@ -1,6 +1,6 @@
-"""Gap fill: /v1/events tells of whatever no webhook brought, for 30 days.
+"""Gap fill: /v1/events lists the events of the last 30 days, and so also those that no webhook brought.
 
-The fills overlap, and the inbox knows events by their id: what came by webhook is not taken twice.
+The fills overlap, and the inbox knows events by their ids: none that came by webhook is stored twice.
 """
 
 from dataclasses import replace
@@ -22,9 +22,9 @@ from worker.retry import retry_conflicts
 
 LEASE = timedelta(minutes=5)
 OVERLAP = timedelta(minutes=10)
-"""An event may appear in the list some time after the moment that it is stamped with."""
+"""An event may appear in the list some time after its `created`."""
 FIRST_LOOK_BACK = timedelta(hours=1)
-"""How far the first fill of an account reaches back; what is older is the business of the backfill."""
+"""How far the first fill of an account reaches back; older changes are left to the backfill."""
 RETENTION = timedelta(days=30)
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
     """Fill the gaps of every account that is due; returns how many events no webhook had brought."""
     missed = 0
     async with pool.acquire() as connection:
-        # The key's own account, also before any event has come: perhaps none can reach the endpoint.
+        # The key's own account is filled even before any event has come: perhaps none can reach the endpoint.
         await see_accounts(connection, {Scope("", live_mode)})
     while True:
         async with pool.acquire() as connection:
@@ -76,7 +76,7 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
     missed = 0
     while True:
         if since is None:
-            # Stripe's clock tells where to begin; the events themselves come with the next request.
+            # Stripe's clock decides where to begin; the events themselves come with the next request.
             probe = await stripe.read("/v1/events?limit=1", account_id=gap.account_id)
             since = probe.answered_at - FIRST_LOOK_BACK
         path = f"/v1/events?limit=100&created[gte]={int(since.timestamp())}"
@@ -112,13 +112,13 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
 
 
 def _event(body: bytes, gap: DueGap) -> SignedEvent:
-    """The event as a webhook would have brought it. Asked for by its account, it does not name it itself."""
+    """The event as a webhook would have brought it. In a list of its account's, an event does not name the account."""
     event = read_envelope(body, live_mode_default=gap.live_mode)
     return replace(event, account_id=gap.account_id, live_mode=gap.live_mode)
 
 
 async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:
-    """A cursor older than Stripe keeps events leaves a hole that only an audit can find."""
+    """Raise an alarm where the cursor is older than Stripe keeps events: only an audit can find what was missed."""
     name = f"events expired {gap.account_id}".strip()
     if gap.cursor_at is not None and now - gap.cursor_at > RETENTION:
         detail = (

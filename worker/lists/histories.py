@@ -1,4 +1,4 @@
-"""History: what happened to a customer before we first heard of it, read from Stripe's lists.
+"""Histories: what happened to a customer before its first event reached us, read from Stripe's lists.
 
 A page draws its tick before its request, as any read does, and its objects pass the same fence. Only when every list
 was read to its end is the customer complete.
@@ -48,7 +48,7 @@ async def pull_histories(
         try:
             await asyncio.gather(*pulls)
         finally:
-            # What is given back must not run on.
+            # A pull whose lease is given back must not run on.
             for pull in pulls:
                 pull.cancel()
             await asyncio.gather(*pulls, return_exceptions=True)
@@ -61,7 +61,7 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
         await pull_history(pool, stripe, history)
     except PostgresAway:
         raise  # it is given back
-    except Exception as error:  # noqa: BLE001 - one customer whom we fail at must never stop another (I7)
+    except Exception as error:  # noqa: BLE001 - one customer's failure must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, 600.0)
         said = said_by(error)
@@ -95,15 +95,15 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
 
 
 async def _read_list(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str, whose: str) -> list[str]:
-    """Read a list to its end, storing each page; returns the disputed charges among its objects. What cannot be stored
-    as it came is left to be read by its id.
+    """Read a list to its end, storing each page; returns the disputed charges among its objects. An object that cannot
+    be stored as it came is left to a read by its id.
     """
     account_id, live_mode, customer_id = history.key
     disputed: list[str] = []
     pages = each_page(pool, stripe, KINDS[kind], account_id=account_id, live_mode=live_mode, variant=whose)
     async for page in pages:
-        told = [each.parsed for each in (*page.answers, *page.cut)]
-        disputed += [each.id for each in told if isinstance(each.facts, Charge) and each.facts.disputed]
+        parsed = [each.parsed for each in (*page.answers, *page.cut)]
+        disputed += [each.id for each in parsed if isinstance(each.facts, Charge) and each.facts.disputed]
         await _store(pool, page.answers, {*page.unreadable, *(each.key for each in page.cut)}, customer_id)
     return disputed
 
@@ -115,7 +115,7 @@ async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key
             await postpone_reads(connection, doubted)
         marked = sorted({*unread, *(each.key for each in failures if not each.contradicts)})
         if marked:
-            # Known to be this customer's: until they are read, it is not exact.
+            # They belong to this customer: until they are read, it is not exact.
             marks = [bare_mark(key, source="backfill", customer_id=customer_id) for key in marked]
             await mark_objects(connection, marks)
 

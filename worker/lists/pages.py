@@ -25,11 +25,11 @@ from worker.payload import NotJson, as_text, clean_json, read_object
 PAGE = 100
 SECOND = timedelta(seconds=1)
 CUT_LISTS_MAX = 4
-"""So many cut lists inside a page's objects are read to their end with it, one after the other: more would take longer
-than a worker's turn."""
+"""Cut lists inside a page's objects that are read to their end with it, one after another: more would take longer than
+a worker's turn."""
 
 PAGES_MAX = 10_000
-"""Of what belongs to one customer, charge or test clock: a list that goes on behind them never ends."""
+"""Pages of a list that belongs to one customer, charge or test clock: a list with more never ends."""
 
 _QUERIES = {"subscription": "status=all"}  # by default Stripe leaves out the canceled ones
 
@@ -46,8 +46,8 @@ _decode_page = msgspec.json.Decoder(_Page).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a page said. `unreadable` are objects whose shape we do not know, each with the customer that it names, and
-    `cut` those inside which a list ends too early: both are to be read by id.
+    """A page's content. `unreadable` are objects whose shape we do not know, each with the customer that it names;
+    `cut` are objects inside which a list ends too early. Both are to be read by id.
     """
 
     tick: int
@@ -60,13 +60,13 @@ class Page:
 
     @property
     def created(self) -> list[datetime]:
-        """When its objects were created; nothing of those that are unreadable."""
+        """When its objects were created, except the unreadable ones."""
         moments = (getattr(answer.parsed.facts, "created", None) for answer in (*self.answers, *self.cut))
         return [moment for moment in moments if moment is not None]
 
 
 def list_query(kind: Kind) -> str:
-    """What every page of a kind's list is asked for: all states, and what Stripe leaves out otherwise."""
+    """The query of every page of a kind's list: all states, and what Stripe leaves out by default."""
     query = f"&{_QUERIES[kind.name]}" if kind.name in _QUERIES else ""
     return query + "".join(f"&expand[]=data.{quote(expand, safe='.')}" for expand in kind.expands)
 
@@ -76,8 +76,8 @@ def list_path(
 ) -> str:
     """The path of one page of a kind's objects created in [low, high), after the object `after`.
 
-    Without bounds, or of a kind whose list knows none, all objects. `variant`: one of the kind's `list_variants`, or
-    whose objects are asked for.
+    All objects where there are no bounds, or the kind's list takes none. `variant`: one of the kind's `list_variants`,
+    or a filter by owner.
     """
     path = f"{kind.list_path}?limit={PAGE}"
     if kind.list_by_created and low is not None and high is not None:
@@ -116,7 +116,7 @@ async def read_page(
         unknown_cursor = isinstance(refused, StripeMissing) or refused.status == 400
         if not unknown_cursor or after is None or after_created is None:
             raise
-        # The object that the page was to begin after has been deleted: begin with the second of its creation.
+        # The object that the page was to start after has been deleted: start with the second of its creation.
         log.info("list cursor is gone", kind=kind.name, after=after)
         high = after_created + SECOND if high is None else min(high, after_created + SECOND)
         again = list_path(kind, low=low, high=high, after=None, variant=variant)
@@ -183,7 +183,7 @@ async def each_page(
     variant: str,
     cut_lists_max: int = CUT_LISTS_MAX,
 ) -> AsyncIterator[Page]:
-    """The pages of a list that is narrowed to what belongs to something (`variant`, a query), to its end.
+    """The pages of a list that is filtered by its owner (`variant`, a query), to its end.
 
     Raises what `read_page` raises.
     """
