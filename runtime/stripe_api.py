@@ -1,7 +1,7 @@
 """Reading Stripe: one lean client for single objects and lists, with the API version pinned on every request.
 
-Not the stripe package's client: what a read needs is the bytes of the answer, for the mirror, and the headers, for
-what a refusal means; the package parses every body twice and retries by itself, out of sight of our leases
+Not the stripe package's client: a read needs the bytes of the answer, for the mirror, and the headers, to understand
+a refusal; the package parses every body twice and retries by itself, out of sight of our leases
 (docs/decisions/0002-lean-api-client.md).
 """
 
@@ -154,7 +154,7 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
     code, message = _stripe_error(body)
     said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace(
         "\0", ""
-    )  # no text of Postgres has it
+    )  # a text in Postgres cannot hold it
     if status == 429 or (status == 400 and code == "rate_limit"):
         reason = headers.get("Stripe-Rate-Limited-Reason", "lock_timeout")
         return StripeUnavailable(f"limited ({reason}): {said}", limited_by=reason)

@@ -1,4 +1,4 @@
-"""The engine: apply, confirm and derive as loops that end by themselves, whoever started them.
+"""The engine: apply, confirm and derive as loops that end by themselves, however they were started.
 
 An arq job starts a loop when the bell rings; the sweep starts the same loop from Postgres alone. A loop that is already
 running in this process is not started twice; in other processes it may run at the same time, and the fence and the
@@ -39,7 +39,7 @@ from worker.scanner import Scanner
 from worker.usage import refresh_usage
 
 LOOP_SECONDS_MAX = 25.0
-"""A loop returns by then, so that its arq job ends well within its timeout; what is left rings again."""
+"""A loop returns by then, so that its arq job ends well within its timeout; the rest of the work rings again."""
 CONFIRM_LINGER = timedelta(seconds=6)
 CONFIRM_POLL_SECONDS = 0.2
 KEY_CHECK_SECONDS = 60.0
@@ -59,7 +59,7 @@ class Lanes:
 
 
 class Engine:
-    """One worker process's hands on the work. `clock` tells seconds that never run backwards."""
+    """What one worker process does. `clock` gives seconds that never run backwards."""
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class Engine:
         self.stopping = asyncio.Event()
 
     async def apply(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
-        """Apply pending events and derive whom they concern, until none is left; returns how many were applied.
+        """Apply pending events and derive the customers concerned, until none is left; returns how many were applied.
 
-        `wait_for_more` is asked when none is left, and tells whether to look again.
+        `wait_for_more` is awaited when none is left, and says whether to look again.
         """
         if self._applying.locked():
             return 0
@@ -108,7 +108,7 @@ class Engine:
                     applied += claimed
                     if claimed:
                         derive_soon()
-                    # A batch that was not full has emptied the inbox: whatever comes now rings.
+                    # A batch that was not full has emptied the inbox: an event that comes now rings.
                     if claimed < APPLY_BATCH and not (wait_for_more is not None and await wait_for_more()):
                         break
             if applied:
@@ -116,7 +116,7 @@ class Engine:
             return applied
 
     async def confirm(self, *, linger: bool) -> int:
-        """Read what is due at Stripe, and derive whom it concerns; returns how many reads were begun.
+        """Read from Stripe what is due, and derive the customers concerned; returns how many reads were begun.
 
         With `linger`, stays for the reads that fall due within some seconds.
         """
@@ -143,7 +143,7 @@ class Engine:
             return reads
 
     async def derive(self) -> int:
-        """Derive whoever is stale; returns how many customers were derived."""
+        """Derive every stale customer; returns how many were derived."""
         async with self._pool.acquire() as connection:
             return await self._derive_with(connection, self._clock())
 
@@ -151,11 +151,11 @@ class Engine:
         """Everything of the live lane that Postgres says is to be done, without Redis."""
         await self.apply()
         await self.confirm(linger=False)
-        await self._notice_time()
+        await self._mark_overdue()
         await self.derive()
 
     async def sweep_bulk(self) -> None:
-        """Everything of the bulk lane that Postgres says is to be done: what somebody waits for before the rest."""
+        """Everything of the bulk lane that Postgres says is to be done: work that somebody waits for comes first."""
         if self._lanes is None or self._bulk.locked():
             return
         async with self._bulk:
@@ -174,7 +174,7 @@ class Engine:
             await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
 
     async def give_back(self) -> None:
-        """Give up the leases of whatever was in hand and is not finished: for a process that is about to end."""
+        """Give up the leases of all unfinished work: for a process that is about to end."""
         async with self._pool.acquire() as connection:
             await self._held.give_back(connection)
 
@@ -188,7 +188,7 @@ class Engine:
         )
 
     async def scan(self) -> bool:
-        """Go on with backfills and audits; True when the time was up before they were done."""
+        """Continue backfills and audits; True when the time was up before they were done."""
         if self._lanes is None or self._scanning.locked():
             return False
         async with self._scanning:
@@ -222,10 +222,10 @@ class Engine:
 
     @asynccontextmanager
     async def _deriving_alongside(self) -> AsyncIterator[Callable[[], None]]:
-        """Derive while the body works: it calls what it is given whenever it has made customers stale.
+        """Derive while the body works: the body calls what it is given whenever it has made customers stale.
 
-        While Postgres is busy with one, Python is with the other; and the more there is to apply, the more changes of
-        one customer a derivation sees at once. All are derived when the context ends.
+        Postgres works on one while Python works on the other; and the more there is to apply, the more changes of one
+        customer a derivation sees at once. All are derived when the context ends.
         """
         wanted, over = asyncio.Event(), False
 
@@ -247,8 +247,8 @@ class Engine:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _notice_time(self) -> None:
-        """Whatever has ended since the last look, no event tells of it: those records are derived again."""
+    async def _mark_overdue(self) -> None:
+        """Derive again the records that time alone has changed since the last look: no event announces that."""
         async with self._pool.acquire() as connection:
             while await mark_overdue(connection, limit=DERIVE_BATCH) == DERIVE_BATCH:
                 pass
@@ -260,15 +260,15 @@ class Engine:
                 resolved = await resolve_batch(connection)
                 claimed = await derive_batch(connection, policy=self._policy, held=self._held.customers)
                 derived += claimed
-                # A change of the catalogue may concern everybody. While others wait, it is told to nobody else: so
-                # whoever has an event meanwhile never stands behind more of them than one batch.
+                # A change of the catalogue may concern every customer. While customers wait, it marks no more of them:
+                # so a customer with an event meanwhile never waits behind more of them than one batch.
                 fanned_out = 0 if claimed == DERIVE_BATCH else await fan_out_batch(connection)
                 if not resolved and not claimed and not fanned_out:
                     break
             return derived
 
     async def _key_may_read(self) -> bool:
-        """Whether the API key is of this database's account; asked again every minute while it is not, and soon where
+        """Whether the API key is of this database's account; checked again every minute while it is not, and soon where
         Stripe has not said.
         """
         if self._lanes is None:
@@ -277,7 +277,7 @@ class Engine:
         if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
             good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
             self._key_is_good = good is True
-            # Only a check that came to its end counts: one that Postgres cut off is made again at once.
+            # Only a check that came to its end counts: one that Postgres cut off is repeated at once.
             self._key_checked_at = now if good is not None else now - KEY_CHECK_SECONDS + KEY_UNSAID_SECONDS
         return self._key_is_good
 
@@ -296,7 +296,7 @@ class Engine:
 async def keep_trying(
     name: str, step: Callable[[], Awaitable[object]], *, pause_seconds: float, until: asyncio.Event
 ) -> None:
-    """Run a step again and again, with a pause between; Postgres being away only makes the pause longer."""
+    """Run a step again and again, with a pause between; while Postgres is away the pause is longer."""
     while not until.is_set():
         pause = pause_seconds
         try:
@@ -305,7 +305,7 @@ async def keep_trying(
             log.warning("postgres is away", during=name, error=repr(error))
             pause = 3 * pause_seconds
         except Exception:
-            # The process goes on: what failed is still marked in Postgres, and the next turn meets it again.
+            # The process continues: what failed is still marked in Postgres, and the next turn tries it again.
             log.exception("step failed", during=name)
             pause = 3 * pause_seconds
         with contextlib.suppress(TimeoutError):

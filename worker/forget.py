@@ -1,8 +1,8 @@
-"""Forget: erase who a customer was, and keep whatever is heard later from bringing it back.
+"""Forget: erase who a customer was, and keep later events and answers from bringing it back.
 
-First the customer is registered as forgotten. Then we wait for those who were already writing, since they may not have
-known. Then everything that tells who it was is emptied, in one transaction, and the inbox is searched for payloads.
-Cut short anywhere, the same call does it all again.
+First the customer is registered as forgotten. Then we wait for transactions that were already writing, since they may
+not have known. Then everything that says who it was is emptied, in one transaction, and the inbox is searched for
+payloads. Cut short anywhere, the same call does it all again.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ async def forget(
 
 
 async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str]]:
-    """Empty everything but the inbox; returns kind and id of all that was the customer's."""
+    """Empty everything but the inbox; returns kind and id of all objects that were the customer's."""
     account_id, live_mode, customer_id = key
     async with connection.transaction():
         # Owners come before what they own in the registry, and a refund is found by the charge that was closed.
@@ -117,7 +117,7 @@ async def _erase_inbox(
     return erased
 
 
-# What is heard later
+# Later events and answers
 
 
 async def set_aside_events(
@@ -127,8 +127,8 @@ async def set_aside_events(
 ) -> set[EventKey]:
     """Of these events, erase those about forgotten customers, and close the objects that they are about.
 
-    `concerns` tells for each event the objects that it is about or names, its own first. Called in a transaction that
-    has written already, so that whoever is forgetting a customer waits for it.
+    `concerns` gives for each event the objects that it is about or names, its own first. Called in a transaction that
+    has written already, so that a command that is forgetting a customer waits for it.
     """
     if not await any_forgotten(connection):
         return set()
@@ -154,7 +154,7 @@ async def set_aside_events(
 
 
 async def set_aside_answers(connection: Connection, answers: Mapping[Key, Parsed]) -> set[Key]:
-    """Of these objects, which Stripe tells of, close those that are a forgotten customer's; returns their keys.
+    """Of these objects, which Stripe answered with, close those that are a forgotten customer's; returns their keys.
 
     Called in a transaction that has written already.
     """
@@ -202,7 +202,7 @@ _OWNERS = ("customer", "customer_account")
 
 
 def customers_named(payload: bytes) -> set[str]:
-    """The ids of all customers that a payload names, at any depth; empty for what is no JSON."""
+    """The ids of all customers that a payload names, at any depth; empty where it is no JSON."""
     try:
         return {
             value
@@ -214,7 +214,7 @@ def customers_named(payload: bytes) -> set[str]:
 
 
 def names_any(payload: bytes, ids: Collection[str]) -> bool:
-    """Whether a payload names one of these ids, metadata aside: anybody may write anybody's id there."""
+    """Whether a payload names one of these ids, metadata aside: any id may be written there."""
     try:
         return any(value in ids for _, value in _texts(read_object(payload), ""))
     except NotJson:
@@ -239,7 +239,7 @@ _ERASED = b'"erased":true'
 
 
 def what_is_left(event: StoredEvent | ClaimedEvent) -> bytes:
-    """An event without what it said: enough to recognise it when Stripe sends it again."""
+    """An event without its content: enough to recognise it when Stripe sends it again."""
     left = {
         "id": event.event_id,
         "object": "event",

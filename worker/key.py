@@ -1,4 +1,4 @@
-"""Whose key it is: a key of another account or mode would make everything look deleted (ARCHITECTURE.md, I8)."""
+"""Which account the API key belongs to: to a key of another one everything looks deleted (ARCHITECTURE.md, I8)."""
 
 import msgspec
 import structlog
@@ -19,11 +19,11 @@ class _Account(msgspec.Struct):
 
 
 async def check_key(pool: Pool, stripe: StripeApi, *, live_mode: bool) -> bool | None:
-    """Whether the key may be read with: it works, and is of the account and mode that this database was filled from.
+    """Whether the key may be used for reads: it works, and is of the account and mode that filled this database.
 
-    The first key that works decides whose database it is. A restricted key that may not read its own account is let
-    through where nothing speaks against it: the last key that could be compared was no stranger's. On False an alarm
-    says what to do. None: Stripe has not said; what alarms say stands, and nothing is to be read until it has.
+    The first key that works decides which account the database belongs to. A restricted key that may not read its own
+    account is let through, unless the last key that could be compared was of another account. On False an alarm says
+    what to do. None: Stripe has not said; alarms stay as they are, and nothing is to be read until it has.
     """
     account_id: str | None = None
     try:
@@ -47,10 +47,11 @@ async def check_key(pool: Pool, stripe: StripeApi, *, live_mode: bool) -> bool |
         else:
             first = await remember_key(connection, account_id=account_id, live_mode=live_mode)
             if first != Scope(account_id, live_mode):
-                mode = "live" if first[1] else "test"
+                mode = "live" if first.live_mode else "test"
                 problem = (
-                    f"this database was filled from account {first[0]} in {mode} mode, and the key is of {account_id}: "
-                    "set STRIPE_API_KEY to a key of that account that may read /v1/account, "
+                    f"this database was filled from account {first.account_id} in {mode} mode, "
+                    f"and the key is of {account_id}: set STRIPE_API_KEY to a key of that account "
+                    "that may read /v1/account, "
                     "or DATABASE_URL to another database"
                 )
                 return await _refuse(connection, FOREIGN, problem)

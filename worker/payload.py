@@ -23,11 +23,11 @@ class NotJson(StripeError):
 
 
 ReadFailures = (StripeError, UnknownShape)
-"""Whatever reading an object of Stripe's may raise: Stripe says why there is no answer, or we why we cannot read it."""
+"""All that reading one of Stripe's objects may raise: there is no answer, or none that we can read."""
 
 
 def said_by(error: Exception) -> str:
-    """A failed read in words for an operator: all that we expect says itself what to do; the rest is our mistake."""
+    """A failed read in words for an operator: expected errors say what to do, all others are ours."""
     return str(error) if isinstance(error, ReadFailures) else f"an error of ours: {error!r}"
 
 
@@ -43,7 +43,7 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 
 
 def clean_json(body: bytes) -> bytes:
-    """The same JSON without what Postgres refuses. Raises NotJson where it has to look closer and cannot read it."""
+    """The same JSON without what Postgres refuses. Raises NotJson for suspicious bytes that cannot be read."""
     if not _SUSPECT.search(body):
         return body
     # Most suspects are halves of a proper pair (an emoji), which the reader joins.
@@ -85,5 +85,5 @@ def data_object(event: bytes) -> tuple[str, Mapping[str, Any]]:
 
 
 def as_text(body: Mapping[str, object]) -> str:
-    """An object that was found inside another one, as JSON of its own."""
+    """An object found inside another one, as JSON of its own."""
     return msgspec.json.encode(body).decode()

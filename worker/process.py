@@ -175,7 +175,7 @@ class WorkerProcess:
                 self._redis_state = "ok"
                 pause = 0.5
                 if queue == LIVE_QUEUE:
-                    # Whatever was wiped or missed while nobody listened: one ring of our own.
+                    # Rings may have been wiped or missed while no worker listened: one ring of our own.
                     await client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
                 await worker.async_run()
             except (*RedisError, redis.exceptions.RedisError) as error:
@@ -216,7 +216,7 @@ async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings) -> La
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Let them come to their ends, which they do at their next turn; cut what waits for something else."""
+    """Let them end, which they do at their next turn; cancel those that wait for something else."""
     _, late = await asyncio.wait(list(tasks), timeout=CLOSE_SECONDS)
     await _cancel(late)
 
@@ -231,7 +231,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 async def _close_pool(pool: Pool) -> None:
-    """Close the connections; those that somebody still holds after a while are cut, which loses nothing."""
+    """Close the connections; those that are still in use after a while are cut, which loses nothing."""
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await pool.close()
@@ -240,9 +240,9 @@ async def _close_pool(pool: Pool) -> None:
 
 
 async def _close(worker: Worker) -> None:
-    """Let arq's running jobs end, and give its connections back, however Redis feels.
+    """Let arq's running jobs end, and give its connections back, in whatever state Redis is.
 
-    The engine's loops end at their next turn once it is stopping; a job that waits for something else is cut.
+    The engine's loops end at their next turn once it is stopping; a job that waits for something else is canceled.
     """
     jobs = list(worker.tasks.values())
     if jobs:
@@ -258,9 +258,9 @@ async def _close(worker: Worker) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Run the worker process until it is told to stop."""
-    # Every page and batch makes tens of thousands of objects and drops them again, hardly ever in cycles: looked for
-    # as often as by default, they took a tenth of a worker's time (a backfill of 36,000 objects: 3.8 s against 3.3).
+    """Run the worker process until SIGTERM or SIGINT."""
+    # Every page and batch makes tens of thousands of objects and drops them again, hardly ever in cycles. Searching for
+    # cycles as often as by default took a tenth of a worker's time (a backfill of 36,000 objects: 3.8 s against 3.3).
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     await WorkerProcess(settings).run()

@@ -1,7 +1,7 @@
-"""Rebuild: every record derived again from the mirror, in bounded batches, beside workers that go on working.
+"""Rebuild: every record derived again from the mirror, in bounded batches, while the workers keep working.
 
-A record that was right is not touched, not even its `updated_at`. How far it came is kept in Postgres with each batch,
-so a rebuild that was cut short goes on from there.
+A record that was right is not touched, not even its `updated_at`. Its progress is kept in Postgres with each batch, so
+a rebuild that was cut short continues from there.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class RebuildBusy(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a rebuild has come, the part before it was cut short included."""
+    """How far a rebuild has come, including the part before it was cut short."""
 
     derived: int
     total: int
@@ -56,7 +56,7 @@ async def rebuild(
     progressed: Callable[[Progress], None] = lambda _: None,
     batch: int = BATCH,
 ) -> Rebuilt:
-    """Derive every customer again, or go on where the last rebuild was cut short. `progressed` is called per batch.
+    """Derive every customer again, or continue where the last rebuild was cut short. `progressed` is called per batch.
 
     Customers that come meanwhile are derived by the workers, and perhaps here too. Raises RebuildBusy.
     """

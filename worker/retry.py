@@ -1,4 +1,4 @@
-"""How often what failed is tried again: transactions that lost a race at once, everything else by its attempts."""
+"""When failed work is tried again: transactions that lost a race at once, everything else by its attempts."""
 
 import asyncio
 import random
@@ -11,13 +11,13 @@ from db.connection import PostgresAway
 
 T = TypeVar("T")
 
-# Failures that say nothing against an event: Postgres is away, or the transaction has lost every race.
+# Failures for which no event is to blame: Postgres is away, or the transaction has lost every race.
 TryLater = (*PostgresAway, asyncpg.TransactionRollbackError)
 
 TRIES = 5
 ATTEMPTS_MAX = 5
-"""Of an event, an object's answer or a customer, before it is parked. Workers may be lost several times in a row for
-reasons of their own (deployments, a machine short of memory), and what they had in hand is not to blame.
+"""Of an event or a customer, before it is parked. Workers may be lost several times in a row for reasons of their own
+(deployments, a machine short of memory), for which the rows that they held are not to blame.
 """
 
 

@@ -28,7 +28,7 @@ LEASE = timedelta(minutes=5)
 RETRY_SECONDS_MAX = 3600.0
 REFUSED_RETRY_SECONDS = 600.0
 ASKED_EVERY = timedelta(hours=1)
-"""With the schedule off: when a customer would be due, should it be turned on."""
+"""With the schedule off: when a customer would be due if it were turned on."""
 
 log = structlog.get_logger()
 
@@ -36,9 +36,9 @@ log = structlog.get_logger()
 async def refresh_usage(
     pool: Pool, stripe: StripeApi, *, live_mode: bool, every: timedelta | None, asked_only: bool = False
 ) -> int:
-    """Read the usage of those customers for whom it has been due longest; returns how many were begun.
+    """Read the usage of the customers for which it has been due longest; returns how many were begun.
 
-    `every`: how often each customer's is read; None: only of those who were asked for.
+    `every`: how often each customer's is read; None: only that of customers that were asked for.
     """
     async with pool.acquire() as connection:
         due = await claim_usage(
@@ -58,7 +58,7 @@ async def _refresh_safely(pool: Pool, stripe: StripeApi, due: DueUsage, *, every
         await _refresh(pool, stripe, due, every=every)
     except PostgresAway:
         raise  # its lease runs out
-    except Exception as error:  # noqa: BLE001 - one customer whom we fail at must never stop another (I7)
+    except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, REFUSED_RETRY_SECONDS)
         said = said_by(error)
@@ -68,7 +68,7 @@ async def _refresh_safely(pool: Pool, stripe: StripeApi, due: DueUsage, *, every
 
 
 async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timedelta) -> None:
-    """Read one customer's usage and store it. Raises what StripeApi.read raises, NotJson and UnknownShape."""
+    """Read one customer's usage and store it. Raises StripeError and UnknownShape."""
     account_id, live_mode, customer_id = due.key
     async with (
         pool.acquire() as connection,
@@ -139,8 +139,8 @@ async def _expected_charges(
 ) -> tuple[Mapping[str, tuple[int, str]], str | None]:
     """What each metered subscription's next invoice would ask for, and what Stripe has refused to preview.
 
-    There is none for a subscription that ends and owes nothing more, and a key that only reads may not ask: usage is
-    worth having all the same.
+    A subscription that ends and owes nothing more has no next invoice, and a read-only key may not ask for previews:
+    usage is worth having without them.
     """
     expected: dict[str, tuple[int, str]] = {}
     refused: str | None = None

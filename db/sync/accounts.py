@@ -1,4 +1,4 @@
-"""The accounts that events come from, how far their gaps are filled, and what an operator must be told."""
+"""The accounts that events come from, how far their gaps are filled, and the alarms for operators."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ on conflict (account_id, live_mode) do update set cursor_at = coalesce(a.cursor_
 
 
 async def see_account_since(connection: Connection, scope: Scope, since: datetime) -> None:
-    """Remember an account of which no event may have come yet: its first gap begins at `since`, by Stripe's clock."""
+    """Remember an account that may not have sent any event yet: its first gap begins at `since`, by Stripe's clock."""
     await connection.execute(SEE_ACCOUNT_SINCE, *scope, since)
 
 
@@ -38,7 +38,7 @@ from sync.accounts
 join unnest($1::text[], $2::boolean[]) as k (account_id, live_mode) using (account_id, live_mode)
 """
 
-# The first fill waits for those who go on without it, and then looks at what they have written.
+# The first fill waits for transactions that continue without it, and then looks at what they have written.
 HOLD_OFF_FIRST_FILL = """
 select a.account_id, a.live_mode, a.events_since
 from sync.accounts a
@@ -50,8 +50,8 @@ for share of a
 
 
 async def select_events_since(connection: Connection, scopes: Collection[Scope]) -> dict[Scope, datetime]:
-    """Since when every event of these accounts has come, or will; of which nobody knows it yet, none knows it until
-    the caller's transaction ends.
+    """Since when every event of these accounts has come, or will come. Where that is not known yet, it stays unknown
+    until the caller's transaction ends.
     """
     columns = columns_of_keys(Scope, scopes)
     rows = await connection.fetch(SELECT_EVENTS_SINCE, *columns)
@@ -120,7 +120,7 @@ update sync.accounts set error = $3, due_at = now() + $4 where account_id = $1 a
 
 
 async def postpone_gap(connection: Connection, gap: DueGap, *, error: str, retry_after: timedelta) -> None:
-    """Say why the fill did not finish; its cursor stays."""
+    """Note why the fill did not finish; its cursor stays."""
     await connection.execute(POSTPONE_GAP, gap.account_id, gap.live_mode, error, retry_after)
 
 
@@ -152,12 +152,12 @@ CLEAR_ALARMS = "delete from sync.alarms where name = any ($1::text[])"
 
 
 async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
-    """Have /status and `subledger status` show it until it is cleared."""
+    """Show it in /status and `subledger status` until it is cleared."""
     await connection.execute(RAISE_ALARM, name, detail)
 
 
 async def clear_alarms(connection: Connection, names: Collection[str]) -> None:
-    """What these alarms told of is not so, or no longer."""
+    """Take these alarms back: what they said is not, or no longer, so."""
     await connection.execute(CLEAR_ALARMS, list(names))
 
 

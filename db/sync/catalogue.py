@@ -1,7 +1,7 @@
-"""Whom a change of the catalogue concerns: found and marked some at a time, since it may be everybody.
+"""The customers that a change of the catalogue concerns: found and marked some at a time, since it may be all of them.
 
-A product, a price, a feature or a coupon names no customer. How far its fan-out is stands in its own row of
-sync.objects, and is committed with the marks; so it goes on wherever it was cut off, and holds no lock for long.
+A product, a price, a feature or a coupon names no customer. The progress of its fan-out is kept in its own row of
+sync.objects, and is committed with the marks; so it continues wherever it was cut off, and holds no lock for long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ order by 1
 limit $5
 """
 
-# A price has a rank among its product's prices: one that comes or goes concerns whoever has any of them.
+# A price has a rank among its product's prices: one that comes or goes concerns every customer that has any of them.
 SELECT_HOLDERS_OF_PRICE = f"""
 (
   select distinct i.subscription_id as id
@@ -81,7 +81,7 @@ order by 1
 limit $5
 """
 
-# Its discounts stand with subscriptions, with their items, and with customers. `<> '[]'` is what their indexes hold.
+# Its discounts are kept with subscriptions, their items, and customers. `<> '[]'` is what their indexes hold.
 _ITS_DISCOUNT = """discounts @> jsonb_build_array(jsonb_build_object('coupon_id', $3::text))
     and {of}.discounts <> '[]'::jsonb"""
 
@@ -121,8 +121,8 @@ SELECT_HOLDERS: Mapping[str, str] = {
     "feature": SELECT_ENTITLED_TO,
     "coupon": SELECT_HOLDERS_OF_COUPON,
 }
-"""Per kind that fans out: whom it concerns after $4, in order. Subscriptions and schedules; of features and coupons,
-customers."""
+"""Per kind that fans out: the ids after $4 that it concerns, in order. They are of subscriptions and schedules; for
+features and coupons, of customers."""
 
 # Only customers that are known: a backfill makes the others' records when it has read all of them. By key throughout,
 # whatever a planner believes: `offset 0`, and an insert that always conflicts. A join read the whole table.
@@ -167,8 +167,8 @@ on conflict (account_id, live_mode, customer_id) do update set
   parked_at = null
 """
 
-# Whoever has one of them in hand goes on with it; the others are taken meanwhile. What waits is looked through by its
-# own small index, whatever a planner thinks of kinds.
+# An object that another worker is marking is skipped; the others are taken meanwhile. Waiting objects are found by
+# their own small index, whatever a planner thinks of kinds.
 CLAIM_FANS = """
 with head as materialized (
   select account_id, live_mode, kind, id, touched_at
@@ -207,7 +207,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (new.account_id, new.live_mode
 class _Fan:
     key: Key
     touched: int
-    after: str | None  # None: all whom it concerns are marked
+    after: str | None  # None: all customers that it concerns are marked
 
 
 async def fan_out(connection: Connection, *, objects: int, holders: int) -> int:
@@ -215,8 +215,9 @@ async def fan_out(connection: Connection, *, objects: int, holders: int) -> int:
     looked at. In one transaction of the caller's: objects before customers.
 
     The value of `touched` is read before any of the holders, and kept until the last of them: it resolves no change
-    that came later. A holder that is not committed yet, or whose id has been passed already, need not be seen: whoever
-    commits it marks its customer, and that derivation begins after it and so sees the object as it is now.
+    that came later. A holder that is not committed yet, or whose id has been passed already, need not be seen: the
+    transaction that commits it marks its customer, whose derivation begins after it and so sees the object as it is
+    now.
     """
     rows = await connection.fetch(CLAIM_FANS, list(SELECT_HOLDERS), objects)
     fans: list[_Fan] = []
@@ -248,5 +249,5 @@ async def fan_out(connection: Connection, *, objects: int, holders: int) -> int:
 
 
 async def mark_concerned(connection: Connection, holders: Sequence[Key]) -> None:
-    """Raise `stale` of the customers whom these holders belong to; each comes with the kind that led to it."""
+    """Raise `stale` of the customers that these holders belong to; each comes with the kind that led to it."""
     await connection.execute(MARK_CONCERNED, *columns_of_keys(Key, holders))

@@ -1,4 +1,4 @@
-"""Which customers' records are older than their facts, and who takes them."""
+"""Which customers' records are older than their facts, and which worker derives them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ on conflict (account_id, live_mode, customer_id) do update set
   stale_since = case when c.stale > c.derived then c.stale_since else now() end,
   complete = c.complete or excluded.complete,
   known_from = case when c.complete then c.known_from else excluded.known_from end,
-  -- That it is known from its start spares it the pull of a first sight, but none that somebody asked for.
+  -- A customer known from its start needs no pull at first sight, but still one that somebody asked for.
   history_at = case when not excluded.complete or c.history_asked > 0 then c.history_at end,
   -- New facts are a new chance for a customer that was given up.
   attempts = case when c.parked_at is null then c.attempts else 0 end,
@@ -42,7 +42,8 @@ async def mark_stale(
 ) -> None:
     """Raise the customers' `stale`, in the transaction that writes their facts and after everything else in it.
 
-    `complete`: of whom everything since their start is known, and when the event was created that says so.
+    `complete`: the customers of which everything since their start is known, and when the event that says so was
+    created.
     """
     await connection.execute(
         MARK_STALE,
@@ -70,8 +71,8 @@ where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d
 
 
 async def doubt_starts(connection: Connection, account_id: str, *, live_mode: bool, since: datetime) -> None:
-    """Have the histories pulled of those who were taken for complete by an event from before `since`: what came
-    between may have got lost.
+    """Schedule a pull of the histories of customers that an event from before `since` made complete: events in between
+    may have been lost.
     """
     await connection.execute(DOUBT_STARTS, account_id, live_mode, since)
 
@@ -87,10 +88,10 @@ class StaleCustomer:
     as_of: datetime
 
 
-# What was claimed before comes first, and one at a time: attempts are counted for nobody who was not in hand when a
-# worker was lost.
+# Customers that were claimed before come first, one at a time: so attempts count only against those that a lost worker
+# held.
 CLAIM_STALE = """
--- Claims go by age, so whoever was claimed before stands among those who have waited longest.
+-- Claims go by age, so customers that were claimed before are among those that have waited longest.
 with head as (
   select account_id, live_mode, customer_id, attempts, leased_until
   from sync.customers
@@ -160,7 +161,7 @@ where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h
 
 
 async def release_stale(connection: Connection, customers: Sequence[StaleCustomer]) -> None:
-    """Undo their claims, where they were not derived after all and nobody has claimed them since."""
+    """Undo their claims, where they were not derived after all and no other worker has claimed them since."""
     await connection.execute(
         RELEASE_STALE,
         *columns_of_keys(CustomerKey, [customer.key for customer in customers]),
@@ -182,7 +183,7 @@ update sync.customers c
 set derived = done.stale, rederive_at = done.rederive_at, leased_until = null, attempts = 0, error = null
 from done
 where (c.account_id, c.live_mode, c.customer_id) = (done.account_id, done.live_mode, done.customer_id)
-  -- Whoever waited for the lock sees the row as it is now.
+  -- A statement that waited for the lock sees the row as it is now.
   and c.derived < done.stale
 returning c.account_id, c.live_mode, c.customer_id
 """
@@ -193,7 +194,7 @@ async def finish_derived(
 ) -> set[CustomerKey]:
     """Take the right to store these records; a customer that was derived from later facts is not returned.
 
-    Beside each stands when its record will change by time alone.
+    The value of each is when its record will change by time alone.
     """
     rows = await connection.fetch(
         FINISH_DERIVED,
@@ -222,7 +223,7 @@ where (c.account_id, c.live_mode, c.customer_id) = (o.account_id, o.live_mode, o
 
 
 async def mark_overdue(connection: Connection, *, limit: int) -> int:
-    """Mark the customers whose records time alone has changed, as a new fact of them would; returns how many."""
+    """Mark the customers whose records time alone has changed, as a new fact would; returns how many."""
     done: str = await connection.execute(MARK_OVERDUE, limit)
     return int(done.split()[-1])
 
@@ -235,9 +236,9 @@ set error = $4,
     else now() + least(attempts, 10) * interval '1 second'
   end,
   parked_at = case when attempts >= $5 and stale = $6 then now() end,
-  -- What came during the derivation is a new chance.
+  -- Facts that came during the derivation are a new chance.
   attempts = case when attempts >= $5 and stale > $6 then 0 else attempts end
--- Somebody else may have derived it after our lease.
+-- Another worker may have derived it after our lease ended.
 where account_id = $1 and live_mode = $2 and customer_id = $3 and derived < $6
 returning parked_at is not null
 """
@@ -254,7 +255,7 @@ async def park_customer(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TouchedObject:
-    """A row that names no customer and was written; `touched` was read before looking who is concerned."""
+    """A row that names no customer and was written; `touched` was read before its customers were looked up."""
 
     key: Key
     touched: int
@@ -272,7 +273,7 @@ limit $1
 async def select_touched(
     connection: Connection, *, limit: int, but: Collection[str] = ()
 ) -> list[TouchedObject]:
-    """The objects, but those of some kinds, whose concerned customers have yet to be marked, oldest first."""
+    """The objects, except those of some kinds, whose customers have yet to be marked, oldest first."""
     rows = await connection.fetch(SELECT_TOUCHED, limit, list(but))
     return [TouchedObject(key=Key(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
 
@@ -322,11 +323,11 @@ where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 
 
 async def resolve_touched(connection: Connection, touched: Sequence[TouchedObject]) -> None:
-    """Mark the customers whom the touched rows concern, from committed rows only (ARCHITECTURE.md, deriving).
+    """Mark the customers that the touched rows concern, from committed rows only (ARCHITECTURE.md, deriving).
 
     In one transaction, objects before customers; `touched` must have been read before it began. Rows that are not
-    committed yet are not seen, and need not be: whoever commits them marks their customer, and that derivation begins
-    after it and so sees the row that was touched here.
+    committed yet are not seen, and need not be: the transaction that commits them marks their customer, whose
+    derivation begins after it and so sees the row that was touched here.
     """
     keys = [each.key for each in touched]
     columns = columns_of_keys(Key, keys)

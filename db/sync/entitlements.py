@@ -1,10 +1,10 @@
-"""Whose active entitlements are to be read: no list of Stripe's holds them all."""
+"""The customers whose active entitlements are to be read: no list of Stripe's holds them all."""
 
 from db.connection import Connection
 from db.keys import Scope
 from db.sync.audits import LOCK_SCHEDULE, SCHEDULE_LOCK
 
-# Where the account has no features, nobody is entitled to any. Each arm gives the first customers in its order, so that
+# Where the account has no features, no customer is entitled to any. Each arm gives the first customers in its order, so
 # the first of all together are among them.
 SELECT_ENTITLED = """
 select customer_id
@@ -27,7 +27,7 @@ from (
   )
   union
   (
-    -- A subscription that no page could tell of is read later: it may be all that entitles.
+    -- A subscription that no page could give is read later: it may be the only one that entitles.
     select distinct o.customer_id
     from sync.objects o
     where o.account_id = $1 and o.live_mode = $2 and o.customer_id > $3 and o.unsettled and o.kind = 'subscription'
@@ -46,8 +46,8 @@ limit $4
 
 
 async def select_entitled(connection: Connection, scope: Scope, after: str, *, limit: int) -> list[str]:
-    """The first customers after an id who may be entitled to something: they have a subscription that has not ended, or
-    one that is still to be read, or were entitled when they were last read. None where the account has no features.
+    """The first customers after an id that may be entitled to something: they have a subscription that has not ended,
+    or one that is still to be read, or were entitled when they were last read. None where the account has no features.
     """
     return [row[0] for row in await connection.fetch(SELECT_ENTITLED, *scope, after, limit)]
 
@@ -66,8 +66,8 @@ order by 1
 
 
 async def select_unread_accounts(connection: Connection, *, live_mode: bool) -> list[str]:
-    """The accounts that turn out to have features, though no backfill has asked who is entitled to them. In the
-    transaction that asks, so that nobody asks twice.
+    """The accounts that turn out to have features although no backfill has read which customers are entitled to them.
+    In the transaction that requests that backfill, so that none is requested twice.
     """
     await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
     return [row[0] for row in await connection.fetch(SELECT_UNREAD_ACCOUNTS, live_mode)]
@@ -79,6 +79,6 @@ select exists (select from sync.objects o where o.account_id = $1 and o.live_mod
 
 
 async def has_features(connection: Connection, scope: Scope) -> bool:
-    """Whether any feature of the account was ever heard of: without one, nobody is entitled to anything."""
+    """Whether any feature of the account is known: without one, no customer is entitled to anything."""
     found: bool = await connection.fetchval(HAS_FEATURES, *scope)
     return found

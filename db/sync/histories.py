@@ -18,7 +18,7 @@ class DueHistory:
     key: CustomerKey
     attempts: int
     asked: int
-    """How often it had been asked for when it was claimed: who asks later is not answered by this pull."""
+    """How often it had been asked for when it was claimed: this pull does not answer later requests."""
 
 
 CLAIM_HISTORIES = """
@@ -67,7 +67,7 @@ where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h
 
 
 async def release_histories(connection: Connection, histories: Sequence[DueHistory]) -> None:
-    """Undo their claims, where they were not pulled after all and nobody has claimed them since."""
+    """Undo their claims, where they were not pulled after all and no other worker has claimed them since."""
     await connection.execute(
         RELEASE_HISTORIES,
         *columns_of_keys(CustomerKey, [history.key for history in histories]),
@@ -76,7 +76,7 @@ async def release_histories(connection: Connection, histories: Sequence[DueHisto
     )
 
 
-# Who asked while it was being pulled keeps the appointment.
+# A request that came while it was being pulled keeps its appointment.
 FINISH_HISTORY = """
 update sync.customers
 set complete = true,
@@ -103,7 +103,7 @@ where account_id = $1 and live_mode = $2 and customer_id = $3 and history_at is 
 async def postpone_history(
     connection: Connection, history: DueHistory, *, error: str, retry_after: timedelta
 ) -> None:
-    """Say why the pull did not finish, and when to begin it again; nothing to whoever asked after it began."""
+    """Note why the pull did not finish, and when to begin it again; a request that came meanwhile is left alone."""
     await connection.execute(POSTPONE_HISTORY, *history.key, retry_after, error, history.asked)
 
 
@@ -119,7 +119,7 @@ returning true
 
 
 async def drop_unknown(connection: Connection, key: CustomerKey) -> bool:
-    """Forget a customer that somebody asked for and Stripe does not know; False where anything else told of it."""
+    """Forget a customer that was asked for and that Stripe does not know; False where anything else is known of it."""
     return bool(await connection.fetchval(DROP_UNKNOWN, *key))
 
 
@@ -132,11 +132,11 @@ on conflict (account_id, live_mode, customer_id) do update set
 
 
 async def want_history(connection: Connection, key: CustomerKey) -> None:
-    """Have the customer's history pulled now, whatever is known of it."""
+    """Schedule a pull of the customer's history now, whatever is known of it."""
     await connection.execute(WANT_HISTORY, *key)
 
 
-# Only of who is complete: the others are wanted when the backfill comes to its customers.
+# Only customers that are complete: the others are wanted when the backfill comes to its customers.
 WANT_CLOCK_HISTORIES = """
 update sync.customers c
 set history_at = now(), history_attempts = 0, history_asked = c.history_asked + 1
@@ -148,7 +148,7 @@ where c.account_id = $1 and c.live_mode = $2 and c.complete
 
 
 async def want_clock_histories(connection: Connection, account_id: str, *, live_mode: bool) -> None:
-    """Have the histories of all known customers on test clocks pulled again: no list tells of them."""
+    """Schedule another pull of the histories of all known customers on test clocks: no list holds them."""
     await connection.execute(WANT_CLOCK_HISTORIES, account_id, live_mode)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from db.connection import Connection
+from db.keys import EventKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,11 @@ class ClaimedEvent:
     payload: bytes
     attempts: int
 
+    @property
+    def key(self) -> EventKey:
+        """Its key in the inbox."""
+        return EventKey(self.account_id, self.live_mode, self.event_id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -50,8 +56,8 @@ insert into sync.events (account_id, live_mode, event_id, type, api_version, cre
 select *
 from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
   as new (account_id, live_mode, event_id, type, api_version, created, payload)
--- `do nothing` alone waits for whoever is updating the row just then: a redelivery, and all that share the statement
--- with it, for the batch that applies its event.
+-- `do nothing` alone waits for any transaction that is updating the row: a redelivery, and all events that share the
+-- statement with it, would wait for the batch that applies its event.
 where (
   select true
   from sync.events known
@@ -64,7 +70,7 @@ on conflict do nothing
 
 
 async def record_events(connection: Connection, events: Sequence[SignedEvent]) -> int:
-    """Store the events in one statement; those already stored stay as they are. Tells how many were new."""
+    """Store the events in one statement; those already stored stay as they are. Returns how many were new."""
     said = await connection.execute(
         RECORD_EVENTS,
         [event.account_id for event in events],
@@ -78,10 +84,10 @@ async def record_events(connection: Connection, events: Sequence[SignedEvent]) -
     return int(said.rpartition(" ")[2])  # "INSERT 0 n"
 
 
-# What was claimed before comes first, and one at a time: attempts are counted for nothing that was not in hand when its
-# worker was lost, or ATTEMPTS_MAX deaths would condemn a whole batch.
+# Events that were claimed before come first, one at a time: so attempts count only against those that a lost worker
+# held, and ATTEMPTS_MAX lost workers do not condemn a whole batch.
 CLAIM_EVENTS = """
--- Claims go by age, so whatever was claimed before stands among the oldest: a backlog is not searched to its end.
+-- Claims go by age, so events that were claimed before are among the oldest: a backlog is not searched to its end.
 with head as (
   select account_id, live_mode, event_id, attempts, leased_until
   from sync.events
@@ -144,7 +150,7 @@ where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.ev
 
 
 async def release_events(connection: Connection, events: Sequence[ClaimedEvent]) -> None:
-    """Undo their claims, where they are pending still and nobody has claimed them since."""
+    """Undo their claims, where they are still pending and no other worker has claimed them since."""
     await connection.execute(
         RELEASE_EVENTS,
         [event.account_id for event in events],
@@ -190,5 +196,5 @@ on conflict (name) do update set reached_at = greatest(milestones.reached_at, ex
 
 
 async def reach_milestone(connection: Connection, name: str) -> None:
-    """Note that the work of that name just got done. Last in its transaction: everybody writes this row."""
+    """Note that the work of that name was just done. Last in its transaction: every worker writes this row."""
     await connection.execute(REACH_MILESTONE, name)

@@ -19,9 +19,9 @@ QUIET = timedelta(seconds=1.5)
 QUIET_MAX = timedelta(seconds=5)
 """... but at most this long after its first."""
 UNREADABLE_MAX = 5
-"""Answers that nobody understands, before an object is parked."""
+"""Answers in a row that could not be understood, before an object is parked."""
 CONTRADICTED_LONG = timedelta(hours=1)
-"""Reads that agree for so long are believed even where they take back what Stripe never takes back."""
+"""Reads that agree for this long are believed even where they take back what Stripe never takes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Mark:
 
     key: Key
     customer_id: str | None
-    ownerless: bool  # a kind whose rows name no customer: who is concerned is resolved later
+    ownerless: bool  # of a kind whose rows name no customer: the customers concerned are resolved later
     event_id: str | None
     event_created: datetime | None
     source: str
@@ -66,7 +66,7 @@ on conflict (account_id, live_mode, kind, id) do update set
   dirty = greatest(o.dirty, excluded.dirty),
   told = greatest(o.told, excluded.told),
   -- An appointment further away than any that a burst makes is the lease of a read that has begun, or the wait after
-  -- one that failed: what is marked now is no part of what that read was to see, and begins a burst of its own.
+  -- one that failed: this mark is no part of what that read was to see, and begins a burst of its own.
   first_marked_at = case
     when o.first_marked_at is null or o.read_at > now() + $15
     then coalesce(excluded.first_marked_at, o.first_marked_at) else o.first_marked_at
@@ -76,7 +76,7 @@ on conflict (account_id, live_mode, kind, id) do update set
     when o.parked_at is not null or o.first_marked_at is null or o.read_at > now() + $15 then excluded.read_at
     else least(excluded.read_at, o.first_marked_at + $15)
   end,
-  -- What was given up has another chance: whatever Stripe could not say of it may be past.
+  -- A parked object has another chance: the reason why Stripe could not answer may be gone.
   attempts = case
     when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
     else o.attempts
@@ -97,8 +97,8 @@ on conflict (account_id, live_mode, kind, id) do update set
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
   (shown_created, shown_seq, terminal) = (
     -- The provisional rule: newer than what is shown, and no state left that Stripe never leaves. Such a state is shown
-    -- however late it comes. A tombstone stays one, but may learn its last full body from an older event: no read
-    -- tells it.
+    -- however late it comes. A tombstone stays one, but may get its last full body from an older event: no read
+    -- has it.
     select
       case when show.it then excluded.shown_created else o.shown_created end,
       case when show.it then excluded.shown_seq else o.shown_seq end,
@@ -123,7 +123,7 @@ class Marked:
     """What the fence knows of an object once it is marked."""
 
     shown_seq: (
-        int  # the inbox number of the payload to be shown from now on: whose number this is, is written
+        int  # the inbox number of the payload to be shown from now on: the payload of this number is written
     )
     customer_id: str | None
     unseen: bool  # no payload of it was ever shown, and no read stored
@@ -172,7 +172,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (r.account_id, r.live_mode, r.
 
 
 async def raise_recreated(connection: Connection, created_at: Mapping[Key, datetime]) -> None:
-    """Take the tombstones off ids that somebody has chosen again since they were deleted: a read tells what they are
+    """Take the tombstones off ids that were chosen again after they had been deleted: a read will say what they are
     now. (An event that comes late, of the object that was deleted, is older than its deletion.)
     """
     await connection.execute(
@@ -191,9 +191,9 @@ join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id,
 async def select_unknown(
     connection: Connection, references: Mapping[Key, str | None]
 ) -> dict[Key, str | None]:
-    """Those of the objects that nothing was ever said about, each with the customer that it is believed to belong to.
+    """Those of the objects of which nothing is known yet, each with the customer that it probably belongs to.
 
-    They are marked by the statement that locks everything else of their transaction, in one order: marked by one of
+    They are marked by the statement that locks everything else of their transaction, in one order: with a statement of
     their own, two transactions that had met each other's new objects would wait for each other.
     """
     if not references:
@@ -220,7 +220,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (t.account_id, t.live_mode, t.
 
 
 async def touch_objects(connection: Connection, keys: Sequence[Key]) -> None:
-    """Say that rows which name no customer have changed. The caller holds their locks already."""
+    """Note that rows which name no customer have changed. The caller holds their locks already."""
     await connection.execute(TOUCH_OBJECTS, *columns_of_keys(Key, keys))
 
 
@@ -284,7 +284,7 @@ async def claim_reads(
     ]
 
 
-# `read_at` is the lease, or the appointment that somebody has made since.
+# `read_at` is the lease, or an appointment that was made since.
 RELEASE_READS = """
 with held as (
   select account_id, live_mode, kind, id
@@ -303,7 +303,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (h.account_id, h.live_mode, h.
 
 
 async def release_reads(connection: Connection, reads: Sequence[DueRead]) -> None:
-    """Undo their claims, where nothing was stored of them and nobody has made another appointment since."""
+    """Undo their claims, where no answer was stored and no other appointment was made since."""
     await connection.execute(
         RELEASE_READS,
         *columns_of_keys(Key, [read.key for read in reads]),
@@ -334,7 +334,7 @@ async def seconds_to_next_read(connection: Connection, *, live_mode: bool) -> fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the fence needs of one answer of Stripe."""
+    """What the fence needs to know about one answer from Stripe."""
 
     key: Key
     tick: int
@@ -343,7 +343,7 @@ class Reading:
     ownerless: bool
     terminal: bool
     deleted: bool
-    next_read: timedelta | None = None  # until its next deadline should have shown
+    next_read: timedelta | None = None  # until its next deadline should have taken effect
     late_reads: int = 0
 
 
@@ -355,7 +355,7 @@ insert into sync.objects as o (
 select
   account_id, live_mode, kind, id, tick, case when not deleted then read_at end, customer_id, ownerless::int,
   case when ownerless then now() end, terminal, deleted, $10, now() + next_read, late_reads,
-  -- What the answers only name has no tick. Where it is known after all, `confirmed` keeps it from being written.
+  -- An object that the answers only name has no tick. If it is known after all, `confirmed` keeps it as it is.
   case when tick = 0 then nextval('sync.tick') else 0 end, case when tick = 0 then now() end
 from unnest(
   $1::text[], $2::boolean[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::boolean[],
@@ -377,8 +377,8 @@ on conflict (account_id, live_mode, kind, id) do update set
   attempts = 0, unreadable = 0, error = null, missing_since = null, parked_at = null,
   contradictions = 0, contradicted_at = null,
   late_reads = excluded.late_reads,
-  -- A mark that came after the tick keeps its own appointment. What was only told after it gets one: the next list
-  -- may be far away.
+  -- A mark that came after the tick keeps its own appointment. An object that only lists confirm gets one where an
+  -- event came after the tick: the next list may be far away.
   dirty = case when excluded.confirmed > o.told then o.dirty else greatest(o.dirty, o.told) end,
   first_marked_at = case
     when excluded.tombstone or excluded.confirmed > greatest(o.dirty, o.told) then null else o.first_marked_at
@@ -411,8 +411,8 @@ async def confirm_objects(
     """Pass the readings through the fence; the answers of the keys returned are to be stored. A reading that a later
     one has overtaken, or whose object is a tombstone, is not among them.
 
-    Marks, in the same order of locks, the objects that the answers only name and that were unheard of, each with the
-    customer that it is believed to belong to; returns those that nobody else had marked meanwhile.
+    Marks, in the same order of locks, the objects that the answers only name and that were unknown, each with the
+    customer that it probably belongs to; returns those that no other transaction had marked meanwhile.
     """
     more = len(named)
     rows = await connection.fetch(
@@ -442,21 +442,21 @@ class FailedRead:
     """A read that gave no state, and when to try again."""
 
     key: Key
-    tick: int  # of the read: what is known since then is not its to judge
+    tick: int  # of the read: it says nothing about what became known since
     error: str
     retry_after: timedelta
     missing: bool = False
     parked: bool = False
     contradicts: bool = False
-    unreadable: bool = False  # an answer came, and nobody understands it
-    refused: bool = False  # the key, not the object, is what Stripe objects to
+    unreadable: bool = False  # an answer came and could not be understood
+    refused: bool = False  # Stripe objects to the key, not to the object
 
 
 POSTPONE_READS = """
 with failed as (
   select
     account_id, live_mode, kind, id, new.error, new.retry_after, new.contradicts, new.unreadable,
-    -- What was marked since has its own appointment, and may be there, or readable, by now.
+    -- An object that was marked since has its own appointment, and may exist, or be readable, by now.
     objects.dirty > new.tick as marked_since,
     objects.dirty <= new.tick and new.missing as missing,
     objects.dirty <= new.tick and (new.parked or (new.unreadable and objects.unreadable + 1 >= $11)) as parked,
@@ -468,7 +468,7 @@ with failed as (
   ) as new (
     account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, ownerless
   ) using (account_id, live_mode, kind, id)
-  -- A later read has told already what it is, and a tombstone is never read again.
+  -- A later read has already said what it is, and a tombstone is never read again.
   where objects.confirmed < new.tick and not objects.tombstone
   order by 1, 2, 3, 4
   for no key update of objects
@@ -496,8 +496,8 @@ returning o.account_id, o.live_mode, o.customer_id, o.kind
 async def postpone_reads(connection: Connection, failures: Sequence[FailedRead]) -> list[CustomerKey]:
     """Keep the objects dirty and say when to read them again; returns the customers whose records this concerns.
 
-    What has been confirmed since the read began stays as it is, and what has been marked since is not given up.
-    What was UNREADABLE_MAX times not understood is parked: only such answers count, and never those that did not come.
+    An object that was confirmed after the read began stays as it is, and one that was marked after it is not given up.
+    After UNREADABLE_MAX answers that could not be understood, an object is parked; reads without an answer never count.
     """
     rows = await connection.fetch(
         POSTPONE_READS,

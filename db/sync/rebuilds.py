@@ -70,7 +70,7 @@ async def count_left(connection: Connection, reached: CustomerKey) -> int:
     return count
 
 
-# Whoever dies with the lease leaves a stale customer behind, which any worker derives.
+# A rebuild that dies with the lease leaves a stale customer behind, which any worker derives.
 CLAIM_NEXT = """
 with next as (
   select account_id, live_mode, customer_id
@@ -132,7 +132,7 @@ where id = $1
 async def advance_rebuild(
     connection: Connection, rebuild_id: int, reached: CustomerKey, *, derived: int, changed: int
 ) -> None:
-    """Note that everybody up to this customer has been derived."""
+    """Note that every customer up to this one has been derived."""
     await connection.execute(ADVANCE_REBUILD, rebuild_id, *reached, derived, changed)
 
 

@@ -1,4 +1,4 @@
-"""Usage: whose is to be read and when, and what was read."""
+"""Usage: of which customers it is to be read and when, and what was read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from db.keys import CustomerKey, Scope, columns_of_keys
 
 USAGE_COLUMNS = columns_of(CustomerUsage)
 
-# Whose usage is read
+# Which customers' usage is read
 
-# A customer that had no metered subscription any more, and has one again, is due at once.
+# A customer that has a metered subscription again after it had none is due at once.
 ENLIST_METERED = """
 insert into sync.usage as u (account_id, live_mode, customer_id)
 select account_id, live_mode, customer_id
@@ -29,14 +29,14 @@ where u.due_at = 'infinity'
 
 
 async def enlist_metered(connection: Connection, customers: Sequence[CustomerKey]) -> None:
-    """Have the usage of these customers, who have a metered subscription, read from now on."""
+    """Read the usage of these customers, which have a metered subscription, from now on."""
     await connection.execute(
         ENLIST_METERED,
         *columns_of_keys(CustomerKey, customers),
     )
 
 
-# The earliest of all appointments: whoever waits goes first.
+# The earliest of all appointments: a customer that somebody waits for goes first.
 ASK_FOR_USAGE = """
 insert into sync.usage as u (account_id, live_mode, customer_id, due_at, asked)
 values ($1, $2, $3, to_timestamp(0), 1)
@@ -47,14 +47,14 @@ returning asked
 
 
 async def ask_for_usage(connection: Connection, key: CustomerKey) -> int:
-    """Have one customer's usage read now; returns the number of the question, which its answer will bear."""
+    """Ask for a read of one customer's usage now; returns the number of the question, which its answer will bear."""
     asked: int = await connection.fetchval(ASK_FOR_USAGE, *key)
     return asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageState:
-    """How far a question is. An error of an answered one tells what of it Stripe refused."""
+    """How far a question is. The error of an answered one says what Stripe refused to answer."""
 
     answered: bool
     error: str | None
@@ -108,7 +108,7 @@ CLAIM_ASKED_USAGE = _claim(" and asked > answered")
 async def claim_usage(
     connection: Connection, *, live_mode: bool, limit: int, lease: timedelta, asked_only: bool
 ) -> list[DueUsage]:
-    """Lease the customers whose usage has been due longest, those who were asked for before all others."""
+    """Lease the customers whose usage has been due longest, those that were asked for before all others."""
     statement = CLAIM_ASKED_USAGE if asked_only else CLAIM_USAGE
     return [
         DueUsage(key=CustomerKey(row[0], row[1], row[2]), asked=row[3], attempts=row[4], leased_until=row[5])
@@ -116,7 +116,7 @@ async def claim_usage(
     ]
 
 
-# Whose lease was lost has no say any more; who asked while it was being read keeps the place in front.
+# A worker whose lease was lost changes nothing; a question that came during the read keeps its place in front.
 POSTPONE_USAGE = """
 update sync.usage set due_at = now() + $4, error = $5
 where account_id = $1 and live_mode = $2 and customer_id = $3 and due_at = $6
@@ -126,7 +126,7 @@ where account_id = $1 and live_mode = $2 and customer_id = $3 and due_at = $6
 async def postpone_usage(
     connection: Connection, due: DueUsage, *, error: str, retry_after: timedelta
 ) -> None:
-    """Say why the usage was not read, and when to try again."""
+    """Note why the usage was not read, and when to try again."""
     await connection.execute(POSTPONE_USAGE, *due.key, retry_after, error, due.leased_until)
 
 
@@ -166,7 +166,7 @@ on conflict (account_id, live_mode, stripe_customer_id, stripe_subscription_id, 
   {", ".join(f"{column.name} = excluded.{column.name}" for column in USAGE_COLUMNS)}
 """
 
-# A customer may have been forgotten while Stripe was asked.
+# A customer may have been forgotten during the read.
 REMOVE_OTHER_USAGE = """
 delete from billing.customer_usage u
 where u.account_id = $1 and u.live_mode = $2 and u.stripe_customer_id = $3
@@ -188,11 +188,11 @@ async def store_usage(
     next_after: timedelta | None,
     error: str | None,
 ) -> None:
-    """Make this the customer's only usage, and the question answered, in one transaction; nothing where the lease was
-    lost, and somebody else's answer is younger, or the customer was forgotten.
+    """Make this the customer's only usage, and the question answered, in one transaction. Does nothing where the lease
+    was lost and another worker's answer is younger, or where the customer was forgotten.
 
-    `next_after`: when to read it again; None for a customer that has no metered subscription now. `error`: what of it
-    Stripe refused to tell.
+    `next_after`: when to read it again; None for a customer that has no metered subscription now. `error`: what Stripe
+    refused to answer.
     """
     async with connection.transaction():
         finish = (*due.key, due.asked, next_after, error, due.leased_until)

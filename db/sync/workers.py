@@ -15,11 +15,11 @@ LEAVE = "delete from sync.workers where id = $1"
 
 
 async def beat(connection: Connection, worker_id: str, detail: dict[str, object]) -> None:
-    """Say that this worker lives, and how it is."""
+    """Note that this worker lives, and how it is."""
     await connection.execute(BEAT, worker_id, json.dumps(detail))
     await connection.execute(FORGET_LOST)
 
 
 async def leave(connection: Connection, worker_id: str) -> None:
-    """Say that this worker ended in good order."""
+    """Note that this worker ended in good order."""
     await connection.execute(LEAVE, worker_id)

@@ -11,7 +11,7 @@ import structlog
 
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
-from db.keys import CustomerKey, EventKey, Key, Scope
+from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows
 from db.sync.accounts import see_accounts, select_events_since
 from db.sync.customers import mark_stale
@@ -127,9 +127,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
 
 async def _apply(connection: Connection, readings: Sequence[EventReading]) -> None:
     async with connection.transaction():
-        await see_accounts(
-            connection, {Scope(each.event.account_id, each.event.live_mode) for each in readings}
-        )
+        await see_accounts(connection, {each.event.key.scope for each in readings})
         await finish_events(connection, [reading.outcome for reading in readings])
         batch = _Batch()
         for reading in await _without_forgotten(connection, readings):
@@ -141,9 +139,7 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
 
 async def _without_forgotten(connection: Connection, readings: Sequence[EventReading]) -> list[EventReading]:
     """The readings of events that are not about forgotten customers; the payloads of the others are erased."""
-    by_key = {
-        EventKey(each.event.account_id, each.event.live_mode, each.event.event_id): each for each in readings
-    }
+    by_key = {each.event.key: each for each in readings}
     set_aside = await set_aside_events(
         connection,
         {key: each.event for key, each in by_key.items()},
@@ -169,7 +165,7 @@ class _Batch:
 
     def add(self, reading: EventReading) -> None:
         event = reading.event
-        scope = Scope(event.account_id, event.live_mode)
+        scope = event.key.scope
         for ref in reading.concerns:
             key = Key(*scope, *ref)
             shown = reading.payloads.get(ref)
