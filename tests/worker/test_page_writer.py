@@ -95,7 +95,7 @@ async def begun_again(account: Attached) -> list[Window]:
 async def test_page_that_cannot_be_stored_harms_no_other(
     pool: Pool, database_url: str, sandbox: Sandbox
 ) -> None:
-    """Of the page with what Postgres refuses all else is stored, and so are the pages that waited beside it."""
+    """All but the object that Postgres refuses is stored of its page, and so are the pages that waited with it."""
     async with attached(pool, database_url, sandbox) as account:
         windows = await begun(account, ("customer", "product", "price", "charge"))
         pages = [await read(account, window) for window in windows]
@@ -123,7 +123,7 @@ async def test_page_that_cannot_be_stored_harms_no_other(
 
 
 async def test_pages_that_wait_are_stored_together(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """However many wait, each is told of its own window, and its cursor stands behind what was stored."""
+    """However many wait, each gets the result of its own window, whose cursor is behind what was stored."""
     async with attached(pool, database_url, sandbox) as account:
         kinds = ("customer", "product", "price", "subscription", "invoice", "charge", "dispute")
         pages = [await read(account, window) for window in await begun(account, kinds)]

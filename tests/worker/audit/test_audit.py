@@ -87,7 +87,7 @@ async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url
 
 
 async def test_nobody_is_learned_of_from_a_wrong_row(pool: Pool, database_url: str) -> None:
-    """Whose a guest's charge is, its Checkout session tells: while that is wrong itself, the charge is not mended."""
+    """A guest's charge belongs to its Checkout session's customer: while the session is wrong, the charge stays."""
     async with attached(pool, database_url, lived_account(customers=60, clocks=False)) as account:
         await account.scanned(await account.request())
         await account.settle()

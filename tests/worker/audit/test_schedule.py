@@ -1,4 +1,4 @@
-"""The audit by schedule, whom an audit leaves alone, and how its command ends."""
+"""The nightly audit, customers that an audit leaves alone, and how its command ends."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ async def ask(pool: Pool) -> bool:
 
 
 async def audits(account: Attached) -> list[tuple[str, bool]]:
-    """Status and repair of each audit that was asked for."""
+    """Status and repair of each requested audit."""
     return [
         (row["status"], row["repair"])
         for row in await account.fetch(
@@ -38,7 +38,7 @@ async def audits(account: Attached) -> list[tuple[str, bool]]:
 
 
 async def backfilled(account: Attached, *, ago: timedelta = timedelta(days=2)) -> None:
-    """A whole backfill that ended so long ago."""
+    """A whole backfill that ended this long ago."""
     assert "complete" == (await account.scanned(await account.request()))["status"]
     await account.execute("update sync.scans set finished_at = now() - $1::interval", ago)
     await account.execute("delete from sync.scans where purpose = 'audit'")  # the engine may have asked
@@ -104,7 +104,7 @@ async def test_nightly_audit_waits_for_its_hour(
 async def test_other_audits_stand_for_none(
     pool: Pool, database_url: str, sandbox: Sandbox, given: dict[str, object]
 ) -> None:
-    """Whoever audits less, or mends nothing, does not keep the night's audit from being asked for."""
+    """An audit that compares less, or mends nothing, does not replace the nightly one."""
     async with attached(pool, database_url, sandbox) as account:
         await account.request()
         await account.execute(
@@ -116,7 +116,7 @@ async def test_other_audits_stand_for_none(
 
 
 async def test_forgotten_customers_are_left_alone(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """Whoever is forgotten is at Stripe as before, and empty here: no drift, and a repair brings nothing back."""
+    """A forgotten customer is at Stripe as before, and empty here: no drift, and a repair brings nothing back."""
     async with attached(pool, database_url, sandbox) as account:
         await account.scanned(await account.request())
         await account.settle()

@@ -45,7 +45,7 @@ async def damaged_invoices(account: Attached, count: int) -> list[str]:
 async def test_suspect_that_cannot_be_read(
     pool: Pool, database_url: str, sandbox: Sandbox, status: int
 ) -> None:
-    """One that nobody understands, or that is never answered, is named; all others are judged and mended."""
+    """One that cannot be understood, or is never answered, is named; all others are judged and mended."""
     async with attached(pool, database_url, sandbox) as account:
         await settled(account)
         ids = await damaged_invoices(account, 30)
@@ -80,7 +80,7 @@ async def test_suspect_that_cannot_be_read(
 
 
 async def test_what_is_answered_in_a_later_round(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """Who got no answer is asked again, and again only for those: five rounds without an answer spoil nothing."""
+    """Only unanswered suspects are read again: five rounds without an answer spoil nothing."""
     async with attached(pool, database_url, sandbox) as account:
         await settled(account)
         ids = await damaged_invoices(account, 25)
@@ -105,7 +105,7 @@ async def test_what_is_answered_in_a_later_round(pool: Pool, database_url: str, 
 async def test_entitlements_that_cannot_be_read(
     pool: Pool, database_url: str, sandbox: Sandbox, status: int, whose: str
 ) -> None:
-    """Whoever's are not told, the audit comes to its end and judges everything else."""
+    """Where some entitlements are never answered, the audit ends and judges everything else."""
     async with attached(pool, database_url, sandbox) as account:
         await settled(account)
         (damaged,) = await damaged_invoices(account, 1)
@@ -166,7 +166,7 @@ async def an_event(account: Attached, customer_id: str) -> None:
 
 
 async def an_event_of_a_refund(account: Attached, customer_id: str) -> None:
-    """The same by an object that names no customer: who is concerned is yet to be resolved."""
+    """The same by an object that names no customer: the customers that it concerns are still to be resolved."""
     async with account.pool.acquire() as connection, connection.transaction():
         await connection.execute(
             "update stripe.customers set email = 'new@example.com' where id = $1", customer_id

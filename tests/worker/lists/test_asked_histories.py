@@ -1,4 +1,4 @@
-"""Histories that somebody asked for: a pull answers only what was asked before it began."""
+"""Histories pulled on request: a pull answers only requests made before it began."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ async def finished(harness: Harness) -> bool:
 
 
 async def test_pull_answers_nobody_who_asked_later(harness: Harness) -> None:
-    """A refresh shows what was so when it was asked for, although an older pull ends after it was."""
+    """A refresh shows the state at its request, although an older pull ends after it."""
     harness.api.put(customer())
     lists_hold(harness)
     await harness.apply(event("customer.created", customer()))
@@ -58,7 +58,7 @@ async def test_pull_answers_nobody_who_asked_later(harness: Harness) -> None:
 
 
 async def test_failed_pull_puts_nobody_off_who_asked_later(harness: Harness) -> None:
-    """Who asks during a pull that fails waits for no retry of it, and is not told of its failure."""
+    """A request during a pull that fails does not wait for its retry, and does not get its error."""
     harness.api.put(customer())
     lists_hold(harness)
     await harness.apply(event("customer.created", customer()))
@@ -75,7 +75,7 @@ async def test_failed_pull_puts_nobody_off_who_asked_later(harness: Harness) -> 
 
 
 async def test_late_creation_cancels_no_refresh(harness: Harness) -> None:
-    """A customer.created spares the pull of a first sight, never one that somebody asked for."""
+    """A customer.created spares the pull of a first sight, never a requested one."""
     harness.api.put(customer())
     lists_hold(harness, subscription())
     await refresh(harness)

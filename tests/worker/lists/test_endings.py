@@ -41,7 +41,7 @@ def refuse(account: Attached, path: str, status: int) -> None:
 async def test_endpoint_that_never_answers(
     pool: Pool, database_url: str, sandbox: Sandbox, status: int, tries: int
 ) -> None:
-    """It ends partial, naming object and window; nobody is called complete, and everybody's own history is wanted."""
+    """It ends partial, naming object and window; no customer is complete, and every customer's history is wanted."""
     async with attached(pool, database_url, sandbox) as account:
         refuse(account, "/v1/disputes", status)
         ended = await account.scanned(await account.request())
@@ -56,7 +56,7 @@ async def test_endpoint_that_never_answers(
 
 
 async def test_list_that_no_record_depends_on(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """A key without the right to payouts makes the backfill partial, and every customer exact all the same."""
+    """A key without the right to payouts makes the backfill partial, and yet every customer exact."""
     async with attached(pool, database_url, sandbox) as account:
         refuse(account, "/v1/payouts", 403)
         ended = await account.scanned(await account.request())
@@ -88,7 +88,7 @@ async def test_gap_between_windows_is_no_completeness(
 
 
 async def test_canceled_backfill_stops(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """What was stored stays and gets its records; nobody is complete by it."""
+    """What was stored stays and gets its records; no customer is complete by it."""
     async with attached(pool, database_url, sandbox) as account:
         scan = await account.request()
         account.api.faults.latency_seconds = 0.05
@@ -179,7 +179,7 @@ async def test_lost_worker_resumes_at_its_cursor(pool: Pool, database_url: str) 
 
 
 async def test_what_is_told_of_its_progress(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """Before it begins nobody guesses when it ends; meanwhile a guess is never negative; at the end nothing is left."""
+    """Before it begins there is no estimate of its end; then it is never negative; at the end nothing is left."""
     async with attached(pool, database_url, sandbox) as account:
         scan = await account.request()
 

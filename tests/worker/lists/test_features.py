@@ -1,4 +1,4 @@
-"""Features: entitlements are read whole, per customer, and what they say is in the record."""
+"""Features: entitlements are read whole, per customer, and the record shows them."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from worker.lists import clocks
 
 ENTITLED_PATH = "/v1/entitlements/active_entitlements"
 PAGE_MAX = 10
-"""This Stripe cuts every list there, whatever limit it is asked for, so that paging shows in small worlds."""
+"""This Stripe cuts every list there, whatever the requested limit, so that paging shows in small worlds."""
 
 
 def feature(feature_id: str, **fields: object) -> Body:
@@ -65,7 +65,7 @@ def told(customer_id: str, feature_ids: list[str], **when: Any) -> bytes:
 
 
 class Stripe:
-    """An account behind an `Api`: its objects in their lists, and who is entitled to what."""
+    """An account behind an `Api`: its objects in their lists, and the customers' entitlements."""
 
     def __init__(self) -> None:
         self.entitled: dict[str, list[str]] = {}
@@ -119,7 +119,7 @@ TWELVE = [f"feat_{n:02}" for n in range(1, 13)]
 
 @pytest.fixture
 def stripe() -> Stripe:
-    """An account with twelve features and one customer, who subscribes."""
+    """An account with twelve features and one customer with a subscription."""
     account = Stripe()
     account.objects = [customer(), subscription(), *(feature(each) for each in TWELVE)]
     return account
@@ -222,7 +222,7 @@ async def test_deleted_customer_is_entitled_to_nothing(
 
 
 async def test_entitlements_that_cannot_be_read_make_inexact(entitling: Harness, stripe: Stripe) -> None:
-    """A 404 for a customer who is there proves nothing: what is known stays, and the record says it is not sure."""
+    """A 404 for a customer that exists proves nothing: what is known stays, and the record is not exact."""
     harness = entitling
     stripe.entitled = {"cus_1": TWELVE[:2]}
     await harness.apply(event("customer.created", customer()), told("cus_1", TWELVE[:2]))
@@ -237,7 +237,7 @@ async def test_entitlements_that_cannot_be_read_make_inexact(entitling: Harness,
 
 
 async def test_renamed_feature_is_renamed_in_the_records(entitling: Harness, stripe: Stripe) -> None:
-    """A feature concerns whoever is entitled to it, and nobody else; no event of theirs is needed."""
+    """A feature concerns the customers entitled to it, and no others; no event of theirs is needed."""
     harness = entitling
     stripe.objects += [customer("cus_2"), customer("cus_3")]
     stripe.entitled = {"cus_1": TWELVE[:1], "cus_2": TWELVE[:2], "cus_3": TWELVE[1:2]}
@@ -275,7 +275,7 @@ async def test_rebuild_changes_no_feature(entitling: Harness, stripe: Stripe) ->
 
 
 async def test_history_brings_features(entitling: Harness, stripe: Stripe) -> None:
-    """Who is first seen in the middle is complete only with its entitlements, where the account has any feature."""
+    """A customer first seen in the middle is complete only with its entitlements, where the account has any feature."""
     harness = entitling
     stripe.entitled = {"cus_1": TWELVE, "cus_2": TWELVE[:1]}
     stripe.objects += [customer("cus_2")]
@@ -308,7 +308,7 @@ async def scan(harness: Harness, **given: Any) -> Any:
 
 
 async def test_backfill_reads_entitlements_of_subscribers(entitling: Harness, stripe: Stripe) -> None:
-    """From nothing: who has a subscription that has not ended is asked for, nobody else, and cut lists are read on."""
+    """From nothing: only customers with a subscription that has not ended are read, and cut lists are read on."""
     harness = entitling
     stripe.objects += [
         customer("cus_2"),
@@ -334,7 +334,7 @@ async def test_backfill_of_an_account_without_features_asks_for_none(
 
 
 async def test_backfill_of_features_alone(entitling: Harness, stripe: Stripe) -> None:
-    """Asked for by their name, entitlements come with the list of features, of customers that are known."""
+    """Requested by their name, entitlements come with the list of features, of customers that are known."""
     stripe.entitled = {"cus_1": TWELVE[:3]}
     await entitling.apply(
         event("customer.created", customer()), event("customer.subscription.created", subscription())
@@ -347,7 +347,7 @@ async def test_backfill_of_features_alone(entitling: Harness, stripe: Stripe) ->
 
 
 async def test_first_feature_has_everybody_read(entitling: Harness, stripe: Stripe) -> None:
-    """Whoever was exact before it was heard of is asked for once it is, in the bulk lane, and once."""
+    """A customer that was exact before the first feature was known is read after it, in the bulk lane, and once."""
     harness = entitling
     stripe.objects += [customer("cus_2")]
     stripe.entitled = {"cus_1": TWELVE[:2], "cus_2": TWELVE[:1]}
@@ -368,7 +368,7 @@ async def test_first_feature_has_everybody_read(entitling: Harness, stripe: Stri
 
 
 async def test_audit_finds_and_mends_entitlements(entitling: Harness, stripe: Stripe) -> None:
-    """What no event told of is drift: one more, one less, a renamed feature; mended, the next audit finds none."""
+    """What no event reported is drift: one more, one less, a renamed feature; after the repair, an audit finds none."""
     harness = entitling
     stripe.objects += [customer("cus_2"), subscription("sub_2", "cus_2"), customer("cus_3")]
     stripe.entitled = {"cus_1": TWELVE, "cus_2": TWELVE[:2]}

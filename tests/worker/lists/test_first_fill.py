@@ -43,7 +43,7 @@ async def test_old_creation_pulls_the_history(account: Harness) -> None:
 
 
 async def test_first_fill_tells_whose_creation_was_too_old(account: Harness) -> None:
-    """Before the first fill nobody knows how far it reaches: it doubts those who were taken for complete."""
+    """Before the first fill its reach is unknown: it doubts the customers that were taken for complete."""
     await account.apply(event("customer.created", customer(), after=-HOUR - 1))
     assert (0, True, False) == await what_is_told(account)
     await fill(account)
@@ -63,7 +63,7 @@ async def test_creation_since_the_first_fill_is_enough(account: Harness) -> None
 
 
 async def test_creation_before_a_hole_proves_nothing(account: Harness) -> None:
-    """Events that had expired before they were read are missing: what is known begins anew behind them."""
+    """Events that expired before they were read are missing: what is known starts again after them."""
     await fill(account)
     account.api.now += 40 * DAY
     await fill(account)

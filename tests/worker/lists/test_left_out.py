@@ -1,4 +1,4 @@
-"""What Stripe's lists leave out unless they are asked for it: archived prices, test clocks; inline prices."""
+"""What Stripe's lists leave out by default: archived prices, test clocks; inline prices."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def sandbox() -> Sandbox:
     """One account for the tests of this module, which only read it."""
     world = Sandbox(seed=31)
     catalogue = world.home.catalogue
-    # Nobody has the first price of this product, and it is archived: only the list tells that the other is version 2.
+    # The first price of this product is archived and in no use: only the list says that the other is version 2.
     product = catalogue.product("Ranked")
     first = catalogue.price(product, 500)
     world.advance(3600)
@@ -57,7 +57,7 @@ async def test_every_price_is_read(pool: Pool, database_url: str, sandbox: Sandb
 
 
 async def test_half_that_cannot_be_read(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """One half of a list read is no list read: partial, naming prices, and nobody is called complete."""
+    """One half of a list is not the list: partial, naming prices, and no customer is called complete."""
     async with attached(pool, database_url, sandbox) as account:
         answer = account.api._answer
 
@@ -131,7 +131,7 @@ async def test_inline_prices_are_no_damage(
 
 
 def on_clocks(sandbox: Sandbox) -> list[str]:
-    """Who is on a test clock and not deleted, in the order of their ids."""
+    """The customers on a test clock that are not deleted, in the order of their ids."""
     return sorted(each.id for each in sandbox.home.customers() if each.test_clock and not each.deleted_at)
 
 

@@ -60,5 +60,5 @@ async def test_a10_a11_audit_finds_what_no_event_tells(pool: Pool, database_url:
         ended = await account.scanned(await account.request(purpose="audit", repair=True))
         assert ("complete", None) == (ended["status"], ended["error"])
         await account.settle()
-        # Whoever signed up meanwhile is new to the mirror, and completed by the pull of his history.
+        # A customer that signed up meanwhile is new to the mirror, and completed by the pull of its history.
         assert [] == await different_records(sandbox, database_url)

@@ -1,4 +1,4 @@
-"""One customer, object, page or step that cannot be read costs itself, and nobody is exact for what is missing."""
+"""One customer, object, page or step that cannot be read costs only itself, and no customer that lacks it is exact."""
 
 import json
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def rewrite(account: Attached, change: Callable[[str, str, Any], None]) -> None:
 
 
 async def inexact(account: Attached) -> list[str]:
-    """Whose records are not exact, once everything readable is read, and everybody derived."""
+    """The customers with inexact records, once everything readable is read and all customers are derived."""
     for _ in range(8):
         await account.execute("update sync.customers set history_at = now() where history_at > now()")
         await account.confirm()
@@ -103,7 +103,7 @@ async def test_object_that_breaks_our_storing(
 
 @pytest.mark.parametrize("status", [500, 403])
 async def test_step_that_is_given_up(pool: Pool, database_url: str, sandbox: Sandbox, status: int) -> None:
-    """Nobody's entitlements are told: the steps after it are done, nobody is complete, and each history is wanted."""
+    """No entitlements are answered: later steps are done, no customer is complete, and each history is wanted."""
     async with attached(pool, database_url, sandbox) as account:
         refuse(account, ENTITLEMENTS, status)
         ended = await account.scanned(await account.request())
@@ -133,7 +133,7 @@ async def test_limits_are_no_failures(pool: Pool, database_url: str, sandbox: Sa
 
 @pytest.mark.parametrize("how", ["unreadable", "refused by Postgres", "unreadable refund"])
 async def test_money_that_is_missing(pool: Pool, database_url: str, sandbox: Sandbox, how: str) -> None:
-    """Of whom a charge or refund cannot be stored, the record is not exact; all others are."""
+    """The customer whose charge or refund cannot be stored is not exact; all others are."""
     async with attached(pool, database_url, sandbox) as account:
         chosen: list[tuple[str, str]] = []
 
@@ -231,7 +231,7 @@ async def test_pages_that_nobody_understands(pool: Pool, database_url: str, sand
 async def test_page_that_fails_otherwise(
     pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is wrong with one list, the lists beside it are read to their end, and only it is named."""
+    """Whatever is wrong with one list, the other lists are read to their end, and only it is named."""
     after = Scanner._after
 
     async def failing(self: Scanner, window: Any, page: Any) -> Any:
@@ -252,7 +252,7 @@ async def test_page_that_fails_otherwise(
 async def test_step_that_fails_otherwise(
     pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, purpose: str
 ) -> None:
-    """A step that raises what nobody thought of is tried as often as others, and then the scan ends, naming it."""
+    """A step that raises an unexpected error is tried as often as others, and then the scan ends, naming it."""
     tried: list[str] = []
 
     async def failing(_helpers: Any, scan: Scan) -> None:
@@ -277,14 +277,14 @@ async def test_step_that_fails_otherwise(
 
 
 async def test_events_of_a_connected_account(pool: Pool, database_url: str) -> None:
-    """Its events are asked for from the horizon on, though none of them has ever come."""
+    """Its events are requested from the horizon on, though none has ever come."""
     sandbox = lived_account(customers=20, clocks=False)
     connected = next(named for named, live_mode in sandbox.accounts if named and not live_mode)
     async with attached(pool, database_url, sandbox) as account:
         ended = await account.scanned(await account.request(account_id=connected))
         known = "select cursor_at from sync.accounts where account_id = $1"
         assert ended["horizon"] - timedelta(minutes=50) == await account.fetchval(known, connected)
-        # Whoever asks again does not move it.
+        # Another request does not move it.
         await account.execute("update sync.accounts set cursor_at = '2026-01-01T00:00:00Z'")
         await account.scanned(await account.request(account_id=connected))
         assert "2026-01-01" == str(await account.fetchval(known, connected))[:10]
