@@ -11,7 +11,7 @@ from billing.kinds.registry import KINDS
 from db.columns import arrays_of, decoded, names_of, parameters_of
 from db.connection import Connection
 from db.keys import Key, Scope
-from db.mirror.tables import MIRROR, PARTS, PartStatements, told_since
+from db.mirror.tables import MIRROR, PARTS, PartStatements, latest_known
 
 
 def _changed_parts(statements: PartStatements) -> str:
@@ -19,7 +19,7 @@ def _changed_parts(statements: PartStatements) -> str:
     others = [column for column in columns if column.name not in ("id", owner)]
     values = ", ".join(f"{column.value} as {column.name}" for column in columns)
     told = ", ".join(
-        told_since(column.name, f"new.{column.name}", f"old.{column.name}", in_part=True)
+        latest_known(column.name, f"new.{column.name}", f"old.{column.name}", in_part=True)
         if column.name in statements.read_only_fields
         else f"new.{column.name}"
         for column in others

@@ -37,16 +37,16 @@ def _statements(kind: Kind) -> MirrorStatements:
     def written(name: str) -> str:
         if name not in kind.read_only_fields:
             return f"excluded.{name}"
-        kept = told_since(name, f"excluded.{name}", f"mirror.{name}")
+        kept = latest_known(name, f"excluded.{name}", f"mirror.{name}")
         return f"case when ${confirmed}::boolean then excluded.{name} else {kept} end"
 
-    def told(column: Column) -> str:
-        kept = told_since(column.name, column.value, f"old.{column.name}")
+    def merged(column: Column) -> str:
+        kept = latest_known(column.name, column.value, f"old.{column.name}")
         return kept if column.name in kind.read_only_fields else column.value
 
     assignments = ", ".join(f"{column.name} = {written(column.name)}" for column in others)
-    heard = [column for column in others if column.name not in kind.eventless_fields]
-    news = ", ".join(told(column) for column in heard)
+    compared = [column for column in others if column.name not in kind.eventless_fields]
+    new_values = ", ".join(merged(column) for column in compared)
     return MirrorStatements(
         columns=columns,
         # A payload does not clear a known deletion; a read that finds the object alive does.
@@ -74,12 +74,12 @@ select new.account_id, new.live_mode, new.id
 from {source}) as new (account_id, live_mode, {names})
 left join {kind.table} old
   on old.account_id = new.account_id and old.live_mode = new.live_mode and old.id = new.id
-where old.id is null or ({names_of(heard, prefix="old.")}) is distinct from ({news})
+where old.id is null or ({names_of(compared, prefix="old.")}) is distinct from ({new_values})
 """,
     )
 
 
-def told_since(name: str, new: str, old: str, *, in_part: bool = False) -> str:
+def latest_known(name: str, new: str, old: str, *, in_part: bool = False) -> str:
     """An expression for a fact that only reads give: the new value where there is one, else the old one.
 
     Discounts without amounts still have ids, and stored amounts hold for the same ids only. Of a part's discounts,
@@ -193,7 +193,7 @@ def _part_statements(part: PartKind) -> PartStatements:
     names = names_of(columns)
 
     def written(name: str) -> str:
-        kept = told_since(name, f"excluded.{name}", f"part.{name}", in_part=True)
+        kept = latest_known(name, f"excluded.{name}", f"part.{name}", in_part=True)
         return kept if name in part.read_only_fields else f"excluded.{name}"
 
     others = ", ".join(f"{c.name} = {written(c.name)}" for c in columns if c.name not in ("id", owner))

@@ -1,4 +1,4 @@
-"""The schema explains itself: whoever connects to the database needs no other page to know what a column means."""
+"""The schema explains itself: no other page is needed to know what a column means."""
 
 from db.connection import Pool
 

@@ -72,7 +72,7 @@ async def test_database_from_before_the_first_release_is_refused(empty_database_
 
 
 async def test_errors_hide_the_password(empty_database_url: str, tmp_path: Path) -> None:
-    """What goes wrong is told without the password."""
+    """Error messages leave the password out."""
     write_migrations(tmp_path, 1)
     with pytest.raises(MigrationError, match="no_such_database") as caught:
         migrate(at_database(empty_database_url, "no_such_database"), migrations=tmp_path)

@@ -1,7 +1,7 @@
-"""Migrations are safe on big tables, from the first schema on: whoever has a million customers migrates while they pay.
+"""Migrations are safe on big tables: a company with a million customers migrates while they pay.
 
-Every migration is applied to a database in which every table has rows, first while somebody reads all of them and does
-not end, then alone.
+Every migration is applied to a database in which every table has rows, first while an open transaction has read all of
+them, then alone.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "sync.scans": {"purpose": "'audit'", "kinds": "'{customer}'"},
     "sync.scan_windows": {"high": "now() + interval '1 day'"},
 }
-"""What checks ask of columns."""
+"""Values that check constraints require."""
 
 VALUES = {
     "text": "'x'",
@@ -44,7 +44,7 @@ VALUES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Contents:
     """What a database consists of, by names and file numbers."""
 
     tables: dict[str, int]  # the file of its rows: another one after a rewrite
@@ -53,7 +53,7 @@ class Standing:
     checks: dict[str, bool]  # checks and references, and whether they have been validated
 
 
-async def standing(connection: asyncpg.Connection) -> Standing:
+async def contents_of(connection: asyncpg.Connection) -> Contents:
     of = "c.relnamespace in (select oid from pg_namespace where nspname in ('sync', 'stripe', 'billing'))"
     tables = await connection.fetch(
         f"select c.oid::regclass::text, c.relfilenode from pg_class c where c.relkind = 'r' and {of}"
@@ -70,7 +70,7 @@ async def standing(connection: asyncpg.Connection) -> Standing:
         "select c.oid::regclass::text || '.' || n.conname, n.convalidated from pg_constraint n "
         f"join pg_class c on c.oid = n.conrelid where n.contype in ('c', 'f') and {of}"
     )
-    return Standing(
+    return Contents(
         tables={row[0]: row[1] for row in tables},
         indexes={row[0]: (row[1], row[2]) for row in indexes},
         columns={row[0]: row[1] for row in columns},
@@ -98,25 +98,25 @@ async def put_rows(connection: asyncpg.Connection, tables: list[str]) -> None:
         )
 
 
-def harm(name: str, text: str, before: Standing, after: Standing) -> list[str]:
-    """What a migration did to tables that had rows which stops everybody for long where they are many."""
+def harm(name: str, text: str, before: Contents, after: Contents) -> list[str]:
+    """What a migration did to tables with rows that would block other sessions for long if there were many."""
     kept = before.tables.keys() & after.tables.keys()
-    found = [f"{table} was written anew" for table in kept if before.tables[table] != after.tables[table]]
+    found = [f"{table} was rewritten" for table in kept if before.tables[table] != after.tables[table]]
     alone = "transaction:false" in text and "concurrently" in text
     for index, (table, file) in after.indexes.items():
         if table in kept and index not in before.indexes and not alone:
             found.append(
-                f"{index} was built while nobody could write {table}: concurrently, in its own migration"
+                f"{index} was built while writers of {table} waited: concurrently, in its own migration"
             )
         if index in before.indexes and before.indexes[index][1] != file:
-            found.append(f"{index} was built anew")
+            found.append(f"{index} was rebuilt")
     for column, must in after.columns.items():
         if must and before.columns.get(column) is False:
-            found.append(f"{column} was looked through for nulls")
+            found.append(f"{column} was scanned for nulls")
     for check, validated in after.checks.items():
         if validated and check not in before.checks and check.rpartition(".")[0] in kept:
             found.append(
-                f"{check} was held against all rows: add it `not valid`, validate it in the next migration"
+                f"{check} was checked against all rows: add it `not valid`, validate it in the next migration"
             )
     return [f"{name}: {each}" for each in found]
 
@@ -128,13 +128,13 @@ LIKE_FUTURE_ONES = {
         "create index concurrently events_note on sync.events (note);\n-- migrate:down\n"
     ),
 }
-"""The first migrations only make what is new. What later ones do to tables with rows is shown by these two."""
+"""The first migrations only make new tables. These two do to tables with rows what later ones will."""
 
 
 async def test_migrations_are_safe_on_big_tables(
     empty_database_url: str, database_url: str, tmp_path: Path
 ) -> None:
-    """No migration rewrites a table, or builds an index or scans all rows while others wait; while somebody holds a
+    """No migration rewrites a table, or builds an index or scans all rows while others wait; while a session holds a
     lock that it needs, it fails soon, says what to do, and has done nothing; tried again, it succeeds; and in the end
     the schema is the one that migrations make of an empty database.
     """
@@ -146,7 +146,7 @@ async def test_migrations_are_safe_on_big_tables(
         migrations = {file.name: file.read_text() for file in MIGRATIONS.glob("*.sql")} | LIKE_FUTURE_ONES
         for name, text in sorted(migrations.items()):
             tmp_path.joinpath(name).write_text(text)
-            before = await standing(connection)
+            before = await contents_of(connection)
             await put_rows(connection, sorted(before.tables))
             if "transaction:false" in text:
                 async with reading(reader, before):
@@ -162,23 +162,23 @@ async def test_migrations_are_safe_on_big_tables(
                 if said is not None:
                     refused.append(name)
                     assert "End the transactions that are long open" in said
-                    assert before == await standing(connection), "half of it was done"
+                    assert before == await contents_of(connection), "half of it was done"
                     assert [name] == await asyncio.to_thread(migrate, empty_database_url, migrations=tmp_path)
-            found += harm(name, text, before, await standing(connection))
+            found += harm(name, text, before, await contents_of(connection))
         unfinished = await connection.fetch("select indexrelid::regclass from pg_index where not indisvalid")
     finally:
         await reader.close()
         await connection.close()
     assert [] == found
     assert [] == unfinished
-    assert refused, "nobody was ever in the way"
+    assert refused, "no migration met a lock"
     await asyncio.to_thread(migrate, database_url, migrations=tmp_path)
     assert schema_of(database_url) == schema_of(empty_database_url)
 
 
 @asynccontextmanager
-async def reading(reader: asyncpg.Connection, of: Standing) -> AsyncIterator[None]:
-    """Somebody has looked at every table, and does not end."""
+async def reading(reader: asyncpg.Connection, of: Contents) -> AsyncIterator[None]:
+    """A transaction has read every table and stays open."""
     async with reader.transaction(isolation="repeatable_read"):
         for table in of.tables:
             await reader.execute(f"select from {table} limit 1")
@@ -186,14 +186,14 @@ async def reading(reader: asyncpg.Connection, of: Standing) -> AsyncIterator[Non
 
 
 async def index_is_being_built(connection: asyncpg.Connection) -> None:
-    """Wait until it has begun."""
+    """Wait until the build has begun."""
     await until(
         lambda: connection.fetchval("select exists (select from pg_stat_progress_create_index)"),
         what="an index to be built",
     )
 
 
-async def let_a_writer_pass(connection: asyncpg.Connection, of: Standing) -> None:
+async def let_a_writer_pass(connection: asyncpg.Connection, of: Contents) -> None:
     """Take the locks that an insert or update of each table takes, or fail."""
     async with connection.transaction():
         await connection.execute("set local lock_timeout = '1s'")
@@ -202,7 +202,7 @@ async def let_a_writer_pass(connection: asyncpg.Connection, of: Standing) -> Non
 
 
 async def try_to_migrate(database_url: str, migrations: Path) -> str | None:
-    """Migrate with little patience; what was said where that did not succeed."""
+    """Migrate with little patience; returns the error message where that failed, else None."""
     try:
         await asyncio.to_thread(migrate, database_url, migrations=migrations, lock_timeout_seconds=0.1)
     except MigrationError as error:
@@ -211,27 +211,27 @@ async def try_to_migrate(database_url: str, migrations: Path) -> str | None:
 
 
 HARMFUL = {
-    "alter table sync.big alter column number type text": "was written anew",
-    "alter table sync.big add column drawn float8 default random()": "was written anew",
-    "create index big_number on sync.big (number)": "was built while nobody could write",
-    "alter table sync.big add constraint one unique (number)": "was built while nobody could write",
-    "alter table sync.big alter column number set not null": "was looked through for nulls",
-    "alter table sync.big add constraint positive check (number > 0)": "was held against all rows",
-    "reindex table sync.big": "was built anew",
+    "alter table sync.big alter column number type text": "was rewritten",
+    "alter table sync.big add column drawn float8 default random()": "was rewritten",
+    "create index big_number on sync.big (number)": "was built while writers of",
+    "alter table sync.big add constraint one unique (number)": "was built while writers of",
+    "alter table sync.big alter column number set not null": "was scanned for nulls",
+    "alter table sync.big add constraint positive check (number > 0)": "was checked against all rows",
+    "reindex table sync.big": "was rebuilt",
 }
 
 
 @pytest.mark.parametrize("statement", HARMFUL)
 async def test_harm_is_seen(empty_database_url: str, statement: str) -> None:
-    """The test above can fail: it sees each of the ways to stop everybody."""
+    """The test above can fail: it sees each way to block other sessions."""
     connection = await asyncpg.connect(empty_database_url)
     try:
         await connection.execute("create schema sync; create schema stripe; create schema billing")
         await connection.execute("create table sync.big (id bigint primary key, number bigint)")
         await connection.execute("insert into sync.big values (1, 1)")
-        before = await standing(connection)
+        before = await contents_of(connection)
         await connection.execute(statement)
-        (seen, *_) = harm("0001_bad.sql", statement, before, await standing(connection))
+        (seen, *_) = harm("0001_bad.sql", statement, before, await contents_of(connection))
         assert HARMFUL[statement] in seen
     finally:
         await connection.close()
@@ -240,7 +240,7 @@ async def test_harm_is_seen(empty_database_url: str, statement: str) -> None:
 async def test_index_that_was_left_unfinished_is_built_by_the_next_run(
     empty_database_url: str, tmp_path: Path
 ) -> None:
-    """Killed half-way through an index: what is left of it takes its name, and the next run takes it away."""
+    """Killed half-way through an index: the remains occupy its name, and the next run removes them."""
     tmp_path.joinpath("0001_table.sql").write_text(
         "-- migrate:up\ncreate schema sync; create table sync.big as select 1 as number;\n-- migrate:down\n"
     )

@@ -17,7 +17,7 @@ ACCOUNTS = ("", "acct_b")
 BATCH = 20
 """So many at a time: what a statement reads must be of that order, and not of that of its tables."""
 
-# One story for everybody, set by set: a subscription with an item, an invoice that a charge paid, some money back.
+# One story for every customer, set by set: a subscription with an item, an invoice that a charge paid, some money back.
 # Every hundredth customer has something to do; every tenth charge is a guest's.
 FILL = """
 insert into stripe.customers (account_id, live_mode, id, created, custom_uid, discounts)
@@ -77,7 +77,7 @@ insert into sync.customers (
 select $1, false, 'cus_' || n, 2, case when n % 100 = 0 then 1 else 2 end, now(), case when n % 100 = 0 then now() end,
   case when n % 100 = 0 then now() end
 from generate_series(1, $2::int) n
--- Identities have told of themselves.
+-- Writing identities has marked customers.
 on conflict (account_id, live_mode, customer_id) do update set
   stale = excluded.stale, derived = excluded.derived, history_at = excluded.history_at,
   rederive_at = excluded.rederive_at;
@@ -130,7 +130,7 @@ select uid, 'active', now(), true, 'event' from billing.customers where account_
 """
 
 SMALL = {"products", "prices", "features", "coupons", "milestones", "accounts"}
-"""Tables that may be read from end to end: a catalogue is small beside its customers."""
+"""Tables that may be read from end to end: a catalogue is small compared to its customers."""
 
 
 WAITING = {

@@ -1,4 +1,4 @@
-"""The views that count money by months: the same numbers as the rules in billing/, and as the histories told."""
+"""The views that count money by months: the same numbers as the rules in billing/ and as the histories."""
 
 from collections import defaultdict
 from datetime import UTC, date, datetime

@@ -13,7 +13,7 @@ from db.mirror.tables import MIRROR
 
 
 def strings(name: str, value: object) -> Iterator[tuple[str, str]]:
-    """Each string with a blank in it, however deep it stands: in maps, lists, and fields of values."""
+    """Each string with a blank in it, at any depth: in maps, lists, and fields of values."""
     if isinstance(value, str):
         if " " in value.strip():
             yield name, value
