@@ -52,7 +52,8 @@ class BrokenOffError(Exception):
 class Misbehavior:
     """Applies faults to answers, one after another in a fixed order, so that a seed replays them.
 
-    `history` must be given for the stale and hidden-when-new faults.
+    `faults` may be exchanged while the API runs; the seed stays that of the first ones. `history` must be given for the
+    stale and hidden-when-new faults.
     """
 
     def __init__(self, faults: Faults, history: History | None) -> None:

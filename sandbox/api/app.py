@@ -52,16 +52,24 @@ class Api:
     ) -> None:
         self.sandbox = sandbox
         self.keys = frozenset(keys)
-        self.faults = faults or Faults()
         self.tally = Tally()
         self.forbidden: set[str] = set()
         """Collections (`disputes`) that a restricted key (rk_...) may not read."""
         self._api_version = api_version
-        self._misbehavior = Misbehavior(self.faults, history)
+        self._misbehavior = Misbehavior(faults or Faults(), history)
         self._reads = Reads(sandbox, self._misbehavior)
         self._request_numbers = count(1)
         self._ready: dict[tuple[object, ...], bytes] = {}
         self._ready_as_of = -1
+
+    @property
+    def faults(self) -> Faults:
+        """How this API misbehaves; its fields may be set, or others put in its place, while it runs."""
+        return self._misbehavior.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._misbehavior.faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -321,6 +321,15 @@ async def test_faults(sandbox: Sandbox) -> None:
         assert 200 == (await client.get("customers")).status
 
 
+async def test_faults_can_be_exchanged(sandbox: Sandbox) -> None:
+    """Other faults put in the place of the first ones count from the next answer on."""
+    api = create_api(sandbox, [KEY], faults=Faults(error_share=1.0))
+    async with client_of(api) as client:
+        assert 500 == (await client.get("customers")).status
+        api.faults = Faults()
+        assert 200 == (await client.get("customers")).status
+
+
 async def test_rate(sandbox: Sandbox) -> None:
     """Requests beyond the rate are refused."""
     api = create_api(sandbox, [KEY], faults=Faults(requests_per_second_max=5))
