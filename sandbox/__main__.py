@@ -19,20 +19,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sandbox",
         description="A simulated Stripe account whose customers sign up, renew, fail, refund, cancel and come back.",
         epilog="Ids differ from start to start. The same account comes back with the same --seed and --epoch, from its "
-        "beginning; with --state it goes on where it stopped. Objects of an earlier account are unknown: 404.",
+        "beginning; with --state it continues where it stopped. Objects of an earlier account are unknown: 404.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address of the REST API (default: %(default)s)")
     parser.add_argument("--port", type=int, default=12111, help="port of the REST API (default: %(default)s)")
-    parser.add_argument("--webhook-url", required=True, help="where webhooks are posted to")
+    parser.add_argument("--webhook-url", required=True, help="URL that webhooks are posted to")
     parser.add_argument(
-        "--secret", required=True, help="signing secret; several, comma-separated, sign together"
+        "--secret", required=True, help="signing secret; of several, comma-separated, each signs"
     )
     parser.add_argument(
         "--api-key", required=True, help="accepted key (sk_test_..., sk_live_...); comma-separated"
     )
-    parser.add_argument(
-        "--seed", type=int, help="what everything is drawn from (default: another one each time)"
-    )
+    parser.add_argument("--seed", type=int, help="seed of all random choices (default: a new one each time)")
     parser.add_argument(
         "--epoch", type=int, help="first second of the account, since 1970 (default: a year ago)"
     )
@@ -40,18 +38,18 @@ def _parser() -> argparse.ArgumentParser:
         "--speed",
         type=float,
         default=DEFAULT_SPEED,
-        help="its seconds per second of ours (default: %(default)s)",
+        help="seconds of the account per real second (default: %(default)s)",
     )
     parser.add_argument(
         "--customers",
         type=int,
         default=60,
-        help="how many at a time (default: %(default)s; a kept account has as many as it began with)",
+        help="customers at a time (default: %(default)s; a kept account has as many as it began with)",
     )
     parser.add_argument(
         "--mixed-versions", action="store_true", help="post events in old API versions as well"
     )
-    parser.add_argument("--state", type=Path, help="file in which the account is kept from start to start")
+    parser.add_argument("--state", type=Path, help="file in which the account is kept between starts")
     return parser
 
 
