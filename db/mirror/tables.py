@@ -14,7 +14,7 @@ from billing.kinds.monotone import MONOTONE
 from billing.kinds.registry import KINDS
 from db.columns import Column, arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
-from db.keys import Key
+from db.keys import Key, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +262,26 @@ async def write_parts(connection: Connection, kind: str, lists: Sequence[HeldPar
             [each.owner_id for each in whole for _ in each.parts],
             [part.id for each in whole for part in each.parts],
         )
+
+
+REMOVE_ROWS: Mapping[str, str] = {
+    kind.name: f"delete from {kind.table} where account_id = $1 and live_mode = $2 and id = any ($3::text[])"
+    for kind in KINDS.values()
+}
+"""Per kind: removes rows that nothing ever reported."""
+
+REMOVE_PARTS: Mapping[str, str] = {
+    kind: f"delete from {parts.table} where account_id = $1 and live_mode = $2 and {parts.owner} = any ($3::text[])"
+    for kind, parts in PARTS.items()
+}
+"""Per kind with parts: removes the parts of such rows."""
+
+
+async def remove_rows(connection: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> None:
+    """Remove mirror rows: only those that Stripe does not know and that no event or read ever reported."""
+    await connection.execute(REMOVE_ROWS[kind], *scope, ids)
+    if kind in PARTS:
+        await connection.execute(REMOVE_PARTS[kind], *scope, ids)
 
 
 def _arrays(columns: tuple[Column, ...], rows: Sequence[MirrorRow]) -> list[list[object]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from billing.record import CustomerRecord, Derived
 from db.columns import arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
-from db.keys import CustomerKey, columns_of_keys
+from db.keys import CustomerKey, Scope, columns_of_keys
 from db.records.parts import RECORD_PARTS, TABLES_BY_UID, RecordPart
 
 NUMBERING_LOCK = 0x5B1ED6E4
@@ -155,6 +155,19 @@ async def replace_parts(connection: Connection, derived: Sequence[Derived]) -> s
                 PART_STATEMENTS[name].write, *arrays_of(part.columns, rows[name])
             )
     return {row[0] for row in changed}
+
+
+RESTORE_CUSTOMER_IDS = """
+update billing.customers r
+set stripe_customer_id = k.customer_id
+from unnest($3::uuid[], $4::text[]) as k (uid, customer_id)
+where r.account_id = $1 and r.live_mode = $2 and r.uid = k.uid and r.stripe_customer_id is distinct from k.customer_id
+"""
+
+
+async def restore_customer_ids(connection: Connection, scope: Scope, names: Mapping[UUID, str]) -> None:
+    """Point records (uid -> Stripe customer id) back at the customer they belong to: readers find them by that id."""
+    await connection.execute(RESTORE_CUSTOMER_IDS, *scope, list(names), list(names.values()))
 
 
 REMOVE_RECORDS = "delete from billing.customers where uid = any ($1::uuid[])"

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 import msgspec
 
@@ -12,7 +11,6 @@ from billing.kinds.found import ObjectRef
 from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, Key, Scope
-from db.mirror.tables import PARTS
 from db.sync.scans import Scan, select_scan
 
 RECORD = "record"
@@ -306,26 +304,6 @@ async def select_waiting(
     return [ObjectRef(*row) for row in rows]
 
 
-REMOVE_ROWS: Mapping[str, str] = {
-    kind.name: f"delete from {kind.table} where account_id = $1 and live_mode = $2 and id = any ($3::text[])"
-    for kind in KINDS.values()
-}
-"""Per kind: removes rows that nothing ever reported."""
-
-REMOVE_PARTS: Mapping[str, str] = {
-    kind: f"delete from {parts.table} where account_id = $1 and live_mode = $2 and {parts.owner} = any ($3::text[])"
-    for kind, parts in PARTS.items()
-}
-"""Per kind with parts: removes the parts of such rows."""
-
-
-async def remove_rows(connection: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> None:
-    """Remove mirror rows: only those that Stripe does not know and that no event or read ever reported."""
-    await connection.execute(REMOVE_ROWS[kind], *scope, ids)
-    if kind in PARTS:
-        await connection.execute(REMOVE_PARTS[kind], *scope, ids)
-
-
 RAISE_TOMBSTONES = """
 update sync.objects o
 set tombstone = false
@@ -347,19 +325,6 @@ MARK_REPAIRED = (
 async def mark_repaired(connection: Connection, scan: Scan, kind: str, ids: Sequence[str]) -> None:
     """Note that these are marked: confirm and derive mend them."""
     await connection.execute(MARK_REPAIRED, scan.id, kind, ids)
-
-
-RESTORE_CUSTOMER_IDS = """
-update billing.customers r
-set stripe_customer_id = k.customer_id
-from unnest($3::uuid[], $4::text[]) as k (uid, customer_id)
-where r.account_id = $1 and r.live_mode = $2 and r.uid = k.uid and r.stripe_customer_id is distinct from k.customer_id
-"""
-
-
-async def restore_customer_ids(connection: Connection, scope: Scope, names: Mapping[UUID, str]) -> None:
-    """Point records (uid -> Stripe customer id) back at the customer they belong to: readers find them by that id."""
-    await connection.execute(RESTORE_CUSTOMER_IDS, *scope, list(names), list(names.values()))
 
 
 # Results

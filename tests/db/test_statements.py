@@ -48,7 +48,7 @@ def test_statements_are_found() -> None:
     assert {
         "sync.objects.MARK_OBJECTS",
         "records.records.RENAME_PARTS[0]",
-        "sync.audits.REMOVE_ROWS[coupon]",
+        "mirror.tables.REMOVE_ROWS[coupon]",
     } <= ALL.keys()
     assert {f"mirror.tables.MIRROR[{kind}].write" for kind in MIRROR} <= ALL.keys()
 

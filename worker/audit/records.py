@@ -19,7 +19,7 @@ from db.columns import differing
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.facts import load_facts
-from db.mirror.tables import bury_rows
+from db.mirror.tables import bury_rows, remove_rows
 from db.records.compare import (
     AuditedCustomer,
     StoredWhole,
@@ -39,7 +39,6 @@ from db.sync.audits import (
     count_suspects,
     dismiss,
     note_drift,
-    remove_rows,
     select_drift,
     select_mending,
     select_motion,

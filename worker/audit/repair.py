@@ -7,8 +7,9 @@ from billing.kinds.registry import KINDS
 from billing.record import customer_uid
 from db.connection import Connection
 from db.keys import Key, Scope
+from db.mirror.tables import remove_rows
 from db.records.compare import select_surplus_records
-from db.records.records import remove_records
+from db.records.records import remove_records, restore_customer_ids
 from db.sync.audits import (
     RECORD,
     Drift,
@@ -16,8 +17,6 @@ from db.sync.audits import (
     keys_of,
     mark_repaired,
     raise_tombstones,
-    remove_rows,
-    restore_customer_ids,
     select_drift,
     select_motion,
     select_waiting,
