@@ -30,7 +30,7 @@ from worker.live.derive import derive_claimed
 from worker.rebuild import rebuild
 
 SECRET = "annabelle-of-the-mill"
-"""Stands wherever something tells who the customer was; afterwards it must stand nowhere."""
+"""It is in everything that says who the customer was; afterwards it must be nowhere."""
 
 ANNA = customer(
     name=SECRET,
@@ -162,7 +162,7 @@ HISTORY = (
     event("checkout.session.completed", SESSION),
     event("entitlements.active_entitlement_summary.updated", SUMMARY),
     *FURTHER,
-    # Not mirrored, and stored all the same as it came.
+    # Not mirrored, but stored as it came.
     event("customer.source.created", {"object": "card", "id": "card_1", "customer": "cus_1", "name": SECRET}),
 )
 OTHER = (
@@ -211,7 +211,7 @@ async def money(harness: Harness) -> list[asyncpg.Record]:
 
 async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Harness) -> None:
     """No table says the name any more: mirror, record, identity, problems, inbox. Revenue, ids and times stay, the
-    record stands under an id that says nothing, and nobody else's data is touched.
+    record has an id that says nothing, and no other customer's data is touched.
     """
     harness = webhooks_only
     await harness.execute(
@@ -228,7 +228,7 @@ async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Harness) ->
         SECRET,
     )
     before, paid = await harness.record(), await money(harness)
-    # A payout is nobody's, and a balance transaction is never told by an event.
+    # A payout belongs to no customer, and no event carries a balance transaction.
     mirrored = {kind.table for kind in KINDS.values() if not kind.catalogue}
     mirrored -= {"stripe.payouts", "stripe.balance_transactions"}
     assert {
@@ -346,7 +346,7 @@ async def test_whoever_was_writing_is_waited_for(webhooks_only: Harness) -> None
 
 
 async def test_cut_short_it_is_done_again(webhooks_only: Harness) -> None:
-    """Forgetting twice changes nothing more, and a rebuild neither; sync.forgotten tells when it was done."""
+    """Forgetting twice changes nothing more, and a rebuild neither; sync.forgotten says when it was done."""
     harness = webhooks_only
     await harness.apply(*HISTORY)
     await harness.execute(

@@ -1,4 +1,4 @@
-"""Postgres goes away, or the worker is told to stop, while it has rows in hand: they are not tried, and wait for no
+"""Postgres goes away, or the worker has to stop, while it holds rows: they are not tried, and wait for no
 lease.
 """
 
@@ -93,7 +93,7 @@ async def shut_postgres_during(
 async def test_given_back_when_postgres_returns(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """What was in hand is taken again at the next turn, and no attempt was counted."""
+    """Held rows are taken again at the next turn, and no attempt was counted."""
     work = await begin(harness, what)
     await shut_postgres_during(harness, monkeypatch, PLACES[what], work)
     held = {tuple(row) for row in await harness.fetch(ATTEMPTS)}
@@ -113,7 +113,7 @@ async def test_given_back_when_postgres_returns(
 async def test_given_back_when_the_worker_stops(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """I4: a worker that is told to stop in the middle of something leaves no lease behind, and nothing counts as
+    """I4: a worker that has to stop in the middle of something leaves no lease behind, and nothing counts as
     tried: the next worker takes it at once.
     """
     work = await begin(harness, what)

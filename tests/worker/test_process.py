@@ -1,4 +1,4 @@
-"""The worker process: whatever dies around it or of it, the records end true, and nobody has to help."""
+"""The worker process: whatever dies around it or of it, the records end true without any help."""
 
 import asyncio
 import os
@@ -59,7 +59,7 @@ class World:
 
 @asynccontextmanager
 async def world(*, seed: int) -> AsyncIterator[World]:
-    """A dozen customers' lives, played out already, and the API that tells how they ended."""
+    """A dozen customers' lives, played out already, and the API that says how they ended."""
     sandbox = Sandbox(seed=seed)
     sandbox.play(PLAYED, customers=12)
     async with serve(create_api(sandbox, [API_KEY])) as api_base:
@@ -169,7 +169,7 @@ async def test_starts_without_redis_and_survives_its_end(
 
 
 async def test_redis_hangs(database_url: str, home: Path, tmp_path: Path) -> None:
-    """I4: a Redis that takes connections and answers nothing holds nobody up: webhooks are accepted, records move."""
+    """I4: a Redis that takes connections and answers nothing holds nothing up: webhooks are accepted, records move."""
     with start_valkey(home) as valkey:
         async with (
             world(seed=2) as life,

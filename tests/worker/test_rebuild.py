@@ -88,7 +88,7 @@ end $$
 
 
 async def test_rebuild_mends_what_is_wrong_and_that_only(webhooks_only: Harness) -> None:
-    """Records that somebody spoiled come right again and are counted; their neighbours stay untouched."""
+    """Spoiled records come right again and are counted; their neighbours stay untouched."""
     harness = webhooks_only
     await harness.apply(*(event("customer.created", customer(f"cus_{n}", name=f"N{n}")) for n in range(1, 6)))
     right = {row["stripe_customer_id"]: row for row in await harness.fetch("select * from billing.customers")}
@@ -106,7 +106,7 @@ async def test_rebuild_mends_what_is_wrong_and_that_only(webhooks_only: Harness)
 
 
 async def test_rebuild_goes_on_where_it_was_cut_short(webhooks_only: Harness) -> None:
-    """Killed half-way, the next one takes only who is left, and counts all; the one after it begins anew."""
+    """Killed half-way, the next one takes only the rest, and counts all; the one after it starts over."""
     harness = webhooks_only
     await harness.apply(*(event("customer.created", customer(f"cus_{n}")) for n in range(1, 8)))
     before = {row[0]: row[1] for row in await harness.fetch("select customer_id, stale from sync.customers")}

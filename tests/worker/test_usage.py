@@ -1,4 +1,4 @@
-"""Usage: read from Stripe's meters, by schedule and on demand, beside the record and never in its way."""
+"""Usage: read from Stripe's meters, by schedule and on demand, apart from the record and never in its way."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -116,7 +116,7 @@ async def test_schedule_reads_each_once_an_interval(calling: Harness, telephony:
 
 
 async def test_schedule_off(pool: Pool, database_url: str, telephony: Telephony) -> None:
-    """USAGE_SECONDS=0: nobody is read unasked; who is asked for is read at once."""
+    """USAGE_SECONDS=0: no customer is read unasked; one that is asked for is read at once."""
     async with open_harness(pool, database_url, api=Api(create_api(telephony.world, [API_KEY]))) as harness:
         engine = Engine(pool=pool, lanes=harness.lanes, settings=replace(harness.settings, usage_seconds=0.0))
         await live(harness, telephony)
@@ -185,7 +185,7 @@ async def test_subscription_that_ends_takes_its_usage_away(calling: Harness, tel
 
 
 async def test_no_invoice_to_expect(calling: Harness, telephony: Telephony) -> None:
-    """A key that may only read, or a subscription without a next invoice: usage all the same, and a note of why."""
+    """A key that may only read, or a subscription without a next invoice: usage anyway, and a note of why."""
     for status, code in ((404, "invoice_upcoming_none"), (403, "more_permissions_required")):
         calling.api.say(PREVIEW, status, error(code, "No."))
         telephony.account.metering.use(telephony.ada, telephony.calls, 1)
@@ -258,7 +258,7 @@ async def test_usage_that_we_fail_at(
 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_answer_of_a_lost_lease(calling: Harness, telephony: Telephony, status: int) -> None:
-    """Who was slower than the lease neither replaces the younger answer nor moves the next appointment."""
+    """A worker slower than its lease neither replaces the younger answer nor moves the next appointment."""
     harness = calling
     harness.api.say(telephony.meter_path, status, {"object": "list", "data": [{"aggregated_value": 1}]})
     gate = harness.api.hold(telephony.meter_path)
@@ -295,7 +295,7 @@ async def test_inactive_meter_is_not_asked(calling: Harness, telephony: Telephon
 
 
 async def test_forgotten_customer_has_no_usage(calling: Harness, telephony: Telephony) -> None:
-    """Forgetting takes it away, also when it was just being read, and nobody reads it again."""
+    """Forgetting takes it away, also during a read of it, and it is never read again."""
     harness = calling
     await harness.engine.sweep_bulk()
     assert 1 == len(await usage(harness))
@@ -329,7 +329,7 @@ async def test_forgotten_while_it_is_read(calling: Harness, telephony: Telephony
 
 
 async def test_rebuild_finds_whose_usage_is_read(calling: Harness, telephony: Telephony) -> None:
-    """Who is to be read follows from the facts: lost, it is found again when the record is derived."""
+    """Which customers are read follows from the facts: if lost, it is found again when the record is derived."""
     harness = calling
     await harness.execute("delete from sync.usage")
     await harness.execute("update sync.customers set stale = stale + 1")

@@ -184,7 +184,7 @@ async def test_refused_or_failed_reads_change_nothing(harness: Harness, status: 
 
 
 def coupon(percent: float) -> Body:
-    """A coupon whose id somebody chose."""
+    """A coupon with an id that somebody chose."""
     return {
         "object": "coupon",
         "id": "WELCOME",

@@ -353,7 +353,7 @@ async def test_a15_old_payload_and_new_answer_are_one_row(pool: Pool, database_u
 
 
 async def test_a16_unknown_status(pool: Pool, database_url: str) -> None:
-    """A16: a status that nobody knows yet is past_due without access, with a problem, and the rest goes on."""
+    """A16: an unknown status is past_due without access, with a problem, and the rest continues."""
 
     async def play(case: Case) -> None:
         stage, sandbox, harness = case.stage, case.sandbox, case.harness
@@ -371,7 +371,7 @@ async def test_a16_unknown_status(pool: Pool, database_url: str) -> None:
 
 
 async def test_a17_late_update_of_a_deleted_customer(pool: Pool, database_url: str) -> None:
-    """A17, I5: a customer.updated that comes after customer.deleted revives nobody: ended, the money kept."""
+    """A17, I5: a customer.updated after customer.deleted revives no customer: ended, the money kept."""
 
     async def play(case: Case) -> None:
         stage, sandbox, harness = case.stage, case.sandbox, case.harness

@@ -13,7 +13,7 @@ from worker.live.derive import derive_batch
 
 
 def claims(customer_id: str, uid: str | None, *, born: int) -> Body:
-    """A customer, born so many seconds after NOON, whose metadata claims a name."""
+    """A customer, created this many seconds after NOON, with metadata that claims a name."""
     metadata = {} if uid is None else {"custom_uid": uid}
     return customer(customer_id, created=NOON + born, metadata=metadata)
 
@@ -24,7 +24,7 @@ async def holders(harness: Harness) -> dict[str, str | None]:
 
 
 async def losers(harness: Harness) -> dict[str, str]:
-    """Who is told in sync.problems that a name is taken, and by whom."""
+    """The customers that have a problem because their name is taken, and which customer took it."""
     rows = await harness.fetch(
         "select customer_id, detail from sync.problems where kind = 'custom_uid_taken'"
     )
@@ -33,7 +33,7 @@ async def losers(harness: Harness) -> dict[str, str]:
 
 @pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))), ids=str)
 async def test_earliest_customer_has_it(webhooks_only: Harness, order: tuple[int, ...]) -> None:
-    """Whichever order three claims come in, the earliest customer has the name, and the others are told who has it."""
+    """In whatever order three claims come, the earliest customer has the name, and the others' problems say so."""
     harness = webhooks_only
     for number in order:
         await harness.apply(event("customer.created", claims(f"cus_{number}", "ada", born=number)))
@@ -56,7 +56,7 @@ async def test_same_second_is_decided_by_id(webhooks_only: Harness) -> None:
 async def test_name_passes_from_one_to_another(
     webhooks_only: Harness, order: tuple[int, ...], together: bool
 ) -> None:
-    """A name that one customer gives up and another takes arrives there, whichever of the two is heard of first."""
+    """A name that one customer gives up and another takes arrives there, whichever of the two events comes first."""
     harness = webhooks_only
     await harness.apply(
         event("customer.created", claims("cus_1", "ada", born=1)),
@@ -94,7 +94,7 @@ async def test_two_swap_their_names(webhooks_only: Harness) -> None:
 
 
 async def test_released_name_goes_to_the_next_one(webhooks_only: Harness) -> None:
-    """When the holder gives a name up, the next earliest claimant has it, and the one after is told of that."""
+    """When the holder gives a name up, the next earliest claimant has it, and the problem of the one after says so."""
     harness = webhooks_only
     await harness.apply(*(event("customer.created", claims(f"cus_{n}", "ada", born=n)) for n in (1, 2, 3)))
     await harness.apply(event("customer.updated", claims("cus_1", None, born=1), after=60))
@@ -108,7 +108,7 @@ async def test_released_name_goes_to_the_next_one(webhooks_only: Harness) -> Non
 
 
 async def test_earlier_claimant_takes_it_over(webhooks_only: Harness) -> None:
-    """A customer that is heard of late but was created earlier takes the name, and the holder loses it at once."""
+    """A customer that becomes known late but was created earlier takes the name, and the holder loses it at once."""
     harness = webhooks_only
     await harness.apply(event("customer.created", claims("cus_2", "ada", born=2)))
     assert {"cus_2": "ada"} == await holders(harness)

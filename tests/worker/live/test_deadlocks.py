@@ -42,8 +42,8 @@ async def deadlocks(database_url: str) -> int:
 
 
 def story(random: Random) -> list[tuple[bytes, list[Body]]]:
-    """Events that all name each other's objects, each with what is then so at Stripe. Customers claim few names, and
-    change them; what is charged, refunded and sold is often named before it is told of.
+    """Events that all name each other's objects, each with the state that Stripe then has. Customers claim few names,
+    and change them; charges, refunds and prices are often named before their own events come.
     """
     told = []
     for number in range(CUSTOMERS):

@@ -1,4 +1,4 @@
-"""A change of the catalogue reaches everybody whom it concerns, some at a time, whatever happens on the way."""
+"""A change of the catalogue reaches every customer that it concerns, some at a time, whatever happens on the way."""
 
 import asyncio
 from random import Random
@@ -15,7 +15,7 @@ from worker.live.derive import derive_batch, fan_out_batch
 MANY = 23
 """Customers of the product; with batches of 5 that leaves a rest."""
 
-# As if each had been heard of and derived long ago. Every third has two subscriptions, every fourth two items.
+# As if each had been known and derived for long. Every third has two subscriptions, every fourth two items.
 SUBSCRIBERS = """
 insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status)
 select '', false, 'sub_' || n || '_' || m, 'cus_' || n, 'active'
@@ -54,7 +54,7 @@ async def fill(harness: Harness, many: int = MANY) -> None:
 
 
 async def hear(harness: Harness, *bodies: Body, after: int = 0) -> None:
-    """Have changes applied, and nobody told of them yet."""
+    """Apply changes, and mark no customer for them yet."""
     await harness.receive(*(event(f"{body['object']}.updated", body, after=after) for body in bodies))
     async with harness.pool.acquire() as connection:
         while await apply_batch(connection, served_mode=None, confirms=False):
@@ -72,7 +72,7 @@ async def names(harness: Harness) -> set[str | None]:
 
 
 async def test_some_at_a_time_and_each_once(webhooks_only: Harness) -> None:
-    """A batch goes through so many subscriptions and no more; after the last one everybody was marked, and it ends."""
+    """A batch goes through so many subscriptions, no more; after the last all customers are marked, and it ends."""
     harness = webhooks_only
     await fill(harness)
     await hear(harness, product(named="second"), after=10)
@@ -93,7 +93,7 @@ async def test_some_at_a_time_and_each_once(webhooks_only: Harness) -> None:
 
 
 async def test_batch_of_small_changes(webhooks_only: Harness) -> None:
-    """Objects that concern few are done together; what does not fit is left for the next batch, nobody is missed."""
+    """Objects that concern few are done together; the rest is left for the next batch, and no customer is missed."""
     harness = webhooks_only
     for number in range(1, 8):
         body = subscription(f"sub_{number}", f"cus_{number}", items=listing([item(f"si_{number}")]))
@@ -122,7 +122,7 @@ class Killed(BaseException):
 async def test_killed_between_batches(
     webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
-    """I4: after however many batches a worker dies, or inside which, the next one goes on and misses nobody."""
+    """I4: after or inside whichever batch a worker dies, the next worker continues and misses no customer."""
     harness = webhooks_only
     await fill(harness)
     await hear(harness, product(named="second"), after=10)
@@ -150,7 +150,7 @@ async def test_killed_between_batches(
 
 
 async def test_changed_again_on_the_way(webhooks_only: Harness) -> None:
-    """I3: a change in the middle of a fan-out reaches those whom it has passed already too."""
+    """I3: a change in the middle of a fan-out also reaches the customers that it has already passed."""
     harness = webhooks_only
     await fill(harness)
     await hear(harness, product(named="second"), after=10)
@@ -166,7 +166,7 @@ async def test_changed_again_on_the_way(webhooks_only: Harness) -> None:
 
 
 async def test_price_reaches_whoever_has_any_of_its_product(webhooks_only: Harness) -> None:
-    """A price that comes has a rank before others: it concerns those who have them."""
+    """A price that comes has a rank before others: it concerns the customers that have them."""
     harness = webhooks_only
     await fill(harness)
     ranks = "select distinct product_version_number from billing.customers"
@@ -182,7 +182,7 @@ async def test_price_reaches_whoever_has_any_of_its_product(webhooks_only: Harne
 @pytest.mark.parametrize("seed", range(3))
 async def test_beside_concurrent_writers(webhooks_only: Harness, pool: Pool, seed: int) -> None:
     """I3: three workers fan out and derive, in batches of three, while the product changes, and customers of it come:
-    in the end everybody's record has its last name.
+    in the end every record has the last name.
     """
     harness, random = webhooks_only, Random(seed)  # noqa: S311 - replays with the seed
     await fill(harness, 12)

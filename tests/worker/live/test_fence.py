@@ -1,4 +1,4 @@
-"""The fence: in whatever order reads are made and stored, what is newer at Stripe stays."""
+"""The fence: in whatever order reads are made and stored, the newer state at Stripe stays."""
 
 import asyncio
 import itertools

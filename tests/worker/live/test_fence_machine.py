@@ -36,7 +36,7 @@ STEPS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a read that began at `tick` was told: the version that Stripe had when it answered; None is deleted."""
+    """What a read that began at `tick` found: the version that Stripe had when it answered; None is deleted."""
 
     tick: int
     version: int | None
@@ -67,7 +67,7 @@ class Fence:
         """At Stripe, now; None: deleted."""
         self.changes = 0
         self.told = -1
-        """The last change that a mark told of."""
+        """The last change that a mark announced."""
         self.shown = -1
         self.confirmed = 0
         self.buried = False
@@ -87,7 +87,7 @@ class Fence:
         self.version = None
 
     async def mark(self) -> None:
-        """An event tells that something has changed, and nothing else."""
+        """An event says that something has changed, and nothing else."""
         mark = Mark(
             key=KEY, customer_id="cus_1", ownerless=False, event_id=None, event_created=None, source="event"
         )
@@ -131,7 +131,7 @@ class Fence:
 
     async def check_advance(self) -> None:
         """I3, I5: what is shown and what is confirmed only advance, and a tombstone stays; what is not settled has an
-        appointment, and what is settled has seen every change that a mark told of.
+        appointment, and what is settled has seen every change that a mark announced.
         """
         held = await self.held()
         if held is None:
@@ -283,7 +283,7 @@ def orders() -> list[tuple[str, ...]]:
         for order in itertools.permutations(STEPS_OF_A_SMALL_WORLD)
         if order.index("ask 1") < order.index("answer 1")
         and order.index("ask 2") < order.index("answer 2")
-        # The events, and the reads, are told apart only by their order.
+        # The events, and the reads, differ only in their order.
         and order.index("event 1") < order.index("event 2") < order.index("event 3")
         and order.index("ask 1") < order.index("ask 2")
     ]

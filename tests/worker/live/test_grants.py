@@ -1,4 +1,4 @@
-"""What no event tells: a grant that ends, and what services write of a customer themselves."""
+"""What no event announces: a grant that ends, and what services write about a customer themselves."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -35,7 +35,7 @@ async def grant(
 
 
 async def sweep_until(harness: Harness, expected: dict[str, object]) -> None:
-    """What the worker does every second, until the record shows this. It is told of nothing."""
+    """What the worker does every second, until the record shows this. Nothing is announced to it."""
 
     async def shows() -> bool:
         await harness.engine.sweep()
@@ -45,7 +45,7 @@ async def sweep_until(harness: Harness, expected: dict[str, object]) -> None:
 
 
 async def test_grant_ends_without_an_event(webhooks_only: Harness) -> None:
-    """C62: when a grant ends, the record says so by itself, as soon as somebody looks."""
+    """C62: when a grant ends, the record says so by itself, as soon as it is looked at."""
     harness = webhooks_only
     await harness.apply(event("customer.created", customer()))
     await grant(harness, seconds=2.5)
@@ -141,7 +141,7 @@ async def stale(harness: Harness) -> dict[str, int]:
 
 
 async def test_identities_tell_of_themselves(webhooks_only: Harness) -> None:
-    """Whoever inserts, updates or deletes identities has those customers derived again, and nobody else."""
+    """Inserting, updating or deleting identities derives their customers again, and no others."""
     harness = webhooks_only
     for name in ("cus_1", "cus_2", "cus_3"):
         await harness.apply(event("customer.created", customer(name)))
@@ -165,7 +165,7 @@ async def test_identities_tell_of_themselves(webhooks_only: Harness) -> None:
 
 
 async def test_identity_that_is_linked_to_another_customer(webhooks_only: Harness) -> None:
-    """Both are told: who has lost it and who has it now. One that names no customer of Stripe's tells nobody."""
+    """Both customers are derived: the one that lost it and the one that has it now. Unknown to Stripe: none."""
     harness = webhooks_only
     for name in ("cus_1", "cus_2"):
         await harness.apply(event("customer.created", customer(name)))
@@ -181,7 +181,7 @@ async def test_identity_that_is_linked_to_another_customer(webhooks_only: Harnes
 
 
 async def test_identity_of_a_customer_nobody_has_heard_of(harness: Harness) -> None:
-    """Its record is made at once, and what Stripe knows of it is asked for."""
+    """Its record is made at once, and Stripe is asked about it."""
     harness.api.put(customer("cus_9", name="Nine"))
     await grant(harness, seconds=3600, customer_id="cus_9", uid=customer_uid("", False, "cus_9"))
     await harness.engine.derive()
@@ -193,7 +193,7 @@ async def test_identity_of_a_customer_nobody_has_heard_of(harness: Harness) -> N
 
 
 async def test_service_needs_no_rights_in_sync(webhooks_only: Harness, database_url: str) -> None:
-    """A login that may only write identities has records derived again all the same."""
+    """A login that may only write identities still causes records to be derived again."""
     harness = webhooks_only
     await harness.apply(event("customer.created", customer()))
     connection = await asyncpg.connect(database_url)
@@ -216,7 +216,7 @@ async def test_service_needs_no_rights_in_sync(webhooks_only: Harness, database_
 
 
 async def test_identity_brings_its_own_uid(webhooks_only: Harness) -> None:
-    """A uid that services gave a customer becomes its record's, with all that belongs to it, and readers are told."""
+    """A uid that services gave a customer becomes its record's, with all its parts, and readers are notified."""
     harness = webhooks_only
     await harness.apply(
         event("customer.created", customer()),
@@ -261,7 +261,7 @@ async def test_two_records_become_one(webhooks_only: Harness) -> None:
 
 
 async def test_entities_follow_the_metadata(webhooks_only: Harness) -> None:
-    """An entity comes, changes and goes with the metadata that names it; ours of the same id stands before it."""
+    """An entity comes, changes and goes with the metadata that names it; ours of the same id comes before it."""
     harness = webhooks_only
     metadata = {"entity_id": "team", "entity_name": "Team", "entity_type": "workspace"}
     await harness.apply(event("customer.subscription.created", subscription(metadata=metadata)))

@@ -1,4 +1,4 @@
-"""Guests: a charge that names nobody belongs to whom its Checkout session names, and counts for his exactness."""
+"""Guests: a charge without a customer belongs to the one of its Checkout session, and counts for its exactness."""
 
 from tests.harness import NOON, Harness, charge, customer, event
 

@@ -144,7 +144,7 @@ ENDLESS_UID = "".join(sha256(b"%d" % number).hexdigest() for number in range(600
 
 
 async def test_payload_with_an_amount_beyond_bigint(harness: Harness) -> None:
-    """I7: an amount that no column takes costs its own payload alone: the object is marked all the same, and read."""
+    """I7: an amount that no column takes costs its own payload alone: the object is still marked, and read."""
     big = charge("ch_2", "cus_2", amount=BEYOND_BIGINT, amount_captured=BEYOND_BIGINT)
     small = charge("ch_2", "cus_2", amount=700, amount_captured=700)
     harness.api.put(customer("cus_1"), customer("cus_2"), customer("cus_3"))
@@ -228,7 +228,7 @@ async def test_answer_that_postgres_refuses(harness: Harness) -> None:
 
 
 async def test_answer_of_the_end_of_time(harness: Harness) -> None:
-    """I7: a deadline in the last hours of year 9999 is looked at like any that is far, and stops nobody else."""
+    """I7: a deadline in the last hours of year 9999 is treated like any that is far, and stops no other object."""
     far = int(datetime(9999, 12, 31, 23, 30, tzinfo=UTC).timestamp())
     bodies = [
         subscription("sub_1", "cus_1", cancel_at=far),
@@ -316,7 +316,7 @@ async def test_history_and_gap_that_we_fail_at(harness: Harness, monkeypatch: py
 
 async def test_outages_use_up_no_chances(harness: Harness) -> None:
     """Only answers that came and are not understood park an object: neither outages nor reads that were cut off do,
-    however many, and a wait is never too long to be told.
+    however many, and a wait is never too long to be stored.
     """
     harness.api.put(customer())
     for _ in range(ATTEMPTS_MAX):
@@ -340,7 +340,7 @@ async def test_outages_use_up_no_chances(harness: Harness) -> None:
 
 
 async def test_parked_object_still_shows_payloads(harness: Harness) -> None:
-    """I7: an object that was given up keeps its record inexact, and not old: what events tell of it is shown."""
+    """I7: an object that was given up keeps its record inexact, but not old: its events are shown."""
     harness.api.put(customer(), charge(amount=BEYOND_BIGINT))
     await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
     await harness.settle()
@@ -475,7 +475,7 @@ async def test_characters_that_postgres_refuses(harness: Harness) -> None:
     ],
 )
 async def test_odd_events_have_an_outcome(webhooks_only: Harness, body: bytes, state: str) -> None:
-    """I7: whatever was signed leaves the pending state, with a reason where it was not applied, and stops nobody."""
+    """I7: whatever was signed leaves the pending state, with a reason where it was not applied, and stops no other."""
     harness = webhooks_only
     await harness.apply(body, event("charge.succeeded", charge("ch_9", "cus_9"), event_id="evt_good"))
     states = dict(await harness.event_states())
@@ -508,7 +508,7 @@ async def test_unknown_status_is_shown_with_an_alarm(webhooks_only: Harness) -> 
 
 
 async def test_parked_customer_is_not_exact(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that could not be derived from what came last says so, to those who poll by `change` too."""
+    """A record that could not be derived from the latest facts says so, also to readers that poll by `change`."""
     harness.api.put(customer(), charge())
     await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
     await harness.confirm(times=2)

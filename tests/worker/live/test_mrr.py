@@ -1,4 +1,4 @@
-"""MRR in the record: known while Stripe has told it once, and a history that says when it changed."""
+"""MRR in the record: known once Stripe has said it, and a history that says when it changed."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -83,7 +83,7 @@ def coupon(**fields: object) -> Body:
 
 
 async def begun(harness: Harness, **fields: Any) -> None:
-    """A customer whose subscription, begun at NOON, was told of and read."""
+    """A customer whose subscription, begun at NOON, was announced and read."""
     harness.api.put(customer(), PRODUCT, price(), to_price(**fields))
     await harness.apply(
         event("customer.created", customer()), event("customer.subscription.created", to_price(**fields))
@@ -97,7 +97,7 @@ async def mrr(harness: Harness) -> int | None:
 
 
 async def found_by_an_audit(harness: Harness, subscription_id: str) -> None:
-    """An audit has seen that the subscription's row is wrong, and has it read."""
+    """An audit has found that the subscription's row is wrong, and it is read."""
     await harness.execute(
         "update sync.objects set dirty = nextval('sync.tick'), read_at = now(), source = 'audit' where id = $1",
         subscription_id,
@@ -148,7 +148,7 @@ async def test_churn_is_dated_by_the_end_and_not_by_the_news(harness: Harness) -
 
 
 async def test_churn_that_no_event_told_is_dated_by_the_end(harness: Harness) -> None:
-    """An audit finds that a subscription has ended; what another one's event told on a later day is no news of it."""
+    """An audit finds that a subscription has ended; another one's event of a later day says nothing about it."""
     another = subscription("sub_2")
     await begun(harness)
     harness.api.put(another, to_price(status="canceled", ended_at=NOON + 30 * DAY))
@@ -175,7 +175,7 @@ async def test_change_that_no_event_told_is_dated_when_it_was_seen(harness: Harn
 
 
 async def test_discount_named_by_its_id_stays_known(harness: Harness) -> None:
-    """F109: today's payloads name a discount by its id alone; what a read told of it holds until the next read."""
+    """F109: today's payloads name a discount by its id alone; what a read said of it holds until the next read."""
     await begun(harness, discounts=[quarter_off()])
     assert 1500 == await mrr(harness)
     await harness.apply(
@@ -189,7 +189,7 @@ async def test_discount_named_by_its_id_stays_known(harness: Harness) -> None:
 
 
 async def test_customers_discount_stays_known(harness: Harness) -> None:
-    """The customer's own discount: its payloads name the coupon by its id, and what a read told of it holds."""
+    """The customer's own discount: its payloads name the coupon by its id, and what a read said of it holds."""
     harness.api.put(customer(discount=quarter_off()), PRODUCT, price(), to_price(), coupon())
     bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
     await harness.apply(event("price.created", price()))
@@ -221,7 +221,7 @@ async def test_coupon_of_an_item_is_looked_up(harness: Harness) -> None:
 
 
 async def test_coupon_that_comes_after_its_subscription(webhooks_only: Harness) -> None:
-    """Whose discount names it is told when it comes: by a subscription, by an item, and by the customer."""
+    """When it comes, every customer with a discount that names it is derived, be it a subscription's or an item's."""
     harness = webhooks_only
     bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
     of_item = item("si_1") | {"discounts": [bare]}
@@ -241,7 +241,7 @@ async def test_coupon_that_comes_after_its_subscription(webhooks_only: Harness) 
 
 
 async def test_coupon_that_no_event_told_of_is_read(harness: Harness) -> None:
-    """A coupon from before the endpoint: what names it has it read, and with it to which products it is limited."""
+    """A coupon from before the endpoint: it is read because others name it, with the products it is limited to."""
     bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
     of_item = item("si_1") | {"discounts": [bare]}
     harness.api.put(coupon(applies_to={"products": ["prod_1"]}))
@@ -252,7 +252,7 @@ async def test_coupon_that_no_event_told_of_is_read(harness: Harness) -> None:
 
 
 async def test_limits_of_a_coupon_stay_known(harness: Harness) -> None:
-    """Its events do not say what it is limited to: what a read told holds, and is read again."""
+    """Its events do not say what it is limited to: what a read said holds, and is read again."""
     support = price(id="price_2", product="prod_2", unit_amount=8000, unit_amount_decimal="8000")
     second = item("si_2")
     second["price"] |= {"id": "price_2", "product": "prod_2"}
@@ -273,7 +273,7 @@ async def test_limits_of_a_coupon_stay_known(harness: Harness) -> None:
 
 
 async def test_redemptions_of_a_coupon_concern_nobody(webhooks_only: Harness) -> None:
-    """How often it was given changes all the time, and makes nobody's record another."""
+    """Its number of redemptions changes all the time, and changes no record."""
     harness = webhooks_only
     await harness.apply(event("coupon.created", coupon(times_redeemed=1)))
     await harness.engine.derive()
@@ -285,7 +285,7 @@ async def test_redemptions_of_a_coupon_concern_nobody(webhooks_only: Harness) ->
 
 
 async def test_another_discount_is_not_the_one_that_was_told(harness: Harness) -> None:
-    """What a read told of a discount is not what the next one takes off, nor what it takes beside a second one."""
+    """What a read said of a discount holds neither for the next discount nor for itself together with a second one."""
     await begun(harness, discounts=[quarter_off()])
     for ids in (["di_2"], ["di_1", "di_2"]):
         await harness.apply(event("customer.subscription.updated", to_price(discounts=ids), after=DAY))
@@ -295,7 +295,7 @@ async def test_another_discount_is_not_the_one_that_was_told(harness: Harness) -
 
 
 async def test_discount_that_is_added_without_reads(webhooks_only: Harness) -> None:
-    """There was none, and now there is one of which nothing is told: not known, and not what it was before."""
+    """There was none, and now there is one that nothing describes: not known, and not what it was before."""
     harness = webhooks_only
     await harness.apply(
         event("customer.created", customer()),
@@ -309,7 +309,7 @@ async def test_discount_that_is_added_without_reads(webhooks_only: Harness) -> N
 
 
 async def test_unknown_discount_is_no_discount_of_nothing(webhooks_only: Harness) -> None:
-    """Without reads a discount that nobody described leaves MRR unknown, and its history as it is."""
+    """Without reads a discount that nothing described leaves MRR unknown, and its history as it is."""
     harness = webhooks_only
     await harness.apply(
         event("customer.created", customer()),

@@ -23,7 +23,7 @@ def refunded(amount: int = 2000) -> Body:
 
 
 async def paid(harness: Harness) -> None:
-    """An exact customer who has paid 20.00 USD."""
+    """An exact customer that has paid 20.00 USD."""
     harness.api.put(customer(), charge())
     await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
     await harness.settle()
@@ -40,7 +40,7 @@ async def take_and_die(harness: Harness, *, times: int) -> None:
 
 
 async def test_event_that_cost_its_workers_is_read_all_the_same(harness: Harness) -> None:
-    """I7: an event given up after several lost workers keeps its marks, so that a read tells what it told."""
+    """I7: an event given up after several lost workers keeps its marks, so that a read finds what it said."""
     await paid(harness)
     harness.api.put(refunded())
     await harness.receive(event("charge.refunded", refunded(), after=10, event_id="evt_killer"))
@@ -76,7 +76,7 @@ async def test_event_of_another_mode_leaves_no_marks(harness: Harness) -> None:
 async def test_event_that_breaks_our_reading_is_read_all_the_same(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I7: an event at whose payload our own code fails keeps its marks, so that a read tells what it told."""
+    """I7: an event at whose payload our own code fails keeps its marks, so that a read finds what it said."""
     await paid(harness)
     harness.api.put(refunded())
 
@@ -121,7 +121,7 @@ async def test_invoice_that_an_item_names(harness: Harness) -> None:
 
 
 async def test_refund_that_an_audit_marks(harness: Harness) -> None:
-    """I8: a mark, and a read that finds nothing, are told to the customer whose row names none."""
+    """I8: a mark, and a read that finds nothing, reach the customer although the row names none."""
     await paid(harness)
     harness.api.put(refunded(500), refund())
     await harness.apply(event("charge.refunded", refunded(500), after=10))
@@ -137,7 +137,7 @@ async def test_refund_that_an_audit_marks(harness: Harness) -> None:
     ]
     assert (await harness.record())["exact"]
     del harness.api.bodies["/v1/refunds/re_1"]
-    # A mark of which nobody was told: what the read finds is told by itself.
+    # A mark that reached no customer: what the read finds reaches its customer by itself.
     await harness.execute(
         "update sync.objects set dirty = nextval('sync.tick'), read_at = now(), customer_id = null where id = 're_1'"
     )
@@ -148,7 +148,7 @@ async def test_refund_that_an_audit_marks(harness: Harness) -> None:
 
 
 async def test_event_during_the_read_that_gives_up(harness: Harness) -> None:
-    """I1: what is told while a read is under way is read again, also where that read is the last that is tried."""
+    """I1: an object that is marked during a read is read again, also where that read is the last that is tried."""
     harness.api.put(customer())
     await harness.apply(event("customer.created", customer()))
     await harness.confirm()

@@ -55,7 +55,7 @@ async def test_equal_created_is_ordered_by_receipt(webhooks_only: Harness) -> No
 
 
 async def test_cut_list_never_removes_items(webhooks_only: Harness) -> None:
-    """A payload whose list of items goes on changes and adds items; only a whole list removes one."""
+    """A payload with an incomplete list of items changes and adds items; only a whole list removes one."""
     harness = webhooks_only
     three = [item("si_1"), item("si_2"), item("si_3")]
     await harness.apply(event("customer.subscription.created", subscription(items=listing(three))))
@@ -71,7 +71,7 @@ async def test_cut_list_never_removes_items(webhooks_only: Harness) -> None:
 
 
 async def test_money_outside_stripe_is_not_forgotten(harness: Harness) -> None:
-    """C12: only a read tells what came outside Stripe; a payload says nothing of it, and so takes nothing back."""
+    """C12: only a read says what was paid outside Stripe; a payload does not mention it, and so takes nothing back."""
     told: Body = {
         "object": "invoice", "id": "in_1", "customer": "cus_1", "created": NOON, "status": "paid", "livemode": False,
         "billing_reason": "manual", "currency": "usd", "total": 2000, "amount_due": 2000, "amount_paid": 2000,
@@ -91,7 +91,7 @@ async def test_money_outside_stripe_is_not_forgotten(harness: Harness) -> None:
 
 @pytest.mark.parametrize("batches", [1, 2])
 async def test_terminal_state_is_shown_however_late_it_comes(webhooks_only: Harness, batches: int) -> None:
-    """I5: a cancellation that is stamped earlier than what is shown is shown all the same: it cannot be taken back."""
+    """I5: a cancellation that is stamped earlier than what is shown is still shown: it cannot be taken back."""
     harness = webhooks_only
     events = [
         event("customer.subscription.updated", subscription(status="active"), after=60),
@@ -165,7 +165,7 @@ async def test_payload_beside_is_shown_only_of_the_unknown(webhooks_only: Harnes
 
 
 async def test_late_customer_updated_does_not_revive(webhooks_only: Harness) -> None:
-    """I5: a customer whose deletion an event told of stays deleted for a payload, even without a read."""
+    """I5: a customer that an event announced as deleted stays deleted for a payload, even without a read."""
     harness = webhooks_only
     await harness.apply(
         event("customer.created", customer(name="Ada")),

@@ -185,7 +185,7 @@ def test_deadline_that_has_passed_is_looked_at_ever_less_often() -> None:
 
 
 def test_test_clock_is_no_tight_loop() -> None:
-    """The time of a test clock stands still until somebody moves it, which events tell of."""
+    """The time of a test clock does not move until somebody moves it, which events announce."""
     frozen = facts(status="active", current_period_end=NOON - 90 * DAY, test_clock="clock_1")
     assert (timedelta(hours=24), 0) == next_look(frozen, (), read_at=moment(0), late_reads=5)
 
@@ -290,7 +290,7 @@ async def test_history_that_fails_is_begun_again(harness: Harness) -> None:
 
 
 async def test_unknown_references_are_fetched(harness: Harness) -> None:
-    """A charge names a customer that nobody has heard of: he is read, too."""
+    """A charge names an unknown customer: it is read, too."""
     harness.api.put(customer(name="Ada"), charge())
     await harness.apply(event("charge.succeeded", charge()))
     await harness.settle()
@@ -298,7 +298,7 @@ async def test_unknown_references_are_fetched(harness: Harness) -> None:
 
 
 async def test_product_is_read_with_all_its_prices(harness: Harness) -> None:
-    """A price's rank among its product's prices is a version number: one that was never heard of counts."""
+    """A price's rank among its product's prices is a version number: an unknown price counts."""
     older = {"object": "price", "id": "price_0", "product": "prod_1", "created": NOON - DAY, "metadata": {}}
     prices = [older | {"recurring": {"interval": "month", "interval_count": 1}}]
     prices.append(prices[0] | {"id": "price_1", "created": NOON})
@@ -447,7 +447,7 @@ async def test_key_of_another_account_stays_out(harness: Harness, status: int, b
     assert 1 == await harness.fetchval(
         "select count(*) from sync.alarms where name = 'api key of another account'"
     )
-    # The right key is let in again as soon as Stripe says whose it is.
+    # The right key is let in again as soon as Stripe says which account it belongs to.
     harness.api.bodies["/v1/account"] = {"object": "account", "id": "acct_room"}
     restarted._key_checked_at = float("-inf")
     await restarted.sweep_bulk()

@@ -1,4 +1,4 @@
-"""The record is a function of the mirror: derived again it is the same, and nobody can tell that it was."""
+"""The record is a function of the mirror: derived again it is the same, and nothing shows that it was."""
 
 import asyncpg
 
@@ -90,7 +90,7 @@ def _without(rows: list[asyncpg.Record], left_out: tuple[str, ...]) -> list[list
 
 
 async def test_flip_of_exact_alone_moves_change_only(harness: Harness) -> None:
-    """I6: that a record has become exact is told to whoever polls by `change`, and leaves updated_at alone."""
+    """I6: readers that poll by `change` see that a record has become exact, and updated_at stays."""
     harness.api.put(customer())
     await harness.apply(event("customer.created", customer()))
     before = await harness.record()

@@ -47,7 +47,7 @@ async def rows(harness: Harness) -> list[tuple[object, ...]]:
 
 
 async def test_a_schedule_from_its_making_to_its_end(webhooks_only: Harness) -> None:
-    """C59 and F123, as events tell of them: planned, begun, released."""
+    """C59 and F123, as events announce them: planned, begun, released."""
     harness = webhooks_only
     await harness.apply(
         event("customer.created", customer()),

@@ -130,8 +130,8 @@ FOUR_ORDERS = {
 async def test_nameless_rows_reach_their_customer(
     webhooks_only: Harness, database_url: str, order: str
 ) -> None:
-    """I3: a refund that is written beside its charge, in whichever order the two transactions begin and commit, and
-    whatever is resolved and derived between them, reaches the customer whom only the charge names.
+    """I3: a refund that is written with its charge, in whatever order the two transactions begin and commit, and
+    whatever is resolved and derived between them, reaches the customer that only the charge names.
     """
     harness = webhooks_only
     writers: dict[str, OwnConnection] = {}

@@ -22,7 +22,7 @@ async def changes(harness: Harness) -> list[tuple[str | None, str | None, bool]]
 
 
 async def begun(harness: Harness) -> None:
-    """A customer whose active subscription was read."""
+    """A customer with an active subscription that was read."""
     harness.api.put(customer(), subscription())
     await harness.apply(
         event("customer.created", customer()), event("customer.subscription.created", subscription())
@@ -56,7 +56,7 @@ async def test_confirmation_that_disagrees_takes_it_back(harness: Harness) -> No
 
 
 async def test_detour_that_no_read_saw_is_taken_back(harness: Harness) -> None:
-    """A history may skip what was lived through, and never tells what was not: only what a read saw is confirmed."""
+    """A history may skip states, but never has one that did not exist: only what a read saw is confirmed."""
     await begun(harness)
     await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
     await harness.apply(event("customer.subscription.updated", subscription(status="active"), after=90))
@@ -65,7 +65,7 @@ async def test_detour_that_no_read_saw_is_taken_back(harness: Harness) -> None:
 
 
 async def test_confirmation_with_a_third_state(harness: Harness) -> None:
-    """Where the read tells of a state that no payload showed, the provisional steps go and the true one comes."""
+    """Where the read finds a state that no payload showed, the provisional steps go and the true one comes."""
     await begun(harness)
     await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
     harness.api.put(subscription(status="canceled", ended_at=NOON + 70))
@@ -99,7 +99,7 @@ async def test_chain_is_unbroken_while_everything_moves(harness: Harness) -> Non
 
 
 async def told(harness: Harness) -> list[tuple[str | None, float, str | None, str]]:
-    """What each change led to, how many days after NOON, by which event, and who noticed it."""
+    """What each change led to, how many days after NOON, by which event, and what noticed it."""
     rows = await harness.fetch("select * from billing.status_changes order by id")
     return [
         (row["status_after"], (row["changed_at"].timestamp() - NOON) / DAY, row["event_id"], row["source"])
@@ -125,7 +125,7 @@ async def two(harness: Harness) -> None:
 
 
 async def test_end_is_dated_by_its_own_event(harness: Harness) -> None:
-    """A ends, and B, of which nothing was heard for weeks, decides from then on: the end of A is what happened."""
+    """A ends, and B, which had no event for weeks, decides from then on: the end of A is what happened."""
     await two(harness)
     harness.api.put(A_ENDED)
     await harness.apply(event("customer.subscription.deleted", A_ENDED, after=55 * DAY, event_id="evt_end"))
@@ -136,7 +136,7 @@ async def test_end_is_dated_by_its_own_event(harness: Harness) -> None:
 
 
 async def test_change_that_is_told_again_is_dated_by_any_of_them(harness: Harness) -> None:
-    """B was shown to decide, then a read tells of another state: A's event was the last, and B's an old one."""
+    """B was shown to decide, then a read finds another state: A's event was the last, and B's an old one."""
     await two(harness)
     harness.api.put(A_ENDED, B | {"status": "past_due"})
     await harness.apply(
@@ -151,7 +151,7 @@ async def test_change_that_is_told_again_is_dated_by_any_of_them(harness: Harnes
 
 
 async def test_end_that_no_event_told_is_dated_when_it_was_seen(harness: Harness) -> None:
-    """An audit finds the end of A: B's last event, which is weeks old, is not what told of it."""
+    """An audit finds the end of A: B's last event, which is weeks old, did not announce it."""
     await two(harness)
     harness.api.put(A_ENDED)
     before = (datetime.now(UTC).timestamp() - NOON) / DAY
@@ -175,7 +175,7 @@ async def test_deleted_customer_ends_with_its_own_event(harness: Harness) -> Non
 
 
 async def test_times_never_go_back(harness: Harness) -> None:
-    """News that comes late is dated no earlier than what is told already: a day has one status."""
+    """News that comes late is dated no earlier than the last entry: a day has one status."""
     await two(harness)
     await harness.execute(
         "update billing.status_changes set changed_at = to_timestamp($1)", float(NOON + 60 * DAY)

@@ -44,7 +44,7 @@ async def shown(harness: Harness) -> tuple[Any, ...]:
 
 
 async def exact_customer(harness: Harness) -> None:
-    """A customer whose record is exact."""
+    """A customer with an exact record."""
     harness.api.put(customer())
     await harness.apply(event("customer.created", customer()))
     await harness.settle()
@@ -74,7 +74,7 @@ async def backfilled(
 
 
 async def test_an_event_shows_and_asks_for_nothing(harness: Harness) -> None:
-    """The payload is shown at once; nothing is read, nobody is stale or inexact, and nothing is left to be done."""
+    """The payload is shown at once; nothing is read, no customer is stale or inexact, and no work is left."""
     await exact_customer(harness)
     before = await harness.record()
     asked = len(harness.api.asked)
@@ -119,7 +119,7 @@ async def test_what_it_concerns_is_read(harness: Harness) -> None:
 
 
 async def test_a_payload_that_cannot_be_read_is_parked(harness: Harness) -> None:
-    """No read would ever tell what it was: somebody must see it."""
+    """No read would ever say what it was: an operator must see it."""
     await harness.apply(event("payment_intent.created", intent(amount="much"), event_id="evt_odd"))
     assert {"evt_odd": "parked"} == await harness.event_states()
 
@@ -158,7 +158,7 @@ async def test_a_page_that_an_event_overtook_is_not_the_last_word(harness: Harne
 
 
 async def test_an_audit_brings_up_to_date(harness: Harness) -> None:
-    """What no event told of is stored from the audit's list, new ones too, and is no drift: nobody could know of it."""
+    """Changes that no event announces are stored from the audit's list, new objects too, and are no drift."""
     await exact_customer(harness)
     await harness.apply(event("payment_intent.created", intent(), after=1))
     now = [intent(status="canceled"), intent(id="pi_2", amount=700)]
@@ -190,8 +190,8 @@ async def test_one_that_stripe_does_not_know_costs_no_exactness(harness: Harness
 
 
 async def test_what_only_lists_tell_of_a_forgotten_customer(harness: Harness) -> None:
-    """A balance transaction belongs to whose charge it is of: it is emptied with the customer, and no list that is read
-    later brings it back or tells of another of his.
+    """A balance transaction belongs to the customer of its charge: it is emptied with the customer, and no list that is
+    read later brings it back or adds another of that customer's.
     """
     await exact_customer(harness)
     await harness.apply(event("charge.succeeded", charge()))
@@ -219,7 +219,7 @@ async def test_what_only_lists_tell_of_a_forgotten_customer(harness: Harness) ->
 
 
 async def test_what_changes_without_an_event_is_no_drift(harness: Harness) -> None:
-    """How often a coupon was redeemed: an audit brings it up to date, counts nothing, and has nobody derived again."""
+    """How often a coupon was redeemed: an audit brings it up to date, counts nothing, and derives no customer again."""
     coupon: Body = {"object": "coupon", "id": "co_1", "created": NOON, "livemode": False, "percent_off": 25,
         "times_redeemed": 1, "valid": True, "metadata": {}}  # fmt: skip
     harness.api.put(coupon | {"applies_to": None})
@@ -290,7 +290,7 @@ def orders() -> list[tuple[str, ...]]:
 
 
 async def test_every_order_of_two_changes_and_two_lists(harness: Harness) -> None:
-    """Each change is told of by its event when it happens. Whatever is asked and stored when, what stands at the end is
+    """Each change is announced by its event when it happens. Whatever is read and stored when, the final state is
     the last change, nothing waits for a read any more, and nothing was read but what had overtaken its page.
     """
     every = orders()
