@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from db.connection import Connection
-from db.keys import EventKey
+from db.keys import EventKey, columns_of_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,7 @@ class ClaimedEvent:
 class Outcome:
     """What became of one claimed event: applied, ignored, parked or quarantined, and why."""
 
-    account_id: str
-    live_mode: bool
-    event_id: str
+    key: EventKey
     state: str
     error: str | None = None
 
@@ -153,9 +151,7 @@ async def release_events(connection: Connection, events: Sequence[ClaimedEvent])
     """Undo their claims, where they are still pending and no other worker has claimed them since."""
     await connection.execute(
         RELEASE_EVENTS,
-        [event.account_id for event in events],
-        [event.live_mode for event in events],
-        [event.event_id for event in events],
+        *columns_of_keys(EventKey, [event.key for event in events]),
         [event.attempts for event in events],
     )
 
@@ -181,9 +177,7 @@ async def finish_events(connection: Connection, outcomes: Sequence[Outcome]) -> 
     """Take the events out of the pending state. First in its transaction: events are locked before objects."""
     await connection.execute(
         FINISH_EVENTS,
-        [outcome.account_id for outcome in outcomes],
-        [outcome.live_mode for outcome in outcomes],
-        [outcome.event_id for outcome in outcomes],
+        *columns_of_keys(EventKey, [outcome.key for outcome in outcomes]),
         [outcome.state for outcome in outcomes],
         [outcome.error for outcome in outcomes],
     )

@@ -53,7 +53,8 @@ def unpack(answer: Answered, inside: Inside) -> list[Answered]:
     invoice's payments, a charge's refunds). All others go into `inside`.
     """
     confirmed = [answer, *answer.also]
-    scope, owner = answer.key.scope, answer.parsed.customer_id
+    account_id, live_mode, _, _ = answer.key  # spelt out: this runs for every object of a backfill
+    owner = answer.parsed.customer_id
     todo = [answer.parsed]
     while todo:
         each = todo.pop()
@@ -64,11 +65,11 @@ def unpack(answer: Answered, inside: Inside) -> list[Answered]:
                 log.error("object not understood", inside=answer.key, error=str(unknown))
                 inner_kind = kind_of(str(body.get("object")))
                 if inner_kind is not None and inner_kind.name not in LIST_CONFIRMED:
-                    key = Key(*scope, inner_kind.name, str(body[inner_kind.id_field]))
+                    key = Key(account_id, live_mode, inner_kind.name, str(body[inner_kind.id_field]))
                     inside.unreadable.setdefault(key, owner or customer_named_by(body))
                 continue
             todo.append(inner)
-            key, kind = Key(*scope, inner.kind, inner.id), KINDS[inner.kind]
+            key, kind = Key(account_id, live_mode, inner.kind, inner.id), KINDS[inner.kind]
             if not kind.catalogue and not kind.expands and not nested_lists(body):
                 confirmed.append(
                     Answered(
@@ -87,6 +88,6 @@ def unpack(answer: Answered, inside: Inside) -> list[Answered]:
         for ref in each.references:
             named_owner = ref.id if ref.kind == "customer" else owner
             inside.references.setdefault(
-                Key(*scope, *ref), named_owner if KINDS[ref.kind].names_customer else None
+                Key(account_id, live_mode, *ref), named_owner if KINDS[ref.kind].names_customer else None
             )
     return confirmed

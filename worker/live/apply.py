@@ -144,7 +144,10 @@ async def _without_forgotten(connection: Connection, readings: Sequence[EventRea
         connection,
         {key: each.event for key, each in by_key.items()},
         {
-            key: [Key(*key.scope, *ref) for ref in (*each.concerns, *each.found_inside, *each.references)]
+            key: [
+                Key(key.account_id, key.live_mode, *ref)
+                for ref in (*each.concerns, *each.found_inside, *each.references)
+            ]
             for key, each in by_key.items()
         },
     )
@@ -213,12 +216,12 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     await write_mirror(connection, shown, confirmed=False)
     await bury_rows(connection, batch.deletions, told_by_event=True)
     stale = {
-        CustomerKey(*key.scope, each.customer_id)
+        CustomerKey(key.account_id, key.live_mode, each.customer_id)
         for key, each in marked.items()
         if each.customer_id is not None and key.kind not in LIST_CONFIRMED and key not in unknown
     }
     stale |= {
-        CustomerKey(*key.scope, payload.parsed.customer_id)
+        CustomerKey(key.account_id, key.live_mode, payload.parsed.customer_id)
         for key, payload in shown.items()
         if payload.parsed.customer_id is not None and key.kind not in LIST_CONFIRMED
     }

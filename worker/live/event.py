@@ -109,13 +109,7 @@ def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> Non
 
 
 def outcome_of(event: ClaimedEvent, state: str, error: str | None = None) -> Outcome:
-    return Outcome(
-        account_id=event.account_id,
-        live_mode=event.live_mode,
-        event_id=event.event_id,
-        state=state,
-        error=error,
-    )
+    return Outcome(key=event.key, state=state, error=error)
 
 
 def _related_object(event: ClaimedEvent) -> ObjectRef | None:

@@ -105,7 +105,7 @@ async def store_answers(
         shown = {key: inside.shown[key] for key in unseen - forgotten if key in inside.shown}
         await write_mirror(connection, shown, confirmed=False)
         stale = {
-            CustomerKey(*key.scope, each.customer_id)
+            CustomerKey(key.account_id, key.live_mode, each.customer_id)
             for key, each in passed.items()
             if each.customer_id is not None and key.kind not in LIST_CONFIRMED
         }
