@@ -18,6 +18,7 @@ from billing.kinds.registry import KINDS
 from db.connection import OwnConnection
 from db.sync.scans import Scan, ScanRequest, request_scan, select_scan
 from local.processes import free_port, last_lines
+from worker.lists.steps import Step
 
 SECONDS_MAX = 600.0
 POLL_SECONDS = 0.02
@@ -117,7 +118,7 @@ async def _backfill(machine: Machine, lists: Lists, api: Process, *, storing: bo
                 await asyncio.sleep(POLL_SECONDS)
                 peak = max(peak, memory.memory_info().rss)
                 scan = await select_scan(connection, scan.id) or scan
-                if lists_read is None and scan.step not in ("begin", "lists"):
+                if lists_read is None and scan.step not in (Step.BEGIN, Step.LISTS):
                     lists_read, lists_cpu = await _now(connection), meter.stop()
             cpu = meter.stop()
             lists_cpu = lists_cpu or cpu

@@ -12,7 +12,7 @@ from db.connection import Connection
 from db.keys import Scope
 from db.records.parts import RECORD_PARTS
 
-SELECT_SETTLED_CUSTOMERS = """
+SELECT_CUSTOMERS_AFTER = """
 select customer_id, complete, stale > derived and parked_at is null as moving
 from sync.customers
 where account_id = $1 and live_mode = $2 and customer_id > $3
@@ -41,7 +41,7 @@ async def select_customers_after(
     connection: Connection, scope: Scope, after: str, *, limit: int
 ) -> list[AuditedCustomer]:
     """The customers after an id, in the order of ids."""
-    rows = await connection.fetch(SELECT_SETTLED_CUSTOMERS, *scope, after, limit)
+    rows = await connection.fetch(SELECT_CUSTOMERS_AFTER, *scope, after, limit)
     return [AuditedCustomer(id=row[0], complete=row[1], moving=row[2]) for row in rows]
 
 

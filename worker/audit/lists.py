@@ -57,7 +57,7 @@ async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
         return new
 
 
-# --- Suspicions of a page --------------------------------------------------------------------------------------------
+# Suspicions of a page
 
 
 async def audit_page(connection: Connection, window: Window, after: Window, page: Page) -> None:
@@ -159,7 +159,7 @@ async def _surplus(
     )
 
 
-# --- The steps after the lists ---------------------------------------------------------------------------------------
+# The steps after the lists
 
 
 async def step_audit(turn: Turn, scan: Scan) -> None:

@@ -24,7 +24,7 @@ HOLD = timedelta(seconds=30)
 """How long a step keeps its lease with each note of its progress."""
 
 
-# --- The table -------------------------------------------------------------------------------------------------------
+# The table
 
 
 class Step(StrEnum):
@@ -133,7 +133,7 @@ def step_of(scan: Scan) -> Step | None:
     return max(Step(scan.step), plan.if_canceled, key=plan.steps.index)
 
 
-# --- What steps share ------------------------------------------------------------------------------------------------
+# What steps share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
