@@ -6,12 +6,11 @@ after every change that an older mark announced (ARCHITECTURE.md, the fence).
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from billing.kinds.kind import Kind
-from billing.kinds.parse import parse_object
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection, Pool
 from db.sync.accounts import clear_alarms, raise_alarm
@@ -25,18 +24,12 @@ from db.sync.objects import (
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.answers import Answered
-from worker.live.fence import store_safely
+from worker.live.fence import judge_absence, store_safely
 from worker.live.reads import read_whole
-from worker.payload import as_text
 from worker.retry import backoff_seconds, retry_conflicts
 
 BATCH = 200
 LEASE = timedelta(seconds=90)
-
-# An object that was never seen may be too young for the API's replicas. After these it is missing, and looked for now
-# and then: the row stays, because absence is not evidence.
-UNSEEN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 30, 120))
-MISSING_AFTER = tuple(timedelta(hours=hours) for hours in (1, 6, 24))
 
 log = structlog.get_logger()
 
@@ -113,9 +106,7 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
     try:
         return await read_whole(stripe, due)
     except StripeMissing as missing:
-        if due.deleted_event_at is not None:
-            return _deleted(due)
-        return _missing(due, str(missing))
+        return judge_absence(due, str(missing))
     except StripeUnavailable as unavailable:
         seconds = backoff_seconds(due.attempts, first=0.5, longest=300.0)
         return FailedRead(
@@ -140,27 +131,3 @@ async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
             retry_after=timedelta(seconds=seconds),
             unreadable=True,
         )
-
-
-def _deleted(due: DueRead) -> Answered:
-    """A `*.deleted` event and a 404: together they prove the deletion."""
-    _, _, kind, object_id = due.key
-    body = {"object": KINDS[kind].stripe_object, "id": object_id, "deleted": True}
-    answered_at = due.deleted_event_at or datetime.now(UTC)
-    return Answered(
-        key=due.key, tick=due.tick, parsed=parse_object(body), raw=as_text(body), answered_at=answered_at
-    )
-
-
-def _missing(due: DueRead, error: str) -> FailedRead:
-    """A 404 proves a deletion only together with a `*.deleted` event; see ARCHITECTURE.md, I8."""
-    if due.never_read and due.attempts <= len(UNSEEN_AFTER):
-        return FailedRead(key=due.key, tick=due.tick, error=error, retry_after=UNSEEN_AFTER[due.attempts - 1])
-    step = due.attempts - 1 - (len(UNSEEN_AFTER) if due.never_read else 0)
-    return FailedRead(
-        key=due.key,
-        tick=due.tick,
-        error=error,
-        retry_after=MISSING_AFTER[min(max(step, 0), len(MISSING_AFTER) - 1)],
-        missing=True,
-    )

@@ -1,7 +1,8 @@
-"""The fence's writer: of what Stripe answers, each object is stored where its read is newer than what is known.
+"""The fence's writer: each object that Stripe answers with is stored where its read is newer than what is known.
 
-Who is believed is decided here, and in the statement that locks the objects (db/sync/objects.py, which tells how ticks
-and marks are ordered).
+Which answer is believed is decided here and in the statements of db/sync/objects.py. There, a read loses to a later
+read and to a tombstone. Here, an answer that takes back what Stripe never takes back is asked for again (`_doubt`), and
+a 404 proves a deletion only together with its event (`judge_absence`).
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import structlog
 
 from billing.deadlines import next_look
 from billing.kinds.monotone import MONOTONE, goes_back
+from billing.kinds.parse import parse_object
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from billing.kinds.subscriptions import Subscription
 from db.connection import Connection, PostgresRefuses
@@ -19,16 +21,29 @@ from db.mirror.tables import bury_rows, select_monotone
 from db.sync.accounts import raise_alarm
 from db.sync.coverage import mark_known_stale
 from db.sync.customers import mark_stale
-from db.sync.objects import Confirmed, FailedRead, Reading, confirm_objects, mark_objects, select_unknown
+from db.sync.objects import (
+    Confirmed,
+    DueRead,
+    FailedRead,
+    Reading,
+    confirm_objects,
+    mark_objects,
+    select_unknown,
+)
 from worker.forget import set_aside_answers
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, is_terminal, write_mirror
+from worker.payload import as_text
 from worker.retry import TryLater, retry_conflicts
 
 # Reads may lag behind the event that announced a change. After these, one more an hour after the first is believed.
 ASK_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 1200))
 CONTRADICTIONS_BELIEVED = 3
+# An object that was never seen may be too young for the API's replicas. After these it is missing, and looked for now
+# and then: the row stays, because absence is not evidence.
+UNSEEN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 30, 120))
+MISSING_AFTER = tuple(timedelta(hours=hours) for hours in (1, 6, 24))
 NOT_STORED_AGAIN_AFTER = timedelta(seconds=30)
 
 log = structlog.get_logger()
@@ -205,4 +220,29 @@ def _reading(answer: Answered, *, of_whole: bool) -> Reading:
         deleted=parsed.deleted,
         next_read=wait,
         late_reads=late_reads,
+    )
+
+
+def judge_absence(due: DueRead, error: str) -> Answered | FailedRead:
+    """What a 404 says of an object: together with a `*.deleted` event it proves the deletion, alone it proves nothing
+    (ARCHITECTURE.md, I8).
+    """
+    if due.deleted_event_at is not None:
+        body = {"object": KINDS[due.key.kind].stripe_object, "id": due.key.id, "deleted": True}
+        return Answered(
+            key=due.key,
+            tick=due.tick,
+            parsed=parse_object(body),
+            raw=as_text(body),
+            answered_at=due.deleted_event_at,
+        )
+    if due.never_read and due.attempts <= len(UNSEEN_AFTER):
+        return FailedRead(key=due.key, tick=due.tick, error=error, retry_after=UNSEEN_AFTER[due.attempts - 1])
+    step = due.attempts - 1 - (len(UNSEEN_AFTER) if due.never_read else 0)
+    return FailedRead(
+        key=due.key,
+        tick=due.tick,
+        error=error,
+        retry_after=MISSING_AFTER[min(max(step, 0), len(MISSING_AFTER) - 1)],
+        missing=True,
     )
