@@ -32,18 +32,18 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .; \
 	touch $@
 
-# A file .env (see .env.example) is read when it is there.
-up: $(INSTALLED) ## Run the whole system here: embedded servers and a sandbox account where none are given
+# Reads a file .env (see .env.example) if there is one.
+up: $(INSTALLED) ## Run the whole system here, with embedded servers and a sandbox account where none are given
 	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(PYTHON) -m cli up $(ARGS)
 
-# Three at once also where there are two cores: a test waits more than it computes.
+# Three workers even on two cores: a test waits more than it computes.
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
 	@$(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for the seeds after it too)
 	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)
 
-prove: $(INSTALLED) ## Attach to an account of 20,000 customers, damage the database, and have the audit mend it
+prove: $(INSTALLED) ## Attach to an account of 20,000 customers, damage the database, and let the audit repair it
 	@PROVE_CUSTOMERS=20000 $(PYTHON) -m pytest -o timeout=7200 tests/worker/audit/test_attached.py $(ARGS)
 
 check: $(INSTALLED) ## Formatting, lint, types and the layers
@@ -52,7 +52,7 @@ check: $(INSTALLED) ## Formatting, lint, types and the layers
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
 
-format: $(INSTALLED) ## Format the code, and mend what the linter can
+format: $(INSTALLED) ## Format the code, and fix what the linter can fix
 	@$(VENV)/bin/ruff check --fix --quiet . || true
 	@$(VENV)/bin/ruff format .
 

@@ -1,4 +1,4 @@
-"""`subledger audit`: whether the database says what Stripe says, and what to do where it does not."""
+"""`subledger audit`: whether the database equals Stripe, and what to do where it does not."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -29,10 +29,10 @@ def audit(
     account: Annotated[
         str | None, typer.Option(metavar="ID", help="A connected account; left out: the key's own.")
     ] = None,
-    repair: Annotated[bool, typer.Option(help="Have what differs read again and mended.")] = False,
+    repair: Annotated[bool, typer.Option(help="Read differing objects again and correct them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Prove that the database equals Stripe: a worker compares, this command asks for it and watches.
+    """Prove that the database equals Stripe: a worker compares, this command starts it and watches.
 
     Exit code 0: no drift; 1: drift, listed by object with counts and money; 2: it could not be finished.
     """
@@ -42,7 +42,7 @@ def audit(
         typer.echo(f"subledger: the audit could not be finished: {error}", err=True)
         raise typer.Exit(NOT_FINISHED) from None
     except KeyboardInterrupt:
-        typer.echo("subledger: no longer watching; the audit goes on", err=True)
+        typer.echo("subledger: no longer watching; the audit continues", err=True)
         raise typer.Exit(130) from None
     if as_json:
         show_json({"audit": report, "drift": drift})
@@ -82,7 +82,7 @@ async def _audit(
     async with database(environ) as connection:
         ended = await select_scan(connection, scan.id)
         if ended is None:
-            raise CommandError(f"audit {scan.id} is not there any more")
+            raise CommandError(f"audit {scan.id} no longer exists")
         return await report_audit(connection, ended), await select_drift(
             connection, ended, limit=EXAMPLES_MAX
         )
@@ -105,7 +105,7 @@ def _page(report: AuditReport, drift: list[Drift]) -> Iterator[RenderableType]:
     yield Text()
     yield table(
         "Differences",
-        ["object", "differs", "lacking here", "surplus here", "undecided", "marked for repair", "money"],
+        ["object", "differs", "missing here", "extra here", "undecided", "marked for repair", "money"],
         [
             (
                 each.object,
@@ -122,12 +122,14 @@ def _page(report: AuditReport, drift: list[Drift]) -> Iterator[RenderableType]:
     if drift:
         yield Text()
         yield table(
-            f"The first {len(drift)}" if report.drift > len(drift) else "Which they are",
+            f"The first {len(drift)}" if report.drift > len(drift) else "Details",
             ["id", "object", "what", "fields"],
             [(each.id, each.kind, each.what, ", ".join(each.fields) or None) for each in drift],
         )
     yield Text()
     if report.repair:
-        yield Text("What differs was marked: `subledger status --wait 60` returns once it is mended.")
+        yield Text(
+            "The differences are marked: `subledger status --wait 60` returns once they are corrected."
+        )
     else:
-        yield Text("`subledger audit --repair` has it mended.")
+        yield Text("`subledger audit --repair` corrects them.")

@@ -1,4 +1,4 @@
-"""`subledger backfill`: have a worker read the account from its beginning, and watch how far it is."""
+"""`subledger backfill`: let a worker read the account from its beginning, and watch its progress."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -31,15 +31,15 @@ def backfill(
         str | None, typer.Option(metavar="DATE", help="Only what was created before it (UTC).")
     ] = None,
     customer: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this Stripe customer, with all that is its own.")
+        str | None, typer.Option(metavar="ID", help="Only this Stripe customer and its objects.")
     ] = None,
     account: Annotated[
         str | None, typer.Option(metavar="ID", help="A connected account; left out: the key's own.")
     ] = None,
-    detach: Annotated[bool, typer.Option(help="Ask for it and return at once.")] = False,
+    detach: Annotated[bool, typer.Option(help="Start it and return at once.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as GET /backfills/ID does.")] = False,
 ) -> None:
-    """Fill the database from Stripe's lists: a worker does it, this command asks for it and watches.
+    """Fill the database from Stripe's lists: a worker does it, this command starts it and watches.
 
     An identical unfinished backfill is watched, not started again. Exit code 0: complete; 1: not everything could be
     read.
@@ -60,7 +60,7 @@ def backfill(
     try:
         report = asyncio.run(_backfill(environ, request, live_mode=live_mode, watch=not detach))
     except KeyboardInterrupt:
-        typer.echo("subledger: no longer watching; the backfill goes on", err=True)
+        typer.echo("subledger: no longer watching; the backfill continues", err=True)
         raise typer.Exit(130) from None
     if as_json:
         show_json(report)
@@ -81,7 +81,7 @@ async def _backfill(
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[progress]}"),
         console=error_console(),
         transient=True,
         disable=not watch,
@@ -91,24 +91,24 @@ async def _backfill(
             last = report
             for each in report.objects:
                 if each.object not in bars:
-                    bars[each.object] = progress.add_task(each.object, total=1.0, told="")
-                told = f"{each.rows:,} rows, {each.rows_per_second:,.0f}/s"
+                    bars[each.object] = progress.add_task(each.object, total=1.0, progress="")
+                said = f"{each.rows:,} rows, {each.rows_per_second:,.0f}/s"
                 if each.eta_seconds:
-                    told += f", {span(each.eta_seconds)} left"
+                    said += f", {span(each.eta_seconds)} left"
                 share = 1.0 if each.windows_done == each.windows else 0.0
                 if share < 1 and each.eta_seconds is not None and report.started_at is not None:
                     elapsed = each.rows / each.rows_per_second if each.rows_per_second else 0.0
                     share = elapsed / (elapsed + each.eta_seconds) if elapsed else 0.0
-                progress.update(bars[each.object], completed=share, told=told)
+                progress.update(bars[each.object], completed=share, progress=said)
             if not watch or report.finished_at is not None:
                 break
     if last is None:
-        raise CommandError(f"backfill {scan.id} is not there any more")
+        raise CommandError(f"backfill {scan.id} no longer exists")
     return last
 
 
 async def reports(environ: Mapping[str, str], scan_id: int) -> AsyncIterator[ScanReport]:
-    """How far a scan is, again and again; says once on standard error when no worker is there to do it."""
+    """The progress of a scan, repeatedly; says once on standard error when no worker is alive."""
     async with database(environ) as connection:
         warned = False
         while True:

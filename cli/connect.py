@@ -1,4 +1,4 @@
-"""How a command that only looks in reaches the database: that of the environment, or of the system running here."""
+"""How a command reaches the database: that of the environment, or of the system running here."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -30,7 +30,7 @@ def served_mode(environ: Mapping[str, str]) -> bool | None:
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
-    """All settings, for a command that has no use for Redis, which therefore need not be named."""
+    """All settings, for a command that does not need Redis, so that REDIS_URL may be absent."""
     named = {"REDIS_URL": "redis://nobody/"} | {
         name: value for name, value in environ.items() if value.strip()
     }
@@ -45,13 +45,15 @@ async def find_one(
     if not found:
         raise CommandError(f"no customer {shown(name)}: see `subledger customer {shown(name)}`")
     if len(found) > 1:
-        raise CommandError(f"{shown(name)} is more than one customer: see `subledger customer {shown(name)}`")
+        raise CommandError(
+            f"{shown(name)} matches more than one customer: see `subledger customer {shown(name)}`"
+        )
     return found[0]
 
 
 @asynccontextmanager
 async def database(environ: Mapping[str, str]) -> AsyncIterator[OwnConnection]:
-    """A connection of the command's own, closed at the end.
+    """A connection for this command, closed at the end.
 
     Raises CommandError when Postgres refuses us or is not migrated, SettingsError when it is not named, and one of
     PostgresAway when it cannot be reached.

@@ -1,4 +1,4 @@
-"""`subledger customer ID`: one customer's record, what it came from, and why it is exact or not."""
+"""`subledger customer ID`: one customer's record, its sources, and why it is exact or not."""
 
 import asyncio
 import dataclasses
@@ -66,7 +66,7 @@ def customer(
 
 @dataclass(frozen=True, kw_only=True)
 class CustomerView:
-    """One customer with all that is shown, of one moment."""
+    """One customer with everything that is shown, all of it from one moment."""
 
     record: StoredCustomer
     products: list[CustomerProduct]
@@ -76,19 +76,19 @@ class CustomerView:
     status_changes: list[StatusChange]
     problems: list[KnownProblem]
     mark: CustomerMark | None
-    """None for a customer whom Stripe does not know."""
+    """None for a customer that Stripe does not know."""
     unsettled: list[FenceEntry]
     last_events: list[LastEvent]
 
     def reasons(self) -> list[str]:
-        """Why the record is not exact, or may soon be another; empty when nothing speaks against it."""
+        """Why the record is not exact or may soon change; empty when there is no reason."""
         reasons = []
         mark = self.mark
         if mark is not None:
             if mark.parked_at is not None:
-                reasons.append(f"deriving it failed and was given up: {mark.error}")
+                reasons.append(f"deriving it failed repeatedly and was given up: {mark.error}")
             elif mark.is_stale:
-                reasons.append("its facts have changed, and it is about to be derived again")
+                reasons.append("its facts have changed, and it will be derived again soon")
             if not mark.complete:
                 reasons.append(_incomplete(mark))
         for entry in self.unsettled:
@@ -97,7 +97,7 @@ class CustomerView:
         return reasons
 
     def document(self) -> dict[str, object]:
-        """The whole record, with what it is made of and what is known about its making."""
+        """The whole record with its parts and sources."""
         return {
             **dataclasses.asdict(self.record),
             "products": self.products,
@@ -115,11 +115,11 @@ class CustomerView:
 
 
 def _incomplete(mark: CustomerMark) -> str:
-    unknown = "its history is not known from the start, since no customer.created came"
+    unknown = "its history is not known from the start, because no customer.created came"
     if mark.history_error is not None:
         return f"{unknown}; pulling it from Stripe failed: {mark.history_error}"
     if mark.history_at is not None:
-        return f"{unknown}; it waits to be pulled from Stripe"
+        return f"{unknown}; it will be pulled from Stripe"
     return f"{unknown}, and no backfill covers it"
 
 
@@ -161,18 +161,18 @@ async def _read(
 
 
 async def _unknown(connection: Connection, name: str) -> str:
-    """Who asks for what is no customer's name is told what it is instead."""
+    """The message for a name of no customer: what it is instead, if it is known."""
     for mark in await select_marks_by_id(connection, [name]):
         if mark.parked_at is not None:
             return f"{shown(name)} has no record: deriving it was given up: {shown(mark.error or '')}"
-        return f"{shown(name)} has no record here yet: `subledger status` tells whether the workers are at it"
+        return f"{shown(name)} has no record here yet: `subledger status` shows whether the workers are working on it"
     for entry in await select_objects_by_id(connection, [name]):
         if entry.customer_id is not None:
             return f"{shown(name)} is a {entry.kind}: see `subledger customer {shown(entry.customer_id)}`"
         return f"{shown(name)} is a {entry.kind}, not a customer"
     return (
         f"no customer {shown(name)}: give a custom_uid, a Stripe customer id (cus_...), a uid or an email, "
-        "and look whether --account, --live or --test leaves it out"
+        "and check whether --account, --live or --test excludes it"
     )
 
 
@@ -183,9 +183,7 @@ def _several(name: str, found: list[StoredCustomer]) -> str:
         f"{shown(each.email or '-')}  {shown(each.name or '-')}{'  deleted' if each.deleted_at else ''}"
         for each in found[:HITS_SHOWN_MAX]
     )
-    return (
-        f"{shown(name)} fits several customers: choose by uid, or by --account, --live or --test{lines}{more}"
-    )
+    return f"{shown(name)} matches several customers: choose by uid, or by --account, --live or --test{lines}{more}"
 
 
 def _mode(record: StoredCustomer) -> str:
@@ -308,7 +306,7 @@ def _subscription(record: StoredCustomer) -> Iterator[RenderableType]:
             ("since", record.subscription_date),
             ("trial", record.is_trial),
             ("trial end", record.trial_end),
-            ("sandbox end", record.sandbox_end),
+            ("grant end", record.sandbox_end),
             ("subscription", record.stripe_subscription_id),
             ("Stripe product", record.stripe_product_id),
             ("Stripe price", record.stripe_price_id),
@@ -324,7 +322,7 @@ def _money(view: CustomerView) -> Iterator[RenderableType]:
         else _amount(record.lifetime_revenue, record.revenue_currency)
     )
     monthly = ["not known yet" if each.mrr is None else _amount(each.mrr, each.currency) for each in view.mrr]
-    yield pairs("Money", [("lifetime revenue", lifetime), ("a month (MRR)", ", ".join(monthly) or "none")])
+    yield pairs("Money", [("lifetime revenue", lifetime), ("monthly (MRR)", ", ".join(monthly) or "none")])
     if view.revenue:
         yield table(
             "Revenue",

@@ -10,7 +10,7 @@ class CommandError(Exception):
 
 
 def message_of(error: Exception) -> str | None:
-    """What the user is to read of a failure; None for one that nobody expected."""
+    """The message for the user; None for an unexpected error."""
     if isinstance(error, (CommandError, MigrationError, SettingsError)):
         return str(error)
     if isinstance(error, PostgresAway):

@@ -1,13 +1,14 @@
 """The event types of Stripe that this system acts on, and which objects each of them marks.
 
-Which object an event carries is Stripe's naming, written down here; what that object marks is asked of the registry.
+The object that an event carries follows from Stripe's naming, written down here; what that object marks comes from the
+registry.
 """
 
 from collections.abc import Iterator, Mapping
 
 from billing.kinds.registry import concerned, kind_of
 
-# The object that the events carry, the beginning of their types, and how they end.
+# The object that the events carry, the beginning of their types, and their ends.
 _FAMILIES: tuple[tuple[str, str, str], ...] = (
     ("customer", "customer", "created updated deleted"),
     (
@@ -26,7 +27,7 @@ _FAMILIES: tuple[tuple[str, str, str], ...] = (
         "checkout.session",
         "completed async_payment_succeeded async_payment_failed expired",
     ),
-    # invoice.upcoming is missing: it tells of an invoice that does not exist yet.
+    # invoice.upcoming is missing: it is about an invoice that does not exist yet.
     ("invoice", "invoice", "created updated finalized finalization_failed sent will_be_due overdue deleted"),
     (
         "invoice",
@@ -76,7 +77,7 @@ EVENT_TYPES: tuple[str, ...] = tuple(_OBJECTS)
 
 
 class _Everything(Mapping[str, object]):
-    """A body of some object in which every field names something: so the registry tells all that it looks at."""
+    """An object's body in which every field names something, so that the registry gives everything that it looks at."""
 
     def __init__(self, carried: str) -> None:
         self._carried = carried

@@ -1,4 +1,4 @@
-"""`subledger events`: what came into the inbox, what became of it, and how it is tried again."""
+"""`subledger events`: list and show the events of the inbox, and try them again."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ from worker.live.event import read_event
 from worker.retry import retry_conflicts
 
 BATCH = 100
-"""Events replayed in one transaction; each may be of 2 MiB."""
+"""Events replayed in one transaction; each may have 2 MiB."""
 RING_TIMEOUT_SECONDS = 1.0
 
 app = typer.Typer(
@@ -80,7 +80,7 @@ def list_events(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number to list.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """The last events, newest first; with --state parked all that is parked."""
+    """The last events, newest first; with --state parked, everything that is parked."""
     listing = asyncio.run(_list(environment(), state=state, event_type=event_type, limit=limit))
     if as_json:
         show_json(listing)
@@ -90,7 +90,7 @@ def list_events(
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What `events list` shows; objects and customers only where parked ones are asked for."""
+    """What `events list` shows; objects and customers only when parked ones are requested."""
 
     events: list[InboxEntry]
     objects: list[FenceEntry] = field(default_factory=list)
@@ -123,7 +123,7 @@ def _list_page(listing: Listing) -> Iterator[RenderableType]:
                 each.type,
                 _state(each.state),
                 _scope(each.account_id, each.live_mode),
-                # Why an event is ignored says no more than its type.
+                # The reason why an event is ignored adds nothing to its type.
                 "" if each.state == EventState.IGNORED else each.error or "",
             )
             for each in listing.events
@@ -175,22 +175,22 @@ def show_event(
     event_id: Annotated[str, typer.Argument(metavar="EVENT_ID")], as_json: JsonOption = False
 ) -> None:
     """One event: its state, the objects that it marks, its payload."""
-    sights = asyncio.run(_read_event(environment(), event_id))
-    if not sights:
+    views = asyncio.run(_read_event(environment(), event_id))
+    if not views:
         raise CommandError(
             f"no event {shown(event_id)} was received: `subledger events list` shows the last ones"
         )
     if as_json:
-        documents = [sight.document() for sight in sights]
+        documents = [view.document() for view in views]
         show_json(documents[0] if len(documents) == 1 else documents)
         return
-    for sight in sights:
-        show(*_event_page(sight))
+    for view in views:
+        show(*_event_page(view))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventSight:
-    """One event with all that is shown of it."""
+class EventView:
+    """One event with everything that is shown about it."""
 
     entry: InboxEntry
     payload: bytes
@@ -207,9 +207,9 @@ class EventSight:
             return {**document, "payload": None, "payload_base64": base64.b64encode(self.payload).decode()}
 
 
-async def _read_event(environ: Mapping[str, str], event_id: str) -> list[EventSight]:
+async def _read_event(environ: Mapping[str, str], event_id: str) -> list[EventView]:
     async with database(environ) as connection:
-        sights = []
+        views = []
         for entry, payload in await select_events_by_id(connection, event_id):
             keys = concerned_keys(
                 ClaimedEvent(
@@ -224,23 +224,23 @@ async def _read_event(environ: Mapping[str, str], event_id: str) -> list[EventSi
                 )
             )
             known = await select_objects(connection, keys)
-            sights.append(
-                EventSight(entry=entry, payload=payload, concerns=[(key, known.get(key)) for key in keys])
+            views.append(
+                EventView(entry=entry, payload=payload, concerns=[(key, known.get(key)) for key in keys])
             )
-        return sights
+        return views
 
 
 def concerned_keys(event: ClaimedEvent) -> list[Key]:
     """The objects that applying the event marks; none where it cannot be read."""
     try:
         reading = read_event(event, served_mode=None, confirms=True)
-    except Exception:  # noqa: BLE001 - what parked an event must not keep it from being looked at
+    except Exception:  # noqa: BLE001 - an error that parked an event must not prevent that it is shown
         return []
     return [Key(event.account_id, event.live_mode, *ref) for ref in reading.concerns]
 
 
 def standing(entry: FenceEntry | None) -> str:
-    """Where an object stands at the fence, in a few words."""
+    """The state of an object at the fence, in a few words."""
     match entry:
         case None:
             return "never marked"
@@ -258,8 +258,8 @@ def standing(entry: FenceEntry | None) -> str:
             return "confirmed"
 
 
-def _event_page(sight: EventSight) -> Iterator[RenderableType]:
-    entry = sight.entry
+def _event_page(view: EventView) -> Iterator[RenderableType]:
+    entry = view.entry
     yield pairs(
         f"Event {entry.event_id}",
         [
@@ -274,25 +274,25 @@ def _event_page(sight: EventSight) -> Iterator[RenderableType]:
             ("leased until", entry.leased_until),
             ("API version", entry.api_version),
             ("inbox number", entry.seq),
-            ("payload", f"{len(sight.payload):,} bytes"),
+            ("payload", f"{len(view.payload):,} bytes"),
         ],
     )
-    if sight.concerns:
+    if view.concerns:
         yield Text()
-        rows = [(key.kind, key.id, standing(fence), fence and fence.error) for key, fence in sight.concerns]
+        rows = [(key.kind, key.id, standing(fence), fence and fence.error) for key, fence in view.concerns]
         yield table("Marks", ["kind", "id", "now", "error"], rows)
     yield Text()
     yield heading("Payload")
     try:
-        yield Text(pretty_json(_read_payload(sight.payload)), overflow="fold")
+        yield Text(pretty_json(_read_payload(view.payload)), overflow="fold")
     except ValueError:
-        yield Text("not JSON; the bytes that came, as escapes where they are no text:", style="yellow")
-        lines = sight.payload.decode("utf-8", "backslashreplace").splitlines()
+        yield Text("not JSON; these are the bytes that came, escaped where they are no text:", style="yellow")
+        lines = view.payload.decode("utf-8", "backslashreplace").splitlines()
         yield Text("\n".join(map(shown, lines)), overflow="fold")
 
 
 def _read_payload(payload: bytes) -> Any:
-    """The payload as JSON. Raises ValueError where it is none."""
+    """The payload as JSON. Raises ValueError when it is not JSON."""
     try:
         value = json.loads(payload, parse_constant=_no_constant)
         pretty_json(value)
@@ -320,8 +320,8 @@ def replay(
 ) -> None:
     """Try again: events, objects and customers by id, or all by state.
 
-    An event is applied again as if it had just come, which never has an effect twice. A parked, missing or waiting
-    object is read from Stripe at once; a parked customer's record is derived again.
+    An event is applied again as if it had just come; no effect happens twice. A parked, missing or waiting object is
+    read from Stripe at once; a parked customer's record is derived again.
     """
     if bool(ids) == (state is not None):
         raise typer.BadParameter("give either ids, or --state")
@@ -344,7 +344,7 @@ def replay(
 
 @dataclass(kw_only=True)
 class Replayed:
-    """What was put back to work."""
+    """What is tried again."""
 
     events: int = 0
     objects: set[Key] = field(default_factory=set)
@@ -392,7 +392,7 @@ async def _replay_ids(environ: Mapping[str, str], ids: Sequence[str]) -> Replaye
                     "is neither parked, missing nor waiting for a read: there is nothing to try again"
                 )
             else:
-                done.refused[name] = "is the id of no event, object or customer that was ever heard of"
+                done.refused[name] = "is the id of no known event, object or customer"
     await _ring(environ, done)
     return done
 
@@ -402,7 +402,7 @@ async def _replay_state(environ: Mapping[str, str], state: EventState, event_typ
     async with database(environ) as connection:
         last_seq: int | None = -1
         while last_seq is not None:
-            # What is parked again meanwhile keeps its number, and so is not met twice.
+            # An event that is parked again meanwhile keeps its number, so it is not met twice.
             last_seq = await _replay_batch(connection, done, state, event_type, after_seq=last_seq)
         if state is EventState.PARKED and event_type is None:
             objects = await select_parked_objects(connection, limit=None)
@@ -415,7 +415,7 @@ async def _replay_state(environ: Mapping[str, str], state: EventState, event_typ
 async def _replay_batch(
     connection: Connection, done: Replayed, state: EventState, event_type: str | None, *, after_seq: int
 ) -> int | None:
-    """Replay the next events in this state; returns the inbox number of the last, None when there was none left."""
+    """Replay the next events in this state; returns the inbox number of the last one, None when none was left."""
     events: list[ClaimedEvent] = []
 
     async def replay_them() -> None:
@@ -442,7 +442,7 @@ async def _replay_some_events(connection: Connection, done: Replayed, event_ids:
 
 
 async def _unpark_concerned(connection: Connection, events: Iterable[ClaimedEvent]) -> set[Key]:
-    """Give the parked objects that these events concern another chance: else their mark would call for no read."""
+    """Unpark the parked objects that these events concern: otherwise their marks would cause no read."""
     keys = sorted({key for event in events for key in concerned_keys(event)})
     return set(await replay_objects(connection, keys, parked_only=True))
 
@@ -461,12 +461,12 @@ async def _replay_objects_and_customers(
 
 
 async def _ring(environ: Mapping[str, str], done: Replayed) -> None:
-    """Wake the workers where Redis is there; without it they find the work by themselves."""
+    """Wake the workers if Redis is there; without it they find the work by their sweep."""
     redis_url = environ.get("REDIS_URL", "").strip()
     if not done or not redis_url:
         done.rung = None if not done else False
         return
-    # Loading the client of Redis takes longer than all other commands take.
+    # Loading the client of Redis takes longer than any other command does.
     from runtime.bell import Bell, connect_redis
     from runtime.logs import configure_logs
 
@@ -483,7 +483,7 @@ async def _ring(environ: Mapping[str, str], done: Replayed) -> None:
 
 @app.command("types", short_help="List the event types to subscribe to.")
 def types(as_json: JsonOption = False) -> None:
-    """Which event types to choose at the endpoint, and what was received of each."""
+    """The event types to choose at the endpoint, and how many of each were received."""
     counts = asyncio.run(_count_types(environment()))
     received: dict[str, dict[str, int]] = defaultdict(dict)
     for count in counts:
@@ -526,14 +526,14 @@ def _types_page(received: Mapping[str, Mapping[str, int]], others: Sequence[str]
     hints = [name for name in EVENT_TYPES if name not in (*needed, *mirrored)]
     yield table("Needed: choose these at the endpoint", columns, map(row, needed))
     yield Text()
-    yield table("Mirrored: as you like, no record depends on these", columns, map(row, mirrored))
+    yield table("Mirrored: optional, no record depends on these", columns, map(row, mirrored))
     yield Text()
-    yield table("Useful: they only hint at objects that also tell for themselves", columns, map(row, hints))
+    yield table("Useful: they only point at objects that have events of their own", columns, map(row, hints))
     if others:
         yield Text()
-        yield table("Received besides", columns, map(row, others))
+        yield table("Also received", columns, map(row, others))
         yield Text(
-            "Those that mark nothing are stored and ignored: the endpoint can do without them.", style="dim"
+            "Those that mark nothing are stored and ignored: the endpoint does not need them.", style="dim"
         )
 
 

@@ -1,4 +1,4 @@
-"""`subledger forget CUSTOMER`: erase who a customer was."""
+"""`subledger forget CUSTOMER`: erase a customer's personal data."""
 
 import asyncio
 import sys
@@ -18,8 +18,8 @@ from runtime.logs import configure_logs
 from worker import forget as work
 from worker.live.derive import derive_claimed
 
-SAID_EVERY = 100_000
-"""Events searched between two words about it."""
+REPORTED_EVERY = 100_000
+"""Events searched between two lines of progress."""
 
 
 def forget(
@@ -32,11 +32,11 @@ def forget(
     live: Annotated[bool | None, typer.Option("--live/--test", help="Only of this mode.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase who a customer was; nothing brings it back, and no later event either.
+    """Erase a customer's personal data for good; later events do not bring it back.
 
-    Erases the identity, names, emails, descriptions, metadata, what Stripe sent of its objects and of its events.
-    Keeps amounts, times, statuses and Stripe's ids, so that the books stay right. Delete the customer at Stripe first:
-    what happens there afterwards is not followed any more.
+    Erases the identity, names, emails, descriptions, metadata, and the payloads of its objects and events. Keeps
+    amounts, times, statuses and Stripe's ids, so that the books stay right. Delete the customer at Stripe first:
+    later changes there are no longer followed.
     """
     configure_logs("console", stream=sys.stderr)
     asyncio.run(_forget(environment(), name.strip(), account_id=account, live_mode=live, yes=yes))
@@ -52,10 +52,10 @@ async def _forget(
             where = f"{'live' if key.live_mode else 'test'} mode" + (
                 f", account {shown(key.account_id)}" if key.account_id else ""
             )
-            if not typer.confirm(f"Erase who {shown(key.id)} ({where}) was, for good?", err=True):
+            if not typer.confirm(f"Erase the personal data of {shown(key.id)} ({where}) for good?", err=True):
                 raise CommandError("nothing was erased")
         done = await work.forget(connection, key, searched=_say_searched)
-        # The record says so at once; were we to die here, a worker would see to it.
+        # The record shows it at once; if we died here, a worker would derive it.
         await derive_claimed(connection, await claim_one(connection, key), policy=policy)
     typer.echo(
         f"{shown(key.id)} is forgotten: {counted(done.objects, 'object')} and {counted(done.events, 'event')} erased"
@@ -68,11 +68,11 @@ async def _find(
     record = await find_one(connection, name, account_id=account_id, live_mode=live_mode)
     if record.stripe_customer_id is None:
         raise CommandError(
-            f"{shown(name)} is no customer at Stripe: whoever owns billing.identities has to erase it"
+            f"{shown(name)} is no customer at Stripe: the owner of billing.identities has to erase it"
         )
     return CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id)
 
 
 def _say_searched(events: int) -> None:
-    if events % SAID_EVERY < work.EVENTS_BATCH and events >= SAID_EVERY:
+    if events % REPORTED_EVERY < work.EVENTS_BATCH and events >= REPORTED_EVERY:
         typer.echo(f"{counted(events, 'event')} searched", err=True)

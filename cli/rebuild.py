@@ -1,4 +1,4 @@
-"""`subledger rebuild`: every record derived again from the mirror."""
+"""`subledger rebuild`: derive every record again from the mirror."""
 
 import asyncio
 import sys
@@ -16,15 +16,15 @@ from worker import rebuild as work
 
 
 def rebuild() -> None:
-    """Derive every record again from the mirror; records that are right stay untouched.
+    """Derive every record again from the mirror; correct records stay untouched.
 
-    For a new version with changed rules, or to prove that the records are what the mirror says. Reads nothing from
-    Stripe. Workers may go on; a rebuild that was cut short goes on where it was.
+    For a new version with changed rules, or to prove that the records follow from the mirror. Reads nothing from
+    Stripe. Workers may keep running; an interrupted rebuild continues where it stopped.
     """
     done = asyncio.run(_rebuild(environment()))
     typer.echo(
         f"{counted(done.derived, 'customer')} derived, {counted(done.changed, 'record')} changed"
-        + (", going on where the last rebuild was cut short" if done.resumed else "")
+        + (", continuing where the last rebuild stopped" if done.resumed else "")
     )
     if done.failed:
         typer.echo(
@@ -52,7 +52,7 @@ async def _rebuild(environ: Mapping[str, str]) -> work.Rebuilt:
     def progressed(progress: work.Progress) -> None:
         nonlocal tenths
         bar.update(task, completed=progress.derived, total=progress.total, changed=progress.changed)
-        # In a log, a line for each tenth of the way.
+        # In a log, one line for each tenth.
         if bar.disable and progress.derived * 10 >= (tenths + 1) * progress.total > 0:
             tenths = progress.derived * 10 // progress.total
             typer.echo(f"{progress.derived} of {counted(progress.total, 'customer')} derived", err=True)

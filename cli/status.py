@@ -1,4 +1,4 @@
-"""`subledger status`: how far the records are behind, what each number means, and what to do about it."""
+"""`subledger status`: how far the records are behind, what each number means, and how to fix it."""
 
 import asyncio
 import dataclasses
@@ -19,17 +19,17 @@ from db.sync.status import Backlog, KnownProblem, WorkerSign, select_backlog, se
 PROBLEMS_SHOWN_MAX = 5
 POLL_SECONDS = 0.25
 LOOK_SECONDS_MIN = 5.0
-"""A look may take this long, even when the time to wait is over sooner."""
+"""One query may take this long, even when the time to wait is over sooner."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What the command shows, all of one moment."""
+    """What the command shows, all of it from one moment."""
 
     backlog: Backlog
     workers: list[WorkerSign]
     problems: list[KnownProblem]
-    """The first few; `backlog.problems` counts all."""
+    """The first few; `backlog.problems` is the number of all."""
 
     @property
     def alive(self) -> int:
@@ -45,7 +45,7 @@ def status(
         bool, typer.Option("--json", help="Print JSON, with the keys of GET /status.")
     ] = False,
 ) -> None:
-    """How far the records are behind, who works, and what is to mend."""
+    """How far the records are behind, who works, and what to fix."""
     environ = environment()
     live_mode = served_mode(environ)
     if wait is None:
@@ -54,11 +54,11 @@ def status(
         with error_console().status("Looking") as progress:
             began = datetime.now(UTC)
 
-            def tell(news: str) -> None:
+            def report(news: str) -> None:
                 waited = (datetime.now(UTC) - began).total_seconds()
                 progress.update(Text(f"{news} ({waited:.0f} of {wait:g} s)"))
 
-            health = asyncio.run(_until_settled(environ, live_mode, seconds=wait, tell=tell))
+            health = asyncio.run(_until_settled(environ, live_mode, seconds=wait, report=report))
     if as_json:
         show_json(_document(health))
     else:
@@ -69,7 +69,7 @@ def status(
 
 
 def left(backlog: Backlog) -> str:
-    """What is left to be done, in words; "nothing" when the records are settled."""
+    """The work that is left, in words; "nothing" when the records are settled."""
     parts = [
         counted(count, noun)
         for count, noun in (
@@ -88,27 +88,27 @@ async def _look(environ: Mapping[str, str], live_mode: bool | None) -> Health:
 
 
 async def _until_settled(
-    environ: Mapping[str, str], live_mode: bool | None, *, seconds: float, tell: Callable[[str], None]
+    environ: Mapping[str, str], live_mode: bool | None, *, seconds: float, report: Callable[[str], None]
 ) -> Health:
-    """The state as soon as it is settled, or as it is when the time is over.
+    """The state as soon as it is settled, or when the time is over.
 
-    A Postgres that restarts meanwhile is waited for; raises one of PostgresAway when it is away at the end.
+    A restart of Postgres is waited out; raises one of PostgresAway when it is still away at the end.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
         try:
             async with database(environ) as connection:
-                return await _watch(connection, live_mode, deadline=deadline, tell=tell)
+                return await _watch(connection, live_mode, deadline=deadline, report=report)
         except PostgresAway:
             if loop.time() >= deadline:
                 raise
-            tell("Postgres cannot be reached")
+            report("Postgres cannot be reached")
             await asyncio.sleep(min(POLL_SECONDS, max(deadline - loop.time(), 0)))
 
 
 async def _watch(
-    connection: Connection, live_mode: bool | None, *, deadline: float, tell: Callable[[str], None]
+    connection: Connection, live_mode: bool | None, *, deadline: float, report: Callable[[str], None]
 ) -> Health:
     loop = asyncio.get_running_loop()
     while True:
@@ -116,7 +116,7 @@ async def _watch(
             health = await _read_health(connection, live_mode)
         if health.backlog.settled or loop.time() >= deadline:
             return health
-        tell(f"Left: {left(health.backlog)}")
+        report(f"Left: {left(health.backlog)}")
         await asyncio.sleep(min(POLL_SECONDS, max(deadline - loop.time(), 0)))
 
 
@@ -141,7 +141,7 @@ def _document(health: Health) -> dict[str, object]:
 def _page(health: Health) -> Iterator[RenderableType]:
     backlog = health.backlog
     if backlog.settled:
-        yield Text("Settled: every event that was received has reached its record.", style="green")
+        yield Text("Settled: every received event has reached its record.", style="green")
     else:
         yield Text(f"Not settled: {left(backlog)}.", style="yellow")
     for alarm in backlog.alarms:
@@ -167,8 +167,10 @@ def _page(health: Health) -> Iterator[RenderableType]:
 
 def _backlog_rows(health: Health) -> Iterator[tuple[object, object, object]]:
     backlog = health.backlog
-    working = "the workers are at it" if health.alive else "no worker is alive: start `subledger worker`"
-    # What it counts, how many, what that means while there are none, what to do when there are some.
+    working = (
+        "the workers are working on it" if health.alive else "no worker is alive: start `subledger worker`"
+    )
+    # Name, number, its meaning while it is zero, what to do when it is not.
     counts: list[tuple[str, int | None, str, str]] = [
         (
             "pending events",
@@ -204,9 +206,14 @@ def _backlog_rows(health: Health) -> Iterator[tuple[object, object, object]]:
             "quarantined events",
             backlog.quarantined_events,
             "of the mode that the API key does not serve",
-            "of the mode that the API key does not serve: that mode needs a Subledger of its own",
+            "of the mode that the API key does not serve: that mode needs its own Subledger",
         ),
-        ("problems", backlog.problems, "what somebody should mend", "somebody should mend them: see below"),
+        (
+            "problems",
+            backlog.problems,
+            "contradictions that somebody should fix",
+            "somebody should fix them: see below",
+        ),
     ]
     for name, count, meaning, remedy in counts:
         if count is None:

@@ -1,7 +1,7 @@
-"""What the commands that look in have in common on a terminal: safe text, tables, times and JSON.
+"""What the commands print: safe text, tables, times and JSON.
 
-Names and payloads come from strangers. A character that a terminal would obey, or that would turn a line around, is
-written as an escape; the JSON stays JSON.
+Names and payloads come from strangers. A character that would control a terminal, or reverse a line, is printed as an
+escape; JSON stays JSON.
 """
 
 import io
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 10_000
-"""In a pipe nobody sees a margin: one row is one line."""
+"""A pipe has no margin: one row is one line."""
 
 GAP = 2
 COLUMN_MIN = 8
@@ -26,7 +26,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def shown(text: str) -> str:
-    """The text on one line, each character that is not printable as its escape: ESC is \\x1b."""
+    """The text on one line, with each unprintable character as its escape: ESC is \\x1b."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escape(each) for each in text)
@@ -37,12 +37,12 @@ def _escape(character: str) -> str:
 
 
 def pretty_json(value: object) -> str:
-    """The value as indented JSON that a terminal can be shown. Raises ValueError for what JSON cannot say (NaN)."""
+    """The value as indented JSON that is safe on a terminal. Raises ValueError for values that JSON lacks (NaN)."""
     built: Any = msgspec.to_builtins(value, builtin_types=(float,))
     text = json.dumps(built, indent=2, ensure_ascii=False, allow_nan=False)
     if text.replace("\n", "").isprintable():
         return text
-    # Only inside strings can there be such characters, and there JSON has its own escape for each UTF-16 unit.
+    # Such characters occur only inside strings, where JSON has an escape for each UTF-16 unit.
     return "".join(each if each == "\n" or each.isprintable() else _json_escape(each) for each in text)
 
 
@@ -57,7 +57,7 @@ def show_json(value: object) -> None:
 
 
 def show(*parts: RenderableType) -> None:
-    """Print tables and lines: with colour on a terminal; in a pipe plain, a row on a line, without trailing blanks."""
+    """Print tables and lines: with colour on a terminal; in a pipe plain, one line per row, without trailing blanks."""
     console = _console()
     if console.is_terminal:
         console.print(*parts, sep="\n")
@@ -72,13 +72,13 @@ def show(*parts: RenderableType) -> None:
 
 
 def error_console() -> Console:
-    """Standard error, for progress and for what went wrong."""
+    """Standard error, for progress and errors."""
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 def _console() -> Console:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal's encoding has no letter for must not end the command.
+        # A character that the terminal's encoding lacks must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
@@ -87,7 +87,7 @@ def _console() -> Console:
 
 
 def cell(value: object, style: str = "") -> Text:
-    """A value in a table: safe, times in UTC to the second, nothing for None, yes and no for truth."""
+    """A value in a table: safe, times in UTC to the second, `-` for None, yes and no for booleans."""
     match value:
         case None:
             text = "-"
@@ -101,10 +101,10 @@ def cell(value: object, style: str = "") -> Text:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Group:
-    """A table whose cells are made safe; numbers stand at the right, times are UTC as the column's name says.
+    """A table with safe cells; numbers are aligned right, and columns of times have (UTC) in their name.
 
-    Where a terminal is too narrow it is the last columns that are broken into lines: an id belongs into the first one,
-    so that it can be copied whole.
+    On a narrow terminal only the last columns are broken into lines: an id belongs in the first one, so that it can be
+    copied whole. (Rich alone would shrink the widest column first.)
     """
     names, body = list(columns), [list(row) for row in rows]
     by_column = list(zip(*body, strict=True)) or [()] * len(names)
@@ -147,7 +147,7 @@ def pairs(title: str, rows: Iterable[tuple[str, object]]) -> Group:
 
 
 def heading(text: str) -> Text:
-    """What the lines below it are about. Not a table's own title, which would be broken to the table's width."""
+    """A title for the lines below it. A table's own title would be broken at the table's width."""
     return Text(shown(text), style="bold", overflow="fold")
 
 
@@ -157,7 +157,7 @@ def moment(at: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time as people say it: 0.4 s, 12 min, 3 h, 5 d."""
+    """A length of time for people: 0.4 s, 12 min, 3 h, 5 d."""
     for unit, size in _UNITS:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit}"

@@ -1,4 +1,4 @@
-"""`subledger usage CUSTOMER`: what a customer has used in the current period, read from Stripe now."""
+"""`subledger usage CUSTOMER`: a customer's metered usage in the current period, read from Stripe now."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ def usage(
     ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """What a customer has used in the current period, and the charge to expect; a worker reads it at Stripe now."""
+    """A customer's usage in the current period and the expected charge; a worker reads it at Stripe now."""
     rows, note = asyncio.run(
         _usage(environment(), name.strip(), account_id=account, live_mode=live, wait_seconds=wait)
     )
@@ -40,7 +40,7 @@ def usage(
         show_json({"usage": rows, "note": note})
         return
     if not rows:
-        typer.echo(f"{shown(name)} has no metered subscription that runs")
+        typer.echo(f"{shown(name)} has no running metered subscription")
     else:
         show(table("Usage", COLUMNS, [_row(row) for row in rows]))
     if note is not None:
@@ -77,21 +77,21 @@ async def _usage(
     async with database(environ) as connection:
         record = await find_one(connection, name, account_id=account_id, live_mode=live_mode)
         if record.stripe_customer_id is None:
-            raise CommandError(f"{shown(name)} is no customer at Stripe, which is where usage is counted")
+            raise CommandError(f"{shown(name)} is no customer at Stripe, where usage is counted")
         key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id)
         note = None
         if wait_seconds:
             if served_mode(environ) != key.live_mode:
                 raise CommandError(
                     f"STRIPE_API_KEY is not of {'live' if key.live_mode else 'test'} mode: "
-                    "--wait 0 shows what was read last"
+                    "--wait 0 shows the last reading"
                 )
             note = await _ask(connection, key, wait_seconds=wait_seconds)
         return await select_usage_rows(connection, key), note
 
 
 async def _ask(connection: Connection, key: CustomerKey, *, wait_seconds: int) -> str | None:
-    """Have a worker read it now; what of it Stripe refused to tell. Raises CommandError where it does not come."""
+    """Let a worker read it now; returns what Stripe refused to give. Raises CommandError when that takes too long."""
     asked = await ask_for_usage(connection, key)
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -102,7 +102,7 @@ async def _ask(connection: Connection, key: CustomerKey, *, wait_seconds: int) -
             raise CommandError(f"Stripe was not read: {state.error}")
         if time.monotonic() > deadline:
             raise CommandError(
-                f"no worker has read it within {wait_seconds} s: see `subledger status`; --wait 0 shows what was read "
-                "last"
+                f"no worker has read it within {wait_seconds} s: see `subledger status`; --wait 0 shows the last "
+                "reading"
             )
         await asyncio.sleep(POLL_SECONDS)

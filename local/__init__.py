@@ -1,1 +1,1 @@
-"""What starts on this machine: embedded servers, and the whole system of `make up`."""
+"""What is started on this machine: embedded servers, and the whole system of `make up`."""

@@ -1,4 +1,4 @@
-"""The board of `subledger up`: customers, revenue and lag, as a table or as one line."""
+"""The dashboard of `subledger up`: customers, revenue and lag, as a table or as one line."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -7,13 +7,13 @@ from rich.text import Text
 from billing.currencies import format_amount
 from db.sync.status import Overview
 
-# From the best to none; statuses that are added later come behind.
+# From the best to none; statuses that are added later come last.
 STATUSES = ("active", "trialing", "canceled", "past_due", "ended", None)
 CURRENCIES_SHOWN_MAX = 6
 
 
 def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
-    """The board for a terminal."""
+    """The dashboard for a terminal."""
     board = Table(title=f"Subledger  {url}", title_justify="left", min_width=48)
     board.add_column("status")
     board.add_column("customers", justify="right")
@@ -32,7 +32,7 @@ def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
 
 
 def line(overview: Overview) -> str:
-    """The board for a log or a pipe."""
+    """The dashboard for a log or a pipe."""
     statuses = ", ".join(f"{status} {count}" for status, count in _by_status(overview))
     revenue = ", ".join(
         f"{currency.upper()} {format_amount(net, currency)}"
@@ -56,5 +56,5 @@ def _total(overview: Overview) -> int:
 
 def _exact(overview: Overview) -> str:
     total = _total(overview)
-    # Rounded down: 100 % means all.
+    # Rounded down, so that 100 % means all.
     return f"{100 * overview.exact // total} %" if total else "-"

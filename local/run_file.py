@@ -1,4 +1,4 @@
-"""What `subledger up` runs here: written down for the other commands, which find it when no DATABASE_URL is set."""
+"""The file by which the other commands find the system that `subledger up` runs here, when no DATABASE_URL is set."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ HOME = Path(".subledger")
 
 @dataclass(frozen=True, kw_only=True)
 class RunningSystem:
-    """A system that runs here, and the environment by which its processes find each other."""
+    """A system that runs here, and the environment that its processes share."""
 
     pid: int
     url: str
@@ -20,7 +20,7 @@ class RunningSystem:
 
 
 def announce(home: Path, system: RunningSystem) -> None:
-    """Write down what runs, readable by us alone: it has passwords."""
+    """Write the file, readable by us alone: it contains passwords."""
     path = home / "run.json"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
@@ -28,12 +28,12 @@ def announce(home: Path, system: RunningSystem) -> None:
 
 
 def withdraw(home: Path) -> None:
-    """Take back what was announced."""
+    """Remove the file."""
     (home / "run.json").unlink(missing_ok=True)
 
 
 def running_system(home: Path = HOME) -> RunningSystem | None:
-    """What runs here now. An `up` that was killed leaves its note behind, but no lock: it does not count."""
+    """The system that runs here now. A killed `up` leaves the file behind but no lock, so it does not count."""
     try:
         text = (home / "run.json").read_text()
     except (FileNotFoundError, PermissionError):
@@ -44,7 +44,7 @@ def running_system(home: Path = HOME) -> RunningSystem | None:
 
 
 def effective_environment(environ: Mapping[str, str], home: Path = HOME) -> Mapping[str, str]:
-    """The environment for a command: as given, or, where it names no database, that of the system running here."""
+    """The environment of a command: as given, or, if it names no database, with that of the system running here."""
     if environ.get("DATABASE_URL", "").strip():
         return environ
     system = running_system(home)

@@ -1,7 +1,7 @@
 """`subledger up`: the whole system on this machine, from nothing, until Ctrl-C.
 
-Order of start: Postgres, Valkey, migrations, web, worker, sandbox; of the end: the reverse. Whatever of it dies by
-itself brings all down with its last words. Nothing outlives this process, even when it is killed.
+Postgres, Valkey, migrations, web, worker and sandbox start in this order and stop in the reverse one. If one of them
+dies, the rest is stopped, and the message quotes its log. Nothing outlives this process, even when it is killed.
 """
 
 import asyncio
@@ -37,17 +37,17 @@ READY_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 5.0
-# The board may take this part of the time: on a large database counting everything is no small thing.
-BOARD_SHARE = 0.1
+# The dashboard may use this share of the time: counting everything takes long on a large database.
+DASHBOARD_SHARE = 0.1
 
 
 class UpError(Exception):
-    """The system could not be started, or a part of it died; the message says which, with its last words."""
+    """The system could not be started, or a part of it died; the message says which one and quotes its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpOptions:
-    """What can be said about the sandbox account; None leaves it to the sandbox."""
+    """Options of the sandbox account; None leaves the choice to the sandbox."""
 
     customers: int | None = None
     seed: int | None = None
@@ -63,11 +63,11 @@ class Part:
 
 
 def run_up(environ: Mapping[str, str], options: UpOptions) -> None:
-    """Start everything, show the board until Ctrl-C or SIGTERM, stop everything.
+    """Start everything, show the dashboard until Ctrl-C or SIGTERM, stop everything.
 
     Raises UpError when a part dies, ServerError, MigrationError or SettingsError when one cannot start.
     """
-    # Until the event loop takes the signals over, each of them unwinds what has been started.
+    # Until the event loop handles the signals, each of them unwinds what has been started.
     for number in _stop_signals():
         signal.signal(number, _interrupt)
     try:
@@ -80,13 +80,13 @@ def run_up(environ: Mapping[str, str], options: UpOptions) -> None:
                 raise UpError(f"Subledger is already running in this directory{where}") from error
             _run(environ, options, home, stack)
     except KeyboardInterrupt:
-        pass  # A signal while starting: what had been started is stopped by now.
+        pass  # A signal during the start: everything that had been started is stopped by now.
     typer.echo("Stopped.")
 
 
 def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: contextlib.ExitStack) -> None:
     given = {name: value for name, value in environ.items() if value.strip()}
-    # What was given wrong is told before anything is started; what was not given will be right.
+    # Wrong settings are reported before anything is started; the ones that we generate are right.
     sandbox = not any(
         name in given for name in ("STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_BASE")
     )
@@ -102,7 +102,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
             "STRIPE_API_KEY": kept_secret(home / "sandbox.key", prefix="sk_test_"),
             "STRIPE_WEBHOOK_SECRET": kept_secret(home / "sandbox.secret", prefix="whsec_"),
             "STRIPE_API_BASE": f"http://{HOST}:{sandbox_port}",
-            # The sandbox keeps events for 30 days, as Stripe does, and lives through these in two of our minutes.
+            # The sandbox keeps events for 30 days, as Stripe does, and 30 of its days pass in two of our minutes.
             "GAP_FILL_SECONDS": "20",
         }
     environment |= given
@@ -151,7 +151,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
         environment={name: environment[name] for name in ours if name in environment},
     )
     stack.callback(withdraw, home)
-    # From here on the end is under way: a second Ctrl-C may not leave a server behind. Each step of it is bounded.
+    # From here on we are stopping: a second Ctrl-C must not leave a server behind. Each step has a time limit.
     stack.callback(_ignore_signals)
     stripe = "Events come from a sandbox account." if sandbox else f"Stripe posts to {url}/webhooks/stripe."
     asyncio.run(_supervise(parts, servers, home, system, stripe))
@@ -160,7 +160,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
 async def _supervise(
     parts: Sequence[Part], servers: Sequence[Server], home: Path, system: RunningSystem, stripe: str
 ) -> None:
-    """Start the parts and show the board until a signal comes; raises UpError when a part or server dies."""
+    """Start the parts and show the dashboard until a signal comes; raises UpError when a part or server dies."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _stop_signals():
@@ -196,7 +196,7 @@ async def _supervise(
 
 
 class Family:
-    """Our child processes: each has its log, and the death of one is known to all."""
+    """Our child processes, each with its log; the death of one is reported."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self._home = home
@@ -222,7 +222,7 @@ class Family:
                 stdout=output,
                 stderr=output,
                 env=self._environment,
-                # Ctrl-C in the terminal is for us: we stop the parts in order.
+                # Ctrl-C in the terminal is for us alone: we stop the parts in order.
                 start_new_session=True,
                 preexec_fn=end_with_parent(signal.SIGTERM),
             )
@@ -234,7 +234,7 @@ class Family:
         raise await asyncio.shield(self._death)
 
     async def stop(self) -> None:
-        """End all, the last started first; who does not go in STOP_TIMEOUT_SECONDS is killed."""
+        """Stop all, the last one first; one that takes longer than STOP_TIMEOUT_SECONDS is killed."""
         for watcher in self._watchers:
             watcher.cancel()
         for _, process in reversed(self._children):
@@ -254,10 +254,10 @@ class Family:
     async def _watch(self, part: Part, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
         if not self._death.done():
-            self._death.set_result(_obituary(part.name, code, self._log(part)))
+            self._death.set_result(_death_of(part.name, code, self._log(part)))
 
 
-def _obituary(name: str, code: int, log: Path) -> UpError:
+def _death_of(name: str, code: int, log: Path) -> UpError:
     return UpError(f"{name} ended with exit code {code}. The last lines of {log}:\n{last_lines(log)}")
 
 
@@ -267,7 +267,7 @@ async def _until_server_death(servers: Sequence[Server]) -> None:
         for server in servers:
             code = server.process.poll()
             if code is not None:
-                raise _obituary(server.name, code, server.log)
+                raise _death_of(server.name, code, server.log)
         await asyncio.sleep(0.5)
 
 
@@ -286,7 +286,7 @@ async def _until_ready(url: str) -> None:
 
 
 async def _show(system: RunningSystem, stripe: str) -> None:
-    """Show the board until cancelled: a live table on a terminal, a line now and then elsewhere."""
+    """Show the dashboard until cancelled: a live table on a terminal, a line every few seconds elsewhere."""
     console = Console()
     if not console.is_terminal:
         async for overview in _overviews(system.environment["DATABASE_URL"], LINE_SECONDS):
@@ -298,7 +298,7 @@ async def _show(system: RunningSystem, stripe: str) -> None:
 
 
 async def _overviews(database_url: str, every_seconds: float) -> AsyncIterator[Overview]:
-    """The overview, again and again. While Postgres is away there is none, and the connection is made anew."""
+    """The overview, repeatedly. While Postgres is away there is none; then a new connection is opened."""
     loop = asyncio.get_running_loop()
     while True:
         with contextlib.suppress(*PostgresAway):
@@ -309,7 +309,7 @@ async def _overviews(database_url: str, every_seconds: float) -> AsyncIterator[O
                     overview = await read_overview(connection)
                     took_seconds = loop.time() - began
                     yield overview
-                    await asyncio.sleep(max(every_seconds, took_seconds / BOARD_SHARE))
+                    await asyncio.sleep(max(every_seconds, took_seconds / DASHBOARD_SHARE))
             finally:
                 connection.terminate()
         await asyncio.sleep(every_seconds)
@@ -320,19 +320,19 @@ def _choose_port(given: Mapping[str, str]) -> int:
         try:
             port = int(given["PORT"])
         except ValueError:
-            return PORT  # The settings say what is wrong with it.
+            return PORT  # The settings report what is wrong with it.
         if 0 < port < 65536 and not port_is_free(port):
             raise UpError(f"PORT {port} is taken: stop what listens there, or choose another")
         return port
     if port_is_free(PORT):
         return PORT
     port = free_port()
-    typer.echo(f"Port {PORT} is taken, so this is at port {port}; set PORT to choose one.")
+    typer.echo(f"Port {PORT} is taken, so port {port} is used; set PORT to choose one.")
     return port
 
 
 def _stop_signals() -> tuple[signal.Signals, ...]:
-    """What ends us. A lost terminal does not when we were started by `nohup`, which has it ignored."""
+    """The signals that end us. SIGHUP is not one of them under `nohup`, which ignores it."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP

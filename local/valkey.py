@@ -1,4 +1,4 @@
-"""The embedded Valkey: the program comes from a wheel, and nothing that it holds is kept."""
+"""The embedded Valkey: its program comes from a wheel, and it stores nothing on disk."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from local.processes import Server, package_directory, spawn, start_server, stop
 
 
 def start_valkey(home: Path, *, databases: int = 16) -> Server:
-    """Start Valkey under a claimed home. It keeps nothing: Redis only wakes, Postgres knows. Raises ServerError."""
+    """Start Valkey under a claimed home. It stores nothing: it only wakes workers. Raises ServerError."""
     directory = home / "valkey"
     directory.mkdir(mode=0o700, exist_ok=True)
     stop_leftovers(directory)
@@ -23,8 +23,8 @@ def start_valkey(home: Path, *, databases: int = 16) -> Server:
         return f"redis://default:{password}@127.0.0.1:{port}/0"
 
     def launch(port: int, log: Path) -> subprocess.Popen[bytes]:
-        # The settings go in by standard input, so that the password is in no process list; the directory is an
-        # argument, by which a server that was left behind is known.
+        # The settings go through standard input, so that the password is in no process list. The directory is an
+        # argument, by which a server that was left behind is recognized.
         settings = (
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndatabases {databases}\n"
             'save ""\nappendonly no\ndaemonize no\nset-proc-title no\n'

@@ -1,6 +1,6 @@
-"""The bell: Redis wakes workers, and nothing more. Postgres knows what is to be done.
+"""The bell: Redis wakes the workers and does nothing else. The work itself is in Postgres.
 
-A ring puts one token on a list, which a lingering drain pops at once, and enqueues an arq job for when none lingers.
+A ring puts one token on a list, which a lingering drain pops at once, and enqueues an arq job in case none lingers.
 Redis may be down, hung or wiped: a ring then costs at most its timeout, is skipped for a while after a failure, and
 the workers' sweep finds the work without it.
 """
@@ -26,7 +26,7 @@ RING_INTERVAL_SECONDS = 0.05
 SILENCE_AFTER_FAILURE_SECONDS = 5.0
 
 RedisError = (redis.exceptions.RedisError, OSError, TimeoutError)
-"""Every way in which Redis can be away."""
+"""The errors of a Redis that is away."""
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ def connect_redis(redis_url: str, *, timeout_seconds: float = SOCKET_TIMEOUT_SEC
 
 
 class Bell:
-    """Rings for the drain, at most once per 50 ms, never keeping anybody waiting."""
+    """Rings for the drain, at most once per 50 ms, and never keeps a caller waiting."""
 
     def __init__(self, client: ArqRedis, *, timeout_seconds: float) -> None:
         self._client = client
@@ -60,13 +60,13 @@ class Bell:
         self._closing = False
 
     def ring_soon(self) -> None:
-        """Ask for a ring and return at once."""
+        """Request a ring and return at once."""
         self._wanted.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._ring_while_wanted(), name="bell")
 
     async def ring(self) -> bool:
-        """Ring now; False when Redis did not take it, which loses nothing."""
+        """Ring now; False when Redis did not take it; nothing is lost by that."""
         if time.monotonic() < self._silent_until:
             return False
         try:
@@ -83,7 +83,7 @@ class Bell:
         return True
 
     async def ring_bulk(self, job: str = "sweep_bulk") -> None:
-        """Have the bulk lane looked at now instead of at its next sweep; `job` is one of its arq jobs."""
+        """Wake the bulk lane now instead of at its next sweep; `job` is one of its arq jobs."""
         if time.monotonic() < self._silent_until:
             return
         try:
@@ -103,8 +103,8 @@ class Bell:
 
     async def close(self) -> None:
         """Stop ringing and close the connections."""
-        # Said as well as done: redis-py waits by asyncio.wait_for, which before Python 3.12 loses a cancellation that
-        # comes at the moment when what it waits for is done.
+        # A flag in addition to the cancellation: redis-py waits with asyncio.wait_for, which before Python 3.12 loses a
+        # cancellation that arrives just when the awaited operation completes.
         self._closing = True
         if self._task is not None:
             self._task.cancel()

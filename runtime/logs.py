@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import structlog
 
-# What the libraries say at these levels and above is worth a line; below, arq tells of every job.
+# Libraries log from these levels up; below them, arq reports every job.
 QUIET_LIBRARIES = {"arq": logging.WARNING, "asyncio": logging.WARNING, "stripe": logging.WARNING}
 
 _SECRET_SHAPES = re.compile(
@@ -23,8 +23,8 @@ _SECRET_SHAPES = re.compile(
 def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
     """Send structlog and the standard library's logging to `stream` (standard output) as `json` or for a `console`.
 
-    Lines are cleaned of each of `secrets`, of whatever looks like a key or signing secret of Stripe, and of
-    passwords in URLs, in tracebacks too: a secret in an exception's text must not reach the log.
+    In every line, tracebacks included, `secrets` are masked, and so is everything that looks like a key or signing
+    secret of Stripe or a password in a URL: a secret in an exception's text must not reach the log.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -75,13 +75,13 @@ def _add_logger_name(
 def _drop_color(
     _logger: logging.Logger | None, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """uvicorn says each thing twice, once in color."""
+    """uvicorn has each message twice, once in color."""
     event.pop("color_message", None)
     return event
 
 
 class _Mask:
-    """The last processor: takes secrets out of the finished line."""
+    """The last processor: masks secrets in the finished line."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # The longest first, so that one which contains another leaves nothing behind.

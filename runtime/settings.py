@@ -1,4 +1,4 @@
-"""The settings: read once from the environment, checked together, then handed on as a value."""
+"""The settings: read once from the environment, checked together, then passed on as a value."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an operator can say. `repr` leaves out whatever may hold a secret (URLs carry passwords)."""
+    """What an operator can set. `repr` leaves out every field that may hold a secret (URLs contain passwords)."""
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
@@ -40,11 +40,11 @@ class Settings:
     port: int = 8000
     log_format: str = "json"
     stripe_rate_max: float | None = None
-    """Requests a second that one worker process may send to Stripe; None: what suits the API (see `api_rate_max`)."""
+    """Requests a second that one worker process may send to Stripe; None: see `api_rate_max`."""
     gap_fill_seconds: float = 300.0
-    """How often /v1/events is read for what no webhook brought. A few seconds make do without any webhook."""
+    """How often /v1/events is read for events that no webhook brought. With a few seconds, no webhook is needed."""
     usage_seconds: float = 3600.0
-    """How often each customer's metered usage is read; 0: only when somebody asks for it."""
+    """How often each customer's metered usage is read; 0: only on request."""
     past_due_has_access: bool = True
     tolerance_seconds: int = 300
     body_bytes_max: int = 2 * MIB
@@ -71,7 +71,7 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown: the log is cleaned of it."""
+        """The values that must never be shown: they are masked in the log."""
         return tuple(
             secret
             for secret in (
@@ -87,7 +87,7 @@ class Settings:
     def for_web(self) -> Self:
         """These settings, after a check that the web process can verify a webhook with them.
 
-        Raises SettingsError when there is no signing secret: an endpoint that believes anyone must not start.
+        Raises SettingsError when there is no signing secret: an endpoint that trusts everyone must not start.
         """
         if not self.stripe_webhook_secrets:
             problem = (
@@ -141,7 +141,7 @@ class Settings:
 
 
 def database_url_from_env(environ: Mapping[str, str]) -> str:
-    """The one variable that a command needs which only reads or migrates. Raises SettingsError."""
+    """DATABASE_URL, the one variable that a command needs to read or migrate. Raises SettingsError."""
     text = environ.get("DATABASE_URL", "").strip()
     if not text:
         raise SettingsError([f"DATABASE_URL is not set: {DATABASE_URL_REMEDY}"])
@@ -152,7 +152,7 @@ def database_url_from_env(environ: Mapping[str, str]) -> str:
 
 
 def webhook_secret_doubts(settings: Settings) -> list[str]:
-    """Sentences worth a warning at start: Stripe's secrets start with whsec_, a test double's need not."""
+    """Warnings for the start: Stripe's secrets start with whsec_, but those of a test double need not."""
     odd = sum(not secret.startswith("whsec_") for secret in settings.stripe_webhook_secrets)
     if not odd:
         return []
@@ -181,14 +181,14 @@ def _api_key(text: str) -> str | None:
 def _secrets(text: str) -> tuple[str, ...]:
     secrets = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if "" in secrets:
-        raise ValueError("has an empty entry: remove the comma that has no secret beside it")
+        raise ValueError("has an empty entry: remove the extra comma")
     return secrets
 
 
 def _url_with_scheme(text: str, schemes: tuple[str, ...], example: str) -> str:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # Reading it is what checks it.
+        _ = parts.port  # Reading it checks it.
     except ValueError:
         # The reason may quote the text, and the text may hold a password.
         raise ValueError(f"is not a URL: give it as {example}, special characters %-encoded") from None

@@ -8,20 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from socket import AF_INET, SOCK_STREAM, socket
 
 import aiohttp
 
+from local.processes import free_port
+
 SECRET = "whsec_tests"
 ADMIN_TOKEN = "token-of-tests"
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket(AF_INET, SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(
@@ -54,7 +47,7 @@ class Running:
         return self.process.returncode or 0
 
     async def kill(self) -> None:
-        """SIGKILL: the process gets no chance to put anything in order."""
+        """SIGKILL: the process gets no chance to clean up."""
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
@@ -129,7 +122,7 @@ async def running_system(
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[System]:
-    """Web and workers, ready; stopped in good order at the end."""
+    """Web and workers, ready; stopped in order at the end."""
     port = free_port()
     environment = {
         "DATABASE_URL": database_url,
@@ -163,5 +156,5 @@ async def running_system(
         yield system
     finally:
         codes = await asyncio.gather(*(each.stop() for each in (*system.workers, web)))
-        # uvicorn ends in good order and then by the signal that it was sent.
+        # uvicorn shuts down in order and then ends by the signal that it was sent.
         assert set(codes) <= {0, -signal.SIGTERM, -signal.SIGKILL}, codes

@@ -120,7 +120,7 @@ def test_wheel_has_the_rooms_and_the_migrations(tmp_path: Path) -> None:
     with zipfile.ZipFile(built) as wheel:
         names = set(wheel.namelist())
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
-        said = Parser().parsestr(wheel.read(metadata).decode())
+        metadata_fields = Parser().parsestr(wheel.read(metadata).decode())
     code = {str(path.relative_to(ROOT)) for room in ROOMS for path in room.rglob("*.py")}
     migrations = {str(path.relative_to(ROOT)) for path in (ROOT / "db" / "migrations").glob("*.sql")}
     assert migrations
@@ -129,8 +129,11 @@ def test_wheel_has_the_rooms_and_the_migrations(tmp_path: Path) -> None:
         name.split("/")[0] for name in names if ".dist-info/" not in name
     }
     assert any(name.endswith("/licenses/LICENSE") for name in names)
-    assert ("Apache-2.0", "Subledger maintainers") == (said["License-Expression"], said["Author"])
-    required = said.get_all("Requires-Dist") or []
+    assert ("Apache-2.0", "Subledger maintainers") == (
+        metadata_fields["License-Expression"],
+        metadata_fields["Author"],
+    )
+    required = metadata_fields.get_all("Requires-Dist") or []
     assert set(map(name_of, RUNTIME)) == {name_of(each) for each in required if "extra ==" not in each}
 
 

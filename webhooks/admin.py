@@ -1,4 +1,4 @@
-"""What operators and load balancers ask: the admin token, a small pool, and /healthz, /readyz and /status."""
+"""The admin token and pool, which all admin routes use, and GET /healthz, /readyz and /status."""
 
 import asyncio
 import dataclasses
@@ -22,7 +22,7 @@ from webhooks.answers import Refusal, json_answer
 READY_TIMEOUT_SECONDS = 2.0
 
 NotMigrated = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
-"""What Postgres says of a table that is not there yet."""
+"""How a statement fails whose table or column does not exist yet."""
 NOT_MIGRATED = "not migrated: run `subledger migrate`"
 
 log = structlog.get_logger()

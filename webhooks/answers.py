@@ -1,4 +1,4 @@
-"""How the web process answers: JSON, and refusals that say what was wrong and what to do."""
+"""The answers of the web process: JSON, and refusals that say what was wrong and what to do."""
 
 import msgspec
 from starlette.responses import Response

@@ -87,7 +87,7 @@ class BackfillRoutes:
 
 
 async def _fields(request: Request) -> dict[str, object]:
-    """The body's fields; an empty body asks for everything."""
+    """The body's fields; an empty body requests everything."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)

@@ -1,4 +1,4 @@
-"""The inbox's committer: every webhook that waits at one moment is stored by one insert and rung for once."""
+"""The inbox's committer: all webhooks that wait at one moment are stored by one insert and one ring of the bell."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ log = structlog.get_logger()
 
 
 class InboxUnavailable(Exception):
-    """The event could not be made durable; Stripe is to send it again."""
+    """The event could not be stored; Stripe must send it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     event: SignedEvent
-    stored: asyncio.Future[None]  # each request has its own: one that goes away must not take others along
+    stored: asyncio.Future[None]  # one per request: a request that is cancelled must not cancel others
 
 
 class Inbox:
-    """Stores events durably; one committer on a connection of its own, which takes all that has queued up.
+    """Stores events durably: one committer on its own connection takes all events that have queued up.
 
-    More committers or a waiting window gain nothing (measured): while one group commits, the next one gathers.
+    More committers, or a delay to collect events, gain nothing (measured): while one group commits, the next gathers.
     """
 
     def __init__(self, database_url: str, bell: Bell) -> None:
@@ -44,7 +44,7 @@ class Inbox:
         self._closing = False
 
     async def start(self) -> None:
-        """Begin to take events. Postgres may be away: then they are refused until it is back."""
+        """Begin to accept events. While Postgres is away they are refused."""
         self._committer = asyncio.create_task(self._commit_for_ever(), name="inbox committer")
 
     async def store(self, event: SignedEvent) -> None:
@@ -59,7 +59,7 @@ class Inbox:
         await stored
 
     async def close(self) -> None:
-        """Store what waits, the group that is being stored included, then stop."""
+        """Store the waiting events, the group under way included, then stop."""
         self._closing = True
         self._arrived.set()
         if self._committer is not None:
@@ -99,7 +99,7 @@ class Inbox:
             for waiting in group:
                 _refuse(waiting, error)
             return
-        except Exception as error:  # noqa: BLE001 - one bad row fails its group: its neighbours must not suffer
+        except Exception as error:  # noqa: BLE001 - one bad row fails its group, and the others must not suffer
             if len(group) > 1:
                 for waiting in group:
                     await self._commit([waiting])
@@ -114,7 +114,7 @@ class Inbox:
         self._bell.ring_soon()
 
     async def _record(self, events: list[SignedEvent]) -> None:
-        """Insert in one statement, which is one transaction; tried again where only the connection was stale."""
+        """Insert in one statement, which is one transaction; retried when only the connection was stale."""
         async with asyncio.timeout(INSERT_TIMEOUT_SECONDS):
             fresh = self._connection is None or self._connection.is_closed()
             connection = await self._connect()

@@ -1,4 +1,4 @@
-"""The command: wrong arguments are told with the usage, failures in one message."""
+"""The command line: wrong arguments are answered with the usage, failures with one message."""
 
 import os
 import re
@@ -87,7 +87,7 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["events", "--help"]])
 def test_no_summary_is_cut(tmp_path: Path, arguments: list[str]) -> None:
-    """Each command is told in one line that fits on a terminal of 80 columns."""
+    """Each command has one line, which fits on a terminal of 80 columns."""
     done = subledger(tmp_path, *arguments)
     listed = done.stdout.partition("\nCommands:\n")[2].splitlines()
     assert listed
@@ -197,7 +197,7 @@ def test_production_needs_nothing_that_starts_servers(
 
 
 def test_running_system_is_looked_for_without_the_extra(tmp_path: Path) -> None:
-    """Whether a system runs here is asked of a lock, not of a list of processes."""
+    """A lock says whether a system runs here; no list of processes is needed."""
     with claim_home(tmp_path / ".subledger") as home:
         announce(home, RunningSystem(pid=1, url="http://h", environment={"DATABASE_URL": URL}))
         done = run_without(EMBEDDED, tmp_path, "migrate")

@@ -23,17 +23,17 @@ EVIL_NAME = "Eve \x1b[2J\x9b\u202e[red]x[/red] :smile:"
 
 
 async def story(harness: Harness) -> None:
-    """One customer who tries, buys and goes, and pays in three currencies."""
-    told = [
+    """One customer with a trial, a purchase and an end, who pays in three currencies."""
+    bodies = [
         event("price.created", PRICE),
         event("customer.created", ANNA),
         event("customer.subscription.created", subscription(status="trialing", **TRIAL), after=1),
         event("customer.subscription.updated", subscription(**TRIAL), after=7 * DAY),
     ]
-    told.append(
+    bodies.append(
         event("entitlements.active_entitlement_summary.updated", summary("cus_1", ["feat_1"]), after=2)
     )
-    for body in told:
+    for body in bodies:
         await harness.apply(body)
     for number, (currency, amount) in enumerate({"usd": 123456, "jpy": 5000, "kwd": 1234}.items()):
         paid = charge(f"ch_{number}", currency=currency, amount=amount, amount_captured=amount)
@@ -98,13 +98,13 @@ async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str)
 
 
 async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> None:
-    """Yen have no cents, dinars have a thousand; what happened stands in its order."""
+    """Yen have no cents, dinars have a thousand; the history is in order."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await story(harness)
     page = await subledger(database_url, "customer", "cus_1")
     assert (0, "") == (page.code, page.err)
     assert ["lifetime revenue 1,234.56 USD"] == page.lines("lifetime")
-    assert ["a month (MRR) 1,234.50 USD"] == page.lines("a month")
+    assert ["monthly (MRR) 1,234.50 USD"] == page.lines("monthly")
     assert ["USD 1,234.56 0.00 0.00 0.00 1,234.56"] == page.lines("USD")
     assert ["JPY 5,000 0 0 0 5,000"] == page.lines("JPY")
     assert ["KWD 1.234 0.000 0.000 0.000 1.234"] == page.lines("KWD")
@@ -174,7 +174,7 @@ async def test_parked_object_is_named_with_its_error(pool: Pool, database_url: s
 
 
 async def test_incomplete_history_is_a_reason(pool: Pool, database_url: str) -> None:
-    """Confirmed is not enough: whoever was there before us has a history that nobody told us."""
+    """Confirmed is not enough: a customer that existed before us has a history that no event announced."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(event("customer.updated", ANNA))
     reasons = (await subledger(database_url, "customer", "cus_1", "--json")).json["not_exact_because"]
@@ -182,7 +182,7 @@ async def test_incomplete_history_is_a_reason(pool: Pool, database_url: str) -> 
 
 
 async def test_several_hits_are_listed(pool: Pool, database_url: str) -> None:
-    """One email, three customers: who asks is shown them all and chooses."""
+    """One email, three customers: all are shown, and the user chooses."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(
             event("customer.created", customer("cus_1", email="two@example.com", name="Ann \x1b[2J")),

@@ -101,7 +101,7 @@ async def test_parked_list_names_objects_and_customers_too(pool: Pool, database_
 
 
 async def test_show_tells_marks_and_payload(pool: Pool, database_url: str) -> None:
-    """The event, the objects that it marks with where they stand, and its payload as it came."""
+    """The event, the objects that it marks with their state, and its payload as it came."""
     paid = event("refund.created", refund(), event_id="evt_1", odd="ü\u202e\x9b\ud800")
     async with open_harness(pool, database_url) as harness:
         harness.api.put(charge())
@@ -230,7 +230,7 @@ async def test_replayed_event_frees_its_parked_objects(pool: Pool, database_url:
 
 
 async def test_objects_and_customers_are_replayed_by_id(pool: Pool, database_url: str) -> None:
-    """A parked object is read again, a parked customer is derived again; what is not known is told."""
+    """A parked object is read again, a parked customer is derived again; an unknown id is reported."""
     async with open_harness(pool, database_url) as harness:
         await harness.apply(
             event("customer.created", customer()), event("charge.succeeded", charge(), event_id="evt_1")
@@ -240,7 +240,7 @@ async def test_objects_and_customers_are_replayed_by_id(pool: Pool, database_url
         done = await subledger(database_url, "events", "replay", "ch_1", "cus_1", "evt_no\x1b")
         assert (
             1,
-            "subledger: evt_no\\x1b is the id of no event, object or customer that was ever heard of\n",
+            "subledger: evt_no\\x1b is the id of no known event, object or customer\n",
         ) == (
             done.code,
             done.err,
@@ -343,7 +343,7 @@ def test_every_type_of_our_families_is_known() -> None:
 
 
 def test_types_mark_what_the_registry_says() -> None:
-    """Each kind is marked by a type that carries it, and a hint is told from what is needed."""
+    """Each kind is marked by a type that carries it, and useful types are apart from needed ones."""
     assert ("invoice_payment", "invoice") == marked_by("invoice_payment.paid")
     assert ("refund", "charge") == marked_by("charge.refund.updated")
     assert ("invoice",) == marked_by("invoice.deleted"), "a deletion is about the invoice alone"

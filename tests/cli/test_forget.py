@@ -6,7 +6,7 @@ from tests.harness import customer, event, open_harness
 
 
 async def test_forget_asks_first_and_says_what_it_did(pool: Pool, database_url: str) -> None:
-    """Without --yes nobody is forgotten who cannot answer; with it the record is empty when the command ends."""
+    """Without --yes and a terminal nothing is erased; with it the record is empty when the command ends."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(
             event("customer.created", customer(name="Anna", email="anna@example.com")),

@@ -6,7 +6,7 @@ from tests.harness import customer, event, open_harness, subscription
 
 
 async def test_rebuild_says_what_it_did(pool: Pool, database_url: str) -> None:
-    """Nothing changes what is right; a setting that changed changes whom it concerns; both are counted."""
+    """Correct records stay; a changed setting changes the customers that it concerns; both are counted."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(
             event("customer.created", customer("cus_1")),

@@ -1,4 +1,4 @@
-"""`subledger status`: what is left, who works, what to do; and waiting for nothing to be left."""
+"""`subledger status`: what is left, which workers run, what to do; and waiting until nothing is left."""
 
 import asyncio
 
@@ -130,7 +130,7 @@ async def test_what_somebody_should_mend_is_named(pool: Pool, database_url: str)
 
 
 async def test_workers_are_alive_or_lost(pool: Pool, database_url: str) -> None:
-    """A worker that missed three beats is lost; what it last said of Redis is shown."""
+    """A worker that missed three beats is lost; its last report about Redis is shown."""
     async with pool.acquire() as connection:
         await beat(connection, "host:1:1", {"redis": "ok", "arq_restarts": 0})
         await beat(connection, "host:2:1", {"redis": "away: \x1b[2J", "arq_restarts": 7})

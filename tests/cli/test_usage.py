@@ -10,7 +10,7 @@ from tests.worker.telephony import Telephony, live
 
 
 async def test_usage(pool: Pool, database_url: str) -> None:
-    """Read now by a worker, or as it was read last; what cannot be read is said, and so is who is not metered."""
+    """Read now by a worker, or shown as last read; unreadable usage and customers without metering are reported."""
     telephony = Telephony()
     telephony.account.metering.use(telephony.ada, telephony.calls, 42)
     telephony.account.clients.create("Cy", "cy@example.com", payment_method="good")
@@ -18,7 +18,7 @@ async def test_usage(pool: Pool, database_url: str) -> None:
         await live(harness, telephony)
 
         async def command(*arguments: str) -> Done:
-            """The command, with a worker beside it."""
+            """The command, while a worker runs."""
             asking = asyncio.create_task(subledger(database_url, "usage", *arguments, STRIPE_API_KEY=API_KEY))
             while not asking.done():
                 await harness.engine.sweep_bulk()
@@ -30,11 +30,11 @@ async def test_usage(pool: Pool, database_url: str) -> None:
         (line,) = page.lines("Api calls")
         assert line.startswith(f"Api calls {telephony.subscription.id} 42 1000 ")
         assert " 21.26 USD " in line
-        told = (await command(telephony.ada.id, "--json")).json
+        shown = (await command(telephony.ada.id, "--json")).json
         assert (None, "42", 2126) == (
-            told["note"],
-            str(told["usage"][0]["value"]),
-            told["usage"][0]["expected_charge"],
+            shown["note"],
+            str(shown["usage"][0]["value"]),
+            shown["usage"][0]["expected_charge"],
         )
         assert "has no metered subscription" in (await command("cy@example.com")).out
         harness.api.say(telephony.meter_path, 500, error("api_error", "No."))

@@ -27,7 +27,7 @@ def remove_while_a_claim_waits(monkeypatch: pytest.MonkeyPatch, home: Path) -> N
 
 
 def test_claim_of_a_home_that_is_removed_meanwhile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A lock file without a name excludes nobody: the claim takes the lock of the home that is there now."""
+    """A removed lock file excludes no other process: the claim takes the lock of the home that is there now."""
     home = tmp_path / "home"
     remove_while_a_claim_waits(monkeypatch, home)
     with claim_home(home):

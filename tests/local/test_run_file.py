@@ -26,7 +26,7 @@ def test_running_system_is_found_while_it_runs(tmp_path: Path) -> None:
 
 
 def test_a_given_database_goes_before_the_running_one(tmp_path: Path) -> None:
-    """Only a command that was told of no database is led to the one that runs here."""
+    """Only a command without a DATABASE_URL uses the database that runs here."""
     with claim_home(tmp_path) as home:
         announce(home, SYSTEM)
         assert SYSTEM.environment | {"A": "1"} == effective_environment({"A": "1", "DATABASE_URL": " "}, home)

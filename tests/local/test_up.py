@@ -1,4 +1,4 @@
-"""`subledger up` as its user has it: another process, in a directory of its own, until it is told to stop."""
+"""`subledger up` as a user runs it: another process, in a directory of its own, until it is stopped."""
 
 import contextlib
 import json
@@ -86,7 +86,7 @@ def up(directory: Path, **given: str) -> Iterator[Up]:
     output = directory / "output"
     with output.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "up"],
+            [sys.executable, "-P", "-m", "cli", "up"],
             cwd=directory,
             env=environment(**given),
             stdout=stream,
@@ -166,7 +166,7 @@ def test_death_of_a_part_ends_all_and_is_told(directory: Path) -> None:
 
 
 def test_nothing_outlives_a_killed_up(directory: Path) -> None:
-    """`kill -9` leaves no process, and the next start is as good as any."""
+    """`kill -9` leaves no process, and the next start works."""
     with up(directory, **WITHOUT_SANDBOX) as running:
         running.until_ready()
         family = running.family()
@@ -178,7 +178,9 @@ def test_nothing_outlives_a_killed_up(directory: Path) -> None:
 
 
 def test_given_servers_are_used(directory: Path, empty_database_url: str, redis_url: str) -> None:
-    """With DATABASE_URL and REDIS_URL nothing of that is started here."""
+    """With DATABASE_URL and REDIS_URL no server is started here; a user's modules with our names do no harm."""
+    for name in ("cli", "db", "sandbox", "webhooks", "worker"):
+        (directory / f"{name}.py").write_text("raise SystemExit('not the module of Subledger')")
     with up(directory, DATABASE_URL=empty_database_url, REDIS_URL=redis_url, **WITHOUT_SANDBOX) as running:
         running.until_ready()
         assert "Applied migration" in running.said()

@@ -14,12 +14,12 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
 from local.clean import throwaway_home
-from local.processes import Server
+from local.processes import Server, free_port
 from local.valkey import start_valkey
 from runtime import bell as bell_module
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell, connect_redis
 from runtime.jobs import deserialize_job, serialize_job
-from tests.system import free_port, until
+from tests.system import until
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def tokens(client: ArqRedis) -> int:
 
 
 async def rung(client: ArqRedis) -> tuple[int, list[str]]:
-    """How many tokens lie on the list, and which jobs stand in the queue."""
+    """How many tokens are on the list, and which jobs are in the queue."""
     jobs = await client.queued_jobs(queue_name=LIVE_QUEUE)
     return await tokens(client), [job.function for job in jobs]
 
@@ -129,7 +129,7 @@ async def test_url_with_an_escaped_password(redis_url: str, client: ArqRedis) ->
 
 @pytest.mark.parametrize("connected", [False, True])
 async def test_closing_at_any_moment_of_a_ring(redis_url: str, connected: bool) -> None:
-    """Wherever a ring stands when the process is to stop, it does not keep it from stopping."""
+    """A ring at any stage does not keep the process from stopping."""
     for steps in range(60):
         bell = Bell(connect_redis(redis_url), timeout_seconds=1.0)
         if connected:
@@ -188,7 +188,7 @@ async def test_hung_redis(own_valkey: Server, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_hung_redis_does_not_keep_us_from_closing(own_valkey: Server) -> None:
-    """A process that is to stop stops, whatever Redis does."""
+    """The process stops, whatever Redis does."""
     bell = Bell(connect_redis(own_valkey.url, timeout_seconds=60.0), timeout_seconds=60.0)
     assert await bell.ring()
     os.kill(own_valkey.process.pid, signal.SIGSTOP)

@@ -66,7 +66,7 @@ async def test_no_more_at_once_than_allowed() -> None:
 
 
 async def test_canceled_request_gives_its_place_back() -> None:
-    """A request that is given up while it waits for its turn blocks nobody after it."""
+    """A request that is cancelled while it waits for its turn blocks no later one."""
     budget = Budget(rate_max=0.001, concurrency_max=1)
     async with budget:
         pass

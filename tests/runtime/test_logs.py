@@ -1,4 +1,4 @@
-"""The log: one line each, readable by machines, and clean of secrets whatever is logged."""
+"""The log: one line each, readable by machines, and free of secrets, whatever is logged."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import structlog
 
 from runtime.logs import configure_logs
 
-# Put together here, so that nobody takes them for keys that leaked.
+# Assembled here, so that no scanner takes them for leaked keys.
 API_KEY = "sk_" + "live_51Habcdefgh"
 SIGNING_SECRET = "whsec_" + "c2VjcmV0LXNlY3JldA=="
 

@@ -67,7 +67,7 @@ def test_empty_value_counts_as_absent() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """Who mends one problem does not meet the next at the next start."""
+    """All problems are reported at once, not one per start."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_env({"DATABASE_URL": "mysql://db/x", "PORT": "eighty", "STRIPE_API_KEY": "pk_test_1"})
     names = [problem.split()[0] for problem in caught.value.problems]
@@ -111,7 +111,7 @@ def test_web_refuses_to_start_without_a_signing_secret() -> None:
 
 
 def test_odd_signing_secret_is_doubted_but_taken() -> None:
-    """Any string works as a secret, since test doubles make up their own."""
+    """Any string works as a secret, since test doubles have their own."""
     settings = Settings.from_env(LEAST | {"STRIPE_WEBHOOK_SECRET": "whsec_a,s3cret"}).for_web()
     (doubt,) = webhook_secret_doubts(settings)
     assert "1 of its secrets" in doubt

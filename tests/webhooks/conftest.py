@@ -1,4 +1,4 @@
-"""The log of every test of the door is read at its end: no secret may stand in it, whatever was sent."""
+"""The log of every test of the web process is read at its end: it may contain no secret, whatever was sent."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from tests.webhooks.web_harness import NEVER_SHOWN
 
 @pytest.fixture(autouse=True)
 def log() -> Iterator[io.StringIO]:
-    """What was logged. The mask is not told the secrets, so that it is the code that keeps them to itself."""
+    """What was logged. The mask does not know the secrets, so the code itself must keep them out."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     stream = io.StringIO()

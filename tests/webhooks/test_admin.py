@@ -1,4 +1,4 @@
-"""What operators and load balancers are told, in good times and bad."""
+"""The answers to operators and load balancers, in good times and bad."""
 
 import time
 from datetime import datetime
@@ -56,7 +56,7 @@ async def test_neither_postgres_nor_redis() -> None:
 
 
 async def test_postgres_that_refuses_us(database_url: str) -> None:
-    """A wrong password is no missing migration, and stands in no answer."""
+    """A wrong password is not reported as a missing migration, and is in no answer."""
     wrong = database_url.replace("://subledger:", "://subledger:wrong-")
     assert wrong != database_url
     async with open_door(settings(database_url=wrong)) as door:
@@ -111,7 +111,7 @@ async def test_wrong_token() -> None:
 
 @pytest.mark.parametrize("token", [ADMIN_TOKEN, "schlüssel"])
 async def test_right_token(database_url: str, token: str) -> None:
-    """The token opens, in whatever case the scheme is written, and may hold any character."""
+    """The token opens the routes; the scheme's case does not matter, and the token may have any character."""
     async with open_door(settings(database_url=database_url, admin_token=token)) as door:
         assert 200 == (await door.status(token)).status
         headers = {"Authorization": f"bearer  {token}"}
@@ -140,7 +140,7 @@ async def test_status(database_url: str, pool: Pool) -> None:
 
 
 async def test_fault_of_ours(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mistake in our own code is told in JSON too, without what it was about."""
+    """An error in our own code is answered in JSON too, without details."""
 
     async def fail(*_: object, **__: object) -> None:
         raise ValueError(ADMIN_TOKEN[::-1])

@@ -24,7 +24,7 @@ def read(body: bytes, *, live_mode_default: bool = False) -> SignedEvent:
 
 
 def test_envelope_of_a_connected_account() -> None:
-    """Every field of the envelope is kept, beside the bytes."""
+    """Every field of the envelope is kept, together with the bytes."""
     body = json.dumps(
         {
             "id": "evt_1",
@@ -49,7 +49,7 @@ def test_envelope_of_a_connected_account() -> None:
 
 
 def test_envelope_of_a_thin_event() -> None:
-    """A v2 event tells its time in ISO 8601 and has no data."""
+    """A v2 event has its time in ISO 8601 and no data."""
     body = (
         b'{"id": "evt_test_1", "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered", '
         b'"livemode": false, "created": "2026-02-01T01:02:03.500+01:00"}'

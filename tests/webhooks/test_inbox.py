@@ -1,4 +1,4 @@
-"""The inbox: an answer is a promise that the event is kept, made to all who wait by as few inserts as can be."""
+"""The inbox: an answer promises that the event is stored, and all waiting requests share as few inserts as possible."""
 
 import asyncio
 import os
@@ -19,12 +19,12 @@ from db.migrate import migrate
 from db.sync.inbox import SignedEvent
 from local.clean import throwaway_home
 from local.postgres import start_postgres
-from local.processes import Server
+from local.processes import Server, free_port
 from runtime.bell import Bell, connect_redis
 from runtime.envelope import read_envelope
 from tests.conftest import Services, at_database
 from tests.signing import signature_header
-from tests.system import free_port, until
+from tests.system import until
 from tests.webhooks.web_harness import SECRET, Answer, Door, event, open_door, settings
 from webhooks import inbox as inbox_module
 from webhooks.inbox import Inbox, InboxUnavailable
@@ -86,7 +86,7 @@ class Arrivals:
 
 @pytest.fixture
 def arrivals(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
-    """Counts what reaches the inbox: a test can tell no other way that requests wait in it."""
+    """Counts the events that reach the inbox: a test has no other way to see that requests wait in it."""
     arrivals = Arrivals()
     store = Inbox.store
 
@@ -107,7 +107,7 @@ async def inserts_held_up(pool: Pool) -> AsyncIterator[None]:
 
 
 async def insert_waits(pool: Pool) -> None:
-    """Return once an insert stands before the lock."""
+    """Return once an insert waits for the lock."""
 
     async def waits() -> object:
         return await pool.fetchval(
@@ -135,7 +135,7 @@ def ids(count: int) -> list[str]:
 
 
 async def test_event_is_kept_as_it_came(door: Door, pool: Pool) -> None:
-    """The bytes that were signed, and the envelope beside them."""
+    """The bytes that were signed, and their envelope."""
     body = event(
         "evt_1", account="acct_1", livemode=True, type="invoice.paid", note="ünï\U0001f600 \x00 \ud800"
     )
@@ -207,7 +207,7 @@ async def test_modes_and_accounts_do_not_mix(door: Door, pool: Pool) -> None:
 
 
 async def test_i1_answered_only_after_the_commit(door: Door, pool: Pool, arrivals: Arrivals) -> None:
-    """I1: as long as nothing can be stored, nobody is answered; then everybody is."""
+    """I1: while nothing can be stored, no request is answered; afterwards every one is."""
     async with inserts_held_up(pool):
         first = posting(door, "evt_1")
         await insert_waits(pool)
@@ -275,7 +275,7 @@ async def test_groups_are_bounded(
 async def test_flood_is_refused(
     door: Door, pool: Pool, arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When too many wait, Stripe is asked to come again; those who wait are not let down."""
+    """When too many wait, Stripe is asked to send again; the waiting ones are still stored."""
     monkeypatch.setattr(inbox_module, "WAITING_MAX", 3)
     async with inserts_held_up(pool):
         tasks = posting(door, "evt_1")
@@ -323,7 +323,7 @@ def raw_request(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("sent", [-1, -200, 60], ids=["but a byte", "half a body", "half a header"])
 async def test_client_that_leaves_before_the_end(door: Door, pool: Pool, sent: int) -> None:
-    """What did not come whole is not stored, and nobody else notices."""
+    """An incomplete body is not stored, and no other request is affected."""
     _, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(raw_request(event("evt_cut"))[:sent])
     await writer.drain()
@@ -350,7 +350,7 @@ async def test_client_that_leaves_while_its_event_is_stored(
 
 
 async def test_request_that_is_cancelled(inbox_database_url: str, pool: Pool) -> None:
-    """A request that uvicorn gives up on takes nobody along: its neighbours are told, later events are stored."""
+    """A request that uvicorn cancels takes no other with it: its neighbours are answered, later events are stored."""
     bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
     inbox = Inbox(inbox_database_url, bell)
     await inbox.start()
@@ -389,7 +389,7 @@ async def test_connection_killed_between_events(door: Door, pool: Pool) -> None:
 
 
 async def test_connection_killed_during_the_insert(door: Door, pool: Pool, arrivals: Arrivals) -> None:
-    """An insert whose end nobody saw is done again, which stores nothing twice."""
+    """An insert whose result was lost is repeated, which stores nothing twice."""
     assert 200 == (await door.post(event("evt_0"))).status
     async with inserts_held_up(pool):
         tasks = posting(door, *ids(3))
@@ -455,7 +455,7 @@ def _postgres(answer: Answer) -> tuple[int, str]:
 
 
 async def test_postgres_that_hangs(own_postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that stands still, its connections open, is given up in bounded time and found again later."""
+    """A server that hangs with open connections is given up in bounded time and found again later."""
     monkeypatch.setattr(inbox_module, "INSERT_TIMEOUT_SECONDS", 0.5)
     async with open_door(settings(database_url=own_postgres.url)) as door:
         assert 200 == (await door.post(event("evt_1"))).status
@@ -506,7 +506,7 @@ async def test_closing_stores_what_waits(inbox_database_url: str, pool: Pool) ->
 async def test_closing_does_not_wait_for_ever(
     inbox_database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing can be stored any more, the process stops all the same, and has promised nothing."""
+    """When nothing can be stored any more, the process stops anyway, and has promised nothing."""
     bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
     inbox = Inbox(inbox_database_url, bell)
     await inbox.start()

@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 
 from db.connection import Pool
+from local.processes import free_port
 from tests.signing import signature_header
-from tests.system import ADMIN_TOKEN, Running, free_port, start, until
+from tests.system import ADMIN_TOKEN, Running, start, until
 from tests.webhooks.web_harness import NEVER_SHOWN, OLD_SECRET, SECRET, Door, client_of, event
 
 MIB = 1024 * 1024
@@ -42,7 +43,7 @@ async def web_process(
 
 
 async def test_starts_and_stops_without_postgres_and_redis(tmp_path: Path) -> None:
-    """It answers what it can, refuses what it cannot keep, and ends when it is told to."""
+    """It answers what it can, refuses what it cannot store, and stops on SIGTERM."""
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
     async with web_process(tmp_path, database_url=nowhere) as (running, door):
         assert 503 == (await door.ask("GET", "/readyz")).status
@@ -53,7 +54,7 @@ async def test_starts_and_stops_without_postgres_and_redis(tmp_path: Path) -> No
 
 
 async def test_stopped_while_it_stores(tmp_path: Path, database_url: str, pool: Pool) -> None:
-    """I1 and I4: SIGTERM does not cut off who was let in: the event is stored, then answered, then all ends."""
+    """I1 and I4: SIGTERM cuts off no accepted request: the event is stored, then answered, then the process ends."""
     async with web_process(tmp_path, database_url=database_url) as (running, door):
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("lock table sync.events in share mode")
@@ -84,7 +85,7 @@ async def test_stopped_while_it_stores(tmp_path: Path, database_url: str, pool: 
 
 
 async def test_killed_after_it_answered(tmp_path: Path, database_url: str, pool: Pool) -> None:
-    """I1 and I4: whatever was answered is there after SIGKILL, and what was not is taken when sent again."""
+    """I1 and I4: every answered event is there after SIGKILL; an unanswered one is accepted when it is sent again."""
     answered = []
     async with web_process(tmp_path, database_url=database_url) as (running, door):
 

@@ -73,7 +73,7 @@ async def test_odd_secret_is_told_at_the_start(log: io.StringIO) -> None:
     ],
 )
 async def test_signature(door: Door, log: io.StringIO, status: int, sign: Callable[[], str]) -> None:
-    """Only a signature by one of our secrets opens the door, and the refusal is told to the log too.
+    """Only a signature by one of our secrets is accepted, and the log has the refusal too.
 
     Each is signed when its test runs: one that was made while tests were collected may be too old by then.
     """
@@ -105,7 +105,7 @@ async def test_body_parsed_and_written_again(door: Door) -> None:
 async def test_body_not_utf_8(door: Door) -> None:
     """Stripe writes UTF-8; a signature over other bytes is no signature of Stripe's."""
     answer = await door.post(b'{"id": "evt_\xff"}')
-    assert (400, "the body is not UTF-8: Stripe's always is") == (answer.status, answer.error)
+    assert (400, "the body is not UTF-8, as Stripe's always is") == (answer.status, answer.error)
 
 
 @pytest.mark.parametrize(("secret", "status"), [(SECRET, STORE), (FOREIGN_SECRET, 400)])
@@ -132,7 +132,7 @@ async def test_largest_body(door: Door, chunked: bool) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_body_one_byte_too_large(door: Door, chunked: bool) -> None:
-    """One byte more is refused, whether the length was told before or shows on the way; the next is served."""
+    """One byte more is refused, whether the length was declared or shows on the way; the next request is served."""
     body = b'{"id":"evt_1"}'.ljust(2 * MIB + 1)
     answer = await door.post(body, data=in_chunks(body) if chunked else None)
     assert (413, "the body is larger than 2097152 bytes") == (answer.status, answer.error)
@@ -165,7 +165,7 @@ async def test_endless_body_is_cut_off_while_reading(door: Door) -> None:
 
 
 async def test_slow_body(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who does not send the body is told so and loses the connection."""
+    """A client that does not send its body gets an answer and loses the connection."""
     monkeypatch.setattr(endpoint_module, "BODY_TIMEOUT_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{")
@@ -182,7 +182,7 @@ async def test_slow_body(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
 async def test_other_methods_of_the_endpoint(door: Door, method: str) -> None:
-    """Stripe posts; whoever looks with a browser is told so."""
+    """Stripe posts; a browser's GET gets an answer that says so."""
     answer = await door.ask(method, "/webhooks/stripe")
     assert (405, "POST") == (answer.status, answer.headers["Allow"])
     if method != "HEAD":
@@ -221,7 +221,7 @@ async def test_other_methods_elsewhere(door: Door, path: str) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_elsewhere(door: Door, method: str, path: str) -> None:
-    """Nothing else is there, nobody is redirected, and a token in a wrong URL does not come back."""
+    """Nothing else is there, nothing is redirected, and a token in a wrong URL is not repeated in the answer."""
     answer = await door.ask(method, path)
     assert (404, "nothing is here: Stripe posts to /webhooks/stripe") == (answer.status, answer.error)
 

@@ -11,16 +11,16 @@ from redis.asyncio import Redis
 
 from db.connection import Pool
 from local.clean import throwaway_home
-from local.processes import Server
+from local.processes import Server, free_port
 from local.valkey import start_valkey
 from runtime import bell as bell_module
 from runtime.bell import LIVE_QUEUE, TOKENS
-from tests.system import free_port, until
+from tests.system import until
 from tests.webhooks.web_harness import Door, event, open_door, settings, silent_server
 
 
 async def rung(client: Redis) -> bool:
-    """Whether a token lies on the list and a job in the queue of arq."""
+    """Whether a token is on the list and a job in arq's queue."""
     return bool(await client.exists(TOKENS)) and await client.zscore(LIVE_QUEUE, "drain") is not None
 
 
@@ -56,7 +56,7 @@ async def test_redelivery_rings_again(database_url: str, redis_url: str) -> None
 
 
 async def test_refused_webhook_does_not_ring(database_url: str, redis_url: str) -> None:
-    """Who has no secret wakes nobody."""
+    """A request without a valid signature wakes no worker."""
     async with (
         Redis.from_url(redis_url) as client,
         open_door(settings(database_url=database_url, redis_url=redis_url)) as door,
@@ -68,7 +68,7 @@ async def test_refused_webhook_does_not_ring(database_url: str, redis_url: str) 
 
 
 async def test_redis_down(database_url: str, pool: Pool) -> None:
-    """Nobody listens: 200 all the same."""
+    """Without Redis: 200 anyway."""
     away = f"redis://127.0.0.1:{free_port()}"
     async with open_door(settings(database_url=database_url, redis_url=away)) as door:
         await post_many(door, pool)
@@ -87,7 +87,7 @@ async def test_no_answer_waits_for_the_ring(
         )
         async with open_door(hung) as door, asyncio.timeout(10):
             await post_many(door, pool)
-        assert silent.connections, "nobody tried to ring"
+        assert silent.connections, "no attempt to ring"
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def own_valkey() -> Iterator[Server]:
 async def test_redis_hangs_for_a_while(
     database_url: str, pool: Pool, own_valkey: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """200 throughout; /readyz tells of it; afterwards events ring as before."""
+    """200 throughout; /readyz reports it; afterwards events ring as before."""
     monkeypatch.setattr(bell_module, "SILENCE_AFTER_FAILURE_SECONDS", 0.1)
     async with open_door(settings(database_url=database_url, redis_url=own_valkey.url)) as door:
         await post_many(door, pool)

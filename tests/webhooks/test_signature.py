@@ -1,4 +1,4 @@
-"""Who is believed: the same as by Stripe's own library, and nobody from the future."""
+"""Signatures are accepted as by Stripe's own library, except those from the future."""
 
 import json
 import time
@@ -46,7 +46,7 @@ def test_any_of_the_signatures_may_fit() -> None:
 
 
 def test_signatures_of_other_schemes_are_passed_over() -> None:
-    """Stripe adds v0 to test events and may add schemes to come; v1 alone counts, wherever it stands."""
+    """Stripe adds v0 to test events and may add schemes to come; only v1 counts, at any position."""
     good = signature(BODY, SECRET, signed_at=NOW)
     verify(f"v0=1234,v2={good},v1={good},t={NOW},x=y,flag")
 

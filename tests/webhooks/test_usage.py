@@ -29,7 +29,7 @@ async def worked(engine: Engine, asking: "asyncio.Task[Any]") -> Any:
 
 
 async def test_usage_of_now(pool: Pool, database_url: str) -> None:
-    """Read at Stripe when it is asked for, not as it was an hour ago; refusals of Stripe are told."""
+    """Read at Stripe on request, not an hour old; Stripe's refusals are reported."""
     telephony = Telephony()
     asked_for = replace(settings(database_url=database_url), stripe_api_key=API_KEY)
     async with (

@@ -13,9 +13,10 @@ import aiohttp
 import uvicorn
 import yarl
 
+from local.processes import free_port
 from runtime.settings import Settings
 from tests.signing import signature_header
-from tests.system import ADMIN_TOKEN, free_port, until
+from tests.system import ADMIN_TOKEN, until
 from webhooks.app import create_app
 
 # Not of the shape whsec_..., which the log would mask by itself: it is the code that must keep them to itself.
@@ -33,7 +34,7 @@ def settings(
     admin_token: str | None = ADMIN_TOKEN,
     ring_timeout_ms: int = 100,
 ) -> Settings:
-    """Settings of a web process. A server that is not named is away: nobody listens where it is looked for."""
+    """Settings of a web process. A server that is not named is away: nothing listens at its address."""
     return Settings(
         database_url=database_url or f"postgresql://nobody@127.0.0.1:{free_port()}/none",
         redis_url=redis_url or f"redis://127.0.0.1:{free_port()}/0",
@@ -74,7 +75,7 @@ class Answer:
 
 
 class SilentServer(asyncio.Protocol):
-    """Takes connections and whatever comes over them, and never says a word."""
+    """Accepts connections and all their bytes, and never answers."""
 
     def __init__(self) -> None:
         self.connections: list[asyncio.BaseTransport] = []
@@ -96,7 +97,7 @@ async def silent_server() -> AsyncIterator[SilentServer]:
 
 
 class Door:
-    """A client of the endpoint; whatever it is answered must be JSON and hold no secret."""
+    """A client of the endpoint; every answer must be JSON and hold no secret."""
 
     def __init__(self, session: aiohttp.ClientSession, port: int) -> None:
         self._session = session

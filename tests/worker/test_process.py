@@ -15,10 +15,11 @@ import redis
 from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import start_postgres
+from local.processes import free_port
 from local.valkey import start_valkey
 from sandbox import Event, Sandbox, create_api, deliver, serve
 from sandbox.stories import STORIES
-from tests.system import SECRET, System, free_port, running_system, start, until
+from tests.system import SECRET, System, running_system, start, until
 from tests.truth import differences, read_records
 
 API_KEY = "sk_test_processes"
