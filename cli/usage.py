@@ -40,7 +40,7 @@ def usage(
         show_json({"usage": rows, "note": note})
         return
     if not rows:
-        typer.echo(f"{shown(name)} has no running metered subscription")
+        typer.echo(f"{shown(name)} has no metered subscription that is running")
     else:
         show(table("Usage", COLUMNS, [_row(row) for row in rows]))
     if note is not None:
