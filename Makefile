@@ -40,8 +40,8 @@ up: $(INSTALLED) ## Run the whole system here, with embedded servers and a sandb
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
 	@$(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
-simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n for the seeds after it too)
-	@$(PYTHON) -m tests.simulation $(SEED) $(COUNT)
+simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n worlds from it on)
+	@$(PYTHON) -m tests.simulation $(SEED) $(or $(COUNT),1) $(AT)
 
 prove: $(INSTALLED) ## Attach to an account of 20,000 customers, damage the database, and let the audit repair it
 	@PROVE_CUSTOMERS=20000 $(PYTHON) -m pytest -o timeout=7200 tests/worker/audit/test_attached.py $(ARGS)

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import hypothesis
@@ -21,6 +20,7 @@ from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import OUTSIDE_DIRECTORIES, start_postgres
 from local.valkey import start_valkey
+from tests.databases import SCHEMA, at_database, empty
 
 VALKEY_DATABASES = 64
 MEMORY = Path("/dev/shm")  # noqa: S108 - a home has mode 0700
@@ -42,11 +42,6 @@ class Services:
 
     postgres_url: str = field(repr=False)
     valkey_url: str = field(repr=False)
-
-
-def at_database(url: str, name: str | int) -> str:
-    """The same server, another database."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 def _in_memory() -> Path | None:
@@ -126,39 +121,6 @@ async def _execute(url: str, *statements: str) -> object:
         await connection.close()
 
 
-SCHEMA = """
-select array[
-  (select count(*) from pg_class), (select count(*) from pg_attribute), (select count(*) from pg_constraint),
-  (select count(*) from pg_trigger), (select count(*) from pg_rewrite), (select count(*) from pg_namespace),
-  (select sum(hashtext(prosrc)) from pg_proc where pronamespace >= 16384),
-  (select count(*) from pg_db_role_setting where setdatabase = (
-    select oid from pg_database where datname = current_database()))
-]
-"""
-"""Enough of a schema, and of a database's settings, to notice that a test has altered them."""
-
-EMPTY = """
-select pg_terminate_backend(pid)
-from pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend';
-do $$
-declare statement text;
-begin
-  -- Without foreign keys the order does not matter; of few rows `delete` is quicker than `truncate`.
-  for statement in
-    select format('delete from %s', c.oid::regclass)
-    from pg_class c
-    join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname in ('sync', 'stripe', 'billing') and c.relkind = 'r' and pg_relation_size(c.oid) > 0
-    union all
-    select format('alter sequence %I.%I restart', schemaname, sequencename)
-    from pg_sequences where schemaname in ('sync', 'billing') and last_value is not null
-  loop
-    execute statement;
-  end loop;
-end $$;
-"""
-
 _numbers = itertools.count(1)
 _emptied: list[str] = []
 """Databases that an earlier test has done with. Emptying one is quicker than making one, above all for its sessions."""
@@ -201,15 +163,6 @@ async def database_url(servers: Services, template: str, template_schema: object
     else:
         # A test has altered it: nobody else may have that. A process that it killed may still be on its way out.
         await _execute(servers.postgres_url, f"drop database {name} with (force)")
-
-
-async def empty(database_url: str) -> None:
-    """Leave nothing in any table, and nobody connected who might still write."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(EMPTY)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

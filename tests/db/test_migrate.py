@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from db.migrate import MigrationError, migrate, with_sslmode
-from tests.conftest import at_database
+from tests.databases import at_database
 
 
 def write_migrations(directory: Path, count: int) -> None:

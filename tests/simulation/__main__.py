@@ -1,16 +1,15 @@
-"""Replay one seed: python -m tests.simulation SEED [COUNT]."""
+"""Replay one seed: python -m tests.simulation SEED [COUNT] [POINT:SIDE]."""
 
-import logging
 import sys
 import time
 
-import structlog
 import uvloop
 
 from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import start_postgres
-from tests.simulation.deaths import mortality
+from tests.simulation.deaths import Death, mortality
+from tests.simulation.shares import quiet
 from tests.simulation.world import open_ground, play
 
 
@@ -19,13 +18,13 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def _replay(database_url: str, seeds: range) -> int:
+async def _replay(database_url: str, seeds: range, at: Death | None) -> int:
     failed = 0
-    with mortality():
+    with quiet(), mortality():
         async with open_ground(database_url) as ground:
             for seed in seeds:
                 began = time.monotonic()
-                played = await play(ground, seed, say=_say if len(seeds) == 1 else lambda _: None)
+                played = await play(ground, seed, at=at, say=_say if len(seeds) == 1 else lambda _: None)
                 failed += bool(played.differences)
                 verdict = "differs" if played.differences else "equal"
                 _say(
@@ -37,13 +36,13 @@ async def _replay(database_url: str, seeds: range) -> int:
 
 
 def main() -> None:
-    """Play the seed that is named, and as many after it as are asked for."""
-    logging.getLogger("uvicorn.error").disabled = True  # it complains of every answer that is broken off
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    """Play the seed that is named, and as many after it as are asked for; AT says where a worker dies in addition."""
     first, count = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    point, _, side = (sys.argv[3] if len(sys.argv) > 3 else "").partition(":")
+    at = (point, side) if side else None
     with throwaway_home() as home, start_postgres(home, durable=False) as postgres:
         migrate(postgres.url)
-        failed = uvloop.run(_replay(postgres.url, range(first, first + count)))
+        failed = uvloop.run(_replay(postgres.url, range(first, first + count), at))
     sys.exit(1 if failed else 0)
 
 

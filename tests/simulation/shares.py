@@ -1,24 +1,36 @@
-"""Many worlds, played by several processes, each on a database of its own."""
+"""Worlds that are played in turn, what many such shares add up to, and which deaths none of them has had yet."""
 
+import fcntl
+import json
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from random import Random
+from typing import Any
 
 import structlog
 import uvloop
 
-from tests.simulation.deaths import Death, mortality
+from tests.simulation.deaths import AFTER, BEFORE, Death, mortality
 from tests.simulation.world import Played, open_ground, play
 
 Task = tuple[int, Death | None]
-"""A seed, and where a worker is to die beside where the seed says."""
+"""A seed, and where a worker is to die in addition to where the seed says."""
+
+OFTEN = 1 / 20
+OFTEN_MIN = 5
+"""In what part of the worlds, and how many at least, somebody must pass a commit point before its deaths are demanded:
+passing a rarer one is timing-dependent, and no further world would be sure to pass it again.
+"""
 
 
 def play_share(database_url: str, tasks: Sequence[Task]) -> list[Played]:
-    """Play these worlds one after the other; what a process of its own runs."""
-    be_quiet()
-    return uvloop.run(_play_all(database_url, tasks))
+    """Play these worlds one after the other on this database."""
+    with quiet():
+        return uvloop.run(_play_all(database_url, tasks))
 
 
 async def _play_all(database_url: str, tasks: Sequence[Task]) -> list[Played]:
@@ -27,15 +39,95 @@ async def _play_all(database_url: str, tasks: Sequence[Task]) -> list[Played]:
             return [await play(ground, seed, at=at) for seed, at in tasks]
 
 
-def play_in_processes(database_urls: Sequence[str], tasks: Sequence[Task]) -> list[Played]:
-    """Deal the worlds out to as many processes as there are databases."""
-    shares = [tasks[start :: len(database_urls)] for start in range(len(database_urls))]
-    with ProcessPoolExecutor(len(database_urls), mp_context=get_context("spawn")) as processes:
-        return [played for share in processes.map(play_share, database_urls, shares) for played in share]
-
-
-def be_quiet() -> None:
-    """A world is noisy: every death and every broken answer would be a line of the log."""
-    logging.getLogger("uvicorn.error").disabled = True
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log nothing: every death and every broken answer would be a line."""
+    uvicorn, loop, ours = (
+        logging.getLogger("uvicorn.error"),
+        logging.getLogger("asyncio"),
+        structlog.get_config(),
+    )
+    before = uvicorn.disabled, loop.level
+    uvicorn.disabled = True
+    loop.setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        uvicorn.disabled = before[0]
+        loop.setLevel(before[1])
+        structlog.configure(**ours)
+
+
+class Tally:
+    """What all shares of one run of the tests have played, in files of a directory that their processes share."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(exist_ok=True)
+
+    def add(self, name: str, played: list[Played]) -> int:
+        """Add what a share has played; returns how many shares there are now. Each call returns another number."""
+        with (self._directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (self._directory / f"{name}.json").write_text(json.dumps([_as_json(each) for each in played]))
+            return len(list(self._directory.glob("*.json")))
+
+    def played(self) -> list[Played]:
+        """Everything that was added until now."""
+        with (self._directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            texts = [file.read_text() for file in sorted(self._directory.glob("*.json"))]
+        return [_from_json(each) for text in texts for each in json.loads(text)]
+
+
+def _as_json(played: Played) -> dict[str, Any]:
+    return {field.name: getattr(played, field.name) for field in fields(played)}
+
+
+def _from_json(told: dict[str, Any]) -> Played:
+    return Played(
+        **told
+        | {name: Counter(told[name]) for name in ("passed", "deadlocks")}
+        | {"died": [tuple(death) for death in told["died"]], "at": told["at"] and tuple(told["at"])}
+    )
+
+
+def with_missing_deaths(seeds: Sequence[int], played: list[Played]) -> list[Task]:
+    """These worlds, each with another of the deaths that no world has had yet."""
+    missing = sorted(never_died_at(played))
+    Random(seeds[0]).shuffle(missing)  # noqa: S311 - other shares look for others
+    deaths: list[Death | None] = [*missing[: len(seeds)]]
+    return list(zip(seeds, deaths + [None] * (len(seeds) - len(deaths)), strict=True))
+
+
+def never_died_at(played: list[Played]) -> set[Death]:
+    """The sides of commit points that workers of many worlds passed, and nobody died at."""
+    died = {death for world in played for death in world.died}
+    passed = Counter(point for world in played for point, times in world.passed.items() if times)
+    often = [point for point, worlds in passed.items() if worlds >= max(OFTEN * len(played), OFTEN_MIN)]
+    return {(point, side) for point in often for side in (BEFORE, AFTER)} - died
+
+
+def place_of(played: list[Played], death: Death, attempt: int) -> int:
+    """A seed whose workers have passed this point; another one with each attempt, those that passed it often first."""
+    passed: Counter[int] = Counter()
+    for world in played:
+        passed[world.seed] = max(passed[world.seed], world.passed[death[0]])
+    seeds = [seed for seed, times in passed.most_common() if times]
+    return seeds[attempt % len(seeds)]
+
+
+def report(played: list[Played]) -> str:
+    """The seeds whose records differ from the truth, with the differences."""
+    return "\n".join(
+        f"{again(each)}  {each.facts['left']} left, {each.died}\n  " + "\n  ".join(each.differences[:10])
+        for each in played
+        if each.differences
+    )
+
+
+def again(played: Played) -> str:
+    """The command that plays this world again."""
+    at = f" AT={':'.join(played.at)}" if played.at else ""
+    return f"make simulate SEED={played.seed}{at}"

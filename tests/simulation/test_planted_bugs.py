@@ -23,7 +23,7 @@ from db.sync.objects import FailedRead, Reading, draw_tick, mark_objects
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell
 from tests.harness import NOON, Harness, charge, customer, event, open_harness, refund, subscription
 from tests.simulation.deaths import mortality
-from tests.simulation.shares import be_quiet
+from tests.simulation.shares import quiet
 from tests.simulation.world import Ground, open_ground, play
 from tests.system import until
 from tests.webhooks.web_harness import event as webhook
@@ -45,8 +45,7 @@ truncate sync.events, sync.objects, sync.customers, stripe.customers, stripe.sub
 @pytest.fixture
 async def ground(database_url: str) -> AsyncIterator[Ground]:
     """What worlds are played on."""
-    be_quiet()
-    with mortality():
+    with quiet(), mortality():
         async with open_ground(database_url) as ground:
             yield ground
 

@@ -23,7 +23,7 @@ from local.postgres import start_postgres
 from local.processes import Server
 from local.valkey import start_valkey
 from sandbox import MIXED, Event, Faults, Plan, Sandbox, create_api, deliver, serve
-from tests.conftest import at_database
+from tests.databases import at_database
 from tests.simulation.world import CONNECTED, CUSTOMERS_MIN, EVENTS_MIN, LEFT, YEAR, short_stories
 from tests.system import SECRET, Running, System, running_system, start, until
 from tests.truth import differences, read_records

@@ -1,54 +1,44 @@
 """The promise of the design, played out: whatever the delivery does, wherever a worker dies, the records end right."""
 
-from collections import Counter
-from collections.abc import AsyncIterator
+import os
 
-import asyncpg
 import pytest
 
-from tests.conftest import Services, at_database
-from tests.simulation.deaths import AFTER, BEFORE, Death
-from tests.simulation.shares import play_in_processes
+from tests.simulation.shares import (
+    Tally,
+    never_died_at,
+    place_of,
+    play_share,
+    report,
+    with_missing_deaths,
+)
 from tests.simulation.world import Played
 
-SEEDS = range(200)
-PROCESSES = 2
+WORLDS = int(os.environ.get("WORLDS", "100"))
+WORLDS_OF_A_SHARE = 5
+"""How many worlds one test plays: some seconds' work, so that the shares spread over all processes of the tests."""
+SHARES = [
+    range(first, min(first + WORLDS_OF_A_SHARE, WORLDS)) for first in range(0, WORLDS, WORLDS_OF_A_SHARE)
+]
 ASKED_AGAIN_MAX = 12
-"""In how many further worlds a death is tried that no seed brought about."""
-OFTEN = len(SEEDS) // 20
-"""In how many worlds somebody must come by a commit point for its deaths to be demanded: what fewer come by is a matter
-of moments, and no further world would be sure to come by it again.
-"""
+"""In how many further worlds a death is tried that no share brought about."""
 
 
 @pytest.fixture
-async def database_urls(servers: Services, template: str) -> AsyncIterator[list[str]]:
-    """A migrated database for each process."""
-    names = [f"simulation_{number}" for number in range(PROCESSES)]
-    connection = await asyncpg.connect(servers.postgres_url)
-    for name in names:
-        await connection.execute(f"create database {name} template {template}")
-    yield [at_database(servers.postgres_url, name) for name in names]
-    for name in names:
-        await connection.execute(f"drop database {name} with (force)")
-    await connection.close()
+def tally(tmp_path_factory: pytest.TempPathFactory) -> Tally:
+    """What this run of the tests has played, in all its processes."""
+    base = tmp_path_factory.getbasetemp()
+    return Tally((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "simulation")
 
 
-def report(played: list[Played]) -> str:
-    """The seeds whose records differ from the truth, with the differences."""
-    return "\n".join(
-        f"make simulate SEED={each.seed}  {each.facts['left']} left, {each.died}\n  "
-        + "\n  ".join(each.differences[:10])
-        for each in played
-        if each.differences
-    )
-
-
-def test_records_equal_the_truth_whatever_happens(database_urls: list[str]) -> None:
+@pytest.mark.parametrize("seeds", SHARES, ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+def test_records_equal_the_truth_whatever_happens(database_url: str, tally: Tally, seeds: range) -> None:
     """I2, I3, I4, I8, I10: in every world every record ends equal to the truth in every field, and exact; and workers
     have died on both sides of every commit.
+
+    The share that ends last answers for what all of them together must have met.
     """
-    played = play_in_processes(database_urls, [(seed, None) for seed in SEEDS])
+    played = play_share(database_url, with_missing_deaths(seeds, tally.played()))
     assert not report(played), report(played)
     for world in played:
         facts = world.facts
@@ -57,30 +47,22 @@ def test_records_equal_the_truth_whatever_happens(database_urls: list[str]) -> N
         for trouble in ("dropped", "doubled", "at the end", "slow", "429 rate", "429 lock", "500", "reset"):
             assert facts.get(trouble), (world.seed, trouble, facts)
         assert facts["deaths"], (world.seed, facts)
-    # Whether a read meets an object before its event does is a matter of moments: not every world has it.
+    if tally.add(f"{seeds.start}", played) == len(SHARES):
+        assert_everything_was_met(database_url, tally.played())
+
+
+def assert_everything_was_met(database_url: str, played: list[Played]) -> None:
+    """Of all worlds together: rare answers were had, and somebody died on both sides of every commit."""
+    # Whether a read meets an object before its event does is timing-dependent: not every world has it.
     for rare in ("404", "stale", "not derived"):
-        assert sum(world.facts.get(rare, 0) for world in played) >= len(SEEDS) // 4, rare
+        assert sum(world.facts.get(rare, 0) for world in played) >= WORLDS // 4, rare
     missing = never_died_at(played)
     for attempt in range(ASKED_AGAIN_MAX):
-        again = [(place_of(played, death, attempt), death) for death in sorted(missing)]
-        played += play_in_processes(database_urls, again) if again else []
+        if not missing:
+            break
+        tasks = [(place_of(played, death, attempt), death) for death in sorted(missing)]
+        further = play_share(database_url, tasks)
+        assert not report(further), report(further)
+        played += further
         missing = never_died_at(played)
-    assert not report(played), report(played)
     assert not missing, f"nobody died {missing}"
-
-
-def never_died_at(played: list[Played]) -> set[Death]:
-    """The sides of commit points that workers of many worlds came by, and nobody died at."""
-    died = {death for world in played for death in world.died}
-    came_by = Counter(point for world in played for point, times in world.passed.items() if times)
-    often = [point for point, worlds in came_by.items() if worlds >= OFTEN]
-    return {(point, side) for point in often for side in (BEFORE, AFTER)} - died
-
-
-def place_of(played: list[Played], death: Death, attempt: int) -> int:
-    """A seed whose workers have come by this point; another one with each attempt, those that came often first."""
-    passed: Counter[int] = Counter()
-    for world in played:
-        passed[world.seed] = max(passed[world.seed], world.passed[death[0]])
-    seeds = [seed for seed, times in passed.most_common() if times]
-    return seeds[attempt % len(seeds)]

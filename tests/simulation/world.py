@@ -45,6 +45,7 @@ from sandbox import (
     serve,
 )
 from sandbox.history import PastView
+from tests.databases import empty_tables
 from tests.harness import open_lanes
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
 from tests.truth import differences, read_records
@@ -107,15 +108,6 @@ async def install_clock(connection: Connection) -> None:
 async def set_clock(connection: Connection, ahead_seconds: float) -> None:
     """Say how much time has passed for everything in this database: leases run out, appointments fall due."""
     await connection.execute(CLOCK.format(seconds=round(ahead_seconds, 6)))
-
-
-async def forget_everything(connection: Connection) -> None:
-    """Make every table of ours empty, and start the numbers anew."""
-    tables = await connection.fetchval(
-        "select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables "
-        "where schemaname in ('stripe', 'billing', 'sync')"
-    )
-    await connection.execute(f"truncate {tables} restart identity")
 
 
 class Patient(Budget):
@@ -294,6 +286,8 @@ class Played:
     """What became of one world."""
 
     seed: int
+    at: Death | None
+    """Where a worker was to die, whatever the seed says."""
     differences: list[str]
     passed: Counter[str]
     died: list[Death]
@@ -376,7 +370,7 @@ class World:
 
     async def _play(self) -> Played:
         connection = self.ground.connection
-        await forget_everything(connection)
+        await empty_tables(connection)
         # The day of installation: its first fill decides from when on nothing is missed.
         await see_accounts(connection, [keys.Scope(name, False) for name in ("", *CONNECTED)])
         await set_clock(connection, 0.0)
@@ -404,6 +398,7 @@ class World:
         self.facts.update(answers.statuses)
         return Played(
             seed=self.seed,
+            at=self.fate.at,
             differences=[line for line in found if line not in detours],
             passed=self.fate.passed,
             died=self.fate.died,

@@ -22,7 +22,8 @@ from local.postgres import start_postgres
 from local.processes import Server, free_port
 from runtime.bell import Bell, connect_redis
 from runtime.envelope import read_envelope
-from tests.conftest import Services, at_database
+from tests.conftest import Services
+from tests.databases import at_database
 from tests.signing import signature_header
 from tests.system import until
 from tests.webhooks.web_harness import SECRET, Answer, Door, event, open_door, settings

@@ -20,7 +20,7 @@ from sandbox.shapes import render
 from sandbox.stories import STORIES
 from sandbox.stories.stage import Stage
 from sandbox.versions import version
-from tests.conftest import empty
+from tests.databases import empty
 from tests.harness import API_KEY, Api, Harness, error, open_harness
 from tests.truth import assert_true
 

@@ -241,7 +241,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.fixture
 def fence_database(servers: Any, template: str) -> Iterator[str]:
     """A migrated database for the machine, which has no running loop to make one with."""
-    from tests.conftest import at_database
+    from tests.databases import at_database
 
     async def execute(statement: str) -> None:
         connection = await asyncpg.connect(servers.postgres_url)

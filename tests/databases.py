@@ -1,0 +1,60 @@
+"""Databases of tests: where they are, whether a test has altered one, and how one is emptied for the next test."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from db.connection import Connection
+
+SCHEMA = """
+select array[
+  (select count(*) from pg_class), (select count(*) from pg_attribute), (select count(*) from pg_constraint),
+  (select count(*) from pg_trigger), (select count(*) from pg_rewrite), (select count(*) from pg_namespace),
+  (select sum(hashtext(prosrc)) from pg_proc where pronamespace >= 16384),
+  (select count(*) from pg_db_role_setting where setdatabase = (
+    select oid from pg_database where datname = current_database()))
+]
+"""
+"""Enough of a schema, and of a database's settings, to notice that a test has altered them."""
+
+EMPTY_TABLES = """
+do $$
+declare statement text;
+begin
+  -- Without foreign keys the order does not matter; of few rows `delete` is quicker than `truncate`.
+  for statement in
+    select format('delete from %s', c.oid::regclass)
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('sync', 'stripe', 'billing') and c.relkind = 'r' and pg_relation_size(c.oid) > 0
+    union all
+    select format('alter sequence %I.%I restart', schemaname, sequencename)
+    from pg_sequences where schemaname in ('sync', 'billing') and last_value is not null
+  loop
+    execute statement;
+  end loop;
+end $$;
+"""
+
+
+def at_database(url: str, name: str | int) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def empty_tables(connection: Connection) -> None:
+    """Leave nothing in any table of ours, and start the numbers again."""
+    await connection.execute(EMPTY_TABLES)
+
+
+async def empty(database_url: str) -> None:
+    """Leave nothing in any table of ours, and nobody connected who might still write."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+            "and pid <> pg_backend_pid() and backend_type = 'client backend'"
+        )
+        await empty_tables(connection)
+    finally:
+        await connection.close()
