@@ -107,7 +107,7 @@ def discounts_of(body: Json, found: Found, path: str = "") -> tuple[Discount, ..
     One discount until 2025-03-31, then a list; for a while both, where the list holds the ids of the same discounts.
     """
     single = body.get("discount")
-    whole = {single.get("id"): single} if isinstance(single, dict) else {}
+    whole = {single["id"]: single} if isinstance(single, dict) and is_id(single.get("id")) else {}
     entries = body.get("discounts")
     if entries is None:
         entries = [] if single is None else [single]

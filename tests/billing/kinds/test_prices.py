@@ -100,6 +100,7 @@ OLD = {"object": "discount", "id": "di_1", "end": None, "coupon": COUPON}
         ({"discount": OLD, "discounts": ["di_1"]}, (WHOLE,)),
         ({"discounts": ["di_1"]}, (Discount(id="di_1"),)),
         ({"discount": OLD, "discounts": ["di_1", "di_2"]}, (WHOLE, Discount(id="di_2"))),
+        ({"discount": OLD | {"id": {}}, "discounts": ["di_1"]}, (Discount(id="di_1"),)),
         (
             {"discounts": [NEW | {"source": {"type": "coupon", "coupon": "co_1"}}]},
             (Discount(id="di_1", coupon_id="co_1"),),
