@@ -137,20 +137,20 @@ async def set_aside_events(
         for key, event in events.items()
     }
     forgotten = await select_forgotten(connection, set().union(*named.values()))
-    known = await select_of_forgotten(connection, {each for keys in concerns.values() for each in keys})
-    heard: dict[EventKey, str] = {}
+    closed = await select_of_forgotten(connection, {each for keys in concerns.values() for each in keys})
+    owner_of: dict[EventKey, str] = {}
     for key in events:
         owners = {each.id for each in named[key] & forgotten}
-        owners |= {known[each] for each in concerns.get(key, ()) if each in known}
+        owners |= {closed[each] for each in concerns.get(key, ()) if each in closed}
         if owners:
-            heard[key] = min(owners)
-    left = {key: what_is_left(events[key]) for key in heard}
+            owner_of[key] = min(owners)
+    left = {key: what_is_left(events[key]) for key in owner_of}
     await erase_events(connection, left, reason=REASON)
-    own = {next(iter(concerns[key])): owner for key, owner in heard.items() if concerns.get(key)}
+    own = {next(iter(concerns[key])): owner for key, owner in owner_of.items() if concerns.get(key)}
     await close_objects(
-        connection, {key: owner for key, owner in own.items() if _ownable(key, owner) and key not in known}
+        connection, {key: owner for key, owner in own.items() if _ownable(key, owner) and key not in closed}
     )
-    return set(heard)
+    return set(owner_of)
 
 
 async def set_aside_answers(connection: Connection, answers: Mapping[Key, Parsed]) -> set[Key]:
@@ -172,21 +172,21 @@ async def set_aside_answers(connection: Connection, answers: Mapping[Key, Parsed
         connection,
         {CustomerKey(*key.scope, each.customer_id) for key, each in answers.items() if each.customer_id},
     )
-    known = await select_of_forgotten(
+    closed = await select_of_forgotten(
         connection, set(answers).union(*owners_of.values()) if answers else set()
     )
     places = {kind: place for place, kind in enumerate(KINDS)}
-    found: dict[Key, str] = {}
+    owner_of: dict[Key, str] = {}
     for key in sorted(answers, key=lambda key: places[key.kind]):  # owners come first
         customer_id = answers[key].customer_id
         if customer_id and CustomerKey(*key.scope, customer_id) in forgotten:
-            found[key] = customer_id
+            owner_of[key] = customer_id
         elif (
-            owner := next((o for o in (key, *owners_of[key]) if o in known or o in found), None)
+            owner := next((o for o in (key, *owners_of[key]) if o in closed or o in owner_of), None)
         ) is not None:
-            found[key] = known.get(owner) or found[owner]
-    await close_objects(connection, found)
-    return set(found)
+            owner_of[key] = closed.get(owner) or owner_of[owner]
+    await close_objects(connection, owner_of)
+    return set(owner_of)
 
 
 def _ownable(key: Key, customer_id: str) -> bool:

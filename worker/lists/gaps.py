@@ -68,7 +68,7 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
 async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedelta) -> int:
     """Read one account's events from a little before its cursor up to now; returns how many were new.
 
-    The cursor moves only after the last page is stored. Raises what StripeApi.read raises.
+    The cursor moves only after the last page is stored. Raises StripeError.
     """
     begun_at: datetime | None = None
     since = None if gap.cursor_at is None else gap.cursor_at - OVERLAP

@@ -105,7 +105,7 @@ async def read_page(
     """Read one page, and the rest of at most `cut_lists_max` nested lists that are cut; `tick` must have been drawn and
     committed before.
 
-    Raises what StripeApi.read raises, and NotJson.
+    Raises StripeError.
     """
     requests = 1
     try:
@@ -185,7 +185,7 @@ async def each_page(
 ) -> AsyncIterator[Page]:
     """The pages of a list that is filtered by its owner (`variant`, a query), to its end.
 
-    Raises what `read_page` raises.
+    Raises StripeError.
     """
     after: str | None = None
     for _ in range(PAGES_MAX):

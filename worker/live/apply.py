@@ -20,7 +20,7 @@ from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from worker.forget import set_aside_events
 from worker.leases import Held, holding
 from worker.live.event import EventReading, outcome_of, read_event, read_marks
-from worker.live.marks import event_mark, joined, named_mark
+from worker.live.marks import event_mark, join_marks, named_mark
 from worker.live.mirror import Shown, write_mirror
 from worker.payload import data_object
 from worker.retry import ATTEMPTS_MAX, TryLater, retry_conflicts
@@ -179,7 +179,7 @@ class _Batch:
                 self.recreated[key] = max(event.created, self.recreated.get(key, event.created))
             earlier = self.marks.get(key)
             if earlier is not None:
-                mark, kept = joined(earlier, mark)
+                mark, kept = join_marks(earlier, mark)
                 shown = self.payloads.get(key) if kept else shown
             self.marks[key] = mark
             if shown is not None:

@@ -56,7 +56,7 @@ def named_mark(key: Key, customer_id: str | None) -> Mark:
     )
 
 
-def joined(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
+def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
     """Two marks of one object in one batch: the newer payload by the provisional rule, the newer event, all facts
     of both. True when the earlier mark's payload is the one to show.
     """
