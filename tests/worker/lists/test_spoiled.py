@@ -255,7 +255,7 @@ async def test_step_that_fails_otherwise(
     """A step that raises an unexpected error is tried as often as others, and then the scan ends, naming it."""
     tried: list[str] = []
 
-    async def failing(_helpers: Any, scan: Scan) -> None:
+    async def failing(_turn: Any, scan: Scan) -> None:
         tried.append(scan.step)
         raise ValueError("something that nobody thought of")
 
