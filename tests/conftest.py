@@ -33,6 +33,21 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("untimed")
 
+SLOW = (
+    "tests/test_bench.py",
+    "tests/worker/audit/test_attached.py",
+    "tests/test_end_to_end.py",
+    "tests/worker/test_every_story.py",
+    "tests/simulation/test_real_processes.py",
+    "tests/worker/test_process.py",
+    "tests/local/test_up.py",
+    "tests/billing/test_record.py::test_i6_the_order_of_facts_does_not_matter",
+    "tests/billing/test_record.py::test_what_holds_for_any_facts",
+    "tests/db/test_revenue_views.py",
+    "tests/simulation/test_simulation.py",
+)
+"""What takes longest comes first, so that no process ends with it while the others have nothing left to do."""
+
 _VERSIONS = pytest.StashKey[list[str]]()
 
 
@@ -90,6 +105,22 @@ def template(servers: Services) -> str:
     # A database that somebody is connected to cannot be copied.
     asyncio.run(_execute(servers.postgres_url, f"alter database {name} allow_connections false"))
     return name
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal what is slow out to all processes, each of which begins with its part and then has as many others."""
+    processes: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    slow = [item for name in SLOW for item in items if item.nodeid.startswith(name)]
+    others = [item for item in items if not item.nodeid.startswith(SLOW)]
+    dealt: list[pytest.Item] = []
+    for process in range(processes):
+        # xdist gives each process the same number of successive tests (--dist worksteal).
+        part = (len(items) - len(dealt)) // (processes - process)
+        first = slow[processes - 1 - process :: processes]
+        taken = part - len(first)
+        dealt += first + others[:taken]
+        others = others[taken:]
+    items[:] = dealt
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

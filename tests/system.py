@@ -15,10 +15,11 @@ from local.processes import free_port
 
 SECRET = "whsec_tests"
 ADMIN_TOKEN = "token-of-tests"
+STOP_SECONDS_MAX = 60.0
 
 
 async def until(
-    holds: Callable[[], Awaitable[object]], *, within_seconds: float = 30.0, what: str = "the condition"
+    holds: Callable[[], Awaitable[object]], *, within_seconds: float = 120.0, what: str = "the condition"
 ) -> None:
     """Return once `holds` answers something true; fail when it does not in time."""
     deadline = asyncio.get_running_loop().time() + within_seconds
@@ -35,11 +36,11 @@ class Running:
     log: Path
 
     async def stop(self) -> int:
-        """SIGTERM, and its exit code; kills what has not ended after 25 s, which is a failure."""
+        """SIGTERM, and its exit code; kills what has not ended after STOP_SECONDS_MAX, which is a failure."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                async with asyncio.timeout(25):
+                async with asyncio.timeout(STOP_SECONDS_MAX):
                     await self.process.wait()
             except TimeoutError:
                 await self.kill()
@@ -94,7 +95,7 @@ class System:
             answer: dict[str, object] = await response.json()
             return answer
 
-    async def settled(self, *, within_seconds: float = 60.0) -> dict[str, object]:
+    async def settled(self, *, within_seconds: float = 240.0) -> dict[str, object]:
         """Wait until nothing is left to be done; the last status."""
         last: dict[str, object] = {}
 

@@ -24,7 +24,7 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(240):
+        async with asyncio.timeout(570):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:

@@ -55,6 +55,6 @@ async def test_arq_is_arq(redis_url: str) -> None:
             sys.executable, *arguments, env=os.environ | {"ARQ_PROBE_REDIS_URL": redis_url}
         )
         assert 0 == await worker.wait()
-        assert worker.pid == await job.result(timeout=5)
+        assert worker.pid == await job.result(timeout=60)
     finally:
         await pool.aclose()

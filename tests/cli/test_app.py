@@ -34,7 +34,7 @@ def run(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
 

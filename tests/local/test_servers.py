@@ -24,7 +24,7 @@ from local.processes import Server
 from local.valkey import start_valkey
 
 REPOSITORY = Path(__file__).parents[2]
-DEATH_TIMEOUT_SECONDS = 20
+DEATH_TIMEOUT_SECONDS = 120
 
 # Starts both servers as another process would, reports their pids, and waits to be killed.
 HOLDER = """

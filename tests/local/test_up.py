@@ -20,8 +20,8 @@ import pytest
 
 from local.clean import remove_home
 
-START_TIMEOUT_SECONDS = 90
-STOP_TIMEOUT_SECONDS = 60
+START_TIMEOUT_SECONDS = 240
+STOP_TIMEOUT_SECONDS = 120
 OURS = ("DATABASE_URL", "REDIS_URL", "STRIPE_", "ADMIN_TOKEN", "PORT", "LOG_FORMAT", "PG")
 # With a secret of its own there is no sandbox account: the system waits for Stripe.
 WITHOUT_SANDBOX = {"STRIPE_WEBHOOK_SECRET": "whsec_test"}

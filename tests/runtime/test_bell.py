@@ -138,7 +138,7 @@ async def test_closing_at_any_moment_of_a_ring(redis_url: str, connected: bool) 
         for _ in range(steps):
             await asyncio.sleep(0)
         closing = asyncio.create_task(bell.close())
-        _, late = await asyncio.wait([closing], timeout=5)
+        _, late = await asyncio.wait([closing], timeout=30)
         assert not late, f"still ringing after {steps} steps"
 
 
@@ -148,7 +148,7 @@ async def test_closing_at_any_moment_of_a_ring(redis_url: str, connected: bool) 
 async def test_closed_port() -> None:
     """Without Redis a ring fails at once, and so does the question whether it is there."""
     bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=60.0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert not await bell.ring()
         assert not await bell.reachable()
         await bell.close()
@@ -170,7 +170,7 @@ async def test_hung_redis(own_valkey: Server, monkeypatch: pytest.MonkeyPatch) -
     await client.flushdb()
     os.kill(own_valkey.process.pid, signal.SIGSTOP)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert not await bell.ring()
             assert not await bell.reachable()
     finally:
@@ -195,7 +195,7 @@ async def test_hung_redis_does_not_keep_us_from_closing(own_valkey: Server) -> N
     try:
         bell.ring_soon()
         await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await bell.close()
     finally:
         os.kill(own_valkey.process.pid, signal.SIGCONT)

@@ -176,7 +176,7 @@ async def test_records_equal_the_truth(
                 # A fill whose cursor stands here has begun when everything had happened.
                 sandbox.advance(until=sandbox.now + 60)
                 await until(
-                    lambda: _settled(url, told_until=sandbox.now), within_seconds=60, what="a settled system"
+                    lambda: _settled(url, told_until=sandbox.now), within_seconds=300, what="a settled system"
                 )
                 truth = {key: each for key, each in sandbox.truth().items() if not each.live_mode}
                 assert len(truth) >= CUSTOMERS_MIN

@@ -141,7 +141,7 @@ async def test_starts_without_redis_and_survives_its_end(
         async def all_applied() -> bool:
             return await applied(database_url) >= life.posted
 
-        await until(all_applied, within_seconds=10, what="the sweep's work without Redis")
+        await until(all_applied, within_seconds=60, what="the sweep's work without Redis")
         with start_valkey(home) as valkey:
             assert redis_url == valkey.url, "the worker knows it by its address"
 
@@ -151,14 +151,14 @@ async def test_starts_without_redis_and_survives_its_end(
                     assert isinstance(statistics, dict)
                     return "cmdstat_zrangebyscore" in statistics
 
-            await until(polled, within_seconds=15, what="arq at work again")
+            await until(polled, within_seconds=60, what="arq at work again")
             await life.post(system, 20)
             valkey.process.kill()
             began = time.monotonic()
             moved = []
             while time.monotonic() - began < AWAY_SECONDS:
                 await life.post(system, 8)
-                await until(all_applied, within_seconds=10, what="records that keep moving")
+                await until(all_applied, within_seconds=60, what="records that keep moving")
                 moved.append(life.posted)
                 await asyncio.sleep(0.5)
             assert len(moved) > 5
@@ -187,12 +187,12 @@ async def test_redis_hangs(database_url: str, home: Path, tmp_path: Path) -> Non
             try:
                 began = time.monotonic()
                 await life.post(system, 40)
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 20
 
                 async def all_applied() -> bool:
                     return await applied(database_url) >= life.posted
 
-                await until(all_applied, within_seconds=15, what="the sweep's work beside a hung Redis")
+                await until(all_applied, within_seconds=60, what="the sweep's work beside a hung Redis")
             finally:
                 os.kill(valkey.process.pid, signal.SIGCONT)
             await life.post(system)
@@ -295,7 +295,7 @@ async def test_sigterm_ends_it_in_seconds(database_url: str, redis_url: str, tmp
         posting = asyncio.create_task(life.post(system))
         began = time.monotonic()
         assert 0 == await system.workers[0].stop()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         await posting
         assert 0 == await fetchval(database_url, "select count(*) from sync.workers"), (
             "it has taken its leave"
@@ -361,9 +361,9 @@ async def test_without_servers_it_starts_and_ends(tmp_path: Path, redis_url: str
             assert worker.process.returncode is None, worker.log.read_text()
             return "postgres is away" in worker.log.read_text()
 
-        await until(has_tried, within_seconds=15, what="a worker that says that Postgres is away")
+        await until(has_tried, within_seconds=60, what="a worker that says that Postgres is away")
         began = time.monotonic()
         assert 0 == await worker.stop()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     finally:
         await worker.kill()

@@ -55,7 +55,7 @@ async def test_redelivery_does_not_wait_for_its_batch(webhooks_only: Harness, da
         writing = worker.transaction()
         await writing.start()
         await apply._apply(worker, [read_event(claimed, served_mode=None, confirms=False)])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await harness.receive(first, event("charge.succeeded", charge("ch_2"), event_id="evt_2"))
         await writing.commit()
     finally:
