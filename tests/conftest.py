@@ -65,7 +65,7 @@ def _in_memory() -> Path | None:
         found = os.statvfs(MEMORY)
     except FileNotFoundError:
         return None
-    # Root's Postgres runs programs that are copied beside its data.
+    # Root's Postgres runs programs that are copied next to its data.
     fits = found.f_bavail * found.f_frsize >= MEMORY_BYTES_MIN and not found.f_flag & os.ST_NOEXEC
     return MEMORY if fits and os.access(MEMORY, os.W_OK) else None
 
@@ -102,7 +102,7 @@ def template(servers: Services) -> str:
     name = "subledger_template"
     asyncio.run(_execute(servers.postgres_url, f"create database {name}"))
     migrate(at_database(servers.postgres_url, name))
-    # A database that somebody is connected to cannot be copied.
+    # A database with an open connection cannot be copied.
     asyncio.run(_execute(servers.postgres_url, f"alter database {name} allow_connections false"))
     return name
 
@@ -124,22 +124,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of several tells the process that reports which servers its tests talked to."""
+    """An xdist worker reports to the controller which servers its tests used."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["services"] = session.config.stash.get(_VERSIONS, [])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """The process that reports hears from a worker."""
-    if told := getattr(node, "workeroutput", {}).get("services"):
-        node.config.stash[_VERSIONS] = told
+    """The controller receives what an xdist worker reports."""
+    if versions := getattr(node, "workeroutput", {}).get("services"):
+        node.config.stash[_VERSIONS] = versions
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
-    """Name the servers that the tests talked to."""
+    """Name the servers that the tests used."""
     for version in config.stash.get(_VERSIONS, []):
         terminalreporter.write_line(f"service: {version}")
 
@@ -169,7 +169,7 @@ async def database_copy(servers: Services, template: str, name: str) -> AsyncIte
 
 @pytest.fixture(scope="session")
 def template_schema(servers: Services, template: str) -> object:
-    """What `SCHEMA` answers of a database that nobody has altered."""
+    """What `SCHEMA` returns in an unaltered database."""
 
     async def look() -> object:
         async with database_copy(servers, template, "unaltered") as url:
@@ -192,7 +192,7 @@ async def database_url(servers: Services, template: str, template_schema: object
         await empty(url)
         _emptied.append(name)
     else:
-        # A test has altered it: nobody else may have that. A process that it killed may still be on its way out.
+        # A test has altered it, so no other test may use it. A process that it killed may still be on its way out.
         await _execute(servers.postgres_url, f"drop database {name} with (force)")
 
 

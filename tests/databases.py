@@ -43,12 +43,12 @@ def at_database(url: str, name: str | int) -> str:
 
 
 async def empty_tables(connection: Connection) -> None:
-    """Leave nothing in any table of ours, and start the numbers again."""
+    """Empty every table of ours and restart the sequences."""
     await connection.execute(EMPTY_TABLES)
 
 
 async def empty(database_url: str) -> None:
-    """Leave nothing in any table of ours, and nobody connected who might still write."""
+    """Empty every table of ours, and end all other connections, which might still write."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(

@@ -43,7 +43,7 @@ def customer(customer_id: str = "cus_1", **fields: object) -> Body:
 
 
 def subscription(subscription_id: str = "sub_1", customer_id: str = "cus_1", **fields: object) -> Body:
-    """An active subscription without items, unless told otherwise."""
+    """An active subscription without items by default."""
     return {
         "object": "subscription",
         "id": subscription_id,
@@ -157,7 +157,7 @@ class Api:
         self.gates: dict[str, deque[Gate]] = {}
         self._held: list[Gate] = []
         self.now = NOON
-        """Stripe's clock, as the Date header tells it."""
+        """Stripe's clock, as in the Date header."""
         self.asked: list[str] = []
         self._inner = inner
 
@@ -307,7 +307,7 @@ class Harness(EngineHarness):
             await record_events(connection, [read_envelope(body, live_mode_default=False) for body in bodies])
 
     async def apply(self, *events: bytes | Event) -> None:
-        """Store webhooks, apply them and derive whom they concern; nothing is read from Stripe."""
+        """Store webhooks, apply them and derive the customers that they concern; nothing is read from Stripe."""
         await self.receive(*events)
         await self.engine.apply()
 
@@ -325,7 +325,7 @@ class Harness(EngineHarness):
         )
 
     async def confirm(self, *, times: int = 1) -> None:
-        """Read what is unconfirmed, as if its time had come, and derive whom that concerns."""
+        """Read what is unconfirmed, as if its time had come, and derive the customers that it concerns."""
         for _ in range(times):
             await self.make_due()
             await self.engine.confirm(linger=False)

@@ -14,7 +14,7 @@ def signature(body: bytes, secret: str, *, signed_at: int) -> str:
 
 
 def signature_header(body: bytes, *secrets: str, signed_at: int | None = None, scheme: str = "v1") -> str:
-    """The Stripe-Signature header, with one signature by each secret; signed now unless told otherwise."""
+    """The Stripe-Signature header, with one signature by each secret; signed now by default."""
     moment = int(time.time()) if signed_at is None else signed_at
     return ",".join(
         [f"t={moment}", *(f"{scheme}={signature(body, secret, signed_at=moment)}" for secret in secrets)]

@@ -30,7 +30,7 @@ async def refresh(
 async def test_refresh_without_any_webhook(
     pool: Pool, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    """A customer that no webhook ever told of is read from Stripe's lists, and answered with an exact record."""
+    """A customer that no webhook announced is read from Stripe's lists, and answered with an exact record."""
     sandbox = Sandbox(seed=5)
     sandbox.play(customers=1)
     sandbox.run()

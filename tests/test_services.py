@@ -32,7 +32,7 @@ def test_valkey_is_valkey(redis_url: str) -> None:
 
 
 async def tell_process(_context: dict[str, Any]) -> int:
-    """The job of the next test: who runs it."""
+    """The job of the next test: returns the process that runs it."""
     return os.getpid()
 
 

@@ -29,7 +29,7 @@ QUERIES = {
 
 @pytest.fixture
 async def reader_url(pool: Pool, database_url: str) -> AsyncIterator[str]:
-    """The URL by which somebody connects who is a member of billing_reader and of nothing else."""
+    """The URL of a user that is a member of billing_reader and of nothing else."""
     async for url in _login(pool, database_url, "billing_reader"):
         yield url
 
@@ -208,7 +208,7 @@ async def test_churn_is_counted_by_who_was_there_when_the_month_began(pool: Pool
 async def test_readers_see_typed_columns_and_write_nothing(
     pool: Pool, database_url: str, reader_url: str, raw_reader_url: str
 ) -> None:
-    """What Stripe sent is for billing_raw only, payloads and machinery for neither, and nobody of them writes."""
+    """What Stripe sent is for billing_raw only, payloads and machinery for neither, and neither of them writes."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(event("customer.created", customer(name="Anna Berg")))
         tables = [
@@ -264,7 +264,7 @@ async def test_every_table_and_column_is_granted(pool: Pool, reader_url: str) ->
 
 
 async def test_migrating_without_the_right_to_create_roles() -> None:
-    """Whoever may not create roles migrates all the same, and grants them later, when somebody has created them."""
+    """An owner that may not create roles migrates anyway, and grants them later, once they exist."""
     with throwaway_home() as home, start_postgres(home, durable=False) as server:
         administrator = await asyncpg.connect(server.url)
         try:

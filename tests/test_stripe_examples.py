@@ -25,7 +25,7 @@ EVENT_TYPES = {
     "dispute": "charge.dispute.created",
     "checkout.session": "checkout.session.completed",
     "entitlements.active_entitlement_summary": "entitlements.active_entitlement_summary.updated",
-    # There is no event of features alone: one would be read all the same.
+    # There is no event of features alone: one would be read anyway.
     "entitlements.feature": "entitlements.feature.updated",
     "billing.meter": "billing.meter.updated",
     "subscription_schedule": "subscription_schedule.updated",

@@ -1,4 +1,4 @@
-"""The records beside the sandbox's truth, compared field by field."""
+"""Records compared with the sandbox's truth, field by field."""
 
 import dataclasses
 import json
@@ -147,9 +147,9 @@ UNTOLD_OF_DELETED = {
     "metadata": "the same",
     "custom_uid": "the same",
     "first_seen": "the same",
-    "deleted_at": "only its event told when",
+    "deleted_at": "only its event said when",
 }
-"""What nobody can learn of a customer that was deleted before we ever heard of it, each with the reason."""
+"""What cannot be known of a customer that was deleted before we first heard of it, each with the reason."""
 
 
 async def different_records(sandbox: Sandbox, database_url: str) -> list[str]:
@@ -164,9 +164,9 @@ async def different_records(sandbox: Sandbox, database_url: str) -> list[str]:
     for key, customer in truth.items():
         if customer.deleted_at is not None and key in records:
             assert records[key]["deleted_at"] is not None
-            told: dict[str, Any] = {name: records[key][name] for name in UNTOLD_OF_DELETED}
-            truth[key] = dataclasses.replace(customer, **told)
-    # Of who was deleted and left nothing behind, Stripe tells nothing at all.
+            unknown: dict[str, Any] = {name: records[key][name] for name in UNTOLD_OF_DELETED}
+            truth[key] = dataclasses.replace(customer, **unknown)
+    # Stripe says nothing about deleted customers that left no objects behind.
     unheard = {key for key in truth.keys() - records.keys() if _left_nothing(sandbox, key.id)}
     return differences({key: truth[key] for key in truth.keys() - unheard}, records)
 

@@ -33,7 +33,7 @@ _WRITES = re.compile(r"\b(?:insert into|update \w+\.\w+|delete from)\b")
 
 
 class WorkerDied(BaseException):
-    """This worker is no more."""
+    """This worker is dead."""
 
 
 DEATHS_MAX = 3
@@ -42,7 +42,7 @@ DEATHS_MAX = 3
 
 @dataclass(slots=True, eq=False)
 class Fate:
-    """When the workers of one world die. The same for one seed, as far as they come by the same points."""
+    """When the workers of one world die. The same for one seed, as far as they pass the same points."""
 
     seed: int
     share: float = 0.15
@@ -51,14 +51,14 @@ class Fate:
     """Die there, whatever the seed says."""
     enabled: bool = True
     overdue: bool = False
-    """Nobody has died yet though it is time: the next who passes a commit point does."""
+    """No worker has died yet though it is time: the next one that passes a commit point does."""
     passed: Counter[str] = field(default_factory=Counter)
     deadlocks: Counter[str] = field(default_factory=Counter)
     """Statements that Postgres chose as a deadlock's victim."""
     died: list[Death] = field(default_factory=list)
 
     def strikes(self, point: str, side: str) -> bool:
-        """Whether somebody who is at this side of this commit point dies now."""
+        """Whether a worker at this side of this commit point dies now."""
         if side == BEFORE:
             self.passed[point] += 1
         if not self.enabled or (point, side) in self.died:
@@ -148,7 +148,7 @@ def _take(connection: Any, mortal: Mortal) -> None:
 
 @contextmanager
 def mortality() -> Iterator[None]:
-    """While it lasts, whoever runs as a Mortal can die at its commits."""
+    """While it lasts, whatever runs as a Mortal can die at its commits."""
     names = statement_names()
 
     def mortal_statement(method: str) -> Callable[..., Awaitable[Any]]:
@@ -196,7 +196,7 @@ def mortality() -> Iterator[None]:
 
 
 class MortalTransaction:
-    """A transaction that somebody may die in, just before or just after its commit."""
+    """A transaction whose worker may die just before or just after the commit."""
 
     def __init__(self, inner: Transaction, mortal: Mortal, point: str) -> None:
         self._inner, self._mortal, self._point = inner, mortal, point

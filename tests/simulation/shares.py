@@ -22,7 +22,7 @@ Task = tuple[int, Death | None]
 
 OFTEN = 1 / 20
 OFTEN_MIN = 5
-"""In what part of the worlds, and how many at least, somebody must pass a commit point before its deaths are demanded:
+"""In what part of the worlds, and how many at least, workers must pass a commit point before its deaths are demanded:
 passing a rarer one is timing-dependent, and no further world would be sure to pass it again.
 """
 
@@ -85,11 +85,11 @@ def _as_json(played: Played) -> dict[str, Any]:
     return {field.name: getattr(played, field.name) for field in fields(played)}
 
 
-def _from_json(told: dict[str, Any]) -> Played:
+def _from_json(saved: dict[str, Any]) -> Played:
     return Played(
-        **told
-        | {name: Counter(told[name]) for name in ("passed", "deadlocks")}
-        | {"died": [tuple(death) for death in told["died"]], "at": told["at"] and tuple(told["at"])}
+        **saved
+        | {name: Counter(saved[name]) for name in ("passed", "deadlocks")}
+        | {"died": [tuple(death) for death in saved["died"]], "at": saved["at"] and tuple(saved["at"])}
     )
 
 
@@ -102,7 +102,7 @@ def with_missing_deaths(seeds: Sequence[int], played: list[Played]) -> list[Task
 
 
 def never_died_at(played: list[Played]) -> set[Death]:
-    """The sides of commit points that workers of many worlds passed, and nobody died at."""
+    """The sides of commit points that workers of many worlds passed without a death."""
     died = {death for world in played for death in world.died}
     passed = Counter(point for world in played for point, times in world.passed.items() if times)
     often = [point for point, worlds in passed.items() if worlds >= max(OFTEN * len(played), OFTEN_MIN)]

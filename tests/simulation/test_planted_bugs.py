@@ -168,7 +168,7 @@ async def refund_is_seen(harness: Harness) -> bool:
 
 
 async def test_fan_out_at_write_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whom a refund concerns is looked up by the transaction that writes it: it cannot know what is not committed."""
+    """The transaction that writes a refund looks up its customer: it cannot know what is not committed."""
 
     async def write_and_tell(
         connection: Connection, shown: Mapping[Key, Shown], *, confirmed: bool, touches: bool = True
@@ -215,7 +215,7 @@ async def redelivery_rings(database_url: str, redis_url: str, event_id: str) -> 
 async def test_ring_only_when_the_row_was_created(
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An event that is known rings nobody: a job that Redis lost is never enqueued again."""
+    """A known event does not ring: a job that Redis lost is never enqueued again."""
     created = 0
     ring_soon = Bell.ring_soon
 

@@ -94,7 +94,7 @@ class Trouble:
             os.kill(self.machines.valkey.process.pid, signal.SIGCONT)
 
     async def crash_postgres(self) -> None:
-        """A backend is killed, whereupon Postgres cuts every connection and starts anew from its log."""
+        """Kill a backend: Postgres cuts every connection and recovers from its log."""
         backends = [
             child
             for child in psutil.Process(self.machines.postgres.process.pid).children()

@@ -2,7 +2,7 @@
 
 Two workers (engines, each in a context that can die, deaths.py) work on one real Postgres while the sandbox account
 changes. Time is the sandbox's: it passes by moving the clock that Postgres itself reads (`install_clock`), so that
-every lease and appointment falls due when it should, and nobody waits. Then the faults stop, everything settles, and
+every lease and appointment falls due when it should, without waiting. Then the faults stop, everything settles, and
 every record must equal the truth in every field, and be exact.
 """
 
@@ -75,7 +75,7 @@ FAULTS = {
 }
 """The answers that every world is to have, and the switch of each."""
 FAULT_EVERY = 2
-"""Until a world has had them all, every so manieth question meets one that it has not had yet."""
+"""Until a world has had them all, every nth request gets a fault that it has not had yet."""
 
 # A constant in its text, so that the planner puts the sum in place of the call.
 CLOCK = """
@@ -122,7 +122,7 @@ class Patient(Budget):
 
 
 class Lagging(History):
-    """What stale answers show: never a past in which a change is unknown that an event has told of already.
+    """What stale answers show: never a past in which a change is unknown that an event has already announced.
 
     Stripe calls reads by id strong; what the design promises beyond that is no more than this.
     """
@@ -208,8 +208,8 @@ class Answers:
             setattr(self._faults, share, likely)
 
     def end(self) -> None:
-        """Hold nothing back any more: a server does not end before its last answer has left, though nobody waits for
-        those that the dead have asked for.
+        """Hold nothing back any more: a server does not end before its last answer has left, though nothing waits for
+        those that dead workers have asked for.
         """
         self._over = True
         self.go_on(release_all=True)
@@ -239,7 +239,7 @@ class Ground:
 
     database_url: str
     connection: Connection
-    """The world's own, which nobody who dies has ever held."""
+    """The world's own, which no dying worker ever holds."""
     pool: Pool
     answers: Answers
     settings: Settings
@@ -447,7 +447,7 @@ class World:
             await self._before_a_leap()
         await self.pass_time(self.sandbox.now - self.elapsed)
         self._post(events)
-        # Reads that were wanted before meet what no event has told of yet.
+        # Reads that were wanted before meet changes that no event has announced yet.
         await self._work()
         self.history.tell()
         await self._bring([event for due, event in self.deliveries if due <= self.step])
@@ -633,7 +633,7 @@ class Worker:
         self.tasks[name] = asyncio.create_task(as_mortal(self.mortal, loops[name]()))
 
     async def look_after(self) -> None:
-        """Take note of loops that have ended; where one died, all end, and the worker is born anew."""
+        """Take note of loops that have ended; where one died, all end, and the worker is recreated."""
         ended = {name: task for name, task in self.tasks.items() if task.done()}
         for name, task in ended.items():
             del self.tasks[name]

@@ -35,7 +35,7 @@ class Attached(EngineHarness):
     api: Api
 
     async def request(self, **given: Any) -> Scan:
-        """Ask for a scan: a backfill of everything, unless told otherwise."""
+        """Ask for a scan: by default a backfill of everything."""
         wanted = ScanRequest(**({"kinds": ALL_KINDS} | given))
         async with self.pool.acquire() as connection:
             return await request_scan(connection, wanted, live_mode=False)
@@ -56,7 +56,7 @@ class Attached(EngineHarness):
         raise AssertionError(f"the scan has not ended: {row}")
 
     async def hurry(self) -> None:
-        """As if the pauses after failures were over, and the leases of those who died."""
+        """As if the pauses after failures were over, and the leases of dead workers."""
         await self.execute("update sync.scan_windows set due_at = now() where due_at > now()")
         await self.execute("update sync.scans set due_at = now() where due_at > now()")
 

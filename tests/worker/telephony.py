@@ -6,7 +6,7 @@ from tests.harness import Harness
 
 
 class Telephony:
-    """A sandbox account that sells calls by the piece beside a monthly fee, and one customer who makes them."""
+    """A sandbox account that sells single calls on top of a monthly fee, and one customer that makes them."""
 
     def __init__(self) -> None:
         self.world = Sandbox(seed=7)
@@ -23,7 +23,7 @@ class Telephony:
         return customer, self.account.subscriptions.start(customer, [self.fee, self.price])
 
     def news(self, seconds: int) -> list[Event]:
-        """Let time go by; the events that nobody was told of yet."""
+        """Let time pass; returns the events that were not delivered yet."""
         self.world.advance(seconds)
         events = self.world.events[self._told :]
         self._told += len(events)
@@ -35,6 +35,6 @@ class Telephony:
 
 
 async def live(harness: Harness, telephony: Telephony, seconds: int = 0) -> None:
-    """Let time go by at Stripe, and the events of it arrive and be confirmed."""
+    """Let time pass at Stripe; its events arrive and are confirmed."""
     await harness.apply(*telephony.news(seconds))
     await harness.settle()
