@@ -166,7 +166,7 @@ async def _now(connection: OwnConnection) -> datetime:
 
 
 async def _check(connection: OwnConnection, lists: Lists, scan: Scan, *, storing: bool) -> None:
-    """Raise BenchError where anything is missing."""
+    """Raise BenchError if anything is missing."""
     if scan.status != "complete":
         raise BenchError(f"the backfill ended {scan.status}: {scan.error}")
     if not storing:

@@ -37,7 +37,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """The events of a sandbox account, and its API where it is served."""
+    """The events of a sandbox account, and its API if it is served."""
 
     folder: Path
     events: int

@@ -38,7 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The smallest of the sorted values that at least `share` of them do not exceed; 0 where there are none."""
+    """The smallest of the sorted values that at least `share` of them do not exceed; 0 if there are none."""
     if not values:
         return 0.0
     return values[max(0, -(-len(values) * round(share * 1000) // 1000) - 1)]

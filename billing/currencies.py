@@ -1,6 +1,6 @@
 """Amounts in minor units, written as people write them."""
 
-# How many decimals Stripe's minor units have, where it is not two (docs.stripe.com/currencies).
+# How many decimals Stripe's minor units have, if it is not two (docs.stripe.com/currencies).
 _DECIMALS = dict.fromkeys(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"],
     0,

@@ -33,7 +33,7 @@ def deadline_of(subscription: Subscription, items: Iterable[SubscriptionItem]) -
 
 
 def _after(moment: datetime, span: timedelta) -> datetime:
-    """The sum, or the last moment of the year 9999 where it would be later: Python knows no later time."""
+    """The sum, or the last moment of the year 9999 if it would be later: Python knows no later time."""
     return moment + min(span, datetime.max.replace(tzinfo=UTC) - moment)
 
 

@@ -49,7 +49,7 @@ def grant_of(facts: CustomerFacts) -> tuple[Grant | None, list[Problem]]:
 
 
 def read_end(said: str) -> datetime | None:
-    """A time as people write it: Unix seconds, or ISO 8601 (UTC where it has no zone). None for anything else."""
+    """A time as people write it: Unix seconds, or ISO 8601 (UTC if it has no zone). None for anything else."""
     try:
         if _UNIX_SECONDS.fullmatch(said):
             return datetime.fromtimestamp(int(said), UTC)

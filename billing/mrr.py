@@ -1,7 +1,7 @@
 """Monthly recurring revenue: what a customer's subscriptions bring in a month, and how that came about.
 
 Only subscriptions that are paid for count: active ones, including those with a scheduled end, and past due ones while
-Stripe still tries to collect. Nothing is guessed: where a price, its tiers or a discount is not known, the sum is None
+Stripe still tries to collect. Nothing is guessed: if a price, its tiers or a discount is not known, the sum is None
 rather than too small.
 """
 
@@ -160,7 +160,7 @@ class Mrr:
             if not self._take_off([line], item.discounts, at=at, currency=currency, of_all=True):
                 return None
             lines.append(line)
-        # Stripe accepts no coupon that applies to none of the products: where there is one product, it applies to that.
+        # Stripe accepts no coupon that applies to none of the products: if there is one product, it applies to that.
         of_all = bool(subscription.discounts) and len(products) == 1
         whole = self._of_whole(subscription)
         if not self._take_off(lines, whole, at=at, currency=currency, of_all=of_all):
@@ -168,7 +168,7 @@ class Mrr:
         return sum((line.amount for line in lines), Decimal(0))
 
     def _of_whole(self, subscription: Subscription) -> tuple[Discount, ...] | None:
-        """The discounts of a whole subscription: its own, or where it has none, its customer's; None: not known."""
+        """The discounts of a whole subscription: its own, or if it has none, its customer's; None: not known."""
         customer = self._facts.customer
         if subscription.discounts is None or subscription.discounts:
             return subscription.discounts
@@ -185,7 +185,7 @@ class Mrr:
     ) -> bool:
         """Lower the lines by discounts, each applied to what the ones before have left, as Stripe does it.
 
-        `of_all`: a coupon whose products are not known applies to all lines. Returns False where it is not known by how
+        `of_all`: a coupon whose products are not known applies to all lines. Returns False if it is not known by how
         much to lower them.
         """
         if not any(line.amount for line in lines):
@@ -221,7 +221,7 @@ class Mrr:
         return [line for line in lines if line.product_id in coupon.applies_to]
 
     def _whole(self, discount: Discount) -> Discount:
-        """The discount with its coupon's values, where Stripe named the coupon by its id alone."""
+        """The discount with its coupon's values, if Stripe named the coupon by its id alone."""
         coupon: Coupon | None = self._coupons.get(discount.coupon_id or "")
         if coupon is None or discount.percent_off is not None or discount.amount_off is not None:
             return discount

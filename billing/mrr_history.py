@@ -92,10 +92,10 @@ def moment_of_change(
 ) -> datetime:
     """When the change that was just noticed happened; it is `by` so much a month, and the change before was at `after`.
 
-    The facts state when something began or ended, though the news may come days later. Where one such move, or all of
+    The facts state when something began or ended, though the news may come days later. If one such move, or all of
     them since `after` together, accounts for the whole change up to rounding, its moment counts. Otherwise the moment
     of the latest event counts, which may be in the very second of `after`; facts of that second belong to the change
-    before. Where nothing states a moment, it is `as_of`.
+    before. If nothing states a moment, it is `as_of`.
     """
     moved: defaultdict[datetime, Decimal] = defaultdict(Decimal)
     for moment, amount in moves:

@@ -82,7 +82,7 @@ def main_revenue(rows: Sequence[Revenue]) -> Revenue | None:
 
 
 def captured_amount(charge: Charge) -> int:
-    """The amount captured. Where Stripe does not say how much, the whole amount of a captured charge was."""
+    """The amount captured. If Stripe does not say how much, the whole amount of a captured charge was."""
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
     return captured or 0
 
@@ -92,11 +92,11 @@ _REFUND_CAME_BACK = frozenset({"failed", "canceled"})
 
 
 def refunded_amount(charge: Charge, refunds: Sequence[Refund]) -> int:
-    """How much of a charge was given back, or is on its way back.
+    """How much of a charge was refunded, or is on its way back.
 
     Stripe's own total on the charge covers refunds that we have not seen; whether it falls when a refund fails is not
     documented, so failed refunds are subtracted from it. After a partial capture Stripe books the released rest as a
-    refund, but no money is given back.
+    refund, but no money moves.
     """
     standing = came_back = 0
     for refund in refunds:
@@ -129,7 +129,7 @@ def disputed_amount(charge: Charge, disputes: Sequence[Dispute], *, left: int) -
 def _estimated_loss(charge: Charge, dispute: Dispute, *, left: int) -> int:
     """How much a dispute takes from a charge when its movements do not say it in the charge's currency.
 
-    One movement is a withdrawal, two a withdrawal and its return. Where Stripe lists no movements, only a lost dispute
+    One movement is a withdrawal, two a withdrawal and its return. If Stripe lists no movements, only a lost dispute
     took money: the disputed amount, or all that is left when that too is in another currency.
     """
     withdrawn = dispute.status == "lost" if dispute.movements is None else dispute.movements == 1

@@ -68,7 +68,7 @@ _RANK: Mapping[Status | None, int] = MappingProxyType(
 )
 
 BEFORE_ALL_TIMES = datetime.min.replace(tzinfo=UTC)
-"""Replaces an unknown time where the latest one wins."""
+"""Replaces an unknown time if the latest one wins."""
 
 
 def is_known(stripe_status: str | None) -> bool:

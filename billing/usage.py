@@ -124,7 +124,7 @@ def whole_minutes(metering: Metering) -> tuple[int, int]:
 
 
 def counted(summaries: Iterable[object]) -> Decimal:
-    """The sum of a meter's event summaries of one period; 0 where there are none. Raises UnknownShape."""
+    """The sum of a meter's event summaries of one period; 0 if there are none. Raises UnknownShape."""
     total = Decimal(0)
     for summary in summaries:
         value = summary.get("aggregated_value") if isinstance(summary, Mapping) else None

@@ -1,4 +1,4 @@
-"""`subledger audit`: whether the database equals Stripe, and what to do where it does not."""
+"""`subledger audit`: whether the database equals Stripe, and what to do if it does not."""
 
 import asyncio
 from collections.abc import Iterator, Mapping

@@ -16,7 +16,7 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 def environment() -> Mapping[str, str]:
-    """This process's environment, or, where it names no database, that of the system running here."""
+    """This process's environment, or, if it names no database, that of the system running here."""
     if os.environ.get("DATABASE_URL", "").strip():
         return os.environ
     from local.run_file import effective_environment
@@ -40,7 +40,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
 async def find_one(
     connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None
 ) -> StoredCustomer:
-    """The one customer with this custom_uid, Stripe id, uid or email. Raises CommandError where there is not one."""
+    """The one customer with this custom_uid, Stripe id, uid or email. Raises CommandError if there is not one."""
     found = await find_customers(connection, name, account_id=account_id, live_mode=live_mode, limit=2)
     if not found:
         raise CommandError(f"no customer {shown(name)}: see `subledger customer {shown(name)}`")

@@ -231,7 +231,7 @@ async def _read_event(environ: Mapping[str, str], event_id: str) -> list[EventVi
 
 
 def concerned_keys(event: ClaimedEvent) -> list[Key]:
-    """The objects that applying the event marks; none where it cannot be read."""
+    """The objects that applying the event marks; none if it cannot be read."""
     try:
         reading = read_event(event, served_mode=None, confirms=True)
     except Exception:  # noqa: BLE001 - an error that parked an event must not prevent that it is shown

@@ -21,8 +21,8 @@ def up(
 ) -> None:
     """Run the whole system here until Ctrl-C.
 
-    Uses DATABASE_URL, REDIS_URL and STRIPE_* where they are set, and starts a Postgres, a Valkey and a sandbox account
-    where they are not. Data and logs are kept in .subledger/.
+    Uses DATABASE_URL, REDIS_URL and STRIPE_* if they are set, and starts a Postgres, a Valkey and a sandbox account
+    if they are not. Data and logs are kept in .subledger/.
     """
     # Deployments have no use for it, and so they install nothing that only it needs.
     try:

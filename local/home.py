@@ -1,6 +1,6 @@
 """The home: one private directory (`.subledger/`) with the data of the embedded servers, held by one process at a time.
 
-Standard library only: a command looks here for a running system where no server can be started at all.
+Standard library only: a command looks here for a running system if no server can be started at all.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The embedded Postgres: its cluster, its account and its programs, which come from a wheel.
 
 Postgres refuses to run as root. For root it therefore runs as `nobody`, an account that may not enter a private home
-or virtual environment. Its data (and, where needed, a copy of its programs) are then kept in a directory outside the
+or virtual environment. Its data (and, if needed, a copy of its programs) are then kept in a directory outside the
 home that belongs to root, and the home has a link to it.
 """
 
@@ -192,7 +192,7 @@ def _installed_programs() -> Path:
 
 
 def _open_to_readers(directory: Path) -> None:
-    """Let every account read, and execute where the owner may: the source may have a strict umask."""
+    """Let every account read, and execute if the owner may: the source may have a strict umask."""
     for path in (directory, *directory.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode

@@ -87,7 +87,7 @@ def _storable(*texts: str | None) -> bool:
 
 
 def _moment(value: object) -> datetime | None:
-    """Unix seconds, or the ISO 8601 of thin events, in UTC; None where it is neither, or no year that UTC has."""
+    """Unix seconds, or the ISO 8601 of thin events, in UTC; None if it is neither, or no year that UTC has."""
     try:
         if isinstance(value, bool):
             return None

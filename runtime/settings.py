@@ -42,7 +42,7 @@ class Settings:
     stripe_rate_max: float | None = None
     """Requests a second that one worker process may send to Stripe; None: see `api_rate_max`."""
     gap_fill_seconds: float = 300.0
-    """How often /v1/events is read for events that no webhook brought. With a few seconds, no webhook is needed."""
+    """How often /v1/events is read for events that were never delivered. With a few seconds, no webhook is needed."""
     usage_seconds: float = 3600.0
     """How often each customer's metered usage is read; 0: only on request."""
     past_due_has_access: bool = True

@@ -36,7 +36,7 @@ class StripeUnavailable(StripeError):
     def __init__(self, message: str, *, limited_by: str | None = None) -> None:
         super().__init__(message)
         self.limited_by = limited_by
-        """Stripe-Rate-Limited-Reason; None where Stripe did not say too many."""
+        """Stripe-Rate-Limited-Reason; None if Stripe did not say too many."""
 
 
 class StripeMissing(StripeError):
@@ -57,7 +57,7 @@ class Answer:
 
     body: bytes
     answered_at: datetime
-    """By Stripe's clock (the Date header), which also stamps events; ours where it is missing."""
+    """By Stripe's clock (the Date header), which also stamps events; ours if it is missing."""
 
 
 class StripeApi:

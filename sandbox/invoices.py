@@ -141,7 +141,7 @@ class Invoices:
     # Collection
 
     def finalize(self, invoice: Invoice, *, collects: bool = True) -> None:
-        """Finalise a draft, and try to collect it where that is automatic."""
+        """Finalise a draft, and try to collect it if that is automatic."""
         store = self._store
         customer = store.customer(invoice.customer)
         self._numbers[customer.id] += 1
@@ -175,7 +175,7 @@ class Invoices:
             self._store.emit("customer.updated", customer)
 
     def _intent_for(self, invoice: Invoice, customer: Customer) -> tuple[PaymentIntent, InvoicePayment]:
-        """The open intent of the invoice with its payment; new ones where there are none."""
+        """The open intent of the invoice with its payment; new ones if there are none."""
         store = self._store
         for payment_id in invoice.payments:
             payment = store.find(payment_id)
@@ -240,7 +240,7 @@ class Invoices:
             store.emit("invoice.updated", invoice)
 
     def _close_as_paid(self, invoice: Invoice, *, received: bool) -> None:
-        """Paid. Stripe leaves out invoice.payment_succeeded where the money came outside of it."""
+        """Paid. Stripe leaves out invoice.payment_succeeded if the money came outside of it."""
         store = self._store
         invoice.status, invoice.paid_at = "paid", store.now
         invoice.next_payment_attempt = None

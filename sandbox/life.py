@@ -145,7 +145,7 @@ def _settle_debts(stage: Stage, customer: Customer, subscription: Subscription) 
 
 
 def _latest_charge(stage: Stage, customer: Customer) -> Charge | None:
-    """The latest charge that was taken; None where part of it was refunded or disputed."""
+    """The latest charge that was taken; None if part of it was refunded or disputed."""
     for thing in reversed(stage.account.shelves["charge"].of_customer[customer.id]):
         if isinstance(thing, Charge) and thing.status == "succeeded" and thing.captured:
             return None if thing.disputed or thing.amount_refunded else thing

@@ -355,7 +355,7 @@ class Payments:
     ) -> Dispute:
         """The payer disputes (part of) a charge. A chargeback takes the money at once; an inquiry takes none.
 
-        `shown_currency` and `shown_amount`: those of the payer's bank, where its currency is not the charge's.
+        `shown_currency` and `shown_amount`: those of the payer's bank, if its currency is not the charge's.
         """
         store = self._store
         disputed = charge.amount if amount is None else amount

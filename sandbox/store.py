@@ -211,7 +211,7 @@ class Store:
         return event
 
     def emit_aside(self, event_type: str, thing: Thing) -> None:
-        """Like `emit`, for objects on which no record depends: an event only where side events are asked for."""
+        """Like `emit`, for objects on which no record depends: an event only if side events are asked for."""
         if self._journal.style.side_events:
             self.emit(event_type, thing)
         else:

@@ -25,7 +25,7 @@ Listener = Callable[[Store, Thing], None]
 
 
 class World:
-    """A simulated Stripe with its own clock, without anybody who acts; `play.Sandbox` adds the stories.
+    """A simulated Stripe with its own clock, in which nothing happens by itself; `play.Sandbox` adds the stories.
 
     `live_mode`: the mode in which stories play. `event_versions`: the API versions in which event payloads are
     rendered; with several, each event draws one. `inversions`: let `created` of events contradict their order, which

@@ -1,4 +1,4 @@
-"""Where the repository lies, and which packages are its rooms."""
+"""Where the repository is, and which packages are its rooms."""
 
 import tomllib
 from pathlib import Path

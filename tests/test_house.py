@@ -1,4 +1,4 @@
-"""The house itself: the lock, the layers, and that its pages agree with each other."""
+"""The project itself: the lock, the layers, and that its pages agree with each other."""
 
 import ast
 import importlib.metadata

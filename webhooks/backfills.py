@@ -72,7 +72,7 @@ class BackfillRoutes:
             return json_answer(await report_scan(connection, scan))
 
     async def cancel(self, request: Request) -> Response:
-        """Stop at the next page; stored rows stay. 409 where it is over already."""
+        """Stop at the next page; stored rows stay. 409 if it is over already."""
         self._admin.require_token(request)
         number = _number(request)
         async with self._admin.connection() as connection:

@@ -42,7 +42,7 @@ class CustomerRoutes:
         """Read one customer's lists at Stripe now, and answer with its record once it is exact.
 
         A checkout success page calls this. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer;
-        404 where neither Stripe nor anything else knows the customer.
+        404 if neither Stripe nor anything else knows the customer.
         """
         key = self._customer_to_read(request)
         deadline = time.monotonic() + _wait_seconds(request)
@@ -104,7 +104,7 @@ class CustomerRoutes:
             await asyncio.sleep(POLL_SECONDS)
 
     def _customer_to_read(self, request: Request) -> CustomerKey:
-        """The customer that the request names. Raises Refusal where the request or this process may not read it."""
+        """The customer that the request names. Raises Refusal if the request or this process may not read it."""
         self._admin.require_token(request)
         live_mode = self._admin.live_mode
         if live_mode is None:

@@ -1,4 +1,4 @@
-"""The inbox's committer: all webhooks that wait at one moment are stored by one insert and one ring of the bell."""
+"""The inbox's committer: all waiting webhooks are stored by one insert and one ring of the bell."""
 
 import asyncio
 from dataclasses import dataclass

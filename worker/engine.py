@@ -1,4 +1,4 @@
-"""The engine: apply, confirm and derive as loops that end by themselves, however they were started.
+"""The engine: apply, confirm and derive as loops that end on their own, however they were started.
 
 An arq job starts a loop when the bell rings; the sweep starts the same loop from Postgres alone. A loop that is already
 running in this process is not started twice; in other processes it may run at the same time, and the fence and the
@@ -212,7 +212,7 @@ class Engine:
             return self._over(started) and not self.stopping.is_set()
 
     async def _read_falls_due(self, live_mode: bool) -> bool:
-        """Wait for the next read, if it is near; False where none is."""
+        """Wait for the next read, if it is near; False if none is."""
         async with self._pool.acquire() as connection:
             wait = await seconds_to_next_read(connection, live_mode=live_mode)
         if wait is None or wait > CONFIRM_LINGER.total_seconds():
@@ -277,7 +277,7 @@ class Engine:
         if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
             good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
             self._key_is_good = good is True
-            # Only a check that came to its end counts: one that Postgres cut off is repeated at once.
+            # Only a completed check counts: one that Postgres cut off is repeated at once.
             self._key_checked_at = now if good is not None else now - KEY_CHECK_SECONDS + KEY_UNSAID_SECONDS
         return self._key_is_good
 

@@ -202,7 +202,7 @@ _OWNERS = ("customer", "customer_account")
 
 
 def customers_named(payload: bytes) -> set[str]:
-    """The ids of all customers that a payload names, at any depth; empty where it is no JSON."""
+    """The ids of all customers that a payload names, at any depth; empty if it is no JSON."""
     try:
         return {
             value

@@ -17,7 +17,7 @@ from db.sync.inbox import ClaimedEvent, release_events
 from db.sync.objects import DueRead, release_reads
 
 GIVEN_BACK_MAX = 3
-"""Times in a row. A row that brings Postgres down whenever it is tried must be found by its attempts in the end."""
+"""Times in a row. A row that always brings Postgres down must in the end be stopped by its attempt count."""
 
 
 class Claimed(Protocol):
@@ -41,7 +41,7 @@ class Held(Generic[T]):
 
     @contextmanager
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
-        """While the body works on these rows: note them where it is cancelled, or where Postgres goes away meanwhile,
+        """While the body works on these rows: note them if it is cancelled, or if Postgres goes away meanwhile,
         but then not those that a worker held before. These are under suspicion, and go by their attempts.
         """
         try:
@@ -70,7 +70,7 @@ class Held(Generic[T]):
 
 
 def holding(held: Held[T] | None, rows: Sequence[T]) -> AbstractContextManager[None]:
-    """`held.holding(rows)`; nothing is noted where there is nobody to give it back."""
+    """`held.holding(rows)`; nothing is noted if there is nobody to give it back."""
     return nullcontext() if held is None else held.holding(rows)
 
 

@@ -1,8 +1,7 @@
 """Pages of a scan, stored together: those that wait at one moment go into one transaction.
 
 A page alone would pay for a transaction and two dozen statements, and these statements handle thousands of rows as
-cheaply as a hundred.
-Each page's cursor moves in the transaction that stores it.
+cheaply as a hundred. Each page's cursor moves in the transaction that stores it.
 """
 
 import asyncio
@@ -94,7 +93,7 @@ class PageWriter:
 
 
 async def _store_group(connection: Connection, group: Sequence[tuple[ReadPage, asyncio.Future[int]]]) -> None:
-    """Store these pages and give each reader its result. Where they fail together, each is stored by itself."""
+    """Store these pages and give each reader its result. If they fail together, each is stored by itself."""
     pages = [read for read, _ in group]
     try:
         try:

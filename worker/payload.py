@@ -27,8 +27,8 @@ ReadFailures = (StripeError, UnknownShape)
 
 
 def said_by(error: Exception) -> str:
-    """A failed read in words for an operator: expected errors say what to do, all others are ours."""
-    return str(error) if isinstance(error, ReadFailures) else f"an error of ours: {error!r}"
+    """A failed read in words for an operator: expected errors say what to do, any other is an internal error."""
+    return str(error) if isinstance(error, ReadFailures) else f"an internal error: {error!r}"
 
 
 class _Data(msgspec.Struct):
@@ -75,7 +75,7 @@ def read_object(body: bytes) -> Mapping[str, Any]:
 
 
 def data_object(event: bytes) -> tuple[str, Mapping[str, Any]]:
-    """The event's data.object, as cleaned text and read. Raises NotJson where there is none."""
+    """The event's data.object, as cleaned text and read. Raises NotJson if there is none."""
     body = clean_json(event)
     try:
         text = bytes(_decode_event(body).data.object)

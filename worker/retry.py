@@ -29,7 +29,7 @@ def backoff_seconds(attempts: int, *, first: float = 1.0, longest: float) -> flo
 
 
 async def retry_conflicts(transaction: Callable[[], Awaitable[T]]) -> T:
-    """Run a whole transaction, again where Postgres chose it as a deadlock's victim (40P01) or could not serialize
+    """Run a whole transaction, again if Postgres chose it as a deadlock's victim (40P01) or could not serialize
     it (40001). Raises what the last try raised.
     """
     for attempt in range(1, TRIES):

@@ -1,7 +1,7 @@
 """Scans: a backfill or an audit reads an account's lists from end to end, in windows of `created` that are rows.
 
 A window's cursor is committed together with its page, so after a crash the next worker goes on where the last one
-ended. A window that holds much is split while it is read, and its older part is open to others at once: so many
+ended. A window with many objects is split while it is read, and its older part is open to others at once: so many
 windows are read in parallel, and a busy period makes no long chain.
 """
 
@@ -91,7 +91,7 @@ class Scanner:
     async def _step(self, scan: Scan) -> None:
         """Do the next step. Its failures are noted, not raised, except that Postgres is away."""
         if scan.attempts > SCAN_ATTEMPTS_MAX:
-            await self._give_up(scan, "its worker was lost each time")
+            await self._give_up(scan, "its worker died each time")
             return
         try:
             if scan.step == Step.BEGIN and scan.status == "queued":
@@ -125,7 +125,7 @@ class Scanner:
             await postpone_scan(connection, scan.id, wait=wait, error=error, counts=counts)
 
     async def _give_up(self, scan: Scan, error: str) -> None:
-        """End the scan, or go on with the next step where the plan allows that (`step_after_failure`)."""
+        """End the scan, or go on with the next step if the plan allows that (`step_after_failure`)."""
         log.error("step given up", scan=scan.id, step=scan.step, error=error)
         unread = f"{scan.step}: {error}"
         status = "failed" if scan.step in FAILING_STEPS else "partial"
@@ -197,7 +197,7 @@ class Scanner:
         attempts = window.attempts
         try:
             if attempts > SCAN_ATTEMPTS_MAX:
-                await self._postpone(window, "its worker was lost each time", failed=True)
+                await self._postpone(window, "its worker died each time", failed=True)
                 return
             while True:
                 # After an attempt that was cut short or failed at a list inside an object, such lists are left out.
@@ -315,7 +315,7 @@ class _CutShort(Exception):
 def split_of(*, low: datetime, youngest: datetime, oldest: datetime) -> datetime | None:
     """Where to split what is left of a window, [low, oldest], after a page that reached from `youngest` to `oldest`.
 
-    None where it does not promise enough pages. The split is in the middle, but never so far back that the younger
+    None if it does not promise enough pages. The split is in the middle, but never so far back that the younger
     part promises more than SPLIT_PAGES_MAX.
     """
     page_seconds = max((youngest - oldest).total_seconds(), 1.0)

@@ -28,7 +28,7 @@ LEASE = timedelta(minutes=5)
 RETRY_SECONDS_MAX = 3600.0
 REFUSED_RETRY_SECONDS = 600.0
 ASKED_EVERY = timedelta(hours=1)
-"""With the schedule off: when a customer would be due if it were turned on."""
+"""The interval that is noted while the schedule is off."""
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ async def refresh_usage(
 ) -> int:
     """Read the usage of the customers for which it has been due longest; returns how many were begun.
 
-    `every`: how often each customer's is read; None: only that of customers that were asked for.
+    `every`: how often each customer's usage is read; None: only on request.
     """
     async with pool.acquire() as connection:
         due = await claim_usage(
@@ -139,8 +139,8 @@ async def _expected_charges(
 ) -> tuple[Mapping[str, tuple[int, str]], str | None]:
     """What each metered subscription's next invoice would ask for, and what Stripe has refused to preview.
 
-    A subscription that ends and owes nothing more has no next invoice, and a read-only key may not ask for previews:
-    usage is worth having without them.
+    A subscription that ends and owes nothing more has no next invoice, and a read-only key cannot request previews:
+    usage is then stored without them.
     """
     expected: dict[str, tuple[int, str]] = {}
     refused: str | None = None

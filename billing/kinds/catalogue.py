@@ -123,7 +123,7 @@ def _price(object_id: str, body: Json, found: Found) -> Price:
 
 
 def _tiers(body: Json, path: str = "") -> tuple[Tier, ...] | None:
-    """The tiers of a price; None where they are left out, as everywhere except in a read that asks for them."""
+    """The tiers of a price; None if they are left out, as everywhere except in a read that asks for them."""
     if body.get("tiers") is None:
         return None
     return tuple(
@@ -159,8 +159,8 @@ PRICE = Kind(
     table="stripe.prices",
     facts=Price,
     list_path="/v1/prices",
-    list_halves="active",
-    # A price that was made within a Checkout or an invoice (`price_data`) is in neither half.
+    list_varies_by="active",
+    # A price that was made within a Checkout or an invoice (`price_data`) is in neither variant.
     retrieve_path="/v1/prices/{id}",
     catalogue=True,
     expands=("tiers", "currency_options"),

@@ -56,7 +56,7 @@ def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
 
 
 def _applies_to(body: Json, *, asked: bool) -> tuple[str, ...] | None:
-    """The products that a coupon is limited to, empty where it is not; None where the field was not asked for."""
+    """The products that a coupon is limited to, empty if it is not; None if the field was not asked for."""
     if "applies_to" not in body and not asked:
         return None
     limits = object_of(body, "applies_to")
@@ -90,7 +90,7 @@ COUPON = Kind(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discount:
-    """What a coupon takes off; only the ids where Stripe named the coupon, or the discount, by its id alone."""
+    """What a coupon takes off; only the ids if Stripe named the coupon, or the discount, by its id alone."""
 
     id: str | None = None
     coupon_id: str | None = None
@@ -104,7 +104,7 @@ class Discount:
 def discounts_of(body: Json, found: Found, path: str = "") -> tuple[Discount, ...]:
     """The discounts, in order; of one that Stripe only names, as payloads do, no more than its id.
 
-    One discount until 2025-03-31, then a list; for a while both, where the list holds the ids of the same discounts.
+    One discount until 2025-03-31, then a list; for a while both, if the list holds the ids of the same discounts.
     """
     single = body.get("discount")
     whole = {single["id"]: single} if isinstance(single, dict) and is_id(single.get("id")) else {}

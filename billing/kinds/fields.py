@@ -47,7 +47,7 @@ def flag_of(body: Json, field: str, path: str = "") -> bool | None:
 
 
 def integer_of(body: Json, field: str, path: str = "") -> int | None:
-    """A whole number that fits a bigint, also where Stripe writes it as text or as 12.0."""
+    """A whole number that fits a bigint, also if Stripe writes it as text or as 12.0."""
     value = body.get(field)
     if value is None:
         return None
@@ -104,7 +104,7 @@ def moment_of(body: Json, field: str, path: str = "") -> datetime | None:
 
 
 def object_of(body: Json, field: str, path: str = "") -> Json:
-    """The object in a field; an empty one where it is null or absent."""
+    """The object in a field; an empty one if it is null or absent."""
     value = body.get(field)
     if value is None:
         return {}
@@ -140,7 +140,7 @@ def entries_of(body: Json, field: str) -> tuple[list[Json], bool]:
 
 
 def objects_of(body: Json, field: str, path: str = "") -> list[Json]:
-    """The objects of an array; none where it is null or absent."""
+    """The objects of an array; none if it is null or absent."""
     value = body.get(field)
     if value is None:
         return []
@@ -172,7 +172,7 @@ def link(body: Json, field: str, kind: str, found: Found, path: str = "") -> str
 
 
 def customer_of(body: Json, found: Found) -> str | None:
-    """The customer; where Accounts v2 leaves it null, the account that replaces it."""
+    """The customer; if Accounts v2 leaves it null, the account that replaces it."""
     customer = link(body, "customer", "customer", found)
     return id_of(body, "customer_account") if customer is None else customer
 
@@ -191,7 +191,7 @@ def note(found: Found, kind: str, value: object) -> None:
 
 
 def latest(moments: Iterable[datetime | None]) -> datetime | None:
-    """The latest of the times that are known; None where none is."""
+    """The latest of the times that are known; None if none is."""
     return max((moment for moment in moments if moment is not None), default=None)
 
 

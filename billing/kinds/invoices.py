@@ -198,7 +198,7 @@ class CreditNote(Facts):
     amount: int | None
     pre_payment_amount: int | None
     post_payment_amount: int | None
-    out_of_band_amount: int | None  # given back outside Stripe, including refunds of payment records
+    out_of_band_amount: int | None  # refunded outside Stripe, including refunds of payment records
     refund_ids: tuple[str, ...]
     effective_at: datetime | None
     voided_at: datetime | None
@@ -244,7 +244,7 @@ def _credit_note(object_id: str, body: Json, found: Found) -> CreditNote:
 
 
 def _refund_of_record(entry: Json, path: str) -> int:
-    """The amount that a credit note's refund gave back of a payment that Stripe only keeps a record of; 0 for others.
+    """The amount that a credit note refunded of a payment made outside Stripe; 0 for refunds of other payments.
 
     Such a refund has no object and no event of its own, so this entry is all that Stripe ever says about it.
     """

@@ -42,7 +42,7 @@ class Kind:
     facts: type[Facts]
     # Its parser: gets the id, the body, and a `Found` to fill; raises `Refused`.
     parse: Callable[[str, Json, Found], Facts]
-    id_field: str = "id"  # `customer` where Stripe keeps one object per customer and gives it no id
+    id_field: str = "id"  # `customer` if Stripe keeps one object per customer and gives it no id
 
     # How it is read.
     list_path: str | None  # None: no list holds all of them (see `read_after`)
@@ -51,8 +51,8 @@ class Kind:
     expands: tuple[str, ...] = ()
     # False: its list cannot be asked for a stretch of `created`, and is read in one go.
     list_by_created: bool = True
-    # The true-or-false field by which its list is read twice, since without it Stripe leaves out one of the halves.
-    list_halves: str | None = None
+    # The true-or-false field by which its list is read twice, since without it Stripe leaves out some objects.
+    list_varies_by: str | None = None
     list_holds_all: bool = True  # False: an object that is not in its list may exist anyway
     read_through: str | None = (
         None  # it is read with this kind, which carries it whole, by an expand or by paging
@@ -86,7 +86,7 @@ class Kind:
     absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once shown or confirmed
     # Fields that say who the customer is. They can be forgotten, like metadata and the object as Stripe sent it.
     personal: tuple[str, ...] = ()
-    # Fields that Stripe states only where a read expands them, so that a payload leaves them out: the value of the last
+    # Fields that Stripe states only if a read expands them, so that a payload leaves them out: the value of the last
     # read stays. (A payload that does state them is believed like any other.) A known value of `discounts` stays as
     # long as the discounts are the same.
     read_only_fields: tuple[str, ...] = ()
@@ -97,9 +97,9 @@ class Kind:
     @property
     def list_variants(self) -> tuple[str, ...]:
         """The queries by which its list is read, each once: "" or "field=value"; together they give the whole list."""
-        if self.list_halves is None:
+        if self.list_varies_by is None:
             return ("",)
-        return (f"{self.list_halves}=true", f"{self.list_halves}=false")
+        return (f"{self.list_varies_by}=true", f"{self.list_varies_by}=false")
 
     @property
     def says_created(self) -> bool:

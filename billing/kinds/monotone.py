@@ -11,7 +11,7 @@ _INVOICE_RANK = {"draft": 0, "open": 1, "paid": 2, "uncollectible": 2, "void": 2
 
 
 def goes_back(stored: Mapping[str, object], read: Facts) -> str | None:
-    """The fact of the stored row that a read takes back, in words; None where it takes back none.
+    """The fact of the stored row that a read takes back, in words; None if it takes back none.
 
     The stored row may come from a payload: Stripe signed that too, so the change that it states has happened.
     """

@@ -26,7 +26,7 @@ class Parsed:
     facts: Facts | None  # None when the body says only that the object was deleted
     deleted: bool
     customer_id: str | None
-    live_mode: bool | None  # None where Stripe does not say (refunds): take it from the event or the key
+    live_mode: bool | None  # None if Stripe does not say (refunds): take it from the event or the key
     parts: tuple[Part, ...]  # what travels with it and has a table of its own
     items_cut: bool  # the list of parts is absent or goes on: a part that is not in it may exist
     embedded: tuple[Json, ...]  # whole objects of mirrored kinds inside it, each once

@@ -157,7 +157,7 @@ def _dispute(object_id: str, body: Json, found: Found) -> Dispute:
 
 
 def _moved(body: Json) -> tuple[int | None, int | None, str | None]:
-    """The number of movements, their sum and currency; all None where Stripe names movements without amounts."""
+    """The number of movements, their sum and currency; all None if Stripe names movements without amounts."""
     entries: object = body.get("balance_transactions")
     path = "balance_transactions"
     if entries is None:  # long ago there was only one, or its id

@@ -34,7 +34,7 @@ def _by_name(*kinds: Kind) -> Mapping[str, Kind]:
 
 
 # The order is the lock order of the mirror tables: every transaction that locks rows of several tables locks them in
-# this order, so that no two transactions wait for each other. Where it can, it puts a kind before those that refer to
+# this order, so that no two transactions wait for each other. If it can, it puts a kind before those that refer to
 # it. A new kind may be inserted anywhere, but the order of the others must not change: workers of two releases may run
 # side by side.
 KINDS: Mapping[str, Kind] = _by_name(
@@ -113,7 +113,7 @@ def kind_of(stripe_object: str) -> Kind | None:
 def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, ...]:
     """Every object that an event makes dirty, its own object first, each once.
 
-    `body` is the event's data.object, or the whole event. Total: an unknown type or a senseless body gives the objects
+    `body` is the event's data.object, or the whole event. Total: an unknown type or a malformed body gives the objects
     that can be recognised, perhaps none, and never raises.
     """
     body = _subject(body)
@@ -137,7 +137,7 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
 
 
 def customer_named_by(body: Mapping[str, object]) -> str | None:
-    """The customer that an object names, even where nothing else of it can be read; None where it names none."""
+    """The customer that an object names, even if nothing else of it can be read; None if it names none."""
     named = body.get("customer") or body.get("customer_account")
     found = named.get("id") if isinstance(named, Mapping) else named
     return found if is_id(found) else None

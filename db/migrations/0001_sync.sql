@@ -106,7 +106,7 @@ comment on column sync.objects.id is 'Stripe id.';
 comment on column sync.objects.customer_id is
   'The Stripe customer that the object names, once known. NULL for kinds that name none.';
 comment on column sync.objects.dirty is
-  'Tick of the newest mark: something about it changed before this number was drawn. -1: events have named it, and its kind is confirmed by lists only.';
+  'Tick of the newest mark: something about it changed before this number was drawn. -1: an event was the first to name it, and only lists confirm its kind.';
 comment on column sync.objects.confirmed is
   'Tick of the read that is stored, drawn before its request left. Confirmed means confirmed > dirty.';
 comment on column sync.objects.tombstone is 'Deleted at Stripe, seen by a read: nothing is written any more.';
@@ -369,7 +369,7 @@ create table sync.scan_windows (
 ) with (fillfactor = 70);
 create index scan_windows_open on sync.scan_windows (due_at) where state = 'open';
 comment on table sync.scan_windows is
-  'What a scan reads: for each kind and each reading of its list, stretches of `created` that tile the whole. A stretch that holds much is halved while it is read.';
+  'What a scan reads: for each kind and each reading of its list, stretches of `created` that tile the whole. A stretch with many objects is halved while it is read.';
 comment on column sync.scan_windows.scan_id is 'The scan.';
 comment on column sync.scan_windows.kind is 'The kind whose list is read.';
 comment on column sync.scan_windows.low is 'Objects created at or after it ...';

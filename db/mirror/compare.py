@@ -18,7 +18,7 @@ def _changed_parts(statements: PartStatements) -> str:
     table, owner, columns = statements.table, statements.owner, statements.columns
     others = [column for column in columns if column.name not in ("id", owner)]
     values = ", ".join(f"{column.value} as {column.name}" for column in columns)
-    told = ", ".join(
+    stated = ", ".join(
         latest_known(column.name, f"new.{column.name}", f"old.{column.name}", in_part=True)
         if column.name in statements.read_only_fields
         else f"new.{column.name}"
@@ -33,7 +33,7 @@ select new.{owner}
 from new
 left join {table} old
   on old.account_id = $1 and old.live_mode = $2 and old.{owner} = new.{owner} and old.id = new.id
-where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({told})
+where old.id is null or ({names_of(others, prefix="old.")}) is distinct from ({stated})
 union
 select old.{owner}
 from {table} old
@@ -71,14 +71,16 @@ async def select_buried(connection: Connection, scope: Scope, kind: str, ids: Se
     return [row[0] for row in await connection.fetch(SELECT_BURIED[kind], *scope, ids)]
 
 
-def _of_half(kind: Kind) -> str:
-    """Whether a row belongs to the half $6 of its kind's list; NULL where the list has no halves: every row does."""
+def _of_variant(kind: Kind) -> str:
+    """Whether a row belongs to the variant $6 of its kind's list; NULL if the list has no variants: every row does."""
     whole = "$6::boolean is null"
-    return whole if kind.list_halves is None else f"({whole} or coalesce({kind.list_halves}, true) = $6)"
+    return (
+        whole if kind.list_varies_by is None else f"({whole} or coalesce({kind.list_varies_by}, true) = $6)"
+    )
 
 
 def _within(kind: Kind) -> str:
-    """Whether a row was created in [$3, $4); every row counts where the kind has no `created`."""
+    """Whether a row was created in [$3, $4); every row counts if the kind has no `created`."""
     if kind.says_created:
         return "created >= $3 and created < $4"
     return "$3::timestamptz is not null and $4::timestamptz is not null"
@@ -88,7 +90,7 @@ SELECT_SURPLUS: Mapping[str, str] = {
     kind.name: f"""
 select id from {kind.table}
 where account_id = $1 and live_mode = $2 and {_within(kind)} and not id = any ($5::text[]) and deleted_at is null
-  and {_of_half(kind)}
+  and {_of_variant(kind)}
 """
     for kind in KINDS.values()
 }
@@ -109,8 +111,8 @@ async def select_surplus(
 
     `variant`: which variant of the kind's list was read; only rows that say they belong there are looked for.
     """
-    half = variant.endswith("=true") if variant else None
-    rows = await connection.fetch(SELECT_SURPLUS[kind], *scope, low, high, list(listed), half)
+    wanted = variant.endswith("=true") if variant else None
+    rows = await connection.fetch(SELECT_SURPLUS[kind], *scope, low, high, list(listed), wanted)
     return [row[0] for row in rows]
 
 

@@ -80,7 +80,7 @@ where old.id is null or ({names_of(compared, prefix="old.")}) is distinct from (
 
 
 def latest_known(name: str, new: str, old: str, *, in_part: bool = False) -> str:
-    """An expression for a fact that only reads give: the new value where there is one, else the old one.
+    """An expression for a fact that only reads give: the new value if there is one, else the old one.
 
     Discounts without amounts still have ids, and stored amounts hold for the same ids only. Of a part's discounts,
     even a read gives no more than the coupon.
@@ -155,9 +155,7 @@ async def select_monotone(
     return {Key(row[0], row[1], kind, row[2]): {MONOTONE[kind]: row[3]} for row in rows}
 
 
-async def bury_rows(
-    connection: Connection, deletions: Mapping[Key, datetime], *, told_by_event: bool
-) -> None:
+async def bury_rows(connection: Connection, deletions: Mapping[Key, datetime], *, by_event: bool) -> None:
     """Note when objects were deleted. An event gives the moment; a read only shows that it has passed."""
     for kind in KINDS:
         keys = sorted(key for key in deletions if key.kind == kind)
@@ -168,7 +166,7 @@ async def bury_rows(
                 [key.live_mode for key in keys],
                 [key.id for key in keys],
                 [deletions[key] for key in keys],
-                told_by_event,
+                by_event,
             )
 
 

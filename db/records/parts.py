@@ -35,7 +35,7 @@ class RecordPart:
     order: tuple[str, ...]
     """The columns by which the full record lists the rows."""
     view: str | None = None
-    """What readers see in place of the table, where that is a view."""
+    """What readers see in place of the table, if that is a view."""
     kept_when_forgotten: bool
     """Whether the rows of a forgotten customer stay, without its uid: the books need money, times and Stripe's ids."""
     personal: tuple[str, ...] = ()

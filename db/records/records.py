@@ -1,4 +1,4 @@
-"""The records: rows of the billing schema, rewritten only where a derivation came out different."""
+"""The records: rows of the billing schema, rewritten only if a derivation came out different."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ where stored.uid = renamed.before
 
 
 async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerKey]) -> set[UUID]:
-    """Change the uids of these customers' records where an identity has given or taken one away; returns the new uids.
+    """Change the uids of these customers' records if an identity has given or taken one away; returns the new uids.
 
     The caller writes those records, which notifies readers.
     """
@@ -141,7 +141,7 @@ PART_STATEMENTS: Mapping[str, PartStatements] = {
 
 
 async def replace_parts(connection: Connection, derived: Sequence[Derived]) -> set[UUID]:
-    """Make what was derived of these customers their only parts; returns the customers for whom something changed."""
+    """Make what was derived of these customers their only parts; returns the customers with changes."""
     uids = [each.record.uid for each in derived]
     rows = {
         name: [row for each in derived for row in part.rows_of(each)] for name, part in RECORD_PARTS.items()

@@ -93,6 +93,6 @@ where c.account_id = $1 and c.live_mode = $2 and c.stripe_customer_id = $3
 
 
 async def select_full_customer(connection: Connection, key: CustomerKey) -> dict[str, Any] | None:
-    """The record with its parts, as one JSON object; None where there is no record yet."""
+    """The record with its parts, as one JSON object; None if there is no record yet."""
     found: str | None = await connection.fetchval(SELECT_FULL_CUSTOMER, *key)
     return None if found is None else msgspec.json.decode(found, type=dict[str, Any])

@@ -50,7 +50,7 @@ for share of a
 
 
 async def select_events_since(connection: Connection, scopes: Collection[Scope]) -> dict[Scope, datetime]:
-    """Since when every event of these accounts has come, or will come. Where that is not known yet, it stays unknown
+    """Since when every event of these accounts has come, or will come. If that is not known yet, it stays unknown
     until the caller's transaction ends.
     """
     columns = columns_of_keys(Scope, scopes)
@@ -110,7 +110,7 @@ async def finish_gap(
     next_fill: timedelta,
     since: datetime | None = None,
 ) -> None:
-    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, where that has changed."""
+    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, if that has changed."""
     await connection.execute(FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since)
 
 

@@ -470,7 +470,7 @@ async def is_audit_due(connection: Connection, *, live_mode: bool, hour: int) ->
     """Whether the nightly audit is to be requested now. In the transaction that requests it, so that only one does.
 
     Once after each time that the clock shows `hour`, UTC, however late. An audit that compares less or repairs nothing
-    does not count. Only where a whole backfill has ended before that hour: otherwise everything in the lists would be
+    does not count. Only if a whole backfill has ended before that hour: otherwise everything in the lists would be
     drift.
     """
     await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
@@ -484,7 +484,7 @@ select id from sync.scans where purpose = 'audit' and status in ('complete', 'pa
 
 
 async def select_last_audit(connection: Connection) -> AuditReport | None:
-    """The latest audit that came to an end; None where there was none yet."""
+    """The latest audit that came to an end; None if there was none yet."""
     scan_id = await connection.fetchval(SELECT_LAST_AUDIT)
     scan = None if scan_id is None else await select_scan(connection, scan_id, "audit")
     return None if scan is None else await report_audit(connection, scan)

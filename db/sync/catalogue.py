@@ -125,7 +125,7 @@ SELECT_HOLDERS: Mapping[str, str] = {
 features and coupons, of customers."""
 
 # Only customers that are known: a backfill makes the others' records when it has read all of them. By key throughout,
-# whatever a planner believes: `offset 0`, and an insert that always conflicts. A join read the whole table.
+# whatever the planner estimates: `offset 0`, and an insert that always conflicts. A join read the whole table.
 MARK_CONCERNED = """
 with found as (
   select account_id, live_mode, id as customer_id
@@ -168,7 +168,7 @@ on conflict (account_id, live_mode, customer_id) do update set
 """
 
 # An object that another worker is marking is skipped; the others are taken meanwhile. Waiting objects are found by
-# their own small index, whatever a planner thinks of kinds.
+# their own small index, whatever the planner estimates.
 CLAIM_FANS = """
 with head as materialized (
   select account_id, live_mode, kind, id, touched_at

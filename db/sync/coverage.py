@@ -52,7 +52,7 @@ async def select_holes(connection: Connection, scan: Scan, *, low: datetime, hig
 def _mark_references(reference: FetchedReference) -> str:
     """The statement that marks the objects that a column names and that are still unknown.
 
-    Its customer is the row's, where rows of both kinds name one.
+    Its customer is the row's, if rows of both kinds name one.
     """
     owner = "null::text"
     if KINDS[reference.kind].names_customer and any(
@@ -125,7 +125,7 @@ select max(id) from next
 async def cover_customers(
     connection: Connection, scan: Scan, *, complete: bool, after: str, limit: int
 ) -> str | None:
-    """Mark the customers after an id to be derived: as complete where every list was read to its end, else with their
+    """Mark the customers after an id to be derived: as complete if every list was read to its end, else with their
     histories to be pulled. Returns the last id, None when there were none.
     """
     last: str | None = await connection.fetchval(

@@ -161,7 +161,7 @@ where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h
 
 
 async def release_stale(connection: Connection, customers: Sequence[StaleCustomer]) -> None:
-    """Undo their claims, where they were not derived after all and no other worker has claimed them since."""
+    """Undo their claims, if they were not derived after all and no other worker has claimed them since."""
     await connection.execute(
         RELEASE_STALE,
         *columns_of_keys(CustomerKey, [customer.key for customer in customers]),

@@ -4,7 +4,7 @@ from db.connection import Connection
 from db.keys import Scope
 from db.sync.audits import LOCK_SCHEDULE, SCHEDULE_LOCK
 
-# Where the account has no features, no customer is entitled to any. Each arm gives the first customers in its order, so
+# If the account has no features, no customer is entitled to any. Each arm gives the first customers in its order, so
 # the first of all together are among them.
 SELECT_ENTITLED = """
 select customer_id
@@ -47,7 +47,7 @@ limit $4
 
 async def select_entitled(connection: Connection, scope: Scope, after: str, *, limit: int) -> list[str]:
     """The first customers after an id that may be entitled to something: they have a subscription that has not ended,
-    or one that is still to be read, or were entitled when they were last read. None where the account has no features.
+    or one that is still to be read, or were entitled when they were last read. None if the account has no features.
     """
     return [row[0] for row in await connection.fetch(SELECT_ENTITLED, *scope, after, limit)]
 

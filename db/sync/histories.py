@@ -8,7 +8,7 @@ from db.connection import Connection
 from db.keys import CustomerKey, columns_of_keys
 
 HISTORY_ATTEMPTS_MAX = 5
-"""Failures in a row, after which nobody waits for a history any longer; it is tried again anyway, ever less often."""
+"""Failures in a row, after which nobody waits for a history any longer; retries go on, at growing intervals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h
 
 
 async def release_histories(connection: Connection, histories: Sequence[DueHistory]) -> None:
-    """Undo their claims, where they were not pulled after all and no other worker has claimed them since."""
+    """Undo their claims, if they were not pulled after all and no other worker has claimed them since."""
     await connection.execute(
         RELEASE_HISTORIES,
         *columns_of_keys(CustomerKey, [history.key for history in histories]),
@@ -119,7 +119,7 @@ returning true
 
 
 async def drop_unknown(connection: Connection, key: CustomerKey) -> bool:
-    """Forget a customer that was asked for and that Stripe does not know; False where anything else is known of it."""
+    """Forget a customer that was asked for and that Stripe does not know; False if anything else is known of it."""
     return bool(await connection.fetchval(DROP_UNKNOWN, *key))
 
 

@@ -148,7 +148,7 @@ where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.ev
 
 
 async def release_events(connection: Connection, events: Sequence[ClaimedEvent]) -> None:
-    """Undo their claims, where they are still pending and no other worker has claimed them since."""
+    """Undo their claims, if they are still pending and no other worker has claimed them since."""
     await connection.execute(
         RELEASE_EVENTS,
         *columns_of_keys(EventKey, [event.key for event in events]),

@@ -73,7 +73,7 @@ order by account_id, live_mode
 
 
 async def select_events_by_id(connection: Connection, event_id: str) -> list[tuple[InboxEntry, bytes]]:
-    """The event of that id with its payload; more than one where accounts or modes share an id."""
+    """The event of that id with its payload; more than one if accounts or modes share an id."""
     found = []
     for row in await connection.fetch(SELECT_EVENTS_BY_ID, event_id):
         values = dict(row)
@@ -300,8 +300,8 @@ returning o.account_id, o.live_mode, o.kind, o.id
 
 
 async def replay_objects(connection: Connection, keys: Sequence[Key], *, parked_only: bool) -> list[Key]:
-    """Make a read of these objects due at once where they are parked, missing or waiting for one (with `parked_only`:
-    only where they are parked); returns those.
+    """Make a read of these objects due at once if they are parked, missing or waiting for one (with `parked_only`:
+    only if they are parked); returns those.
     """
     rows = await connection.fetch(REPLAY_OBJECTS, *columns_of_keys(Key, keys), parked_only)
     return [Key(row[0], row[1], row[2], row[3]) for row in rows]

@@ -21,7 +21,7 @@ QUIET_MAX = timedelta(seconds=5)
 UNREADABLE_MAX = 5
 """Answers in a row that could not be understood, before an object is parked."""
 CONTRADICTED_LONG = timedelta(hours=1)
-"""Reads that agree for this long are believed even where they take back what Stripe never takes back."""
+"""Reads that agree for this long are believed even if they take back what Stripe never takes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +303,7 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (h.account_id, h.live_mode, h.
 
 
 async def release_reads(connection: Connection, reads: Sequence[DueRead]) -> None:
-    """Undo their claims, where no answer was stored and no other appointment was made since."""
+    """Undo their claims, if no answer was stored and no other appointment was made since."""
     await connection.execute(
         RELEASE_READS,
         *columns_of_keys(Key, [read.key for read in reads]),
@@ -485,9 +485,9 @@ set error = f.error,
   unreadable = o.unreadable + f.unreadable::int,
   contradictions = o.contradictions + f.contradicts::int,
   contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end,
-  touched = o.touched + f.told::int,
-  touched_at = case when f.told and o.touched <= o.resolved then now() else o.touched_at end
-from (select *, ownerless and (missing or parked) as told from failed) f
+  touched = o.touched + f.touches::int,
+  touched_at = case when f.touches and o.touched <= o.resolved then now() else o.touched_at end
+from (select *, ownerless and (missing or parked) as touches from failed) f
 where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
 returning o.account_id, o.live_mode, o.customer_id, o.kind
 """

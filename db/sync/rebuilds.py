@@ -70,7 +70,7 @@ async def count_left(connection: Connection, reached: CustomerKey) -> int:
     return count
 
 
-# A rebuild that dies with the lease leaves a stale customer behind, which any worker derives.
+# If the rebuild dies, its customers stay stale, and any worker derives them when the lease ends.
 CLAIM_NEXT = """
 with next as (
   select account_id, live_mode, customer_id

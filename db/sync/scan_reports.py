@@ -61,7 +61,7 @@ class ObjectsReport:
     requests: int
     rows_per_second: float
     eta_seconds: float | None
-    """Estimated from the stretch of time that is left; None where nothing is known yet."""
+    """Estimated from the stretch of time that is left; None if nothing is known yet."""
     errors: tuple[str, ...]
 
 

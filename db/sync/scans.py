@@ -112,7 +112,7 @@ select {_SCAN_COLUMNS} from sync.scans where id = $1 and purpose = coalesce($2, 
 
 
 async def select_scan(connection: Connection, scan_id: int, purpose: Purpose | None = None) -> Scan | None:
-    """One scan; None where there is none of this number and purpose."""
+    """One scan; None if there is none of this number and purpose."""
     row = await connection.fetchrow(SELECT_SCAN, scan_id, purpose)
     return None if row is None else scan_of(row)
 
@@ -140,7 +140,7 @@ limit 1
 async def select_unfinished_twin(
     connection: Connection, request: ScanRequest, *, live_mode: bool
 ) -> Scan | None:
-    """A scan with the same request that has not ended yet; None where there is none."""
+    """A scan with the same request that has not ended yet; None if there is none."""
     row = await connection.fetchrow(
         SELECT_UNFINISHED_TWIN,
         request.purpose,
@@ -206,7 +206,7 @@ async def begin_scan(
 
 
 def readings_of(scan: Scan) -> tuple[list[str], list[str]]:
-    """What a scan has to read: kinds, and the variant of each kind's list. A list in halves appears twice."""
+    """What a scan has to read: kinds, and the variant of each kind's list. A list with two variants appears twice."""
     readings = [(kind, variant) for kind in scan.kinds for variant in KINDS[kind].list_variants]
     return [kind for kind, _ in readings], [variant for _, variant in readings]
 
@@ -235,7 +235,7 @@ where id = $1
 async def postpone_scan(
     connection: Connection, scan_id: int, *, wait: timedelta, error: str, counts: bool
 ) -> None:
-    """Note why the step failed, and when to try it again; `counts` is False where Stripe was only busy."""
+    """Note why the step failed, and when to try it again; `counts` is False if Stripe was only busy."""
     await connection.execute(POSTPONE_SCAN, scan_id, wait, error, counts)
 
 
@@ -273,6 +273,6 @@ returning {_SCAN_COLUMNS}
 
 
 async def cancel_scan(connection: Connection, scan_id: int, purpose: Purpose) -> Scan | None:
-    """Stop at the next page; None where it has ended already. What was stored stays."""
+    """Stop at the next page; None if it has ended already. What was stored stays."""
     row = await connection.fetchrow(CANCEL_SCAN, scan_id, purpose)
     return None if row is None else scan_of(row)

@@ -188,8 +188,8 @@ async def store_usage(
     next_after: timedelta | None,
     error: str | None,
 ) -> None:
-    """Make this the customer's only usage, and the question answered, in one transaction. Does nothing where the lease
-    was lost and another worker's answer is younger, or where the customer was forgotten.
+    """Make this the customer's only usage, and the question answered, in one transaction. Does nothing if the lease
+    was lost and another worker's answer is younger, or if the customer was forgotten.
 
     `next_after`: when to read it again; None for a customer that has no metered subscription now. `error`: what Stripe
     refused to answer.

@@ -18,7 +18,7 @@ class Window:
     scan: Scan
     kind: str
     variant: str
-    """Which of the kind's `list_variants` is read; empty where the list has no variants."""
+    """Which of the kind's `list_variants` is read; empty if the list has no variants."""
     low: datetime
     high: datetime
     cursor_id: str | None
@@ -201,7 +201,7 @@ async def postpone_window(
     failed: bool,
     counts: bool,
 ) -> None:
-    """Note why a page was not read; `failed` gives the window up, `counts` is False where Stripe was only busy."""
+    """Note why a page was not read; `failed` gives the window up, `counts` is False if Stripe was only busy."""
     await connection.execute(
         POSTPONE_WINDOW,
         *key_of(window),

@@ -38,7 +38,7 @@ class Api:
     """An ASGI application that serves a sandbox.
 
     `keys`: the API keys that are accepted; their prefix selects the mode. `api_version`: the account's default, used
-    where a request names none. `history` must be given for the stale and hidden-when-new faults.
+    if a request names none. `history` must be given for the stale and hidden-when-new faults.
     """
 
     def __init__(

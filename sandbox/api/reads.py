@@ -41,7 +41,7 @@ def parse_parameters(form: bytes) -> Parameters:
 
 
 class Reads:
-    """Answers questions about a world. Raises RefusedError where Stripe refuses."""
+    """Answers questions about a world. Raises RefusedError if Stripe refuses."""
 
     def __init__(self, world: World, misbehavior: Misbehavior) -> None:
         self._world = world
@@ -165,7 +165,7 @@ class Reads:
     # Metered use, and the next invoice
 
     def _use(self, request: Request, meter_id: str) -> object:
-        """The one summary of a window, or none where nothing was reported."""
+        """The one summary of a window, or none if nothing was reported."""
         check_parameters(request.parameters, "customer start_time end_time")
         wanted = request.wanted
         meter = self._find(request, meter_id, "billing.meter")

@@ -47,7 +47,7 @@ class Charge(Thing):
     transfer_amount: int | None = None
     source_transfer: str | None = None
     payer: str | None = None
-    """Whose money it was: known to the story even where the charge itself names no customer."""
+    """Whose money it was: known to the story even if the charge itself names no customer."""
 
 
 @dataclass(slots=True, kw_only=True)

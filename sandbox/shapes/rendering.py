@@ -61,7 +61,7 @@ _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("price", "currency_options"): catalogue.include_currency_options,
     ("price", "tiers"): catalogue.include_tiers,
 }
-"""Fields that are shown only where a request expands them."""
+"""Fields that are shown only if a request expands them."""
 
 
 def render(thing: Thing, shape: Version, view: View, expands: Iterable[str] = ()) -> Body:

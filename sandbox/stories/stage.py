@@ -166,7 +166,7 @@ class Stage:
         """State what the truth must be now.
 
         `fields` are those of ExpectedCustomer, with `net={"usd": 2000}` for revenue, `mrr={"usd": 2000}`, and
-        `subscription=` for the current one. Raises StoryBrokenError where the truth differs.
+        `subscription=` for the current one. Raises StoryBrokenError if the truth differs.
         """
         found = self.truth_of(customer, account or self.account)
         for name, wanted in fields.items():
@@ -184,7 +184,7 @@ class Stage:
                 )
 
     def require(self, condition: bool, what: str) -> None:
-        """State what else must be so; raises StoryBrokenError where it is not."""
+        """State what else must be so; raises StoryBrokenError if it is not."""
         if not condition:
             raise StoryBrokenError(f"{self.story.name} at {self.now}: not so: {what}")
 

@@ -232,7 +232,7 @@ async def test_unknown_is_told_what_to_give(pool: Pool, database_url: str, name:
 async def test_names_cannot_command_the_terminal(
     pool: Pool, database_url: str, given: dict[str, str]
 ) -> None:
-    """What a stranger calls himself is shown, not obeyed: neither by the terminal nor as markup of ours."""
+    """A customer's name is shown as text and never interpreted: neither by the terminal nor as markup of ours."""
     evil = customer(name=EVIL_NAME, description="two\nlines", metadata={"\x1b]0;t\x07": "\r"})
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(event("customer.created", evil))

@@ -237,7 +237,7 @@ async def test_failure_keeps_what_is_known(
 async def test_usage_that_we_fail_at(
     calling: Harness, telephony: Telephony, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I7: an error of ours at one customer's usage is noted there, and another's is read in the same turn."""
+    """I7: an internal error with one customer's usage is stored with it, and another's is read in the same turn."""
     harness = calling
     bob, _ = telephony.subscriber("Bob")
     await live(harness, telephony)

@@ -62,7 +62,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verdict:
-    """The answer to a read by id: `parsed` is None where Stripe knows no such object."""
+    """The answer to a read by id: `parsed` is None if Stripe knows no such object."""
 
     kind: str
     id: str
@@ -73,7 +73,7 @@ class _Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failure:
-    """A read by id that decides nothing; `later` where the next one may."""
+    """A read by id that decides nothing; `later` if the next one may."""
 
     kind: str
     id: str
@@ -136,7 +136,7 @@ async def verify_objects(turn: Turn, scan: Scan) -> None:
 
 
 async def too_many(connection: Connection, scan: Scan) -> int:
-    """How many objects differ, where they are more than are read one by one; 0 where they are not."""
+    """How many objects differ, if they are more than are read one by one; 0 if they are not."""
     many = await count_unexplained(connection, scan)
     return many if many > DRIFT_EXAMINED_MAX else 0
 
@@ -150,7 +150,7 @@ async def _read_all(
 
 
 async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Failure:
-    """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
+    """One bad object must never stop another (I7): raises StripeRefused only if Stripe refuses the key itself."""
     key = Key(*scan.scope, *ref)
     due = await due_now(turn.pool, key)
     try:
@@ -233,7 +233,7 @@ def _is_nothing(verdict: _Verdict) -> bool:
 
 
 def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drift | None:
-    """How an object and its row differ; None where they agree."""
+    """How an object and its row differ; None if they agree."""
     kind, parsed = verdict.kind, verdict.parsed
     if parsed is None or parsed.facts is None:
         if stored is None and parsed is None:

@@ -141,7 +141,7 @@ async def _as_if_mended(
 
 
 async def _write_answers(connection: Connection, scan: Scan, mending: Sequence[Mending]) -> None:
-    """Write into the mirror what Stripe said of the wrong rows, except where an event or a read came since: there the
+    """Write into the mirror what Stripe said of the wrong rows, unless an event or a read came since: there the
     mirror knows better.
     """
     scope = scan.scope
@@ -166,13 +166,13 @@ async def _write_answers(connection: Connection, scan: Scan, mending: Sequence[M
         else:
             shown[key] = Shown(parsed=parsed, raw=as_text(body))
     await write_mirror(connection, shown, confirmed=True)
-    await bury_rows(connection, deleted, told_by_event=False)
+    await bury_rows(connection, deleted, by_event=False)
     for kind, refs in groupby(sorted(surplus), key=attrgetter("kind")):
         await remove_rows(connection, scope, kind, [ref.id for ref in refs])
 
 
 def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
-    """How a record with its products, revenue, features, entities and MRR differs from what is stored; None where it
+    """How a record with its products, revenue, features, entities and MRR differs from what is stored; None if it
     does not.
     """
     record = derived.record

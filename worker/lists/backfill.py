@@ -118,10 +118,10 @@ async def _mark_references(turn: Turn, scan: Scan) -> None:
 
 
 async def _cover_customers(turn: Turn, scan: Scan) -> None:
-    """Call the customers complete, where every list that records depend on was read to its end, and derive them.
+    """Call the customers complete, if every list that records depend on was read to its end, and derive them.
 
     Each batch is derived before the next is marked: a customer that a webhook marks meanwhile waits for one batch at
-    most. Where something is missing, each customer's own history is pulled instead.
+    most. If something is missing, each customer's own history is pulled instead.
     """
     holes = await _holes(turn, scan)
     read_all = scan.unread is None and all(hole.kind in LIST_CONFIRMED for hole in holes)

@@ -58,7 +58,7 @@ async def each_clock(turn: Turn, scan: Scan, do: Callable[[str], Awaitable[None]
 
 
 async def pages_of(turn: Turn, scan: Scan, clock: str, kind: str) -> list[Page]:
-    """The objects of a kind on a clock; none where the clock has been deleted meanwhile.
+    """The objects of a kind on a clock; none if the clock has been deleted meanwhile.
 
     Raises StripeError.
     """

@@ -21,8 +21,8 @@ from worker.payload import ReadFailures
 
 KIND = "active_entitlement_summary"
 OUTAGE_TRIES = 6
-"""So often, about a minute, the last few are asked for again while none of them is answered; of as many as are read at
-once, the step itself is given up then."""
+"""How often the last few customers are tried again, for about a minute, while none of them is answered; then they are
+only marked. A full round of them that is not answered counts as an outage every time, until the step is given up."""
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ async def fill_entitlements(turn: Turn, scan: Scan) -> None:
 
     They are read in the bulk lane, since an account may have very many: if they were marked, they would all be ahead of
     the marks of webhooks. Only one that cannot be read is marked, and its read by id then reports the error. Raises
-    StripeUnavailable and StripeRefused where no customer's entitlements are answered.
+    StripeUnavailable and StripeRefused if no customer's entitlements are answered.
     """
     after = scan.step_cursor
     while not turn.over():

@@ -1,4 +1,4 @@
-"""Gap fill: /v1/events lists the events of the last 30 days, and so also those that no webhook brought.
+"""Gap fill: /v1/events lists the events of the last 30 days, and so also those that were never delivered.
 
 The fills overlap, and the inbox knows events by their ids: none that came by webhook is stored twice.
 """
@@ -118,7 +118,7 @@ def _event(body: bytes, gap: DueGap) -> SignedEvent:
 
 
 async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:
-    """Raise an alarm where the cursor is older than Stripe keeps events: only an audit can find what was missed."""
+    """Raise an alarm if the cursor is older than Stripe keeps events: only an audit can find what was missed."""
     name = f"events expired {gap.account_id}".strip()
     if gap.cursor_at is not None and now - gap.cursor_at > RETENTION:
         detail = (

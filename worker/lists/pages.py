@@ -76,7 +76,7 @@ def list_path(
 ) -> str:
     """The path of one page of a kind's objects created in [low, high), after the object `after`.
 
-    All objects where there are no bounds, or the kind's list takes none. `variant`: one of the kind's `list_variants`,
+    All objects if there are no bounds, or the kind's list takes none. `variant`: one of the kind's `list_variants`,
     or a filter by owner.
     """
     path = f"{kind.list_path}?limit={PAGE}"

@@ -18,7 +18,7 @@ BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
 """Older than any object of Stripe. An account does not reliably say when it was created."""
 HOLES_NAMED_MAX = 5
 READS_AT_ONCE = 16
-"""Concurrent reads by id of one step, as many as a lane has under way: a few more would be a second wait each time."""
+"""Concurrent reads by id of one step, as many as a lane has under way: more would have to wait for a second round."""
 CUSTOMERS_AT_ONCE = 500
 HOLD = timedelta(seconds=30)
 """How long a step keeps its lease with each note of its progress."""

@@ -34,13 +34,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What answers hold or name but do not confirm: it is shown, and fetched, only where nothing is known yet."""
+    """What answers hold or name but do not confirm: it is shown, and fetched, only if nothing is known yet."""
 
     shown: dict[Key, Shown] = field(default_factory=dict)
     references: dict[Key, str | None] = field(default_factory=dict)
     """To be fetched, each with the customer that it belongs to."""
     unreadable: dict[Key, str | None] = field(default_factory=dict)
-    """What records depend on and nobody understands, each with the customer that it belongs to."""
+    """Objects that records depend on and that could not be parsed, each with the customer that it belongs to."""
 
 
 def whole_objects(answer: Answered) -> list[Answered]:

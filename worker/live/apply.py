@@ -59,7 +59,7 @@ async def apply_batch(
 
 
 async def _apply_fresh(connection: Connection, readings: Sequence[EventReading]) -> None:
-    """Apply events that were never tried before: all together, or one by one where that fails."""
+    """Apply events that were never tried before: all together, or one by one if that fails."""
     if not readings:
         return
     try:
@@ -73,18 +73,18 @@ async def _apply_fresh(connection: Connection, readings: Sequence[EventReading])
 
 
 def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
-    """`read_event`, but an event at which our code fails, or with which several workers were lost, is parked.
+    """`read_event`, but an event that our code cannot handle, or that several workers died on, is parked.
 
-    Its marks are kept, because reads find what it does not say; unless our code fails at them too, or one more worker
-    is lost.
+    Its marks are kept, because reads find what it does not say; unless our code cannot handle them either, or one
+    more worker dies.
     """
     if event.attempts > ATTEMPTS_MAX:
-        error = f"taken {event.attempts - 1} times, and its worker was lost each time"
+        error = f"taken {event.attempts - 1} times, and its worker died each time"
     else:
         try:
             return read_event(event, served_mode=served_mode, confirms=confirms)
         except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
-            error = f"an error of ours: {failure!r}"
+            error = f"an internal error: {failure!r}"
     log.error("event parked", event_id=event.event_id, type=event.type, error=error)
     parked = outcome_of(event, "parked", error)
     served = served_mode is None or event.live_mode == served_mode
@@ -97,7 +97,7 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
 
 
 async def _apply_alone(connection: Connection, reading: EventReading) -> None:
-    """Apply one event; only its marks where its payload cannot be written; where they cannot either, park it."""
+    """Apply one event; only its marks if its payload cannot be written; if they cannot either, park it."""
     event = reading.event
     try:
         await retry_conflicts(lambda: _apply(connection, [reading]))
@@ -214,7 +214,7 @@ async def _show(connection: Connection, batch: _Batch) -> None:
         key: payload for key, payload in batch.found_inside.items() if key in unknown and marked[key].unseen
     }
     await write_mirror(connection, shown, confirmed=False)
-    await bury_rows(connection, batch.deletions, told_by_event=True)
+    await bury_rows(connection, batch.deletions, by_event=True)
     stale = {
         CustomerKey(key.account_id, key.live_mode, each.customer_id)
         for key, each in marked.items()

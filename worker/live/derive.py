@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 
 class LostWorkers(RuntimeError):
-    """Several workers were lost while they derived this customer."""
+    """Several workers died while they derived this customer."""
 
 
 async def resolve_batch(connection: Connection, *, limit: int = BATCH) -> int:
@@ -69,7 +69,7 @@ async def fan_out_batch(
     connection: Connection, *, objects: int = FAN_OUT_OBJECTS, holders: int = FAN_OUT_HOLDERS
 ) -> int:
     """Mark customers that a change of the catalogue concerns, in one short transaction; returns how many objects of the
-    catalogue were looked at. Each call continues where the last one, in whatever process, has committed.
+    catalogue were looked at. Each call continues where the last one stopped, in any process.
     """
 
     async def mark() -> int:
@@ -94,7 +94,7 @@ async def derive_batch(
 
 
 async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy) -> int:
-    """Derive customers that are leased to us; returns how many records changed. A failure is noted at its customer."""
+    """Derive customers leased to us; returns how many records changed. A failure is stored with its customer."""
     changed = 0
     claimed = sorted(claimed, key=lambda stale: stale.key)
     fresh = [stale for stale in claimed if stale.attempts == 1]
@@ -119,7 +119,7 @@ async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer
 async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> int:
     try:
         if stale.attempts > ATTEMPTS_MAX:
-            raise LostWorkers(f"taken {stale.attempts - 1} times, and its worker was lost each time")
+            raise LostWorkers(f"taken {stale.attempts - 1} times, and its worker died each time")
         return await _derive(connection, [stale], policy)
     except PostgresAway:
         raise
@@ -185,7 +185,7 @@ async def _mark_claimants(connection: Connection, derivations: Sequence[Derivati
 
 
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
-    """Store the records, except where another worker was faster with later facts; returns how many changed."""
+    """Store the records, unless another worker was faster with later facts; returns how many changed."""
     async with connection.transaction():
         mine = await finish_derived(
             connection, {each.stale: each.derived.rederive_at for each in derivations}

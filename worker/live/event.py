@@ -26,7 +26,7 @@ class EventReading:
     payloads: dict[ObjectRef, Shown] = field(default_factory=dict)  # of objects that it concerns
     found_inside: dict[ObjectRef, Shown] = field(
         default_factory=dict
-    )  # of others: shown only where nothing is known yet
+    )  # of others: shown only if nothing is known yet
     references: dict[ObjectRef, str | None] = field(
         default_factory=dict
     )  # others, with the customer they belong to
@@ -62,14 +62,14 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
     try:
         _collect(reading, raw, body)
     except UnknownShape as error:
-        # With an API key the read decides; without one, or where no read is asked for, there was only this payload.
+        # With an API key the read decides; without one, or if no read is asked for, there was only this payload.
         reads = confirms and KINDS[own.kind].confirmed_by == "reads"
         reading.outcome = outcome_of(event, "applied" if reads else "parked", str(error))
     return reading
 
 
 def read_marks(event: ClaimedEvent, body: Mapping[str, Any], outcome: Outcome) -> EventReading:
-    """What an event says even where its payload makes no sense: what is to be read, and its customer."""
+    """What an event says even if its payload makes no sense: what is to be read, and its customer."""
     concerns = concerned(event.type, body)
     deleted = concerns[0] if concerns and event.type == KINDS[concerns[0].kind].deleted_event else None
     return EventReading(

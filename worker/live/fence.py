@@ -1,4 +1,4 @@
-"""The fence's writer: each object that Stripe answers with is stored where its read is newer than what is known.
+"""The fence's writer: each object that Stripe answers with is stored if its read is newer than what is known.
 
 Which answer is believed is decided here and in the statements of db/sync/objects.py. There, a read loses to a later
 read and to a tombstone. Here, an answer that takes back what Stripe never takes back is asked for again (`_doubt`), and
@@ -52,7 +52,7 @@ log = structlog.get_logger()
 async def store_safely(
     connection: Connection, answers: list[Answered], *, source: str, of_whole: bool = False
 ) -> list[FailedRead]:
-    """Store a group as store_answers does; where that fails, its answers one by one. Returns which were not stored, and
+    """Store a group as store_answers does; if that fails, its answers one by one. Returns which were not stored, and
     why.
     """
     if not answers:
@@ -79,7 +79,7 @@ async def store_safely(
                     key=key, tick=answers[0].tick, error=said, retry_after=timedelta(hours=1), parked=True
                 )
             ]
-        said = f"an error of ours: {error!r}"
+        said = f"an internal error: {error!r}"
         return [
             FailedRead(
                 key=key, tick=answers[0].tick, error=said, retry_after=NOT_STORED_AGAIN_AFTER, unreadable=True
@@ -90,7 +90,7 @@ async def store_safely(
 async def store_answers(
     connection: Connection, answers: list[Answered], *, source: str, of_whole: bool = False
 ) -> list[FailedRead]:
-    """Store what Stripe said, each answer where the fence lets it through, in one transaction.
+    """Store what Stripe said, each answer if the fence lets it through, in one transaction.
 
     An answer that takes back what Stripe never takes back is old: it is not stored but asked for again, which the
     returned failures say. `of_whole`: the answers are a page of a backfill of everything. What they name comes with
@@ -164,9 +164,9 @@ async def _write(
     gone = {key: each for key, each in answers.items() if each.parsed.deleted}
     deleted_at = {key: passed[key].deleted_event_at for key in gone}
     by_event = {key: at for key, at in deleted_at.items() if at is not None}
-    await bury_rows(connection, by_event, told_by_event=True)
+    await bury_rows(connection, by_event, by_event=True)
     by_read = {key: each.answered_at for key, each in gone.items() if deleted_at[key] is None}
-    await bury_rows(connection, by_read, told_by_event=False)
+    await bury_rows(connection, by_read, by_event=False)
 
 
 async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[FailedRead]:
@@ -181,7 +181,12 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
             if reason is None or answer.audited:
                 continue
             if answer.contradicted_long and answer.contradictions >= CONTRADICTIONS_BELIEVED:
-                log.error("a read is believed against all rules", kind=kind, id=key.id, reason=reason)
+                log.error(
+                    "a read is accepted although it takes back a final state",
+                    kind=kind,
+                    id=key.id,
+                    reason=reason,
+                )
                 detail = f"{kind} {key.id}: {reason}: Stripe has said so for an hour, and is believed"
                 await raise_alarm(connection, f"contradiction {kind} {key.id}", detail)
                 continue

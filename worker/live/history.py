@@ -1,4 +1,4 @@
-"""The histories of status and of MRR: brought to end where the records do, in the transaction that stores them."""
+"""The histories of status and of MRR: each ends with what the record says, in the transaction that stores both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class _Appended:
 async def write_status_history(
     connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
 ) -> None:
-    """Bring billing.status_changes to end where the records do."""
+    """Extend or correct billing.status_changes so that its last entry equals the record."""
     tails = await select_provisional_changes(connection, [each.derived.record.uid for each in kept])
     taken_back: list[int] = []
     confirmed: list[int] = []
@@ -115,7 +115,7 @@ async def _date_changes(
 
 def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> tuple[Key, ...]:
     """The objects that may have changed the status: the subscription that decides it now, the one that did before, and
-    the customer where it is deleted, or there is nothing else. Where steps are taken back and appended `again` as one,
+    the customer if it is deleted, or there is nothing else. If steps are taken back and appended `again` as one,
     any subscription may have decided in between.
     """
     account_id, live_mode, customer_id = each.stale.key
@@ -146,7 +146,7 @@ class _Moved:
 
 
 async def write_mrr_history(connection: Connection, customers: Sequence[Derivation]) -> None:
-    """Bring billing.mrr_changes to end where billing.customer_mrr is. An unknown MRR leaves the history as it is."""
+    """Extend or correct billing.mrr_changes to end with billing.customer_mrr. An unknown MRR changes nothing."""
     chains = await select_chains(connection, [each.derived.record.uid for each in customers])
     moved = [one for each in customers for one in _moved(each, chains.get(each.derived.record.uid, {}))]
     if not moved:
@@ -218,14 +218,14 @@ def _event_moments(each: Derivation, causes: Mapping[Key, LastCause]) -> list[da
 def newest_of(causes: Sequence[LastCause]) -> LastCause | None:
     """What happened last to these objects, and so has changed what is derived from them; None: nothing is known of it.
 
-    Of several objects that events moved, it is the latest event: events need not arrive in their order. Where the last
+    Of several objects that events moved, it is the latest event: events need not arrive in their order. If the last
     thing that happened is no event, it is that: no event announced what a deadline or an audit found.
     """
     return max(of_events(causes), key=_happened, default=max(causes, key=_tick, default=None))
 
 
 def of_events(causes: Sequence[LastCause]) -> list[LastCause]:
-    """The causes that say when something happened; none where the newest of all is no event, so that no old event of
+    """The causes that say when something happened; none if the newest of all is no event, so that no old event of
     another object is taken for it.
     """
     if not causes or max(causes, key=_tick).source != "event":

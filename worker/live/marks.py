@@ -30,7 +30,7 @@ def event_mark(
     owned = kind.confirmed_by == "reads" and not kind.catalogue
     return Mark(
         key=key,
-        # The customer that is concerned until its first read says so, and where that read fails.
+        # The customer that is concerned until its first read says so, and if that read fails.
         customer_id=customer_id or (owner if owned else None),
         ownerless=owned and customer_id is None and (shown is not None or not kind.names_customer),
         event_id=event.event_id,

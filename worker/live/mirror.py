@@ -31,7 +31,7 @@ async def write_mirror(
     """Write objects into the mirror, one statement per table, in the registry's order.
 
     The caller has locked their rows in sync.objects. Kinds of the catalogue, and coupons, are touched when their facts
-    change, because they concern customers that they do not name. `touches` is False where all customers are derived
+    change, because they concern customers that they do not name. `touches` is False if all customers are derived
     afterwards.
     """
     rows_of: dict[str, dict[Key, MirrorRow]] = {}

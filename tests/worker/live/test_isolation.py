@@ -97,7 +97,7 @@ async def test_event_that_breaks_the_writing(
 
 
 async def test_event_that_kills_its_worker(webhooks_only: Harness) -> None:
-    """I7: an event whose worker was lost each time it took it is given up after some of them; attempts are counted
+    """I7: an event whose worker died each time it took it is given up after some of them; attempts are counted
     before the work, and its neighbours are not held up.
     """
     harness = webhooks_only
