@@ -229,7 +229,7 @@ ERASE_PROBLEMS = """
 delete from sync.problems where account_id = $1 and live_mode = $2 and customer_id = $3
 """
 
-# What Stripe said of its objects goes; that they differed stays.
+# What Stripe said about its objects goes; that they differed stays.
 ERASE_DRIFT = """
 update sync.drift d set said = null
 from sync.scans s, unnest($3::text[], $4::text[]) as owned (kind, id)

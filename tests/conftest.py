@@ -74,7 +74,7 @@ def _in_memory() -> Path | None:
 def servers(request: pytest.FixtureRequest) -> Iterator[Services]:
     """Postgres and Valkey, started for this run alone and removed with their data at its end.
 
-    In memory where there is room: a database is a thousand files, and some file systems take long to make them.
+    In memory if there is room: a database is a thousand files, and some file systems take long to make them.
     """
     parent = _in_memory()
     outside = OUTSIDE_DIRECTORIES if parent is None else (parent,)

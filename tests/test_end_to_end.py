@@ -46,7 +46,7 @@ async def test_records_equal_the_truth(
 
 async def test_gap_fill_alone_keeps_records_right(database_url: str, redis_url: str, tmp_path: Path) -> None:
     """No webhook ever reaches the endpoint (a laptop, a locked-down network): reading /v1/events every second is
-    enough, also where the account had customers before.
+    enough, also if the account had customers before.
     """
     sandbox = Sandbox(seed=23, event_retention_seconds=10 * 365 * 86_400)
     sandbox.play(customers=40)

@@ -28,7 +28,7 @@ def name_of(requirement: str) -> str:
 
 
 def pins_of(lock: str) -> dict[str, str]:
-    """The version of each package; fails where a line lacks hashes."""
+    """The version of each package; fails if a line lacks hashes."""
     pins = dict(
         re.findall(r"^([a-z0-9._-]+)==(\S+)(?: ;[^\\\n]*)? \\\n    --hash=sha256:", lock, re.MULTILINE)
     )

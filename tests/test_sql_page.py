@@ -324,7 +324,7 @@ def test_each_of_their_fields_has_an_answer() -> None:
 
 
 async def test_record_page_names_columns_that_exist(pool: Pool) -> None:
-    """docs/record.md: every table and column that it names beside theirs is one that readers find."""
+    """docs/record.md: every table and column that it names next to theirs is one that readers find."""
     _, _, chapter = RECORD_PAGE.partition("## Their field, our column")
     named = set(re.findall(r"`(billing\.\w+(?:\.\w+)?)`", chapter))
     async with pool.acquire() as connection:

@@ -149,7 +149,7 @@ UNTOLD_OF_DELETED = {
     "first_seen": "the same",
     "deleted_at": "only its event said when",
 }
-"""What cannot be known of a customer that was deleted before we first heard of it, each with the reason."""
+"""What cannot be known about a customer that was deleted before we first heard of it, each with the reason."""
 
 
 async def different_records(sandbox: Sandbox, database_url: str) -> list[str]:

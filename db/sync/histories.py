@@ -119,7 +119,7 @@ returning true
 
 
 async def drop_unknown(connection: Connection, key: CustomerKey) -> bool:
-    """Forget a customer that was asked for and that Stripe does not know; False if anything else is known of it."""
+    """Forget a customer that was asked for and that Stripe does not know; False if anything else is known."""
     return bool(await connection.fetchval(DROP_UNKNOWN, *key))
 
 
@@ -132,7 +132,7 @@ on conflict (account_id, live_mode, customer_id) do update set
 
 
 async def want_history(connection: Connection, key: CustomerKey) -> None:
-    """Schedule a pull of the customer's history now, whatever is known of it."""
+    """Schedule a pull of the customer's history now, whatever is known about it."""
     await connection.execute(WANT_HISTORY, *key)
 
 

@@ -110,7 +110,7 @@ class WorkerSign:
     beat_at: datetime
     seconds_since_beat: float
     detail: Mapping[str, Any]
-    """What it says of itself: the state of Redis, restarts."""
+    """What it says about itself: the state of Redis, restarts."""
 
     @property
     def alive(self) -> bool:

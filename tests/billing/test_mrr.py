@@ -201,7 +201,7 @@ COUPON = Coupon(
 def test_discounts_that_go_on_are_taken_off(
     discounts: tuple[Discount, ...] | None, expected: int | None
 ) -> None:
-    """In their order, `once` never, `repeating` until its end; unknown where Stripe does not say the amount."""
+    """In their order, `once` never, `repeating` until its end; unknown if Stripe does not say the amount."""
     of = facts(subscriptions=(replace(SUBSCRIPTION, discounts=discounts),), coupons=(COUPON,))
     assert {"usd": expected} == mrr(of)
 

@@ -413,7 +413,7 @@ LOSSES: list[tuple[str, dict[str, Any], int, int]] = [
     ("changes", "left", "expected"), [pytest.param(*row[1:], id=row[0]) for row in LOSSES]
 )
 def test_losses_that_must_be_estimated(changes: dict[str, Any], left: int, expected: int) -> None:
-    """Where the movements are not in the charge's currency, their number decides, within what is left."""
+    """If the movements are not in the charge's currency, their number decides, within what is left."""
     dispute = replace(DISPUTE, **({"moved_amount": None, "moved_currency": None} | changes))
     assert expected == disputed_amount(CHARGE, [dispute], left=left)
 
@@ -522,7 +522,7 @@ def test_the_currency_is_chosen_before_refunds() -> None:
     ],
 )
 def test_amounts_that_stripe_leaves_out(changes: dict[str, Any], expected: tuple[int, int]) -> None:
-    """A captured charge was captured whole where Stripe says nothing else."""
+    """A captured charge was captured whole if Stripe says nothing else."""
     charge = replace(CHARGE, **({"amount_refunded": 500} | changes))
     facts = replace(FACTS, charges=(charge,), refunds=(REFUND,))
     (row,) = revenue_of(facts, customer_uid=UID)

@@ -489,7 +489,7 @@ GRANTED = replace(FACTS, identity=replace(IDENTITY, sandbox_product_id="prod_1",
 def test_c62_sandbox_grant(
     subscription: dict[str, Any] | None, at: int, status: str | None, has_access: bool
 ) -> None:
-    """A grant gives access until its end where no subscription is live; its end stays in the record."""
+    """A grant gives access until its end if no subscription is live; its end stays in the record."""
     facts = GRANTED
     if subscription is not None:
         facts = replace(facts_with(replace(SUBSCRIPTION, **subscription)), identity=GRANTED.identity)

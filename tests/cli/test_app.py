@@ -78,7 +78,7 @@ def test_wrong_arguments_exit_2_with_usage(tmp_path: Path, arguments: list[str])
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
-    """The first thing that a stranger types."""
+    """The first thing that a newcomer types."""
     done = subledger(tmp_path, "--help")
     assert 0 == done.returncode
     for name in ("up", "migrate", "web", "worker"):
@@ -190,7 +190,7 @@ def test_web_loads_no_worker_and_worker_no_web(tmp_path: Path) -> None:
 def test_production_needs_nothing_that_starts_servers(
     tmp_path: Path, name: str, given: dict[str, str], message: str
 ) -> None:
-    """Where the extra `embedded` is not installed, each command fails for its own reason alone."""
+    """If the extra `embedded` is not installed, each command fails for its own reason alone."""
     done = run_without(["local", *EMBEDDED], tmp_path, name, **given)
     assert (1, "") == (done.returncode, done.stdout)
     assert message in done.stderr

@@ -217,7 +217,7 @@ async def test_several_hits_are_listed(pool: Pool, database_url: str) -> None:
     ],
 )
 async def test_unknown_is_told_what_to_give(pool: Pool, database_url: str, name: str, message: str) -> None:
-    """Exit code 1 and one message, which leads on where it can."""
+    """Exit code 1 and one message, which leads on if it can."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(
             event("customer.created", ANNA), event("customer.subscription.created", subscription(**TRIAL))

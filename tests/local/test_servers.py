@@ -130,7 +130,7 @@ def test_servers_end_when_their_holder_is_killed(unclaimed_home: Path) -> None:
 
 
 async def test_servers_left_behind_are_ended_at_the_next_start(unclaimed_home: Path) -> None:
-    """Where the death of the holder went unnoticed, the next start clears up and takes over the data."""
+    """If the death of the holder went unnoticed, the next start clears up and takes over the data."""
     with holder(unclaimed_home, "orphaning") as (process, family):
         process.kill()
         process.wait()

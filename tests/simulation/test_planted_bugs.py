@@ -69,7 +69,7 @@ async def seed_that_finds(ground: Ground) -> int:
 
 
 async def test_stale_marks_that_do_nothing(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`on conflict do nothing` takes no lock, and loses the marks of whoever is stale or was before."""
+    """`on conflict do nothing` takes no lock, and loses the marks of customers that are stale or were before."""
     head, conflict, _ = customers.MARK_STALE.partition("on conflict")
     monkeypatch.setattr(customers, "MARK_STALE", f"{head}{conflict} do nothing")
     await seed_that_finds(ground)

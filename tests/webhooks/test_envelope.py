@@ -183,7 +183,7 @@ def test_reading_is_total(body: bytes, live_mode_default: bool) -> None:
 
 
 def test_postgres_takes_whatever_was_read(database_url: str) -> None:
-    """No envelope can be refused by the inbox for ever: what Stripe signed would be sent again for days."""
+    """No envelope can be refused by the inbox forever: what Stripe signed would be sent again for days."""
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database_url))
 

@@ -223,7 +223,7 @@ async def test_i1_answered_only_after_the_commit(door: Door, pool: Pool, arrival
 
 
 async def test_i1_row_is_there_when_the_answer_comes(door: Door, pool: Pool) -> None:
-    """I1: whoever was answered finds its own row, not only its neighbours'."""
+    """I1: each request that was answered finds its own row, not only its neighbours'."""
 
     async def post_and_look(event_id: str) -> object:
         assert 200 == (await door.post(event(event_id))).status
@@ -403,7 +403,7 @@ async def test_connection_killed_during_the_insert(door: Door, pool: Pool, arriv
 
 
 async def test_insert_that_does_not_end(door: Door, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stripe is not kept waiting for ever; sent again, the event is stored once."""
+    """Stripe is not kept waiting forever; sent again, the event is stored once."""
     monkeypatch.setattr(inbox_module, "INSERT_TIMEOUT_SECONDS", 0.3)
     async with inserts_held_up(pool):
         assert 503 == (await door.post(event("evt_1"))).status

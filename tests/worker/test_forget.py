@@ -373,7 +373,7 @@ async def test_cut_short_it_is_done_again(webhooks_only: Harness) -> None:
 
 
 async def test_every_table_with_a_uid_follows(webhooks_only: Harness) -> None:
-    """A table of records that names the customer by uid must be known to whoever moves that uid."""
+    """A table of records that names the customer by uid must be known to the code that moves that uid."""
     rows = await webhooks_only.fetch(
         "select table_name::text from information_schema.columns c join information_schema.tables t "
         "using (table_schema, table_name) where table_schema = 'billing' and column_name = 'customer_uid' "

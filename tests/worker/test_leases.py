@@ -85,7 +85,7 @@ async def shut_postgres_during(
         while_cut.setattr(module, name, cut)
         with pytest.raises(PostgresAway):
             await work()
-    # Others were idle when they were ended; whoever takes one of them now would only learn of that.
+    # Others were idle when they were ended; taking one of them now only shows that.
     await harness.pool.expire_connections()
 
 

@@ -109,7 +109,7 @@ async def end_leases(database_url: str) -> None:
 async def settled_without_leases(system: System, database_url: str) -> dict[str, object]:
     """Wait until nothing is left to be done, as if the leases of the lost ended within some seconds.
 
-    Not sooner: whoever is alive and at work must not lose them, or its events would count as taken again.
+    Not sooner: a worker that is alive and at work must not lose them, or its events would count as taken again.
     """
     settling = asyncio.create_task(system.settled())
     while not settling.done():
@@ -192,7 +192,7 @@ async def test_redis_hangs(database_url: str, home: Path, tmp_path: Path) -> Non
                 async def all_applied() -> bool:
                     return await applied(database_url) >= life.posted
 
-                await until(all_applied, within_seconds=60, what="the sweep's work beside a hung Redis")
+                await until(all_applied, within_seconds=60, what="the sweep's work while Redis hangs")
             finally:
                 os.kill(valkey.process.pid, signal.SIGCONT)
             await life.post(system)

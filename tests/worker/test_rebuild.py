@@ -22,7 +22,7 @@ class CutShortError(Exception):
 
 
 async def run(harness: Harness, *, batch: int = 500, dies_after: int | None = None) -> list[Progress]:
-    """Rebuild, perhaps only so many customers; what was said of its progress."""
+    """Rebuild, perhaps only so many customers; what was said about its progress."""
     said: list[Progress] = []
 
     def progressed(progress: Progress) -> None:

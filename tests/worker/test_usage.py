@@ -89,7 +89,7 @@ async def test_two_cycles(calling: Harness, telephony: Telephony) -> None:
 
 
 async def test_usage_is_no_part_of_the_record(calling: Harness, telephony: Telephony) -> None:
-    """Reading it moves neither `change` nor `updated_at`: whoever polls records is not woken every hour."""
+    """Reading it moves neither `change` nor `updated_at`: readers that poll records are not woken every hour."""
     before = await calling.record(telephony.ada.id)
     telephony.account.metering.use(telephony.ada, telephony.calls, 40)
     await calling.engine.sweep_bulk()

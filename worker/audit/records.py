@@ -118,7 +118,7 @@ async def _as_if_mended(
     turn: Turn, connection: Connection, scan: Scan, mending: Sequence[Mending], ids: Sequence[str]
 ) -> tuple[list[Drift], set[str]]:
     """Which of these customers' records would be wrong if the mirror were right, and which customers are in motion, so
-    that nothing can be said of them yet.
+    that nothing can be said about them yet.
 
     The mirror is mended and its records derived in a transaction that is rolled back: so a wrong row is counted once,
     and not again for each record that follows from it.
@@ -141,7 +141,7 @@ async def _as_if_mended(
 
 
 async def _write_answers(connection: Connection, scan: Scan, mending: Sequence[Mending]) -> None:
-    """Write into the mirror what Stripe said of the wrong rows, unless an event or a read came since: there the
+    """Write into the mirror what Stripe said about wrong rows, unless an event or a read came since: there the
     mirror knows better.
     """
     scope = scan.scope

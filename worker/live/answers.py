@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What a read that began at `tick` said of one object."""
+    """What a read that began at `tick` said about one object."""
 
     key: Key
     tick: int

@@ -15,7 +15,7 @@ from worker.payload import NotJson, as_text, data_object, read_object
 
 @dataclass(slots=True, kw_only=True)
 class EventReading:
-    """What one event says, before anything is known of the database."""
+    """What one event says, before the database has been asked anything."""
 
     event: ClaimedEvent
     outcome: Outcome

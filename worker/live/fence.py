@@ -229,7 +229,7 @@ def _reading(answer: Answered, *, of_whole: bool) -> Reading:
 
 
 def judge_absence(due: DueRead, error: str) -> Answered | FailedRead:
-    """What a 404 says of an object: together with a `*.deleted` event it proves the deletion, alone it proves nothing
+    """What a 404 means for an object: together with a `*.deleted` event it proves the deletion, alone it proves nothing
     (ARCHITECTURE.md, I8).
     """
     if due.deleted_event_at is not None:

@@ -216,7 +216,7 @@ def _event_moments(each: Derivation, causes: Mapping[Key, LastCause]) -> list[da
 
 
 def newest_of(causes: Sequence[LastCause]) -> LastCause | None:
-    """What happened last to these objects, and so has changed what is derived from them; None: nothing is known of it.
+    """What happened last to these objects, and so has changed what is derived from them; None: nothing is known.
 
     Of several objects that events moved, it is the latest event: events need not arrive in their order. If the last
     thing that happened is no event, it is that: no event announced what a deadline or an audit found.

@@ -1,4 +1,4 @@
-"""The mirror's writer: what is known of objects goes into the tables of their kinds, and into those of their parts."""
+"""The mirror's writer: objects go into the tables of their kinds, and their lists into the tables of parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

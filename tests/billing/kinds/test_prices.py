@@ -108,7 +108,7 @@ OLD = {"object": "discount", "id": "di_1", "end": None, "coupon": COUPON}
     ],
 )
 def test_discounts(fields: Body, expected: tuple[Discount, ...] | None) -> None:
-    """F109: whatever the shape, the same discount; only its id where Stripe states no more."""
+    """F109: whatever the shape, the same discount; only its id if Stripe states no more."""
     assert expected == subscription(**fields).discounts
 
 

@@ -144,7 +144,7 @@ async def end_leases(system: System) -> None:
 
 
 async def command(system: System, *arguments: str) -> Done:
-    """A command as an operator runs it beside the system."""
+    """A command as an operator runs it next to the system."""
     given = {name: value for name, value in system.environment.items() if name != "DATABASE_URL"}
     async with running(system.environment["DATABASE_URL"], *arguments, **given) as process:
         return await ended(process, within_seconds=WITHIN_SECONDS)

@@ -49,7 +49,7 @@ async def test_nothing_wrong(pool: Pool, database_url: str) -> None:
 
 
 async def unread_rows(account: Attached) -> dict[str, list[str]]:
-    """What the mirror says of the kinds that no event has read."""
+    """What the mirror says about the kinds that no event has read."""
     return {
         kind: [
             row[0]

@@ -119,7 +119,7 @@ async def test_entitlements_that_cannot_be_read(
                 asked.append(query)
                 chosen[:] = chosen or [query]
                 if whose == "everybody's" or query == chosen[0]:
-                    raise RefusedError(status, "for ever")
+                    raise RefusedError(status, "forever")
             return answer(scope, *rest)
 
         account.api._answer = refusing  # type: ignore[method-assign,assignment]
@@ -224,7 +224,7 @@ async def test_event_around_the_second_look(
 async def test_what_was_read_since_is_not_written_over(
     pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What Stripe said of a wrong row is old once the row has been read again: records are compared with the row."""
+    """What Stripe said about a wrong row is old once the row has been read again: records are compared with the row."""
     async with attached(pool, database_url, sandbox) as account:
         await settled(account)
         chosen = await account.fetchval(

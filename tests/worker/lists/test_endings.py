@@ -26,12 +26,12 @@ def sandbox() -> Sandbox:
 
 
 def refuse(account: Attached, path: str, status: int) -> None:
-    """Let one path of the API answer this status for ever."""
+    """Let one path of the API answer this status forever."""
     answer = account.api._answer
 
     def refusing(scope: Any, *rest: Any) -> bytes:
         if scope["path"] == path:
-            raise RefusedError(status, "for ever")
+            raise RefusedError(status, "forever")
         return answer(scope, *rest)
 
     account.api._answer = refusing  # type: ignore[method-assign,assignment]
@@ -219,7 +219,7 @@ async def test_what_is_told_of_its_progress(pool: Pool, database_url: str, sandb
     ],
 )
 def test_where_a_window_is_split(page_seconds: int, left_seconds: int, younger_seconds: int | None) -> None:
-    """In the middle of what is left, but not far in the past; not where a page or two will do."""
+    """In the middle of what is left, but not far in the past; not if a page or two will do."""
     oldest = NOON - timedelta(seconds=page_seconds)
     split = split_of(low=oldest - timedelta(seconds=left_seconds), youngest=NOON, oldest=oldest)
     wanted = None if younger_seconds is None else oldest - timedelta(seconds=younger_seconds)

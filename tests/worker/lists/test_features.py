@@ -275,7 +275,7 @@ async def test_rebuild_changes_no_feature(entitling: Harness, stripe: Stripe) ->
 
 
 async def test_history_brings_features(entitling: Harness, stripe: Stripe) -> None:
-    """A customer first seen in the middle is complete only with its entitlements, where the account has any feature."""
+    """A customer first seen in the middle is complete only with its entitlements, if the account has any feature."""
     harness = entitling
     stripe.entitled = {"cus_1": TWELVE, "cus_2": TWELVE[:1]}
     stripe.objects += [customer("cus_2")]

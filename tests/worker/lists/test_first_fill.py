@@ -1,4 +1,4 @@
-"""What a customer.created proves: that nothing was before it; and all that was since, where no event is missing."""
+"""What a customer.created proves: that nothing was before it; and all that was since, if no event is missing."""
 
 import pytest
 
@@ -11,7 +11,7 @@ EMPTY = ("subscriptions", "invoices", "checkout/sessions", "subscription_schedul
 
 @pytest.fixture
 def account(harness: Harness) -> Harness:
-    """An account that knows a charge no event has told of."""
+    """An account that knows a charge that no event has announced."""
     harness.api.put(customer())
     harness.api.bodies |= {f"/v1/{name}": listing([]) for name in EMPTY}
     harness.api.bodies["/v1/charges"] = listing([charge()])

@@ -166,7 +166,7 @@ async def test_who_is_on_a_test_clock(pool: Pool, database_url: str, sandbox: Sa
 
 
 async def test_history_that_cannot_be_read(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """Where the history of one of them cannot be read the backfill is partial and names it; all others are exact."""
+    """If the history of one of them cannot be read the backfill is partial and names it; all others are exact."""
     unread, *_ = on_clocks(sandbox)
     async with attached(pool, database_url, sandbox) as account:
         refuse(account, f"/v1/customers/{unread}", 500)

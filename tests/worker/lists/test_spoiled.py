@@ -63,7 +63,7 @@ async def test_entitlements_of_one(pool: Pool, database_url: str, sandbox: Sandb
             if scope["path"] == ENTITLEMENTS:
                 chosen[:] = chosen or [scope["query_string"]]
                 if scope["query_string"] == chosen[0]:
-                    raise RefusedError(status, "for ever")
+                    raise RefusedError(status, "forever")
             return answer(scope, *rest)
 
         account.api._answer = refusing  # type: ignore[method-assign,assignment]
@@ -163,7 +163,7 @@ async def test_money_that_is_missing(pool: Pool, database_url: str, sandbox: San
 
 @pytest.mark.parametrize("purpose", ["backfill", "audit"])
 async def test_page_of_cut_lists(pool: Pool, database_url: str, sandbox: Sandbox, purpose: str) -> None:
-    """Where Stripe cuts a list in each object of a page, a few are read on, and the others are left to reads by id."""
+    """If Stripe cuts a list in each object of a page, a few are read on, and the others are left to reads by id."""
     async with attached(pool, database_url, sandbox) as account:
         asked: list[str] = []
 
@@ -203,7 +203,7 @@ async def test_list_in_an_object_that_never_answers(
                 for each in body["data"]:
                     each["items"]["has_more"] |= each["id"] in chosen
             if path == "/v1/subscription_items" and chosen[0] in query:
-                raise RefusedError(status, "for ever")
+                raise RefusedError(status, "forever")
 
         rewrite(account, cut)
         ended = await account.scanned(await account.request())

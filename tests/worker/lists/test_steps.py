@@ -1,4 +1,4 @@
-"""The table of steps: in which order each kind of scan does what, and what follows where a step is given up."""
+"""The table of steps: in which order each kind of scan does what, and what follows if a step is given up."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""`change`: whoever polls by it, or listens, misses nothing."""
+"""`change`: a reader that polls by it, or listens, misses nothing."""
 
 import asyncio
 

@@ -83,7 +83,7 @@ async def test_some_at_a_time_and_each_once(webhooks_only: Harness) -> None:
             passed.append(await marked(harness))
             assert passed[-1] <= passed[-2] + 5
     assert [0, MANY] == [passed[0], passed[-1]]
-    # The last batch finds that nothing is left where the number is one of whole batches.
+    # The last batch finds that nothing is left if the number is one of whole batches.
     assert len(passed) - 1 == subscriptions // 5 + 1
     assert await harness.fetchval(
         "select bool_and(touched = resolved and fan_touched is null) from sync.objects"

@@ -67,7 +67,7 @@ async def test_event_that_breaks_the_writing(
     webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch, fails_at: str
 ) -> None:
     """I7: where our own code fails while a batch is written, the batch is taken apart in the same turn: the culprit
-    keeps its marks where it can, and is parked; its neighbours are applied.
+    keeps its marks if it can, and is parked; its neighbours are applied.
     """
     real_write, real_mark = mirror.write_mirror, marks.event_mark
 
@@ -475,7 +475,7 @@ async def test_characters_that_postgres_refuses(harness: Harness) -> None:
     ],
 )
 async def test_odd_events_have_an_outcome(webhooks_only: Harness, body: bytes, state: str) -> None:
-    """I7: whatever was signed leaves the pending state, with a reason where it was not applied, and stops no other."""
+    """I7: whatever was signed leaves the pending state, with a reason if it was not applied, and stops no other."""
     harness = webhooks_only
     await harness.apply(body, event("charge.succeeded", charge("ch_9", "cus_9"), event_id="evt_good"))
     states = dict(await harness.event_states())

@@ -175,7 +175,7 @@ async def test_change_that_no_event_told_is_dated_when_it_was_seen(harness: Harn
 
 
 async def test_discount_named_by_its_id_stays_known(harness: Harness) -> None:
-    """F109: today's payloads name a discount by its id alone; what a read said of it holds until the next read."""
+    """F109: today's payloads name a discount by its id alone; what a read said about it holds until the next read."""
     await begun(harness, discounts=[quarter_off()])
     assert 1500 == await mrr(harness)
     await harness.apply(
@@ -189,7 +189,7 @@ async def test_discount_named_by_its_id_stays_known(harness: Harness) -> None:
 
 
 async def test_customers_discount_stays_known(harness: Harness) -> None:
-    """The customer's own discount: its payloads name the coupon by its id, and what a read said of it holds."""
+    """The customer's own discount: its payloads name the coupon by its id, and what a read said about it holds."""
     harness.api.put(customer(discount=quarter_off()), PRODUCT, price(), to_price(), coupon())
     bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
     await harness.apply(event("price.created", price()))
@@ -285,7 +285,7 @@ async def test_redemptions_of_a_coupon_concern_nobody(webhooks_only: Harness) ->
 
 
 async def test_another_discount_is_not_the_one_that_was_told(harness: Harness) -> None:
-    """What a read said of a discount holds neither for the next discount nor for itself together with a second one."""
+    """What a read said about a discount holds neither for the next one nor for itself together with a second one."""
     await begun(harness, discounts=[quarter_off()])
     for ids in (["di_2"], ["di_1", "di_2"]):
         await harness.apply(event("customer.subscription.updated", to_price(discounts=ids), after=DAY))

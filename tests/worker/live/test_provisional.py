@@ -153,7 +153,7 @@ async def test_payload_after_a_read(harness: Harness, after: int, shown: str) ->
 
 
 async def test_payload_beside_is_shown_only_of_the_unknown(webhooks_only: Harness) -> None:
-    """An object that was only found inside another one never overwrites what is known of it."""
+    """An object that was only found inside another one never overwrites what is known about it."""
     harness = webhooks_only
     await harness.apply(event("charge.succeeded", charge(amount=2000), after=10))
     carried = refund(charge=charge(amount=1, amount_captured=1))

@@ -364,7 +364,7 @@ async def test_same_id_with_another_payload(webhooks_only: Harness) -> None:
 
 
 async def test_gap_is_filled_once(harness: Harness) -> None:
-    """Events that no webhook brought come from /v1/events; those that one did bring are not taken twice."""
+    """Events that were never delivered come from /v1/events; delivered ones are not taken twice."""
     kept = event("customer.created", customer(), event_id="evt_kept")
     lost = event("charge.succeeded", charge(), event_id="evt_lost")
     harness.api.put(customer(), charge())
@@ -456,7 +456,7 @@ async def test_key_of_another_account_stays_out(harness: Harness, status: int, b
 
 
 async def test_key_that_may_not_read_its_account(harness: Harness) -> None:
-    """A restricted key is let through where nothing speaks against it, also when a wrong one was there before it."""
+    """A restricted key is let through if nothing speaks against it, also when a wrong one was there before it."""
     harness.api.say("/v1/account", 401, {})
     harness.api.put(customer())
     await harness.apply(event("customer.created", customer()))

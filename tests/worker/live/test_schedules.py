@@ -81,7 +81,7 @@ async def test_a_schedule_from_its_making_to_its_end(webhooks_only: Harness) -> 
 
 
 async def test_a_product_of_a_schedule_changes(webhooks_only: Harness) -> None:
-    """Whoever has it only by a schedule is derived again, too; so is whoever's price comes after the schedule."""
+    """Customers that have it only by a schedule are derived again, too, also if the price comes after the schedule."""
     harness = webhooks_only
     await harness.apply(
         event("customer.created", customer()), event("subscription_schedule.created", schedule())
@@ -115,7 +115,7 @@ async def test_a_canceled_schedule_leaves_nothing(harness: Harness) -> None:
 
 
 async def test_e96_a_credit_note_gives_back_outside_stripe(webhooks_only: Harness) -> None:
-    """L18: also where the payment came by card; a void one gives nothing back."""
+    """L18: also if the payment came by card; a void one gives nothing back."""
     harness = webhooks_only
     note: Body = {
         "object": "credit_note",

@@ -90,7 +90,7 @@ async def test_mark_that_waits_for_its_commit_is_not_swallowed(
 
 
 async def test_slower_derivation_from_older_facts_is_dropped(webhooks_only: Harness) -> None:
-    """I3: of two derivations of one customer the one that began from the later mark is kept, whoever stores last."""
+    """I3: of two derivations of one customer the one begun from the later mark is kept, in any order of storing."""
     harness = webhooks_only
     await harness.receive(event("customer.subscription.created", subscription(status="active")))
     async with harness.pool.acquire() as connection:
@@ -104,8 +104,8 @@ async def test_slower_derivation_from_older_facts_is_dropped(webhooks_only: Harn
     assert ("past_due", change) == (record["status"], record["change"])
 
 
-# The refund names its charge, the charge its customer, and each is written in a transaction of its own. Whoever commits
-# last, and whatever was derived in between, the record must have both.
+# The refund names its charge, the charge its customer, and each is written in a transaction of its own. Whichever
+# commits last, and whatever was derived in between, the record must have both.
 FOUR_ORDERS = {
     "refund, then charge": ("begin refund", "commit refund", "derive", "begin charge", "commit charge"),
     "charge, then refund": ("begin charge", "commit charge", "derive", "begin refund", "commit refund"),

@@ -65,7 +65,7 @@ async def test_detour_that_no_read_saw_is_taken_back(harness: Harness) -> None:
 
 
 async def test_confirmation_with_a_third_state(harness: Harness) -> None:
-    """Where the read finds a state that no payload showed, the provisional steps go and the true one comes."""
+    """If the read finds a state that no payload showed, the provisional steps go and the true one comes."""
     await begun(harness)
     await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=60))
     harness.api.put(subscription(status="canceled", ended_at=NOON + 70))
