@@ -185,3 +185,38 @@ def test_procfile_runs_commands_that_exist() -> None:
     """A deployment by the Procfile migrates, and starts the two kinds of processes."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     assert ["release: subledger migrate", "web: subledger web", "worker: subledger worker"] == lines
+
+
+# A name that a parameter of the test gives: each is a limit in capitals.
+LIMITS_BY_PARAMETER = {("tests/webhooks/test_inbox.py", "bound")}
+
+
+def patches_in(path: Path) -> list[tuple[str, str]]:
+    """What the calls of `setattr` and `patch` in a test replace, as source: of which object, and which name."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called.endswith(".setattr") or re.fullmatch(r"(mock\.)?patch(\.\w+)?", called):
+            target, name, *_ = [*map(ast.unparse, node.args), "", ""]
+            found.append((target, name))
+    return found
+
+
+def test_only_limits_are_patched_outside_the_seam() -> None:
+    """A test says by tests/faults.py what fails in our own code: it names a statement or a public function, and no
+    place, so that it still runs when code moves. Limits (constants in capitals) and the standard library are patched
+    where they are.
+    """
+    allowed_targets = {"os", "time", "fcntl", "Path"}
+    others = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        relative = str(path.relative_to(ROOT))
+        if relative == "tests/faults.py":
+            continue
+        for target, name in patches_in(path):
+            limit = re.fullmatch(r"'[A-Z][A-Z_]+'", name) or (relative, name) in LIMITS_BY_PARAMETER
+            if not limit and target not in allowed_targets:
+                others.append(f"{relative}: {target} {name}")
+    assert [] == others

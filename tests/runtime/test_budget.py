@@ -1,6 +1,7 @@
 """The rate budget: halved when Stripe says too many, grown back by success, never above its share."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_lock_on_one_object_slows_nobody(reason: str) -> None:
 def test_rate_never_falls_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often Stripe refuses, one request a second is tried."""
     now = 0.0
-    monkeypatch.setattr("runtime.budget.time.monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     budget = Budget(rate_max=64.0, concurrency_max=4)
     for _ in range(20):
         now += 2.0

@@ -4,28 +4,30 @@ Every statement goes through here while `mortality` lasts. A commit point is a s
 its constant, or a transaction, named by the function that opens it.
 """
 
-import importlib
-import pkgutil
 import re
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
-from types import TracebackType
 from typing import Any
-from unittest.mock import patch
 
 import asyncpg
-from asyncpg.transaction import Transaction
 
-import db
-from db.mirror.tables import MIRROR, SELECT_MONOTONE
+from tests.faults import (
+    AFTER,
+    BEFORE,
+    Call,
+    OnCommit,
+    Proceed,
+    statement_names,
+    watching_commits,
+    watching_statements,
+)
 
-BEFORE, AFTER = "before", "after"
 Death = tuple[str, str]
 """Where a worker dies: the commit point, and on which side of it."""
 
@@ -103,21 +105,6 @@ class Mortal:
 living: ContextVar[Mortal | None] = ContextVar("living", default=None)
 
 
-def statement_names() -> Mapping[str, str]:
-    """The name of every statement of ours, by its text."""
-    names: dict[str, str] = {}
-    for module in pkgutil.walk_packages(db.__path__, "db."):
-        found = vars(importlib.import_module(module.name))
-        for name, text in found.items():
-            if isinstance(text, str) and name.isupper():
-                names.setdefault(text, f"{module.name.rpartition('.')[2]}.{name}")
-    for kind, statements in MIRROR.items():
-        for text in (statements.write, statements.bury, statements.select_changed):
-            names[text] = f"mirror.{kind}"
-    names |= {text: f"mirror.monotone_{kind}" for kind, text in SELECT_MONOTONE.items()}
-    return names
-
-
 def _caller() -> str:
     """The function of ours that is running: module.function."""
     frame = sys._getframe(1)
@@ -151,65 +138,37 @@ def mortality() -> Iterator[None]:
     """While it lasts, whatever runs as a Mortal can die at its commits."""
     names = statement_names()
 
-    def mortal_statement(method: str) -> Callable[..., Awaitable[Any]]:
-        original = getattr(asyncpg.Connection, method)
+    async def watch(call: Call, proceed: Proceed) -> Any:
+        mortal, name = living.get(), names.get(call.text)
+        if mortal is None or name is None:
+            return await proceed()
+        _take(call.connection, mortal)
+        # What only reads, or is part of a transaction, is no commit.
+        commits = not call.connection.is_in_transaction() and _WRITES.search(call.text) is not None
+        if commits:
+            mortal.at(name, BEFORE)
+        try:
+            answer = await proceed()
+        except asyncpg.DeadlockDetectedError:
+            mortal.fate.deadlocks[name] += 1
+            raise
+        if commits:
+            mortal.at(name, AFTER)
+        return answer
 
-        async def run(self: Any, query: str, *args: Any, **options: Any) -> Any:
-            mortal, name = living.get(), names.get(query)
-            if mortal is None or name is None:
-                return await original(self, query, *args, **options)
-            _take(self, mortal)
-            # What only reads, or is part of a transaction, is no commit.
-            commits = not self.is_in_transaction() and _WRITES.search(query) is not None
-            if commits:
-                mortal.at(name, BEFORE)
-            try:
-                answer = await original(self, query, *args, **options)
-            except asyncpg.DeadlockDetectedError:
-                mortal.fate.deadlocks[name] += 1
-                raise
-            if commits:
-                mortal.at(name, AFTER)
-            return answer
-
-        return run
-
-    original_transaction = asyncpg.Connection.transaction
-
-    def transaction(self: Any, **options: Any) -> Any:
-        opened = original_transaction(self, **options)
+    def watch_commit(connection: Any, options: Mapping[str, Any]) -> OnCommit | None:
         mortal = living.get()
         if mortal is None:
-            return opened
-        _take(self, mortal)
-        return opened if options.get("readonly") else MortalTransaction(opened, mortal, _caller())
+            return None
+        _take(connection, mortal)
+        if options.get("readonly"):
+            return None
+        point = _caller()
 
-    patches = [patch.object(asyncpg.Connection, "transaction", transaction)]
-    patches += [
-        patch.object(asyncpg.Connection, method, mortal_statement(method))
-        for method in ("execute", "fetch", "fetchrow", "fetchval")
-    ]
-    with ExitStack() as stack:
-        for each in patches:
-            stack.enter_context(each)
+        async def on_commit(side: str) -> None:
+            mortal.at(point, side)
+
+        return on_commit
+
+    with watching_statements(watch), watching_commits(watch_commit):
         yield
-
-
-class MortalTransaction:
-    """A transaction whose worker may die just before or just after the commit."""
-
-    def __init__(self, inner: Transaction, mortal: Mortal, point: str) -> None:
-        self._inner, self._mortal, self._point = inner, mortal, point
-
-    async def __aenter__(self) -> None:
-        await self._inner.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            await self._inner.__aexit__(kind, error, trace)
-            return
-        self._mortal.at(self._point, BEFORE)
-        await self._inner.__aexit__(None, None, None)
-        self._mortal.at(self._point, AFTER)

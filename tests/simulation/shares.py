@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 import uvloop
 
-from tests.simulation.deaths import AFTER, BEFORE, Death, mortality
+from tests.faults import AFTER, BEFORE
+from tests.simulation.deaths import Death, mortality
 from tests.simulation.world import Played, open_ground, play
 
 Task = tuple[int, Death | None]

@@ -15,12 +15,12 @@ from redis.asyncio import Redis
 
 from billing.kinds.parse import parse_object
 from db.connection import Connection, Pool
-from db.keys import Key, columns_of_keys
-from db.sync import customers
-from db.sync.customers import RESOLVE_OBJECTS, TouchedObject, resolve_touched
+from db.keys import Key
+from db.sync.customers import MARK_STALE, TouchedObject, resolve_touched
 from db.sync.inbox import SignedEvent, record_events
-from db.sync.objects import FailedRead, Reading, draw_tick, mark_objects
+from db.sync.objects import Confirmed, FailedRead, Reading, confirm_objects, draw_tick, mark_objects
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell
+from tests.faults import replaced, rewritten
 from tests.harness import NOON, Harness, charge, customer, event, open_harness, refund, subscription
 from tests.simulation.deaths import mortality
 from tests.simulation.shares import quiet
@@ -28,8 +28,7 @@ from tests.simulation.world import Ground, open_ground, play
 from tests.system import until
 from tests.webhooks.web_harness import event as webhook
 from tests.webhooks.web_harness import open_door, settings
-from webhooks import inbox
-from worker.live import apply, fence
+from worker.live import fence
 from worker.live.answers import Answered
 from worker.live.fence import store_answers
 from worker.live.marks import bare_mark
@@ -68,11 +67,11 @@ async def seed_that_finds(ground: Ground) -> int:
 # What any world finds
 
 
-async def test_stale_marks_that_do_nothing(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stale_marks_that_do_nothing(ground: Ground) -> None:
     """`on conflict do nothing` takes no lock, and loses the marks of customers that are stale or were before."""
-    head, conflict, _ = customers.MARK_STALE.partition("on conflict")
-    monkeypatch.setattr(customers, "MARK_STALE", f"{head}{conflict} do nothing")
-    await seed_that_finds(ground)
+    head, conflict, _ = MARK_STALE.partition("on conflict")
+    with rewritten(MARK_STALE, f"{head}{conflict} do nothing"):
+        await seed_that_finds(ground)
 
 
 # What needs an order of its own
@@ -96,7 +95,7 @@ async def change_during_a_read_is_seen(harness: Harness) -> bool:
     return "past_due" == str((await harness.record())["status"])
 
 
-async def test_confirmed_drawn_after_the_read(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_confirmed_drawn_after_the_read(harness: Harness) -> None:
     """The tick of a read is drawn when its answer is there: a mark that came meanwhile is taken for seen."""
 
     async def store_as_of_now(
@@ -107,8 +106,8 @@ async def test_confirmed_drawn_after_the_read(harness: Harness, monkeypatch: pyt
 
     assert await change_during_a_read_is_seen(harness)
     await harness.execute(FORGET)
-    monkeypatch.setattr(fence, "store_answers", store_as_of_now)
-    assert not await change_during_a_read_is_seen(harness)
+    with replaced(store_answers, store_as_of_now):
+        assert not await change_during_a_read_is_seen(harness)
 
 
 async def deleted_customer_stays_deleted(harness: Harness) -> bool:
@@ -125,19 +124,22 @@ async def deleted_customer_stays_deleted(harness: Harness) -> bool:
     return (await harness.record())["deleted_at"] is not None
 
 
-async def test_no_tombstone(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_tombstone(harness: Harness) -> None:
     """Without a tombstone a deleted customer comes back."""
-    reading = fence._reading
 
-    def reading_without_tombstone(*args: Any, **options: Any) -> Reading:
-        return replace(reading(*args, **options), deleted=False)
+    async def confirm_without_tombstones(
+        connection: Connection, readings: Sequence[Reading], **options: Any
+    ) -> tuple[dict[Key, Confirmed], set[Key]]:
+        return await confirm_objects(
+            connection, [replace(each, deleted=False) for each in readings], **options
+        )
 
     assert await deleted_customer_stays_deleted(harness)
     await harness.execute(
         "truncate sync.events, sync.objects, sync.customers, stripe.customers, billing.customers"
     )
-    monkeypatch.setattr(fence, "_reading", reading_without_tombstone)
-    assert not await deleted_customer_stays_deleted(harness)
+    with replaced(confirm_objects, confirm_without_tombstones):
+        assert not await deleted_customer_stays_deleted(harness)
 
 
 async def refund_is_seen(harness: Harness) -> bool:
@@ -167,7 +169,7 @@ async def refund_is_seen(harness: Harness) -> bool:
     return refunded == 500
 
 
-async def test_fan_out_at_write_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fan_out_at_write_time(harness: Harness) -> None:
     """The transaction that writes a refund looks up its customer: it cannot know what is not committed."""
 
     async def write_and_tell(
@@ -180,17 +182,10 @@ async def test_fan_out_at_write_time(harness: Harness, monkeypatch: pytest.Monke
         touched = [TouchedObject(key=Key(row[0], row[1], row[2], row[3]), touched=row[4]) for row in rows]
         await resolve_touched(connection, [each for each in touched if each.key in shown])
 
-    async def resolve_nobody(connection: Connection, touched: Sequence[TouchedObject]) -> None:
-        keys = [each.key for each in touched]
-        columns = columns_of_keys(Key, keys)
-        await connection.execute(RESOLVE_OBJECTS, *columns, [each.touched for each in touched])
-
     assert await refund_is_seen(harness)
     await harness.execute(FORGET)
-    for module in (fence, apply):
-        monkeypatch.setattr(module, "write_mirror", write_and_tell)
-    monkeypatch.setattr("worker.live.derive.resolve_touched", resolve_nobody)
-    assert not await refund_is_seen(harness)
+    with replaced(write_mirror, write_and_tell):
+        assert not await refund_is_seen(harness)
 
 
 async def redelivery_rings(database_url: str, redis_url: str, event_id: str) -> bool:
@@ -212,9 +207,7 @@ async def redelivery_rings(database_url: str, redis_url: str, event_id: str) -> 
         return True
 
 
-async def test_ring_only_when_the_row_was_created(
-    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ring_only_when_the_row_was_created(database_url: str, redis_url: str) -> None:
     """A known event does not ring: a job that Redis lost is never enqueued again."""
     created = 0
     ring_soon = Bell.ring_soon
@@ -231,6 +224,5 @@ async def test_ring_only_when_the_row_was_created(
     assert await redelivery_rings(database_url, redis_url, "evt_1")
     async with Redis.from_url(redis_url) as client:
         await client.flushdb()
-    monkeypatch.setattr(inbox, "record_events", record)
-    monkeypatch.setattr(Bell, "ring_soon", ring_when_created)
-    assert not await redelivery_rings(database_url, redis_url, "evt_2")
+    with replaced(record_events, record), replaced(Bell.ring_soon, ring_when_created):
+        assert not await redelivery_rings(database_url, redis_url, "evt_2")

@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from unittest.mock import patch
 
 import asyncpg
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +45,7 @@ from sandbox import (
 )
 from sandbox.history import PastView
 from tests.databases import empty_tables
+from tests.faults import replaced
 from tests.harness import open_lanes
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
 from tests.truth import differences, read_records
@@ -356,7 +356,7 @@ class World:
 
     async def play(self) -> Played:
         """Everything, from the first customer to the comparison."""
-        with patch("worker.live.derive.derive_record", self._derive_or_fail):
+        with replaced(derive_record, self._derive_or_fail):
             return await self._play()
 
     def _derive_or_fail(self, facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:

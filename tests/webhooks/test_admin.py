@@ -6,6 +6,8 @@ from datetime import datetime
 import pytest
 
 from db.connection import Pool
+from db.sync.status import SELECT_BACKLOG
+from tests.faults import failing
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.web_harness import event, open_door, settings, silent_server
 from webhooks import admin as admin_module
@@ -139,13 +141,9 @@ async def test_status(database_url: str, pool: Pool) -> None:
     assert received_at == datetime.fromisoformat(waiting["last_event_at"])
 
 
-async def test_fault_of_ours(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fault_of_ours(database_url: str) -> None:
     """An error in our own code is answered in JSON too, without details."""
-
-    async def fail(*_: object, **__: object) -> None:
-        raise ValueError(ADMIN_TOKEN[::-1])
-
-    monkeypatch.setattr(admin_module, "select_backlog", fail)
-    async with open_door(settings(database_url=database_url)) as door:
-        answer = await door.status()
+    with failing(SELECT_BACKLOG, ValueError(ADMIN_TOKEN[::-1])):
+        async with open_door(settings(database_url=database_url)) as door:
+            answer = await door.status()
     assert (500, {"error": "an internal error: the log has the details"}) == (answer.status, answer.body)

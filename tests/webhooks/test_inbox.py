@@ -24,6 +24,7 @@ from runtime.bell import Bell, connect_redis
 from runtime.envelope import read_envelope
 from tests.conftest import Services
 from tests.databases import at_database
+from tests.faults import replaced
 from tests.signing import signature_header
 from tests.system import until
 from tests.webhooks.web_harness import SECRET, Answer, Door, event, open_door, settings
@@ -86,7 +87,7 @@ class Arrivals:
 
 
 @pytest.fixture
-def arrivals(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
+def arrivals() -> Iterator[Arrivals]:
     """Counts the events that reach the inbox: a test has no other way to see that requests wait in it."""
     arrivals = Arrivals()
     store = Inbox.store
@@ -95,8 +96,8 @@ def arrivals(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
         arrivals.count += 1
         await store(inbox, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Inbox, "store", counted)
-    return arrivals
+    with replaced(Inbox.store, counted):
+        yield arrivals
 
 
 @asynccontextmanager

@@ -4,29 +4,25 @@ lease.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 from billing.kinds.registry import KINDS
-from db.connection import PostgresAway, connect
+from db.connection import PostgresAway
+from db.mirror.facts import SELECT_CUSTOMERS
+from db.sync.inbox import FINISH_EVENTS
+from db.sync.objects import CONFIRM_OBJECTS
+from tests.faults import Call, before, losing_connections_at
 from tests.harness import Harness, customer, event, listing
 from worker import leases
 from worker.lists import histories
-from worker.live import apply, derive, fence
 
-OTHERS_END = """
-select pg_terminate_backend(pid) from pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
-"""
-
-# What of the work goes on over a connection that Postgres ends under it: the module and function that begin it.
+# What of the work goes on over a connection that Postgres ends under it: the statement at which it does so.
 PLACES = {
-    "events": (apply, "_apply"),
-    "customers": (derive, "load_facts"),
-    "reads": (fence, "store_answers"),
-    "histories": (histories, "store_safely"),
+    "events": FINISH_EVENTS,
+    "customers": SELECT_CUSTOMERS,
+    "reads": CONFIRM_OBJECTS,
+    "histories": CONFIRM_OBJECTS,
 }
 
 ATTEMPTS = """
@@ -64,38 +60,20 @@ async def begin(harness: Harness, what: str) -> Callable[[], Awaitable[object]]:
 
 
 async def shut_postgres_during(
-    harness: Harness,
-    patch: pytest.MonkeyPatch,
-    place: tuple[ModuleType, str],
-    work: Callable[[], Awaitable[object]],
+    harness: Harness, statement: str, work: Callable[[], Awaitable[object]]
 ) -> None:
-    """Do the work, and have every connection of this process ended when it reaches the place, as a restart does."""
-    module, name = place
-    real = getattr(module, name)
-
-    async def cut(connection: Any, *arguments: Any, **options: Any) -> object:
-        administrator = await connect(harness.settings.database_url, application_name="administrator")
-        try:
-            await administrator.execute(OTHERS_END)
-        finally:
-            await administrator.close()
-        return await real(connection, *arguments, **options)
-
-    with patch.context() as while_cut:
-        while_cut.setattr(module, name, cut)
-        with pytest.raises(PostgresAway):
-            await work()
+    """Do the work; every connection of this process is ended when it reaches the statement, as by a restart."""
+    with losing_connections_at(statement, harness.settings.database_url), pytest.raises(PostgresAway):
+        await work()
     # Others were idle when they were ended; taking one of them now only shows that.
     await harness.pool.expire_connections()
 
 
 @pytest.mark.parametrize("what", PLACES)
-async def test_given_back_when_postgres_returns(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+async def test_given_back_when_postgres_returns(harness: Harness, what: str) -> None:
     """Held rows are taken again at the next turn, and no attempt was counted."""
     work = await begin(harness, what)
-    await shut_postgres_during(harness, monkeypatch, PLACES[what], work)
+    await shut_postgres_during(harness, PLACES[what], work)
     held = {tuple(row) for row in await harness.fetch(ATTEMPTS)}
     assert (ONE[what], 1, True) in held
     for again in (harness.another_engine().sweep, harness.another_engine().sweep_bulk):
@@ -110,21 +88,18 @@ async def test_given_back_when_postgres_returns(
 
 
 @pytest.mark.parametrize("what", PLACES)
-async def test_given_back_when_the_worker_stops(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+async def test_given_back_when_the_worker_stops(harness: Harness, what: str) -> None:
     """I4: a worker that has to stop in the middle of something leaves no lease behind, and nothing counts as
     tried: the next worker takes it at once.
     """
     work = await begin(harness, what)
     reached = asyncio.Event()
 
-    async def wait_for_ever(*_: Any, **__: Any) -> None:
+    async def wait_for_ever(_: Call) -> None:
         reached.set()
         await asyncio.Event().wait()
 
-    with monkeypatch.context() as while_held:
-        while_held.setattr(*PLACES[what], wait_for_ever)
+    with before(PLACES[what], wait_for_ever):
         task = asyncio.ensure_future(work())
         await reached.wait()
         assert (ONE[what], 1, True) in {tuple(row) for row in await harness.fetch(ATTEMPTS)}
@@ -139,14 +114,12 @@ async def test_given_back_when_the_worker_stops(
     assert ONE[what] not in {row[0] for row in await harness.fetch(ATTEMPTS)}
 
 
-async def test_what_always_brings_postgres_down_is_not_tried_for_ever(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_always_brings_postgres_down_is_not_tried_for_ever(harness: Harness) -> None:
     """After a few times in a row the attempt counts, so that an event at which Postgres fails is found in the end."""
     await harness.receive(event("customer.created", customer()))
     attempts = []
     for _ in range(leases.GIVEN_BACK_MAX + 1):
-        await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.apply)
+        await shut_postgres_during(harness, PLACES["events"], harness.engine.apply)
         attempts.append(await harness.fetchval("select leased_until is not null from sync.events"))
     assert [True] * len(attempts) == attempts
     await harness.engine.apply()
@@ -156,12 +129,10 @@ async def test_what_always_brings_postgres_down_is_not_tried_for_ever(
     )
 
 
-async def test_only_what_is_still_ours_is_given_back(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_what_is_still_ours_is_given_back(harness: Harness) -> None:
     """An event that another worker has taken meanwhile, or finished, is left alone."""
     await harness.receive(event("customer.created", customer()), event("customer.updated", customer("cus_2")))
-    await shut_postgres_during(harness, monkeypatch, PLACES["events"], harness.engine.apply)
+    await shut_postgres_during(harness, PLACES["events"], harness.engine.apply)
     await harness.execute(
         "update sync.events set attempts = 2, leased_until = now() + interval '1 hour' where type = 'customer.created'"
     )

@@ -9,15 +9,14 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from billing import usage as usage_rules
-from billing.facts import CustomerFacts
+from billing.usage import meterings_of
 from db.connection import Pool, connect
 from db.keys import CustomerKey
 from db.sync.usage import ask_for_usage, select_usage_state
 from sandbox import Sandbox, create_api
+from tests.faults import broken
 from tests.harness import API_KEY, Api, Body, Harness, error, open_harness
 from tests.worker.telephony import Telephony, live
-from worker import usage as worker_usage
 from worker.engine import Engine
 from worker.forget import forget
 
@@ -234,22 +233,14 @@ async def test_failure_keeps_what_is_known(
     ]
 
 
-async def test_usage_that_we_fail_at(
-    calling: Harness, telephony: Telephony, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_usage_that_we_fail_at(calling: Harness, telephony: Telephony) -> None:
     """I7: an internal error with one customer's usage is stored with it, and another's is read in the same turn."""
     harness = calling
     bob, _ = telephony.subscriber("Bob")
     await live(harness, telephony)
-    real = usage_rules.meterings_of
-
-    def meterings_of(facts: CustomerFacts) -> tuple[usage_rules.Metering, ...]:
-        if facts.customer_id == telephony.ada.id:
-            raise OverflowError("poison")
-        return real(facts)
-
-    monkeypatch.setattr(worker_usage, "meterings_of", meterings_of)
-    await harness.engine.sweep_bulk()
+    poison = OverflowError("poison")
+    with broken(meterings_of, poison, when=lambda facts: facts.customer_id == telephony.ada.id):
+        await harness.engine.sweep_bulk()
     assert [bob.id] == [row["stripe_customer_id"] for row in await usage(harness)]
     assert "poison" in await harness.fetchval(
         "select error from sync.usage where customer_id = $1", telephony.ada.id

@@ -1,19 +1,18 @@
 """What an audit cannot decide it names, and judges the rest; and what only happens meanwhile is no drift."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from db.connection import Connection, Pool
-from db.keys import Scope
-from db.records.compare import AuditedCustomer, select_customers_by_id
-from db.sync.audits import Mending, report_audit, select_mending
-from db.sync.customers import mark_overdue
-from db.sync.scans import Scan, select_scan
+from db.connection import Pool
+from db.records.compare import SELECT_CUSTOMERS_BY_ID
+from db.sync.audits import SELECT_MENDING, report_audit
+from db.sync.customers import MARK_OVERDUE
+from db.sync.scans import select_scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
+from tests.faults import Call, after, before
 from tests.worker.account import Attached, attached, lived_account
 from tests.worker.lists.test_endings import refuse
 from worker.audit import records
@@ -132,22 +131,19 @@ async def test_entitlements_that_cannot_be_read(
             assert len(asked) <= 20
 
 
-async def test_every_ending_forgets_what_stripe_said(
-    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_every_ending_forgets_what_stripe_said(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """Also one that is canceled in the middle."""
     async with attached(pool, database_url, sandbox) as account:
         await settled(account)
         await damaged_invoices(account, 3)
         scan = await account.request(purpose="audit")
 
-        async def cancel(connection: Connection, scan: Scan, *, limit: int) -> list[Mending]:
+        async def cancel(_: Call) -> None:
             await account.execute("update sync.scans set status = 'canceled' where id = $1", scan.id)
             assert 3 == await account.fetchval("select count(said) from sync.drift")
-            return await select_mending(connection, scan, limit=limit)
 
-        monkeypatch.setattr(records, "select_mending", cancel)
-        assert "canceled" == (await account.scanned(scan))["status"]
+        with before(SELECT_MENDING, cancel):
+            assert "canceled" == (await account.scanned(scan))["status"]
         assert 0 == await account.fetchval("select count(said) from sync.drift")
 
 
@@ -181,7 +177,7 @@ async def an_event_of_a_refund(account: Attached, customer_id: str) -> None:
 
 @pytest.mark.parametrize("when", ["before", "before, unresolved", "after"])
 async def test_event_around_the_second_look(
-    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, when: str
+    pool: Pool, database_url: str, sandbox: Sandbox, when: str
 ) -> None:
     """A record that was wrong at the first look and is right at the second is no drift, whatever happens meanwhile."""
     async with attached(pool, database_url, sandbox) as account:
@@ -194,27 +190,28 @@ async def test_event_around_the_second_look(
         await account.execute("update billing.customers set name = 'x' where stripe_customer_id = $1", chosen)
         looked: list[bool] = []
 
-        async def put_right(connection: Connection, *, limit: int) -> int:
+        async def put_right(_: Call) -> None:
             await account.execute(
                 "update sync.customers set stale = stale + 1 where customer_id = $1", chosen
             )
-            return await mark_overdue(connection, limit=limit)
 
-        async def look(connection: Connection, scope: Scope, ids: Sequence[str]) -> list[AuditedCustomer]:
-            first = not looked
-            if first and when == "before":
+        async def about_to_look(_: Call) -> None:
+            if when == "before":
                 await an_event(account, chosen)
-            if first and when == "before, unresolved":
+            if when == "before, unresolved":
                 await an_event_of_a_refund(account, chosen)
-            found = await select_customers_by_id(connection, scope, ids)
-            if first and when == "after":
-                await an_event(account, chosen)
-            looked.append(any(each.moving for each in found))
-            return found
 
-        monkeypatch.setattr(records, "mark_overdue", put_right)
-        monkeypatch.setattr(records, "select_customers_by_id", look)
-        ended = await account.scanned(await account.request(purpose="audit"))
+        async def have_looked(call: Call) -> None:
+            if not looked and when == "after":
+                await an_event(account, chosen)
+            looked.append(any(row["moving"] for row in call.answer))
+
+        with (
+            before(MARK_OVERDUE, put_right),
+            before(SELECT_CUSTOMERS_BY_ID, about_to_look, times=1),
+            after(SELECT_CUSTOMERS_BY_ID, have_looked),
+        ):
+            ended = await account.scanned(await account.request(purpose="audit"))
         assert ("complete", None) == (ended["status"], ended["error"])
         assert [] == await account.fetch("select * from sync.drift")
         moving = {"before": [True, False], "before, unresolved": [False, False], "after": [False]}
@@ -222,7 +219,7 @@ async def test_event_around_the_second_look(
 
 
 async def test_what_was_read_since_is_not_written_over(
-    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, database_url: str, sandbox: Sandbox
 ) -> None:
     """What Stripe said about a wrong row is old once the row has been read again: records are compared with the row."""
     async with attached(pool, database_url, sandbox) as account:
@@ -231,24 +228,20 @@ async def test_what_was_read_since_is_not_written_over(
             "select min(stripe_customer_id) from billing.customers where deleted_at is null"
         )
         await account.execute("update stripe.customers set email = 'wrong@example.com' where id = $1", chosen)
-        times: list[int] = []
 
-        async def read_again(connection: Connection, scan: Scan, *, limit: int) -> list[Mending]:
-            if not times:
-                await an_event(account, chosen)
-                await account.execute(
-                    "update sync.objects set confirmed = nextval('sync.tick') where kind = 'customer' and id = $1",
-                    chosen,
-                )
-                await account.engine.derive()
-                await account.execute(
-                    "update billing.customers set name = 'x' where stripe_customer_id = $1", chosen
-                )
-            times.append(scan.id)
-            return await select_mending(connection, scan, limit=limit)
+        async def read_again(_: Call) -> None:
+            await an_event(account, chosen)
+            await account.execute(
+                "update sync.objects set confirmed = nextval('sync.tick') where kind = 'customer' and id = $1",
+                chosen,
+            )
+            await account.engine.derive()
+            await account.execute(
+                "update billing.customers set name = 'x' where stripe_customer_id = $1", chosen
+            )
 
-        monkeypatch.setattr(records, "select_mending", read_again)
-        ended = await account.scanned(await account.request(purpose="audit"))
+        with before(SELECT_MENDING, read_again, times=1):
+            ended = await account.scanned(await account.request(purpose="audit"))
         assert ("complete", None) == (ended["status"], ended["error"])
         rows = await account.fetch("select kind, fields from sync.drift order by kind")
         assert [("customer", ["email"]), ("record", ["name"])] == [tuple(row) for row in rows]
@@ -271,13 +264,12 @@ async def test_customer_that_moves_without_an_end(
             [moving, still],
         )
 
-        async def look(connection: Connection, scope: Scope, ids: Sequence[str]) -> list[AuditedCustomer]:
+        async def move(_: Call) -> None:
             await an_event(account, moving)
-            return await select_customers_by_id(connection, scope, ids)
 
-        monkeypatch.setattr(records, "select_customers_by_id", look)
         monkeypatch.setattr(records, "MOTION_WAITS_MAX", 3)
-        ended = await account.scanned(await account.request(purpose="audit"))
+        with before(SELECT_CUSTOMERS_BY_ID, move):
+            ended = await account.scanned(await account.request(purpose="audit"))
         assert ("partial", "1 records were changing until the end: audit again later") == (
             ended["status"],
             ended["error"],

@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from billing.kinds.parse import Parsed
 from db.connection import Pool
+from db.sync.objects import CONFIRM_OBJECTS
 from db.sync.scans import Scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
+from tests.faults import broken, failing, replaced
 from tests.truth import different_records
 from tests.worker.account import Attached, attached, lived_account
 from tests.worker.lists.test_endings import refuse
-from worker import scanner
+from worker.audit.lists import step_audit
+from worker.lists.backfill import step_backfill
 from worker.lists.pages import CUT_LISTS_MAX
-from worker.live import fence, mirror
-from worker.scanner import SCAN_ATTEMPTS_MAX, Scanner
+from worker.page_writer import PageWriter, ReadPage
+from worker.scanner import SCAN_ATTEMPTS_MAX
 
 ENTITLEMENTS = "/v1/entitlements/active_entitlements"
 
@@ -77,25 +79,24 @@ async def test_entitlements_of_one(pool: Pool, database_url: str, sandbox: Sandb
 
 @pytest.mark.parametrize("kind", ["active_entitlement_summary", "charge"])
 async def test_object_that_breaks_our_storing(
-    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, kind: str
+    pool: Pool, database_url: str, sandbox: Sandbox, kind: str
 ) -> None:
     """I7: our own code fails at one customer's entitlements, or at one charge of a page: the others are stored, and
     that customer alone is not exact.
     """
-    real, chosen = mirror.is_terminal, set[str]()
+    chosen: list[str] = []
 
-    def is_terminal(parsed: Parsed) -> bool:
-        if parsed.kind == kind and parsed.customer_id is not None:
-            chosen.update([parsed.id] if not chosen else [])
-            if parsed.id in chosen:
-                raise OverflowError("poison")
-        return real(parsed)
+    def first_of_kind(_: Any, __: Any, kinds: list[str], ids: list[str], *rest: Any) -> bool:
+        customers = rest[2]
+        found = [ids[n] for n, each in enumerate(kinds) if each == kind and customers[n] is not None]
+        chosen[:] = chosen or found[:1]
+        return bool(chosen) and chosen[0] in found
 
-    monkeypatch.setattr(fence, "is_terminal", is_terminal)
     async with attached(pool, database_url, sandbox) as account:
-        ended = await account.scanned(await account.request())
-        assert ("complete", None) == (ended["status"], ended["error"])
-        (left,) = await inexact(account)
+        with failing(CONFIRM_OBJECTS, OverflowError("poison"), when=first_of_kind):
+            ended = await account.scanned(await account.request())
+            assert ("complete", None) == (ended["status"], ended["error"])
+            (left,) = await inexact(account)
         statement = "select error from sync.objects where unsettled and id = $1 and customer_id = $2"
         said = await account.fetchval(statement, *chosen, left)
         assert "poison" in said
@@ -228,20 +229,16 @@ async def test_pages_that_nobody_understands(pool: Pool, database_url: str, sand
         assert [] == await different_records(sandbox, database_url)
 
 
-async def test_page_that_fails_otherwise(
-    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_page_that_fails_otherwise(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """Whatever is wrong with one list, the other lists are read to their end, and only it is named."""
-    after = Scanner._after
 
-    async def failing(self: Scanner, window: Any, page: Any) -> Any:
-        if window.kind == "dispute":
-            raise ValueError("something that nobody thought of")
-        return await after(self, window, page)
+    def of_disputes(_: PageWriter, read: ReadPage) -> bool:
+        return read.window.kind == "dispute"
 
-    monkeypatch.setattr(Scanner, "_after", failing)
     async with attached(pool, database_url, sandbox) as account:
-        ended = await account.scanned(await account.request())
+        error = ValueError("something that nobody thought of")
+        with broken(PageWriter.store, error, when=of_disputes):
+            ended = await account.scanned(await account.request())
         assert "partial" == ended["status"]
         assert "something that nobody thought of" in ended["error"]
         rows = await account.fetch("select kind, attempts from sync.scan_windows where state <> 'done'")
@@ -250,12 +247,12 @@ async def test_page_that_fails_otherwise(
 
 @pytest.mark.parametrize("purpose", ["backfill", "audit"])
 async def test_step_that_fails_otherwise(
-    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, purpose: str
+    pool: Pool, database_url: str, sandbox: Sandbox, purpose: str
 ) -> None:
     """A step that raises an unexpected error is tried as often as others, and then the scan ends, naming it."""
     tried: list[str] = []
 
-    async def failing(_turn: Any, scan: Scan) -> None:
+    async def fails(_turn: Any, scan: Scan) -> None:
         tried.append(scan.step)
         raise ValueError("something that nobody thought of")
 
@@ -265,8 +262,8 @@ async def test_step_that_fails_otherwise(
             "insert into sync.drift (scan_id, kind, id, what, said) values ($1, 'customer', 'cus_1', 'differs', '{}')",
             scan.id,
         )
-        monkeypatch.setattr(scanner, f"step_{purpose}", failing)
-        ended = await account.scanned(scan)
+        with replaced(step_backfill if purpose == "backfill" else step_audit, fails):
+            ended = await account.scanned(scan)
         assert ("partial", "lists: ValueError('something that nobody thought of')") == (
             ended["status"],
             ended["error"],

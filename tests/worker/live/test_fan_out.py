@@ -7,7 +7,8 @@ import pytest
 
 from billing.status import Policy
 from db.connection import Pool
-from db.sync import catalogue
+from db.sync.catalogue import MARK_CONCERNED
+from tests.faults import failing
 from tests.harness import NOON, Body, Harness, event, item, listing, subscription
 from worker.live.apply import apply_batch
 from worker.live.derive import derive_batch, fan_out_batch
@@ -119,25 +120,12 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("commits", range(6))
-async def test_killed_between_batches(
-    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch, commits: int
-) -> None:
+async def test_killed_between_batches(webhooks_only: Harness, commits: int) -> None:
     """I4: after or inside whichever batch a worker dies, the next worker continues and misses no customer."""
     harness = webhooks_only
     await fill(harness)
     await hear(harness, product(named="second"), after=10)
-    real = catalogue.mark_concerned
-    left = commits
-
-    async def die(*arguments: object) -> None:
-        nonlocal left
-        if not left:
-            raise Killed
-        left -= 1
-        await real(*arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(catalogue, "mark_concerned", die)
+    with failing(MARK_CONCERNED, Killed, skip=commits):
         async with harness.pool.acquire() as connection:
             with pytest.raises(Killed):  # noqa: PT012 - which of the batches it is, is the case
                 while True:

@@ -3,26 +3,24 @@
 import json
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 
 import pytest
 
 from billing.deadlines import LOOK_MAX
-from billing.facts import CustomerFacts
-from billing.kinds.kind import Kind
-from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS
-from billing.record import Derived, Policy
-from billing.record import derive_record as real_derive_record
-from db.mirror.facts import load_facts as real_load_facts
-from db.sync.inbox import ClaimedEvent, SignedEvent, claim_events
+from billing.record import derive_record
+from db.mirror.facts import SELECT_CUSTOMERS
+from db.mirror.tables import MIRROR
+from db.sync.inbox import FINISH_EVENTS, claim_events
+from db.sync.objects import CONFIRM_OBJECTS, MARK_OBJECTS
 from db.sync.status import Backlog, select_backlog
-from runtime import envelope
+from runtime.envelope import read_envelope
+from tests.faults import Call, about, before, broken, failing
 from tests.harness import Harness, charge, customer, event, listing, subscription
-from worker.lists import gaps, histories, pages
-from worker.live import apply, derive, fence, marks, mirror
-from worker.live.event import EventReading
-from worker.live.event import read_event as real_read_event
+from worker.lists import histories
+from worker.lists.pages import list_query
+from worker.live import apply
+from worker.live.event import read_event
 from worker.retry import ATTEMPTS_MAX
 
 BEYOND_BIGINT = 2**63
@@ -38,22 +36,17 @@ async def amounts(harness: Harness) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-async def test_event_that_breaks_our_code(webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_that_breaks_our_code(webhooks_only: Harness) -> None:
     """I7: an event at which our own code fails is parked with its error and its payload; its batch goes on."""
-
-    def read_event(claimed: ClaimedEvent, **how: Any) -> EventReading:
-        if claimed.event_id == "evt_poison":
-            raise ZeroDivisionError("poison")
-        return real_read_event(claimed, **how)
-
-    monkeypatch.setattr(apply, "read_event", read_event)
     harness = webhooks_only
     poison = event("charge.succeeded", charge("ch_2", "cus_2"), event_id="evt_poison")
-    await harness.apply(
-        event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_1"),
-        poison,
-        event("charge.succeeded", charge("ch_3", "cus_3"), event_id="evt_3"),
-    )
+    error = ZeroDivisionError("poison")
+    with broken(read_event, error, when=lambda claimed, **_: claimed.event_id == "evt_poison"):
+        await harness.apply(
+            event("charge.succeeded", charge("ch_1", "cus_1"), event_id="evt_1"),
+            poison,
+            event("charge.succeeded", charge("ch_3", "cus_3"), event_id="evt_3"),
+        )
     assert {"evt_1": "applied", "evt_poison": "parked", "evt_3": "applied"} == await harness.event_states()
     assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
     (row,) = await harness.fetch("select * from sync.events where event_id = 'evt_poison'")
@@ -63,32 +56,19 @@ async def test_event_that_breaks_our_code(webhooks_only: Harness, monkeypatch: p
 
 
 @pytest.mark.parametrize("fails_at", ["payload", "mark"])
-async def test_event_that_breaks_the_writing(
-    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch, fails_at: str
-) -> None:
+async def test_event_that_breaks_the_writing(webhooks_only: Harness, fails_at: str) -> None:
     """I7: where our own code fails while a batch is written, the batch is taken apart in the same turn: the culprit
     keeps its marks if it can, and is parked; its neighbours are applied.
     """
-    real_write, real_mark = mirror.write_mirror, marks.event_mark
-
-    async def write_mirror(connection: Any, shown: Any, *, confirmed: bool) -> None:
-        if any(key.id == "ch_2" for key in shown):
-            raise ZeroDivisionError("poison")
-        await real_write(connection, shown, confirmed=confirmed)
-
-    def mark(key: Any, *rest: Any, **how: Any) -> Any:
-        if key.id == "ch_2":
-            raise ZeroDivisionError("poison")
-        return real_mark(key, *rest, **how)
-
-    if fails_at == "payload":
-        monkeypatch.setattr(apply, "write_mirror", write_mirror)
-    else:
-        monkeypatch.setattr(apply, "event_mark", mark)
     harness = webhooks_only
-    await harness.apply(
-        *(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}"), event_id=f"evt_{n}") for n in (1, 2, 3))
-    )
+    statement = MIRROR["charge"].write if fails_at == "payload" else MARK_OBJECTS
+    with failing(statement, ZeroDivisionError("poison"), when=about("ch_2")):
+        await harness.apply(
+            *(
+                event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}"), event_id=f"evt_{n}")
+                for n in (1, 2, 3)
+            )
+        )
     assert {"evt_1": "applied", "evt_2": "parked", "evt_3": "applied"} == await harness.event_states()
     assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
     assert "poison" in await harness.fetchval("select error from sync.events where event_id = 'evt_2'")
@@ -115,9 +95,7 @@ async def test_event_that_kills_its_worker(webhooks_only: Harness) -> None:
     )
 
 
-async def test_lost_workers_batch_is_taken_one_by_one(
-    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_lost_workers_batch_is_taken_one_by_one(webhooks_only: Harness) -> None:
     """I7: whatever a lost worker had claimed is taken alone the next time, so that the one that killed it is found."""
     harness = webhooks_only
     await harness.receive(
@@ -127,14 +105,12 @@ async def test_lost_workers_batch_is_taken_one_by_one(
         assert 3 == len(await claim_events(connection, limit=10, lease=apply.LEASE))
     await harness.make_due()
     sizes: list[int] = []
-    real_apply = apply._apply
 
-    async def counting(connection: Any, readings: Any) -> None:
-        sizes.append(len(readings))
-        await real_apply(connection, readings)
+    async def count(call: Call) -> None:
+        sizes.append(len(call.args[0]))
 
-    monkeypatch.setattr(apply, "_apply", counting)
-    await harness.engine.apply()
+    with before(FINISH_EVENTS, count):
+        await harness.engine.apply()
     assert [1, 1, 1] == sizes
     assert {"cus_0": 2000, "cus_1": 2000, "cus_2": 2000} == await amounts(harness)
 
@@ -245,51 +221,29 @@ async def test_answer_of_the_end_of_time(harness: Harness) -> None:
     assert year, "nothing is left alone for longer than a year"
 
 
-async def test_answer_that_breaks_our_storing(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answer_that_breaks_our_storing(harness: Harness) -> None:
     """I7: where our own code fails at an answer, its neighbours are stored in the same turn; it is asked for some
     times more, then parked.
     """
-    real = mirror.is_terminal
-
-    def is_terminal(parsed: Parsed) -> bool:
-        if parsed.id == "ch_2":
-            raise OverflowError("poison")
-        return real(parsed)
-
-    monkeypatch.setattr(fence, "is_terminal", is_terminal)
     harness.api.put(customer(), charge("ch_1"), charge("ch_2"), charge("ch_3"))
     await harness.receive(event("customer.created", customer()))
     await harness.receive(*(event("charge.succeeded", charge(f"ch_{n}")) for n in (1, 2, 3)))
     await harness.apply()
-    await harness.confirm()
-    for charge_id in ("ch_1", "ch_3"):
-        assert (await harness.object("charge", charge_id))["confirmed"]
-    await harness.confirm(times=ATTEMPTS_MAX + 1)
+    with failing(CONFIRM_OBJECTS, OverflowError("poison"), when=about("ch_2")):
+        await harness.confirm()
+        for charge_id in ("ch_1", "ch_3"):
+            assert (await harness.object("charge", charge_id))["confirmed"]
+        await harness.confirm(times=ATTEMPTS_MAX + 1)
     known = await harness.object("charge", "ch_2")
     assert "poison" in known["error"]
     assert (ATTEMPTS_MAX, True) == (known["attempts"], known["parked_at"] is not None)
     assert not (await harness.record())["exact"]
 
 
-async def test_history_and_gap_that_we_fail_at(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_history_and_gap_that_we_fail_at(harness: Harness) -> None:
     """I7: our own code fails at one customer's history, and at one account's events: both are noted, the other
     customer is complete in the same turn, and the other account's gap is filled.
     """
-    real_list, real_event = pages.list_query, envelope.read_envelope
-    broken = iter([OverflowError("poison")])
-
-    def read_envelope(body: bytes, **how: Any) -> SignedEvent:
-        if b"evt_poison" in body:
-            raise OverflowError("poison")
-        return real_event(body, **how)
-
-    def list_query(kind: Kind) -> str:
-        for error in broken:
-            raise error
-        return real_list(kind)
-
-    monkeypatch.setattr(pages, "list_query", list_query)
-    monkeypatch.setattr(gaps, "read_envelope", read_envelope)
     harness.api.put(customer("cus_1"), customer("cus_2"))
     for kind in histories.LISTS:
         harness.api.bodies[KINDS[kind].list_path or ""] = listing([])
@@ -300,7 +254,11 @@ async def test_history_and_gap_that_we_fail_at(harness: Harness, monkeypatch: py
     await harness.apply(*(event("customer.updated", customer(f"cus_{n}")) for n in (1, 2)))
     await harness.apply(event("customer.updated", customer("cus_3"), account="acct_2"))
     await harness.execute("update sync.customers set history_at = now() where account_id = ''")
-    await harness.engine.sweep_bulk()
+    with (
+        broken(list_query, OverflowError("poison"), times=1),
+        broken(read_envelope, OverflowError("poison"), when=lambda body, **_: b"evt_poison" in body),
+    ):
+        await harness.engine.sweep_bulk()
     rows = await harness.fetch(
         "select history_error from sync.customers where not complete and account_id = ''"
     )
@@ -397,31 +355,24 @@ async def test_answer_that_cannot_be_read(harness: Harness, answer: object) -> N
     assert {"cus_1": 2000, "cus_2": 2500} == await amounts(harness)
 
 
-async def test_customer_at_whom_a_rule_fails(webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_customer_at_whom_a_rule_fails(webhooks_only: Harness) -> None:
     """I7: a customer whose facts break a rule of ours is tried some times, then parked with the error; the others of
     its batch are derived, and its next event gives it another chance.
     """
-
-    def derive_record(facts: CustomerFacts, *, as_of: Any, policy: Policy) -> Derived:
-        if facts.customer_id == "cus_2" and broken:
-            raise ZeroDivisionError("poison")
-        return real_derive_record(facts, as_of=as_of, policy=policy)
-
-    broken = True
-    monkeypatch.setattr(derive, "derive_record", derive_record)
     harness = webhooks_only
-    await harness.apply(*(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}")) for n in (1, 2, 3)))
-    assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
-    for attempt in range(1, ATTEMPTS_MAX + 1):
-        (row,) = await harness.fetch("select * from sync.customers where customer_id = 'cus_2'")
-        assert attempt == row["attempts"]
-        assert "poison" in row["error"]
-        await harness.make_due()
-        await harness.engine.derive()
+    error = ZeroDivisionError("poison")
+    with broken(derive_record, error, when=lambda facts, **_: facts.customer_id == "cus_2"):
+        await harness.apply(*(event("charge.succeeded", charge(f"ch_{n}", f"cus_{n}")) for n in (1, 2, 3)))
+        assert {"cus_1": 2000, "cus_3": 2000} == await amounts(harness)
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            (row,) = await harness.fetch("select * from sync.customers where customer_id = 'cus_2'")
+            assert attempt == row["attempts"]
+            assert "poison" in row["error"]
+            await harness.make_due()
+            await harness.engine.derive()
     (row,) = await harness.fetch("select * from sync.customers where customer_id = 'cus_2'")
     assert row["parked_at"] is not None
     assert (0, 1) == ((await backlog(harness)).stale_customers, (await backlog(harness)).parked)
-    broken = False
     await harness.apply(event("charge.succeeded", charge("ch_2b", "cus_2"), after=60))
     assert {"cus_1": 2000, "cus_2": 4000, "cus_3": 2000} == await amounts(harness)
     assert 0 == (await backlog(harness)).parked
@@ -507,7 +458,7 @@ async def test_unknown_status_is_shown_with_an_alarm(webhooks_only: Harness) -> 
     assert [] == await harness.fetch("select * from sync.problems")
 
 
-async def test_parked_customer_is_not_exact(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_parked_customer_is_not_exact(harness: Harness) -> None:
     """A record that could not be derived from the latest facts says so, also to readers that poll by `change`."""
     harness.api.put(customer(), charge())
     await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
@@ -515,11 +466,7 @@ async def test_parked_customer_is_not_exact(harness: Harness, monkeypatch: pytes
     before = await harness.record()
     assert before["exact"]
 
-    def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:
-        raise ValueError("rule")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(derive, "derive_record", derive_record)
+    with broken(derive_record, ValueError("rule")):
         refunded = charge(amount_refunded=2000)
         harness.api.put(refunded)
         await harness.apply(event("charge.refunded", refunded, after=10))
@@ -536,23 +483,20 @@ async def test_parked_customer_is_not_exact(harness: Harness, monkeypatch: pytes
     assert (await harness.record())["exact"]
 
 
-async def test_mark_during_the_last_try_parks_nobody(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_mark_during_the_last_try_parks_nobody(harness: Harness) -> None:
     """What comes while a customer is derived for the last time is a new chance, as it is after that."""
     harness.api.put(customer(), charge())
     await harness.apply(event("customer.created", customer()))
     await harness.confirm(times=2)
     await harness.execute("update sync.customers set stale = stale + 1, attempts = $1", ATTEMPTS_MAX - 1)
 
-    async def load_facts(*of: Any) -> Any:
-        monkeypatch.setattr(derive, "load_facts", real_load_facts)
+    async def mark_and_fail(_: Call) -> None:
         await harness.receive(event("charge.succeeded", charge(), after=10))
         await harness.execute("update sync.customers set stale = stale + 1")
         raise ValueError("rule")
 
-    monkeypatch.setattr(derive, "load_facts", load_facts)
-    await harness.engine.derive()
+    with before(SELECT_CUSTOMERS, mark_and_fail, times=1):
+        await harness.engine.derive()
     assert not await harness.fetchval("select parked_at is not null from sync.customers")
     await harness.make_due()
     await harness.settle()

@@ -2,14 +2,16 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from db.connection import Pool, connect
-from db.sync.inbox import claim_events
+from db.connection import connect
+from db.sync.customers import CLAIM_STALE, FINISH_DERIVED, RESOLVE_OBJECTS
+from db.sync.inbox import CLAIM_EVENTS, FINISH_EVENTS, claim_events
+from db.sync.objects import CLAIM_READS, CONFIRM_OBJECTS
+from tests.faults import Call, after, after_commit
 from tests.harness import Harness, charge, customer, event, refund, subscription
-from worker.live import apply, confirm, derive, fence
+from worker.live import apply
 from worker.live.event import read_event
 
 LEASE = timedelta(seconds=60)
@@ -67,41 +69,29 @@ class Killed(BaseException):
     """The worker dies here."""
 
 
-# Where a worker may die: the function that it does not come back from, and the module in which it is called.
+# Where a worker may die: the statement that it does not get past, or the commit of its transaction.
 DEATHS = {
-    "events claimed": (apply, "_apply", False),
-    "events applied": (apply, "_apply", True),
-    "reads claimed": (confirm, "_read", False),
-    "answers stored": (fence, "store_answers", True),
-    "customers claimed": (derive, "load_facts", False),
-    "records stored": (derive, "store_derivations", True),
-    "touched rows resolved": (derive, "resolve_touched", True),
+    "events claimed": (after, CLAIM_EVENTS),
+    "events applied": (after_commit, FINISH_EVENTS),
+    "reads claimed": (after, CLAIM_READS),
+    "answers stored": (after_commit, CONFIRM_OBJECTS),
+    "customers claimed": (after, CLAIM_STALE),
+    "records stored": (after_commit, FINISH_DERIVED),
+    "touched rows resolved": (after, RESOLVE_OBJECTS),
 }
 
 
+async def die(_: Call) -> None:
+    raise Killed
+
+
 @pytest.mark.parametrize("death", DEATHS)
-async def test_worker_dies_between_two_commits(
-    harness: Harness, pool: Pool, monkeypatch: pytest.MonkeyPatch, death: str
-) -> None:
+async def test_worker_dies_between_two_commits(harness: Harness, death: str) -> None:
     """I4: wherever a worker dies, the next one ends with the same records once the leases are over."""
     harness.api.put(customer(), subscription(status="past_due"), refund(amount=700))
     harness.api.put(
         charge(amount_refunded=700) | {"refunds": {"object": "list", "data": [refund(amount=700)]}}
     )
-    module, name, afterwards = DEATHS[death]
-    real = getattr(module, name)
-    died = False
-
-    async def dying(*arguments: Any, **named: Any) -> Any:
-        nonlocal died
-        if died:
-            return await real(*arguments, **named)
-        died = True
-        if afterwards:
-            await real(*arguments, **named)
-        raise Killed
-
-    monkeypatch.setattr(module, name, dying)
     await harness.receive(
         event("customer.created", customer()),
         event("customer.subscription.created", subscription()),
@@ -115,9 +105,9 @@ async def test_worker_dies_between_two_commits(
         await harness.engine.confirm(linger=False)
         await harness.engine.derive()
 
-    with pytest.raises(Killed):
+    happens, statement = DEATHS[death]
+    with happens(statement, die, times=1), pytest.raises(Killed):
         await work()
-    monkeypatch.undo()
     await harness.make_due()
     survivor = harness.another_engine()
     for _ in range(3):

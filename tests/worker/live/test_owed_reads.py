@@ -1,14 +1,12 @@
 """What is still to be read keeps its customer's record from being exact, whatever became of the event or the read."""
 
 import asyncio
-from typing import Any
-
-import pytest
 
 from billing.kinds.parse import parse_object
 from db.keys import Key
 from db.sync.inbox import claim_events
 from db.sync.objects import mark_objects
+from tests.faults import broken
 from tests.harness import Body, Harness, charge, customer, event, listing, refund
 from worker.live import apply
 from worker.live.marks import bare_mark
@@ -73,20 +71,13 @@ async def test_event_of_another_mode_leaves_no_marks(harness: Harness) -> None:
     assert not await harness.fetch("select id from sync.objects")
 
 
-async def test_event_that_breaks_our_reading_is_read_all_the_same(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_event_that_breaks_our_reading_is_read_all_the_same(harness: Harness) -> None:
     """I7: an event at whose payload our own code fails keeps its marks, so that a read finds what it said."""
     await paid(harness)
     harness.api.put(refunded())
-
-    def breaks(body: Body, **how: Any) -> Any:
-        if body.get("amount_refunded") == 2000:
-            raise ZeroDivisionError("poison")
-        return parse_object(body, **how)
-
-    monkeypatch.setattr("worker.live.event.parse_object", breaks)
-    await harness.apply(event("charge.refunded", refunded(), after=10, event_id="evt_poison"))
+    error = ZeroDivisionError("poison")
+    with broken(parse_object, error, when=lambda body, **_: body.get("amount_refunded") == 2000):
+        await harness.apply(event("charge.refunded", refunded(), after=10, event_id="evt_poison"))
     assert not (await harness.record())["exact"]
     await harness.settle()
     assert "parked" == (await harness.event_states())["evt_poison"]
