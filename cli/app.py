@@ -24,9 +24,10 @@ SUMMARIES = {
     "rebuild": "Derive every record again.",
     "forget": "Erase a customer's personal data.",
     "events": "List and show received events, and try them again.",
+    "alarms": "List what an operator must see, and clear it.",
 }
 """Each command with the line that `subledger --help` has for it, in this order."""
-GROUPS = {"events"}
+GROUPS = {"events", "alarms"}
 """Those that have commands of their own, in the `app` of their module."""
 
 

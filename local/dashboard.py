@@ -28,7 +28,8 @@ def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
     board.add_row("events received", f"{overview.events:,}")
     board.add_row("events waiting", f"{overview.pending:,}")
     board.add_row("lag", f"{overview.oldest_pending_seconds:.1f} s")
-    return Group(board, Text(f"{stripe}  Ctrl-C stops everything.", style="dim"))
+    alarms = [Text(f"ALARM {_printable(alarm)}", style="bold red") for alarm in overview.alarms]
+    return Group(board, *alarms, Text(f"{stripe}  Ctrl-C stops everything.", style="dim"))
 
 
 def line(overview: Overview) -> str:
@@ -41,7 +42,13 @@ def line(overview: Overview) -> str:
     return (
         f"customers {_total(overview)} ({statuses or 'none yet'}), exact {_exact(overview)}, net {revenue or '-'}, "
         f"events {overview.events} received, {overview.pending} waiting, lag {overview.oldest_pending_seconds:.1f} s"
+        + "".join(f", ALARM {_printable(alarm)}" for alarm in overview.alarms)
     )
+
+
+def _printable(text: str) -> str:
+    """On one line, without characters that would control a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _by_status(overview: Overview) -> list[tuple[str, int]]:

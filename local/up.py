@@ -144,6 +144,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
         "STRIPE_API_KEY",
         "STRIPE_WEBHOOK_SECRET",
         "STRIPE_API_BASE",
+        "GAP_FILL_SECONDS",
     )
     system = RunningSystem(
         pid=os.getpid(),

@@ -21,6 +21,7 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
 from db.connection import Pool, create_pool
+from db.sync.accounts import alarming_worker
 from db.sync.workers import beat, leave
 from runtime.bell import BULK_QUEUE, LIVE_QUEUE, TOKENS, RedisError, connect_redis
 from runtime.budget import Budget
@@ -109,6 +110,7 @@ class WorkerProcess:
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way."""
+        alarming_worker.set(self._id)  # before any task is made: they inherit it
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

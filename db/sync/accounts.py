@@ -1,11 +1,29 @@
 """The accounts that events come from, how far their gaps are filled, and the alarms for operators."""
 
 from collections.abc import Collection
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from db.connection import Connection
 from db.keys import Scope, columns_of_keys
+from db.sync.workers import LOST_AFTER_SECONDS
+
+
+class KeyAlarm(StrEnum):
+    """What may be wrong with an API key: the names of its alarms."""
+
+    REFUSED = "api key"
+    FOREIGN = "api key of another account"
+    OTHER_MODE = "api key of another mode"
+    UNCHECKED = "api key not checked"
+
+
+def events_expired(account_id: str) -> str:
+    """The alarm about events that Stripe forgot before they were read."""
+    return f"events expired {account_id}".strip()
+
 
 SEE_ACCOUNTS = """
 insert into sync.accounts (account_id, live_mode)
@@ -143,22 +161,50 @@ async def remember_key(connection: Connection, *, account_id: str, live_mode: bo
     return Scope(account_id, live_mode) if row is None else Scope(row[0], row[1])
 
 
+alarming_worker: ContextVar[str] = ContextVar("alarming_worker", default="")
+"""The worker process on whose behalf this code runs (sync.workers.id): its alarms bear the name."""
+
 RAISE_ALARM = """
-insert into sync.alarms (name, detail) values ($1, $2)
-on conflict (name) do update set detail = excluded.detail
+insert into sync.alarms (name, detail, account_id, remedy, worker) values ($1, $2, $3, $4, $5)
+on conflict (name) do update set
+  detail = excluded.detail, account_id = excluded.account_id, remedy = excluded.remedy, worker = excluded.worker,
+  said_at = now()
 """
 
-CLEAR_ALARMS = "delete from sync.alarms where name = any ($1::text[])"
+
+async def raise_alarm(
+    connection: Connection, name: str, detail: str, *, remedy: str = "", account_id: str = ""
+) -> None:
+    """Show it in /status and `subledger status` until it is cleared. The detail says what is wrong, and ends with the
+    remedy where it does not contain it.
+    """
+    if remedy not in detail:
+        detail = f"{detail}: {remedy}"
+    await connection.execute(RAISE_ALARM, name, detail, account_id, remedy, alarming_worker.get())
 
 
-async def raise_alarm(connection: Connection, name: str, detail: str) -> None:
-    """Show it in /status and `subledger status` until it is cleared."""
-    await connection.execute(RAISE_ALARM, name, detail)
+CLEAR_ALARMS = "delete from sync.alarms where name = any ($1::text[]) returning name"
 
 
-async def clear_alarms(connection: Connection, names: Collection[str]) -> None:
-    """Take these alarms back: what they said is not, or no longer, so."""
-    await connection.execute(CLEAR_ALARMS, list(names))
+async def clear_alarms(connection: Connection, names: Collection[str]) -> list[str]:
+    """Take these alarms back: what they said is not, or no longer, so. Returns those that stood."""
+    return sorted(row[0] for row in await connection.fetch(CLEAR_ALARMS, list(names)))
+
+
+# A worker whose key is wrong goes on raising its alarm: what another worker may read does not end it.
+CLEAR_KEY_ALARMS = f"""
+delete from sync.alarms a
+where a.name = any ($1::text[]) and (
+  a.worker = $2 or not exists (
+    select from sync.workers w where w.id = a.worker and w.beat_at > now() - interval '{LOST_AFTER_SECONDS} seconds'
+  )
+)
+"""
+
+
+async def clear_key_alarms(connection: Connection) -> None:
+    """Take back what was said about the key, by this worker or by one that is gone: a read has worked."""
+    await connection.execute(CLEAR_KEY_ALARMS, list(KeyAlarm), alarming_worker.get())
 
 
 ALARM_STANDS = "select exists (select from sync.alarms where name = $1)"
@@ -168,3 +214,25 @@ async def alarm_stands(connection: Connection, name: str) -> bool:
     """Whether it was raised, and not cleared since."""
     stands: bool = await connection.fetchval(ALARM_STANDS, name)
     return stands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """An alarm that stands."""
+
+    name: str
+    since: datetime
+    account_id: str
+    worker: str
+    detail: str
+    remedy: str
+
+
+SELECT_ALARMS = """
+select name, raised_at as since, account_id, worker, detail, remedy from sync.alarms order by raised_at, name
+"""
+
+
+async def select_alarms(connection: Connection) -> list[Alarm]:
+    """The alarms that stand, the oldest first."""
+    return [Alarm(**row) for row in await connection.fetch(SELECT_ALARMS)]

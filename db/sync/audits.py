@@ -427,6 +427,15 @@ async def report_audit(connection: Connection, scan: Scan) -> AuditReport:
     )
 
 
+HAS_DRIFT = "select exists (select from sync.drift where scan_id = $1)"
+
+
+async def has_drift(connection: Connection, scan: Scan) -> bool:
+    """Whether anything that the audit suspected is still suspected, or was found to be wrong."""
+    drift: bool = await connection.fetchval(HAS_DRIFT, scan.id)
+    return drift
+
+
 # Stripe's answers were kept to compare with; they hold personal data, which belongs only in the mirror.
 DROP_SAID = "update sync.drift set said = null where scan_id = $1 and said is not null"
 

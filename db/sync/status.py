@@ -12,6 +12,7 @@ import msgspec
 from billing.kinds.registry import LIST_CONFIRMED
 from db.connection import Connection
 from db.sync.histories import HISTORY_ATTEMPTS_MAX
+from db.sync.workers import LOST_AFTER_SECONDS
 
 # The backlog
 
@@ -96,9 +97,6 @@ async def ping(connection: Connection) -> None:
 
 
 # Workers and problems
-
-LOST_AFTER_SECONDS = 35.0
-"""A worker beats every ten seconds; one that missed three beats counts as lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +188,8 @@ class Overview:
     pending: int
     oldest_pending_seconds: float
     """How long the oldest event that is not applied has waited; 0 when none waits."""
+    alarms: tuple[str, ...] = ()
+    """What an operator must see, and what to do about it."""
 
 
 COUNT_CUSTOMERS = """
@@ -210,7 +210,8 @@ COUNT_EVENTS = """
 select
   (select count(*) from sync.events) as events,
   pending,
-  coalesce(extract(epoch from now() - oldest_pending_at), 0)::float8 as oldest_pending_seconds
+  coalesce(extract(epoch from now() - oldest_pending_at), 0)::float8 as oldest_pending_seconds,
+  (select array_agg(name || ': ' || detail order by name) from sync.alarms) as alarms
 from billing.freshness
 """
 
@@ -226,5 +227,5 @@ async def read_overview(connection: Connection) -> Overview:
         customers={row["status"]: row["customers"] for row in customers},
         exact=sum(row["exact"] for row in customers),
         net_minor={row["currency"]: row["net"] for row in revenue},
-        **events,
+        **{**events, "alarms": tuple(events["alarms"] or ())},
     )

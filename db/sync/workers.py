@@ -4,6 +4,9 @@ import json
 
 from db.connection import Connection
 
+LOST_AFTER_SECONDS = 35.0
+"""A worker beats every ten seconds; one that missed three beats counts as lost."""
+
 BEAT = """
 insert into sync.workers (id, detail) values ($1, $2::jsonb)
 on conflict (id) do update set beat_at = now(), detail = excluded.detail

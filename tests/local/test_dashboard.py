@@ -1,6 +1,7 @@
 """The board: counts, money and lag as people read them."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -64,6 +65,18 @@ def test_table_shows_address_customers_revenue_and_lag() -> None:
         "Ctrl-C",
     ):
         assert part in shown
+
+
+def test_alarms_are_on_the_board() -> None:
+    """What an operator must see is on the table and in the line, and controls no terminal."""
+    alarmed = replace(OVERVIEW, alarms=("api key: Stripe does not know it\x1b[2J",))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(
+        dashboard.table(alarmed, url="http://127.0.0.1:8000", stripe="Events come from a sandbox account.")
+    )
+    assert isinstance(console.file, io.StringIO)
+    for said in (console.file.getvalue(), dashboard.line(alarmed)):
+        assert "ALARM api key: Stripe does not know it?[2J" in said
 
 
 async def test_overview_of_an_empty_database(pool: Pool) -> None:

@@ -193,6 +193,10 @@ def test_sandbox_account_fills_the_records(directory: Path) -> None:
     with up(directory) as running:
         running.until_ready()
         running.until(lambda: "active" in running.said())
+        running.until(lambda: any("worker" in process.cmdline() for process in running.family()))
+        # The sandbox forgets events after its 30 days, which are two minutes of ours: a worker that fills gaps every
+        # five minutes raises a false alarm.
+        assert "20" == running.child("worker").environ()["GAP_FILL_SECONDS"]
         family = running.family()
         running.process.terminate()
         assert 0 == running.process.wait(STOP_TIMEOUT_SECONDS), running.said()

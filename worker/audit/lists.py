@@ -25,7 +25,8 @@ from db.mirror.compare import (
     select_unlisted,
 )
 from db.mirror.tables import PARTS, MirrorRow, select_changed
-from db.sync.audits import close_audit, count_suspects, is_audit_due, select_unread, suspect
+from db.sync.accounts import clear_alarms, events_expired
+from db.sync.audits import close_audit, count_suspects, has_drift, is_audit_due, select_unread, suspect
 from db.sync.coverage import select_holes
 from db.sync.inbox import reach_milestone
 from db.sync.scans import Scan, finish_scan
@@ -238,6 +239,9 @@ async def _finish(turn: Turn, scan: Scan) -> None:
         async with connection.transaction():
             if status == "complete" and scan.status == "running" and scan.whole:
                 await reach_milestone(connection, "audit")
+                # What expired was found by this audit, or by one before it that repaired it.
+                if scan.repair and not await has_drift(connection, scan):
+                    await clear_alarms(connection, [events_expired(scan.account_id)])
             await end_audit(connection, scan, status=status, error="; ".join(notes) or None)
     log.info("audit ended", scan=scan.id, status=status)
 

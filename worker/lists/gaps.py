@@ -12,7 +12,16 @@ import structlog
 
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Scope
-from db.sync.accounts import DueGap, claim_gap, finish_gap, postpone_gap, raise_alarm, see_accounts
+from db.sync.accounts import (
+    DueGap,
+    claim_gap,
+    clear_key_alarms,
+    events_expired,
+    finish_gap,
+    postpone_gap,
+    raise_alarm,
+    see_accounts,
+)
 from db.sync.customers import doubt_starts
 from db.sync.inbox import SignedEvent, reach_milestone, record_events
 from runtime.envelope import read_envelope
@@ -103,6 +112,7 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
             await finish_gap(connection, gap, cursor_at=begun_at, next_fill=every, since=changed)
             if gap.events_since is None and changed is not None:
                 await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
+            await clear_key_alarms(connection)
             await reach_milestone(connection, "gap_fill")
 
     await retry_conflicts(finish)
@@ -119,11 +129,13 @@ def _event(body: bytes, gap: DueGap) -> SignedEvent:
 
 async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:
     """Raise an alarm if the cursor is older than Stripe keeps events: only an audit can find what was missed."""
-    name = f"events expired {gap.account_id}".strip()
+    name = events_expired(gap.account_id)
+    account = f" --account {gap.account_id}" if gap.account_id else ""
+    remedy = f"run `subledger audit --repair{account}`"
     if gap.cursor_at is not None and now - gap.cursor_at > RETENTION:
         detail = (
             f"events were last read at {gap.cursor_at:%Y-%m-%d %H:%M} UTC, and Stripe keeps them for 30 days: "
-            "some may be lost; run `subledger audit --repair`"
+            f"some may be lost; {remedy}"
         )
         log.error("events expired before they were read", account=gap.account_id)
-        await raise_alarm(connection, name, detail)
+        await raise_alarm(connection, name, detail, remedy=remedy, account_id=gap.account_id)

@@ -6,6 +6,7 @@ from typing import Any
 
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Pool
+from db.sync.accounts import alarm_stands, raise_alarm
 from sandbox.truth import CustomerKey
 from tests.truth import read_records
 from tests.worker.account import Attached, attached, lived_account, prices_of
@@ -115,3 +116,26 @@ async def test_nobody_is_learned_of_from_a_wrong_row(pool: Pool, database_url: s
         assert 0 == await account.fetchval(
             "select count(*) from sync.customers where customer_id = 'cus_nobody'"
         )
+
+
+async def test_audit_without_drift_ends_expired_events(pool: Pool, database_url: str) -> None:
+    """I10: what expired is lost until an audit has repaired it; a repairing audit that finds nothing ends the alarm."""
+    async with attached(pool, database_url, lived_account(customers=20)) as account:
+        await account.scanned(await account.request())
+        await account.settle()
+
+        async def stands_after(*, repair: bool) -> bool:
+            await account.scanned(await account.request(purpose="audit", repair=repair))
+            async with pool.acquire() as connection:
+                return await alarm_stands(connection, "events expired")
+
+        async with pool.acquire() as connection:
+            await raise_alarm(
+                connection, "events expired", "some may be lost: run `subledger audit --repair`"
+            )
+            await raise_alarm(connection, "events expired acct_1", "of another account")
+            await damage(connection, seed=3, rows=3, records=0)
+        assert await stands_after(repair=False)
+        assert await stands_after(repair=True), "it found drift"
+        assert not await stands_after(repair=True)
+        assert 1 == await account.fetchval("select count(*) from sync.alarms")
