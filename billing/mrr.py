@@ -201,17 +201,38 @@ class Mrr:
             if discount.percent_off is not None:
                 for line in of:
                     line.amount -= line.amount * min(Decimal(discount.percent_off), Decimal(100)) / 100
-            elif discount.amount_off is not None and discount.currency == currency:
-                _share_out(of, Decimal(discount.amount_off))
-            else:
+                continue
+            amount_off = self._amount_off(discount, currency)
+            if amount_off is None:
                 return False
+            _share_out(of, Decimal(amount_off))
         return True
+
+    def _amount_off(self, discount: Discount, currency: str | None) -> int | None:
+        """What a discount takes off each invoice in this currency; None: not known."""
+        if discount.amount_off is not None and discount.currency == currency:
+            return discount.amount_off
+        coupon = self._coupon_of(discount)
+        options = () if coupon is None else coupon.currency_options or ()
+        return next((option.amount_off for option in options if option.currency == currency), None)
+
+    def _coupon_of(self, discount: Discount) -> Coupon | None:
+        """The coupon that a discount was made from, if it is known: its id may name another one by now."""
+        coupon = self._coupons.get(discount.coupon_id or "")
+        if coupon is None or coupon.created is None:
+            return coupon
+        if discount.coupon_created is not None:
+            return coupon if coupon.created == discount.coupon_created else None
+        # On a test clock, discounts start by that clock, and coupons are created by ours.
+        on_clock = self._facts.customer is not None and self._facts.customer.test_clock is not None
+        late = discount.starts is not None and discount.starts < coupon.created
+        return None if late and not on_clock else coupon
 
     def _limited(
         self, lines: Sequence["_Line"], discount: Discount, *, of_all: bool
     ) -> Sequence["_Line"] | None:
         """The lines of the products that a discount's coupon is limited to; None: not known."""
-        coupon = self._coupons.get(discount.coupon_id or "")
+        coupon = self._coupon_of(discount)
         if coupon is None or coupon.applies_to is None:
             return lines if of_all else None
         if not coupon.applies_to:
@@ -221,8 +242,8 @@ class Mrr:
         return [line for line in lines if line.product_id in coupon.applies_to]
 
     def _whole(self, discount: Discount) -> Discount:
-        """The discount with its coupon's values, if Stripe named the coupon by its id alone."""
-        coupon: Coupon | None = self._coupons.get(discount.coupon_id or "")
+        """The discount with its coupon's values, where Stripe named the coupon by its id alone."""
+        coupon = self._coupon_of(discount)
         if coupon is None or discount.percent_off is not None or discount.amount_off is not None:
             return discount
         return Discount(
@@ -233,6 +254,8 @@ class Mrr:
             currency=coupon.currency,
             duration=coupon.duration,
             ends=discount.ends,
+            coupon_created=coupon.created,
+            starts=discount.starts,
         )
 
     def _discounts(self, subscription: Subscription) -> list[Discount]:

@@ -14,6 +14,9 @@ SAME_BOUNDARY = timedelta(hours=1)
 AT_CREATION = timedelta(seconds=60)
 """A trial that started no later than this after the creation of the subscription is the one that it began with."""
 
+_ANY_REASON = "subscription"
+"""The billing_reason of every invoice of a subscription before May 2018: of its creation, its cycles, all others."""
+
 _COUNT = re.compile(r"[0-9]{1,9}")
 
 
@@ -35,14 +38,17 @@ def renewal_number(
 
 
 def cycle_boundaries(invoices: Iterable[Invoice]) -> list[datetime]:
-    """The distinct ends of the cycles that these invoices bill, earliest first."""
-    ends = sorted(
-        invoice.period_end
-        for invoice in invoices
-        if invoice.billing_reason == "subscription_cycle" and invoice.period_end is not None
+    """The distinct ends of the cycles that these invoices of one subscription bill, earliest first."""
+    billed = sorted(
+        ((each.period_end, each.billing_reason) for each in invoices if each.period_end is not None),
+        key=lambda one: one[0],
     )
+    ends = [end for end, reason in billed if reason == "subscription_cycle"]
+    unnamed = [end for end, reason in billed if reason == _ANY_REASON]
+    if not any(reason == "subscription_create" for _, reason in billed):
+        unnamed = unnamed[1:]  # the first one is the creation
     boundaries: list[datetime] = []
-    for end in ends:
+    for end in sorted(ends + unnamed):
         if not boundaries or end - boundaries[-1] >= SAME_BOUNDARY:
             boundaries.append(end)
     return boundaries
@@ -59,14 +65,14 @@ def end_of_first_trial(
 ) -> datetime | None:
     """When the trial with which the subscription began ended or will end; None: it began without one.
 
-    Where Stripe shows the end of a later trial, the first boundary was the end of the first one. Arguments as in
-    `renewal_number`.
+    Where Stripe shows the end of a later trial, the first boundary, or an invoice for a change that bills a period
+    before it, was the end of the first one. Arguments as in `renewal_number`.
     """
     own = [each for each in invoices if each.subscription_id == subscription.id and each.status != "deleted"]
     first = cycle_boundaries(own)[:1]
     if began_with_trial(subscription):
-        ends = [*first, *([] if subscription.trial_end is None else [subscription.trial_end])]
-        return min(ends, default=None)
+        ends = [*first, subscription.trial_end, _paid_for_since(own)]
+        return min((end for end in ends if end is not None), default=None)
     return first[0] if first and _is_end_of_first_trial(first[0], subscription, own, prices) else None
 
 
@@ -81,10 +87,13 @@ def _is_end_of_first_trial(
     Usually the trial itself says so. Its end may meanwhile be that of a later trial (`trial_start` of a classic
     subscription stays). A first trial that ended before the earliest boundary was ended early, without a boundary.
     """
+    invoices = list(invoices)
     if subscription.trial_start is None:
         return False
     if began_with_trial(subscription):
-        return subscription.trial_end is None or earliest < subscription.trial_end + SAME_BOUNDARY
+        ends = [subscription.trial_end, _paid_for_since(invoices)]
+        ended = min((end for end in ends if end is not None), default=None)
+        return ended is None or earliest < ended + SAME_BOUNDARY
     # The trial that we see is a later one; the first invoice shows whether there was one before. If it has a subtotal,
     # a discount made it free; rows written before the subtotal was mirrored do not have it.
     return any(map(_costs_at_once, prices)) and any(
@@ -95,6 +104,20 @@ def _is_end_of_first_trial(
         and abs(invoice.lines_period_end - earliest) < SAME_BOUNDARY
         for invoice in invoices
     )
+
+
+def _paid_for_since(invoices: Iterable[Invoice]) -> datetime | None:
+    """When a change was billed first with a period to come that costs something: no trial runs any more then."""
+    billed = (
+        invoice.created
+        for invoice in invoices
+        if invoice.billing_reason == "subscription_update"
+        and invoice.created is not None
+        and (invoice.subtotal or invoice.total or 0) > 0
+        and invoice.lines_period_end is not None
+        and invoice.lines_period_end >= invoice.created + SAME_BOUNDARY
+    )
+    return min(billed, default=None)
 
 
 def _costs_at_once(price: Price | None) -> bool:

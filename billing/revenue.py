@@ -45,7 +45,7 @@ def revenue_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[Revenue, ..
     disputes = _by_charge(facts.disputes)
     sums: defaultdict[str, _Sums] = defaultdict(_Sums)
     for charge in facts.charges:
-        if charge.status == "succeeded" and charge.captured and charge.currency is not None:
+        if charge.status == "succeeded" and money_came(charge) and charge.currency is not None:
             entry = sums[charge.currency]
             gross = captured_amount(charge)
             refunded = refunded_amount(charge, refunds.get(charge.id, ()))
@@ -81,6 +81,11 @@ def main_revenue(rows: Sequence[Revenue]) -> Revenue | None:
     return min(rows, key=lambda row: (-(row.gross + row.out_of_band), row.currency), default=None)
 
 
+def money_came(charge: Charge) -> bool:
+    """Whether anything was captured. Between several captures of one charge, Stripe still says that it is not."""
+    return charge.captured or (charge.amount_captured or 0) > 0
+
+
 def captured_amount(charge: Charge) -> int:
     """The amount captured. If Stripe does not say how much, the whole amount of a captured charge was."""
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
@@ -95,8 +100,8 @@ def refunded_amount(charge: Charge, refunds: Sequence[Refund]) -> int:
     """How much of a charge was refunded, or is on its way back.
 
     Stripe's own total on the charge covers refunds that we have not seen; whether it falls when a refund fails is not
-    documented, so failed refunds are subtracted from it. After a partial capture Stripe books the released rest as a
-    refund, but no money moves.
+    documented, so failed refunds are subtracted from it. After a single partial capture Stripe books the released rest
+    as a refund, but no money is given back. After several captures it books none.
     """
     standing = came_back = 0
     for refund in refunds:
@@ -105,9 +110,10 @@ def refunded_amount(charge: Charge, refunds: Sequence[Refund]) -> int:
         elif refund.status in _REFUND_CAME_BACK:
             came_back += refund.amount or 0
     booked = max(standing, (charge.amount_refunded or 0) - came_back, 0)
-    captured = captured_amount(charge)
-    # More than was authorized may be captured (overcapture): then nothing was released.
-    released = max((captured if charge.amount is None else charge.amount) - captured, 0)
+    released = 0
+    if charge.captured and charge.amount is not None and not charge.multicapture:
+        # More than was authorized may be captured (overcapture): then nothing was released.
+        released = max(charge.amount - captured_amount(charge), 0)
     return max(booked - released, 0)
 
 
@@ -129,15 +135,21 @@ def disputed_amount(charge: Charge, disputes: Sequence[Dispute], *, left: int) -
 def _estimated_loss(charge: Charge, dispute: Dispute, *, left: int) -> int:
     """How much a dispute takes from a charge when its movements do not say it in the charge's currency.
 
-    One movement is a withdrawal, two a withdrawal and its return. If Stripe lists no movements, only a lost dispute
-    took money: the disputed amount, or all that is left when that too is in another currency.
+    Of the disputed amount it takes the share that was withdrawn and not returned, half a minor unit rounded up.
+    Movements in several currencies have no sum: then all is gone until the dispute is won. Where Stripe lists no
+    movements, only a lost dispute took money. The disputed amount is all that is left of the charge where the dispute
+    is in another currency, too.
     """
-    withdrawn = dispute.status == "lost" if dispute.movements is None else dispute.movements == 1
-    if not withdrawn:
-        return 0
-    if dispute.currency == charge.currency and dispute.amount is not None:
-        return dispute.amount
-    return max(left, 0)
+    disputed = dispute.amount if dispute.currency == charge.currency else None
+    if disputed is None:
+        disputed = max(left, 0)
+    if dispute.moved_amount is not None:
+        gone = max(-dispute.moved_amount, 0)
+        most = max(dispute.withdrawn_amount or 0, gone)
+        return (2 * disputed * gone + most) // (2 * most) if most else 0
+    if dispute.movements is None:
+        return disputed if dispute.status == "lost" else 0
+    return disputed if dispute.movements and dispute.status != "won" else 0
 
 
 def out_of_band_amount(invoice: Invoice) -> int:

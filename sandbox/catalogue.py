@@ -1,7 +1,7 @@
 """Products, prices and coupons of the account."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sandbox import shapes
 from sandbox.objects import Coupon, Metadata, Meter, Price, Product, Tier
@@ -76,6 +76,7 @@ class Catalogue:
         currency: str = "usd",
         duration: str = "forever",
         duration_in_months: int | None = None,
+        currency_options: Mapping[str, int] | None = None,
         applies_to: Sequence[Product] = (),
         chosen_id: str | None = None,
     ) -> Coupon:
@@ -92,6 +93,7 @@ class Catalogue:
             currency=None if amount_off is None else currency,
             duration=duration,
             duration_in_months=duration_in_months,
+            currency_options=dict(currency_options or {}),
             applies_to=tuple(product.id for product in applies_to),
         )
         store.add(coupon)

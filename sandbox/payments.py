@@ -238,13 +238,15 @@ class Payments:
         self._send_debit(charge, intent, succeeds=succeeds)
         return charge
 
-    def authorize(self, customer: Customer, amount: int, currency: str = "usd") -> Charge:
-        """Reserve an amount on the card; nothing is paid until it is captured."""
+    def authorize(
+        self, customer: Customer, amount: int, currency: str = "usd", *, multicapture: bool = False
+    ) -> Charge:
+        """Reserve an amount on the card; nothing is paid until it is captured, once or (multicapture) several times."""
         store = self._store
         intent = self.open_intent(customer, amount, currency, invoice=None)
         intent.capture_method = "manual"
         charge = self._new_charge(intent, customer, amount)
-        charge.status = "succeeded"
+        charge.status, charge.multicapture = "succeeded", multicapture
         intent.status = "requires_capture"
         store.emit("charge.succeeded", charge)
         store.emit("payment_intent.amount_capturable_updated", intent)
@@ -268,6 +270,24 @@ class Payments:
         if isinstance(intent, PaymentIntent):
             intent.status, intent.amount_received = "succeeded", amount
             store.emit("payment_intent.succeeded", intent)
+
+    def capture_some(self, charge: Charge, amount: int, *, final: bool = False) -> None:
+        """Take one of several parts of an authorization. What the last one releases is not booked as a refund."""
+        store = self._store
+        if not charge.multicapture:
+            raise ValueError(f"{charge.id} can be captured only once")
+        charge.captured = final
+        charge.amount_captured += amount
+        self._book_charge(charge, amount)
+        store.books.move_cash(charge.payer or "", charge.currency, "gross", amount)
+        store.emit("charge.captured" if final else "charge.updated", charge)
+        intent = store.find(charge.payment_intent or "")
+        if isinstance(intent, PaymentIntent):
+            intent.status = "succeeded" if final else "requires_capture"
+            intent.amount_received = charge.amount_captured
+            store.emit(
+                "payment_intent.succeeded" if final else "payment_intent.amount_capturable_updated", intent
+            )
 
     def cancel_authorization(self, charge: Charge) -> None:
         store = self._store
@@ -351,11 +371,13 @@ class Payments:
         inquiry: bool = False,
         shown_currency: str | None = None,
         shown_amount: int | None = None,
+        settled: tuple[int, str] | None = None,
         cancels_subscription: bool = False,
     ) -> Dispute:
         """The payer disputes (part of) a charge. A chargeback takes the money at once; an inquiry takes none.
 
-        `shown_currency` and `shown_amount`: those of the payer's bank, if its currency is not the charge's.
+        `shown_currency` and `shown_amount`: those of the payer's bank, where its currency is not the charge's.
+        `settled`: what is withdrawn, where the account keeps its balance in another currency than the charge's.
         """
         store = self._store
         disputed = charge.amount if amount is None else amount
@@ -372,7 +394,9 @@ class Payments:
         )
         store.add(dispute)
         charge.disputed = True
-        if not inquiry:
+        if settled is not None:
+            self._move_disputed(dispute, charge, -disputed, fee=0, category="dispute", settled=settled)
+        elif not inquiry:
             self._withdraw(dispute, charge, disputed)
         store.emit("charge.dispute.created", dispute)
         if not inquiry:
@@ -385,13 +409,34 @@ class Payments:
         self._move_disputed(dispute, charge, -amount, fee=DISPUTE_FEE, category="dispute")
 
     def _move_disputed(
-        self, dispute: Dispute, charge: Charge, amount: int, *, fee: int, category: str
+        self,
+        dispute: Dispute,
+        charge: Charge,
+        amount: int,
+        *,
+        fee: int,
+        category: str,
+        settled: tuple[int, str] | None = None,
     ) -> None:
         store = self._store
+        moved, currency = (amount, charge.currency) if settled is None else settled
         dispute.balance_transactions.append(
-            self.book(dispute.id, amount, charge.currency, category, owner=charge.payer, fee=fee)
+            self.book(dispute.id, moved, currency, category, owner=charge.payer, fee=fee)
         )
         store.books.move_cash(charge.payer or "", charge.currency, "disputed", -amount)
+
+    def move_disputed(
+        self, dispute: Dispute, moved: int, currency: str, category: str, *, worth: int
+    ) -> None:
+        """Another movement of a dispute, such as a part that comes back, an adjustment or a fee of its own.
+
+        `worth`: how much of the charge it gives back (or, negative, takes), in the charge's currency.
+        """
+        charge = self._store.find(dispute.charge)
+        if not isinstance(charge, Charge):
+            raise KeyError(dispute.charge)
+        self._move_disputed(dispute, charge, worth, fee=0, category=category, settled=(moved, currency))
+        self._store.emit("charge.dispute.updated", dispute)
 
     def close_dispute(self, dispute: Dispute, status: str) -> None:
         """Close it as won, lost or warning_closed; a won dispute returns the money."""

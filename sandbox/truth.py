@@ -311,7 +311,7 @@ def _monthly(account: Account, subscription: Subscription) -> Fraction:
         if coupon.percent_off is not None:
             off = left * coupon.percent_off / 100
         else:
-            off = min(left, (coupon.amount_off or 0) / min(map(_months_of, of.values())))
+            off = min(left, coupon.amount_in(subscription.currency) / min(map(_months_of, of.values())))
         for key in of:
             amounts[key] -= off * amounts[key] / left
     return sum(amounts.values(), Fraction(0))

@@ -20,6 +20,14 @@ from billing.kinds.kind import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AmountOff:
+    """What a coupon takes off in another currency than its own."""
+
+    currency: str
+    amount_off: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coupon(Facts):
     created: datetime | None
     name: str | None
@@ -34,6 +42,9 @@ class Coupon(Facts):
     times_redeemed: int | None
     valid: bool | None
     metadata: dict[str, str]
+    currency_options: tuple[AmountOff, ...] | None = (
+        None  # None: none, or not known, since only a read states them
+    )
 
 
 def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
@@ -52,7 +63,21 @@ def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
         times_redeemed=integer_of(body, "times_redeemed"),
         valid=flag_of(body, "valid"),
         metadata=metadata_of(body),
+        currency_options=_currency_options(body),
     )
+
+
+def _currency_options(body: Json) -> tuple[AmountOff, ...] | None:
+    options = object_of(body, "currency_options")
+    amounts = [
+        AmountOff(currency=currency, amount_off=amount)
+        for currency in sorted(options)
+        for where in [f"currency_options.{currency}."]
+        for option in [object_of(options, currency, "currency_options.")]
+        for amount in [integer_of(option, "amount_off", where)]
+        if amount is not None and currency != body.get("currency")
+    ]
+    return tuple(amounts) or None
 
 
 def _applies_to(body: Json, *, asked: bool) -> tuple[str, ...] | None:
@@ -79,8 +104,8 @@ COUPON = Kind(
     list_path="/v1/coupons",
     retrieve_path="/v1/coupons/{id}",
     catalogue=True,
-    expands=("applies_to",),
-    read_only_fields=("applies_to",),
+    expands=("applies_to", "currency_options"),
+    read_only_fields=("applies_to", "currency_options"),
     eventless_fields=("times_redeemed", "valid"),
     deleted_event="coupon.deleted",
     id_is_chosen=True,
@@ -99,6 +124,10 @@ class Discount:
     currency: str | None = None  # of amount_off
     duration: str | None = None  # forever, repeating or once
     ends: datetime | None = None
+    coupon_created: datetime | None = (
+        None  # of the coupon that it was made from; its id may name another one today
+    )
+    starts: datetime | None = None
 
 
 def discounts_of(body: Json, found: Found, path: str = "") -> tuple[Discount, ...]:
@@ -140,4 +169,6 @@ def _discount(discount: Json, found: Found, path: str) -> Discount:
         currency=text_of(coupon, "currency", where + "coupon."),
         duration=text_of(coupon, "duration", where + "coupon."),
         ends=moment_of(discount, "end", path),
+        coupon_created=moment_of(coupon, "created", where + "coupon."),
+        starts=moment_of(discount, "start", path),
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from billing.kinds.fields import (
     Refused,
@@ -37,6 +38,7 @@ class Charge(Facts):
     disputed: bool | None
     description: str | None
     metadata: dict[str, str]
+    multicapture: bool | None = None  # True: may be captured several times, so its released rest is no refund
 
 
 def _charge(object_id: str, body: Json, found: Found) -> Charge:
@@ -61,7 +63,16 @@ def _charge(object_id: str, body: Json, found: Found) -> Charge:
         disputed=flag_of(body, "disputed"),
         description=text_of(body, "description"),
         metadata=metadata_of(body),
+        multicapture=_multicapture(body),
     )
+
+
+def _multicapture(body: Json) -> bool | None:
+    """Whether the card lets it be captured several times; None where it does not, or Stripe does not say."""
+    inner: object = body
+    for field in ("payment_method_details", "card", "multicapture", "status"):
+        inner = inner.get(field) if isinstance(inner, dict) else None
+    return True if inner == "available" else None
 
 
 CHARGE = Kind(
@@ -134,13 +145,15 @@ class Dispute(Facts):
     amount: int | None
     currency: str | None
     reason: str | None
-    movements: int | None  # the number of balance transactions; None when the list is absent
-    moved_amount: int | None  # their sum without fees; negative: money withdrawn
+    movements: int | None  # the number of balance transactions that are no fees; None when the list is absent
+    moved_amount: int | None  # their sum; negative: money withdrawn
     moved_currency: str | None  # None when there are none, or when they have several currencies
+    # The most that was out at one time, positive, in moved_currency; None where nothing came back of it, or all.
+    withdrawn_amount: int | None = None
 
 
 def _dispute(object_id: str, body: Json, found: Found) -> Dispute:
-    movements, moved_amount, moved_currency = _moved(body)
+    moved = _moved(body)
     return Dispute(
         id=object_id,
         created=moment_of(body, "created"),
@@ -150,14 +163,30 @@ def _dispute(object_id: str, body: Json, found: Found) -> Dispute:
         amount=integer_of(body, "amount"),
         currency=text_of(body, "currency"),
         reason=text_of(body, "reason"),
-        movements=movements,
-        moved_amount=moved_amount,
-        moved_currency=moved_currency,
+        movements=moved.movements,
+        moved_amount=moved.amount,
+        moved_currency=moved.currency,
+        withdrawn_amount=moved.withdrawn,
     )
 
 
-def _moved(body: Json) -> tuple[int | None, int | None, str | None]:
-    """The number of movements, their sum and currency; all None if Stripe names movements without amounts."""
+class _Moved(NamedTuple):
+    """What a dispute has moved, as in `Dispute`."""
+
+    movements: int | None = None
+    amount: int | None = None
+    currency: str | None = None
+    withdrawn: int | None = None
+
+
+# Stripe's reporting categories, and the types of before there were categories, of what the dispute costs the company.
+_COSTS = frozenset(
+    {"fee", "tax", "network_cost", "stripe_fee", "stripe_fx_fee", "tax_fee", "application_fee"}
+)
+
+
+def _moved(body: Json) -> _Moved:
+    """The disputed money that moved, its fees left out; nothing where Stripe names movements without amounts."""
     entries: object = body.get("balance_transactions")
     path = "balance_transactions"
     if entries is None:  # long ago there was only one, or its id
@@ -165,26 +194,37 @@ def _moved(body: Json) -> tuple[int | None, int | None, str | None]:
         legacy = body.get(path)
         entries = None if legacy is None else [legacy]
     if entries is None:
-        return None, None, None
+        return _Moved()
     if not isinstance(entries, list):
         raise Refused(path, entries, "a list")
-    moved = 0
+    moves: list[tuple[int, int]] = []  # when, and how much
     currencies: set[str | None] = set()
     for position, entry in enumerate(entries):
         if isinstance(entry, str):
-            return None, None, None
+            return _Moved()
         where = f"{path}[{position}]"
         if not isinstance(entry, dict):
             raise Refused(where, entry, "an object")
         amount = integer_of(entry, "amount", where + ".")
         if amount is None:
             raise Refused(where + ".amount", None, "a whole number")
-        moved += amount
+        category = text_of(entry, "reporting_category", where + ".") or text_of(entry, "type", where + ".")
+        if category in _COSTS:
+            continue
+        moves.append((integer_of(entry, "created", where + ".") or 0, amount))
         currencies.add(text_of(entry, "currency", where + "."))
     if len(currencies) > 1:
-        return len(entries), None, None  # a sum over currencies would mean nothing
-    total = integer_of({"amount": moved}, "amount", path + "[].")
-    return len(entries), total, currencies.pop() if currencies else None
+        return _Moved(movements=len(moves))  # a sum over currencies would mean nothing
+    out = most_out = 0
+    for _, amount in sorted(moves, key=lambda move: move[0]):
+        out -= amount
+        most_out = max(most_out, out)
+    return _Moved(
+        movements=len(moves),
+        amount=integer_of({"amount": -out}, "amount", path + "[]."),  # the sums must fit a bigint too
+        currency=currencies.pop() if currencies else None,
+        withdrawn=integer_of({"amount": most_out}, "amount", path + "[].") if 0 < out < most_out else None,
+    )
 
 
 DISPUTE = Kind(

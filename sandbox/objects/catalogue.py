@@ -75,15 +75,21 @@ class Coupon(Thing):
     duration: str = "forever"
     """forever, once, repeating."""
     duration_in_months: int | None = None
+    currency_options: dict[str, int] = field(default_factory=dict)
+    """What it takes off in other currencies than its own."""
     applies_to: tuple[str, ...] = ()
     """The products that it is limited to; empty: not limited."""
     times_redeemed: int = 0
 
-    def off(self, amount: int) -> int:
+    def off(self, amount: int, currency: str) -> int:
         """What the coupon takes off an amount that it applies to; never more than the amount."""
         if self.percent_off is not None:
             return amount * self.percent_off // 100
-        return min(self.amount_off or 0, amount)
+        return min(self.amount_in(currency), amount)
+
+    def amount_in(self, currency: str) -> int:
+        """What it takes off an invoice in this currency."""
+        return (self.amount_off or 0) if currency == self.currency else self.currency_options[currency]
 
 
 @dataclass(slots=True, kw_only=True)

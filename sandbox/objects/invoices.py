@@ -71,7 +71,7 @@ class Invoice(Thing):
         """
         left, amounts = max(self.subtotal, 0), []
         for discount in self.discounts:
-            amounts.append(discount.coupon.off(min(left, self._subject_to(discount.coupon))))
+            amounts.append(discount.coupon.off(min(left, self._subject_to(discount.coupon)), self.currency))
             left -= amounts[-1]
         return amounts
 

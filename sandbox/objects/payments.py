@@ -31,6 +31,9 @@ class Charge(Thing):
     status: str
     """succeeded, pending, failed."""
     captured: bool = True
+    """Whether the capture is finished."""
+    multicapture: bool = False
+    """Whether it may be captured several times."""
     amount_captured: int = 0
     amount_refunded: int = 0
     refunded: bool = False
@@ -76,11 +79,13 @@ class BalanceTransaction(Thing):
     currency: str
     fee: int
     category: str
-    """Stripe's reporting category: charge, refund, refund_failure, dispute, dispute_reversal, payout."""
+    """Stripe's reporting category: charge, refund, refund_failure, dispute, dispute_reversal, fee, payout."""
     source: str
 
     @property
     def type(self) -> str:
+        if self.category == "fee":
+            return "stripe_fee"
         return "adjustment" if self.category.startswith("dispute") else self.category
 
     @property

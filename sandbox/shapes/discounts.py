@@ -33,6 +33,19 @@ def include_applies_to(body: Body, _shape: Version, view: View) -> None:
     body["applies_to"] = {"products": list(found.applies_to)} if found.applies_to else None
 
 
+def include_coupon_currencies(body: Body, _shape: Version, view: View) -> None:
+    found = view.find(body["id"])
+    if not isinstance(found, Coupon):
+        raise KeyError(f"{body['id']} is no coupon")
+    if found.currency is not None:
+        own = {found.currency: found.amount_off}
+        body["currency_options"] = {
+            currency: {"amount_off": amount} for currency, amount in (own | found.currency_options).items()
+        }
+    else:
+        body["currency_options"] = None
+
+
 class Source(Body):
     """Where a discount comes from: names its coupon, and keeps the whole coupon for requests that expand it."""
 

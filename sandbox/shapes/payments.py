@@ -87,7 +87,7 @@ def show_charge(thing: Charge, shape: Version, view: View) -> Body:
         "paid": thing.status != "failed",
         "payment_intent": thing.payment_intent,
         "payment_method": thing.payment_method,
-        "payment_method_details": {"type": thing.method, thing.method: {}},
+        "payment_method_details": {"type": thing.method, thing.method: _method_details(thing)},
         "receipt_email": None,
         "receipt_number": None,
         "receipt_url": None,
@@ -111,6 +111,12 @@ def show_charge(thing: Charge, shape: Version, view: View) -> Body:
     if not shape.basil:
         body["invoice"] = thing.invoice
     return body
+
+
+def _method_details(thing: Charge) -> Body:
+    if thing.method != "card":
+        return {}
+    return {"multicapture": {"status": "available" if thing.multicapture else "unavailable"}}
 
 
 def _refunds_of(charge: Charge, shape: Version, view: View) -> Body:

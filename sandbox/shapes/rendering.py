@@ -54,6 +54,7 @@ _ON_REQUEST: dict[tuple[str, str], Callable[[Body, Version, View], None]] = {
     ("charge", "refunds"): payments.include_refunds,
     ("checkout.session", "line_items"): checkout.include_session_lines,
     ("coupon", "applies_to"): discounts.include_applies_to,
+    ("coupon", "currency_options"): discounts.include_coupon_currencies,
     ("customer", "tax_ids"): customers.include_tax_ids,
     ("invoice", "amount_paid_off_stripe"): invoices.include_off_stripe,
     ("invoice", "payments"): invoices.include_payments,

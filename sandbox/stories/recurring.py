@@ -134,6 +134,33 @@ def coupon_chosen_again(stage: Stage) -> Iterator[int]:
     stage.expect(ida, net={"usd": 2400 + 8000}, mrr={"usd": 2400 + 8000})
 
 
+@story(covers=("F109",), defines=("mrr:discounts",))
+def coupon_made_again(stage: Stage) -> Iterator[int]:
+    """A coupon's id is given to another one: who had the first keeps its terms."""
+    joy = stage.customer()
+    catalogue = stage.account.catalogue
+    first = catalogue.coupon(percent_off=50)
+    stage.subscribe(joy, stage.plan(2000), coupon=first)
+    stage.expect(joy, net={"usd": 1000}, mrr={"usd": 1000})
+    yield 1 * DAY
+    catalogue.delete_coupon(first)
+    yield 1 * HOUR
+    catalogue.coupon(percent_off=10, applies_to=[catalogue.product("Other")], chosen_id=first.id)
+    stage.expect(joy, mrr={"usd": 1000})
+    yield 1 * DAY
+
+
+@story(covers=("F109",), defines=("mrr:discounts",))
+def coupon_in_two_currencies(stage: Stage) -> Iterator[int]:
+    """A coupon takes 10.00 USD off, or 9.00 EUR: a subscription in euros is lowered by euros."""
+    kai = stage.customer()
+    coupon = stage.account.catalogue.coupon(amount_off=1000, currency_options={"eur": 900})
+    sub = stage.subscribe(kai, [(stage.plan(5000, currency="eur"), 1)], coupon=coupon)
+    stage.expect(kai, net={"eur": 4100}, mrr={"eur": 4100})
+    yield stage.past_payment(sub)
+    stage.expect(kai, net={"eur": 8200}, mrr={"eur": 4100})
+
+
 @story(defines=("mrr:not_paid_for",))
 def nothing_comes_in(stage: Stage) -> Iterator[int]:
     """A trial brings in nothing until it is paid for, nor does a subscription whose collection is paused."""

@@ -100,6 +100,28 @@ def trial_ended_early(stage: Stage) -> Iterator[int]:
     stage.expect(emil, renewal_number=1, net={"usd": 1400})
 
 
+@story(covers=("D65", "D68"), defines=("renewal:minus_trial",))
+def two_trials_the_first_left_early(stage: Stage) -> Iterator[int]:
+    """In classic mode a trial is ended by hand and another one given later: no renewal is taken for a trial's end."""
+    uma = stage.customer()
+    sub = stage.subscribe(
+        uma, stage.plan(700, interval="week"), trial_seconds=14 * DAY, billing_mode="classic"
+    )
+    yield 4 * DAY
+    reason = stage.choices.choice(("subscription_cycle", "subscription_update"))
+    stage.account.subscriptions.end_trial_now(sub, reason=reason)
+    stage.expect(uma, renewal_number=0, net={"usd": 700})
+    yield stage.past_payment(sub)
+    stage.expect(uma, renewal_number=1, net={"usd": 1400})
+    stage.account.subscriptions.move_trial_end(sub, stage.now + 10 * DAY)
+    stage.expect(uma, renewal_number=1, status="trialing")
+    yield stage.past_payment(sub)
+    stage.expect(uma, renewal_number=2, status="active", net={"usd": 2100})
+    yield stage.past_payment(sub)
+    stage.expect(uma, renewal_number=3, net={"usd": 2800})
+    stage.account.subscriptions.end(sub)
+
+
 @story(covers=("D69",), defines=("renewal:distinct_boundaries", "renewal:any_status"))
 def renewal_invoice_reissued(stage: Stage) -> Iterator[int]:
     """A renewal's invoice is voided and replaced, by a revision or by hand: one renewal, one payment."""

@@ -491,3 +491,62 @@ def credited_in_part_before_payment(stage: Stage) -> Iterator[int]:
     stage.account.invoices.credit_before_payment(invoice, 700)
     stage.account.invoices.pay(invoice)
     stage.expect(kim, net={"usd": 1300})
+
+
+@story(covers=("E91",), defines=("revenue:dispute_share", "revenue:fees"))
+def dispute_settled_in_another_currency(stage: Stage) -> Iterator[int]:
+    """Euros are disputed and pounds withdrawn: the conversion is adjusted, a fee is booked apart, a part comes back."""
+    cleo = stage.customer()
+    payments = stage.account.payments
+    _, charge = payments.pay_once(cleo, 2000, "eur")
+    yield 5 * DAY
+    dispute = payments.dispute(charge, settled=(-1712, "gbp"))
+    stage.expect(cleo, net={})
+    yield 1 * HOUR
+    payments.move_disputed(dispute, -23, "gbp", "dispute", worth=0)
+    payments.move_disputed(dispute, -15, "gbp", "fee", worth=0)
+    stage.expect(cleo, net={})
+    yield 20 * DAY
+    # 1135 of 1735 pounds are still gone: 1308 of the 2000 euros.
+    payments.move_disputed(dispute, 600, "gbp", "dispute_reversal", worth=692)
+    payments.move_dispute(dispute, "won")
+    stage.expect(cleo, net={"eur": 692}, lifetime_revenue=692, revenue_currency="eur")
+
+
+@story(covers=("E93",), defines=("revenue:dispute_share", "revenue:dispute_reinstated"))
+def withdrawn_again_after_an_appeal(stage: Stage) -> Iterator[int]:
+    """A dispute is won, the bank appeals, and the money goes out a second time, in the account's own currency."""
+    drew = stage.customer()
+    payments = stage.account.payments
+    _, charge = payments.pay_once(drew, 2000, "eur")
+    yield 5 * DAY
+    dispute = payments.dispute(charge, settled=(-1712, "gbp"))
+    yield 20 * DAY
+    payments.move_disputed(dispute, 1712, "gbp", "dispute_reversal", worth=2000)
+    payments.move_dispute(dispute, "won")
+    stage.expect(drew, net={"eur": 2000})
+    yield 20 * DAY
+    payments.move_disputed(dispute, -1735, "gbp", "dispute", worth=-2000)
+    payments.move_dispute(dispute, "lost")
+    stage.expect(drew, net={})
+
+
+@story(covers=("E84",), defines=("revenue:multicapture", "revenue:refunded"))
+def captured_in_two_parts(stage: Stage) -> Iterator[int]:
+    """An authorization is captured twice, with a refund between; what it releases in the end is no refund."""
+    eve = stage.customer()
+    payments = stage.account.payments
+    charge = payments.authorize(eve, 1000, multicapture=True)
+    stage.expect(eve, net={})
+    yield 1 * DAY
+    payments.capture_some(charge, 700)
+    stage.expect(eve, net={"usd": 700}, lifetime_revenue=700)
+    yield 1 * DAY
+    payments.refund(charge, 50)
+    stage.expect(eve, net={"usd": 650})
+    yield 1 * DAY
+    payments.capture_some(charge, 200, final=True)
+    stage.expect(eve, net={"usd": 850})
+    yield 1 * DAY
+    payments.refund(charge, 100)
+    stage.expect(eve, net={"usd": 750})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from billing.facts import CustomerFacts
 from billing.kinds.catalogue import CurrencyOption, Tier
-from billing.kinds.discounts import Coupon, Discount
+from billing.kinds.discounts import AmountOff, Coupon, Discount
 from billing.mrr import Mrr, price_of
 from billing.mrr_history import Chain, Change, moment_of_change, revise_mrr
 from tests.billing.examples import (
@@ -256,6 +256,88 @@ def test_what_a_coupon_is_for_where_nobody_has_told() -> None:
     assert {"usd": None} == mrr(facts(customer=replace(CUSTOMER, discounts=(QUARTER,))))
     items = (replace(ITEM, discounts=(QUARTER,)), BOTH["items"][1])
     assert {"usd": 1500 + 8000} == mrr(facts(**BOTH | {"items": items}))
+
+
+HALF = replace(BARE, percent_off="50", coupon_created=day(1), starts=day(2))
+
+
+@pytest.mark.parametrize(
+    ("discount", "coupon", "of_one", "of_both"),
+    [
+        pytest.param(HALF, {"created": day(1)}, 1000, 5000, id="the coupon that it was made from"),
+        pytest.param(
+            HALF, {"created": day(3)}, 1000, None, id="made again: what it takes off is in the discount"
+        ),
+        pytest.param(
+            HALF,
+            {"created": day(3), "applies_to": ("prod_9",)},
+            1000,
+            None,
+            id="made again, for another product",
+        ),
+        pytest.param(
+            HALF, {"created": day(3), "percent_off": "10"}, 1000, None, id="made again, with other terms"
+        ),
+        pytest.param(replace(HALF, starts=None), {"created": day(3)}, 1000, None, id="by its creation alone"),
+        pytest.param(
+            replace(HALF, coupon_created=None), {"created": day(1)}, 1000, 5000, id="by its start alone"
+        ),
+        pytest.param(replace(HALF, coupon_created=None), {"created": day(2)}, 1000, 5000, id="given at once"),
+        pytest.param(
+            replace(HALF, coupon_created=None), {"created": day(3)}, 1000, None, id="started before it"
+        ),
+        pytest.param(replace(BARE, starts=day(2)), {"created": day(1)}, 1000, 5000, id="named by its id"),
+        pytest.param(
+            replace(BARE, starts=day(2)), {"created": day(3)}, None, None, id="named by its id: never seen"
+        ),
+        pytest.param(BARE, {"created": day(3)}, 1000, 5000, id="nothing tells them apart"),
+        pytest.param(HALF, {}, 1000, 5000, id="its creation unknown"),
+    ],
+)
+def test_a_coupon_made_again_under_its_id(
+    discount: Discount, coupon: dict[str, Any], of_one: int | None, of_both: int | None
+) -> None:
+    """I6: a discount keeps the terms of the coupon that it was made from; where those were never seen,
+    nothing is known.
+    """
+    terms = {
+        "coupons": (replace(COUPON, **coupon),),
+        "subscriptions": (replace(SUBSCRIPTION, discounts=(discount,)),),
+    }
+    assert {"usd": of_one} == mrr(facts(**terms))
+    assert {"usd": of_both} == mrr(facts(**terms, **BOTH))
+
+
+def test_a_coupon_is_older_than_its_discounts_only_by_one_clock() -> None:
+    """On a test clock discounts start by that clock, and coupons are made by the real one."""
+    early = replace(BARE, starts=day(2))
+    of = facts(
+        coupons=(replace(COUPON, created=day(3)),),
+        subscriptions=(replace(SUBSCRIPTION, discounts=(early,)),),
+        customer=replace(CUSTOMER, test_clock="clock_1"),
+    )
+    assert {"usd": 1000} == mrr(of)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((AmountOff(currency="eur", amount_off=250),), 1750),
+        ((AmountOff(currency="gbp", amount_off=200), AmountOff(currency="eur", amount_off=300)), 1700),
+        ((AmountOff(currency="gbp", amount_off=200),), None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("named_only", [True, False])
+def test_coupon_in_several_currencies(
+    options: tuple[AmountOff, ...] | None, expected: int | None, named_only: bool
+) -> None:
+    """The amount in the subscription's currency is taken off; not known while Stripe has not said it."""
+    coupon = replace(COUPON, percent_off=None, amount_off=300, currency="usd", currency_options=options)
+    discount = BARE if named_only else replace(BARE, amount_off=300, currency="usd")
+    euros = replace(PRICE, currency="eur")
+    subscription = replace(SUBSCRIPTION, currency="eur", discounts=(discount,))
+    assert {"eur": expected} == mrr(facts(coupons=(coupon,), prices=(euros,), subscriptions=(subscription,)))
 
 
 def test_an_amount_off_is_shared_out() -> None:

@@ -38,6 +38,23 @@ def after_trial(renewals: int, *, trial_days: float = 14) -> tuple[Invoice, ...]
     return cycles(*(day(trial_days + 30 * number) for number in range(renewals + 1)))
 
 
+def unnamed(period_end: datetime) -> Invoice:
+    """An invoice of before May 2018, when Stripe gave one reason for creations and for cycles."""
+    return replace(cycle_invoice(period_end), id=f"in_{period_end}", billing_reason="subscription")
+
+
+TRIAL_LEFT = replace(
+    INVOICE,
+    id="in_left",
+    created=day(5),
+    billing_reason="subscription_update",
+    period_end=day(5),
+    lines_period_end=day(35),
+)
+"""The trial was ended on the sixth day: the invoice bills the month that begins then."""
+
+FREE_UPDATE = replace(TRIAL_LEFT, id="in_free", subtotal=0, total=0, lines_period_end=day(90))
+
 FREE_PRICE = replace(PRICE, unit_amount=0, unit_amount_decimal="0")
 
 RENEWAL_CASES: list[tuple[str, Subscription, tuple[Invoice, ...], int]] = [
@@ -186,6 +203,74 @@ RENEWAL_CASES: list[tuple[str, Subscription, tuple[Invoice, ...], int]] = [
         "R15 the invoices of another subscription do not count",
         SUBSCRIPTION,
         (cycle_invoice(month(2), subscription_id="sub_0"), *cycles(month(3))),
+        1,
+    ),
+    (
+        "two trials in classic mode, the first ended early",
+        replace(TRIAL, billing_mode="classic", status="trialing", trial_end=day(90)),
+        (FREE_START, TRIAL_LEFT, *cycles(day(35), day(65)), replace(FREE_UPDATE, created=day(70))),
+        2,
+    ),
+    (
+        "two trials in classic mode, and after the second",
+        replace(TRIAL, billing_mode="classic", trial_end=day(90)),
+        (FREE_START, TRIAL_LEFT, *cycles(day(35), day(65), day(90))),
+        3,
+    ),
+    (
+        "two trials in classic mode, no cycle between them",
+        replace(TRIAL, billing_mode="classic", trial_end=day(50)),
+        (FREE_START, TRIAL_LEFT, replace(FREE_UPDATE, created=day(20)), *cycles(day(50), day(80))),
+        2,
+    ),
+    (
+        "two trials in classic mode, the first ended early by a cycle's invoice",
+        replace(TRIAL, billing_mode="classic", trial_end=day(90)),
+        (FREE_START, *cycles(day(5), day(35), day(65), day(90))),
+        3,
+    ),
+    (
+        "a setup fee billed within the trial is no end of it",
+        TRIAL,
+        (FREE_START, replace(TRIAL_LEFT, lines_period_end=day(5)), *after_trial(2)),
+        2,
+    ),
+    ("a change within the trial that costs nothing", TRIAL, (FREE_START, FREE_UPDATE, *after_trial(2)), 2),
+    (
+        "a change billed after the trial",
+        TRIAL,
+        (FREE_START, replace(TRIAL_LEFT, created=day(20)), *after_trial(2)),
+        2,
+    ),
+    ("before May 2018: the creation", SUBSCRIPTION, (unnamed(day(0)),), 0),
+    (
+        "before May 2018: five cycles",
+        SUBSCRIPTION,
+        tuple(unnamed(month(number)) for number in range(1, 7)),
+        5,
+    ),
+    (
+        "before and after May 2018",
+        SUBSCRIPTION,
+        (unnamed(day(0)), unnamed(month(2)), *cycles(month(3), month(4))),
+        3,
+    ),
+    (
+        "before May 2018: two invoices of one boundary",
+        SUBSCRIPTION,
+        (unnamed(day(0)), unnamed(month(2)), unnamed(month(2) + timedelta(minutes=9))),
+        1,
+    ),
+    (
+        "before May 2018: with a trial",
+        TRIAL,
+        (replace(FREE_START, billing_reason="subscription"), unnamed(day(14)), unnamed(day(44))),
+        1,
+    ),
+    (
+        "before May 2018: of another subscription",
+        SUBSCRIPTION,
+        (replace(unnamed(day(0)), subscription_id="sub_0"), unnamed(month(1)), unnamed(month(2))),
         1,
     ),
     ("an invoice without a boundary", SUBSCRIPTION, (replace(cycle_invoice(month(2)), period_end=None),), 0),

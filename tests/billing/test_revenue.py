@@ -9,6 +9,7 @@ import pytest
 
 from billing.facts import CustomerFacts
 from billing.kinds.invoices import Invoice
+from billing.kinds.parse import parse_object
 from billing.kinds.payments import Dispute, Refund
 from billing.record import customer_uid
 from billing.revenue import Revenue, disputed_amount, main_revenue, out_of_band_amount, revenue_of
@@ -405,7 +406,9 @@ LOSSES: list[tuple[str, dict[str, Any], int, int]] = [
     ("one, in another currency, nothing left", {"movements": 1}, 0, 0),
     ("one, in another currency, less than nothing left", {"movements": 1}, -500, 0),
     ("one, its amount not said", {"movements": 1, "moved_currency": "usd"}, 2000, 2000),
-    ("two, in another currency", {"movements": 2, "status": "lost"}, 2000, 0),
+    ("two, in several currencies, open", {"movements": 2}, 2000, 2000),
+    ("two, in several currencies, lost", {"movements": 2, "status": "lost"}, 2000, 2000),
+    ("two, in several currencies, won", {"movements": 2, "status": "won"}, 2000, 0),
 ]
 
 
@@ -413,9 +416,163 @@ LOSSES: list[tuple[str, dict[str, Any], int, int]] = [
     ("changes", "left", "expected"), [pytest.param(*row[1:], id=row[0]) for row in LOSSES]
 )
 def test_losses_that_must_be_estimated(changes: dict[str, Any], left: int, expected: int) -> None:
-    """If the movements are not in the charge's currency, their number decides, within what is left."""
+    """Where the movements have no sum, the status decides, within what is left."""
     dispute = replace(DISPUTE, **({"moved_amount": None, "moved_currency": None} | changes))
     assert expected == disputed_amount(CHARGE, [dispute], left=left)
+
+
+# Amounts that moved in pounds for 2000 euros disputed, in order, and how many euros are gone.
+MOVES: list[tuple[str, tuple[int | tuple[int, str], ...], int]] = [
+    ("nothing", (), 0),
+    ("withdrawn", (-1712,), 2000),
+    ("withdrawn, and adjusted for the conversion", (-1712, -23), 2000),
+    ("withdrawn in three parts", (-1000, -700, -12), 2000),
+    ("returned", (-1712, 1712), 0),
+    ("returned in two parts", (-1712, 1000, 712), 0),
+    ("returned in part", (-1712, 600), 1299),
+    ("returned in part and adjusted", (-1712, -23, 600), 1308),
+    ("adjusted after a part came back", (-1712, 600, -23), 1326),
+    ("returned at a worse rate", (-1712, 1700), 14),
+    ("returned at a better rate", (-1712, 1750), 0),
+    ("withdrawn again after an appeal", (-1712, 1712, -1712), 2000),
+    ("withdrawn again at another rate", (-1712, 1712, -1735), 2000),
+    ("returned for good", (-1712, 1712, -1712, 1712), 0),
+    ("half of it exactly", (-1712, 856), 1000),
+    ("the fee is apart", (-1712, (-15, "fee")), 2000),
+    ("the fee stays when the money comes back", (-1712, (-15, "fee"), 1712), 0),
+    ("the fee comes back, the money does not", (-1712, (-15, "fee"), (15, "fee")), 2000),
+    ("only a fee", ((-15, "fee"),), 0),
+    ("a tax on the fee", (-1712, (-3, "tax"), 1712), 0),
+    ("a category that nobody knows is money", (-1712, (-23, "other_adjustment")), 2000),
+    ("a reversal by its category", (-1712, (1712, "dispute_reversal")), 0),
+    ("one unit of the smallest", (-3, 2), 667),
+]
+
+
+def dispute_body(
+    moves: tuple[int | tuple[int, str], ...], *, currency: str = "gbp", **fields: object
+) -> dict[str, Any]:
+    entries = [move if isinstance(move, tuple) else (move, "dispute") for move in moves]
+    return {
+        "object": "dispute",
+        "id": "dp_1",
+        "charge": "ch_1",
+        "status": "needs_response",
+        "amount": 2000,
+        "currency": "eur",
+        "balance_transactions": [
+            {"amount": amount, "currency": currency, "created": number, "reporting_category": category}
+            for number, (amount, category) in enumerate(entries)
+        ],
+    } | fields
+
+
+def loss_by(body: dict[str, Any], *, left: int = 2000) -> int:
+    """What the dispute of this body takes from a charge of 20.00 EUR."""
+    facts = parse_object(body).facts
+    assert isinstance(facts, Dispute)
+    return disputed_amount(replace(CHARGE, currency="eur"), [facts], left=left)
+
+
+@pytest.mark.parametrize(("moves", "expected"), [pytest.param(*row[1:], id=row[0]) for row in MOVES])
+@pytest.mark.parametrize("status", ["needs_response", "won", "lost", "appeal_under_review"])
+def test_money_that_moved_in_another_currency(
+    moves: tuple[int | tuple[int, str], ...], expected: int, status: str
+) -> None:
+    """I6: what went out and did not come back decides, by its share; neither the number of entries nor the status."""
+    body = dispute_body(moves, status=status)
+    assert expected == loss_by(body)
+    # Stripe's list is not promised to be in order.
+    assert expected == loss_by(body | {"balance_transactions": list(reversed(body["balance_transactions"]))})
+
+
+@pytest.mark.parametrize(("moves", "expected"), [pytest.param(*row[1:], id=row[0]) for row in MOVES])
+def test_money_that_moved_in_the_charges_currency(
+    moves: tuple[int | tuple[int, str], ...], expected: int
+) -> None:
+    """I6: in the charge's own currency the sum of the movements without fees is the loss itself."""
+    costs = ("fee", "tax")
+    gone = -sum(move if isinstance(move, int) else move[0] * (move[1] not in costs) for move in moves)
+    assert gone == loss_by(dispute_body(moves, currency="eur"))
+    assert (expected == 0) == (gone <= 0)
+
+
+def test_a_share_is_of_the_disputed_amount() -> None:
+    """Where the dispute is in another currency than the charge, too, the share is of what is left of the charge."""
+    half = (-1000, 500)
+    assert 350 == loss_by(dispute_body(half, amount=700))
+    assert 900 == loss_by(dispute_body(half, amount=700, currency="gbp") | {"currency": "gbp"}, left=1800)
+    assert 0 == loss_by(dispute_body(half), left=0)
+
+
+def test_movements_before_there_were_categories() -> None:
+    """Where entries have no category, their type tells fees apart."""
+    entries = [
+        {"amount": -1712, "currency": "gbp", "type": "adjustment"},
+        {"amount": -15, "currency": "gbp", "type": "stripe_fee"},
+        {"amount": 1712, "currency": "gbp", "type": "adjustment"},
+    ]
+    assert 0 == loss_by(dispute_body(()) | {"balance_transactions": entries})
+
+
+# The charge's captures, and what Stripe's figures give: gross and refunded.
+CAPTURES: list[tuple[str, dict[str, Any], tuple[Refund, ...], tuple[int, int] | None]] = [
+    ("authorized", {"captured": False, "amount_captured": 0}, (), None),
+    ("the first of several captures", {"captured": False, "amount_captured": 700}, (), (700, 0)),
+    ("the same, and Stripe says so", {"captured": False, "amount_captured": 700, "multicapture": True}, (), (700, 0)),
+    (
+        "refunded between captures",
+        {"captured": False, "amount_captured": 700, "amount_refunded": 100, "multicapture": True},
+        (replace(REFUND, amount=100),),
+        (700, 100),
+    ),
+    ("the last of several captures", {"amount_captured": 900, "multicapture": True}, (), (900, 0)),
+    (
+        "refunded after the last of several captures",
+        {"amount_captured": 900, "amount_refunded": 100, "multicapture": True},
+        (replace(REFUND, amount=100),),
+        (900, 100),
+    ),
+    (
+        "refunded after the last, the refund not seen yet",
+        {"amount_captured": 900, "amount_refunded": 250, "multicapture": True},
+        (),
+        (900, 250),
+    ),
+    (
+        "all of several captures refunded",
+        {"amount_captured": 900, "amount_refunded": 900, "multicapture": True},
+        (replace(REFUND, amount=900),),
+        (900, 900),
+    ),
+    (
+        "a single capture of a part: the rest is booked as a refund",
+        {"amount_captured": 900, "amount_refunded": 100},
+        (),
+        (900, 0),
+    ),
+    (
+        "and refunded after that",
+        {"amount_captured": 900, "amount_refunded": 300},
+        (replace(REFUND, id="re_2", amount=100), replace(REFUND, amount=200)),
+        (900, 200),
+    ),
+    ("all of it in several captures", {"amount_captured": 1000, "multicapture": True}, (), (1000, 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "refunds", "expected"), [pytest.param(*row[1:], id=row[0]) for row in CAPTURES]
+)
+def test_captures(
+    changes: dict[str, Any], refunds: tuple[Refund, ...], expected: tuple[int, int] | None
+) -> None:
+    """I6: money counts when it was captured; a released rest is no refund, and is taken off only where Stripe
+    books it as one.
+    """
+    charge = replace(CHARGE, amount=1000, **changes)
+    rows = revenue_of(replace(FACTS, charges=(charge,), refunds=refunds), customer_uid=UID)
+    assert expected == (next(((row.gross, row.refunded) for row in rows), None))
 
 
 def test_several_disputes_of_one_charge() -> None:

@@ -89,11 +89,15 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
         "revenue:refund_pending",
         "revenue:refund_failed",
     ),
-    "refunded: not the released part of an authorization": ("revenue:partial_capture",),
+    "refunded: not the released part of an authorization": (
+        "revenue:partial_capture",
+        "revenue:multicapture",
+    ),
     "disputed: what was taken and not given back": (
         "revenue:dispute_withdrawn",
         "revenue:dispute_reinstated",
         "revenue:dispute_currency",
+        "revenue:dispute_share",
         "revenue:inquiry",
         "revenue:below_zero",
     ),

@@ -75,7 +75,7 @@ def shown(account: Account, thing: Thing, api_version: str) -> Body:
     if api_version != ENDIVE and thing.kind == "price":
         wanted = ("tiers",)
     elif api_version != ENDIVE and thing.kind == "coupon":
-        wanted = ("applies_to",)
+        wanted = ("applies_to", "currency_options")
     elif api_version == BEFORE_BASIL and thing.kind == "charge":
         wanted = ("refunds",)
     body = render(thing, version(api_version), account, wanted)

@@ -5,7 +5,7 @@ import pytest
 from billing.kinds.fields import UnknownShape
 from billing.kinds.parse import parse_object
 from billing.kinds.payments import Dispute
-from tests.billing.kinds.bodies import BASE_CHARGE, CHARGE_BODY, INVOICE_BODY, Body, without
+from tests.billing.kinds.bodies import BASE_CHARGE, CHARGE_BODY, INVOICE_BODY, Body, facts_of, without
 from tests.billing.kinds.shapes import story
 
 PLACES: list[tuple[str, Body, Body, str, object]] = [
@@ -73,6 +73,26 @@ def test_dispute_movements(
     facts = parse_object(without(story()["dispute"], "balance_transactions") | there).facts
     assert isinstance(facts, Dispute)
     assert (movements, amount, currency) == (facts.movements, facts.moved_amount, facts.moved_currency)
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({"type": "card", "card": {"multicapture": {"status": "available"}}}, True),
+        ({"type": "card", "card": {"multicapture": {"status": "unavailable"}}}, None),
+        ({"type": "card", "card": {}}, None),
+        ({"type": "us_bank_account", "us_bank_account": {}}, None),
+        (None, None),
+        ({}, None),
+        ([], None),
+        ("", None),
+        ({"card": []}, None),
+        ({"card": {"multicapture": ""}}, None),
+    ],
+)
+def test_multicapture(details: object, expected: bool | None) -> None:
+    """Only where Stripe says so may a charge be captured several times; odd shapes say nothing."""
+    assert expected is facts_of("charge", payment_method_details=details).multicapture
 
 
 def test_a_charge_must_say_whether_it_was_captured() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from billing.kinds.catalogue import CurrencyOption, Price, Tier
-from billing.kinds.discounts import Discount
+from billing.kinds.discounts import AmountOff, Coupon, Discount
 from billing.kinds.fields import UnknownShape
 from billing.kinds.parse import parse_object
 from billing.kinds.subscriptions import Subscription
@@ -130,3 +130,30 @@ def test_shapes_that_are_not_known(body: Body, said: str) -> None:
     """A wrong amount is worse than a late one: the error names the field."""
     with pytest.raises(UnknownShape, match=said):
         parse_object({"id": "x_1"} | body)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"usd": {"amount_off": 300}}, None),
+        ({"usd": {"amount_off": 300}, "eur": {"amount_off": 250}}, (AmountOff(currency="eur", amount_off=250),)),
+        ({"gbp": {"amount_off": 2}, "eur": {"amount_off": 3}}, tuple(
+            AmountOff(currency=currency, amount_off=amount) for currency, amount in (("eur", 3), ("gbp", 2))
+        )),
+        ({"eur": {}}, None),
+        ({}, None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_amounts_off_in_other_currencies(options: object, expected: tuple[AmountOff, ...] | None) -> None:
+    """A coupon's amounts in currencies other than its own, in order of currency."""
+    body = {
+        "object": "coupon",
+        "id": "SAVE",
+        "currency": "usd",
+        "amount_off": 300,
+        "currency_options": options,
+    }
+    facts = parse_object(body).facts
+    assert isinstance(facts, Coupon)
+    assert expected == facts.currency_options

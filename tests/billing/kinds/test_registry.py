@@ -141,7 +141,7 @@ def test_reads_ask_for_what_facts_need_and_stripe_leaves_out() -> None:
     assert {
         "customer": ("tax_ids", "discount.source.coupon"),
         "price": ("tiers", "currency_options"),
-        "coupon": ("applies_to",),
+        "coupon": ("applies_to", "currency_options"),
         "subscription": ("discounts.source.coupon", "items.data.discounts"),
         "invoice": ("payments", "amount_paid_off_stripe"),
         "charge": ("refunds",),
