@@ -76,6 +76,8 @@ def left(backlog: Backlog) -> str:
             (backlog.pending_events, "pending event"),
             (backlog.stale_customers, "stale customer"),
             (backlog.unconfirmed_objects or 0, "unconfirmed object"),
+            (backlog.quarantined_of_served_mode, "quarantined event"),
+            (len(backlog.alarms), "alarm"),
         )
         if count
     ]
@@ -144,6 +146,8 @@ def _page(health: Health) -> Iterator[RenderableType]:
         yield Text("Settled: every received event has reached its record.", style="green")
     else:
         yield Text(f"Not settled: {left(backlog)}.", style="yellow")
+    if backlog.behind:
+        yield Text(f"Behind: {shown(backlog.behind_because or '')}.", style="yellow", overflow="fold")
     for alarm in backlog.alarms:
         yield Text(shown(alarm), style="bold red", overflow="fold")
     yield Text()
@@ -206,7 +210,10 @@ def _backlog_rows(health: Health) -> Iterator[tuple[object, object, object]]:
             "quarantined events",
             backlog.quarantined_events,
             "of the mode that the API key does not serve",
-            "of the mode that the API key does not serve: that mode needs its own Subledger",
+            f"{backlog.quarantined_of_served_mode:,} of the mode served here: "
+            "`subledger events replay --state quarantined` once the right key is at work"
+            if backlog.quarantined_of_served_mode
+            else "of the mode that the API key does not serve: that mode needs its own Subledger",
         ),
         (
             "problems",

@@ -19,7 +19,9 @@ from db.sync.workers import LOST_AFTER_SECONDS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What is still to be done. With the first three at 0 (or None), the records are settled."""
+    """What is still to be done. The records are settled with the first three at 0 (or None), unless an alarm stands or
+    events of the mode that is served are quarantined.
+    """
 
     pending_events: int
     stale_customers: int
@@ -34,12 +36,18 @@ class Backlog:
     alarms: tuple[str, ...]
     """What an operator must see, and what to do about it."""
     quarantined_events: int
+    quarantined_of_served_mode: int
+    """Those of them that are of the mode that this database serves: they belong into the records."""
     problems: int
+    behind: bool
+    """As `billing.freshness.behind`: records, exact ones too, may be older than what Stripe has sent."""
+    behind_because: str | None
 
     @property
     def settled(self) -> bool:
         """Whether every event received has reached its record, and every record is as exact as it can be."""
-        return not (self.pending_events or self.stale_customers or self.unconfirmed_objects)
+        left = self.pending_events or self.stale_customers or self.unconfirmed_objects
+        return not (left or self.quarantined_of_served_mode or self.alarms)
 
 
 # Kinds that only lists confirm do not count: no record waits for a read of them.
@@ -71,7 +79,13 @@ select
   f.last_gap_fill_at,
   (select array_agg(name || ': ' || detail order by name) from sync.alarms) as alarms,
   (select count(*) from sync.events where state = 'quarantined') as quarantined_events,
-  (select count(*) from sync.problems) as problems
+  (
+    select count(*) from sync.events
+    where state = 'quarantined' and live_mode = coalesce($1, (select live_mode from sync.key limit 1), live_mode)
+  ) as quarantined_of_served_mode,
+  (select count(*) from sync.problems) as problems,
+  f.behind,
+  f.behind_because
 from billing.freshness f
 """
 

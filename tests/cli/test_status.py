@@ -54,6 +54,72 @@ async def test_pending_events_are_left(pool: Pool, database_url: str) -> None:
     assert "subledger: not settled after 0 s: 2 pending events\n" == waited.err
 
 
+async def test_alarm_and_quarantine_are_not_settled(pool: Pool, database_url: str) -> None:
+    """I11: nobody hears "settled" beside an alarm, or beside events of the mode served here that are set aside; those
+    of the other mode are no concern of these records.
+    """
+    async with open_harness(pool, database_url) as harness:
+        await harness.apply(event("customer.created", customer(), event_id="evt_live", live=True))
+        await harness.execute("insert into sync.key (account_id, live_mode) values ('acct_room', false)")
+    for key in ({}, {"STRIPE_API_KEY": API_KEY}):
+        apart = (await subledger(database_url, "status", "--json", **key)).json
+        assert (True, 1, 0) == tuple(
+            apart[name] for name in ("settled", "quarantined_events", "quarantined_of_served_mode")
+        )
+    await pool.execute("update sync.events set live_mode = false")
+    for key in ({}, {"STRIPE_API_KEY": API_KEY}):
+        aside = (await subledger(database_url, "status", "--json", **key)).json
+        assert (False, 1) == (aside["settled"], aside["quarantined_of_served_mode"])
+    page = await subledger(database_url, "status", "--wait", "0")
+    assert (1, "subledger: not settled after 0 s: 1 quarantined event\n") == (page.code, page.err)
+    assert "1 of the mode served here" in page.lines("quarantined")[0]
+    await pool.execute("delete from sync.events")
+    async with pool.acquire() as connection:
+        await raise_alarm(connection, "api key", "the key is refused")
+    alarmed = await subledger(database_url, "status", "--wait", "0")
+    assert (1, "subledger: not settled after 0 s: 1 alarm\n") == (alarmed.code, alarmed.err)
+    assert alarmed.out.startswith("Not settled: 1 alarm.")
+
+
+EVENT = "insert into sync.events (account_id, live_mode, event_id, type, payload, received_at) "
+STALE = "insert into sync.customers (account_id, live_mode, customer_id, stale, stale_since, parked_at) "
+ALARM = "insert into sync.alarms (name, detail) "
+BEHIND: dict[str, str | None] = {
+    "select 1": None,
+    "update sync.workers set beat_at = now() - interval '36 seconds'": "no worker is alive",
+    "update sync.workers set beat_at = now() - interval '34 seconds'": None,
+    EVENT + "values ('', false, 'evt_1', 'x', '', now() - interval '61 seconds')": (
+        "events have waited for more than a minute to be applied"
+    ),
+    EVENT + "values ('', false, 'evt_1', 'x', '', now() - interval '50 seconds')": None,
+    STALE + "values ('', false, 'cus_1', 1, now() - interval '61 seconds', null)": (
+        "records have waited for more than a minute to be derived"
+    ),
+    STALE + "values ('', false, 'cus_1', 1, now() - interval '61 seconds', now())": None,
+    ALARM + "values ('events expired acct_1', 'x')": "events expired before they were read",
+    ALARM + "values ('api key', 'x')": None,
+}
+"""What may be so, and what readers are told of it."""
+
+
+@pytest.mark.parametrize(("statement", "because"), BEHIND.items())
+async def test_readers_learn_that_records_are_behind(
+    pool: Pool, database_url: str, statement: str, because: str | None
+) -> None:
+    """I11: `exact` speaks of what was applied; whether all of it was, and why not, is a column to join."""
+    async with pool.acquire() as connection:
+        await beat(connection, "host:1:1", {})
+        await connection.execute(statement)
+        (told,) = await connection.fetch("select behind, behind_because from billing.freshness")
+        assert (because is not None, because) == tuple(told)
+    if because is None:
+        return
+    status = await subledger(database_url, "status", "--json")
+    assert (True, because) == (status.json["behind"], status.json["behind_because"])
+    page = await subledger(database_url, "status")
+    assert [f"Behind: {because}."] == page.lines("Behind:")
+
+
 LOOKING = """
 select count(*), max(pg_terminate_backend(pid)::int) filter (where $1)
 from pg_stat_activity
