@@ -25,6 +25,9 @@ def events_expired(account_id: str) -> str:
     return f"events expired {account_id}".strip()
 
 
+CLOCKS_APART = timedelta(minutes=1)
+"""How far Stripe's clock may be ahead of Postgres's. A cursor further ahead would pass over the events until then."""
+
 SEE_ACCOUNTS = """
 insert into sync.accounts (account_id, live_mode)
 select * from unnest($1::text[], $2::boolean[])
@@ -40,14 +43,14 @@ async def see_accounts(connection: Connection, scopes: Collection[Scope]) -> Non
 
 SEE_ACCOUNT_SINCE = """
 insert into sync.accounts as a (account_id, live_mode, cursor_at)
-values ($1, $2, $3)
+values ($1, $2, least($3, now() + $4))
 on conflict (account_id, live_mode) do update set cursor_at = coalesce(a.cursor_at, excluded.cursor_at)
 """
 
 
 async def see_account_since(connection: Connection, scope: Scope, since: datetime) -> None:
     """Remember an account that may not have sent any event yet: its first gap begins at `since`, by Stripe's clock."""
-    await connection.execute(SEE_ACCOUNT_SINCE, *scope, since)
+    await connection.execute(SEE_ACCOUNT_SINCE, *scope, since, CLOCKS_APART)
 
 
 SELECT_EVENTS_SINCE = """
@@ -81,12 +84,13 @@ async def select_events_since(connection: Connection, scopes: Collection[Scope])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueGap:
-    """An account whose gap is to be filled; times are by Stripe's clock."""
+    """An account whose gap is to be filled; times are by Stripe's clock, except `claimed_at`, which is Postgres's."""
 
     account_id: str
     live_mode: bool
     cursor_at: datetime | None
     events_since: datetime | None
+    claimed_at: datetime
 
 
 CLAIM_GAP = """
@@ -102,7 +106,7 @@ update sync.accounts a
 set due_at = now() + $2
 from due d
 where (a.account_id, a.live_mode) = (d.account_id, d.live_mode)
-returning a.account_id, a.live_mode, a.cursor_at, a.events_since
+returning a.account_id, a.live_mode, a.cursor_at, a.events_since, now() as claimed_at
 """
 
 
@@ -114,7 +118,11 @@ async def claim_gap(connection: Connection, *, live_mode: bool, lease: timedelta
 
 FINISH_GAP = """
 update sync.accounts
-set cursor_at = greatest(cursor_at, $3), filled_at = now(), due_at = now() + $4, error = null,
+set cursor_at = case
+    when cursor_at > now() + $6 then least($3, now() + $6)
+    else greatest(cursor_at, least($3, now() + $6))
+  end,
+  filled_at = now(), due_at = now() + $4, error = null,
   events_since = coalesce($5, events_since)
 where account_id = $1 and live_mode = $2
 """
@@ -128,8 +136,13 @@ async def finish_gap(
     next_fill: timedelta,
     since: datetime | None = None,
 ) -> None:
-    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, if that has changed."""
-    await connection.execute(FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since)
+    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, where that has changed.
+
+    No cursor is left further in the future than clocks are apart.
+    """
+    await connection.execute(
+        FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since, CLOCKS_APART
+    )
 
 
 POSTPONE_GAP = """

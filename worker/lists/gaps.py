@@ -13,6 +13,7 @@ import structlog
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Scope
 from db.sync.accounts import (
+    CLOCKS_APART,
     DueGap,
     claim_gap,
     clear_key_alarms,
@@ -77,22 +78,32 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
 async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedelta) -> int:
     """Read one account's events from a little before its cursor up to now; returns how many were new.
 
-    The cursor moves only after the last page is stored. Raises StripeError.
+    The cursor moves only after the last page is stored, and never further into the future than clocks are apart: one
+    wrong Date would hide all events until then. Where it is there already, all events that Stripe keeps are read again.
+    Raises StripeError.
     """
+    latest = gap.claimed_at + CLOCKS_APART
+    misled = gap.cursor_at is not None and gap.cursor_at > latest
     begun_at: datetime | None = None
     since = None if gap.cursor_at is None else gap.cursor_at - OVERLAP
+    if misled:
+        since = gap.claimed_at - RETENTION
     after: str | None = None
     missed = 0
     while True:
         if since is None:
             # Stripe's clock decides where to begin; the events themselves come with the next request.
             probe = await stripe.read("/v1/events?limit=1", account_id=gap.account_id)
-            since = probe.answered_at - FIRST_LOOK_BACK
+            since = min(probe.answered_at, latest) - FIRST_LOOK_BACK
         path = f"/v1/events?limit=100&created[gte]={int(since.timestamp())}"
         if after is not None:
             path += f"&starting_after={quote(after, safe='')}"
         answer = await stripe.read(path, account_id=gap.account_id)
-        begun_at = begun_at or answer.answered_at
+        if begun_at is None and answer.answered_at > latest:
+            log.warning(
+                "stripe's clock is ahead of postgres's", account=gap.account_id, says=answer.answered_at
+            )
+        begun_at = begun_at or min(answer.answered_at, latest)
         try:
             page = _decode_page(answer.body)
             after = _decode_id(page.data[-1]).id if page.data else None
@@ -104,7 +115,8 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
         if not page.has_more or after is None:
             break
     kept_since = begun_at - RETENTION
-    changed = max(since, kept_since) if gap.events_since is None or since < kept_since else None
+    unknown = gap.events_since is None or misled or since < kept_since
+    changed = max(since, kept_since) if unknown else None
 
     async def finish() -> None:
         async with pool.acquire() as connection, connection.transaction():
@@ -128,14 +140,20 @@ def _event(body: bytes, gap: DueGap) -> SignedEvent:
 
 
 async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:
-    """Raise an alarm if the cursor is older than Stripe keeps events: only an audit can find what was missed."""
+    """Raise an alarm where the cursor is older than Stripe keeps events, or was in the future, nobody knows since when:
+    only an audit can find what was missed.
+    """
+    if gap.cursor_at is None:
+        return
+    if gap.cursor_at > gap.claimed_at + CLOCKS_APART:
+        read = f"events were looked for only after {gap.cursor_at:%Y-%m-%d %H:%M} UTC, which is still to come"
+    elif now - gap.cursor_at > RETENTION:
+        read = f"events were last read at {gap.cursor_at:%Y-%m-%d %H:%M} UTC"
+    else:
+        return
     name = events_expired(gap.account_id)
     account = f" --account {gap.account_id}" if gap.account_id else ""
     remedy = f"run `subledger audit --repair{account}`"
-    if gap.cursor_at is not None and now - gap.cursor_at > RETENTION:
-        detail = (
-            f"events were last read at {gap.cursor_at:%Y-%m-%d %H:%M} UTC, and Stripe keeps them for 30 days: "
-            f"some may be lost; {remedy}"
-        )
-        log.error("events expired before they were read", account=gap.account_id)
-        await raise_alarm(connection, name, detail, remedy=remedy, account_id=gap.account_id)
+    detail = f"{read}, and Stripe keeps them for 30 days: some may be lost; {remedy}"
+    log.error("events expired before they were read", account=gap.account_id)
+    await raise_alarm(connection, name, detail, remedy=remedy, account_id=gap.account_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -214,6 +215,25 @@ async def test_lost_event_is_found_by_its_deadline(harness: Harness) -> None:
     )
 
 
+async def test_late_reads_are_counted_from_read_to_read(harness: Harness) -> None:
+    """I10: each read that finds the deadline passed doubles the wait for the next one, also across reads."""
+    late = subscription(current_period_end=NOON - 3 * HOUR)
+    harness.api.put(customer(), late)
+    await harness.apply(event("customer.created", customer()), event("customer.subscription.updated", late))
+    await harness.settle()
+    waits = []
+    for _ in range(5):
+        waits.append(
+            await harness.fetchval(
+                "select round(extract(epoch from read_at - now()) / 3600)::int "
+                "from sync.objects where kind = 'subscription'"
+            )
+        )
+        await harness.execute("update sync.objects set read_at = now() where kind = 'subscription'")
+        await harness.engine.confirm(linger=False)
+    assert [1, 2, 4, 8, 16] == waits
+
+
 async def test_waiting_for_a_deadline_is_settled(harness: Harness) -> None:
     """A read that only time has appointed leaves the record exact."""
     harness.api.put(customer(), subscription(current_period_end=NOON + 30 * DAY))
@@ -401,6 +421,53 @@ async def test_events_that_expired_raise_an_alarm(harness: Harness) -> None:
     await harness.execute("update sync.accounts set due_at = now()")
     await harness.engine.sweep_bulk()
     assert "subledger audit --repair" in await harness.fetchval("select detail from sync.alarms")
+
+
+async def test_date_in_the_future_moves_no_cursor(harness: Harness) -> None:
+    """I10: a Date a year ahead hides no event of that year: a cursor goes at most a minute beyond Postgres's clock."""
+    harness.api.bodies["/v1/events"] = listing([])
+    harness.api.now = int(time.time()) + 366 * DAY
+    for _ in range(2):  # the first fill asks Stripe's clock where to begin
+        await harness.execute("update sync.accounts set due_at = now()")
+        await harness.engine.sweep_bulk()
+        assert await harness.fetchval(
+            "select cursor_at between now() and now() + interval '1 minute' from sync.accounts"
+        )
+    assert 0 == await harness.fetchval("select count(*) from sync.alarms")
+
+
+async def test_cursor_in_the_future_is_brought_back(harness: Harness) -> None:
+    """I10: a cursor that a wrong Date has moved is brought back: all events that Stripe keeps are read again, and an
+    alarm says that older ones may be lost.
+    """
+    harness.api.put(customer(), charge())
+    lost = event("charge.succeeded", charge(), event_id="evt_lost")
+    harness.api.bodies["/v1/events"] = listing([json.loads(lost)])
+    harness.api.now = int(time.time())
+    await harness.execute(
+        "insert into sync.accounts (account_id, live_mode, cursor_at, events_since) "
+        "values ('', false, now() + interval '1 year', now() - interval '2 years')"
+    )
+    assert harness.lanes is not None
+    paths, reading = list[str](), harness.lanes.bulk.read
+
+    async def read(path: str, **given: Any) -> Any:
+        paths.append(path)
+        return await reading(path, **given)
+
+    harness.lanes.bulk.read = read  # type: ignore[method-assign]
+    await harness.engine.sweep_bulk()
+    (account,) = await harness.fetch(
+        "select cursor_at <= now() + interval '1 minute' as back, "
+        "events_since between now() - interval '31 days' and now() - interval '29 days' as doubted from sync.accounts"
+    )
+    assert (True, True) == tuple(account)
+    (asked,) = [int(path.rpartition("=")[2]) for path in paths if path.startswith("/v1/events")]
+    assert 29 * DAY < time.time() - asked < 31 * DAY
+    assert {"evt_lost"} == (await harness.event_states()).keys()
+    assert "still to come" in await harness.fetchval(
+        "select detail from sync.alarms where name = 'events expired'"
+    )
 
 
 async def test_key_of_another_account_reads_nothing(pool: Pool, database_url: str) -> None:
