@@ -33,7 +33,7 @@ def _product(object_id: str, body: Json, found: Found) -> Product:
     note(found, "price", body.get("default_price"))
     return Product(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         name=text_of(body, "name"),
         active=flag_of(body, "active"),
         metadata=metadata_of(body),
@@ -96,29 +96,29 @@ class Price(Facts):
 
 
 def _price(object_id: str, body: Json, found: Found) -> Price:
-    recurring = object_of(body, "recurring")
-    transform = object_of(body, "transform_quantity")
+    recurring = object_of(body, "recurring", needed=True)
+    transform = object_of(body, "transform_quantity", needed=True)
     return Price(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         product_id=link(body, "product", "product", found),
         active=flag_of(body, "active"),
-        currency=text_of(body, "currency"),
-        unit_amount=integer_of(body, "unit_amount"),
-        unit_amount_decimal=decimal_of(body, "unit_amount_decimal"),
-        billing_scheme=text_of(body, "billing_scheme"),
+        currency=text_of(body, "currency", needed=True),
+        unit_amount=integer_of(body, "unit_amount", needed=True),
+        unit_amount_decimal=decimal_of(body, "unit_amount_decimal", needed=True),
+        billing_scheme=text_of(body, "billing_scheme", needed=True),
         recurring=body.get("recurring") is not None,
-        interval=text_of(recurring, "interval", "recurring."),
-        interval_count=integer_of(recurring, "interval_count", "recurring."),
-        usage_type=text_of(recurring, "usage_type", "recurring."),
-        meter_id=link(recurring, "meter", "meter", found, "recurring."),
+        interval=text_of(recurring, "interval", "recurring.", needed=True),
+        interval_count=integer_of(recurring, "interval_count", "recurring.", needed=True),
+        usage_type=text_of(recurring, "usage_type", "recurring.", needed=True),
+        meter_id=link(recurring, "meter", "meter", found, "recurring.", needed=False),
         nickname=text_of(body, "nickname"),
         metadata=metadata_of(body),
-        tiers_mode=text_of(body, "tiers_mode"),
+        tiers_mode=text_of(body, "tiers_mode", needed=True),
         tiers=_tiers(body) if body.get("billing_scheme") == "tiered" else (),
         currency_options=_currency_options(body),
-        divide_quantity_by=integer_of(transform, "divide_by", "transform_quantity."),
-        round_quantity=text_of(transform, "round", "transform_quantity."),
+        divide_quantity_by=integer_of(transform, "divide_by", "transform_quantity.", needed=True),
+        round_quantity=text_of(transform, "round", "transform_quantity.", needed=True),
     )
 
 
@@ -128,11 +128,11 @@ def _tiers(body: Json, path: str = "") -> tuple[Tier, ...] | None:
         return None
     return tuple(
         Tier(
-            up_to=integer_of(entry, "up_to", where),
+            up_to=integer_of(entry, "up_to", where, needed=True),
             unit_amount=exact_amount_of(entry, "unit_amount", where),
             flat_amount=exact_amount_of(entry, "flat_amount", where),
         )
-        for position, entry in enumerate(objects_of(body, "tiers", path))
+        for position, entry in enumerate(objects_of(body, "tiers", path, needed=True))
         for where in [f"{path}tiers[{position}]."]
     )
 
@@ -140,7 +140,7 @@ def _tiers(body: Json, path: str = "") -> tuple[Tier, ...] | None:
 def _currency_options(body: Json) -> tuple[CurrencyOption, ...] | None:
     if body.get("currency_options") is None:
         return None
-    options = object_of(body, "currency_options")
+    options = object_of(body, "currency_options", needed=True)
     return tuple(
         CurrencyOption(
             currency=currency,
@@ -149,7 +149,7 @@ def _currency_options(body: Json) -> tuple[CurrencyOption, ...] | None:
         )
         for currency in sorted(options)
         for where in [f"currency_options.{currency}."]
-        for option in [object_of(options, currency, "currency_options.")]
+        for option in [object_of(options, currency, "currency_options.", needed=True)]
     )
 
 

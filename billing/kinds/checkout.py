@@ -56,14 +56,14 @@ def _checkout_session(object_id: str, body: Json, found: Found) -> CheckoutSessi
         found.parts.setdefault(line.id, line)
     return CheckoutSession(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         customer_id=customer_of(body, found),
-        status=text_of(body, "status"),
+        status=text_of(body, "status", needed=True),
         mode=text_of(body, "mode"),
         payment_status=text_of(body, "payment_status"),
-        client_reference_id=text_of(body, "client_reference_id"),
+        client_reference_id=text_of(body, "client_reference_id", needed=True),
         subscription_id=link(body, "subscription", "subscription", found),
-        payment_intent_id=id_of(body, "payment_intent"),
+        payment_intent_id=id_of(body, "payment_intent", needed=True),
         invoice_id=link(body, "invoice", "invoice", found),
         amount_total=integer_of(body, "amount_total"),
         currency=text_of(body, "currency"),

@@ -29,7 +29,7 @@ def _customer(object_id: str, body: Json, found: Found) -> Customer:
         note(found, "tax_id", tax_id)
     return Customer(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         name=text_of(body, "name"),
         email=text_of(body, "email"),
         description=text_of(body, "description"),

@@ -50,13 +50,13 @@ class Coupon(Facts):
 def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
     return Coupon(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         name=text_of(body, "name"),
-        duration=text_of(body, "duration"),
+        duration=text_of(body, "duration", needed=True),
         duration_in_months=integer_of(body, "duration_in_months"),
-        percent_off=percent_of(body, "percent_off"),
-        amount_off=integer_of(body, "amount_off"),
-        currency=text_of(body, "currency"),
+        percent_off=percent_of(body, "percent_off", needed=True),
+        amount_off=integer_of(body, "amount_off", needed=True),
+        currency=text_of(body, "currency", needed=True),
         applies_to=_applies_to(body, asked=found.asked),
         max_redemptions=integer_of(body, "max_redemptions"),
         redeem_by=moment_of(body, "redeem_by"),
@@ -68,13 +68,13 @@ def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
 
 
 def _currency_options(body: Json) -> tuple[AmountOff, ...] | None:
-    options = object_of(body, "currency_options")
+    options = object_of(body, "currency_options", needed=True)
     amounts = [
         AmountOff(currency=currency, amount_off=amount)
         for currency in sorted(options)
         for where in [f"currency_options.{currency}."]
         for option in [object_of(options, currency, "currency_options.")]
-        for amount in [integer_of(option, "amount_off", where)]
+        for amount in [integer_of(option, "amount_off", where, needed=True)]
         if amount is not None and currency != body.get("currency")
     ]
     return tuple(amounts) or None
@@ -84,14 +84,14 @@ def _applies_to(body: Json, *, asked: bool) -> tuple[str, ...] | None:
     """The products that a coupon is limited to, empty if it is not; None if the field was not asked for."""
     if "applies_to" not in body and not asked:
         return None
-    limits = object_of(body, "applies_to")
+    limits = object_of(body, "applies_to", needed=True)
     products = limits.get("products")
     if products is None:
         return ()
     if not isinstance(products, list):
         raise Refused("applies_to.products", products, "a list")
     return tuple(
-        id_of({"product": named}, "product", f"applies_to.products[{position}].") or ""
+        id_of({"product": named}, "product", f"applies_to.products[{position}].", needed=True) or ""
         for position, named in enumerate(products)
     )
 
@@ -158,17 +158,17 @@ def discounts_of(body: Json, found: Found, path: str = "") -> tuple[Discount, ..
 def _discount(discount: Json, found: Found, path: str) -> Discount:
     holder, where = discount, path
     if discount.get("coupon") is None:  # since 2025-09-30 the coupon is in `source`
-        holder, where = object_of(discount, "source", path), path + "source."
+        holder, where = object_of(discount, "source", path, needed=True), path + "source."
     value = holder.get("coupon")
     coupon: Json = value if isinstance(value, dict) else {}
     return Discount(
-        id=id_of(discount, "id", path),
+        id=id_of(discount, "id", path, needed=True),
         coupon_id=link(holder, "coupon", "coupon", found, where),
-        percent_off=percent_of(coupon, "percent_off", where + "coupon."),
-        amount_off=integer_of(coupon, "amount_off", where + "coupon."),
-        currency=text_of(coupon, "currency", where + "coupon."),
-        duration=text_of(coupon, "duration", where + "coupon."),
-        ends=moment_of(discount, "end", path),
-        coupon_created=moment_of(coupon, "created", where + "coupon."),
-        starts=moment_of(discount, "start", path),
+        percent_off=percent_of(coupon, "percent_off", where + "coupon.", needed=True),
+        amount_off=integer_of(coupon, "amount_off", where + "coupon.", needed=True),
+        currency=text_of(coupon, "currency", where + "coupon.", needed=True),
+        duration=text_of(coupon, "duration", where + "coupon.", needed=True),
+        ends=moment_of(discount, "end", path, needed=True),
+        coupon_created=moment_of(coupon, "created", where + "coupon.", needed=True),
+        starts=moment_of(discount, "start", path, needed=True),
     )

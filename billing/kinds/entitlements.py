@@ -18,7 +18,7 @@ class Feature(Facts):
 def _feature(object_id: str, body: Json, _: Found) -> Feature:
     return Feature(
         id=object_id,
-        lookup_key=text_of(body, "lookup_key"),
+        lookup_key=text_of(body, "lookup_key", needed=True),
         name=text_of(body, "name"),
         active=flag_of(body, "active"),
         metadata=metadata_of(body),
@@ -53,17 +53,17 @@ class ActiveEntitlement(Part):
 
 def _active_entitlement_summary(customer_id: str, body: Json, found: Found) -> ActiveEntitlementSummary:
     note(found, "customer", customer_id)
-    entries, found.items_cut = entries_of(body, "entitlements")
+    entries, found.items_cut = entries_of(body, "entitlements", needed=True)
     for position, entry in enumerate(entries):
         path = f"entitlements.data[{position}]."
-        entitlement_id = id_of(entry, "id", path)
+        entitlement_id = id_of(entry, "id", path, needed=True)
         if entitlement_id is None:
             raise Refused(path + "id", None, "an id")
         found.parts[entitlement_id] = ActiveEntitlement(
             id=entitlement_id,
             customer_id=customer_id,
             feature_id=link(entry, "feature", "feature", found, path),
-            lookup_key=text_of(entry, "lookup_key", path),
+            lookup_key=text_of(entry, "lookup_key", path, needed=True),
         )
     return ActiveEntitlementSummary(id=customer_id, customer_id=customer_id)
 

@@ -1,8 +1,10 @@
 """Reading the fields of Stripe's JSON strictly.
 
 Each reader takes an object, a field, and the path to that object for the error message. A null or absent field reads
-as None (or as empty); any shape other than the wanted one raises `Refused`, which `parse.parse_object` turns into
-`UnknownShape`. Plain dict checks, since JSON gives nothing else and this runs for every event.
+as None (or as empty), and so does something empty of another shape (`{}`, `[]`, `""`, 0, false), which some senders
+write for "nothing". Where a record depends on the field, `needed=True` refuses that as well. Any other shape than the
+wanted one raises `Refused`, which `parse.parse_object` turns into `UnknownShape`. Plain dict checks, since JSON gives
+nothing else and this runs for every event.
 """
 
 import re
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 
 from billing.kinds.found import Found, Json, ObjectRef, is_id
 
-_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,19})(?:\.0{1,20})?")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 _DECIMAL_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
 _BIGINT_END = 2**63
 
@@ -30,33 +32,39 @@ class Refused(Exception):
         self.wanted = wanted
 
 
-def text_of(body: Json, field: str, path: str = "") -> str | None:
+def text_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> str | None:
     """Text."""
     value = body.get(field)
     if value is None or isinstance(value, str):
         return value
+    if _nothing(value, needed):
+        return None
     raise Refused(path + field, value, "text")
 
 
-def flag_of(body: Json, field: str, path: str = "") -> bool | None:
+def flag_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> bool | None:
     """True or false."""
     value = body.get(field)
     if value is None or isinstance(value, bool):
         return value
+    if _nothing(value, needed):
+        return None
     raise Refused(path + field, value, "true or false")
 
 
-def integer_of(body: Json, field: str, path: str = "") -> int | None:
-    """A whole number that fits a bigint, also if Stripe writes it as text or as 12.0."""
+def integer_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> int | None:
+    """A whole number that fits a bigint, also where Stripe writes it as text or as 12.0 (but not as the text 12.0)."""
     value = body.get(field)
     if value is None:
         return None
     if type(value) is int:  # for isinstance a bool is an int, for us it is not
         number = value
-    elif isinstance(value, str) and (digits := _WHOLE_NUMBER.fullmatch(value)):
-        number = int(digits[1])
+    elif isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        number = int(value)
     elif isinstance(value, float) and value.is_integer():
         number = int(value)
+    elif _nothing(value, needed):
+        return None
     else:
         raise Refused(path + field, value, "a whole number")
     if -_BIGINT_END <= number < _BIGINT_END:
@@ -64,7 +72,7 @@ def integer_of(body: Json, field: str, path: str = "") -> int | None:
     raise Refused(path + field, value, "a whole number within a bigint")
 
 
-def decimal_of(body: Json, field: str, path: str = "") -> str | None:
+def decimal_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> str | None:
     """A decimal number as text, with the digits as Stripe writes them."""
     value = body.get(field)
     if value is None:
@@ -72,29 +80,31 @@ def decimal_of(body: Json, field: str, path: str = "") -> str | None:
     text = str(value) if type(value) is int and value.bit_length() <= 64 else value
     if isinstance(text, str) and _DECIMAL_NUMBER.fullmatch(text):
         return text
+    if _nothing(value, needed):
+        return None
     raise Refused(path + field, value, "a decimal number as text")
 
 
-def percent_of(body: Json, field: str, path: str = "") -> str | None:
+def percent_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> str | None:
     """A percentage as exact text: Stripe sends these as numbers, such as 25.5."""
     value = body.get(field)
     if isinstance(value, float):
-        return decimal_of({field: repr(value).removesuffix(".0")}, field, path)
-    return decimal_of(body, field, path)
+        return decimal_of({field: repr(value).removesuffix(".0")}, field, path, needed=needed)
+    return decimal_of(body, field, path, needed=needed)
 
 
 def exact_amount_of(body: Json, field: str, path: str) -> str | None:
-    """An amount with its fractions of a minor unit, which Stripe states next to the whole amount."""
-    exact = decimal_of(body, field + "_decimal", path)
+    """A needed amount with its fractions of a minor unit, which Stripe states next to the whole amount."""
+    exact = decimal_of(body, field + "_decimal", path, needed=True)
     if exact is not None:
         return exact
-    whole = integer_of(body, field, path)
+    whole = integer_of(body, field, path, needed=True)
     return None if whole is None else str(whole)
 
 
-def moment_of(body: Json, field: str, path: str = "") -> datetime | None:
+def moment_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> datetime | None:
     """The UTC time of a field in seconds of Unix time."""
-    seconds = integer_of(body, field, path)
+    seconds = integer_of(body, field, path, needed=needed)
     if seconds is None:
         return None
     try:
@@ -103,56 +113,67 @@ def moment_of(body: Json, field: str, path: str = "") -> datetime | None:
         raise Refused(path + field, seconds, "seconds of Unix time within the years 1 to 9999") from None
 
 
-def object_of(body: Json, field: str, path: str = "") -> Json:
-    """The object in a field; an empty one if it is null or absent."""
+def object_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> Json:
+    """The object in a field; an empty one where it is null or absent."""
     value = body.get(field)
     if value is None:
         return {}
     if isinstance(value, dict):
         return value
+    if _nothing(value, needed):
+        return {}
     raise Refused(path + field, value, "an object")
 
 
 def metadata_of(body: Json, path: str = "") -> dict[str, str]:
     """The object's metadata; values that are no text are left out."""
     value = body.get("metadata")
-    if value is None:
+    if not value:
         return {}
     if isinstance(value, dict):
         return {key: text for key, text in value.items() if isinstance(text, str)}
     raise Refused(path + "metadata", value, "an object")
 
 
-def entries_of(body: Json, field: str) -> tuple[list[Json], bool]:
+def entries_of(body: Json, field: str, *, needed: bool = False) -> tuple[list[Json], bool]:
     """The objects of a list, and whether the list is absent or goes on."""
     value = body.get(field)
-    if value is None:
+    if value is None or _nothing(value, needed):
         return [], True
     if not isinstance(value, dict):
         raise Refused(field, value, "a list object")
     data = value.get("data")
     if not isinstance(data, list):
+        if not (data or needed):
+            return [], True
         raise Refused(field + ".data", data, "a list")
-    for position, entry in enumerate(data):
-        if not isinstance(entry, dict):
-            raise Refused(f"{field}.data[{position}]", entry, "an object")
-    return data, flag_of(value, "has_more", field + ".") is True
+    return _objects(data, field + ".data", needed=needed), flag_of(
+        value, "has_more", field + ".", needed=needed
+    ) is True
 
 
-def objects_of(body: Json, field: str, path: str = "") -> list[Json]:
-    """The objects of an array; none if it is null or absent."""
+def objects_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> list[Json]:
+    """The objects of an array; none where it is null or absent."""
     value = body.get(field)
-    if value is None:
+    if value is None or _nothing(value, needed):
         return []
     if not isinstance(value, list):
         raise Refused(path + field, value, "a list")
-    for position, entry in enumerate(value):
-        if not isinstance(entry, dict):
-            raise Refused(f"{path}{field}[{position}]", entry, "an object")
-    return value
+    return _objects(value, path + field, needed=needed)
 
 
-def id_of(body: Json, field: str, path: str = "") -> str | None:
+def _objects(entries: list[object], path: str, *, needed: bool) -> list[Json]:
+    """The entries of a list, all of which are objects; without those that are nothing, unless they are needed."""
+    objects: list[Json] = []
+    for position, entry in enumerate(entries):
+        if isinstance(entry, dict):
+            objects.append(entry)
+        elif entry or needed:
+            raise Refused(f"{path}[{position}]", entry, "an object")
+    return objects
+
+
+def id_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> str | None:
     """The id in a field that holds an id, a whole object, or null."""
     value = body.get(field)
     if value is None:
@@ -160,12 +181,16 @@ def id_of(body: Json, field: str, path: str = "") -> str | None:
     named = value.get("id") if isinstance(value, dict) else value
     if is_id(named):
         return named
+    if _nothing(value, needed):
+        return None
     raise Refused(path + field, named, "an id")
 
 
-def link(body: Json, field: str, kind: str, found: Found, path: str = "") -> str | None:
+def link(
+    body: Json, field: str, kind: str, found: Found, path: str = "", *, needed: bool = True
+) -> str | None:
     """`id_of` for a field that names a mirrored object, which is remembered."""
-    named = id_of(body, field, path)
+    named = id_of(body, field, path, needed=needed)
     if named is not None:
         note(found, kind, body[field])
     return named
@@ -174,7 +199,7 @@ def link(body: Json, field: str, kind: str, found: Found, path: str = "") -> str
 def customer_of(body: Json, found: Found) -> str | None:
     """The customer; if Accounts v2 leaves it null, the account that replaces it."""
     customer = link(body, "customer", "customer", found)
-    return id_of(body, "customer_account") if customer is None else customer
+    return id_of(body, "customer_account", needed=True) if customer is None else customer
 
 
 def owner_of(body: Json) -> str | None:
@@ -188,6 +213,11 @@ def note(found: Found, kind: str, value: object) -> None:
     named = value.get("id") if isinstance(value, dict) else value
     if is_id(named):
         found.named.append((ObjectRef(kind, named), value))
+
+
+def _nothing(value: object, needed: bool) -> bool:
+    """Whether a value of an unexpected shape is an empty one, which says nothing."""
+    return not needed and not value
 
 
 def latest(moments: Iterable[datetime | None]) -> datetime | None:

@@ -53,34 +53,34 @@ class Invoice(Facts):
 def _invoice(object_id: str, body: Json, found: Found) -> Invoice:
     subscription_id = link(body, "subscription", "subscription", found)
     if subscription_id is None:  # since basil
-        details = object_of(object_of(body, "parent"), "subscription_details", "parent.")
+        details = object_of(object_of(body, "parent", needed=True), "subscription_details", "parent.")
         subscription_id = link(details, "subscription", "subscription", found, "parent.subscription_details.")
     note(found, "charge", body.get("charge"))  # before basil
-    transitions = object_of(body, "status_transitions")
+    transitions = object_of(body, "status_transitions", needed=True)
     return Invoice(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         customer_id=customer_of(body, found),
         subscription_id=subscription_id,
-        status=text_of(body, "status"),
-        billing_reason=text_of(body, "billing_reason"),
+        status=text_of(body, "status", needed=True),
+        billing_reason=text_of(body, "billing_reason", needed=True),
         period_start=moment_of(body, "period_start"),
-        period_end=moment_of(body, "period_end"),
+        period_end=moment_of(body, "period_end", needed=True),
         lines_period_end=_lines_period_end(body, found),
-        currency=text_of(body, "currency"),
-        subtotal=integer_of(body, "subtotal"),
-        total=integer_of(body, "total"),
-        amount_due=integer_of(body, "amount_due"),
-        amount_paid=integer_of(body, "amount_paid"),
+        currency=text_of(body, "currency", needed=True),
+        subtotal=integer_of(body, "subtotal", needed=True),
+        total=integer_of(body, "total", needed=True),
+        amount_due=integer_of(body, "amount_due", needed=True),
+        amount_paid=integer_of(body, "amount_paid", needed=True),
         amount_remaining=integer_of(body, "amount_remaining"),
-        paid_out_of_band=flag_of(body, "paid_out_of_band"),
-        amount_paid_off_stripe=integer_of(body, "amount_paid_off_stripe"),
+        paid_out_of_band=flag_of(body, "paid_out_of_band", needed=True),
+        amount_paid_off_stripe=integer_of(body, "amount_paid_off_stripe", needed=True),
         amount_paid_by_payments=_amount_paid_by_payments(body, found),
         collection_method=text_of(body, "collection_method"),
         attempt_count=integer_of(body, "attempt_count"),
         next_payment_attempt=moment_of(body, "next_payment_attempt"),
         due_date=moment_of(body, "due_date"),
-        paid_at=moment_of(transitions, "paid_at", "status_transitions."),
+        paid_at=moment_of(transitions, "paid_at", "status_transitions.", needed=True),
         number=text_of(body, "number"),
         metadata=metadata_of(body),
     )
@@ -108,14 +108,17 @@ def _amount_paid_by_payments(body: Json, found: Found) -> int | None:
     for position, entry in enumerate(payments):
         note(found, "invoice_payment", entry)
         path = f"payments.data[{position}]."
-        payment = object_of(entry, "payment", path)
-        through_stripe = text_of(payment, "type", path + "payment.") in ("payment_intent", "charge")
-        if through_stripe and text_of(entry, "status", path) == "paid":
-            paid += integer_of(entry, "amount_paid", path) or 0
+        payment = object_of(entry, "payment", path, needed=True)
+        through_stripe = text_of(payment, "type", path + "payment.", needed=True) in (
+            "payment_intent",
+            "charge",
+        )
+        if through_stripe and text_of(entry, "status", path, needed=True) == "paid":
+            paid += integer_of(entry, "amount_paid", path, needed=True) or 0
     if cut:
         return None
     return integer_of(
-        {"amount_paid": paid}, "amount_paid", "payments.data[]."
+        {"amount_paid": paid}, "amount_paid", "payments.data[].", needed=True
     )  # the sum must fit a bigint too
 
 
@@ -153,7 +156,7 @@ class InvoicePayment(Facts):
 
 
 def _invoice_payment(object_id: str, body: Json, found: Found) -> InvoicePayment:
-    payment = object_of(body, "payment")
+    payment = object_of(body, "payment", needed=True)
     return InvoicePayment(
         id=object_id,
         created=moment_of(body, "created"),
@@ -162,8 +165,8 @@ def _invoice_payment(object_id: str, body: Json, found: Found) -> InvoicePayment
         amount_requested=integer_of(body, "amount_requested"),
         amount_paid=integer_of(body, "amount_paid"),
         currency=text_of(body, "currency"),
-        payment_type=text_of(payment, "type", "payment."),
-        payment_intent_id=id_of(payment, "payment_intent", "payment."),
+        payment_type=text_of(payment, "type", "payment.", needed=True),
+        payment_intent_id=id_of(payment, "payment_intent", "payment.", needed=True),
         charge_id=link(payment, "charge", "charge", found, "payment."),
         payment_record_id=id_of(payment, "payment_record", "payment."),
     )
@@ -210,27 +213,29 @@ def _credit_note(object_id: str, body: Json, found: Found) -> CreditNote:
     refund_id = link(body, "refund", "refund", found)  # before basil
     refund_ids = [] if refund_id is None else [refund_id]
     returned = 0
-    for position, entry in enumerate(objects_of(body, "refunds")):
+    for position, entry in enumerate(objects_of(body, "refunds", needed=True)):
         path = f"refunds[{position}]."
         refund_id = link(entry, "refund", "refund", found, path)
         if refund_id is None:
             returned += _refund_of_record(entry, path)
         elif refund_id not in refund_ids:
             refund_ids.append(refund_id)
-    out_of_band = integer_of(body, "out_of_band_amount")
+    out_of_band = integer_of(body, "out_of_band_amount", needed=True)
     if returned:
         both = {"amount_refunded": returned + (out_of_band or 0)}
-        out_of_band = integer_of(both, "amount_refunded", "refunds[].")  # the sum must fit a bigint too
+        out_of_band = integer_of(
+            both, "amount_refunded", "refunds[].", needed=True
+        )  # the sum must fit a bigint too
     return CreditNote(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         customer_id=customer_of(body, found),
         invoice_id=link(body, "invoice", "invoice", found),
-        status=text_of(body, "status"),
+        status=text_of(body, "status", needed=True),
         type=text_of(body, "type"),
         reason=text_of(body, "reason"),
         number=text_of(body, "number"),
-        currency=text_of(body, "currency"),
+        currency=text_of(body, "currency", needed=True),
         amount=integer_of(body, "amount"),
         pre_payment_amount=integer_of(body, "pre_payment_amount"),
         post_payment_amount=integer_of(body, "post_payment_amount"),
@@ -250,7 +255,7 @@ def _refund_of_record(entry: Json, path: str) -> int:
     """
     if entry.get("type") != "payment_record_refund" and entry.get("payment_record_refund") is None:
         return 0
-    return integer_of(entry, "amount_refunded", path) or 0
+    return integer_of(entry, "amount_refunded", path, needed=True) or 0
 
 
 CREDIT_NOTE = Kind(

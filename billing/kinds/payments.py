@@ -42,7 +42,7 @@ class Charge(Facts):
 
 
 def _charge(object_id: str, body: Json, found: Found) -> Charge:
-    captured = flag_of(body, "captured")
+    captured = flag_of(body, "captured", needed=True)
     if captured is None:
         raise Refused("captured", None, "true or false, since money depends on it")
     note(found, "dispute", body.get("dispute"))
@@ -50,16 +50,16 @@ def _charge(object_id: str, body: Json, found: Found) -> Charge:
         note(found, "refund", refund)
     return Charge(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         customer_id=customer_of(body, found),
-        payment_intent_id=id_of(body, "payment_intent"),
+        payment_intent_id=id_of(body, "payment_intent", needed=True),
         invoice_id=link(body, "invoice", "invoice", found),
-        status=text_of(body, "status"),
+        status=text_of(body, "status", needed=True),
         captured=captured,
-        amount=integer_of(body, "amount"),
-        amount_captured=integer_of(body, "amount_captured"),
-        amount_refunded=integer_of(body, "amount_refunded"),
-        currency=text_of(body, "currency"),
+        amount=integer_of(body, "amount", needed=True),
+        amount_captured=integer_of(body, "amount_captured", needed=True),
+        amount_refunded=integer_of(body, "amount_refunded", needed=True),
+        currency=text_of(body, "currency", needed=True),
         disputed=flag_of(body, "disputed"),
         description=text_of(body, "description"),
         metadata=metadata_of(body),
@@ -111,12 +111,12 @@ def _refund(object_id: str, body: Json, found: Found) -> Refund:
     note(found, "customer", body.get("customer"))  # since 2026-07-29; records use the charge's customer
     return Refund(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         charge_id=link(body, "charge", "charge", found),
         payment_intent_id=id_of(body, "payment_intent"),
-        status=text_of(body, "status"),
-        amount=integer_of(body, "amount"),
-        currency=text_of(body, "currency"),
+        status=text_of(body, "status", needed=True),
+        amount=integer_of(body, "amount", needed=True),
+        currency=text_of(body, "currency", needed=True),
         reason=text_of(body, "reason"),
     )
 
@@ -156,12 +156,12 @@ def _dispute(object_id: str, body: Json, found: Found) -> Dispute:
     moved = _moved(body)
     return Dispute(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         charge_id=link(body, "charge", "charge", found),
         payment_intent_id=id_of(body, "payment_intent"),
-        status=text_of(body, "status"),
-        amount=integer_of(body, "amount"),
-        currency=text_of(body, "currency"),
+        status=text_of(body, "status", needed=True),
+        amount=integer_of(body, "amount", needed=True),
+        currency=text_of(body, "currency", needed=True),
         reason=text_of(body, "reason"),
         movements=moved.movements,
         moved_amount=moved.amount,
@@ -205,14 +205,14 @@ def _moved(body: Json) -> _Moved:
         where = f"{path}[{position}]"
         if not isinstance(entry, dict):
             raise Refused(where, entry, "an object")
-        amount = integer_of(entry, "amount", where + ".")
+        amount = integer_of(entry, "amount", where + ".", needed=True)
         if amount is None:
             raise Refused(where + ".amount", None, "a whole number")
         category = text_of(entry, "reporting_category", where + ".") or text_of(entry, "type", where + ".")
         if category in _COSTS:
             continue
         moves.append((integer_of(entry, "created", where + ".") or 0, amount))
-        currencies.add(text_of(entry, "currency", where + "."))
+        currencies.add(text_of(entry, "currency", where + ".", needed=True))
     if len(currencies) > 1:
         return _Moved(movements=len(moves))  # a sum over currencies would mean nothing
     out = most_out = 0
@@ -221,9 +221,13 @@ def _moved(body: Json) -> _Moved:
         most_out = max(most_out, out)
     return _Moved(
         movements=len(moves),
-        amount=integer_of({"amount": -out}, "amount", path + "[]."),  # the sums must fit a bigint too
+        amount=integer_of(
+            {"amount": -out}, "amount", path + "[].", needed=True
+        ),  # the sums must fit a bigint too
         currency=currencies.pop() if currencies else None,
-        withdrawn=integer_of({"amount": most_out}, "amount", path + "[].") if 0 < out < most_out else None,
+        withdrawn=integer_of({"amount": most_out}, "amount", path + "[].", needed=True)
+        if 0 < out < most_out
+        else None,
     )
 
 

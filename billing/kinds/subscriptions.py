@@ -64,9 +64,9 @@ class SubscriptionItem(Part):
 
 
 def _subscription(object_id: str, body: Json, found: Found) -> Subscription:
-    entries, found.items_cut = entries_of(body, "items")
-    start = moment_of(body, "current_period_start")
-    end = moment_of(body, "current_period_end")
+    entries, found.items_cut = entries_of(body, "items", needed=True)
+    start = moment_of(body, "current_period_start", needed=True)
+    end = moment_of(body, "current_period_end", needed=True)
     items: dict[str, SubscriptionItem] = {}
     for position, entry in enumerate(entries):
         item = _item(entry, position, object_id, start, end, found)
@@ -77,30 +77,30 @@ def _subscription(object_id: str, body: Json, found: Found) -> Subscription:
     if end is None:
         end = latest(item.current_period_end for item in items.values())
 
-    pause = object_of(body, "pause_collection")
+    pause = object_of(body, "pause_collection", needed=True)
     mode = object_of(body, "billing_mode")
     cancellation = object_of(body, "cancellation_details")
     return Subscription(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         customer_id=customer_of(body, found),
-        status=text_of(body, "status"),
-        start_date=moment_of(body, "start_date"),
-        trial_start=moment_of(body, "trial_start"),
-        trial_end=moment_of(body, "trial_end"),
-        cancel_at=moment_of(body, "cancel_at"),
-        cancel_at_period_end=flag_of(body, "cancel_at_period_end") is True,
-        canceled_at=moment_of(body, "canceled_at"),
-        ended_at=moment_of(body, "ended_at"),
+        status=text_of(body, "status", needed=True),
+        start_date=moment_of(body, "start_date", needed=True),
+        trial_start=moment_of(body, "trial_start", needed=True),
+        trial_end=moment_of(body, "trial_end", needed=True),
+        cancel_at=moment_of(body, "cancel_at", needed=True),
+        cancel_at_period_end=flag_of(body, "cancel_at_period_end", needed=True) is True,
+        canceled_at=moment_of(body, "canceled_at", needed=True),
+        ended_at=moment_of(body, "ended_at", needed=True),
         current_period_start=start,
         current_period_end=end,
         collection_method=text_of(body, "collection_method"),
-        currency=text_of(body, "currency"),
-        latest_invoice_id=link(body, "latest_invoice", "invoice", found),
-        pause_collection=text_of(pause, "behavior", "pause_collection."),
+        currency=text_of(body, "currency", needed=True),
+        latest_invoice_id=link(body, "latest_invoice", "invoice", found, needed=False),
+        pause_collection=text_of(pause, "behavior", "pause_collection.", needed=True),
         billing_mode=text_of(mode, "type", "billing_mode."),
         cancellation_reason=text_of(cancellation, "reason", "cancellation_details."),
-        schedule_id=link(body, "schedule", "subscription_schedule", found),
+        schedule_id=link(body, "schedule", "subscription_schedule", found, needed=False),
         test_clock=id_of(body, "test_clock"),
         metadata=metadata_of(body),
         discounts=discounts_of(body, found),
@@ -116,7 +116,7 @@ def _item(
     found: Found,
 ) -> SubscriptionItem:
     path = f"items.data[{position}]."
-    item_id = id_of(entry, "id", path)
+    item_id = id_of(entry, "id", path, needed=True)
     if item_id is None:
         raise Refused(path + "id", None, "an id")
     price_id = link(entry, "price", "price", found, path)
@@ -128,8 +128,8 @@ def _item(
     product_id = (
         link(price, "product", "product", found, f"{path}{holder}.") if isinstance(price, dict) else None
     )
-    own_start = moment_of(entry, "current_period_start", path)
-    own_end = moment_of(entry, "current_period_end", path)
+    own_start = moment_of(entry, "current_period_start", path, needed=True)
+    own_end = moment_of(entry, "current_period_end", path, needed=True)
     return SubscriptionItem(
         id=item_id,
         subscription_id=subscription_id,
@@ -137,7 +137,7 @@ def _item(
         created=moment_of(entry, "created", path),
         price_id=price_id,
         product_id=product_id,
-        quantity=integer_of(entry, "quantity", path),
+        quantity=integer_of(entry, "quantity", path, needed=True),
         # Before basil all items shared the subscription's period, and had none of their own.
         current_period_start=start if own_start is None else own_start,
         current_period_end=end if own_end is None else own_end,
@@ -210,13 +210,13 @@ class SubscriptionScheduleItem(Part):
 
 
 def _subscription_schedule(object_id: str, body: Json, found: Found) -> SubscriptionSchedule:
-    phases = objects_of(body, "phases")
+    phases = objects_of(body, "phases", needed=True)
     for number, phase in enumerate(phases):
         path = f"phases[{number}]."
         field = (
             "plans" if phase.get("items") is None else "items"
         )  # plans before 2020-08-27, of the same shape
-        for position, entry in enumerate(objects_of(phase, field, path)):
+        for position, entry in enumerate(objects_of(phase, field, path, needed=True)):
             where = f"{path}{field}[{position}]."
             price_id = link(entry, "price", "price", found, where)
             if price_id is None:
@@ -226,21 +226,23 @@ def _subscription_schedule(object_id: str, body: Json, found: Found) -> Subscrip
                 schedule_id=object_id,
                 phase=number,
                 position=position,
-                phase_start=moment_of(phase, "start_date", path),
-                phase_end=moment_of(phase, "end_date", path),
+                phase_start=moment_of(phase, "start_date", path, needed=True),
+                phase_end=moment_of(phase, "end_date", path, needed=True),
                 price_id=price_id,
-                quantity=integer_of(entry, "quantity", where),
+                quantity=integer_of(entry, "quantity", where, needed=True),
             )
     current = object_of(body, "current_phase")
     return SubscriptionSchedule(
         id=object_id,
-        created=moment_of(body, "created"),
+        created=moment_of(body, "created", needed=True),
         customer_id=customer_of(body, found),
-        status=text_of(body, "status"),
+        status=text_of(body, "status", needed=True),
         subscription_id=link(body, "subscription", "subscription", found),
         released_subscription_id=link(body, "released_subscription", "subscription", found),
-        starts_at=moment_of(phases[0], "start_date", "phases[0].") if phases else None,
-        ends_at=moment_of(phases[-1], "end_date", f"phases[{len(phases) - 1}].") if phases else None,
+        starts_at=moment_of(phases[0], "start_date", "phases[0].", needed=True) if phases else None,
+        ends_at=moment_of(phases[-1], "end_date", f"phases[{len(phases) - 1}].", needed=True)
+        if phases
+        else None,
         current_phase_start=moment_of(current, "start_date", "current_phase."),
         current_phase_end=moment_of(current, "end_date", "current_phase."),
         end_behavior=text_of(body, "end_behavior"),

@@ -9,6 +9,7 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, get_args, get_type_hints
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +88,136 @@ def assert_storable(parsed: Parsed) -> None:
     for ref in parsed.references:
         assert ref.kind in KINDS
         assert 0 < len(ref.id) <= 255
+
+
+NEEDED: dict[str, set[str]] = {
+    "customer": {"created", "discount", "discounts"},
+    "product": {"created"},
+    "price": {
+        *(
+            "created",
+            "product",
+            "currency",
+            "unit_amount",
+            "unit_amount_decimal",
+            "billing_scheme",
+            "recurring",
+        ),
+        *("tiers", "tiers_mode", "currency_options", "transform_quantity"),
+    },
+    "coupon": {
+        *("created", "percent_off", "amount_off", "currency", "duration", "applies_to", "currency_options")
+    },
+    "subscription": {
+        *(
+            "created",
+            "customer",
+            "customer_account",
+            "status",
+            "start_date",
+            "trial_start",
+            "trial_end",
+            "items",
+        ),
+        *("cancel_at", "cancel_at_period_end", "canceled_at", "ended_at", "currency", "pause_collection"),
+        *("current_period_start", "current_period_end", "discount", "discounts"),
+    },
+    "subscription_schedule": {
+        *(
+            "created",
+            "customer",
+            "customer_account",
+            "status",
+            "phases",
+            "subscription",
+            "released_subscription",
+        )
+    },
+    "invoice": {
+        *("created", "customer", "customer_account", "subscription", "parent", "status", "billing_reason"),
+        *("period_end", "currency", "subtotal", "total", "amount_due", "amount_paid", "paid_out_of_band"),
+        *("amount_paid_off_stripe", "payments", "status_transitions"),
+    },
+    "invoice_payment": {"invoice", "payment"},
+    "credit_note": {
+        *("created", "customer", "customer_account", "invoice", "status", "currency", "out_of_band_amount"),
+        *("refund", "refunds"),
+    },
+    "charge": {
+        *(
+            "created",
+            "customer",
+            "customer_account",
+            "payment_intent",
+            "invoice",
+            "status",
+            "captured",
+            "currency",
+        ),
+        *("amount", "amount_captured", "amount_refunded"),
+    },
+    "refund": {"created", "charge", "status", "amount", "currency"},
+    "dispute": {
+        *("created", "charge", "status", "amount", "currency", "balance_transactions", "balance_transaction"),
+    },
+    "checkout.session": {
+        *("created", "customer", "customer_account", "status", "client_reference_id", "payment_intent"),
+        *("invoice", "subscription"),
+    },
+    "entitlements.feature": {"lookup_key"},
+    "entitlements.active_entitlement_summary": {"customer", "entitlements"},
+}
+"""By Stripe's `object`: the fields on which a record depends. Of other kinds, no record needs any."""
+
+
+def unneeded(body: Body) -> list[tuple[Any, Any]]:
+    """The places in an object that no record needs: its other fields, and everything inside those."""
+    kept = {"id", "object", "livemode", "deleted", *NEEDED.get(body["object"], ())}
+    found: list[tuple[Any, Any]] = []
+    for field in body.keys() - kept:
+        found.append((body, field))
+        if isinstance(body[field], dict | list):
+            found.extend(places(body[field]))
+    return found
+
+
+@pytest.mark.parametrize("nothing", [{}, [], "", None, 0, False], ids=repr)
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body["object"])
+def test_what_no_record_needs_never_costs_the_object(body: Body, nothing: object) -> None:
+    """I7: a field that no record needs may be empty in any shape: the object is read all the same, and nothing that a
+    record needs becomes another.
+    """
+    whole = parse_object(body)
+    for number in range(len(unneeded(body))):
+        changed = deepcopy(body)
+        container, key = unneeded(changed)[number]
+        container[key] = nothing
+        parsed = parse_object(changed)
+        assert_storable(parsed)
+        assert whole.facts is not None
+        for field in NEEDED.get(body["object"], set()) & {
+            each.name for each in dataclasses.fields(whole.facts)
+        }:
+            assert getattr(whole.facts, field) == getattr(parsed.facts, field), (key, field)
+
+
+@pytest.mark.parametrize("nothing", [{}, [], ""], ids=repr)
+@pytest.mark.parametrize(
+    ("stripe_object", "field"),
+    [
+        ("charge", "amount_captured"), ("charge", "captured"), ("refund", "amount"), ("refund", "status"),
+        ("dispute", "amount"), ("invoice", "amount_paid"), ("invoice", "period_end"), ("price", "unit_amount"),
+        ("subscription", "items"), ("subscription", "cancel_at"), ("coupon", "percent_off"),
+    ],
+)  # fmt: skip
+def test_what_a_record_needs_is_never_taken_for_nothing(
+    stripe_object: str, field: str, nothing: object
+) -> None:
+    """An empty value of another shape in a field on which a record depends is refused, and not read as absent."""
+    if nothing == "" and field == "status":
+        return  # a text, and so a new word of Stripe's
+    with pytest.raises(UnknownShape, match=field):
+        parse_object(story()[stripe_object] | {field: nothing})
 
 
 @given(body=mutated_bodies())

@@ -103,7 +103,7 @@ REFUSED: list[tuple[str, Body, str]] = [
     ("payment_method", {"card": "visa"}, "card is 'visa'"),
     ("payment_method", {"card": {"exp_year": "soon"}}, "card.exp_year is 'soon'"),
     ("setup_intent", {"status": 7}, "status is 7"),
-    ("tax_id", {"value": {}}, "value is an object"),
+    ("tax_id", {"value": {"of": 1}}, "value is an object"),
     ("coupon", {"percent_off": "half"}, "percent_off is 'half'"),
     ("coupon", {"percent_off": float("nan")}, "percent_off"),
     ("coupon", {"amount_off": 1.5}, "amount_off is 1.5"),
