@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from billing.kinds.found import is_id
+from billing.kinds.found import is_id, is_id_of
 from db.sync.inbox import SignedEvent
 
 
@@ -18,6 +18,7 @@ class _Envelope(msgspec.Struct):
     created: int | str | None = None
     api_version: str | None = None
     account: str | None = None
+    context: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode
@@ -32,14 +33,15 @@ def read_envelope(body: bytes, *, live_mode_default: bool) -> SignedEvent:
         envelope = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _read_oddity(body, live_mode_default=live_mode_default)
+    account_id = _account(envelope.account, envelope.context)
     if not (
         is_id(envelope.id)
-        and (not envelope.account or is_id(envelope.account))
-        and _storable(envelope.id, envelope.type, envelope.api_version, envelope.account)
+        and (not account_id or is_id_of(account_id, "account"))
+        and _storable(envelope.id, envelope.type, envelope.api_version, account_id)
     ):
         return _read_oddity(body, live_mode_default=live_mode_default)
     return SignedEvent(
-        account_id=envelope.account or "",
+        account_id=account_id,
         live_mode=envelope.livemode,
         event_id=envelope.id,
         type=envelope.type,
@@ -61,10 +63,10 @@ def _read_oddity(body: bytes, *, live_mode_default: bool) -> SignedEvent:
         value = envelope.get(field)
         return value if isinstance(value, str) and _storable(value) else None
 
-    event_id, account_id = text("id"), text("account")
+    event_id, account_id = text("id"), _account(text("account"), text("context"))
     live_mode = envelope.get("livemode")
     return SignedEvent(
-        account_id=account_id if is_id(account_id) else "",
+        account_id=account_id if is_id_of(account_id, "account") else "",
         live_mode=live_mode if isinstance(live_mode, bool) else live_mode_default,
         event_id=event_id if is_id(event_id) else f"sha256:{hashlib.sha256(body).hexdigest()}",
         type=text("type") or "",
@@ -72,6 +74,16 @@ def _read_oddity(body: bytes, *, live_mode_default: bool) -> SignedEvent:
         created=_moment(envelope.get("created")),
         payload=body,
     )
+
+
+def _account(account: str | None, context: str | None) -> str:
+    """The connected account of an event, or empty. Thin events and those of an organization name it as the last part of
+    `context`: acct_1, or acct_platform/acct_1.
+    """
+    if account:
+        return account
+    last = (context or "").rpartition("/")[2]
+    return last if last.startswith("acct_") else ""
 
 
 def _storable(*texts: str | None) -> bool:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from billing.kinds.found import Found, Json, ObjectRef, is_id
+from billing.kinds.found import Found, Json, ObjectRef, is_id, is_id_of
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 _DECIMAL_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
@@ -59,9 +59,9 @@ def integer_of(body: Json, field: str, path: str = "", *, needed: bool = False) 
         return None
     if type(value) is int:  # for isinstance a bool is an int, for us it is not
         number = value
-    elif isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
-        number = int(value)
-    elif isinstance(value, float) and value.is_integer():
+    elif (isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value)) or (
+        isinstance(value, float) and value.is_integer()
+    ):
         number = int(value)
     elif _nothing(value, needed):
         return None
@@ -173,13 +173,15 @@ def _objects(entries: list[object], path: str, *, needed: bool) -> list[Json]:
     return objects
 
 
-def id_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> str | None:
-    """The id in a field that holds an id, a whole object, or null."""
+def id_of(
+    body: Json, field: str, path: str = "", *, kind: str | None = None, needed: bool = False
+) -> str | None:
+    """The id in a field that holds an id, a whole object, or null; with `kind`, only one that it can have."""
     value = body.get(field)
     if value is None:
         return None
     named = value.get("id") if isinstance(value, dict) else value
-    if is_id(named):
+    if is_id(named) and (kind is None or is_id_of(named, kind)):
         return named
     if _nothing(value, needed):
         return None
@@ -190,7 +192,7 @@ def link(
     body: Json, field: str, kind: str, found: Found, path: str = "", *, needed: bool = True
 ) -> str | None:
     """`id_of` for a field that names a mirrored object, which is remembered."""
-    named = id_of(body, field, path, needed=needed)
+    named = id_of(body, field, path, kind=kind, needed=needed)
     if named is not None:
         note(found, kind, body[field])
     return named
@@ -199,19 +201,21 @@ def link(
 def customer_of(body: Json, found: Found) -> str | None:
     """The customer; if Accounts v2 leaves it null, the account that replaces it."""
     customer = link(body, "customer", "customer", found)
-    return id_of(body, "customer_account", needed=True) if customer is None else customer
+    if customer is not None:
+        return customer
+    return id_of(body, "customer_account", kind="customer", needed=True)
 
 
 def owner_of(body: Json) -> str | None:
     """`customer_of` for kinds that only lists confirm: nothing is fetched because they name it."""
-    customer = id_of(body, "customer")
-    return id_of(body, "customer_account") if customer is None else customer
+    customer = id_of(body, "customer", kind="customer")
+    return id_of(body, "customer_account", kind="customer") if customer is None else customer
 
 
 def note(found: Found, kind: str, value: object) -> None:
     """Remember the mirrored object that a field names or holds; skip a value that is neither an id nor an object."""
     named = value.get("id") if isinstance(value, dict) else value
-    if is_id(named):
+    if is_id_of(named, kind):
         found.named.append((ObjectRef(kind, named), value))
 
 

@@ -1,5 +1,6 @@
 """What one body from Stripe contains: its facts, its parts, and the other objects inside it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeGuard
@@ -9,9 +10,27 @@ Json = Mapping[str, object]
 ID_LENGTH_MAX = 255  # Stripe promises that no id is longer
 
 
+CHOSEN_BY_PEOPLE = frozenset({"coupon", "product", "price", "plan"})
+"""The kinds whose ids people may choose, and write as they like."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OF_A_PATH = re.compile(r"[/\\?#%]")
+
+
 def is_id(value: object) -> TypeGuard[str]:
-    """Whether this can be an id of Stripe's: text of 1 to `ID_LENGTH_MAX` characters."""
-    return isinstance(value, str) and 0 < len(value) <= ID_LENGTH_MAX
+    """Whether this can be an id of Stripe's: text of 1 to `ID_LENGTH_MAX` characters that is no way to another path."""
+    if not isinstance(value, str) or not 0 < len(value) <= ID_LENGTH_MAX:
+        return False
+    return not (_CONTROL.search(value) or value in (".", ".."))
+
+
+def is_id_of(value: object, kind: str) -> TypeGuard[str]:
+    """Whether this can be the id of an object of this kind. Previews of invoices have ids, but cannot be read."""
+    if not is_id(value):
+        return False
+    if kind == "invoice" and value.startswith("upcoming_in"):
+        return False
+    return kind in CHOSEN_BY_PEOPLE or not _OF_A_PATH.search(value)
 
 
 class ObjectRef(NamedTuple):

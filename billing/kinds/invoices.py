@@ -18,7 +18,7 @@ from billing.kinds.fields import (
     objects_of,
     text_of,
 )
-from billing.kinds.found import Facts, Found, Json
+from billing.kinds.found import Facts, Found, Json, is_id_of
 from billing.kinds.kind import Kind, WholeList
 
 
@@ -55,6 +55,8 @@ def _invoice(object_id: str, body: Json, found: Found) -> Invoice:
     if subscription_id is None:  # since basil
         details = object_of(object_of(body, "parent", needed=True), "subscription_details", "parent.")
         subscription_id = link(details, "subscription", "subscription", found, "parent.subscription_details.")
+    if subscription_id is None:
+        subscription_id = _subscription_of_lines(body, found)
     note(found, "charge", body.get("charge"))  # before basil
     transitions = object_of(body, "status_transitions", needed=True)
     return Invoice(
@@ -84,6 +86,25 @@ def _invoice(object_id: str, body: Json, found: Found) -> Invoice:
         number=text_of(body, "number"),
         metadata=metadata_of(body),
     )
+
+
+def _subscription_of_lines(body: Json, found: Found) -> str | None:
+    """The subscription that an invoice names in its lines alone; None where they name several."""
+    named = set()
+    for line in entries_of(body, "lines")[0]:
+        parent = line.get("parent")
+        holder = parent.get("subscription_item_details") if isinstance(parent, dict) else None
+        if line.get("type") == "subscription":  # before basil
+            holder = line
+        value = holder.get("subscription") if isinstance(holder, dict) else None
+        subscription_id = value.get("id") if isinstance(value, dict) else value
+        if is_id_of(subscription_id, "subscription"):
+            named.add(subscription_id)
+    if len(named) != 1:
+        return None
+    (only,) = named
+    note(found, "subscription", only)
+    return only
 
 
 def _lines_period_end(body: Json, found: Found) -> datetime | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from billing.kinds.fields import Refused, UnknownShape, flag_of, shown
-from billing.kinds.found import Facts, Found, Json, ObjectRef, Part, is_id
+from billing.kinds.found import Facts, Found, Json, ObjectRef, Part, is_id, is_id_of
 from billing.kinds.registry import KINDS, kind_of
 from billing.kinds.subscriptions import SubscriptionItem
 
@@ -63,7 +63,7 @@ def parse_object(body: Json, *, asked: bool = False) -> Parsed:
             f"object is {shown(name)}, which is not mirrored: add it to billing/kinds/registry.py"
         )
     object_id = body.get(kind.id_field)
-    if not is_id(object_id):
+    if not is_id_of(object_id, kind.name):
         raise UnknownShape(
             f"{name}: {kind.id_field} is {shown(object_id)}: only an object with an id can be stored"
         )

@@ -267,10 +267,13 @@ class PaymentIntent(Facts):
     metadata: dict[str, str]
 
 
-def _payment_intent(object_id: str, body: Json, _: Found) -> PaymentIntent:
+def _payment_intent(object_id: str, body: Json, found: Found) -> PaymentIntent:
     charge_id = id_of(body, "latest_charge")
+    charges = entries_of(body, "charges")[0]
+    for charge in (body.get("latest_charge"), *charges):
+        if isinstance(charge, dict) and charge.get("object") == CHARGE.stripe_object:
+            note(found, "charge", charge)  # whole; one that is only named is no reason to fetch it
     if charge_id is None:  # before 2022-11-15 all charges were in it, the latest first
-        charges = entries_of(body, "charges")[0]
         charge_id = id_of(charges[0], "id", "charges.data[0].") if charges else None
     return PaymentIntent(
         id=object_id,

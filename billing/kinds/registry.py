@@ -13,7 +13,7 @@ from billing.kinds.checkout import CHECKOUT_SESSION
 from billing.kinds.customers import CUSTOMER, TAX_ID
 from billing.kinds.discounts import COUPON
 from billing.kinds.entitlements import ACTIVE_ENTITLEMENT_SUMMARY, FEATURE
-from billing.kinds.found import Facts, ObjectRef, Part, is_id
+from billing.kinds.found import Facts, ObjectRef, Part, is_id_of
 from billing.kinds.invoices import CREDIT_NOTE, INVOICE, INVOICE_PAYMENT
 from billing.kinds.kind import Kind, PartKind
 from billing.kinds.payments import (
@@ -124,11 +124,12 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
     kind = kind_of(name)
     if kind is not None:
         own_id = body.get(kind.id_field)
-        if not is_id(own_id):
+        if kind.name == "invoice" and not is_id_of(own_id, kind.name):
             return ()  # invoice.upcoming carries an invoice that does not exist yet
-        refs[ObjectRef(kind.name, own_id)] = None
-        if event_type == kind.deleted_event:
-            return tuple(refs)
+        if is_id_of(own_id, kind.name):
+            refs[ObjectRef(kind.name, own_id)] = None
+            if event_type == kind.deleted_event:
+                return tuple(refs)
     concerns = _CONCERNS_OF_OTHERS.get(name, ()) if kind is None else kind.concerns
     for field, other in concerns:
         for other_id in _ids(body.get(field), other):
@@ -136,11 +137,17 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
     return tuple(refs)
 
 
+def tells_of_mirrored(event_type: str) -> bool:
+    """Whether events of this type are about objects that are mirrored, or that name some that are."""
+    names = (*_BY_STRIPE_OBJECT, *_CONCERNS_OF_OTHERS)
+    return any(event_type.startswith(f"{name}.") for name in names)
+
+
 def customer_named_by(body: Mapping[str, object]) -> str | None:
     """The customer that an object names, even if nothing else of it can be read; None if it names none."""
     named = body.get("customer") or body.get("customer_account")
     found = named.get("id") if isinstance(named, Mapping) else named
-    return found if is_id(found) else None
+    return found if is_id_of(found, "customer") else None
 
 
 def _subject(body: object) -> Mapping[str, object]:
@@ -161,5 +168,5 @@ def _ids(value: object, kind: str) -> Iterator[str]:
             named = named.get(kind)  # a credit note's refunds: {"refund": "re_1", "amount_refunded": 5}
         if isinstance(named, dict):
             named = named.get("id")
-        if is_id(named):
+        if is_id_of(named, kind):
             yield named

@@ -82,6 +82,20 @@ ODD = {
     "account null": (f'{{"id": "evt_1", {PLAIN}, "account": null}}', {}),
     "account an object": (f'{{"id": "evt_1", {PLAIN}, "account": {{"id": "acct_1"}}}}', {}),
     "account no id": (f'{{"id": "evt_1", {PLAIN}, "account": "{"漢" * 300}"}}', {}),
+    "context an account": (f'{{"id": "evt_1", {PLAIN}, "context": "acct_1"}}', {"account_id": "acct_1"}),
+    "context a path": (f'{{"id": "evt_1", {PLAIN}, "context": "acct_0/acct_1"}}', {"account_id": "acct_1"}),
+    "context of an organization": (
+        f'{{"id": "evt_1", {PLAIN}, "context": "org_1/acct_1"}}',
+        {"account_id": "acct_1"},
+    ),
+    "context names no account": (f'{{"id": "evt_1", {PLAIN}, "context": "org_1"}}', {}),
+    "context ends in nothing": (f'{{"id": "evt_1", {PLAIN}, "context": "acct_1/"}}', {}),
+    "context beside account": (
+        f'{{"id": "evt_1", {PLAIN}, "account": "acct_1", "context": "acct_2"}}',
+        {"account_id": "acct_1"},
+    ),
+    "context an object": (f'{{"id": "evt_1", {PLAIN}, "context": {{"id": "acct_1"}}}}', {}),
+    "account a path": (f'{{"id": "evt_1", {PLAIN}, "account": "acct_1/../x"}}', {}),
     "odd field beside good ones": (
         f'{{"id": "evt_1", {PLAIN}, "account": "acct_1", "api_version": 1, "created": 0}}',
         {"account_id": "acct_1", "created": datetime(1970, 1, 1, tzinfo=UTC)},

@@ -5,9 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from billing.kinds.fields import UnknownShape
-from billing.kinds.found import ObjectRef, is_id
+from billing.kinds.found import ObjectRef, is_id_of
 from billing.kinds.parse import parse_object
-from billing.kinds.registry import KINDS, LIST_CONFIRMED, concerned, customer_named_by, kind_of
+from billing.kinds.registry import (
+    KINDS,
+    LIST_CONFIRMED,
+    concerned,
+    customer_named_by,
+    kind_of,
+    tells_of_mirrored,
+)
 from db.sync.inbox import ClaimedEvent, Outcome
 from worker.live.mirror import Shown
 from worker.payload import NotJson, as_text, data_object, read_object
@@ -46,6 +53,9 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
         raw, body = data_object(event.payload)
     except NotJson as not_snapshot:
         related = _related_object(event)
+        if related is None and _says_nothing(event):
+            reason = f"{event.type or 'an event without a type'} carries no object"
+            return EventReading(event=event, outcome=outcome_of(event, "ignored", reason))
         if related is None:
             return EventReading(event=event, outcome=outcome_of(event, "parked", str(not_snapshot)))
         return EventReading(event=event, outcome=outcome_of(event, "applied"), concerns=(related,))
@@ -112,6 +122,17 @@ def outcome_of(event: ClaimedEvent, state: str, error: str | None = None) -> Out
     return Outcome(key=event.key, state=state, error=error)
 
 
+def _says_nothing(event: ClaimedEvent) -> bool:
+    """Whether it carries no object, and its type is not of those that do, as a `ping` is."""
+    try:
+        whole = read_object(event.payload)
+    except NotJson:
+        return False
+    data = whole.get("data")
+    carried = data.get("object") if isinstance(data, dict) else data
+    return not carried and whole.get("object") == "event" and not tells_of_mirrored(event.type)
+
+
 def _related_object(event: ClaimedEvent) -> ObjectRef | None:
     """The object that a thin event names; it carries no state."""
     try:
@@ -122,4 +143,4 @@ def _related_object(event: ClaimedEvent) -> ObjectRef | None:
         return None
     kind = kind_of(str(related.get("type")))
     object_id = related.get("id")
-    return ObjectRef(kind.name, object_id) if kind is not None and is_id(object_id) else None
+    return ObjectRef(kind.name, object_id) if kind is not None and is_id_of(object_id, kind.name) else None

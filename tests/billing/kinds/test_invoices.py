@@ -71,11 +71,11 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
     (
         "invoice.parent: of a quote",
         BASE_INVOICE,
-        {"parent": {"type": "quote_details", "subscription_details": None}},
+        {"parent": {"type": "quote_details", "subscription_details": None}, "lines": None},
         "subscription_id",
         None,
     ),
-    ("invoice.parent: null", BASE_INVOICE, {"parent": None}, "subscription_id", None),
+    ("invoice.parent: null", BASE_INVOICE, {"parent": None, "lines": None}, "subscription_id", None),
     ("invoice.paid_out_of_band: old", BASE_INVOICE, {"paid_out_of_band": True}, "paid_out_of_band", True),
     ("invoice.paid_out_of_band: removed", BASE_INVOICE, {}, "paid_out_of_band", None),
     (
@@ -181,3 +181,32 @@ def test_invoice_line_names_its_price(line: Body, embedded: list[str], named: li
     parsed = parse_object(bare)
     assert embedded == [price["id"] for price in parsed.embedded]
     assert tuple(ObjectRef(*ref) for ref in named) == parsed.references
+
+
+def line_of(subscription: object) -> Body:
+    return {"parent": {"subscription_item_details": {"subscription": subscription}}}
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([line_of("sub_1")], "sub_1"),
+        ([line_of("sub_1"), line_of("sub_1"), {"parent": None}], "sub_1"),
+        ([line_of(SUBSCRIPTION_BODY)], "sub_ada"),
+        ([{"type": "subscription", "subscription": "sub_1"}], "sub_1"),
+        ([{"type": "invoiceitem", "subscription": "sub_1"}], None),
+        ([{"parent": {"invoice_item_details": {"subscription": "sub_1"}}}], None),
+        ([line_of("sub_1"), line_of("sub_2")], None),
+        ([line_of("sub_1/../x")], None),
+        ([line_of(None)], None),
+        ([], None),
+    ],
+)
+def test_subscription_that_stands_in_the_lines_alone(lines: list[Body], expected: str | None) -> None:
+    """Where the invoice itself names none, the one subscription of its lines is its own, and is fetched."""
+    body = without(BASE_INVOICE, "subscription", "parent") | {"lines": {"object": "list", "data": lines}}
+    parsed = parse_object(body)
+    assert expected == parsed.facts.subscription_id  # type: ignore[union-attr]
+    assert (expected is not None) == any(ref.kind == "subscription" for ref in parsed.references)
+    named = parse_object(body | parent("sub_9"))
+    assert "sub_9" == named.facts.subscription_id  # type: ignore[union-attr]

@@ -10,9 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing import kinds
-from billing.kinds.found import Facts, ObjectRef, Part
+from billing.kinds.fields import UnknownShape
+from billing.kinds.found import CHOSEN_BY_PEOPLE, Facts, ObjectRef, Part
 from billing.kinds.lists import PER_CUSTOMER, listed_kinds
-from billing.kinds.registry import KINDS, LIST_CONFIRMED, concerned, kind_of
+from billing.kinds.parse import parse_object
+from billing.kinds.registry import (
+    KINDS,
+    LIST_CONFIRMED,
+    concerned,
+    customer_named_by,
+    kind_of,
+    tells_of_mirrored,
+)
 from tests.billing.kinds.shapes import NEWEST, OLD_VERSIONS, story
 
 Body = dict[str, Any]
@@ -320,6 +329,81 @@ def test_no_mark_without_a_usable_id(unusable: object) -> None:
     assert (ObjectRef("refund", "re_1"),) == concerned(
         "refund.created", {**REFUND, "charge": {"id": unusable}}
     )
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "cus_1/../../v1/events",
+        "../events",
+        "cus_1?expand[]=x",
+        "cus_1#x",
+        "cus%2e%2e",
+        "cus\\1",
+        ".",
+        "..",
+        "cus\n1",
+        "\x00",
+    ],
+)
+def test_what_cannot_be_an_id_of_stripes(odd: str) -> None:
+    """I9: no object, no customer and no record comes of an id that would lead to another path of the API."""
+    assert () == concerned("customer.updated", {"id": odd, "object": "customer"})
+    assert None is customer_named_by({"object": "charge", "customer": odd})
+    assert (ObjectRef("refund", "re_1"),) == concerned("refund.updated", REFUND | {"charge": odd})
+    with pytest.raises(UnknownShape):
+        parse_object({"id": odd, "object": "customer"})
+    for field in ("customer", "customer_account"):
+        with pytest.raises(UnknownShape):
+            parse_object(CHARGE | {"captured": True, field: odd})
+    with pytest.raises(UnknownShape):
+        parse_object({"id": "pi_1", "object": "payment_intent", "customer": odd})
+
+
+@pytest.mark.parametrize("chosen", ["50% off", "a/b", "SAVE#1", "what?", "Plan A", "..."])
+def test_ids_that_people_choose(chosen: str) -> None:
+    """Coupons, products, prices and plans have whatever ids people gave them."""
+    for name in ("coupon", "product", "price", "plan"):
+        assert chosen == parse_object({"id": chosen, "object": name}).id
+        assert ObjectRef(name, chosen) == concerned(f"{name}.updated", {"id": chosen, "object": name})[0]
+    assert CHOSEN_BY_PEOPLE == {kind.name for kind in KINDS.values() if kind.id_is_chosen}
+
+
+def test_a_preview_is_no_invoice() -> None:
+    """A preview may bear an id, but no such invoice exists, whatever names it."""
+    preview = {"id": "upcoming_in_1", "object": "invoice", "status": "draft", "payments": [{"id": "inpay_1"}]}
+    assert () == concerned("invoice.upcoming", preview)
+    assert () == concerned("invoice.created", preview)
+    assert (ObjectRef("invoice_payment", "inpay_1"),) == concerned(
+        "invoice_payment.paid", {"id": "inpay_1", "object": "invoice_payment", "invoice": "upcoming_in_1"}
+    )
+    with pytest.raises(UnknownShape):
+        parse_object(preview)
+
+
+def test_an_old_dispute_without_an_id_marks_its_charge() -> None:
+    """What an object names has changed even if the object itself cannot be stored."""
+    dispute = {"object": "dispute", "charge": "ch_1", "status": "won"}
+    assert (ObjectRef("charge", "ch_1"),) == concerned("charge.dispute.closed", dispute)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "expected"),
+    [
+        ("ping", False),
+        ("", False),
+        ("account.updated", False),
+        ("customers.x", False),
+        ("customer.updated", True),
+        ("customer.subscription.deleted", True),
+        ("charge.dispute.closed", True),
+        ("radar.early_fraud_warning.created", True),
+        ("invoiceitem.created", True),
+    ],
+)
+def test_types_that_tell_of_what_is_mirrored(event_type: str, expected: bool) -> None:
+    """By the type alone: an event of such a type that carries no object has lost it."""
+    assert expected == tells_of_mirrored(event_type)
 
 
 def test_an_id_may_have_255_characters() -> None:
