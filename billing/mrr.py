@@ -8,7 +8,7 @@ rather than too small.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from types import MappingProxyType
 from uuid import UUID
@@ -52,7 +52,9 @@ class Mrr:
     def __init__(self, facts: CustomerFacts) -> None:
         self._facts = facts
         self._prices = {price.id: price for price in facts.prices}
-        self._coupons = {coupon.id: coupon for coupon in facts.coupons}
+        self._coupons: defaultdict[str, list[Coupon]] = defaultdict(list)
+        for coupon in facts.coupons:
+            self._coupons[coupon.id].append(coupon)
         self._items: defaultdict[str, list[SubscriptionItem]] = defaultdict(list)
         for item in facts.items:
             self._items[item.subscription_id].append(item)
@@ -218,15 +220,18 @@ class Mrr:
 
     def _coupon_of(self, discount: Discount) -> Coupon | None:
         """The coupon that a discount was made from, if it is known: its id may name another one by now."""
-        coupon = self._coupons.get(discount.coupon_id or "")
-        if coupon is None or coupon.created is None:
-            return coupon
+        coupons = self._coupons.get(discount.coupon_id or "", [])
+        made = [coupon for coupon in coupons if self._may_be_of(coupon, discount)]
+        return max(made, key=lambda coupon: coupon.created or _EVER, default=None)
+
+    def _may_be_of(self, coupon: Coupon, discount: Discount) -> bool:
+        if coupon.created is None:
+            return True
         if discount.coupon_created is not None:
-            return coupon if coupon.created == discount.coupon_created else None
+            return coupon.created == discount.coupon_created
         # On a test clock, discounts start by that clock, and coupons are created by ours.
         on_clock = self._facts.customer is not None and self._facts.customer.test_clock is not None
-        late = discount.starts is not None and discount.starts < coupon.created
-        return None if late and not on_clock else coupon
+        return on_clock or discount.starts is None or coupon.created <= discount.starts
 
     def _limited(
         self, lines: Sequence["_Line"], discount: Discount, *, of_all: bool
@@ -398,6 +403,8 @@ def _per_month(price: Price) -> Decimal | None:
     often = _PER_MONTH.get(price.interval)
     return None if often is None else often / (price.interval_count or 1)
 
+
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 _AMPLE = Context(prec=200)
 _BIGINT_MAX = 2**63 - 1

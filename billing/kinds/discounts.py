@@ -109,6 +109,7 @@ COUPON = Kind(
     eventless_fields=("times_redeemed", "valid"),
     deleted_event="coupon.deleted",
     id_is_chosen=True,
+    keeps_former=True,
     parse=_coupon,
 )
 

@@ -83,6 +83,8 @@ class Kind:
     # How it changes and ends.
     deleted_event: str | None = None  # the event that, with a 404, proves a deletion
     id_is_chosen: bool = False  # by people, who may choose it again once the object is deleted
+    # Earlier objects of a chosen id are kept, as a list in the column `former`: others still depend on their facts.
+    keeps_former: bool = False
     absorbing: frozenset[str] = frozenset()  # statuses that no payload may leave, once shown or confirmed
     # Fields that say who the customer is. They can be forgotten, like metadata and the object as Stripe sent it.
     personal: tuple[str, ...] = ()

@@ -20,7 +20,9 @@ comment on table stripe.charges is
 comment on column billing.charges.captured is
   'Whether the capture is finished. false: authorized only, or captured in part (amount_captured) with more to come.';
 
-alter table stripe.coupons add column currency_options jsonb;
+alter table stripe.coupons add column currency_options jsonb, add column former jsonb;
+comment on column stripe.coupons.former is
+  'Earlier coupons of this id, as a list of the same columns, oldest first: discounts keep the terms of the coupon that they were made from. NULL: none is known.';
 comment on column stripe.coupons.currency_options is
   'Amounts off in other currencies than the coupon''s own, as a list of {currency, amount_off}. NULL: there are none, or only events have told of the coupon. From a read.';
 comment on column stripe.subscriptions.discounts is

@@ -124,7 +124,7 @@ where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
 
 SELECT_COUPONS = f"""
-select {_names(Coupon, "p")}
+select {_names(Coupon, "p")}, p.former
 from stripe.coupons p
 where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
@@ -354,6 +354,7 @@ async def _load_coupons(
     subscriptions: Mapping[str, list[Subscription]],
     items: Mapping[str, list[SubscriptionItem]],
 ) -> tuple[Coupon, ...]:
+    """The coupons of their discounts, and the earlier coupons with the same ids."""
     discounted: list[Customer | Subscription | SubscriptionItem] = [*customers.values()]
     discounted += [each for own in subscriptions.values() for each in own]
     discounted += [each for own in items.values() for each in own]
@@ -365,7 +366,12 @@ async def _load_coupons(
     }
     if not coupon_ids:
         return ()
-    return tuple(_all(Coupon, await connection.fetch(SELECT_COUPONS, *scope, list(coupon_ids))))
+    rows = await connection.fetch(SELECT_COUPONS, *scope, list(coupon_ids))
+    former = [coupon for row in rows if row["former"] is not None for coupon in _former(row["former"])]
+    return (*_all(Coupon, rows), *former)
+
+
+_former = msgspec.json.Decoder(tuple[Coupon, ...]).decode
 
 
 async def _load_claims(

@@ -38,13 +38,24 @@ def _statements(kind: Kind) -> MirrorStatements:
         if name not in kind.read_only_fields:
             return f"excluded.{name}"
         kept = latest_known(name, f"excluded.{name}", f"mirror.{name}")
-        return f"case when ${confirmed}::boolean then excluded.{name} else {kept} end"
+        told = f"${confirmed}::boolean"
+        if (
+            kind.id_is_chosen
+        ):  # what a read has said of an earlier object of this id does not hold for this one
+            told = f"{told} or excluded.created is distinct from mirror.created"
+        return f"case when {told} then excluded.{name} else {kept} end"
 
     def merged(column: Column) -> str:
         kept = latest_known(column.name, column.value, f"old.{column.name}")
         return kept if column.name in kind.read_only_fields else column.value
 
     assignments = ", ".join(f"{column.name} = {written(column.name)}" for column in others)
+    if kind.keeps_former:
+        earlier = ", ".join(f"'{column.name}', mirror.{column.name}" for column in columns)
+        assignments += (
+            ", former = case when mirror.created < excluded.created "
+            f"then coalesce(mirror.former, '[]') || jsonb_build_object({earlier}) else mirror.former end"
+        )
     compared = [column for column in others if column.name not in kind.eventless_fields]
     new_values = ", ".join(merged(column) for column in compared)
     return MirrorStatements(

@@ -1,5 +1,6 @@
 """MRR: what a month brings by Stripe's own arithmetic, and how its history is written and revised."""
 
+import itertools
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -306,6 +307,32 @@ def test_a_coupon_made_again_under_its_id(
     }
     assert {"usd": of_one} == mrr(facts(**terms))
     assert {"usd": of_both} == mrr(facts(**terms, **BOTH))
+
+
+@pytest.mark.parametrize(
+    ("discount", "of_both"),
+    [
+        pytest.param(HALF, 6000, id="the first of three"),
+        pytest.param(replace(HALF, coupon_created=day(3), starts=day(4)), 9000, id="the second"),
+        pytest.param(replace(HALF, coupon_created=day(5), starts=day(6)), 5000, id="the one of today"),
+        pytest.param(replace(HALF, coupon_created=day(4)), None, id="one that was never seen"),
+        pytest.param(replace(HALF, coupon_created=None, starts=day(4)), 9000, id="the second, by its start"),
+        pytest.param(replace(HALF, coupon_created=None, starts=day(0)), None, id="before all of them"),
+        pytest.param(
+            replace(HALF, coupon_created=None, starts=None), 5000, id="nothing tells: the one of today"
+        ),
+    ],
+)
+def test_coupons_that_had_the_same_id(discount: Discount, of_both: int | None) -> None:
+    """I6: earlier coupons of an id are known, and each discount finds its own, in whatever order they are read."""
+    coupons = (
+        replace(COUPON, created=day(5)),
+        replace(COUPON, created=day(1), applies_to=("prod_2",)),
+        replace(COUPON, created=day(3), applies_to=("prod_1",)),
+    )
+    for order in itertools.permutations(coupons):
+        subscriptions = (replace(SUBSCRIPTION, discounts=(discount,)),)
+        assert {"usd": of_both} == mrr(facts(coupons=order, subscriptions=subscriptions, **BOTH))
 
 
 def test_a_coupon_is_older_than_its_discounts_only_by_one_clock() -> None:

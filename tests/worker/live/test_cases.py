@@ -13,7 +13,18 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from db.connection import Pool
-from tests.harness import API_KEY, Api, Harness, open_harness
+from tests.harness import (
+    API_KEY,
+    NOON,
+    Api,
+    Body,
+    Harness,
+    customer,
+    event,
+    listing,
+    open_harness,
+    subscription,
+)
 
 CASES = Path(__file__).parent / "cases"
 WITH_ACCOUNT = "with header Stripe-Account: "
@@ -187,3 +198,67 @@ async def test_a_dispute_without_an_id(pool: Pool, database_url: str) -> None:
         marked = await harness.object("charge", "ch_s7")
         assert marked["dirty"] > marked["confirmed"]
         assert 0 == await harness.fetchval("select count(*) from stripe.disputes")
+
+
+def _price(number: int, amount: int) -> Body:
+    return {
+        "object": "price", "id": f"price_{number}", "created": NOON, "product": f"prod_{number}", "currency": "usd",
+        "unit_amount": amount, "unit_amount_decimal": str(amount), "billing_scheme": "per_unit", "type": "recurring",
+        "recurring": {"interval": "month", "interval_count": 1, "usage_type": "licensed"}, "metadata": {},
+        "livemode": False,
+    }  # fmt: skip
+
+
+def _coupon(created: int, percent_off: int, *products: str) -> Body:
+    return {
+        "object": "coupon", "id": "SAVE", "created": created, "duration": "forever", "percent_off": percent_off,
+        "metadata": {}, "livemode": False, "applies_to": {"products": list(products)},
+    }  # fmt: skip
+
+
+async def test_an_earlier_coupon_keeps_its_products(harness: Harness) -> None:
+    """I5: the first coupon was for support alone; the discount still takes off half of support, and nothing else, when
+    the id names a coupon for seats, and then a third one. A new discount has the terms of its own coupon.
+    """
+    seats, support = _price(1, 2000), _price(2, 8000)
+    products = [{"object": "product", "id": f"prod_{n}", "created": NOON, "metadata": {}} for n in (1, 2)]
+    first, second, third = (
+        _coupon(NOON - 900, 50, "prod_2"),
+        _coupon(NOON + 100, 10, "prod_1"),
+        _coupon(NOON + 200, 20),
+    )
+
+    def discounted(coupon: Body, start: int) -> Body:
+        given = {key: value for key, value in coupon.items() if key != "applies_to"}
+        return {"object": "discount", "id": f"di_{start}", "start": start, "source": {"coupon": given}}
+
+    def subscribed(discount: Body) -> Body:
+        items = [
+            {"object": "subscription_item", "id": f"si_{n}", "created": NOON, "price": price, "quantity": 1}
+            for n, price in enumerate((seats, support))
+        ]
+        return subscription(items=listing(items), currency="usd", discounts=[discount])
+
+    harness.api.put(customer(), seats, support, *products, first, subscribed(discounted(first, NOON)))
+    await harness.apply(
+        event("coupon.created", first, after=-900),
+        event("customer.created", customer()),
+        event("customer.subscription.created", subscription()),
+    )
+    await harness.settle()
+    mrr = "select mrr from billing.customer_mrr"
+    assert 2000 + 4000 == await harness.fetchval(mrr)
+    for coupon in (second, third):
+        harness.api.put(coupon)
+        after = coupon["created"] - NOON
+        await harness.apply(
+            event("coupon.deleted", first, after=after - 1), event("coupon.created", coupon, after=after)
+        )
+        await harness.settle()
+        await harness.execute("update sync.customers set stale = stale + 1")
+        await harness.engine.derive()
+        assert 2000 + 4000 == await harness.fetchval(mrr)
+    harness.api.put(subscribed(discounted(third, NOON + 300)))
+    await harness.apply(event("customer.subscription.updated", subscription(), after=300))
+    await harness.settle()
+    assert 1600 + 6400 == await harness.fetchval(mrr)
