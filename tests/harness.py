@@ -30,6 +30,11 @@ NOON = 1_790_000_000
 Body = dict[str, Any]
 _numbers = itertools.count(1)
 
+LET_DOUBTS_AGE = """
+update sync.objects set doubted_at = doubted_at - (read_at - now()) where doubted_at is not null and read_at > now()
+"""
+"""As if the time had passed after which a read is to be made again."""
+
 
 def customer(customer_id: str = "cus_1", **fields: object) -> Body:
     """A customer as Stripe shows it, reduced to what its record needs."""
@@ -313,6 +318,7 @@ class Harness(EngineHarness):
 
     async def make_due(self) -> None:
         """As if the seconds had passed for which reads that are wanted, and leases, wait."""
+        await self.execute(LET_DOUBTS_AGE)
         await self.execute(
             "update sync.objects set read_at = now() where read_at > now() and dirty >= confirmed "
             "and missing_since is null and parked_at is null"

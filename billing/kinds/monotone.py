@@ -34,5 +34,16 @@ def goes_back(stored: Mapping[str, object], read: Facts) -> str | None:
     return None
 
 
+def is_behind(told: Facts, read: Facts) -> bool:
+    """Whether a payload lacks a step that the read shows and that Stripe never takes back: it is the older one."""
+    fact = _COLUMNS.get(type(read))
+    return fact is not None and goes_back({fact: getattr(read, fact)}, told) is not None
+
+
 MONOTONE: Mapping[str, str] = {"subscription": "status", "invoice": "status", "charge": "amount_captured"}
 """By kind with such a fact: the column that holds it."""
+_COLUMNS: Mapping[type[Facts], str] = {
+    Subscription: MONOTONE["subscription"],
+    Invoice: MONOTONE["invoice"],
+    Charge: MONOTONE["charge"],
+}

@@ -11,6 +11,7 @@ from billing.kinds.found import ObjectRef
 from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, Key, Scope
+from db.sync.objects import LATE_MAX
 from db.sync.scans import Scan, select_scan
 
 RECORD = "record"
@@ -39,11 +40,12 @@ class Unread(NamedTuple):
 
 
 class ReadAt(NamedTuple):
-    """An object and the tick of a read of it."""
+    """An object, and the tick of a read of it, which was answered then by Stripe's clock."""
 
     kind: str
     id: str
     tick: int
+    answered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +287,28 @@ async def select_motion(
         [each.tick for each in reads],
     )
     return {ObjectRef(row["kind"], row["id"]): row["moving"] for row in rows}
+
+
+SELECT_LATE = """
+select kind, id
+from sync.objects
+join unnest($3::text[], $4::text[], $5::timestamptz[]) as k (kind, id, answered_at) using (kind, id)
+where account_id = $1 and live_mode = $2
+  and greatest(payload_created, deleted_event_at) > coalesce(answered_at, now()) - $6::interval
+"""
+
+
+async def select_late(connection: Connection, scope: Scope, reads: Sequence[ReadAt]) -> list[ObjectRef]:
+    """Which of these reads may be late for an event, so that a difference proves nothing."""
+    rows = await connection.fetch(
+        SELECT_LATE,
+        *scope,
+        [each.kind for each in reads],
+        [each.id for each in reads],
+        [each.answered_at for each in reads],
+        LATE_MAX,
+    )
+    return [ObjectRef(*row) for row in rows]
 
 
 SELECT_WAITING = """

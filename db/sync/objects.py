@@ -22,6 +22,8 @@ UNREADABLE_MAX = 5
 """Answers in a row that could not be understood, before an object is parked."""
 CONTRADICTED_LONG = timedelta(hours=1)
 """Reads that agree for this long are believed even if they take back what Stripe never takes back."""
+LATE_MAX = timedelta(seconds=30)
+"""How far behind Stripe's events we take its reads and lists to be: a read that began later is believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +46,11 @@ class Mark:
 MARK_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
-  deleted_event_at, touched, touched_at, dirty, told, first_marked_at, read_at
+  deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at
 )
 select
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, payload_created, payload_seq, terminal,
-  deleted_event_at, ownerless::int, case when ownerless then now() end,
+  deleted_event_at, payload_created, payload_seq, ownerless::int, case when ownerless then now() end,
   -- Below every `confirmed`: nothing is asked of Stripe.
   case when asks then nextval('sync.tick') else -1 end, case when asks then 0 else nextval('sync.tick') end,
   case when asks then now() end, case when asks then now() + $13 end
@@ -95,6 +97,19 @@ on conflict (account_id, live_mode, kind, id) do update set
   deleted_event_at = greatest(o.deleted_event_at, excluded.deleted_event_at),
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
+  (payload_created, payload_seq, doubts, doubted_at) = (
+    -- The second witness of reads: the newest payload, whether it is shown or not.
+    select
+      case when newer.it then excluded.payload_created else o.payload_created end,
+      case when newer.it then excluded.payload_seq else o.payload_seq end,
+      case when newer.it then 0 else o.doubts end,
+      case when not newer.it then o.doubted_at end
+    from (
+      select excluded.payload_seq > 0
+        and (coalesce(excluded.payload_created, '-infinity'), excluded.payload_seq)
+          > (coalesce(o.payload_created, '-infinity'), o.payload_seq) as it
+    ) newer
+  ),
   (shown_created, shown_seq, terminal) = (
     -- The provisional rule: newer than what is shown, and no state left that Stripe never leaves. Such a state is shown
     -- however late it comes. A tombstone stays one, but may get its last full body from an older event: no read
@@ -237,6 +252,9 @@ class DueRead:
     contradictions: int = 0
     contradicted_long: bool = False
     audited: bool = False  # an audit has read it, and found that its row is wrong
+    doubted_long: bool = (
+        False  # its reads have differed from the newest payload for as long as Stripe may be late
+    )
     leased_until: datetime | None = None
 
 
@@ -258,7 +276,8 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (d.account_id, d.live_mode, d.
 returning
   o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
   o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long,
-  o.source is not distinct from 'audit' as audited, o.read_at as leased_until, nextval('sync.tick') as tick
+  o.source is not distinct from 'audit' as audited, o.doubted_at < now() - $6::interval as doubted_long,
+  o.read_at as leased_until, nextval('sync.tick') as tick
 """
 
 
@@ -266,7 +285,7 @@ async def claim_reads(
     connection: Connection, *, kinds: Sequence[str], live_mode: bool, limit: int, lease: timedelta
 ) -> list[DueRead]:
     """Lease the objects whose read is due, drawing each one's tick. Must be committed before any request leaves."""
-    rows = await connection.fetch(CLAIM_READS, kinds, live_mode, limit, lease, CONTRADICTED_LONG)
+    rows = await connection.fetch(CLAIM_READS, kinds, live_mode, limit, lease, CONTRADICTED_LONG, LATE_MAX)
     return [
         DueRead(
             key=Key(row["account_id"], row["live_mode"], row["kind"], row["id"]),
@@ -278,6 +297,7 @@ async def claim_reads(
             contradictions=row["contradictions"],
             contradicted_long=bool(row["contradicted_long"]),
             audited=row["audited"],
+            doubted_long=bool(row["doubted_long"]),
             leased_until=row["leased_until"],
         )
         for row in rows
@@ -375,7 +395,7 @@ on conflict (account_id, live_mode, kind, id) do update set
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
   attempts = 0, unreadable = 0, error = null, missing_since = null, parked_at = null,
-  contradictions = 0, contradicted_at = null,
+  contradictions = 0, contradicted_at = null, doubts = 0, doubted_at = null,
   late_reads = excluded.late_reads,
   -- A mark that came after the tick keeps its own appointment. An object that only lists confirm gets one where an
   -- event came after the tick: the next list may be far away.
@@ -438,6 +458,48 @@ async def confirm_objects(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """The newest event that says what an object is, while reads may still be late for it."""
+
+    key: Key
+    deleted: bool  # it says that the object is deleted
+    payload: bytes  # of the newest event with a payload; empty where there is none, or it was erased
+    api_version: str | None
+    doubts: int
+
+
+# A read that began later than $6 after the event needs no witness.
+SELECT_WITNESSES = """
+select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events.api_version, events.type,
+  o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later
+from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
+  as k (account_id, live_mode, kind, id, read_at)
+join sync.objects o using (account_id, live_mode, kind, id)
+left join sync.events on events.seq = o.payload_seq
+where greatest(o.payload_created, o.deleted_event_at) > k.read_at - $6::interval and not o.tombstone
+"""
+
+
+async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetime]) -> list[Witness]:
+    """What events said of these objects, where the reads of them, at these moments by Stripe's clock, may be late."""
+    rows = await connection.fetch(
+        SELECT_WITNESSES, *columns_of_keys(Key, list(read_at)), list(read_at.values()), LATE_MAX
+    )
+    return [
+        Witness(
+            key=Key(row["account_id"], row["live_mode"], row["kind"], row["id"]),
+            # In the second of its deletion an id may have been chosen again.
+            deleted=bool(row["deleted_later"])
+            or (row["deleted_event_at"] is not None and row["type"] == KINDS[row["kind"]].deleted_event),
+            payload=row["payload"] or b"",
+            api_version=row["api_version"],
+            doubts=row["doubts"],
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRead:
     """A read that gave no state, and when to try again."""
 
@@ -448,25 +510,34 @@ class FailedRead:
     missing: bool = False
     parked: bool = False
     contradicts: bool = False
+    doubted: bool = False  # it differs from the newest payload, and may be late
     unreadable: bool = False  # an answer came and could not be understood
     refused: bool = False  # Stripe objects to the key, not to the object
+
+    @property
+    def answered(self) -> bool:
+        """Whether Stripe answered, and is only not believed yet."""
+        return self.contradicts or self.doubted
 
 
 POSTPONE_READS = """
 with failed as (
   select
-    account_id, live_mode, kind, id, new.error, new.retry_after, new.contradicts, new.unreadable,
+    account_id, live_mode, kind, id, new.error, new.retry_after, new.contradicts, new.unreadable, new.doubted, new.tick,
     -- An object that was marked since has its own appointment, and may exist, or be readable, by now.
     objects.dirty > new.tick as marked_since,
     objects.dirty <= new.tick and new.missing as missing,
     objects.dirty <= new.tick and (new.parked or (new.unreadable and objects.unreadable + 1 >= $11)) as parked,
+    -- Whose customers may be exact until now.
+    new.ownerless and new.doubted and not objects.unsettled as unsettles,
     new.ownerless
   from sync.objects
   join unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[],
-    $9::boolean[], $10::boolean[], $12::bigint[], $13::boolean[]
+    $9::boolean[], $10::boolean[], $12::bigint[], $13::boolean[], $14::boolean[]
   ) as new (
-    account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, ownerless
+    account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, ownerless,
+    doubted
   ) using (account_id, live_mode, kind, id)
   -- A later read has already said what it is, and a tombstone is never read again.
   where objects.confirmed < new.tick and not objects.tombstone
@@ -483,11 +554,16 @@ set error = f.error,
   missing_since = case when f.missing then coalesce(o.missing_since, now()) else o.missing_since end,
   parked_at = case when f.parked then now() end,
   unreadable = o.unreadable + f.unreadable::int,
+  -- Only a read that begins after the doubted one confirms it.
+  dirty = case when f.doubted then greatest(o.dirty, f.tick) else o.dirty end,
+  first_marked_at = case when f.doubted then coalesce(o.first_marked_at, now()) else o.first_marked_at end,
+  doubts = o.doubts + f.doubted::int,
+  doubted_at = case when f.doubted then coalesce(o.doubted_at, now()) else o.doubted_at end,
   contradictions = o.contradictions + f.contradicts::int,
   contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end,
   touched = o.touched + f.touches::int,
   touched_at = case when f.touches and o.touched <= o.resolved then now() else o.touched_at end
-from (select *, ownerless and (missing or parked) as touches from failed) f
+from (select *, (ownerless and (missing or parked)) or unsettles as touches from failed) f
 where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
 returning o.account_id, o.live_mode, o.customer_id, o.kind
 """
@@ -511,6 +587,7 @@ async def postpone_reads(connection: Connection, failures: Sequence[FailedRead])
         UNREADABLE_MAX,
         [failure.tick for failure in failures],
         [KINDS[failure.key.kind].ownerless for failure in failures],
+        [failure.doubted for failure in failures],
     )
     return [
         CustomerKey(row[0], row[1], row[2])

@@ -228,7 +228,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "claim events": (inbox.CLAIM_EVENTS, (BATCH, LEASE), {"events_pending", "events_pkey"}),
     "claim reads": (
         objects.CLAIM_READS,
-        (["customer", "invoice"], False, BATCH, LEASE, LEASE),
+        (["customer", "invoice"], False, BATCH, LEASE, LEASE, LEASE),
         {"objects_due", "objects_pkey"},
     ),
     "seconds to next read": (objects.SECONDS_TO_NEXT_READ, (False,), {"objects_due"}),

@@ -12,7 +12,7 @@ from db.connection import Pool
 from db.sync.scans import Scan, ScanRequest, request_scan
 from sandbox import STORIES, Api, Sandbox, create_api, serve
 from sandbox.objects import Price
-from tests.harness import EngineHarness, open_engine
+from tests.harness import LET_DOUBTS_AGE, EngineHarness, open_engine
 from worker.engine import Lanes
 
 API_KEY = "sk_test_attached"
@@ -62,6 +62,7 @@ class Attached(EngineHarness):
 
     async def confirm(self) -> None:
         """Read what is marked, as if its time had come."""
+        await self.execute(LET_DOUBTS_AGE)
         await self.execute(
             "update sync.objects set read_at = now() where read_at > now() and dirty >= confirmed "
             "and missing_since is null and parked_at is null"

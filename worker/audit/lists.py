@@ -40,7 +40,7 @@ from worker.lists.clocks import each_clock, pages_of
 from worker.lists.pages import SECOND, Page
 from worker.lists.steps import HOLES_NAMED_MAX, Step, Turn, bounds_of, say_holes, step_of
 from worker.live.answers import Answered, whole_objects
-from worker.live.fence import store_answers
+from worker.live.fence import ask_again, store_answers
 
 AUDITS_KEPT = 30
 NIGHTLY_HOUR_UTC = 3
@@ -99,7 +99,8 @@ async def _without_forgotten(connection: Connection, listed: dict[Key, Answered]
 async def _refresh(connection: Connection, answers: list[Answered]) -> None:
     """Store changes that no event was expected to announce."""
     if answers:
-        await store_answers(connection, answers, source="audit", of_whole=True)
+        doubted = await store_answers(connection, answers, source="audit", of_whole=True)
+        await ask_again(connection, doubted)
 
 
 async def _differing(connection: Connection, scope: Scope, listed: Sequence[Answered]) -> list[Key]:

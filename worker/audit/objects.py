@@ -7,7 +7,7 @@ anyway.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -17,7 +17,7 @@ from billing.kinds.found import Facts, ObjectRef, Part
 from billing.kinds.lists import PER_CUSTOMER
 from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS
-from db.columns import differing
+from db.columns import differing as differing_fields
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.compare import select_stored_facts
@@ -31,6 +31,7 @@ from db.sync.audits import (
     dismiss,
     note_drift,
     note_unread,
+    select_late,
     select_motion,
     select_suspects,
     suspect,
@@ -69,6 +70,11 @@ class _Verdict:
     tick: int
     parsed: Parsed | None
     raw: str | None
+    answered_at: datetime | None = None  # by Stripe's clock, where it answered with an object
+
+    @property
+    def read_at(self) -> ReadAt:
+        return ReadAt(self.kind, self.id, self.tick, self.answered_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +169,14 @@ async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Failure:
         log.warning("suspect not read", scan=scan.id, kind=ref.kind, id=ref.id, error=str(error))
         later = isinstance(error, (StripeUnavailable, NotJson))
         return _Failure(kind=ref.kind, id=ref.id, tick=due.tick, error=error, later=later)
-    return _Verdict(kind=ref.kind, id=ref.id, tick=due.tick, parsed=answer.parsed, raw=answer.raw)
+    return _Verdict(
+        kind=ref.kind,
+        id=ref.id,
+        tick=due.tick,
+        parsed=answer.parsed,
+        raw=answer.raw,
+        answered_at=answer.answered_at,
+    )
 
 
 async def _note(
@@ -200,13 +213,12 @@ async def _note(
 
 
 async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> None:
-    """Note objects that differ and dismiss those that agree. Objects in motion cannot be judged yet."""
+    """Note objects that differ and dismiss those that agree. Objects in motion cannot be judged yet, and neither can
+    one that differs from a read that may be late for an event.
+    """
     scope = scan.scope
-    motion = await select_motion(
-        connection, scope, [ReadAt(each.kind, each.id, each.tick) for each in verdicts]
-    )
-    drift: list[Drift] = []
-    ticks: list[int] = []
+    motion = await select_motion(connection, scope, [each.read_at for each in verdicts])
+    differing: dict[ReadAt, Drift] = {}
     agreed: list[ObjectRef] = []
     for kind, group in groupby(sorted(verdicts, key=lambda each: each.kind), key=lambda each: each.kind):
         of_kind = list(group)
@@ -221,10 +233,13 @@ async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict
             if found is None:
                 agreed.append(ref)
             else:
-                drift.append(found)
-                ticks.append(each.tick)
+                differing[each.read_at] = found
     await dismiss(connection, scan, agreed)
-    await note_drift(connection, scan, drift, verified=True, ticks=ticks)
+    late = set(await select_late(connection, scope, list(differing))) if differing else set()
+    drift = {read: found for read, found in differing.items() if ObjectRef(read.kind, read.id) not in late}
+    await note_drift(
+        connection, scan, list(drift.values()), verified=True, ticks=[read.tick for read in drift]
+    )
 
 
 def _is_nothing(verdict: _Verdict) -> bool:
@@ -260,7 +275,7 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
             kind=kind, id=verdict.id, what="lacking", currency=currency, amount=amount, said=verdict.raw
         )
     fields = tuple(
-        name for name in differing(parsed.facts, stored) if name not in KINDS[kind].eventless_fields
+        name for name in differing_fields(parsed.facts, stored) if name not in KINDS[kind].eventless_fields
     )
     if stored["deleted_at"] is not None:
         fields += ("deleted_at",)
@@ -282,7 +297,7 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
 def _same_parts(wanted: Sequence[Part], stored: Sequence[Mapping[str, Any]]) -> bool:
     by_id = {row["id"]: row for row in stored}
     return by_id.keys() == {part.id for part in wanted} and not any(
-        differing(part, by_id[part.id]) for part in wanted
+        differing_fields(part, by_id[part.id]) for part in wanted
     )
 
 

@@ -24,7 +24,7 @@ from db.sync.coverage import (
     select_holes,
 )
 from db.sync.histories import HISTORY_ATTEMPTS_MAX, select_clock_histories, want_history
-from db.sync.objects import mark_objects, postpone_reads
+from db.sync.objects import mark_objects
 from db.sync.scans import Scan, finish_scan
 from runtime.stripe_api import StripeMissing
 from worker.lists.clocks import clocks_of, fill_clocks
@@ -42,7 +42,7 @@ from worker.lists.steps import (
     step_of,
 )
 from worker.live.answers import Answered
-from worker.live.fence import store_answers
+from worker.live.fence import ask_again, store_answers
 from worker.live.marks import bare_mark
 from worker.retry import TryLater, retry_conflicts
 
@@ -73,8 +73,7 @@ async def store_answers_of(
 async def _store(connection: Connection, scan: Scan, answers: list[Answered]) -> None:
     if answers:
         doubted = await store_answers(connection, answers, source="backfill", of_whole=scan.whole)
-        if doubted:
-            await postpone_reads(connection, doubted)
+        await ask_again(connection, doubted)
 
 
 async def step_backfill(turn: Turn, scan: Scan) -> None:

@@ -12,12 +12,12 @@ import structlog
 
 from billing.kinds.registry import KINDS
 from db.sync.histories import want_clock_histories
-from db.sync.objects import mark_objects, postpone_reads
+from db.sync.objects import mark_objects
 from db.sync.scans import Scan
 from runtime.stripe_api import StripeMissing, StripeRefused
 from worker.lists.pages import PAGE, Page, each_page
 from worker.lists.steps import HOLD, Turn
-from worker.live.fence import store_answers
+from worker.live.fence import ask_again, store_answers
 from worker.live.marks import bare_mark
 from worker.live.reads import read_rest
 from worker.retry import retry_conflicts
@@ -101,8 +101,7 @@ async def fill_clocks(turn: Turn, scan: Scan) -> None:
                 doubted = await retry_conflicts(
                     lambda: store_answers(connection, answers, source="backfill", of_whole=scan.whole)  # noqa: B023
                 )
-                if doubted:
-                    await postpone_reads(connection, doubted)
+                await ask_again(connection, doubted)
 
     if await each_clock(turn, scan, fill):
         async with turn.pool.acquire() as connection:

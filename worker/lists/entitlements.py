@@ -8,13 +8,13 @@ import structlog
 from db.connection import Pool
 from db.keys import Key
 from db.sync.entitlements import select_entitled, select_unread_accounts
-from db.sync.objects import mark_objects, postpone_reads
+from db.sync.objects import mark_objects
 from db.sync.scans import Scan
 from runtime.scan_requests import ask_for_scan, read_request
 from runtime.stripe_api import StripeRefused, StripeUnavailable
 from worker.lists.steps import HOLD, READS_AT_ONCE, Turn, stay
 from worker.live.answers import Answered
-from worker.live.fence import store_safely
+from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
 from worker.live.reads import read_now
 from worker.payload import ReadFailures
@@ -69,9 +69,8 @@ async def fill_entitlements(turn: Turn, scan: Scan) -> None:
         ]
         async with turn.pool.acquire() as connection:
             failures = await store_safely(connection, answers, source="backfill", of_whole=scan.whole)
-            if doubted := [each for each in failures if each.contradicts]:
-                await postpone_reads(connection, doubted)
-            unread += [each.key.id for each in failures if not each.contradicts]
+            await ask_again(connection, [each for each in failures if each.answered])
+            unread += [each.key.id for each in failures if not each.answered]
             if unread:
                 scope = scan.scope
                 marks = [

@@ -17,12 +17,12 @@ from db.connection import Pool, PostgresAway
 from db.keys import Key
 from db.sync.entitlements import has_features
 from db.sync.histories import DueHistory, claim_histories, drop_unknown, finish_history, postpone_history
-from db.sync.objects import mark_objects, postpone_reads
+from db.sync.objects import mark_objects
 from runtime.stripe_api import StripeApi, StripeMissing, StripeUnavailable
 from worker.leases import Held, holding
 from worker.lists.pages import each_page
 from worker.live.answers import Answered
-from worker.live.fence import store_safely
+from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
 from worker.live.reads import read_now
 from worker.payload import said_by
@@ -111,9 +111,8 @@ async def _read_list(pool: Pool, stripe: StripeApi, history: DueHistory, kind: s
 async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key], customer_id: str) -> None:
     async with pool.acquire() as connection:
         failures = await store_safely(connection, list(answers), source="backfill")
-        if doubted := [each for each in failures if each.contradicts]:
-            await postpone_reads(connection, doubted)
-        marked = sorted({*unread, *(each.key for each in failures if not each.contradicts)})
+        await ask_again(connection, [each for each in failures if each.answered])
+        marked = sorted({*unread, *(each.key for each in failures if not each.answered)})
         if marked:
             # They belong to this customer: until they are read, it is not exact.
             marks = [bare_mark(key, source="backfill", customer_id=customer_id) for key in marked]

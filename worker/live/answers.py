@@ -27,6 +27,9 @@ class Answered:
     late_reads: int = 0  # how many reads before it found that a deadline had passed without effect
     contradictions: int = 0  # how many reads before it took back what Stripe never takes back
     contradicted_long: bool = False  # the first of them is an hour ago or more
+    doubted_long: bool = (
+        False  # reads before it have differed from the newest payload for as long as Stripe may be late
+    )
     also: tuple["Answered", ...] = ()  # what was read with it
     audited: bool = False  # an audit has found already that the stored row is wrong
     found_inside: bool = False  # it came inside an object that names its customer

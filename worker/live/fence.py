@@ -1,11 +1,11 @@
 """The fence's writer: each object that Stripe answers with is stored if its read is newer than what is known.
 
 Which answer is believed is decided here and in the statements of db/sync/objects.py. There, a read loses to a later
-read and to a tombstone. Here, an answer that takes back what Stripe never takes back is asked for again (`_doubt`), and
-a 404 proves a deletion only together with its event (`judge_absence`).
+read and to a tombstone. Here, an answer that takes back what Stripe never takes back is asked for again (`_doubt`), so
+is one that may be late (witness.py), and a 404 proves a deletion only together with its event (`judge_absence`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -28,12 +28,14 @@ from db.sync.objects import (
     Reading,
     confirm_objects,
     mark_objects,
+    postpone_reads,
     select_unknown,
 )
 from worker.forget import set_aside_answers
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, is_terminal, write_mirror
+from worker.live.witness import doubt_late
 from worker.payload import as_text
 from worker.retry import TryLater, retry_conflicts
 
@@ -92,10 +94,11 @@ async def store_answers(
 ) -> list[FailedRead]:
     """Store what Stripe said, each answer if the fence lets it through, in one transaction.
 
-    An answer that takes back what Stripe never takes back is old: it is not stored but asked for again, which the
-    returned failures say. `of_whole`: the answers are a page of a backfill of everything. What they name comes with
-    another page, so nothing is marked for it; and customers without a record get theirs when the backfill ends, so
-    that each is derived once. Objects inside an answer that cannot be understood are marked anyway, as its customer's.
+    An answer that takes back what Stripe never takes back is old, and one that differs from the newest payload may be
+    late: it is not stored but asked for again, which the returned failures say. `of_whole`: the answers are a page of a
+    backfill of everything. What they name comes with another page, so nothing is marked for it; and customers without a
+    record get theirs when the backfill ends, so that each is derived once. Objects inside an answer that cannot be
+    understood are marked anyway, as its customer's.
     """
     inside = Inside()
     by_key = _newest([each for answer in answers for each in unpack(answer, inside)])
@@ -103,6 +106,10 @@ async def store_answers(
         doubted = await _doubt(connection, by_key)
         for failure in doubted:
             del by_key[failure.key]
+        late = await doubt_late(connection, by_key)
+        for failure in late:
+            del by_key[failure.key]
+        doubted += late
         named = {key: owner for key, owner in inside.references.items() if key not in by_key}
         passed, unseen = await confirm_objects(
             connection,
@@ -133,6 +140,12 @@ async def store_answers(
         if stale:
             await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
     return doubted
+
+
+async def ask_again(connection: Connection, doubted: Sequence[FailedRead]) -> None:
+    """Have those objects of a page read by their ids whose answers are not believed yet."""
+    if doubted and (stale := await postpone_reads(connection, doubted)):
+        await mark_known_stale(connection, sorted(set(stale)))
 
 
 def _newest(answers: list[Answered]) -> dict[Key, Answered]:

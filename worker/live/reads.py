@@ -63,6 +63,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         contradictions=due.contradictions,
         contradicted_long=due.contradicted_long,
         audited=due.audited,
+        doubted_long=due.doubted_long,
     )
 
 

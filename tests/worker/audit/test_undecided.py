@@ -40,6 +40,25 @@ async def damaged_invoices(account: Attached, count: int) -> list[str]:
     return ids
 
 
+async def test_read_that_may_be_late_shows_no_drift(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """I11: a row that differs from a read less than 30 s after its newest event is no drift, but undecided; half a
+    minute later it is drift.
+    """
+    async with attached(pool, database_url, sandbox) as account:
+        await settled(account)
+        (invoice,) = await damaged_invoices(account, 1)
+        for age, status, drift, undecided in ((29, "partial", [], 1), (30, "complete", [invoice], 0)):
+            await account.execute(
+                "update sync.objects set payload_created = to_timestamp($1) where kind = 'invoice' and id = $2",
+                sandbox.now - age,
+                invoice,
+            )
+            ended = await account.scanned(await account.request(purpose="audit"))
+            rows = await account.fetch("select id, verified from sync.drift where scan_id = $1", ended["id"])
+            assert (status, drift) == (ended["status"], [row["id"] for row in rows if row["verified"]])
+            assert undecided == sum(not row["verified"] for row in rows)
+
+
 @pytest.mark.parametrize("status", [200, 500, 403])
 async def test_suspect_that_cannot_be_read(
     pool: Pool, database_url: str, sandbox: Sandbox, status: int

@@ -221,6 +221,7 @@ async def test_id_that_is_chosen_again(deleted_coupon: Harness, after: int) -> N
     await harness.confirm()
     assert not (await harness.object("coupon", "WELCOME"))["tombstone"]
     assert [(50.0, True)] == [tuple(row) for row in await harness.fetch(COUPON)]
+    harness.api.now += 120
     await harness.apply(
         event("coupon.deleted", coupon(20.0), after=60), event("coupon.created", coupon(20.0))
     )

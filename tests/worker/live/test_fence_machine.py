@@ -24,10 +24,13 @@ from hypothesis.stateful import (
 from billing.kinds.parse import parse_object
 from db.connection import OwnConnection, Pool, connect
 from db.keys import Key
+from db.sync.inbox import record_events
 from db.sync.objects import DueRead, FailedRead, Mark, claim_reads, mark_objects, postpone_reads
-from tests.harness import NOON, customer
+from runtime.envelope import read_envelope
+from tests.harness import NOON, customer, event
 from worker.live.answers import Answered
-from worker.live.fence import store_answers
+from worker.live.apply import apply_batch
+from worker.live.fence import ask_again, store_answers
 
 KEY = Key("", False, "customer", "cus_1")
 EXAMPLES = 100
@@ -40,6 +43,7 @@ class Answer:
 
     tick: int
     version: int | None
+    at: int = NOON
 
 
 def answered(answer: Answer) -> Answered:
@@ -54,7 +58,7 @@ def answered(answer: Answer) -> Answered:
         tick=answer.tick,
         parsed=parse_object(body),
         raw="{}",
-        answered_at=datetime.fromtimestamp(NOON, UTC),
+        answered_at=datetime.fromtimestamp(answer.at, UTC),
     )
 
 
@@ -71,20 +75,44 @@ class Fence:
         self.shown = -1
         self.confirmed = 0
         self.buried = False
+        self.now = NOON
+        """Stripe's clock."""
+        self.past: list[tuple[int, int | None]] = [(NOON, 0)]
+        """Since when it has had which version."""
+        self.known = 0
+        """The last change that anything but a payload announced: of these there is one witness only."""
 
     async def begin(self) -> None:
         await self.connection.execute(
-            "truncate sync.objects, sync.customers, stripe.customers; alter sequence sync.tick restart"
+            "truncate sync.events, sync.objects, sync.customers, stripe.customers; alter sequence sync.tick restart"
         )
 
     def change(self) -> None:
         self.changes += 1
         if self.version is not None:
             self.version = self.changes
+        self.past.append((self.now, self.version))
 
     def delete(self) -> None:
         self.changes += 1
         self.version = None
+        self.past.append((self.now, None))
+
+    def version_of_replica(self, seconds: int) -> int | None:
+        """What a replica shows that is so late."""
+        shown = [version for since, version in self.past if since <= self.now - seconds]
+        late = shown[-1] if shown else 0
+        return self.version if late is None or late < self.known else late
+
+    async def tell(self) -> None:
+        """An event carries the object as it is now, stamped when it became so."""
+        since, version = self.past[-1]
+        named = next(each for _, each in reversed(self.past) if each is not None)
+        kind = "customer.updated" if version is not None else "customer.deleted"
+        body = event(kind, customer(name=str(named)), after=since - NOON)
+        await record_events(self.connection, [read_envelope(body, live_mode_default=False)])
+        await apply_batch(self.connection, served_mode=None, confirms=True)
+        self.told = self.changes
 
     async def mark(self) -> None:
         """An event says that something has changed, and nothing else."""
@@ -92,7 +120,7 @@ class Fence:
             key=KEY, customer_id="cus_1", ownerless=False, event_id=None, event_created=None, source="event"
         )
         await mark_objects(self.connection, [mark])
-        self.told = self.changes
+        self.told = self.known = self.changes
 
     async def make_due(self) -> None:
         """The time of every appointment, and of every lease, has come."""
@@ -105,8 +133,11 @@ class Fence:
         )
         return due[0] if due else None
 
-    async def store(self, answer: Answer) -> None:
-        await store_answers(self.connection, [answered(answer)], source="event")
+    async def store(self, answer: Answer) -> bool:
+        """Whether the answer was believed, or overtaken; False where it may be late, and is asked for again."""
+        doubted = await store_answers(self.connection, [answered(answer)], source="event")
+        await ask_again(self.connection, doubted)
+        return not doubted
 
     async def fail(self, due: DueRead) -> None:
         failure = FailedRead(key=KEY, tick=due.tick, error="no answer", retry_after=timedelta(seconds=5))
@@ -115,11 +146,12 @@ class Fence:
 
     async def settle(self) -> None:
         """Read, and be answered with the truth, until nothing is appointed any more."""
+        self.now += 30  # from now on no replica is late
         for _ in range(3):
             due = await self.begin_read()
             if due is None:
                 return
-            await self.store(Answer(tick=due.tick, version=self.version))
+            assert await self.store(Answer(tick=due.tick, version=self.version, at=self.now))
         assert await self.begin_read() is None
 
     async def held(self) -> asyncpg.Record | None:
@@ -192,15 +224,25 @@ class FenceMachine(RuleBasedStateMachine):
     def mark(self) -> None:
         self.run(self.fence.mark())
 
+    @rule()
+    def tell(self) -> None:
+        self.run(self.fence.tell())
+
+    @rule(seconds=st.sampled_from((1, 2, 7, 31)))
+    def wait(self, seconds: int) -> None:
+        self.fence.now += seconds
+
     @rule(target=reads)
     def begin_read(self) -> Any:
         due = self.run(self.fence.begin_read())
         return multiple() if due is None else due
 
-    @rule(target=answers, due=consumes(reads), late=st.booleans())
-    def answer(self, due: DueRead, late: bool) -> Any:
-        """Stripe answers with its state of now; `late`: a second answer to the same question comes as well."""
-        told = Answer(tick=due.tick, version=self.fence.version)
+    @rule(target=answers, due=consumes(reads), late=st.booleans(), seconds=st.sampled_from((0, 0, 2, 20)))
+    def answer(self, due: DueRead, late: bool, seconds: int) -> Any:
+        """Stripe answers with its state of now, or its replica with one that is some seconds old; `late`: a second
+        answer to the same question comes as well.
+        """
+        told = Answer(tick=due.tick, version=self.fence.version_of_replica(seconds), at=self.fence.now)
         return multiple(told, told) if late else told
 
     @rule(due=consumes(reads))
@@ -215,10 +257,14 @@ class FenceMachine(RuleBasedStateMachine):
     @rule(answer=consumes(answers))
     def store(self, answer: Answer) -> None:
         before = self.run(self.fence.held())
-        self.run(self.fence.store(answer))
+        believed = self.run(self.fence.store(answer))
         after = self.run(self.fence.held())
         if before["tombstone"] or before["confirmed"] >= answer.tick:
             assert dict(before) == dict(after), "an overtaken answer, or one to a tombstone, changes nothing"
+        elif not believed:
+            assert before["confirmed"] == after["confirmed"]
+            assert before["name"] == after["name"]
+            assert after["unsettled"], "it is not believed, and looks settled"
         else:
             assert answer.tick == after["confirmed"]
 

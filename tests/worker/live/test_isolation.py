@@ -347,6 +347,7 @@ async def test_answer_that_cannot_be_read(harness: Harness, answer: object) -> N
     )
     assert {"cus_1": 2000, "cus_2": 2000} == await amounts(harness)
     assert 1 == (await backlog(harness)).parked
+    harness.api.now += 120
     harness.api.put(charge("ch_2", "cus_2", amount=2500, amount_captured=2500))
     await harness.apply(event("charge.updated", charge("ch_2", "cus_2"), after=60))
     assert 0 == (await backlog(harness)).parked

@@ -136,6 +136,7 @@ async def test_agreeing_answers_are_believed_after_an_hour(harness: Harness) -> 
     assert "ended" == (await harness.record())["status"]
     assert 4 == (await harness.object("subscription", "sub_1"))["contradictions"]
     await harness.execute("update sync.objects set contradicted_at = now() - interval '61 minutes'")
+    harness.api.now += 61 * 60
     await harness.confirm()
     record = await harness.record()
     assert ("active", True) == (record["status"], record["exact"])

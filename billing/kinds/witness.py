@@ -1,0 +1,102 @@
+"""Two witnesses: whether a read of an object says what the newest payload about it says (ARCHITECTURE.md, the fence).
+
+Only what both tell is compared. A payload leaves out what Stripe states only where a read asks for it, and one of an
+older API version what that version did not have; a list that was cut says nothing of its rest.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from billing.kinds.discounts import Discount
+from billing.kinds.found import Part
+from billing.kinds.monotone import is_behind
+from billing.kinds.parse import Parsed
+from billing.kinds.registry import KINDS
+
+_ONLY_IF_ASKED: Mapping[str, tuple[str, ...]] = {"invoice": ("amount_paid_by_payments",)}
+"""In addition to `Kind.read_only_fields`: what follows from lists that a payload leaves out."""
+_ONLY_BEFORE: Mapping[str, tuple[str, ...]] = {
+    "invoice": ("paid_out_of_band",),
+    "charge": ("invoice_id",),
+    "payment_intent": ("invoice_id",),
+}
+"""What older API versions say, and the one in which we read says no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What the newest payload about an object says."""
+
+    parsed: Parsed
+    fields: Collection[str]  # the names of Stripe's fields in its body
+    of_our_version: bool  # rendered in the API version in which we read
+
+
+def first_difference(payload: Payload, read: Parsed) -> str | None:
+    """The first fact that both tell and of which they tell different things; None where they agree, or where the read
+    shows a step that is never taken back: then it is no late one, and the payload is older.
+    """
+    told, kind = payload.parsed, KINDS[read.kind]
+    if told.deleted != read.deleted:
+        return "deleted" if told.deleted or kind.id_is_chosen else None
+    if told.facts is None or read.facts is None or is_behind(told.facts, read.facts):
+        return None
+    unasked = (*kind.read_only_fields, *_ONLY_IF_ASKED.get(kind.name, ()))
+    passed_over = (*kind.eventless_fields, *_ONLY_BEFORE.get(kind.name, ()))
+    for field in fields(told.facts):
+        name = field.name
+        if name in passed_over:
+            continue
+        one, other = getattr(told.facts, name), getattr(read.facts, name)
+        if name == "discounts" and not _tells(payload, name, None):
+            one, other = (one or ())[:1], (other or ())[:1]  # Stripe showed no more than one
+        if not _agree(one, other, unasked=name in unasked) and _tells(payload, name, one):
+            return name
+    return _first_part(payload, read)
+
+
+def _first_part(payload: Payload, read: Parsed) -> str | None:
+    told, part = payload.parsed, KINDS[payload.parsed.kind].part
+    if part is None:
+        return None
+    before, now = _by_id(told.parts), _by_id(read.parts)
+    if (before.keys() - now.keys() and not read.items_cut) or (
+        now.keys() - before.keys() and not told.items_cut
+    ):
+        return f"{part.name}s"
+    for part_id in sorted(before.keys() & now.keys()):
+        for field in fields(before[part_id]):
+            one, other = getattr(before[part_id], field.name), getattr(now[part_id], field.name)
+            unasked = field.name in part.read_only_fields
+            if not _agree(one, other, unasked=unasked) and not (
+                _is_empty(one) and not payload.of_our_version
+            ):
+                return f"{part.name} {part_id}: {field.name}"
+    return None
+
+
+def _by_id(parts: Sequence[Part]) -> dict[str, Part]:
+    return {part.id: part for part in parts}
+
+
+def _agree(one: object, other: object, *, unasked: bool) -> bool:
+    """`unasked`: Stripe states this fact only where it is asked for, which one of the two may not have done."""
+    if one == other or (unasked and (one is None or other is None)):
+        return True
+    return _discounts(one) is not None and _discounts(one) == _discounts(other)
+
+
+def _discounts(value: object) -> list[str | None] | None:
+    """The ids of discounts, which are all that a payload states of them; None for all other facts."""
+    if isinstance(value, tuple) and value and all(isinstance(each, Discount) for each in value):
+        return [each.id for each in value]
+    return None
+
+
+def _tells(payload: Payload, name: str, value: object) -> bool:
+    """Whether a payload says this of a fact, and not only its API version nothing."""
+    return payload.of_our_version or not _is_empty(value) or name in payload.fields
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value is False or value in ((), {})
