@@ -1,4 +1,4 @@
-"""A suite that finds nothing proves nothing: each of five bugs is planted here, and has to be found.
+"""A suite that finds nothing proves nothing: each of six bugs is planted here, and has to be found.
 
 One of them shows in any world; the others need an order of things that not every world brings about, and are given it.
 Each such order is played without the bug first.
@@ -108,6 +108,33 @@ async def test_confirmed_drawn_after_the_read(harness: Harness) -> None:
     await harness.execute(FORGET)
     with replaced(store_answers, store_as_of_now):
         assert not await change_during_a_read_is_seen(harness)
+
+
+async def late_replica_is_not_believed(harness: Harness) -> bool:
+    """A subscription is past due, an event says so, and a replica answers with what was before."""
+    harness.api.put(customer(), subscription(status="active"))
+    await harness.apply(
+        event("customer.created", customer()), event("customer.subscription.created", subscription())
+    )
+    await harness.settle()
+    harness.api.say("/v1/subscriptions/sub_1", 200, subscription(status="active"))
+    harness.api.put(subscription(status="past_due"))
+    await harness.apply(event("customer.subscription.updated", subscription(status="past_due"), after=1))
+    await harness.settle()
+    record = await harness.record()
+    return ("past_due", True) == (record["status"], record["exact"])
+
+
+async def test_first_answer_is_believed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a second witness the first answer of a late replica makes a record exact and wrong."""
+
+    async def doubt_nothing(connection: Connection, answers: Mapping[Key, Answered]) -> list[FailedRead]:
+        return []
+
+    assert await late_replica_is_not_believed(harness)
+    await harness.execute(FORGET)
+    monkeypatch.setattr(fence, "doubt_late", doubt_nothing)
+    assert not await late_replica_is_not_believed(harness)
 
 
 async def deleted_customer_stays_deleted(harness: Harness) -> bool:
