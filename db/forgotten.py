@@ -12,7 +12,7 @@ from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, EventKey, Key, columns_of_keys
 from db.records.parts import RECORD_PARTS
-from db.records.records import LOCK_NUMBERING, NOTIFY, NUMBERING_LOCK
+from db.records.records import LOCK_NUMBERING, NOTIFY
 
 # Keeping later events and reads out
 
@@ -314,7 +314,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
         await connection.execute(statement, *key)
     for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, *MOVE_PARTS.values()):
         await connection.execute(statement, *key, uid)
-    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
+    await connection.execute(LOCK_NUMBERING)
     change = await connection.fetchval(ERASE_RECORD, *key, uid)
     if change is not None:
         await connection.execute(NOTIFY, str(change))

@@ -10,9 +10,6 @@ from db.connection import Connection
 from db.keys import CustomerKey, Scope, columns_of_keys
 from db.records.parts import RECORD_PARTS, TABLES_BY_UID, RecordPart
 
-NUMBERING_LOCK = 0x5B1ED6E4
-"""Advisory lock under which `change` is drawn, held to the commit, so that readers that poll by it miss nothing."""
-
 RECORD_COLUMNS = columns_of(CustomerRecord)
 
 
@@ -84,7 +81,7 @@ async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerK
     if not rows:
         return set()
     # Before any of these rows: every writer of records takes this lock first.
-    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
+    await connection.execute(LOCK_NUMBERING)
     before, after = [row["before"] for row in rows], [row["after"] for row in rows]
     for statement in (*RENAME_PARTS, REMOVE_DOUBLES, RENAME_RECORDS):
         await connection.execute(statement, before, after)
@@ -256,7 +253,10 @@ async def select_claimants(connection: Connection, uids: Sequence[CustomerKey]) 
     return [CustomerKey(row[0], row[1], row[2]) for row in rows]
 
 
-LOCK_NUMBERING = "select pg_advisory_xact_lock($1)"
+# `change` is drawn under this lock, which is held to the commit, so that readers that poll by it miss nothing. Taken by
+# an empty table and not as an advisory lock, which any role may take, and this mode only by who may write the table. It
+# conflicts with itself, and with no reader.
+LOCK_NUMBERING = "lock table sync.numbering in share update exclusive mode"
 
 FREE_CUSTOM_UIDS = """
 update billing.customers holder
@@ -309,7 +309,7 @@ async def write_records(
 
     Call it last in its transaction: the numbering lock is taken here and held to the commit.
     """
-    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
+    await connection.execute(LOCK_NUMBERING)
     taken = [
         record
         for record in records
@@ -351,7 +351,7 @@ async def doubt_record(connection: Connection, key: CustomerKey) -> None:
 
     Call it last in its transaction, like `write_records`.
     """
-    await connection.execute(LOCK_NUMBERING, NUMBERING_LOCK)
+    await connection.execute(LOCK_NUMBERING)
     change = await connection.fetchval(DOUBT_RECORD, *key)
     if change is not None:
         await connection.execute(NOTIFY, str(change))

@@ -477,8 +477,8 @@ async def close_audit(connection: Connection, scan: Scan, *, keep: int) -> None:
     await connection.execute(FORGET_OLD_AUDITS, keep)
 
 
-LOCK_SCHEDULE = "select pg_advisory_xact_lock($1)"
-SCHEDULE_LOCK = 0x5B1ED6E5
+# Of the table and not an advisory lock, which any role could take. It conflicts with itself, and with no writer.
+LOCK_SCHEDULE = "lock table sync.scans in share update exclusive mode"
 
 IS_AUDIT_DUE = """
 with night as (
@@ -506,7 +506,7 @@ async def is_audit_due(connection: Connection, *, live_mode: bool, hour: int) ->
     does not count. Only if a whole backfill has ended before that hour: otherwise everything in the lists would be
     drift.
     """
-    await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
+    await connection.execute(LOCK_SCHEDULE)
     due: bool = await connection.fetchval(IS_AUDIT_DUE, live_mode, hour)
     return due
 

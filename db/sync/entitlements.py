@@ -2,7 +2,7 @@
 
 from db.connection import Connection
 from db.keys import Scope
-from db.sync.audits import LOCK_SCHEDULE, SCHEDULE_LOCK
+from db.sync.audits import LOCK_SCHEDULE
 
 # If the account has no features, no customer is entitled to any. Each arm gives the first customers in its order, so
 # the first of all together are among them.
@@ -69,7 +69,7 @@ async def select_unread_accounts(connection: Connection, *, live_mode: bool) -> 
     """The accounts that turn out to have features although no backfill has read which customers are entitled to them.
     In the transaction that requests that backfill, so that none is requested twice.
     """
-    await connection.execute(LOCK_SCHEDULE, SCHEDULE_LOCK)
+    await connection.execute(LOCK_SCHEDULE)
     return [row[0] for row in await connection.fetch(SELECT_UNREAD_ACCOUNTS, live_mode)]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from billing.status import Policy
@@ -85,12 +86,12 @@ async def test_numbers_are_held_until_the_commit(
             holding = first.transaction()
             await holding.start()
             # `derive_batch` inside an open transaction: its claim and its record are committed with it.
-            await first.execute(records.LOCK_NUMBERING, records.NUMBERING_LOCK)
+            await first.execute(records.LOCK_NUMBERING)
             deriving = asyncio.create_task(derive_batch(second, policy=Policy()))
 
             async def is_waiting() -> object:
                 return await harness.fetchval(
-                    "select exists (select from pg_stat_activity where wait_event = 'advisory' "
+                    "select exists (select from pg_stat_activity where wait_event = 'relation' "
                     "and datname = current_database())"
                 )
 
@@ -135,3 +136,29 @@ async def test_notify_carries_the_highest_number(webhooks_only: Harness, databas
         await listener.remove_listener("billing_customers", lambda *_: None)
     finally:
         await listener.close()
+
+
+async def test_reader_cannot_keep_records_from_being_written(
+    webhooks_only: Harness, database_url: str
+) -> None:
+    """I7, I12: whatever a reader holds, every advisory lock that our code ever named and a lock on all that it may
+    read, records are numbered and written.
+    """
+    harness = webhooks_only
+    reader = await connect(database_url, application_name="reader")
+    try:
+        await reader.execute("set role billing_reader")
+        for number in (0x5B1ED6E4, 0x5B1ED6E5):
+            await reader.execute("select pg_advisory_lock($1)", number)
+        async with reader.transaction():
+            await reader.execute("lock table billing.customers in access share mode")
+            for table in ("sync.numbering", "sync.incarnation"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    async with reader.transaction():
+                        await reader.execute(f"lock table {table} in access share mode")
+            async with asyncio.timeout(20):
+                await harness.apply(event("customer.created", customer()))
+                assert await harness.record()
+                await harness.engine.sweep()
+    finally:
+        await reader.close()
