@@ -165,11 +165,12 @@ SQL = [
 
 @pytest.mark.parametrize("statement", SQL)
 async def test_sql_runs(pool: Pool, statement: str) -> None:
-    """Each query of the pages runs on a migrated database."""
+    """Each query of the pages runs on a migrated database that knows its API key's mode."""
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
+            await connection.execute("insert into sync.key (account_id, live_mode) values ('acct_1', false)")
             await connection.execute(statement)
         finally:
             await transaction.rollback()
