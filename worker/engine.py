@@ -20,6 +20,7 @@ import structlog
 
 from billing.record import Policy
 from db.connection import Connection, Pool, PostgresAway
+from db.sync.accounts import KeyAlarm, alarm_stands, select_served
 from db.sync.customers import mark_overdue
 from db.sync.objects import seconds_to_next_read
 from runtime.settings import Settings
@@ -44,6 +45,11 @@ CONFIRM_LINGER = timedelta(seconds=6)
 CONFIRM_POLL_SECONDS = 0.2
 KEY_CHECK_SECONDS = 60.0
 KEY_UNSAID_SECONDS = 2.0
+"""Where Stripe has not said whose the key is, it is asked again after this long, and ever later."""
+KEY_UNSAID_PATIENCE_SECONDS = 20.0
+"""An outage of Stripe's becomes an alarm about the key when it has lasted longer."""
+KEY_WAIT_SECONDS = 1.0
+"""The first events wait this long for the answer whose the key is."""
 SCHEDULE_CHECK_SECONDS = 60.0
 
 log = structlog.get_logger()
@@ -72,7 +78,7 @@ class Engine:
         self._pool = pool
         self._clock = clock
         self._lanes = lanes
-        self._served_mode = settings.live_mode
+        self._settings_mode = settings.live_mode
         self._policy = Policy(past_due_has_access=settings.past_due_has_access)
         self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
         self._usage_every = timedelta(seconds=settings.usage_seconds) or None
@@ -84,7 +90,12 @@ class Engine:
         self._scanning = asyncio.Lock()
         self._key_checked_at = float("-inf")
         self._schedule_checked_at = float("-inf")
-        self._key_is_good = False
+        self._key_is_good: bool | None = None
+        """What Stripe said last; None: it has not said."""
+        self._key_is_doubted = False
+        self._key_unsaid_times = 0
+        self._key_unsaid_since = float("-inf")
+        self._key_check: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
 
     async def apply(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
@@ -95,13 +106,17 @@ class Engine:
         if self._applying.locked():
             return 0
         async with self._applying:
+            serves, served_mode, only_mode = await self._modes_to_apply()
+            if not serves:
+                return 0
             started, applied = self._clock(), 0
             async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
                 await self._held.give_back(connection)
                 while not self._over(started):
                     claimed = await apply_batch(
                         connection,
-                        served_mode=self._served_mode,
+                        served_mode=served_mode,
+                        only_mode=only_mode,
                         confirms=self._lanes is not None,
                         held=self._held.events,
                     )
@@ -175,6 +190,8 @@ class Engine:
 
     async def give_back(self) -> None:
         """Give up the leases of all unfinished work: for a process that is about to end."""
+        if self._key_check is not None:
+            self._key_check.cancel()
         async with self._pool.acquire() as connection:
             await self._held.give_back(connection)
 
@@ -267,24 +284,71 @@ class Engine:
                     break
             return derived
 
+    async def _modes_to_apply(self) -> tuple[bool, bool | None, bool | None]:
+        """Whether this process may apply events at all; the mode that is served, so that the other is quarantined; and
+        the only mode that may be touched, where it is not known yet which one is served.
+
+        Without a key both modes are served, unless the database knows better. Stripe's silence keeps nobody waiting.
+        """
+        if self._lanes is not None and self._key_checked_at == float("-inf"):
+            await self._checked_key(within_seconds=KEY_WAIT_SECONDS)
+        if self._key_is_good is False:
+            return False, None, None
+        if self._key_is_good:
+            return True, self._settings_mode, None
+        async with self._pool.acquire() as connection:
+            served = await select_served(connection)
+            foreign = self._lanes is not None and await alarm_stands(connection, KeyAlarm.FOREIGN)
+        if served is None:
+            return not foreign, None, self._settings_mode
+        own = self._settings_mode in (None, served.live_mode)
+        return own and not foreign, served.live_mode, None
+
     async def _key_may_read(self) -> bool:
-        """Whether the API key is of this database's account; checked again every minute while it is not, and soon where
-        Stripe has not said.
+        """Whether the API key is of this database's account and mode; checked again every minute while it is not, and
+        soon where Stripe has not said.
         """
         if self._lanes is None:
             return False
-        now = self._clock()
-        if not self._key_is_good and now - self._key_checked_at > KEY_CHECK_SECONDS:
-            good = await check_key(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
-            self._key_is_good = good is True
-            # Only a completed check counts: one that Postgres cut off is repeated at once.
-            self._key_checked_at = now if good is not None else now - KEY_CHECK_SECONDS + KEY_UNSAID_SECONDS
-        return self._key_is_good
+        if (
+            not self._key_is_good or self._key_is_doubted
+        ) and self._clock() - self._key_checked_at > KEY_CHECK_SECONDS:
+            await self._checked_key()
+        return self._key_is_good is True and not self._key_is_doubted
+
+    async def _checked_key(self, *, within_seconds: float | None = None) -> None:
+        """Wait for a check of the key, which goes on alone when the time is over."""
+        if self._key_check is None or self._key_check.done():
+            self._key_check = asyncio.create_task(self._check_key(), name="check key")
+        check = self._key_check
+        await asyncio.wait({check}, timeout=within_seconds)
+        if check.done():
+            check.result()
+
+    async def _check_key(self) -> None:
+        if self._lanes is None:
+            return
+        began = self._clock()
+        if not self._key_unsaid_times:
+            self._key_unsaid_since = began
+        good = await check_key(
+            self._pool,
+            self._lanes.live,
+            live_mode=self._lanes.live_mode,
+            patient=began - self._key_unsaid_since < KEY_UNSAID_PATIENCE_SECONDS,
+        )
+        self._key_is_good, self._key_is_doubted = good, False
+        # Only a check that came to its end counts: one that Postgres cut off is repeated at once.
+        wait = KEY_CHECK_SECONDS
+        if good is None:
+            wait = min(KEY_UNSAID_SECONDS * 2.0**self._key_unsaid_times, KEY_CHECK_SECONDS)
+        self._key_unsaid_times = 0 if good is not None else min(self._key_unsaid_times + 1, 10)
+        self._key_checked_at = self._clock() - KEY_CHECK_SECONDS + wait
 
     def _doubt_key(self) -> None:
         """Stripe has answered 401, 403 or 404: before more is believed, the key is compared again."""
         if self._clock() - self._key_checked_at > KEY_CHECK_SECONDS:
-            self._key_is_good = False
+            self._key_is_doubted = True
 
     def _over(self, started: float) -> bool:
         return self.stopping.is_set() or self._clock() - started > LOOP_SECONDS_MAX

@@ -156,22 +156,30 @@ async def postpone_gap(connection: Connection, gap: DueGap, *, error: str, retry
 
 
 REMEMBER_KEY = """
-with remembered as (
-  insert into sync.key (account_id, live_mode) values ($1, $2)
-  on conflict do nothing
-  returning account_id, live_mode
-)
-select account_id, live_mode from remembered
-union all
-select account_id, live_mode from sync.key
-limit 1
+insert into sync.key as k (account_id, live_mode) values ($1, $2)
+on conflict (only_row) do update set account_id = case
+  when k.account_id = '' and k.live_mode = excluded.live_mode then excluded.account_id else k.account_id
+end
+returning account_id, live_mode
 """
 
 
 async def remember_key(connection: Connection, *, account_id: str, live_mode: bool) -> Scope:
-    """The account and mode of the first key that ever worked with this database: this one, if it is the first."""
+    """The account and mode of the first key that ever worked with this database: this one, if it is the first.
+
+    The account is '' while no key was allowed to say it.
+    """
     row = await connection.fetchrow(REMEMBER_KEY, account_id, live_mode)
     return Scope(account_id, live_mode) if row is None else Scope(row[0], row[1])
+
+
+SELECT_SERVED = "select account_id, live_mode from sync.key"
+
+
+async def select_served(connection: Connection) -> Scope | None:
+    """The account and mode that this database serves; None while no key has worked with it."""
+    row = await connection.fetchrow(SELECT_SERVED)
+    return None if row is None else Scope(row[0], row[1])
 
 
 alarming_worker: ContextVar[str] = ContextVar("alarming_worker", default="")

@@ -89,7 +89,7 @@ CLAIM_EVENTS = """
 with head as (
   select account_id, live_mode, event_id, attempts, leased_until
   from sync.events
-  where state = 'pending'
+  where state = 'pending' and ($3::boolean is null or live_mode = $3)
   order by seq
   limit 4000
 ), suspect as (
@@ -106,6 +106,7 @@ with head as (
   select account_id, live_mode, event_id
   from sync.events
   where state = 'pending' and attempts = 0 and leased_until is null and not exists (select from suspect)
+    and ($3::boolean is null or live_mode = $3)
   order by seq
   limit $1
   for no key update skip locked
@@ -122,9 +123,13 @@ returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.pay
 """
 
 
-async def claim_events(connection: Connection, *, limit: int, lease: timedelta) -> list[ClaimedEvent]:
-    """Lease the oldest pending events, counting the attempt. Must be committed before the work begins."""
-    rows = await connection.fetch(CLAIM_EVENTS, limit, lease)
+async def claim_events(
+    connection: Connection, *, limit: int, lease: timedelta, only_mode: bool | None = None
+) -> list[ClaimedEvent]:
+    """Lease the oldest pending events (of one mode, if one is given), counting the attempt. Must be committed before
+    the work begins.
+    """
+    rows = await connection.fetch(CLAIM_EVENTS, limit, lease, only_mode)
     events = [ClaimedEvent(**row) for row in rows]
     events.sort(key=lambda event: event.seq)
     return events
@@ -181,6 +186,34 @@ async def finish_events(connection: Connection, outcomes: Sequence[Outcome]) -> 
         [outcome.state for outcome in outcomes],
         [outcome.error for outcome in outcomes],
     )
+
+
+RELEASE_QUARANTINED = """
+with next as (
+  select account_id, live_mode, event_id
+  from sync.events
+  where state = 'quarantined' and live_mode = $1 and starts_with(error, 'the API key serves')
+  order by seq
+  limit $2
+), chosen as (
+  select account_id, live_mode, event_id
+  from sync.events
+  join next using (account_id, live_mode, event_id)
+  where state = 'quarantined'
+  order by account_id, live_mode, event_id
+  for no key update of events
+)
+update sync.events e
+set state = 'pending', attempts = 0, leased_until = null, applied_at = null, error = null
+from chosen c
+where (e.account_id, e.live_mode, e.event_id) = (c.account_id, c.live_mode, c.event_id)
+returning e.seq
+"""
+
+
+async def release_quarantined(connection: Connection, *, live_mode: bool, limit: int) -> int:
+    """Put events of the served mode back to pending that were quarantined as of the other one; returns how many."""
+    return len(await connection.fetch(RELEASE_QUARANTINED, live_mode, limit))
 
 
 REACH_MILESTONE = """

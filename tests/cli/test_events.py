@@ -287,12 +287,13 @@ async def test_all_that_is_parked_is_replayed_by_state(pool: Pool, database_url:
 
 
 async def test_quarantined_events_can_be_replayed(pool: Pool, database_url: str) -> None:
-    """Once the key serves their mode, they are applied."""
+    """Once the database serves their mode, they are applied."""
     async with open_harness(pool, database_url) as harness:
         await harness.apply(event("customer.created", customer(), event_id="evt_live", live=True))
         assert {"evt_live": "quarantined"} == await harness.event_states()
         done = await subledger(database_url, "events", "replay", "--state", "quarantined")
         assert done.out.startswith("1 event pending again.")
+        await harness.execute("delete from sync.key")
     async with open_harness(pool, database_url, api_key="sk_live_room") as harness:
         await harness.engine.apply()
         assert {"evt_live": "applied"} == await harness.event_states()

@@ -37,16 +37,19 @@ async def apply_batch(
     *,
     served_mode: bool | None,
     confirms: bool,
+    only_mode: bool | None = None,
     limit: int = BATCH,
     held: Held[ClaimedEvent] | None = None,
 ) -> int:
     """Claim and apply one batch; returns how many events were claimed. `held` notes them while they are.
 
+    `served_mode`: events of the other one are quarantined. `only_mode`: those of the other one are left to wait.
+
     Events that were claimed before, and so may have killed their worker, come first, each claimed and applied alone.
     """
     taken = 0
     while taken < limit:
-        events = await claim_events(connection, limit=limit - taken, lease=LEASE)
+        events = await claim_events(connection, limit=limit - taken, lease=LEASE, only_mode=only_mode)
         taken += len(events)
         readings = [_read_safely(event, served_mode=served_mode, confirms=confirms) for event in events]
         if not readings or readings[0].event.attempts == 1:

@@ -13,7 +13,7 @@ import structlog
 from billing.kinds.kind import Kind
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection, Pool
-from db.sync.accounts import clear_alarms, raise_alarm
+from db.sync.accounts import clear_alarms, clear_key_alarms, raise_alarm
 from db.sync.customers import mark_stale
 from db.sync.objects import (
     DueRead,
@@ -84,6 +84,8 @@ async def _say_refused(connection: Connection, answers: list[Answered], failures
     """Alarm about kinds that the key may not read, and take the alarm back once it may."""
     readable = {answer.key.kind for answer in answers}
     await clear_alarms(connection, [f"reads of {kind} refused" for kind in readable])
+    if answers:
+        await clear_key_alarms(connection)
     for kind, error in {each.key.kind: each.error for each in failures if each.refused}.items():
         follows = "its rows stay as they are" if kind in LIST_CONFIRMED else "its customers stay inexact"
         detail = f"give the API key the right to read {_path_of(KINDS[kind])}, or {follows} ({error})"

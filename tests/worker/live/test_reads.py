@@ -532,8 +532,9 @@ async def test_key_that_may_not_read_its_account(harness: Harness) -> None:
     assert 0 == reads_of(harness, "/v1/customers/cus_1")
     assert "api key" == await harness.fetchval("select name from sync.alarms")
     harness.api.say("/v1/account", 403, {})
+    assert "pending" in (await harness.event_states()).values()
     harness.engine._key_checked_at = float("-inf")
-    await harness.confirm()
+    await harness.settle()
     assert 1 == reads_of(harness, "/v1/customers/cus_1")
     assert 0 == await harness.fetchval("select count(*) from sync.alarms")
 
