@@ -46,9 +46,16 @@ class StripeMissing(StripeError):
 class StripeRefused(StripeError):
     """Stripe refuses this key or this request (400, 401, 403): trying again changes nothing until somebody acts."""
 
-    def __init__(self, message: str, *, status: int) -> None:
+    def __init__(self, message: str, *, status: int, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+        """Stripe's word for the reason; None where it gives none."""
+
+    @property
+    def account_is_closed(self) -> bool:
+        """Whether a connected account has taken its access back (or never gave it): nothing of it can be read."""
+        return self.status == 403 and self.code == "account_invalid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,8 @@ class StripeApi:
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
         """Requests sent since the start."""
+        self.unexpandable: dict[str, frozenset[str]] = {}
+        """The expansions that this API has refused, by kind: its reads leave them out."""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -161,7 +170,7 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
     if status == 404:
         return StripeMissing(said)
     if status in (400, 401, 402, 403):
-        return StripeRefused(said, status=status)
+        return StripeRefused(said, status=status, code=code)
     return StripeUnavailable(said)
 
 

@@ -92,6 +92,10 @@ class DueGap:
     events_since: datetime | None
     claimed_at: datetime
 
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.account_id, self.live_mode)
+
 
 CLAIM_GAP = """
 with due as (

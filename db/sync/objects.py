@@ -513,6 +513,10 @@ class FailedRead:
     doubted: bool = False  # it differs from the newest payload, and may be late
     unreadable: bool = False  # an answer came and could not be understood
     refused: bool = False  # Stripe objects to the key, not to the object
+    forbidden: bool = False  # the key lacks a right
+    closed: bool = False  # the account has taken its access back
+    absent: bool = False  # Stripe answered 404
+    odd: bool = False  # Stripe objects to this very request
 
     @property
     def answered(self) -> bool:

@@ -53,6 +53,8 @@ class Backlog:
 # Kinds that only lists confirm do not count: no record waits for a read of them.
 # A touched row whose customers are not marked yet counts as one stale customer: they are about to be.
 SELECT_BACKLOG = f"""
+-- Of an account that has taken its access back nothing is read, and nobody waits for it: an alarm says so.
+with closed as (select account_id from sync.refusals where kind = '' and live_mode = $1)
 select
   f.pending as pending_events,
   (select count(*) from sync.customers where stale > derived and parked_at is null)
@@ -61,11 +63,12 @@ select
     select count(*)
     from sync.objects
     where read_at is not null and not tombstone and dirty >= confirmed and missing_since is null and parked_at is null
-      and live_mode = $1 and kind <> all ($2::text[])
+      and live_mode = $1 and kind <> all ($2::text[]) and account_id not in (select account_id from closed)
   ) + (
     select count(*)
     from sync.customers
     where history_at is not null and history_attempts < {HISTORY_ATTEMPTS_MAX} and live_mode = $1
+      and account_id not in (select account_id from closed)
   ) as unconfirmed_objects,
   (
     select count(*) from sync.objects

@@ -25,8 +25,10 @@ from db.sync.accounts import (
 )
 from db.sync.customers import doubt_starts
 from db.sync.inbox import SignedEvent, reach_milestone, record_events
+from db.sync.refusals import WHOLE_ACCOUNT
 from runtime.envelope import read_envelope
-from runtime.stripe_api import StripeApi
+from runtime.stripe_api import StripeApi, StripeRefused
+from worker.live.closed import end_refusal, say_closed
 from worker.payload import NotJson, said_by
 from worker.retry import retry_conflicts
 
@@ -36,6 +38,8 @@ OVERLAP = timedelta(minutes=10)
 FIRST_LOOK_BACK = timedelta(hours=1)
 """How far the first fill of an account reaches back; older changes are left to the backfill."""
 RETENTION = timedelta(days=30)
+CLOSED_AGAIN_AFTER = timedelta(seconds=10)
+"""An account that has taken its access back is probed by its fill: as often as others are filled, but no more."""
 
 log = structlog.get_logger()
 
@@ -71,8 +75,12 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
         except Exception as error:  # noqa: BLE001 - one account that we fail at must never stop another (I7)
             said = said_by(error)
             log.warning("gap not filled", account=gap.account_id, error=said)
+            closed = gap.account_id != "" and isinstance(error, StripeRefused) and error.account_is_closed
+            again = max(every, CLOSED_AGAIN_AFTER) if closed else min(every, timedelta(seconds=30))
             async with pool.acquire() as connection:
-                await postpone_gap(connection, gap, error=said, retry_after=min(every, timedelta(seconds=30)))
+                if closed:
+                    await say_closed(connection, gap.scope, object_id="", error=said)
+                await postpone_gap(connection, gap, error=said, retry_after=again)
 
 
 async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedelta) -> int:
@@ -125,6 +133,8 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
             if gap.events_since is None and changed is not None:
                 await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
             await clear_key_alarms(connection)
+            if gap.account_id:
+                await end_refusal(connection, gap.scope, WHOLE_ACCOUNT)
             await reach_milestone(connection, "gap_fill")
 
     await retry_conflicts(finish)

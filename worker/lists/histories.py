@@ -18,18 +18,25 @@ from db.keys import Key
 from db.sync.entitlements import has_features
 from db.sync.histories import DueHistory, claim_histories, drop_unknown, finish_history, postpone_history
 from db.sync.objects import mark_objects
-from runtime.stripe_api import StripeApi, StripeMissing, StripeUnavailable
+from db.sync.refusals import WHOLE_ACCOUNT, is_deleted, select_refusals
+from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.lists.pages import each_page
 from worker.live.answers import Answered
+from worker.live.closed import say_closed
 from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
-from worker.live.reads import read_now
+from worker.live.reads import read_now, read_rest
 from worker.payload import said_by
 from worker.retry import backoff_seconds
 
 BATCH = 8
 LEASE = timedelta(minutes=5)
+CLOSED_AGAIN_AFTER = timedelta(hours=1)
+"""Of an account that has taken its access back; once it can be read again, they are due at once."""
+
+ACCOUNT_PREFIX = "acct_"
+"""How the id of an Account (v2) begins, which may stand where a customer's would."""
 
 log = structlog.get_logger()
 
@@ -43,8 +50,17 @@ async def pull_histories(
     """Pull the histories that are due; returns how many were begun. `held` notes them while they are."""
     async with pool.acquire() as connection:
         due = await claim_histories(connection, live_mode=live_mode, limit=BATCH, lease=LEASE)
-    with holding(held, due):
-        pulls = [asyncio.create_task(_pull_safely(pool, stripe, history)) for history in due]
+        closed = {
+            each.account_id: each.error
+            for each in await select_refusals(connection, live_mode=live_mode)
+            if due and each.kind == WHOLE_ACCOUNT
+        }
+        for history in due:
+            if said := closed.get(history.key.account_id):
+                await postpone_history(connection, history, error=said, retry_after=CLOSED_AGAIN_AFTER)
+    asked = [history for history in due if history.key.account_id not in closed]
+    with holding(held, asked):
+        pulls = [asyncio.create_task(_pull_safely(pool, stripe, history)) for history in asked]
         try:
             await asyncio.gather(*pulls)
         finally:
@@ -67,6 +83,8 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
         said = said_by(error)
         log.warning("history not pulled", customer=history.key.id, error=said)
         async with pool.acquire() as connection:
+            if history.key.account_id and isinstance(error, StripeRefused) and error.account_is_closed:
+                await say_closed(connection, history.key.scope, object_id=history.key.id, error=said)
             if isinstance(error, StripeMissing) and await drop_unknown(connection, history.key):
                 return
             await postpone_history(connection, history, error=said, retry_after=timedelta(seconds=seconds))
@@ -78,20 +96,67 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     Raises StripeError and UnknownShape; what was stored until then stays.
     """
     customer_id = history.key.id
-    customer = quote(customer_id, safe="")
+    if customer_id.startswith(ACCOUNT_PREFIX):
+        await _pull_lists_of_account(pool, stripe, history)
+    else:
+        deleted = await _read_customer(pool, stripe, history)
+        try:
+            await _pull_lists(pool, stripe, history)
+        except (StripeMissing, StripeRefused) as refused:
+            # Stripe may know nothing more of a deleted customer: then there is nothing more to be read.
+            if not deleted or (isinstance(refused, StripeRefused) and refused.status != 400):
+                raise
+            log.info("a deleted customer has no lists", customer=customer_id, error=str(refused))
+    async with pool.acquire() as connection:
+        await finish_history(connection, history)
+    log.info("history pulled", customer=customer_id)
+
+
+async def _pull_lists(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
     disputed: list[str] = []
-    await _read_by_id(pool, stripe, history, "customer")
     for kind in LISTS:
-        disputed += await _read_list(pool, stripe, history, kind, f"customer={customer}")
-    for charge_id in disputed:
-        await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}")
+        disputed += await _read_list(
+            pool, stripe, history, kind, f"customer={quote(history.key.id, safe='')}"
+        )
+    await _read_disputes(pool, stripe, history, disputed)
     async with pool.acquire() as connection:
         entitles = await has_features(connection, history.key.scope)
     if entitles:
         await _read_by_id(pool, stripe, history, "active_entitlement_summary")
-    async with pool.acquire() as connection:
-        await finish_history(connection, history)
-    log.info("history pulled", customer=customer_id)
+
+
+async def _pull_lists_of_account(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
+    """The lists of a customer that is an Account (v2): there is no customer to be read, and its charges are listed by
+    their payment intents only.
+    """
+    whose = f"customer_account={quote(history.key.id, safe='')}"
+    disputed: list[str] = []
+    for kind in LISTS:
+        if kind != "charge":
+            disputed += await _read_list(pool, stripe, history, kind, whose)
+    path = f"{KINDS['payment_intent'].list_path}?{whose}"
+    for intent in await read_rest(stripe, path, None, account_id=history.key.account_id):
+        of_intent = f"payment_intent={quote(str(intent['id']), safe='')}"
+        disputed += await _read_list(pool, stripe, history, "charge", of_intent)
+    await _read_disputes(pool, stripe, history, disputed)
+
+
+async def _read_disputes(
+    pool: Pool, stripe: StripeApi, history: DueHistory, charge_ids: Sequence[str]
+) -> None:
+    for charge_id in charge_ids:
+        await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}")
+
+
+async def _read_customer(pool: Pool, stripe: StripeApi, history: DueHistory) -> bool:
+    """Read the customer itself; True where it is deleted, also where Stripe has forgotten it since."""
+    try:
+        return await _read_by_id(pool, stripe, history, "customer")
+    except StripeMissing:
+        async with pool.acquire() as connection:
+            if not await is_deleted(connection, Key(*history.key.scope, "customer", history.key.id)):
+                raise
+        return True
 
 
 async def _read_list(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str, whose: str) -> list[str]:
@@ -119,6 +184,8 @@ async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key
             await mark_objects(connection, marks)
 
 
-async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str) -> None:
+async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str) -> bool:
+    """Read and store one object; True where Stripe says that it is deleted."""
     answer = await read_now(pool, stripe, Key(*history.key.scope, kind, history.key.id))
     await _store(pool, [answer], (), history.key.id)
+    return answer.parsed.deleted

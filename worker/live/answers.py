@@ -32,6 +32,10 @@ class Answered:
     )
     also: tuple["Answered", ...] = ()  # what was read with it
     audited: bool = False  # an audit has found already that the stored row is wrong
+    left_out: tuple[str, ...] = ()  # what Stripe refused to tell with it
+    row_stays: bool = (
+        False  # it is gone with its customer: nothing says in which state, so the row stays as it is
+    )
     found_inside: bool = False  # it came inside an object that names its customer
 
 

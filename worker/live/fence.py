@@ -6,7 +6,8 @@ is one that may be late (witness.py), and a 404 proves a deletion only together 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -31,6 +32,7 @@ from db.sync.objects import (
     postpone_reads,
     select_unknown,
 )
+from db.sync.refusals import select_owners_deletion
 from worker.forget import set_aside_answers
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.marks import bare_mark
@@ -46,6 +48,7 @@ CONTRADICTIONS_BELIEVED = 3
 # and then: the row stays, because absence is not evidence.
 UNSEEN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 30, 120))
 MISSING_AFTER = tuple(timedelta(hours=hours) for hours in (1, 6, 24))
+OWNER_GONE_AFTER = timedelta(seconds=5)
 NOT_STORED_AGAIN_AFTER = timedelta(seconds=30)
 
 log = structlog.get_logger()
@@ -174,7 +177,7 @@ async def _write(
         if not each.parsed.deleted
     }
     await write_mirror(connection, shown, confirmed=True, touches=touches)
-    gone = {key: each for key, each in answers.items() if each.parsed.deleted}
+    gone = {key: each for key, each in answers.items() if each.parsed.deleted and not each.row_stays}
     deleted_at = {key: passed[key].deleted_event_at for key in gone}
     by_event = {key: at for key, at in deleted_at.items() if at is not None}
     await bury_rows(connection, by_event, by_event=True)
@@ -201,7 +204,13 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
                     reason=reason,
                 )
                 detail = f"{kind} {key.id}: {reason}: Stripe has said so for an hour, and is believed"
-                await raise_alarm(connection, f"contradiction {kind} {key.id}", detail)
+                await raise_alarm(
+                    connection,
+                    f"contradiction {kind} {key.id}",
+                    detail,
+                    remedy="see that it is right at Stripe, then clear this alarm",
+                    account_id=key.account_id,
+                )
                 continue
             log.warning("a read is old", kind=kind, id=key.id, reason=reason)
             again = ASK_AGAIN_AFTER[min(answer.contradictions, len(ASK_AGAIN_AFTER) - 1)]
@@ -255,7 +264,8 @@ def judge_absence(due: DueRead, error: str) -> Answered | FailedRead:
             answered_at=due.deleted_event_at,
         )
     if due.never_read and due.attempts <= len(UNSEEN_AFTER):
-        return FailedRead(key=due.key, tick=due.tick, error=error, retry_after=UNSEEN_AFTER[due.attempts - 1])
+        wait = UNSEEN_AFTER[due.attempts - 1]
+        return FailedRead(key=due.key, tick=due.tick, error=error, retry_after=wait, absent=True)
     step = due.attempts - 1 - (len(UNSEEN_AFTER) if due.never_read else 0)
     return FailedRead(
         key=due.key,
@@ -263,4 +273,37 @@ def judge_absence(due: DueRead, error: str) -> Answered | FailedRead:
         error=error,
         retry_after=MISSING_AFTER[min(max(step, 0), len(MISSING_AFTER) - 1)],
         missing=True,
+        absent=True,
     )
+
+
+async def judge_absent(
+    connection: Connection, failures: list[FailedRead]
+) -> tuple[list[Answered], list[FailedRead]]:
+    """What belonged to a deleted customer, and answers 404, is gone with it: so does a deleted test clock take its
+    customers with all that is theirs. Until a read has proved that the customer is deleted, it is asked for again.
+    """
+    absent = [each.key for each in failures if each.absent]
+    owners = await select_owners_deletion(connection, absent) if absent else {}
+    gone, left = [], []
+    for failure in failures:
+        proved, deleted_at = owners.get(failure.key, (False, None))
+        if failure.absent and proved:
+            body = {"object": KINDS[failure.key.kind].stripe_object, "id": failure.key.id, "deleted": True}
+            gone.append(
+                Answered(
+                    key=failure.key,
+                    tick=failure.tick,
+                    parsed=parse_object(body),
+                    raw=as_text(body),
+                    answered_at=deleted_at or datetime.now(UTC),
+                    row_stays=True,
+                )
+            )
+        elif failure.absent and failure.key in owners:
+            left.append(
+                replace(failure, missing=False, retry_after=min(failure.retry_after, OWNER_GONE_AFTER))
+            )
+        else:
+            left.append(failure)
+    return gone, left

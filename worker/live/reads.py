@@ -5,7 +5,10 @@ from math import ceil
 from typing import Any
 from urllib.parse import quote
 
+import structlog
+
 from billing.kinds.fields import UnknownShape
+from billing.kinds.kind import Kind
 from billing.kinds.parse import nested_lists, parse_object
 from billing.kinds.registry import KINDS
 from db.connection import Pool
@@ -14,6 +17,8 @@ from db.sync.objects import DueRead, draw_tick
 from runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused
 from worker.live.answers import Answered
 from worker.payload import NotJson, as_text, clean_json, read_object
+
+log = structlog.get_logger()
 
 REST_PAGES_MAX = 1_000
 """Of the rest of one list: Stripe ends all that we know of long before."""
@@ -36,22 +41,31 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     account_id, _, kind_name, object_id = due.key
     kind = KINDS[kind_name]
     path = kind.retrieve_path.format(id=quote(object_id, safe=""))
+    left_out: tuple[str, ...] = ()
     if kind.list_field is None:
-        answer = await stripe.read(path, account_id=account_id, expands=kind.expands)
+        answer, left_out = await _read_expanded(stripe, kind, path, account_id=account_id)
         text = clean_json(answer.body)
         body: dict[str, Any] = dict(read_object(text))
+        whole = kind.whole_list
+        if whole is not None and whole.field in left_out and body.get("deleted") is not True:
+            # What came unasked, or not at all, is read from the list's own address instead.
+            body[whole.field] = {"object": "list", "data": [], "has_more": True}
     else:
         answer, held = await _read_held(stripe, due, path)
         body = {"object": kind.stripe_object, kind.id_field: object_id, kind.list_field: held}
         text = as_text(body).encode()
     cut = await complete_lists(stripe, body, account_id=account_id)
-    parsed = parse_object(body, asked=True)
+    parsed = parse_object(body, asked=not left_out)
     if (parsed.kind, parsed.id) != (kind_name, object_id):
         raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
     raw = as_text(body) if cut else text.decode()
     also: tuple[Answered, ...] = ()
     if kind_name == "product" and not parsed.deleted:
-        also = await _prices_of(stripe, due, answered_at=answer.answered_at)
+        try:
+            also = await _prices_of(stripe, due, answered_at=answer.answered_at)
+        except StripeMissing as missing:
+            log.warning("prices not listed", product=object_id, error=str(missing))
+            left_out = (*left_out, "the list of its prices")
     return Answered(
         key=due.key,
         tick=due.tick,
@@ -64,7 +78,29 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         contradicted_long=due.contradicted_long,
         audited=due.audited,
         doubted_long=due.doubted_long,
+        left_out=left_out,
     )
+
+
+async def _read_expanded(
+    stripe: StripeApi, kind: Kind, path: str, *, account_id: str
+) -> tuple[Answer, tuple[str, ...]]:
+    """The object with the registry's expansions, but for those that this API refuses (400, naming them)."""
+    refused_before = stripe.unexpandable.get(kind.name, frozenset())
+    left_out = refused_before
+    while True:
+        expands = tuple(each for each in kind.expands if each not in left_out)
+        try:
+            answer = await stripe.read(path, account_id=account_id, expands=expands)
+        except StripeRefused as refused:
+            if refused.status != 400 or not expands or "expand" not in str(refused):
+                raise
+            # Where it names none that we know, all are left out.
+            left_out |= {each for each in expands if each in str(refused)} or set(expands)
+            continue
+        if left_out != refused_before:
+            stripe.unexpandable[kind.name] = left_out
+        return answer, tuple(sorted(left_out))
 
 
 async def _read_held(stripe: StripeApi, due: DueRead, path: str) -> tuple[Answer, dict[str, Any]]:

@@ -188,7 +188,7 @@ async def test_without_a_key_both_modes_are_served(pool: Pool, database_url: str
     """Nobody has said which mode this database serves, so both are; once a key has, its mode is."""
     both = [
         event("customer.created", customer(f"cus_{live}"), event_id=f"evt_{live}", live=live)
-        for live in (0, 1)
+        for live in (False, True)
     ]
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(*both)
