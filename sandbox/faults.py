@@ -42,6 +42,8 @@ class Faults:
     """How far back a stale answer looks."""
     hidden_when_new_seconds: float = 0.0
     """Reading an object answers 404 until it is that old."""
+    revoked: frozenset[str] = frozenset()
+    """Connected accounts that have taken their access back: 403 account_invalid."""
     seed: int = 0
 
 

@@ -91,8 +91,17 @@ where (o.account_id, o.live_mode, o.kind, o.id) = (w.account_id, w.live_mode, w.
 """
 
 WAKE_HISTORIES = """
-update sync.customers set history_at = now(), history_attempts = 0
-where account_id = $1 and live_mode = $2 and history_at > now()
+with waiting as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where account_id = $1 and live_mode = $2 and history_at > now()
+  order by 1, 2, 3
+  for no key update
+)
+update sync.customers c
+set history_at = now(), history_attempts = 0
+from waiting w
+where (c.account_id, c.live_mode, c.customer_id) = (w.account_id, w.live_mode, w.customer_id)
 """
 
 

@@ -122,7 +122,9 @@ class Api:
             )
         live_mode = next((live for prefix, live in _KEY_PREFIXES.items() if key.startswith(prefix)), False)
         account_id = headers.get(b"stripe-account", b"").decode()
-        if account_id and (account_id, live_mode) not in self.sandbox.accounts:
+        if account_id and (
+            account_id in self.faults.revoked or (account_id, live_mode) not in self.sandbox.accounts
+        ):
             raise RefusedError(
                 403,
                 f"The provided key '{key[:8]}****' does not have access to account '{account_id}' (or that account "

@@ -231,6 +231,11 @@ async def test_refusals(client: Client, api: Api) -> None:
     assert 401 == (await client.get("customers", authorization="")).status
     foreign = await client.get("customers", stripe_account="acct_other")
     assert (403, "account_invalid") == (foreign.status, foreign.body["error"]["code"])
+    assert 200 == (await client.get("customers", stripe_account="acct_1SandboxNorth")).status
+    api.faults.revoked = frozenset({"acct_1SandboxNorth"})
+    revoked = await client.get("customers", stripe_account="acct_1SandboxNorth")
+    assert (403, "account_invalid") == (revoked.status, revoked.body["error"]["code"])
+    api.faults.revoked = frozenset()
     api.forbidden.add("disputes")
     assert 403 == (await client.get("disputes", authorization="Bearer rk_test_1")).status
     assert 200 == (await client.get("disputes")).status

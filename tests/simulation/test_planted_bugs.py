@@ -1,4 +1,4 @@
-"""A suite that finds nothing proves nothing: each of six bugs is planted here, and has to be found.
+"""A suite that finds nothing proves nothing: each of these bugs is planted here, and has to be found.
 
 One of them shows in any world; the others need an order of things that not every world brings about, and are given it.
 Each such order is played without the bug first.
@@ -21,14 +21,27 @@ from db.sync.inbox import SignedEvent, record_events
 from db.sync.objects import Confirmed, FailedRead, Reading, confirm_objects, draw_tick, mark_objects
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell
 from tests.faults import replaced, rewritten
-from tests.harness import NOON, Harness, charge, customer, event, open_harness, refund, subscription
+from tests.harness import (
+    NOON,
+    Harness,
+    charge,
+    customer,
+    error,
+    event,
+    listing,
+    open_harness,
+    refund,
+    subscription,
+)
 from tests.simulation.deaths import mortality
 from tests.simulation.shares import quiet
 from tests.simulation.world import Ground, open_ground, play
 from tests.system import until
 from tests.webhooks.web_harness import event as webhook
 from tests.webhooks.web_harness import open_door, settings
-from worker.live import fence
+from webhooks import inbox
+from worker.engine import Engine
+from worker.live import apply, fence
 from worker.live.answers import Answered
 from worker.live.fence import store_answers
 from worker.live.marks import bare_mark
@@ -213,6 +226,64 @@ async def test_fan_out_at_write_time(harness: Harness) -> None:
     await harness.execute(FORGET)
     with replaced(write_mirror, write_and_tell):
         assert not await refund_is_seen(harness)
+
+
+async def worker_of_the_other_mode_does_no_harm(harness: Harness) -> bool:
+    """A worker with a live key runs for some seconds beside one that serves test mode."""
+    harness.api.put(customer(name="Ada"))
+    await harness.apply(event("customer.created", customer()))
+    await harness.settle()
+    live = open_harness(harness.pool, harness.settings.database_url, api_key="sk_live_room")
+    async with live as wrong:
+        await wrong.apply(event("customer.updated", customer(name="Ada"), after=60))
+    await harness.settle()
+    return (
+        "Ada" == str((await harness.record())["name"])
+        and "quarantined" not in (await harness.event_states()).values()
+    )
+
+
+async def test_each_key_serves_its_own_mode(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process takes the mode of its own key for the one that is served."""
+
+    async def own_mode(engine: Engine) -> tuple[bool, bool | None, bool | None]:
+        return True, engine._settings_mode, None
+
+    assert await worker_of_the_other_mode_does_no_harm(harness)
+    await harness.execute(FORGET)
+    harness.api.bodies.pop("/v1/customers/cus_1")
+    monkeypatch.setattr(Engine, "_modes_to_apply", own_mode)
+    assert not await worker_of_the_other_mode_does_no_harm(harness)
+
+
+async def account_comes_back(harness: Harness) -> bool:
+    """A connected account takes its access back, and gives it again."""
+    harness.api.put(customer())
+    harness.api.bodies["/v1/events"] = listing([], url="/v1/events")
+    for path in ("/v1/customers/cus_1", "/v1/events"):
+        for _ in range(2):
+            harness.api.say(path, 403, error("account_invalid", "no access"))
+    await harness.apply(event("customer.created", customer(), account="acct_1"))
+    for _ in range(4):
+        await harness.make_due()
+        await harness.engine.sweep()
+        await harness.execute("update sync.accounts set due_at = now()")
+        await harness.engine.sweep_bulk()
+    await harness.engine.sweep()
+    return bool((await harness.record(account="acct_1"))["exact"])
+
+
+async def test_refusal_without_an_end(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody takes note that a request was answered: what waits for it waits for ever."""
+
+    async def never(*_: object) -> list[str]:
+        return []
+
+    assert await account_comes_back(harness)
+    await harness.execute(FORGET)
+    await harness.execute("truncate sync.refusals, sync.alarms, sync.accounts")
+    monkeypatch.setattr("worker.live.closed.end_refusals", never)
+    assert not await account_comes_back(harness)
 
 
 async def redelivery_rings(database_url: str, redis_url: str, event_id: str) -> bool:

@@ -67,6 +67,8 @@ SLOW_SHARE = 0.12
 HIDDEN_SECONDS = 100.0
 FAILING_SHARE = 0.2
 """Of the customers: those whose record cannot be derived at the first try, as when memory is short."""
+REVOKED_SHARE = 0.15
+"""Of the steps: those in which a connected account takes its access back, or gives it again."""
 ROUNDS_MAX = 60
 
 FAULTS = {
@@ -464,6 +466,10 @@ class World:
         began = self.sandbox.now
         while self.sandbox.playing and len(events) < wanted:
             events += self.sandbox.step()
+        if self.draws.random() < REVOKED_SHARE:
+            back = bool(self.faults.revoked)
+            self.faults.revoked = frozenset() if back else frozenset({self.draws.choice(CONNECTED)})
+            self.facts["revoked"] += not back
         if self.sandbox.now - began > 30:
             await self._before_a_leap()
         await self.pass_time(self.sandbox.now - self.elapsed)

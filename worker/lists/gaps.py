@@ -133,11 +133,15 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
             if gap.events_since is None and changed is not None:
                 await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
             await clear_key_alarms(connection)
-            if gap.account_id:
-                await end_refusal(connection, gap.scope, WHOLE_ACCOUNT)
             await reach_milestone(connection, "gap_fill")
 
+    async def reopen() -> None:
+        async with pool.acquire() as connection:
+            await end_refusal(connection, gap.scope, WHOLE_ACCOUNT)
+
     await retry_conflicts(finish)
+    if gap.account_id:
+        await retry_conflicts(reopen)
     if missed:
         log.info("gap filled", account=gap.account_id, count=missed)
     return missed

@@ -113,7 +113,7 @@ async def _make_reads(
                     await retry_conflicts(lambda: _postpone(connection, failures))  # noqa: B023
                 await _say_refused(connection, answers, failures)
                 if refusals:
-                    await _say_readable(connection, answers, refusals)
+                    await retry_conflicts(lambda: _say_readable(connection, answers, refusals))  # noqa: B023
             stored()
     finally:
         for task in reads:
