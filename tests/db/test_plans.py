@@ -225,7 +225,7 @@ LEASE = timedelta(seconds=60)
 SCOPE = ("acct_b", False)
 
 HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
-    "claim events": (inbox.CLAIM_EVENTS, (BATCH, LEASE), {"events_pending", "events_pkey"}),
+    "claim events": (inbox.CLAIM_EVENTS, (BATCH, LEASE, None), {"events_pending", "events_pkey"}),
     "claim reads": (
         objects.CLAIM_READS,
         (["customer", "invoice"], False, BATCH, LEASE, LEASE, LEASE),

@@ -101,10 +101,11 @@ async def test_what_stripe_says_about_the_key(harness: Harness, case: str) -> No
     await harness.apply(event("customer.created", customer()))
     async with beside(harness, api=saying(status, body)) as worker:
         worker.engine._clock = lambda: 0.0
-        await harness.receive(event("customer.updated", customer(name="Ada"), after=9, event_id="evt_1"))
+        await worker.engine.confirm(linger=False)  # however long it takes to ask
+        await harness.receive(event("customer.updated", customer(name="Ada"), after=9, event_id="evt_mine"))
         for _ in range(5):
             await work(worker)
-        assert state == (await harness.event_states())["evt_1"]
+        assert state == (await harness.event_states())["evt_mine"]
         assert ([] if alarm is None else [alarm]) == list(await alarms(harness))
         if case != "restricted":
             assert ["/v1/account"] == worker.api.asked
@@ -178,7 +179,7 @@ async def test_what_a_wrong_key_quarantined_is_released(harness: Harness) -> Non
     harness.api.put(*(customer(f"cus_{n}") for n in range(3)))
     await harness.settle()
     await harness.settle()
-    assert {"evt_0": "applied", "evt_1": "applied", "evt_2": "applied", "evt_live": "quarantined"} == (
+    assert {"evt_0": "applied", "evt_mine": "applied", "evt_2": "applied", "evt_live": "quarantined"} == (
         await harness.event_states()
     )
     assert 3 == await harness.fetchval("select count(*) from billing.customers where exact")

@@ -527,6 +527,7 @@ async def test_key_that_may_not_read_its_account(harness: Harness) -> None:
     """A restricted key is let through if nothing speaks against it, also when a wrong one was there before it."""
     harness.api.say("/v1/account", 401, {})
     harness.api.put(customer())
+    await harness.confirm()
     await harness.apply(event("customer.created", customer()))
     await harness.confirm()
     assert 0 == reads_of(harness, "/v1/customers/cus_1")
