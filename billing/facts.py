@@ -38,11 +38,12 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UidClaim:
-    """One source's claim of a custom_uid, and what decides between claimants."""
+    """A customer's claim of a custom_uid, by the first source that states one, and what decides between claimants."""
 
     custom_uid: str
     customer_id: str
-    source: str  # metadata, checkout, local
+    source: str  # local, metadata, checkout, page: see billing/claims.py
+    object_id: str  # the object or identity that states it
     customer_created: datetime | None
 
 
@@ -73,6 +74,5 @@ class CustomerFacts:
     coupons: tuple[Coupon, ...] = ()  # the known ones of its discounts, and perhaps others
     entitlements: tuple[ActiveEntitlement, ...] = ()
     features: tuple[Feature, ...] = ()  # the known ones among those in `entitlements`
-    rival_claims: tuple[
-        UidClaim, ...
-    ] = ()  # all claims, including its own, to the uids that this customer claims
+    rival_claims: tuple[UidClaim, ...] = ()  # the first stored claims of the name that this customer claims
+    crowded: bool = False  # more than CLAIMANTS_MAX customers claim that name

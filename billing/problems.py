@@ -30,12 +30,27 @@ def custom_uid_invalid(object_id: str, field: str, custom_uid: str) -> Problem:
     )
 
 
-def custom_uid_taken(object_id: str, field: str, custom_uid: str, *, holder: str) -> Problem:
+CUSTOM_UID_TAKEN = "custom_uid_taken"
+
+
+def custom_uid_taken(object_id: str, field: str, custom_uid: str, *, holder: str, reason: str) -> Problem:
     return Problem(
-        kind="custom_uid_taken",
+        kind=CUSTOM_UID_TAKEN,
         object_id=object_id,
         detail=f"{field} of {object_id} claims the custom_uid {custom_uid}, which belongs to {holder}, "
-        "the customer created first. Give one of the two customers another, or merge them.",
+        f"{reason}. Give one of the two customers another, or merge them.",
+    )
+
+
+CUSTOM_UID_CROWDED = "custom_uid_crowded"
+
+
+def custom_uid_crowded(custom_uid: str, *, holder: str, field: str, claimants: int) -> Problem:
+    return Problem(
+        kind=CUSTOM_UID_CROWDED,
+        object_id=custom_uid,
+        detail=f"More than {claimants} customers claim the custom_uid {custom_uid}, so it names none of them. {holder} "
+        f"has it, by its {field}. Something writes one name for everybody: sync.uid_claims lists who, and from what.",
     )
 
 

@@ -4,17 +4,17 @@ The same facts give the same record, in whatever order they come, so that a reco
 again. Each definition is a function of its own in status, renewals, revenue, products, mrr and claims.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from billing.claims import custom_uid_of
+from billing.claims import claim_of, custom_uid_of, decide
 from billing.entities import CustomerEntity, entities_of
-from billing.facts import CustomerFacts
+from billing.facts import CustomerFacts, UidClaim
 from billing.features import CustomerFeature, features_of
 from billing.grants import grant_of
 from billing.mrr import CustomerMrr, Mrr
-from billing.problems import Problem, status_unknown
+from billing.problems import CUSTOM_UID_TAKEN, Problem, status_unknown
 from billing.products import NAMESPACE, Catalogue, CustomerProduct, items_by_subscription, products_of
 from billing.renewals import renewal_number
 from billing.revenue import Revenue, main_revenue, revenue_of
@@ -34,6 +34,7 @@ __all__ = [
     "Status",
     "customer_uid",
     "derive_record",
+    "named",
     "uid_of",
 ]
 
@@ -85,6 +86,7 @@ class Derived:
     entities: tuple[CustomerEntity, ...]
     mrr: tuple[CustomerMrr, ...]
     problems: tuple[Problem, ...]
+    claim: UidClaim | None  # the custom_uid that it claims; the record has it unless another customer does
     deciding_subscription_id: str | None  # the current subscription, whose events change the status
     metered: bool  # whether it has usage to read (billing/usage.py)
     rederive_at: datetime | None  # the next moment at which time alone changes any of this
@@ -100,6 +102,18 @@ def uid_of(facts: CustomerFacts) -> UUID:
     if facts.identity is not None:
         return UUID(facts.identity.uid)
     return customer_uid(facts.account_id, facts.live_mode, facts.customer_id)
+
+
+def named(derived: Derived, *, holder: UidClaim | None, crowded: bool) -> Derived:
+    """The same, where `holder` is the claim that now has the name that this customer claims."""
+    if derived.claim is None or holder is None:
+        return derived
+    custom_uid, taken = decide(derived.claim, holder=holder, crowded=crowded)
+    others = [each for each in derived.problems if each.kind != CUSTOM_UID_TAKEN]
+    problems = tuple(sorted([*others, *taken]))
+    if (custom_uid, problems) == (derived.record.custom_uid, derived.problems):
+        return derived
+    return replace(derived, record=replace(derived.record, custom_uid=custom_uid), problems=problems)
 
 
 def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> Derived:
@@ -119,7 +133,9 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
     catalogue = Catalogue(facts.prices, facts.products)
     revenue = revenue_of(facts, customer_uid=uid)
     main = main_revenue(revenue)
-    custom_uid, problems = custom_uid_of(facts)
+    claim, problems = claim_of(facts)
+    custom_uid, taken = custom_uid_of(facts, claim)
+    problems += taken
     problems += [
         status_unknown(standing.subscription.id, standing.subscription.status)
         for standing in standings
@@ -187,6 +203,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         entities=entities_of(facts, customer_uid=uid),
         mrr=mrr.rows(customer_uid=uid, as_of=as_of),
         problems=tuple(sorted(problems)),
+        claim=claim,
         deciding_subscription_id=record.stripe_subscription_id,
         metered=bool(meterings_of(facts)),
         rederive_at=min(

@@ -183,11 +183,13 @@ class Customers:
         amount: int,
         currency: str = "usd",
         client_reference_id: str | None = None,
+        payment_link: str | None = None,
         plans: Sequence[tuple[Price, int]] = (),
     ) -> CheckoutSession:
         """The buyer is on the payment page. Stripe sends no event for that.
 
-        `plans`: what is bought; without it, one thing that costs the amount and has no price.
+        `plans`: what is bought; without it, one thing that costs the amount and has no price. `payment_link`: the link
+        that the buyer followed; then the reference is what stood behind `?client_reference_id=`.
         """
         store = self._store
         prefix = "cs_live_" if store.live_mode else "cs_test_"
@@ -200,6 +202,7 @@ class Customers:
             amount_total=amount,
             expires_at=store.now + DAY,
             client_reference_id=client_reference_id,
+            payment_link=payment_link,
         )
         # Their ids follow from the session's, so that they draw nothing.
         session.lines = [

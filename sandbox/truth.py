@@ -478,13 +478,24 @@ def _completed_sessions(account: Account, customer: Customer) -> list[CheckoutSe
     return [row for row in rows if isinstance(row, CheckoutSession) and row.status == "complete"]
 
 
+class _Claim(NamedTuple):
+    """A name that a customer is given, and what decides who has it: the smallest of all claims of one name."""
+
+    written_by_buyer: bool
+    by_checkout: bool
+    born: int
+    customer_id: bytes
+    uid: str
+
+
 def custom_uids(account: Account) -> dict[str, str]:
-    """The custom_uid of each customer that holds one: of several claimants the oldest, then the smallest id."""
+    """The custom_uid of each customer that has one. The company's word comes before a buyer's, then the customer's own
+    metadata before a Checkout, then the oldest customer, then the smallest id.
+    """
     holders: dict[str, Customer] = {}
-    for customer in sorted(account.customers(), key=lambda entry: (entry.created, entry.id.encode())):
-        claim = _claimed_uid(account, customer)
-        if claim is not None:
-            holders.setdefault(claim, customer)
+    claims = ((claim, customer) for customer in account.customers() if (claim := _claim(account, customer)))
+    for claim, customer in sorted(claims, key=lambda each: each[0]):
+        holders.setdefault(claim.uid, customer)
     return {customer.id: uid for uid, customer in holders.items()}
 
 
@@ -492,16 +503,24 @@ def custom_uid_of(account: Account, customer: Customer) -> str | None:
     """The same for one customer. A customer that claims none is compared with nobody: in an account of 20,000, whose
     stories ask at every step, comparing took longer than everything else.
     """
-    claim = _claimed_uid(account, customer)
+    claim = _claim(account, customer)
     if claim is None:
         return None
-    claimants = (other for other in account.customers() if _claimed_uid(account, other) == claim)
-    holder = min(claimants, key=lambda entry: (entry.created, entry.id.encode()))
-    return claim if holder is customer else None
+    others = (_claim(account, other) for other in account.customers())
+    return claim.uid if claim == min(other for other in others if other and other.uid == claim.uid) else None
 
 
-def _claimed_uid(account: Account, customer: Customer) -> str | None:
-    sessions = _completed_sessions(account, customer)
-    reference = sessions[-1].client_reference_id if sessions else None
-    claim = customer.metadata.get("custom_uid") or reference
-    return claim if claim is not None and _URL_SAFE.fullmatch(claim) else None
+def _claim(account: Account, customer: Customer) -> _Claim | None:
+    """What the customer is called by whoever comes first: its metadata, a Checkout of the company, a payment link."""
+    sessions = [each for each in _completed_sessions(account, customer) if each.client_reference_id]
+    made = [each.client_reference_id for each in sessions if each.payment_link is None]
+    followed = [each.client_reference_id for each in sessions if each.payment_link is not None]
+    called = [
+        (customer.metadata.get("custom_uid"), False, False),
+        (made[-1] if made else None, False, True),
+        (followed[-1] if followed else None, True, True),
+    ]
+    for uid, written_by_buyer, by_checkout in called:
+        if uid is not None and _URL_SAFE.fullmatch(uid):
+            return _Claim(written_by_buyer, by_checkout, customer.created, customer.id.encode(), uid)
+    return None

@@ -26,6 +26,7 @@ class CheckoutSession(Facts):
     mode: str | None
     payment_status: str | None
     client_reference_id: str | None
+    payment_link_id: str | None  # the payment link or buy button that made it; None: made by API, or not told
     subscription_id: str | None
     payment_intent_id: str | None
     invoice_id: str | None
@@ -62,6 +63,7 @@ def _checkout_session(object_id: str, body: Json, found: Found) -> CheckoutSessi
         mode=text_of(body, "mode"),
         payment_status=text_of(body, "payment_status"),
         client_reference_id=text_of(body, "client_reference_id", needed=True),
+        payment_link_id=id_of(body, "payment_link", needed=True),
         subscription_id=link(body, "subscription", "subscription", found),
         payment_intent_id=id_of(body, "payment_intent", needed=True),
         invoice_id=link(body, "invoice", "invoice", found),
@@ -111,7 +113,7 @@ CHECKOUT_SESSION = Kind(
         ("payment_intent_id", "payment_intent"),
         ("invoice_id", "invoice"),
     ),
-    other_ids=("client_reference_id",),
+    other_ids=("client_reference_id", "payment_link_id"),
     whole_list=WholeList(field="line_items", url="/v1/checkout/sessions/{id}/line_items"),
     part=PartKind(
         name="checkout_line_item",

@@ -1,15 +1,15 @@
 """The facts of a batch of customers, read in one snapshot of the mirror."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 import asyncpg
 import msgspec
 
-from billing.facts import CustomerFacts, Identity, UidClaim
+from billing.claims import claim_of
+from billing.facts import CustomerFacts, Identity
 from billing.kinds.catalogue import Price, Product
 from billing.kinds.checkout import CheckoutSession
 from billing.kinds.customers import Customer
@@ -27,6 +27,7 @@ from billing.kinds.subscriptions import (
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import Scope
+from db.mirror.claims import select_crowded, select_first_claims
 
 T = TypeVar("T")
 
@@ -141,20 +142,6 @@ from stripe.features f
 where f.account_id = $1 and f.live_mode = $2 and f.id = any ($3::text[])
 """
 
-# Own names first, as an array: each arm of the view then uses its index. As a join, or as `any (select ...)`, it
-# would read every claim of the account (measured with 10,000 customers: 325 ms instead of 6).
-SELECT_RIVAL_CLAIMS = """
-select rival.custom_uid, rival.customer_id, rival.source, rival.customer_created
-from sync.uid_claims rival
-where rival.account_id = $1 and rival.live_mode = $2 and rival.custom_uid = any (
-  array(
-    select own.custom_uid
-    from sync.uid_claims own
-    where own.account_id = $1 and own.live_mode = $2 and own.customer_id = any ($3::text[])
-  )
-)
-"""
-
 # Catalogue objects do not count: a price that waits for its read makes no customer inexact. Nor do kinds that only
 # lists confirm, although they name their customer.
 SELECT_UNSETTLED_CUSTOMERS = """
@@ -246,7 +233,6 @@ async def load_facts(
         feature_ids = {each.feature_id for group in entitlements.values() for each in group} - {None}
         rows = await connection.fetch(SELECT_FEATURES, *scope, list(feature_ids))
         features = {feature.id: feature for feature in _all(Feature, rows)}
-    claims = await _load_claims(connection, scope, ids)
     unsettled = await _select_unsettled(connection, scope, ids, invoices, charges, refunds, disputes)
 
     def gather(customer_id: str) -> CustomerFacts:
@@ -285,10 +271,9 @@ async def load_facts(
                 for each in entitlements.get(customer_id, ())
                 if each.feature_id in features
             ),
-            rival_claims=claims.get(customer_id, ()),
         )
 
-    return [gather(customer_id) for customer_id in ids]
+    return await _with_rivals(connection, scope, [gather(customer_id) for customer_id in ids])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,21 +359,29 @@ async def _load_coupons(
 _former = msgspec.json.Decoder(tuple[Coupon, ...]).decode
 
 
-async def _load_claims(
-    connection: Connection, scope: Scope, ids: Sequence[str]
-) -> dict[str, tuple[UidClaim, ...]]:
-    """Each customer's claims to a `custom_uid`, with all other claims to the same one."""
-    claims: dict[str, list[UidClaim]] = defaultdict(list)
-    for row in await connection.fetch(SELECT_RIVAL_CLAIMS, *scope, ids):
-        claims[row["custom_uid"]].append(UidClaim(**row))
-    uids_of: dict[str, set[str]] = defaultdict(set)
-    for group in claims.values():
-        for claim in group:
-            uids_of[claim.customer_id].add(claim.custom_uid)
-    return {
-        customer_id: tuple(claim for uid in uids for claim in claims[uid])
-        for customer_id, uids in uids_of.items()
-    }
+async def _with_rivals(
+    connection: Connection, scope: Scope, facts: list[CustomerFacts]
+) -> list[CustomerFacts]:
+    """The facts, with the first claims of the names that these customers claim: of a crowd no more than of two."""
+    claimed = {each.customer_id: claim_of(each)[0] for each in facts}
+    names = {claim.custom_uid for claim in claimed.values() if claim is not None}
+    if not names:
+        return facts
+    # Two, for the first may be the customer's own, and no longer true.
+    first = await select_first_claims(connection, scope, names, limit=2)
+    crowded = await select_crowded(connection, scope, names)
+
+    def joined(each: CustomerFacts) -> CustomerFacts:
+        claim = claimed[each.customer_id]
+        if claim is None:
+            return each
+        return replace(
+            each,
+            rival_claims=tuple(first.get(claim.custom_uid, ())),
+            crowded=claim.custom_uid in crowded,
+        )
+
+    return [joined(each) for each in facts]
 
 
 async def _select_unsettled(

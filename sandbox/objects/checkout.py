@@ -28,6 +28,7 @@ class CheckoutSession(Thing):
     status: str = "open"
     payment_status: str = "unpaid"
     client_reference_id: str | None = None
+    payment_link: str | None = None  # whose page made it: then the buyer writes client_reference_id
     subscription: str | None = None
     invoice: str | None = None
     payment_intent: str | None = None

@@ -42,7 +42,7 @@ def show_checkout_session(thing: CheckoutSession, _shape: Version, view: View) -
         "metadata": dict(thing.metadata),
         "mode": thing.mode,
         "payment_intent": thing.payment_intent,
-        "payment_link": None,
+        "payment_link": thing.payment_link,
         "payment_method_types": ["card"],
         "payment_status": thing.payment_status,
         "setup_intent": None,

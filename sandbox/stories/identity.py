@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from sandbox.objects import Customer
 from sandbox.periods import DAY, instant
 from sandbox.stories.registry import story
 from sandbox.stories.stage import Stage
@@ -85,6 +86,47 @@ def uid_from_both(stage: Stage) -> Iterator[int]:
     intent, _ = stage.account.payments.pay_once(chi, 900)
     stage.account.clients.complete_checkout(session, intent=intent)
     stage.expect(chi, custom_uid=uid)
+
+
+@story(defines=("custom_uid:page", "custom_uid:rank"), customers=4)
+def uid_of_a_payment_link(stage: Stage) -> Iterator[int]:
+    """A buyer writes names of others behind a payment link: it takes none of them, however early the buyer came, and
+    has only a name that nobody else was given.
+    """
+    prefix = f"{stage.world.seed}-{stage.number}"
+    clients = stage.account.clients
+
+    def follow(buyer: Customer, reference: str) -> None:
+        link = f"plink_{buyer.id[4:]}"
+        session = clients.open_checkout(
+            buyer, mode="payment", amount=700, client_reference_id=reference, payment_link=link
+        )
+        intent, _ = stage.account.payments.pay_once(buyer, 700)
+        clients.complete_checkout(session, intent=intent)
+
+    mallory = stage.customer()
+    follow(mallory, f"alone-{prefix}")
+    stage.expect(mallory, custom_uid=f"alone-{prefix}")
+    yield 1 * DAY
+    named = stage.customer(metadata={"custom_uid": f"named-{prefix}"})
+    follow(mallory, f"named-{prefix}")
+    stage.expect(named, custom_uid=f"named-{prefix}")
+    stage.expect(mallory, custom_uid=None)
+    yield 1 * DAY
+    buyer = stage.customer()
+    session = clients.open_checkout(buyer, mode="payment", amount=900, client_reference_id=f"bought-{prefix}")
+    intent, _ = stage.account.payments.pay_once(buyer, 900)
+    clients.complete_checkout(session, intent=intent)
+    follow(mallory, f"bought-{prefix}")
+    stage.expect(buyer, custom_uid=f"bought-{prefix}")
+    stage.expect(mallory, custom_uid=None)
+    yield 1 * DAY
+    # Of her own name, too, the company's word counts; and the later customer's metadata take the buyer's from it.
+    follow(buyer, f"else-{prefix}")
+    stage.expect(buyer, custom_uid=f"bought-{prefix}")
+    later = stage.customer(metadata={"custom_uid": f"bought-{prefix}"})
+    stage.expect(later, custom_uid=f"bought-{prefix}")
+    stage.expect(buyer, custom_uid=None)
 
 
 @story(defines=("custom_uid:invalid",), customers=3)

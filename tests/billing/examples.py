@@ -189,6 +189,7 @@ SESSION = CheckoutSession(
     mode="subscription",
     payment_status="paid",
     client_reference_id=None,
+    payment_link_id=None,
     subscription_id=None,
     payment_intent_id=None,
     invoice_id=None,
@@ -260,7 +261,9 @@ IDENTITY = Identity(
     created_at=START,
 )
 
-CLAIM = UidClaim(custom_uid="ada", customer_id="cus_1", source="metadata", customer_created=START)
+CLAIM = UidClaim(
+    custom_uid="ada", customer_id="cus_1", source="metadata", object_id="cus_1", customer_created=START
+)
 
 FACTS = CustomerFacts(
     account_id="",

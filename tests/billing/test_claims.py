@@ -6,8 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from billing.claims import is_url_safe
+from billing.claims import crowd_of, is_url_safe
 from billing.facts import CustomerFacts, UidClaim
+from billing.kinds.checkout import CheckoutSession
 from billing.record import Problem
 from tests.billing.examples import CLAIM, CUSTOMER, FACTS, IDENTITY, OUR_UID, SESSION, day, derive
 
@@ -15,13 +16,25 @@ BAD = ["asdfj45 345345345 %%%", "%%%%", "!!#123. 45", "", "a/b", "é", "ada\n", 
 
 
 def named(
-    metadata: str | None = None, *, checkout: str | None = None, local: str | None = None
+    metadata: str | None = None,
+    *,
+    checkout: str | None = None,
+    page: str | None = None,
+    local: str | None = None,
 ) -> CustomerFacts:
-    """A customer with these names, one from each of the three sources."""
+    """A customer with these names, one from each of the four sources."""
+    made: tuple[CheckoutSession, ...] = (
+        () if checkout is None else (replace(SESSION, client_reference_id=checkout),)
+    )
+    if page is not None:
+        # Later than the company's own, and all the same behind it.
+        made += (
+            replace(SESSION, id="cs_2", created=day(1), client_reference_id=page, payment_link_id="plink_1"),
+        )
     return replace(
         FACTS,
         customer=replace(CUSTOMER, custom_uid=metadata),
-        sessions=() if checkout is None else (replace(SESSION, client_reference_id=checkout),),
+        sessions=made,
         identity=None if local is None else replace(IDENTITY, custom_uid=local),
     )
 
@@ -46,18 +59,22 @@ def test_not_url_safe(custom_uid: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "expected", "invalid"),
     [
-        pytest.param(named("a", checkout="b", local="c"), "a", [], id="metadata first"),
-        pytest.param(named(checkout="b", local="c"), "b", [], id="then the Checkout"),
-        pytest.param(named(local="c"), "c", [], id="then ours"),
+        pytest.param(named("b", checkout="c", page="d", local="a"), "a", [], id="ours first"),
+        pytest.param(named("b", checkout="c", page="d"), "b", [], id="then metadata"),
+        pytest.param(named(checkout="c", page="d"), "c", [], id="then the company's Checkout"),
+        pytest.param(named(page="d"), "d", [], id="then a payment link's"),
         pytest.param(named(), None, [], id="nobody"),
         pytest.param(
-            named("%", checkout="b", local="c"), "b", ["cus_1"], id="an unusable one is passed over"
+            named("%", checkout="c", local="%"), "c", [OUR_UID, "cus_1"], id="unusable ones are passed over"
         ),
-        pytest.param(named("%", checkout="%", local="c"), "c", ["cs_1", "cus_1"], id="so are two"),
+        pytest.param(named("%", checkout="%", page="d"), "d", ["cs_1", "cus_1"], id="also the company's"),
         pytest.param(
-            named("%", checkout="%", local="%"), None, [OUR_UID, "cs_1", "cus_1"], id="and all three"
+            named("%", checkout="%", page="%", local="%"),
+            None,
+            [OUR_UID, "cs_1", "cs_2", "cus_1"],
+            id="and all four",
         ),
-        pytest.param(named("a", checkout="%", local="%"), "a", [], id="what is not needed is not reported"),
+        pytest.param(named("a", checkout="%", page="%"), "a", [], id="what is not needed is not reported"),
     ],
 )
 def test_sources_in_order(facts: CustomerFacts, expected: str | None, invalid: list[str]) -> None:
@@ -113,6 +130,46 @@ def test_one_holder_of_a_name(rivals: list[UidClaim], holder: str) -> None:
             assert f"belongs to {holder}," in problem.detail
 
 
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [
+        pytest.param(
+            named(page="ada"), "checkout", "which has it from a Checkout that the company made", id="a page"
+        ),
+        pytest.param(named(page="ada"), "metadata", "which has it in its metadata", id="a page, too"),
+        pytest.param(named(checkout="ada"), "metadata", "which has it in its metadata", id="a Checkout"),
+        pytest.param(named("ada"), "local", "which was given it here", id="metadata"),
+    ],
+)
+def test_i13_rank_before_age(own: CustomerFacts, other: str, reason: str) -> None:
+    """I13: what the company wrote outranks what a buyer's browser wrote, however much earlier the buyer came."""
+    better = replace(rival("cus_2", day(900)), source=other)
+    derived = derive(replace(own, rival_claims=(better,)))
+    assert derived.record.custom_uid is None
+    (problem,) = derived.problems
+    assert f"belongs to cus_2, {reason}." in problem.detail
+    worse = replace(rival("cus_2", day(-900)), source="page")
+    if own.customer is not None and not own.sessions:
+        assert "ada" == derive(replace(own, rival_claims=(worse,))).record.custom_uid
+
+
+def test_its_own_stored_claim_does_not_count() -> None:
+    """A claim stored before its facts changed is the customer's own, and decides nothing."""
+    before = replace(CLAIM, source="local", customer_created=day(-9))
+    facts = replace(named(page="ada"), rival_claims=(before, rival("cus_2", day(-1))))
+    assert derive(facts).record.custom_uid is None
+
+
+def test_a_crowded_name_is_no_problem_of_each_customer() -> None:
+    """More than a hundred claimants are one problem of the name (`crowd_of`), which says what it is."""
+    derived = derive(replace(named("ada"), rival_claims=(rival("cus_0", day(-1)),), crowded=True))
+    assert (None, ()) == (derived.record.custom_uid, derived.problems)
+    assert (
+        "More than 100 customers claim the custom_uid ada, so it names none of them. cus_0 has it, by its "
+        "metadata.custom_uid. Something writes one name for everybody: sync.uid_claims lists who, and from what."
+    ) == crowd_of(rival("cus_0", day(-1))).detail
+
+
 def test_all_claimants_agree() -> None:
     """Each claimant, derived by itself, comes to the same answer: exactly one of them has the name."""
     created = {"cus_1": day(2), "cus_2": day(1), "cus_3": None, "cus_4": day(1)}
@@ -134,9 +191,7 @@ def test_all_claimants_agree() -> None:
 
 def test_a_loser_falls_back_on_nothing() -> None:
     """A name from another source would be one that nobody asked for; the problem names the losing source."""
-    facts = replace(
-        named("%", checkout="ada", local="c"), rival_claims=(replace(CLAIM, customer_id="cus_0"),)
-    )
+    facts = replace(named("%", checkout="ada", page="c"), rival_claims=(replace(CLAIM, customer_id="cus_0"),))
     derived = derive(facts)
     assert derived.record.custom_uid is None
     assert [("custom_uid_invalid", "cus_1"), ("custom_uid_taken", "cs_1")] == [

@@ -220,6 +220,8 @@ IDS: dict[str, list[Any]] = {
     "moved_currency": ["usd", "eur", None],
     "custom_uid": ["ada", "bob", "%", None],
     "client_reference_id": ["ada", "bob", "%", "", None],
+    "payment_link_id": ["plink_1", None],
+    "source": ["local", "metadata", "checkout", "page"],
     "billing_reason": ["subscription_cycle", "subscription_create", "manual", None],
     "usage_type": ["licensed", "metered", None],
     "unit_amount_decimal": ["0", "0.5", None],

@@ -21,6 +21,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "billing.customer_revenue": {"net": "0"},
     "billing.mrr_changes": {"mrr_before": "0"},
     "billing.status_changes": {"status_after": "'active'", "source": "'event'"},
+    "sync.uid_claims": {"source": "'local'"},
     "sync.drift": {"what": "'differs'"},
     "sync.scans": {"purpose": "'audit'", "kinds": "'{customer}'"},
     "sync.scan_windows": {"high": "now() + interval '1 day'"},

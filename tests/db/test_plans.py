@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from db.connection import Connection, Pool
-from db.mirror import facts
-from db.records import history, records
+from db.mirror import claims, facts
+from db.records import history, names, records
 from db.sync import catalogue, customers, histories, inbox, objects, usage
 
 CUSTOMERS = 10_000
@@ -71,6 +71,13 @@ select $1, false, 'evt_' || n, 'customer.updated', 'x', case when n % 100 = 0 th
 from generate_series(1, $2::int) n;
 insert into billing.identities (uid, account_id, live_mode, stripe_customer_id, custom_uid)
 select gen_random_uuid(), $1, false, 'cus_' || n, 'own_' || n from generate_series(1, $2::int) n;
+insert into sync.problems (account_id, live_mode, customer_id, kind, object_id, detail)
+select $1, false, 'cus_' || n, 'custom_uid_invalid', 'cus_' || n, 'x' from generate_series(1, $2::int) n;
+insert into sync.uid_claims (account_id, live_mode, customer_id, custom_uid, source, object_id, customer_created)
+select $1, false, 'cus_' || n, case when n % 3 = 0 then 'uid_' || n else 'own_' || n end, 'metadata', 'cus_' || n, now()
+from generate_series(1, $2::int) n;
+insert into sync.uid_claims (account_id, live_mode, customer_id, custom_uid, source, object_id, customer_created)
+select $1, false, 'cus_crowd' || n, 'website', 'page', 'cs_' || n, now() from generate_series(1, 4 * $2::int) n;
 insert into sync.customers (
   account_id, live_mode, customer_id, stale, derived, stale_since, history_at, rederive_at
 )
@@ -144,6 +151,8 @@ WAITING = {
     "usage_asked",
 }
 """Indexes of what waits for work: a `limit` ends their scans, whatever the planner thinks that they hold."""
+IN_ORDER = {"uid_claims_order"}
+"""Indexes that give rows in the order that is asked for: a `limit` ends their scans, unless something sorts."""
 MANY = CUSTOMERS // 10
 
 
@@ -223,6 +232,8 @@ ASKED: dict[str, tuple[str, set[str]]] = {
 
 LEASE = timedelta(seconds=60)
 SCOPE = ("acct_b", False)
+CLAIMED = ["website", *(f"uid_{number}" for number in range(3, 60, 3))]
+"""Names; four times as many customers as there are otherwise claim the first one."""
 
 HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "claim events": (inbox.CLAIM_EVENTS, (BATCH, LEASE, None), {"events_pending", "events_pkey"}),
@@ -301,7 +312,12 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     ),
     "claim usage": (usage.CLAIM_USAGE, (False, 8, LEASE), {"usage_due", "usage_pkey"}),
     "claim usage asked for": (usage.CLAIM_ASKED_USAGE, (False, 8, LEASE), {"usage_asked", "usage_pkey"}),
-    "facts: rival claims": (facts.SELECT_RIVAL_CLAIMS, (*SCOPE, ids("cus")), {"customers_custom_uid"}),
+    "claims of customers": (claims.SELECT_CLAIMS, (*SCOPE, ids("cus")), {"uid_claims_pkey"}),
+    "first claims": (claims.SELECT_FIRST_CLAIMS, (*SCOPE, CLAIMED, 2), {"uid_claims_order"}),
+    "crowded names": (claims.SELECT_CROWDED, (*SCOPE, CLAIMED), {"problems_pkey"}),
+    "crowds": (claims.COUNT_CROWDS, (*SCOPE, CLAIMED, 100), {"uid_claims_order"}),
+    "names taken": (names.TAKE_NAMES, (*SCOPE, CLAIMED, CLAIMED), {"custom_uid_is_unique"}),
+    "names given": (names.GIVE_NAMES, (*SCOPE, CLAIMED, CLAIMED), {"stripe_customer_is_unique"}),
     "unsettled customers": (
         facts.SELECT_UNSETTLED_CUSTOMERS,
         (*SCOPE, ids("cus"), ["payment_intent"]),
@@ -324,11 +340,6 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         {"mrr_changes_customer"},
     ),
     **{question: (statement, (), wanted) for question, (statement, wanted) in ASKED.items()},
-    "claimants": (
-        records.SELECT_CLAIMANTS,
-        (["acct_b"] * 2, [False] * 2, ["uid_3", "uid_6"]),
-        {"customers_custom_uid", "custom_uid_is_unique"},
-    ),
 }
 """Each statement with parameters of the size that it is run with, and indexes that must serve it."""
 
@@ -352,7 +363,13 @@ async def test_hot_statements_use_their_indexes(pool: Pool) -> None:
                 for node in plan
                 if node.get("Relation Name", "prices") not in SMALL
                 and (node["Node Type"] == "Seq Scan" or node["Plan Rows"] > MANY)
-                and node.get("Index Name") not in WAITING
+                and node.get("Index Name") not in WAITING | IN_ORDER
+            }
+            whole |= {
+                f"{table}, sorted"
+                for node in plan
+                if "Sort" in node["Node Type"]
+                for table in {inner.get("Index Name") for inner in nodes(node)} & IN_ORDER
             }
             used = {node["Index Name"] for node in plan if "Index Name" in node}
             if whole:

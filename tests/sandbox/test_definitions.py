@@ -150,6 +150,7 @@ DEFINITIONS: dict[str, tuple[str, ...]] = {
         "side:baskets",
     ),
     # Identity.
+    "custom_uid: what the company wrote before what a buyer wrote": ("custom_uid:page", "custom_uid:rank"),
     "custom_uid: metadata, else a completed Checkout": (
         "custom_uid:metadata",
         "custom_uid:checkout",

@@ -12,12 +12,14 @@ from operator import attrgetter
 
 import msgspec
 
+from billing.facts import UidClaim
 from billing.kinds.found import ObjectRef
 from billing.kinds.parse import parse_object
 from billing.record import Derived, customer_uid, derive_record
 from db.columns import differing
 from db.connection import Connection
 from db.keys import Key
+from db.mirror.claims import select_claims
 from db.mirror.facts import load_facts
 from db.mirror.tables import bury_rows, remove_rows
 from db.records.compare import (
@@ -95,7 +97,11 @@ async def _wrong_records(
     facts = await load_facts(connection, scan.account_id, scan.live_mode, still)
     derived = [derive_record(each, as_of=now, policy=turn.policy) for each in facts]
     stored = await select_whole_records(connection, [each.record.uid for each in derived])
-    found = (_compare_record(each, stored[each.record.uid]) for each in derived)
+    claims = await select_claims(connection, scan.scope, still)
+    found = (
+        _compare_record(each, stored[each.record.uid], claims.get(each.record.stripe_customer_id))
+        for each in derived
+    )
     return [each for each in found if each is not None]
 
 
@@ -171,9 +177,9 @@ async def _write_answers(connection: Connection, scan: Scan, mending: Sequence[M
         await remove_rows(connection, scope, kind, [ref.id for ref in refs])
 
 
-def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
-    """How a record with its products, revenue, features, entities and MRR differs from what is stored; None if it
-    does not.
+def _compare_record(derived: Derived, stored: StoredWhole, claim: UidClaim | None) -> Drift | None:
+    """How a record with its products, revenue, features, entities and MRR, and its claim of a custom_uid, differs from
+    what is stored; None where it does not.
     """
     record = derived.record
     currency, amount = _net_difference(derived, stored)
@@ -183,6 +189,8 @@ def _compare_record(derived: Derived, stored: StoredWhole) -> Drift | None:
         )
     fields = list(differing(record, stored.record))
     fields += differing_parts(derived, stored)
+    if derived.claim != claim:
+        fields.append("uid_claims")
     if not fields:
         return None
     return Drift(

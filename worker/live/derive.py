@@ -10,17 +10,17 @@ from itertools import groupby
 
 import structlog
 
-from billing.record import Policy, derive_record
+from billing.record import Policy, derive_record, named
 from db.connection import Connection, PostgresAway
 from db.keys import CustomerKey
 from db.mirror.facts import load_facts
+from db.records.names import settle_names
 from db.records.records import (
     StoredProblem,
     change_uids,
     doubt_record,
     replace_parts,
     replace_problems,
-    select_claimants,
     select_stored,
     write_records,
 )
@@ -29,7 +29,6 @@ from db.sync.customers import (
     StaleCustomer,
     claim_stale,
     finish_derived,
-    mark_stale,
     park_customer,
     resolve_touched,
     select_touched,
@@ -153,39 +152,14 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
         )
         for stale in group
     ]
-    await retry_conflicts(lambda: _mark_claimants(connection, derivations))
     return await retry_conflicts(lambda: store_derivations(connection, derivations))
 
 
-async def _mark_claimants(connection: Connection, derivations: Sequence[Derivation]) -> None:
-    """A custom_uid that is taken or given up concerns all other customers that claim it.
-
-    They are marked stale before these records are stored, in a transaction of their own: whatever decides between
-    claimants is committed already, and a transaction that has locked its own customers must not wait for others. If
-    this worker is lost before it stores, its customers are still stale.
-    """
-    stored = await select_stored(connection, [each.derived.record.uid for each in derivations])
-    passed: set[CustomerKey] = set()
-    for each in derivations:
-        record = each.derived.record
-        before = stored[record.uid].custom_uid if record.uid in stored else None
-        if before != record.custom_uid:
-            passed |= {
-                CustomerKey(record.account_id, record.live_mode, uid)
-                for uid in (before, record.custom_uid)
-                if uid is not None
-            }
-    if not passed:
-        return
-    own = {each.stale.key for each in derivations}
-    others = [key for key in await select_claimants(connection, sorted(passed)) if key not in own]
-    # Two of this batch that claim one uid were derived from one snapshot, and agree.
-    if others:
-        await mark_stale(connection, others)
-
-
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
-    """Store the records, unless another worker was faster with later facts; returns how many changed."""
+    """Store the records, except where another worker was faster with later facts; returns how many changed.
+
+    All are of one account and mode. Who has which custom_uid is decided here, when all claims made before are seen.
+    """
     async with connection.transaction():
         mine = await finish_derived(
             connection, {each.stale: each.derived.rederive_at for each in derivations}
@@ -197,28 +171,42 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
         renamed = await change_uids(connection, {each.derived.record.uid: each.stale.key for each in kept})
         stored = await select_stored(connection, uids)
         parts_changed = await replace_parts(connection, [each.derived for each in kept])
-        await replace_problems(
-            connection,
-            [each.stale.key for each in kept],
-            [
-                StoredProblem(
-                    customer=each.stale.key,
-                    kind=problem.kind,
-                    object_id=problem.object_id,
-                    detail=problem.detail,
-                )
-                for each in kept
-                for problem in each.derived.problems
-            ],
-        )
         await write_status_history(connection, kept, stored)
         await write_mrr_history(connection, kept)
         metered = [each.stale.key for each in kept if each.derived.metered]
         if metered:
             await enlist_metered(connection, metered)
+        # From here on under the lock of numbering: others change the names and problems of these customers, too.
+        scope = kept[0].stale.key.scope
+        names = await settle_names(
+            connection, scope, {each.stale.key.id: each.derived.claim for each in kept}
+        )
+        settled = [
+            named(
+                each.derived,
+                holder=names.holder(each.derived.claim),
+                crowded=names.is_crowded(each.derived.claim),
+            )
+            for each in kept
+        ]
+        await replace_problems(
+            connection,
+            [each.stale.key for each in kept],
+            [
+                StoredProblem(
+                    customer=CustomerKey(*scope, each.record.stripe_customer_id),
+                    kind=problem.kind,
+                    object_id=problem.object_id,
+                    detail=problem.detail,
+                )
+                for each in settled
+                for problem in each.problems
+            ],
+        )
         return await write_records(
             connection,
-            [each.derived.record for each in kept],
+            [each.record for each in settled],
             stored=stored,
             parts_changed=parts_changed | renamed,
+            passed=names.changes,
         )

@@ -161,7 +161,8 @@ NEEDED: dict[str, set[str]] = {
         *("created", "charge", "status", "amount", "currency", "balance_transactions", "balance_transaction"),
     },
     "checkout.session": {
-        *("created", "customer", "customer_account", "status", "client_reference_id", "payment_intent"),
+        *("created", "customer", "customer_account", "status", "client_reference_id", "payment_link"),
+        "payment_intent",
         *("invoice", "subscription"),
     },
     "entitlements.feature": {"lookup_key"},

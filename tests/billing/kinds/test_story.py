@@ -168,6 +168,7 @@ STORY: dict[str, Any] = {
         mode="subscription",
         payment_status="paid",
         client_reference_id="ada-1",
+        payment_link_id=None,
         subscription_id="sub_ada",
         payment_intent_id=None,
         invoice_id="in_jul",

@@ -1,4 +1,6 @@
-"""A custom_uid belongs to one customer: the earliest at Stripe, in whatever order the claims are derived."""
+"""A custom_uid belongs to one customer, in whatever order the claims are derived: what the company wrote comes before
+what a buyer wrote, then the earliest at Stripe. It costs no more when very many claim it.
+"""
 
 import asyncio
 import itertools
@@ -175,3 +177,170 @@ async def test_names_that_are_none(webhooks_only: Harness, uid: str) -> None:
     assert {"cus_1": None} == await holders(harness)
     rows = await harness.fetch("select customer_id, kind, object_id from sync.problems")
     assert [("cus_1", "custom_uid_invalid", "cus_1")] == [tuple(row) for row in rows]
+
+
+def link_session(
+    customer_id: str, reference: str, *, number: int = 1, link: str | None = "plink_1", after: int = 0
+) -> Body:
+    """A completed session with a reference; by default of a payment link, so that the buyer has written it."""
+    return {
+        "id": f"cs_{customer_id[4:]}_{number}",
+        "object": "checkout.session",
+        "created": NOON + after,
+        "livemode": False,
+        "customer": customer_id,
+        "status": "complete",
+        "mode": "payment",
+        "client_reference_id": reference,
+        "payment_link": link,
+        "metadata": {},
+    }
+
+
+@pytest.mark.parametrize("first", ["buyer first", "company first"])
+@pytest.mark.parametrize("source", ["checkout", "metadata", "local"])
+async def test_i13_a_buyer_takes_no_name(webhooks_only: Harness, source: str, first: str) -> None:
+    """I13: a buyer who came earlier, and writes the name of another customer behind a payment link, does not have it,
+    whoever of the two is told first; when the company takes it back, the buyer has it.
+    """
+    harness = webhooks_only
+    buyer = [
+        event("customer.created", claims("cus_1", None, born=1)),
+        event("checkout.session.completed", link_session("cus_1", "ada")),
+    ]
+    company = [event("customer.created", claims("cus_2", "ada" if source == "metadata" else None, born=2))]
+    if source == "checkout":
+        company += [event("checkout.session.completed", link_session("cus_2", "ada", link=None))]
+    for told in (buyer, company) if first == "buyer first" else (company, buyer):
+        await harness.apply(*told)
+        if told is company and source == "local":
+            await harness.execute(
+                "insert into billing.identities (uid, account_id, live_mode, stripe_customer_id, custom_uid) "
+                "values (gen_random_uuid(), '', false, 'cus_2', 'ada')"
+            )
+            await harness.engine.derive()
+    assert {"cus_1": None, "cus_2": "ada"} == await holders(harness)
+    told_of = await losers(harness)
+    assert {"cus_1"} == told_of.keys()
+    assert (
+        "client_reference_id of cs_1_1 claims the custom_uid ada, which belongs to cus_2" in told_of["cus_1"]
+    )
+    if source == "metadata":
+        await harness.apply(event("customer.updated", claims("cus_2", "eve", born=2), after=60))
+        assert {"cus_1": "ada", "cus_2": "eve"} == await holders(harness)
+        assert {} == await losers(harness)
+
+
+async def test_i13_a_link_changes_no_name_of_its_buyer(webhooks_only: Harness) -> None:
+    """I13: a later payment link of a customer that the company named in a Checkout leaves it that name."""
+    harness = webhooks_only
+    await harness.apply(
+        event("customer.created", claims("cus_1", None, born=1)),
+        event("checkout.session.completed", link_session("cus_1", "ada", link=None)),
+        event("checkout.session.completed", link_session("cus_1", "eve", number=2, after=9)),
+    )
+    assert {"cus_1": "ada"} == await holders(harness)
+
+
+CROWD = """
+insert into sync.uid_claims (account_id, live_mode, customer_id, custom_uid, source, object_id, customer_created)
+select '', false, 'cus_crowd' || n, $1, 'metadata', 'cus_crowd' || n, to_timestamp($2) + interval '1 day'
+from generate_series(1, $3::int) n
+"""
+
+ROWS_READ = """
+select (select sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) from pg_stat_user_tables)
+  + (select sum(idx_tup_read) from pg_stat_user_indexes)
+"""
+
+
+async def rows_read(harness: Harness) -> int:
+    """How many rows and entries of indexes all sessions have read so far."""
+    await harness.execute("select pg_stat_force_next_flush()")
+    async with harness.pool.acquire() as connection:
+        await connection.execute("select pg_stat_clear_snapshot()")
+        return int(await connection.fetchval(ROWS_READ))
+
+
+async def life_of_a_name(harness: Harness, name: str, prefix: str) -> list[int]:
+    """A name is claimed by one more customer, taken by an earlier one, given up, and given up again; what each cost."""
+
+    async def derived(*events: bytes) -> int:
+        await harness.receive(*events)
+        async with harness.pool.acquire() as connection:
+            while await apply_batch(connection, served_mode=None, confirms=False):
+                pass
+            before = await rows_read(harness)
+            assert 1 == await derive_batch(connection, policy=Policy())
+            await connection.execute("select pg_stat_force_next_flush()")
+        return await rows_read(harness) - before
+
+    one, two, three = (f"{prefix}_{n}" for n in (1, 2, 3))
+    return [
+        await derived(event("customer.created", claims(two, name, born=2))),
+        await derived(event("customer.created", claims(three, name, born=3))),
+        await derived(event("customer.created", claims(one, name, born=1))),
+        await derived(event("customer.updated", claims(one, None, born=1), after=60)),
+        await derived(event("customer.updated", claims(two, "b" + name, born=2), after=60)),
+    ]
+
+
+async def test_i14_a_name_costs_the_same_however_many_claim_it(webhooks_only: Harness) -> None:
+    """I14: deriving a customer whose name 40,000 others claim reads at most twice as many rows as one whose name a
+    single other claims; and nobody else is marked stale by it.
+    """
+    harness = webhooks_only
+    await harness.execute(CROWD, "website", float(NOON), 40_000)
+    await harness.execute("analyze sync.uid_claims")
+    await harness.apply(event("customer.created", claims("cus_first_seen", "website", born=4)))
+    warm = await life_of_a_name(harness, "warm", "cus_w")
+    few = await life_of_a_name(harness, "pair", "cus_p")
+    many = await life_of_a_name(harness, "website", "cus_m")
+    named = await holders(harness)
+    assert ("pair", "website") == (named["cus_p_3"], named["cus_m_3"])
+    assert 0 == await harness.fetchval("select count(*) from sync.customers where stale > derived")
+    # Who leaves a crowd counts the rest, as far as a hundred: read in the index, and in the table.
+    allowed = [2 * usual for usual in few[:3]] + [2 * usual + 2 * 101 for usual in few[3:]]
+    assert all(cost <= limit for cost, limit in zip(many, allowed, strict=True)), (warm, few, many)
+
+
+async def test_a_name_of_a_crowd_is_one_problem(webhooks_only: Harness) -> None:
+    """Of a name that more than a hundred customers claim there is one problem, which says what it is, and none of each
+    claimant; when the crowd has gone, each of those left has its own again.
+    """
+    harness = webhooks_only
+    crowd = [f"cus_{n:03}" for n in range(103)]
+    await harness.apply(
+        *(event("customer.created", claims(each, "guest", born=n)) for n, each in enumerate(crowd[:100]))
+    )
+    assert {*crowd[1:100]} == (await losers(harness)).keys()
+    await harness.apply(
+        *(
+            event("customer.created", claims(each, "guest", born=100 + n))
+            for n, each in enumerate(crowd[100:])
+        )
+    )
+    problems = [
+        tuple(row)
+        for row in await harness.fetch("select customer_id, kind, object_id, detail from sync.problems")
+    ]
+    assert [("", "custom_uid_crowded", "guest")] == [row[:3] for row in problems]
+    assert "More than 100 customers claim the custom_uid guest" in problems[0][3]
+    assert "cus_000 has it" in problems[0][3]
+    assert "guest" == (await holders(harness))["cus_000"]
+    # The first gives it up: the problem names the next one, and nobody else has changed.
+    await harness.apply(event("customer.updated", claims("cus_000", None, born=0), after=600))
+    assert "guest" == (await holders(harness))["cus_001"]
+    (detail,) = [row[0] for row in await harness.fetch("select detail from sync.problems")]
+    assert "cus_001 has it" in detail
+    await harness.apply(
+        *(
+            event("customer.updated", claims(each, f"u{each}", born=n), after=600)
+            for n, each in enumerate(crowd)
+            if n > 98
+        )
+    )
+    told = await losers(harness)
+    assert {*crowd[2:99]} == told.keys()
+    assert all("belongs to cus_001," in detail for detail in told.values())
+    assert 97 == await harness.fetchval("select count(*) from sync.problems")
