@@ -35,17 +35,23 @@ def _names(row: type[Any]) -> str:
     return names_of(columns_of(row))
 
 
-# Each arm has its index; `or` over four columns would read the whole table.
+# Each arm has its index; `or` over four columns would read the whole table. What only we or Stripe can give comes
+# first: a custom_uid may be anything, even another customer's Stripe id.
 FIND_CUSTOMERS = f"""
+with meant as (
+  select uid, 1 as rank from billing.customers where uid = $2
+  union all select uid, 2 from billing.customers where stripe_customer_id = $1
+  union all select uid, 3 from billing.customers where custom_uid = $1
+  union all select uid, 4 from billing.customers where email in ($1, lower($1))
+), found as (
+  select stored.*, m.rank, min(m.rank) over () as first
+  from meant m
+  join billing.customers stored using (uid)
+  where ($3::text is null or stored.account_id = $3) and ($4::boolean is null or stored.live_mode = $4)
+)
 select {_names(StoredCustomer)}
-from billing.customers
-where uid in (
-    select uid from billing.customers where custom_uid = $1
-    union all select uid from billing.customers where stripe_customer_id = $1
-    union all select uid from billing.customers where email in ($1, lower($1))
-    union all select uid from billing.customers where uid = $2
-  )
-  and ($3::text is null or account_id = $3) and ($4::boolean is null or live_mode = $4)
+from found
+where rank = first
 order by deleted_at is not null, live_mode desc, account_id, created_at, uid
 limit $5
 """
@@ -54,7 +60,9 @@ limit $5
 async def find_customers(
     connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None, limit: int
 ) -> list[StoredCustomer]:
-    """The customers with this custom_uid, Stripe id, uid or email; deleted ones last. None: no filter."""
+    """The customers with this uid; where there are none, with this Stripe id; else custom_uid; else email. Deleted ones
+    last. None: no filter.
+    """
     try:
         uid = UUID(name)
     except ValueError:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cli.connect import find_one
 from db.connection import Pool
 from tests.cli.command import subledger
 from tests.harness import (
@@ -202,6 +203,26 @@ async def test_several_hits_are_listed(pool: Pool, database_url: str) -> None:
     own = await subledger(database_url, "customer", "cus_1", "--account", "", "--json")
     connected = await subledger(database_url, "customer", "cus_1", "--account", "acct_1", "--json")
     assert ["two@example.com", "else@example.com"] == [own.json["email"], connected.json["email"]]
+
+
+async def test_name_like_another_customers_id(pool: Pool, database_url: str) -> None:
+    """I13: a custom_uid may be another customer's Stripe id or uid: what people type means the one with that id."""
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(event("customer.created", customer("cus_1", email="one@example.com")))
+        uid = str((await harness.record())["uid"])
+        await harness.apply(
+            event("customer.created", customer("cus_2", metadata={"custom_uid": "cus_1"})),
+            event("customer.created", customer("cus_3", metadata={"custom_uid": uid})),
+            event("customer.created", customer("cus_4", metadata={"custom_uid": "cus_9"})),
+        )
+        async with harness.pool.acquire() as connection:
+            meant = [
+                (await find_one(connection, name, account_id=None, live_mode=None)).stripe_customer_id
+                for name in ("cus_1", uid, "cus_2", "cus_9")
+            ]
+    assert ["cus_1", "cus_1", "cus_2", "cus_4"] == meant
+    shown = await subledger(database_url, "customer", "cus_1", "--json")
+    assert "one@example.com" == shown.json["email"]
 
 
 @pytest.mark.parametrize(
