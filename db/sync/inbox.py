@@ -82,6 +82,9 @@ async def record_events(connection: Connection, events: Sequence[SignedEvent]) -
     return int(said.rpartition(" ")[2])  # "INSERT 0 n"
 
 
+CLAIM_BYTES_MAX = 16 * 1024 * 1024
+"""Of the payloads of one claim together; the first is taken however large it is. A worker holds and parses them all."""
+
 # Events that were claimed before come first, one at a time: so attempts count only against those that a lost worker
 # held, and ATTEMPTS_MAX lost workers do not condemn a whole batch.
 CLAIM_EVENTS = """
@@ -103,17 +106,20 @@ with head as (
   ) and e.state = 'pending' and (e.leased_until is null or e.leased_until < now())
   for no key update skip locked
 ), fresh as (
-  select account_id, live_mode, event_id
+  select account_id, live_mode, event_id, seq, octet_length(payload) as bytes
   from sync.events
   where state = 'pending' and attempts = 0 and leased_until is null and not exists (select from suspect)
     and ($3::boolean is null or live_mode = $3)
   order by seq
   limit $1
   for no key update skip locked
+), bounded as (
+  select account_id, live_mode, event_id, sum(bytes) over (order by seq) - bytes as bytes_before
+  from fresh
 ), next as (
   select * from suspect
   union all
-  select * from fresh
+  select account_id, live_mode, event_id from bounded where bytes_before < $4
 )
 update sync.events e
 set attempts = attempts + 1, leased_until = now() + $2
@@ -128,8 +134,10 @@ async def claim_events(
 ) -> list[ClaimedEvent]:
     """Lease the oldest pending events (of one mode, if one is given), counting the attempt. Must be committed before
     the work begins.
+
+    Their payloads have CLAIM_BYTES_MAX together, and the last one may exceed it.
     """
-    rows = await connection.fetch(CLAIM_EVENTS, limit, lease, only_mode)
+    rows = await connection.fetch(CLAIM_EVENTS, limit, lease, only_mode, CLAIM_BYTES_MAX)
     events = [ClaimedEvent(**row) for row in rows]
     events.sort(key=lambda event: event.seq)
     return events

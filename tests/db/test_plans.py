@@ -236,7 +236,11 @@ CLAIMED = ["website", *(f"uid_{number}" for number in range(3, 60, 3))]
 """Names; four times as many customers as there are otherwise claim the first one."""
 
 HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
-    "claim events": (inbox.CLAIM_EVENTS, (BATCH, LEASE, None), {"events_pending", "events_pkey"}),
+    "claim events": (
+        inbox.CLAIM_EVENTS,
+        (BATCH, LEASE, None, 1_000_000),
+        {"events_pending", "events_pkey"},
+    ),
     "claim reads": (
         objects.CLAIM_READS,
         (["customer", "invoice"], False, BATCH, LEASE, LEASE, LEASE),

@@ -15,7 +15,7 @@ from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows
 from db.sync.accounts import see_accounts, select_events_since
 from db.sync.customers import mark_stale
-from db.sync.inbox import ClaimedEvent, claim_events, finish_events, reach_milestone
+from db.sync.inbox import CLAIM_BYTES_MAX, ClaimedEvent, claim_events, finish_events, reach_milestone
 from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from worker.forget import set_aside_events
 from worker.leases import Held, holding
@@ -41,7 +41,8 @@ async def apply_batch(
     limit: int = BATCH,
     held: Held[ClaimedEvent] | None = None,
 ) -> int:
-    """Claim and apply one batch; returns how many events were claimed. `held` notes them while they are.
+    """Claim and apply one batch, large events in several claims; returns how many events were claimed. `held` notes
+    them while they are.
 
     `served_mode`: events of the other one are quarantined. `only_mode`: those of the other one are left to wait.
 
@@ -55,7 +56,9 @@ async def apply_batch(
         if not readings or readings[0].event.attempts == 1:
             with holding(held, events):
                 await _apply_fresh(connection, readings)
-            break
+            if sum(len(event.payload) for event in events) < CLAIM_BYTES_MAX:
+                break
+            continue
         for reading in readings:
             await _apply_alone(connection, reading)
     return taken
@@ -82,7 +85,7 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
     more worker dies.
     """
     if event.attempts > ATTEMPTS_MAX:
-        error = f"taken {event.attempts - 1} times, and its worker died each time"
+        error = f"taken {event.attempts - 1} times, and its worker was lost or cut off each time"
     else:
         try:
             return read_event(event, served_mode=served_mode, confirms=confirms)

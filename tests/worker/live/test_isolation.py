@@ -8,11 +8,11 @@ import pytest
 
 from billing.deadlines import LOOK_MAX
 from billing.kinds.registry import KINDS
-from billing.record import derive_record
-from db.mirror.facts import SELECT_CUSTOMERS
-from db.mirror.tables import MIRROR
-from db.sync.inbox import FINISH_EVENTS, claim_events
-from db.sync.objects import CONFIRM_OBJECTS, MARK_OBJECTS
+from billing.record import Derived, Policy
+from billing.record import derive_record as real_derive_record
+from db.mirror.facts import load_facts as real_load_facts
+from db.sync import inbox
+from db.sync.inbox import ClaimedEvent, SignedEvent, claim_events
 from db.sync.status import Backlog, select_backlog
 from runtime.envelope import read_envelope
 from tests.faults import Call, about, before, broken, failing
@@ -95,7 +95,44 @@ async def test_event_that_kills_its_worker(webhooks_only: Harness) -> None:
     )
 
 
-async def test_lost_workers_batch_is_taken_one_by_one(webhooks_only: Harness) -> None:
+async def test_i14_a_claim_is_bounded_by_bytes(
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I14: a worker holds no more payloads at a time than so many bytes, however many events it may claim; one that is
+    larger is taken alone; and one turn applies them all.
+    """
+    harness = webhooks_only
+    sizes = {1: 400, 2: 400, 3: 400, 4: 3000, 5: 400, 6: 400}
+    await harness.receive(
+        *(
+            event(
+                "charge.succeeded",
+                charge(f"ch_{n}", f"cus_{n}") | {"description": "x" * 1000 * size},
+                event_id=f"evt_{n}",
+            )
+            for n, size in sizes.items()
+        )
+    )
+    monkeypatch.setattr(inbox, "CLAIM_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(apply, "CLAIM_BYTES_MAX", 1_000_000)
+    taken: list[list[str]] = []
+    claim = apply.claim_events
+
+    async def noting(*arguments: Any, **named: Any) -> list[ClaimedEvent]:
+        events = await claim(*arguments, **named)
+        taken.append([each.event_id for each in events])
+        return events
+
+    monkeypatch.setattr(apply, "claim_events", noting)
+    async with harness.pool.acquire() as connection:
+        assert 6 == await apply.apply_batch(connection, served_mode=None, confirms=False)
+    assert [["evt_1", "evt_2", "evt_3"], ["evt_4"], ["evt_5", "evt_6"]] == taken
+    assert {"applied"} == set((await harness.event_states()).values())
+
+
+async def test_lost_workers_batch_is_taken_one_by_one(
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """I7: whatever a lost worker had claimed is taken alone the next time, so that the one that killed it is found."""
     harness = webhooks_only
     await harness.receive(
