@@ -275,9 +275,11 @@ def test_tests_exist(page: Path) -> None:
 
 
 def test_every_invariant_has_tests() -> None:
-    """ARCHITECTURE.md names, for each of the ten invariants, the tests that hold it."""
+    """ARCHITECTURE.md names, for each of the invariants, the tests that hold it."""
     rows = re.findall(r"^\| (I\d+) \|[^|]+\|(.*)\|$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
-    assert [f"I{number}" for number in range(1, 11)] == [name for name, _ in rows]
+    names = [name for name, _ in rows]
+    assert [f"I{number}" for number in range(1, 11)] == names[:10]
+    assert [f"I{number}" for number in range(11, 15) if f"I{number}" in names] == names[10:]
     assert [] == [name for name, held_by in rows if "test_" not in held_by]
 
 

@@ -5,12 +5,13 @@ still there, and knows what it held. So a restart of Postgres or a deployment co
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Generic, Protocol, TypeVar
 
-from db.connection import Connection, PostgresAway
+from db.connection import COMMAND_TIMEOUT_SECONDS, Connection, PostgresAway
 from db.sync.customers import StaleCustomer, release_stale
 from db.sync.histories import DueHistory, release_histories
 from db.sync.inbox import ClaimedEvent, release_events
@@ -18,6 +19,10 @@ from db.sync.objects import DueRead, release_reads
 
 GIVEN_BACK_MAX = 3
 """Times in a row. A row that always brings Postgres down must in the end be stopped by its attempt count."""
+
+CUT_OFF_SECONDS = 0.9 * COMMAND_TIMEOUT_SECONDS
+"""Work that Postgres ends after so long was cut off by our own limits (`db/connection.py`): it counts as tried. Waiting
+for a lock is cut off long before, and does not."""
 
 
 class Claimed(Protocol):
@@ -41,9 +46,11 @@ class Held(Generic[T]):
 
     @contextmanager
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
-        """While the body works on these rows: note them if it is cancelled, or if Postgres goes away meanwhile,
-        but then not those that a worker held before. These are under suspicion, and go by their attempts.
+        """While the body works on these rows: note them where it is cancelled, or where Postgres goes away meanwhile,
+        but then not those that a worker held before. These are under suspicion, and go by their attempts. So do those
+        on which so much time was spent that Postgres ended the work.
         """
+        started = time.monotonic()
         try:
             yield
         except asyncio.CancelledError:
@@ -51,7 +58,7 @@ class Held(Generic[T]):
             raise
         except PostgresAway:
             self.losses += 1
-            if self.losses <= GIVEN_BACK_MAX:
+            if self.losses <= GIVEN_BACK_MAX and time.monotonic() - started < CUT_OFF_SECONDS:
                 self.rows += [row for row in rows if row.attempts == 1]
             raise
         if rows:

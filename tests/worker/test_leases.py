@@ -3,19 +3,19 @@ lease.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from billing.kinds.registry import KINDS
-from db.connection import PostgresAway
-from db.mirror.facts import SELECT_CUSTOMERS
-from db.sync.inbox import FINISH_EVENTS
-from db.sync.objects import CONFIRM_OBJECTS
-from tests.faults import Call, before, losing_connections_at
+from db.connection import Connection, PostgresAway, connect
+from db.mirror.facts import load_facts
 from tests.harness import Harness, customer, event, listing
 from worker import leases
 from worker.lists import histories
+from worker.live import apply, derive, fence
+from worker.retry import ATTEMPTS_MAX
 
 # What of the work goes on over a connection that Postgres ends under it: the statement at which it does so.
 PLACES = {
@@ -143,4 +143,63 @@ async def test_only_what_is_still_ours_is_given_back(harness: Harness) -> None:
     rows = await harness.fetch("select type, attempts, state from sync.events order by type")
     assert [("customer.created", 2, "pending"), ("customer.updated", 1, "applied")] == [
         tuple(r) for r in rows
+    ]
+
+
+async def test_i7_work_that_is_cut_off_counts_as_tried(
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7: a customer on which so much time is spent that Postgres ends the work is given up after some attempts, and
+    its neighbours are derived; that is no outage.
+    """
+    harness = webhooks_only
+    await harness.receive(
+        event("customer.created", customer("cus_slow")), event("customer.created", customer("cus_2"))
+    )
+    real = load_facts
+
+    async def slow(connection: Connection, account: str, live: bool, customers: Any) -> Any:
+        if "cus_slow" in customers:
+            await connection.execute("set local statement_timeout = '200ms'; select pg_sleep(10)")
+        return await real(connection, account, live, customers)
+
+    monkeypatch.setattr(derive, "load_facts", slow)
+    monkeypatch.setattr(leases, "CUT_OFF_SECONDS", 0.1)
+    with contextlib.suppress(*PostgresAway):
+        await harness.engine.apply()
+    for _ in range(2 * ATTEMPTS_MAX):
+        await harness.make_due()
+        with contextlib.suppress(*PostgresAway):
+            await harness.engine.apply()
+            await harness.engine.derive()
+    rows = await harness.fetch(
+        "select customer_id, parked_at is not null, stale > derived from sync.customers"
+    )
+    assert {("cus_slow", True, True), ("cus_2", False, False)} == {tuple(row) for row in rows}
+    assert "cut off" in await harness.fetchval(
+        "select error from sync.customers where customer_id = 'cus_slow'"
+    )
+
+
+async def test_i12_waiting_for_a_lock_is_not_tried(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I12: who waits for a lock of another session longer than we wait is given back, and no attempt is counted."""
+    await harness.receive(event("customer.created", customer()))
+    real = apply._apply
+
+    async def impatient(connection: Connection, readings: Any) -> None:
+        await connection.execute("set lock_timeout = '100ms'")
+        await real(connection, readings)
+
+    monkeypatch.setattr(apply, "_apply", impatient)
+    other = await connect(harness.settings.database_url, application_name="other")
+    try:
+        async with other.transaction():
+            await other.execute("lock table stripe.customers in share mode")
+            with pytest.raises(PostgresAway):
+                await harness.engine.apply()
+    finally:
+        await other.close()
+    await harness.engine.apply()
+    assert [("applied", 1)] == [
+        tuple(row) for row in await harness.fetch("select state, attempts from sync.events")
     ]

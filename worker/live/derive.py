@@ -118,7 +118,9 @@ async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer
 async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> int:
     try:
         if stale.attempts > ATTEMPTS_MAX:
-            raise LostWorkers(f"taken {stale.attempts - 1} times, and its worker died each time")
+            raise LostWorkers(
+                f"taken {stale.attempts - 1} times, and its worker was lost or cut off each time"
+            )
         return await _derive(connection, [stale], policy)
     except PostgresAway:
         raise

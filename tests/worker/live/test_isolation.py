@@ -116,7 +116,7 @@ async def test_i14_a_claim_is_bounded_by_bytes(
     monkeypatch.setattr(inbox, "CLAIM_BYTES_MAX", 1_000_000)
     monkeypatch.setattr(apply, "CLAIM_BYTES_MAX", 1_000_000)
     taken: list[list[str]] = []
-    claim = apply.claim_events
+    claim = inbox.claim_events
 
     async def noting(*arguments: Any, **named: Any) -> list[ClaimedEvent]:
         events = await claim(*arguments, **named)
