@@ -13,7 +13,7 @@ from cli.connect import database, environment, served_mode
 from cli.errors import CommandError
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
 from db.connection import PostgresAway
-from db.sync.audits import AuditReport, Drift, report_audit, select_drift
+from db.sync.audits import AuditReport, Drift, Unread, report_audit, select_drift, select_undecided
 from db.sync.scans import ScanRequest, select_scan
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 from runtime.settings import SettingsError
@@ -34,10 +34,11 @@ def audit(
 ) -> None:
     """Prove that the database equals Stripe: a worker compares, this command starts it and watches.
 
-    Exit code 0: no drift; 1: drift, listed by object with counts and money; 2: it could not be finished.
+    Exit code 0: no drift; 1: drift, listed by object with counts and money; 2: it could not be finished, or something
+    could not be read or understood, and is named.
     """
     try:
-        report, drift = _ask_and_wait(since=since, account=account, repair=repair)
+        report, drift, undecided = _ask_and_wait(since=since, account=account, repair=repair)
     except (CommandError, SettingsError, *PostgresAway) as error:
         typer.echo(f"subledger: the audit could not be finished: {error}", err=True)
         raise typer.Exit(NOT_FINISHED) from None
@@ -45,16 +46,20 @@ def audit(
         typer.echo("subledger: no longer watching; the audit continues", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        show_json({"audit": report, "drift": drift})
+        show_json({"audit": report, "drift": drift, "undecided": [each._asdict() for each in undecided]})
     else:
-        show(*_page(report, drift))
+        show(*_page(report, drift, undecided))
     if report.status != "complete":
         raise typer.Exit(NOT_FINISHED)
     if report.drift:
         raise typer.Exit(DRIFT_FOUND)
 
 
-def _ask_and_wait(*, since: str | None, account: str | None, repair: bool) -> tuple[AuditReport, list[Drift]]:
+Found = tuple[AuditReport, list[Drift], list[Unread]]
+"""The report, and the first of what differs and of what is undecided."""
+
+
+def _ask_and_wait(*, since: str | None, account: str | None, repair: bool) -> Found:
     environ = environment()
     try:
         request = read_request({"since": since, "account": account}, purpose="audit", repair=repair)
@@ -68,9 +73,7 @@ def _ask_and_wait(*, since: str | None, account: str | None, repair: bool) -> tu
     return asyncio.run(_audit(environ, request, live_mode=live_mode))
 
 
-async def _audit(
-    environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool
-) -> tuple[AuditReport, list[Drift]]:
+async def _audit(environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool) -> Found:
     async with database(environ) as connection:
         scan, _ = await ask_for_scan(connection, request, live_mode=live_mode)
     with error_console().status("Waiting for a worker") as progress:
@@ -83,12 +86,14 @@ async def _audit(
         ended = await select_scan(connection, scan.id)
         if ended is None:
             raise CommandError(f"audit {scan.id} no longer exists")
-        return await report_audit(connection, ended), await select_drift(
-            connection, ended, limit=EXAMPLES_MAX
+        return (
+            await report_audit(connection, ended),
+            await select_drift(connection, ended, limit=EXAMPLES_MAX),
+            await select_undecided(connection, ended, limit=EXAMPLES_MAX),
         )
 
 
-def _page(report: AuditReport, drift: list[Drift]) -> Iterator[RenderableType]:
+def _page(report: AuditReport, drift: list[Drift], undecided: list[Unread]) -> Iterator[RenderableType]:
     took = ""
     if report.started_at is not None and report.finished_at is not None:
         took = f" in {span((report.finished_at - report.started_at).total_seconds())}"
@@ -125,6 +130,11 @@ def _page(report: AuditReport, drift: list[Drift]) -> Iterator[RenderableType]:
             f"The first {len(drift)}" if report.drift > len(drift) else "Details",
             ["id", "object", "what", "fields"],
             [(each.id, each.kind, each.what, ", ".join(each.fields) or None) for each in drift],
+        )
+    if undecided:
+        yield Text()
+        yield table(
+            "Undecided", ["id", "object", "why"], [(each.id, each.kind, each.error) for each in undecided]
         )
     yield Text()
     if report.repair:

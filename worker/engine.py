@@ -25,7 +25,7 @@ from db.sync.customers import mark_overdue
 from db.sync.objects import seconds_to_next_read
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
-from worker.audit.lists import ask_for_nightly_audit
+from worker.audit.lists import ask_for_nightly_audits
 from worker.key import check_key
 from worker.leases import HeldLeases
 from worker.lists.entitlements import ask_for_entitlements
@@ -214,7 +214,7 @@ class Engine:
             started = self._clock()
             if started - self._schedule_checked_at > SCHEDULE_CHECK_SECONDS:
                 self._schedule_checked_at = started
-                await ask_for_nightly_audit(self._pool, live_mode=self._lanes.live_mode)
+                await ask_for_nightly_audits(self._pool, live_mode=self._lanes.live_mode)
                 await ask_for_entitlements(self._pool, live_mode=self._lanes.live_mode)
             scanner = Scanner(
                 pool=self._pool,

@@ -13,10 +13,11 @@ from typing import Self
 
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key
+from db.sync.audits import Unread, note_unread
 from db.sync.objects import mark_objects
 from db.sync.windows import Advance, LostWindow, Window, WindowKey, advance_windows, key_of
 from worker.audit.lists import audit_page
-from worker.lists.backfill import store_answers_of
+from worker.lists.backfill import NOT_UNDERSTOOD, store_answers_of
 from worker.lists.pages import Page
 from worker.live.marks import bare_mark
 from worker.retry import TryLater, retry_conflicts
@@ -150,6 +151,11 @@ async def _store_pages(
                     await audit_page(connection, read.window, read.after, read.page)
             for read in reads:
                 unread |= read.page.unreadable
+            if scan.purpose == "backfill":
+                strange = sorted({key for read in reads for key in read.page.unreadable})
+                await note_unread(
+                    connection, scan, [Unread(key.kind, key.id, NOT_UNDERSTOOD) for key in strange]
+                )
             if unread:
                 marks = [bare_mark(key, source=scan.purpose, customer_id=unread[key]) for key in unread]
                 await mark_objects(connection, marks)

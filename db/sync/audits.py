@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -39,6 +39,20 @@ class Unread(NamedTuple):
     error: str
 
 
+class Suspect(NamedTuple):
+    """An object or record that is to be verified, why, and the tick of the read that found it to differ, if one has."""
+
+    kind: str
+    id: str
+    what: str
+    read_tick: int | None
+
+    @property
+    def ref(self) -> ObjectRef:
+        """Its kind and id."""
+        return ObjectRef(self.kind, self.id)
+
+
 class ReadAt(NamedTuple):
     """An object, and the tick of a read of it, which was answered then by Stripe's clock."""
 
@@ -58,17 +72,15 @@ class Mending:
     tick: int
 
 
-# An object that is being marked, read or written just now is no drift: the fence takes care of it. `surplus` and
-# `lacking` are only a list's word; a read by id decides.
+# Everything here is only a list's word; reads by id decide. An object that was read after the list is as that read
+# says. One that is marked is a suspect too, since its own read may fail for ever: it cannot be judged before that read,
+# and is no drift if that read puts it right.
 SUSPECT = """
 insert into sync.drift (scan_id, kind, id, what)
 select $1::bigint, s.kind, s.id, s.what
 from unnest($4::text[], $5::text[], $6::text[]) as s (kind, id, what)
 left join sync.objects o on o.account_id = $2 and o.live_mode = $3 and o.kind = s.kind and o.id = s.id
-where (
-    o.id is null
-    or (o.confirmed < $7 and (o.dirty < o.confirmed or o.missing_since is not null or o.parked_at is not null))
-  )
+where (o.id is null or o.confirmed < $7)
   -- Nothing is requested any more about a forgotten customer.
   and not exists (
     select from sync.forgotten f
@@ -80,7 +92,7 @@ on conflict do nothing
 
 
 async def suspect(connection: Connection, scan: Scan, suspects: Mapping[Key, str], *, tick: int) -> None:
-    """Note where a list of this tick differs (key -> what), except objects in motion."""
+    """Note where a list of this tick differs (key -> what), except objects that have been read since."""
     if suspects:
         await connection.execute(
             SUSPECT,
@@ -95,7 +107,7 @@ async def suspect(connection: Connection, scan: Scan, suspects: Mapping[Key, str
 
 
 SELECT_SUSPECTS = """
-select kind, id
+select kind, id, what, read_tick
 from sync.drift
 where scan_id = $1 and not verified and error is null and (kind = $2) = $3 and (kind, id) > ($4, $5)
 order by kind, id
@@ -105,10 +117,39 @@ limit $6
 
 async def select_suspects(
     connection: Connection, scan: Scan, *, records: bool, after: ObjectRef, limit: int
-) -> list[ObjectRef]:
+) -> list[Suspect]:
     """The suspects after this one that wait to be verified: records, or mirrored objects."""
     rows = await connection.fetch(SELECT_SUSPECTS, scan.id, RECORD, records, *after, limit)
+    return [Suspect(*row) for row in rows]
+
+
+SELECT_UNSETTLED = """
+select kind, id
+from sync.objects
+where account_id = $1 and live_mode = $2 and unsettled and (dirty <= $3 or error is not null)
+"""
+
+
+async def select_unsettled(connection: Connection, scan: Scan) -> list[ObjectRef]:
+    """The objects that were marked before the audit began and have not been read since, or whose reads fail: parked and
+    missing ones too. Not all of them are in a list.
+    """
+    rows = await connection.fetch(SELECT_UNSETTLED, *scan.scope, scan.begun_tick or 0)
     return [ObjectRef(*row) for row in rows]
+
+
+DISMISS_SETTLED = """
+delete from sync.drift d
+using sync.objects o
+where d.scan_id = $1 and d.what = 'unsettled' and not d.verified and d.error is null
+  and o.account_id = $2 and o.live_mode = $3 and o.kind = d.kind and o.id = d.id
+  and o.confirmed > $4 and not o.unsettled
+"""
+
+
+async def dismiss_settled(connection: Connection, scan: Scan) -> None:
+    """Dismiss those that were suspected only because their own read had not come, and that have been read since."""
+    await connection.execute(DISMISS_SETTLED, scan.id, *scan.scope, scan.begun_tick or 0)
 
 
 COUNT_SUSPECTS = """
@@ -124,7 +165,7 @@ async def count_suspects(connection: Connection, scan: Scan, *, records: bool) -
 
 NOTE_UNREAD = """
 insert into sync.drift (scan_id, kind, id, what, error)
-select $1::bigint, kind, id, 'differs', error
+select $1::bigint, kind, id, 'unread', error
 from unnest($2::text[], $3::text[], $4::text[]) as new (kind, id, error)
 order by kind, id
 on conflict (scan_id, kind, id) do update set error = excluded.error
@@ -132,7 +173,7 @@ on conflict (scan_id, kind, id) do update set error = excluded.error
 
 
 async def note_unread(connection: Connection, scan: Scan, unread: Sequence[Unread]) -> None:
-    """Give up verifying these: only why is noted."""
+    """Give up verifying these: only why is noted. Of a backfill: what it could not read."""
     if unread:
         await connection.execute(
             NOTE_UNREAD,
@@ -158,13 +199,79 @@ async def select_unread(connection: Connection, scan: Scan, *, limit: int) -> tu
     return (rows[0]["count"] if rows else 0), [Unread(row["kind"], row["id"], row["error"]) for row in rows]
 
 
+SELECT_UNDECIDED = """
+select d.kind, d.id, coalesce(d.error, 'was changing until the end') as error
+from sync.drift d
+join sync.scans s on s.id = d.scan_id and s.finished_at is not null
+where d.scan_id = $1 and not d.verified
+order by d.error is null, d.kind, d.id
+limit $2
+"""
+
+
+async def select_undecided(connection: Connection, scan: Scan, *, limit: int) -> list[Unread]:
+    """What an audit that has ended could not decide, and why."""
+    return [Unread(*row) for row in await connection.fetch(SELECT_UNDECIDED, scan.id, limit)]
+
+
+_STILL_UNREAD = """
+from sync.drift d
+join sync.objects o
+  on o.account_id = $2 and o.live_mode = $3 and o.kind = d.kind and o.id = d.id and o.unsettled
+where d.scan_id = $1
+"""
+
+COUNT_PENDING_READS = f"""
+select count(*)
+{_STILL_UNREAD}
+  and o.error is null and o.parked_at is null and o.missing_since is null and o.first_marked_at > now() - $4::interval
+"""
+
+
+async def count_pending_reads(connection: Connection, scan: Scan, *, within: timedelta) -> int:
+    """How many of the objects that a backfill could not read are about to be read by their ids: marked so short a time
+    ago, and not tried yet.
+    """
+    count: int = await connection.fetchval(COUNT_PENDING_READS, scan.id, *scan.scope, within)
+    return count
+
+
+SELECT_STILL_UNREAD = f"""
+select d.kind, d.id, coalesce(o.error, d.error) as error, count(*) over () as count
+{_STILL_UNREAD}
+order by d.kind, d.id
+limit $4
+"""
+
+
+async def select_still_unread(connection: Connection, scan: Scan, *, limit: int) -> tuple[int, list[Unread]]:
+    """How many objects a backfill could not read, and no read since either; and the first of them."""
+    rows = await connection.fetch(SELECT_STILL_UNREAD, scan.id, *scan.scope, limit)
+    return (rows[0]["count"] if rows else 0), [Unread(row["kind"], row["id"], row["error"]) for row in rows]
+
+
+EVENTS_WAIT = """
+select exists (
+  select from sync.events
+  where state = 'pending' and account_id = $1 and live_mode = $2 and received_at < now() - interval '1 second'
+)
+"""
+
+
+async def events_wait(connection: Connection, scope: Scope) -> bool:
+    """Whether events wait to be applied, so that the mirror may be behind what has been received."""
+    waiting: bool = await connection.fetchval(EVENTS_WAIT, *scope)
+    return waiting
+
+
 # By their own rules, Stripe's lists leave out prices that were created inside other objects, and customers and
 # subscriptions on test clocks: these are read by id like any other suspect, but their absence is no sign of damage.
-# Neither is a cut list inside an object.
+# Neither is a cut list inside an object, an object that is not understood, or one that is still to be read.
 COUNT_UNEXPLAINED = """
 select count(*)
 from sync.drift d
-where d.scan_id = $1 and not d.verified and d.error is null and d.kind <> $2 and d.what <> 'cut' and not (
+where d.scan_id = $1 and not d.verified and d.error is null and d.kind <> $2
+  and d.what not in ('cut', 'unread', 'unsettled') and not (
   d.what = 'surplus' and (
     d.kind = 'price'
     or d.kind = 'customer' and exists (
@@ -309,6 +416,22 @@ async def select_late(connection: Connection, scope: Scope, reads: Sequence[Read
         LATE_MAX,
     )
     return [ObjectRef(*row) for row in rows]
+
+
+SELECT_DELETED = """
+select kind, id
+from sync.objects
+join unnest($3::text[], $4::text[]) as k (kind, id) using (kind, id)
+where account_id = $1 and live_mode = $2 and (tombstone or deleted_event_at is not null)
+"""
+
+
+async def select_deleted(
+    connection: Connection, scope: Scope, objects: Sequence[ObjectRef]
+) -> set[ObjectRef]:
+    """Those of these objects whose deletion is known: by a read, or announced by an event."""
+    rows = await connection.fetch(SELECT_DELETED, *scope, *_columns_of(objects))
+    return {ObjectRef(*row) for row in rows}
 
 
 SELECT_WAITING = """
@@ -465,50 +588,52 @@ DROP_SAID = "update sync.drift set said = null where scan_id = $1 and said is no
 
 FORGET_OLD_AUDITS = """
 delete from sync.scans
-where purpose = 'audit' and finished_at is not null and id not in (
-  select id from sync.scans where purpose = 'audit' order by id desc limit $1
+where purpose = 'audit' and account_id = $2 and live_mode = $3 and finished_at is not null and id not in (
+  select id from sync.scans
+  where purpose = 'audit' and account_id = $2 and live_mode = $3
+  order by id desc
+  limit $1
 )
 """
 
 
 async def close_audit(connection: Connection, scan: Scan, *, keep: int) -> None:
-    """Drop Stripe's answers from this audit, and all but the latest `keep` audits."""
+    """Drop Stripe's answers from this audit, and all but the latest `keep` audits of its account."""
     await connection.execute(DROP_SAID, scan.id)
-    await connection.execute(FORGET_OLD_AUDITS, keep)
+    await connection.execute(FORGET_OLD_AUDITS, keep, *scan.scope)
 
 
 # Of the table and not an advisory lock, which any role could take. It conflicts with itself, and with no writer.
 LOCK_SCHEDULE = "lock table sync.scans in share update exclusive mode"
 
-IS_AUDIT_DUE = """
+SELECT_AUDITS_DUE = """
 with night as (
   select (
     date_trunc('day', now() at time zone 'UTC' - make_interval(hours => $2)) + make_interval(hours => $2)
   ) at time zone 'UTC' as began
 )
-select exists (
-    select from sync.scans, night
-    where purpose = 'backfill' and whole and status = 'complete' and live_mode = $1 and account_id = ''
-      and finished_at < night.began
-  )
+select distinct account_id
+from sync.scans filled, night
+where purpose = 'backfill' and whole and status = 'complete' and live_mode = $1 and finished_at < night.began
   and not exists (
-    select from sync.scans, night
-    where purpose = 'audit' and whole and repair and live_mode = $1 and account_id = ''
-      and requested_at >= night.began
+    select from sync.scans audited
+    where audited.purpose = 'audit' and audited.whole and audited.repair and audited.live_mode = $1
+      and audited.account_id = filled.account_id and audited.requested_at >= night.began
   )
+order by account_id
 """
 
 
-async def is_audit_due(connection: Connection, *, live_mode: bool, hour: int) -> bool:
-    """Whether the nightly audit is to be requested now. In the transaction that requests it, so that only one does.
+async def select_audits_due(connection: Connection, *, live_mode: bool, hour: int) -> list[str]:
+    """The accounts whose nightly audit is to be requested now ('' is the key's own). In the transaction that requests
+    them, so that only one does.
 
     Once after each time that the clock shows `hour`, UTC, however late. An audit that compares less or repairs nothing
-    does not count. Only if a whole backfill has ended before that hour: otherwise everything in the lists would be
-    drift.
+    does not count. Only accounts of which a whole backfill has ended before that hour: otherwise everything in the
+    lists would be drift.
     """
     await connection.execute(LOCK_SCHEDULE)
-    due: bool = await connection.fetchval(IS_AUDIT_DUE, live_mode, hour)
-    return due
+    return [row[0] for row in await connection.fetch(SELECT_AUDITS_DUE, live_mode, hour)]
 
 
 SELECT_LAST_AUDIT = """

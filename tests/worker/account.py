@@ -83,6 +83,7 @@ class Attached(EngineHarness):
                 "select kind, id, error from sync.objects where dirty >= confirmed and not tombstone "
                 "and missing_since is null and parked_at is null "
                 "union all select 'stale customer', customer_id, error from sync.customers where stale > derived "
+                "union all select 'event', event_id, error from sync.events where state = 'pending' "
                 "union all select 'history of', customer_id, history_error from sync.customers "
                 "where history_at is not null"
             )

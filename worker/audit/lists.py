@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.lists import PER_CUSTOMER, THROUGH
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection, Pool
@@ -26,12 +27,24 @@ from db.mirror.compare import (
 )
 from db.mirror.tables import PARTS, MirrorRow, select_changed
 from db.sync.accounts import clear_alarms, events_expired
-from db.sync.audits import close_audit, count_suspects, has_drift, is_audit_due, select_unread, suspect
+from db.sync.audits import (
+    Unread,
+    close_audit,
+    count_suspects,
+    has_drift,
+    note_unread,
+    select_audits_due,
+    select_suspects,
+    select_unread,
+    select_unsettled,
+    suspect,
+)
 from db.sync.coverage import select_holes
 from db.sync.inbox import reach_milestone
 from db.sync.scans import Scan, finish_scan
 from db.sync.windows import Window
 from runtime.scan_requests import ask_for_scan, read_request
+from runtime.stripe_api import StripeMissing, StripeRefused
 from worker.audit.objects import compare_entitlements, too_many, verify_objects
 from worker.audit.records import compare_records, verify_records
 from worker.audit.repair import repair, repair_charges, repair_parts, repair_records
@@ -39,23 +52,28 @@ from worker.forget import set_aside_answers
 from worker.lists.clocks import each_clock, pages_of
 from worker.lists.pages import SECOND, Page
 from worker.lists.steps import HOLES_NAMED_MAX, Step, Turn, bounds_of, say_holes, step_of
-from worker.live.answers import Answered, whole_objects
+from worker.live.answers import Answered, Inside, unpack
 from worker.live.fence import ask_again, store_answers
 
 AUDITS_KEPT = 30
 NIGHTLY_HOUR_UTC = 3
+TEST_CLOCK = "test_clock"
+"""The kind, in sync.drift, of test clocks, which are not mirrored: their customers could not be asked for."""
 
 log = structlog.get_logger()
 
 
-async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
-    """Request a repairing audit of the key's own account once a night; True when this call has requested it."""
+async def ask_for_nightly_audits(pool: Pool, *, live_mode: bool) -> list[str]:
+    """Request a repairing audit of each account, the key's own and connected ones, once a night; the accounts for which
+    this call has requested it.
+    """
+    asked = []
     async with pool.acquire() as connection, connection.transaction():
-        if not await is_audit_due(connection, live_mode=live_mode, hour=NIGHTLY_HOUR_UTC):
-            return False
-        request = read_request({}, purpose="audit", repair=True)
-        _, new = await ask_for_scan(connection, request, live_mode=live_mode)
-        return new
+        for account_id in await select_audits_due(connection, live_mode=live_mode, hour=NIGHTLY_HOUR_UTC):
+            request = read_request({"account": account_id}, purpose="audit", repair=True)
+            _, new = await ask_for_scan(connection, request, live_mode=live_mode)
+            asked += [account_id] if new else []
+    return asked
 
 
 # Suspicions of a page
@@ -64,8 +82,9 @@ async def ask_for_nightly_audit(pool: Pool, *, live_mode: bool) -> bool:
 async def audit_page(connection: Connection, window: Window, after: Window, page: Page) -> None:
     """Note where a page differs from the mirror, in the transaction that moves the window's cursor."""
     listed: dict[Key, Answered] = {}
+    inside = Inside()
     for answer in page.answers:
-        for each in whole_objects(answer):
+        for each in unpack(answer, inside):
             listed.setdefault(each.key, each)
     scope = Scope(window.scan.account_id, window.scan.live_mode)
     kept = await _without_forgotten(connection, listed)
@@ -77,12 +96,13 @@ async def audit_page(connection: Connection, window: Window, after: Window, page
     )
     suspects = {key: what for key, what in suspects.items() if key.kind not in LIST_CONFIRMED}
     suspects |= dict.fromkeys([each.key for each in page.cut if each.key.kind not in LIST_CONFIRMED], "cut")
+    suspects |= dict.fromkeys([*page.unreadable, *inside.unreadable], "unread")
     ids = {each.key.id for each in (*page.answers, *page.cut)} | {key.id for key in page.unreadable}
     for object_id in await _surplus(connection, scope, window, after, page, ids):
         suspects.setdefault(Key(*scope, window.kind, object_id), "surplus")
     for part, parent in THROUGH.items():
         if parent == window.kind:
-            parts = {key.id for key in listed if key.kind == part}
+            parts = {key.id for key in (*listed, *inside.unreadable) if key.kind == part}
             for object_id in await select_surplus_parts(
                 connection, scope, part, parents=sorted(ids), listed=parts
             ):
@@ -144,6 +164,8 @@ async def _surplus(
     """
     if not KINDS[window.kind].says_created and page.has_more:
         return []
+    if page.has_more and after.cursor_created is None:
+        return []  # nothing of the page was understood: how far it reaches, the next page says
     high = window.high if window.cursor_created is None else window.cursor_created + SECOND
     low = window.low
     if page.has_more and after.cursor_created is not None:
@@ -192,7 +214,9 @@ async def step_audit(turn: Turn, scan: Scan) -> None:
 
 
 async def _suspect_unlisted(turn: Turn, scan: Scan) -> None:
-    """Suspect rows that no list can have held, and objects that were read and have no row."""
+    """Suspect rows that no list can have held, objects that were read and have no row, and those whose own read has not
+    come, or fails: a list may have told of them, and may not.
+    """
     scope = scan.scope
     low, high = bounds_of(scan, scan.horizon or datetime.now(UTC))
     kinds = (
@@ -206,6 +230,10 @@ async def _suspect_unlisted(turn: Turn, scan: Scan) -> None:
                 connection, scope, kind, low=low, high=high, tick=scan.begun_tick or 0
             )
             await suspect(connection, scan, found, tick=scan.begun_tick or 0)
+    if scan.whole:
+        async with turn.pool.acquire() as connection:
+            unsettled = {Key(*scope, *ref): "unsettled" for ref in await select_unsettled(connection, scan)}
+            await suspect(connection, scan, unsettled, tick=scan.begun_tick or 0)
     await turn.go_on(scan)
 
 
@@ -215,13 +243,28 @@ async def _compare_clocks(turn: Turn, scan: Scan) -> None:
 
     async def compare(clock: str) -> None:
         for kind in ("customer", "subscription"):
-            for page in await pages_of(turn, scan, clock, kind):
+            try:
+                pages = await pages_of(turn, scan, clock, kind)
+            except (StripeMissing, StripeRefused) as refused:
+                async with turn.pool.acquire() as connection:
+                    await note_unread(
+                        connection, scan, [Unread(TEST_CLOCK, f"{clock} ({kind}s)", str(refused))]
+                    )
+                continue
+            for page in pages:
                 listed = {answer.key: answer for answer in page.answers}
                 async with turn.pool.acquire() as connection, connection.transaction():
                     found = await _differing(connection, scope, await _without_forgotten(connection, listed))
-                    await suspect(connection, scan, dict.fromkeys(found, "differs"), tick=page.tick)
+                    suspects = dict.fromkeys(found, "differs")
+                    suspects |= dict.fromkeys([each.key for each in page.cut], "cut")
+                    suspects |= dict.fromkeys(page.unreadable, "unread")
+                    await suspect(connection, scan, suspects, tick=page.tick)
 
-    await each_clock(turn, scan, compare)
+    async def refused(why: str) -> None:
+        async with turn.pool.acquire() as connection:
+            await note_unread(connection, scan, [Unread(TEST_CLOCK, "all", why)])
+
+    await each_clock(turn, scan, compare, refused=refused)
 
 
 async def _finish(turn: Turn, scan: Scan) -> None:
@@ -252,7 +295,11 @@ async def _say_undecided(connection: Connection, scan: Scan) -> list[str]:
     notes = []
     for what, records in (("objects", False), ("records", True)):
         if left := await count_suspects(connection, scan, records=records):
-            notes.append(f"{left} {what} were changing until the end: audit again later")
+            first = await select_suspects(
+                connection, scan, records=records, after=ObjectRef("", ""), limit=HOLES_NAMED_MAX
+            )
+            named = ", ".join(each.id if records else f"{each.kind} {each.id}" for each in first)
+            notes.append(f"{left} {what} were changing until the end: audit again later ({named})")
     count, unread = await select_unread(connection, scan, limit=HOLES_NAMED_MAX)
     if count:
         notes.append(f"{count} objects could not be read")

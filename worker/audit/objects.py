@@ -1,7 +1,8 @@
 """Suspects of an audit, read by their ids to decide whether what a list raised as a suspicion is true.
 
-An object that cannot be read is left undecided, and the audit then ends as partial, naming it; the rest is judged
-anyway.
+One read that agrees decides. A difference is drift once two reads found it, with a pause between them in which neither
+an event nor a read of ours came: what has just changed at Stripe is on its way. An object that cannot be read is left
+undecided, and the audit then ends as partial, naming it; the rest is judged anyway.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any
 import structlog
 
 from billing.kinds.found import Facts, ObjectRef, Part
-from billing.kinds.lists import PER_CUSTOMER
+from billing.kinds.lists import PER_CUSTOMER, THROUGH
 from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS
 from db.columns import differing as differing_fields
@@ -25,12 +26,16 @@ from db.mirror.tables import PARTS
 from db.sync.audits import (
     Drift,
     ReadAt,
+    Suspect,
     Unread,
     count_suspects,
     count_unexplained,
     dismiss,
+    dismiss_settled,
+    events_wait,
     note_drift,
     note_unread,
+    select_deleted,
     select_late,
     select_motion,
     select_suspects,
@@ -48,6 +53,12 @@ DRIFT_EXAMINED_MAX = 10_000
 """With more drift the mirror is not damaged but empty, or of another account: a backfill helps, reads by id do not."""
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30, 60, 60, 60, 60))
 """Before each new round over objects that were in motion or got no answer: five minutes, as for an unanswered list."""
+SETTLE = timedelta(seconds=10)
+"""The shortest pause while an object differs: its event takes a few seconds to come and be applied."""
+LISTED = ("differs", "cut", "unread")
+"""Suspicions of objects that a list held."""
+INSIDE: Mapping[str, str] = {**THROUGH, "refund": "charge"}
+"""By kind whose objects may become known only through a read of their parent: the parent's kind."""
 
 _AMOUNTS = {
     "charge": "amount_captured",
@@ -71,6 +82,10 @@ class _Verdict:
     parsed: Parsed | None
     raw: str | None
     answered_at: datetime | None = None  # by Stripe's clock, where it answered with an object
+    listed: bool = False
+    """Whether a list held it."""
+    differed_at: int | None = None
+    """The tick of the read that found it to differ in an earlier round."""
 
     @property
     def read_at(self) -> ReadAt:
@@ -97,7 +112,7 @@ async def compare_entitlements(turn: Turn, scan: Scan) -> None:
             await turn.go_on(scan)
             return
         verdicts, unread = await _read_all(
-            turn, scan, [ObjectRef(entitlements.KIND, each) for each in customers]
+            turn, scan, [Suspect(entitlements.KIND, each, "differs", None) for each in customers]
         )
         if not verdicts and unread[0].later and scan.attempts < entitlements.OUTAGE_TRIES:
             raise unread[0].error  # Stripe, and not an object: this step waits
@@ -112,14 +127,16 @@ async def compare_entitlements(turn: Turn, scan: Scan) -> None:
 
 
 async def verify_objects(turn: Turn, scan: Scan) -> None:
-    """Read every suspect by its id: one that agrees was no drift. One that is in motion, or got no answer, is read
-    again in later rounds, with pauses between them, and is left undecided after the last.
+    """Read every suspect by its id: one that agrees was no drift, and one that differs is read once more in the next
+    round. One that is in motion, or got no answer, is read again in later rounds, with pauses between them, and is left
+    undecided after the last.
     """
     async with turn.pool.acquire() as connection:
         if many := await too_many(connection, scan):
             log.error("too much drift to be examined", scan=scan.id, count=many)
             await move_scan(connection, scan.id, step=Step.DONE)
             return
+        await dismiss_settled(connection, scan)
     place = Place.of(scan)
     last = place.round >= len(PAUSES)
     while not turn.over():
@@ -131,12 +148,14 @@ async def verify_objects(turn: Turn, scan: Scan) -> None:
                 left = await count_suspects(connection, scan, records=False)
                 if left and not last:
                     cursor = place.next_round().cursor
-                    await stay(connection, scan, cursor=cursor, wait=PAUSES[place.round])
+                    await stay(connection, scan, cursor=cursor, wait=max(PAUSES[place.round], SETTLE))
                 else:
                     await go_on(connection, scan)
                 return
+        if place.round == 0:  # what was read by an earlier step differed too short a time ago
+            suspects = [each._replace(read_tick=None) for each in suspects]
         verdicts, unread = await _read_all(turn, scan, suspects)
-        place = place._replace(after=suspects[-1])
+        place = place._replace(after=suspects[-1].ref)
         await _note(turn, scan, verdicts, unread, cursor=place.cursor, last=last)
     await turn.stay(scan, cursor=place.cursor)
 
@@ -148,21 +167,30 @@ async def too_many(connection: Connection, scan: Scan) -> int:
 
 
 async def _read_all(
-    turn: Turn, scan: Scan, objects: Sequence[ObjectRef]
+    turn: Turn, scan: Scan, objects: Sequence[Suspect]
 ) -> tuple[list[_Verdict], list[_Failure]]:
-    found = await asyncio.gather(*(_read(turn, scan, ref) for ref in objects))
+    found = await asyncio.gather(*(_read(turn, scan, each) for each in objects))
     verdicts = [each for each in found if isinstance(each, _Verdict)]
     return verdicts, [each for each in found if isinstance(each, _Failure)]
 
 
-async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Failure:
-    """One bad object must never stop another (I7): raises StripeRefused only if Stripe refuses the key itself."""
-    key = Key(*scan.scope, *ref)
+async def _read(turn: Turn, scan: Scan, ref: Suspect) -> _Verdict | _Failure:
+    """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
+    key = Key(*scan.scope, *ref.ref)
     due = await due_now(turn.pool, key)
+    listed = ref.what in LISTED and ref.kind not in PER_CUSTOMER
     try:
         answer = await read_whole(turn.stripe, due)
     except StripeMissing:
-        return _Verdict(kind=ref.kind, id=ref.id, tick=due.tick, parsed=None, raw=None)
+        return _Verdict(
+            kind=ref.kind,
+            id=ref.id,
+            tick=due.tick,
+            parsed=None,
+            raw=None,
+            listed=listed,
+            differed_at=ref.read_tick,
+        )
     except Exception as error:
         if isinstance(error, StripeRefused) and error.status == 401:
             raise
@@ -176,6 +204,8 @@ async def _read(turn: Turn, scan: Scan, ref: ObjectRef) -> _Verdict | _Failure:
         parsed=answer.parsed,
         raw=answer.raw,
         answered_at=answer.answered_at,
+        listed=listed,
+        differed_at=ref.read_tick,
     )
 
 
@@ -198,7 +228,7 @@ async def _note(
             turn.pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read"),
         ):
-            await _judge(connection, scan, verdicts)
+            contradicted = await _judge(connection, scan, verdicts)
             for each in unread:
                 if each.later and not last:
                     key = Key(*scan.scope, each.kind, each.id)
@@ -206,20 +236,27 @@ async def _note(
             given_up = [
                 Unread(each.kind, each.id, str(each.error)) for each in unread if last or not each.later
             ]
+            if last:
+                given_up += [
+                    Unread(*each, "a list holds it, and Stripe knows no such id") for each in contradicted
+                ]
             await note_unread(connection, scan, given_up)
             await stay(connection, scan, cursor=cursor, wait=HOLD)
 
     await retry_conflicts(note)
 
 
-async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> None:
+async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict]) -> list[ObjectRef]:
     """Note objects that differ and dismiss those that agree. Objects in motion cannot be judged yet, and neither can
-    one that differs from a read that may be late for an event.
+    one that differs from a read that may be late for an event. Returns those that a list held and that Stripe does not
+    know by their ids.
     """
     scope = scan.scope
     motion = await select_motion(connection, scope, [each.read_at for each in verdicts])
-    differing: dict[ReadAt, Drift] = {}
+    differing: dict[ObjectRef, tuple[_Verdict, Drift]] = {}
     agreed: list[ObjectRef] = []
+    contradicted: list[ObjectRef] = []
+    parents: dict[ObjectRef, ObjectRef] = {}
     for kind, group in groupby(sorted(verdicts, key=lambda each: each.kind), key=lambda each: each.kind):
         of_kind = list(group)
         stored = await select_stored_facts(connection, scope, kind, [each.id for each in of_kind])
@@ -230,16 +267,58 @@ async def _judge(connection: Connection, scan: Scan, verdicts: Sequence[_Verdict
             if _is_nothing(each) and ref not in motion:
                 each = replace(each, parsed=None, raw=None)  # there is none, and no event ever announced one
             found = _compare_object(each, stored.get(each.id))
-            if found is None:
-                agreed.append(ref)
+            if found is not None:
+                differing[ref] = (each, found)
+                if (parent := _parent_of(each, stored.get(each.id))) is not None:
+                    parents[ref] = parent
+            elif each.listed and each.parsed is None and each.id not in stored:
+                contradicted.append(ref)
             else:
-                differing[each.read_at] = found
-    await dismiss(connection, scan, agreed)
-    late = set(await select_late(connection, scope, list(differing))) if differing else set()
-    drift = {read: found for read, found in differing.items() if ObjectRef(read.kind, read.id) not in late}
-    await note_drift(
-        connection, scan, list(drift.values()), verified=True, ticks=[read.tick for read in drift]
-    )
+                agreed.append(ref)
+    deleted = await select_deleted(connection, scope, contradicted) if contradicted else set()
+    await dismiss(connection, scan, [*agreed, *deleted])
+    stood = await _which_stood(connection, scan, {ref: each for ref, (each, _) in differing.items()}, parents)
+    for verified in (True, False):
+        noted = [found for ref, found in differing.items() if (ref in stood) == verified]
+        await note_drift(
+            connection,
+            scan,
+            [drift for _, drift in noted],
+            verified=verified,
+            ticks=[each.tick for each, _ in noted],
+        )
+    return [ref for ref in contradicted if ref not in deleted]
+
+
+async def _which_stood(
+    connection: Connection,
+    scan: Scan,
+    differing: Mapping[ObjectRef, _Verdict],
+    parents: Mapping[ObjectRef, ObjectRef],
+) -> set[ObjectRef]:
+    """Those that differed in an earlier round, and of which nothing has been heard or read since; nor of the object
+    that they are inside of, by whose read alone they may become known. None while events wait to be applied, and none
+    whose read may be late for an event.
+    """
+    earlier = {ref: each.differed_at for ref, each in differing.items() if each.differed_at is not None}
+    if not earlier or await events_wait(connection, scan.scope):
+        return set()
+    late = set(await select_late(connection, scan.scope, [differing[ref].read_at for ref in earlier]))
+    reads = [ReadAt(*ref, tick) for ref, tick in earlier.items()]
+    reads += [ReadAt(*parents[ref], tick) for ref, tick in earlier.items() if ref in parents]
+    moving = {ref for ref, moves in (await select_motion(connection, scan.scope, reads)).items() if moves}
+    return {ref for ref in earlier if ref not in moving | late and parents.get(ref) not in moving}
+
+
+def _parent_of(verdict: _Verdict, stored: Mapping[str, Any] | None) -> ObjectRef | None:
+    """The object inside which this one is, as Stripe says or, where it knows none, as we do."""
+    kind = INSIDE.get(verdict.kind)
+    if kind is None:
+        return None
+    column = f"{kind}_id"
+    facts = None if verdict.parsed is None else verdict.parsed.facts
+    named = getattr(facts, column, None) or (None if stored is None else stored.get(column))
+    return None if named is None else ObjectRef(kind, named)
 
 
 def _is_nothing(verdict: _Verdict) -> bool:

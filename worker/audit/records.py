@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import attrgetter
 
 import msgspec
+import structlog
 
 from billing.facts import UidClaim
 from billing.kinds.found import ObjectRef
@@ -38,9 +39,11 @@ from db.sync.audits import (
     Drift,
     Mending,
     ReadAt,
+    Unread,
     count_suspects,
     dismiss,
     note_drift,
+    note_unread,
     select_drift,
     select_mending,
     select_motion,
@@ -54,13 +57,17 @@ from worker.live.mirror import Shown, write_mirror
 from worker.payload import as_text
 from worker.retry import retry_conflicts
 
+log = structlog.get_logger()
+
 MOTION_WAIT = timedelta(seconds=1)
 MOTION_WAITS_MAX = 120
 """A customer that never stops changing is left undecided: the audit then ends as partial."""
 
 
 async def compare_records(turn: Turn, scan: Scan) -> None:
-    """Compare every record with what the mirror would imply if it were right."""
+    """Compare every record with what the mirror would imply if it were right. Customers in motion are left to the
+    second look.
+    """
     scope = scan.scope
     after = scan.step_cursor
     async with turn.pool.acquire() as connection:
@@ -69,14 +76,17 @@ async def compare_records(turn: Turn, scan: Scan) -> None:
         async with turn.pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 customers = await select_customers_after(connection, scope, after, limit=CUSTOMERS_AT_ONCE)
-                found = await _wrong_records(turn, connection, scan, customers)
+                found, failed = await _wrong_records(turn, connection, scan, customers)
             if found and mending:
-                wrong, moving = await _as_if_mended(
+                wrong, moving, more = await _as_if_mended(
                     turn, connection, scan, mending, [each.id for each in found]
                 )
                 found = wrong + [each for each in found if each.id in moving]
+                failed += more
+            found += [Drift(kind=RECORD, id=each.id, what="unsettled") for each in customers if each.moving]
             async with connection.transaction():
                 await note_drift(connection, scan, found, verified=False)
+                await note_unread(connection, scan, failed)
                 if customers:
                     after = customers[-1].id
                     await stay(connection, scan, cursor=after, wait=HOLD)
@@ -88,21 +98,30 @@ async def compare_records(turn: Turn, scan: Scan) -> None:
 
 async def _wrong_records(
     turn: Turn, connection: Connection, scan: Scan, customers: Sequence[AuditedCustomer]
-) -> list[Drift]:
-    """The records that differ from what the facts in this snapshot imply, without those of customers in motion."""
+) -> tuple[list[Drift], list[Unread]]:
+    """The records that differ from what the facts in this snapshot imply, without those of customers in motion; and
+    those that the rules fail at, which cost no other (I7).
+    """
     still = {each.id: each.complete for each in customers if not each.moving}
     if not still:
-        return []
+        return [], []
     now = await select_snapshot_time(connection)
     facts = await load_facts(connection, scan.account_id, scan.live_mode, still)
-    derived = [derive_record(each, as_of=now, policy=turn.policy) for each in facts]
+    derived: list[Derived] = []
+    failed: list[Unread] = []
+    for each in facts:
+        try:
+            derived.append(derive_record(each, as_of=now, policy=turn.policy))
+        except Exception as error:
+            log.exception("record not derived", scan=scan.id, customer=each.customer_id)
+            failed.append(Unread(RECORD, each.customer_id, repr(error)))
     stored = await select_whole_records(connection, [each.record.uid for each in derived])
     claims = await select_claims(connection, scan.scope, still)
     found = (
         _compare_record(each, stored[each.record.uid], claims.get(each.record.stripe_customer_id))
         for each in derived
     )
-    return [each for each in found if each is not None]
+    return [each for each in found if each is not None], failed
 
 
 class _TakenBack(Exception):
@@ -122,15 +141,15 @@ async def _taken_back(connection: Connection) -> AsyncIterator[None]:
 
 async def _as_if_mended(
     turn: Turn, connection: Connection, scan: Scan, mending: Sequence[Mending], ids: Sequence[str]
-) -> tuple[list[Drift], set[str]]:
-    """Which of these customers' records would be wrong if the mirror were right, and which customers are in motion, so
-    that nothing can be said about them yet.
+) -> tuple[list[Drift], set[str], list[Unread]]:
+    """Which of these customers' records would be wrong if the mirror were right; which customers are in motion, so that
+    nothing can be said of them yet; and which records cannot be derived.
 
     The mirror is mended and its records derived in a transaction that is rolled back: so a wrong row is counted once,
     and not again for each record that follows from it.
     """
 
-    async def look() -> tuple[list[Drift], set[str]]:
+    async def look() -> tuple[list[Drift], set[str], list[Unread]]:
         async with _taken_back(connection):
             customers = await select_customers_by_id(connection, scan.scope, ids)
             # Rows that name no customer may concern any of them until they are resolved.
@@ -138,10 +157,11 @@ async def _as_if_mended(
             moving = {each.id for each in customers if each.moving or unresolved}
             still = [each for each in customers if each.id not in moving]
             found: list[Drift] = []
+            failed: list[Unread] = []
             if still:
                 await _write_answers(connection, scan, mending)
-                found = await _wrong_records(turn, connection, scan, still)
-            return found, moving
+                found, failed = await _wrong_records(turn, connection, scan, still)
+            return found, moving, failed
 
     return await retry_conflicts(look)
 
@@ -236,16 +256,17 @@ async def verify_records(turn: Turn, scan: Scan) -> None:
             if suspects and mending is None:
                 mending = await select_mending(connection, scan, limit=DRIFT_EXAMINED_MAX)
             ids = [suspect.id for suspect in suspects]
-            found, moving = await _as_if_mended(turn, connection, scan, mending or [], ids)
-            decided = {*ids} - moving
+            found, moving, failed = await _as_if_mended(turn, connection, scan, mending or [], ids)
+            decided = {*ids} - moving - {each.id for each in failed}
             wrong = {each.id for each in found}
             async with connection.transaction():
                 await dismiss(
                     connection, scan, [ObjectRef(RECORD, named) for named in sorted(decided - wrong)]
                 )
                 await note_drift(connection, scan, found, verified=True)
+                await note_unread(connection, scan, failed)
                 if suspects:
-                    place = place._replace(after=suspects[-1])
+                    place = place._replace(after=suspects[-1].ref)
                     await stay(connection, scan, cursor=place.cursor, wait=HOLD)
             if len(suspects) == CUSTOMERS_AT_ONCE:
                 continue

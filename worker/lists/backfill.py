@@ -14,7 +14,8 @@ import structlog
 
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
-from db.keys import CustomerKey
+from db.keys import CustomerKey, Key
+from db.sync.audits import Unread, count_pending_reads, note_unread, select_still_unread
 from db.sync.coverage import (
     MARK_REFERENCES,
     Hole,
@@ -46,6 +47,10 @@ from worker.live.fence import ask_again, store_answers
 from worker.live.marks import bare_mark
 from worker.retry import TryLater, retry_conflicts
 
+NOT_UNDERSTOOD = "its shape in a list is not understood"
+READ_WITHIN = timedelta(minutes=1)
+"""So long a backfill waits, at its end, for the reads by id of what its lists could not tell."""
+
 log = structlog.get_logger()
 
 
@@ -68,12 +73,19 @@ async def store_answers_of(
             log.error("object not stored", kind=answer.key.kind, id=answer.key.id, error=repr(error))
             mark = bare_mark(answer.key, source="backfill", customer_id=answer.parsed.customer_id)
             await mark_objects(connection, [mark])
+            await note_unread(connection, scan, [Unread(answer.key.kind, answer.key.id, repr(error))])
 
 
 async def _store(connection: Connection, scan: Scan, answers: list[Answered]) -> None:
     if answers:
-        doubted = await store_answers(connection, answers, source="backfill", of_whole=scan.whole)
+        strange: set[Key] = set()
+        doubted = await store_answers(
+            connection, answers, source="backfill", of_whole=scan.whole, not_understood=strange
+        )
         await ask_again(connection, doubted)
+        await note_unread(
+            connection, scan, [Unread(key.kind, key.id, NOT_UNDERSTOOD) for key in sorted(strange)]
+        )
 
 
 async def step_backfill(turn: Turn, scan: Scan) -> None:
@@ -97,7 +109,8 @@ async def step_backfill(turn: Turn, scan: Scan) -> None:
         case Step.CLOCK_HISTORIES:
             await _wait_for_clocks(turn, scan)
         case _:
-            await _finish(turn, scan, holes=await _holes(turn, scan))
+            if not await _still_reading(turn, scan):
+                await _finish(turn, scan, holes=await _holes(turn, scan))
 
 
 async def _mark_references(turn: Turn, scan: Scan) -> None:
@@ -147,7 +160,8 @@ async def _cover_customers(turn: Turn, scan: Scan) -> None:
             await turn.go_on(scan)
             return
         if last is None:
-            await _finish(turn, scan, holes=holes)
+            if not await _still_reading(turn, scan, cursor=after):
+                await _finish(turn, scan, holes=holes)
             return
         after = last
     await turn.stay(scan, cursor=after)
@@ -166,6 +180,8 @@ async def _wait_for_clocks(turn: Turn, scan: Scan) -> None:
         if scan.status == "running" and not given_up:
             await stay(connection, scan, wait=timedelta(seconds=1))
             return
+    if await _still_reading(turn, scan):
+        return
     unread = [f"customer {each.customer_id}, on a test clock: {each.error}" for each in wanted]
     _, withheld = await clocks_of(turn, scan)
     await _finish(turn, scan, holes=await _holes(turn, scan), unread=unread, withheld=withheld)
@@ -210,6 +226,15 @@ async def _holes(turn: Turn, scan: Scan) -> list[Hole]:
         return await select_holes(connection, scan, low=low, high=high)
 
 
+async def _still_reading(turn: Turn, scan: Scan, *, cursor: str = "") -> bool:
+    """Whether an object that the lists could not tell is about to be read by its id; then the scan waits a second."""
+    async with turn.pool.acquire() as connection:
+        if scan.status != "running" or not await count_pending_reads(connection, scan, within=READ_WITHIN):
+            return False
+        await stay(connection, scan, cursor=cursor, wait=timedelta(seconds=1))
+    return True
+
+
 async def _finish(
     turn: Turn,
     scan: Scan,
@@ -218,8 +243,15 @@ async def _finish(
     unread: Sequence[str] = (),
     withheld: str | None = None,
 ) -> None:
-    """`unread` customers make it partial, as holes do; what Stripe `withheld` is reported, and leaves it complete."""
+    """`unread` customers make it partial, as holes do. What Stripe `withheld` is reported, and leaves it complete; so
+    are objects that could not be read, whose customers are not exact.
+    """
+    async with turn.pool.acquire() as connection:
+        count, objects = await select_still_unread(connection, scan, limit=HOLES_NAMED_MAX)
     notes = [*([say_holes(holes)] if holes else []), *unread, *([] if withheld is None else [withheld])]
+    if count:
+        notes.append(f"{count} objects could not be read, and their customers are not exact")
+        notes += [f"{each.kind} {each.id}: {each.error}" for each in objects]
     if scan.unread is not None:
         notes.insert(0, scan.unread)
     error = "; ".join(notes) if notes and scan.status != "canceled" else None

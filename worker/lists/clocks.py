@@ -42,10 +42,21 @@ async def clocks_of(turn: Turn, scan: Scan) -> tuple[list[str], str | None]:
     return sorted(str(each["id"]) for each in clocks), None
 
 
-async def each_clock(turn: Turn, scan: Scan, do: Callable[[str], Awaitable[None]]) -> bool:
-    """Call `do` with every clock, while there is time; True once all are done and the scan is at its next step."""
+async def each_clock(
+    turn: Turn,
+    scan: Scan,
+    do: Callable[[str], Awaitable[None]],
+    *,
+    refused: Callable[[str], Awaitable[None]] | None = None,
+) -> bool:
+    """Call `do` with every clock, while there is time; True once all are done and the scan is at its next step.
+
+    `refused` is called with the reason where Stripe does not list the clocks.
+    """
     after = scan.step_cursor
-    clocks, _ = await clocks_of(turn, scan)
+    clocks, withheld = await clocks_of(turn, scan)
+    if withheld is not None and refused is not None:
+        await refused(withheld)
     left = [clock for clock in clocks if clock > after]
     for place, clock in enumerate(left, start=1):
         await do(clock)
@@ -80,10 +91,18 @@ async def pages_of(turn: Turn, scan: Scan, clock: str, kind: str) -> list[Page]:
                     await mark_objects(connection, marks)
             pages.append(page)
     except (StripeMissing, StripeRefused) as refused:
-        if isinstance(refused, StripeRefused) and refused.status != 400:
+        if (isinstance(refused, StripeRefused) and refused.status != 400) or not await _is_gone(
+            turn, scan, clock
+        ):
             raise
         log.info("test clock is gone", clock=clock, error=str(refused))
     return pages
+
+
+async def _is_gone(turn: Turn, scan: Scan, clock: str) -> bool:
+    """Whether Stripe no longer lists a clock: only then does its refusal to list the objects on it prove anything."""
+    clocks, withheld = await clocks_of(turn, scan)
+    return withheld is None and clock not in clocks
 
 
 async def fill_clocks(turn: Turn, scan: Scan) -> None:

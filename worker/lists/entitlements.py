@@ -7,6 +7,7 @@ import structlog
 
 from db.connection import Pool
 from db.keys import Key
+from db.sync.audits import Unread, note_unread
 from db.sync.entitlements import select_entitled, select_unread_accounts
 from db.sync.objects import mark_objects
 from db.sync.scans import Scan
@@ -77,6 +78,7 @@ async def fill_entitlements(turn: Turn, scan: Scan) -> None:
                     bare_mark(Key(*scope, KIND, customer_id), source="backfill") for customer_id in unread
                 ]
                 await mark_objects(connection, marks)
+                await note_unread(connection, scan, [Unread(KIND, each, "not answered") for each in unread])
             after = customers[-1]
             await stay(connection, scan, cursor=after, wait=HOLD)
     await turn.stay(scan, cursor=after)

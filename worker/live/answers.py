@@ -50,11 +50,6 @@ class Inside:
     """Objects that records depend on and that could not be parsed, each with the customer that it belongs to."""
 
 
-def whole_objects(answer: Answered) -> list[Answered]:
-    """The answer, and the objects inside it of which it says as much as a read of their own would."""
-    return unpack(answer, Inside())
-
-
 def unpack(answer: Answered, inside: Inside) -> list[Answered]:
     """The answer, and the objects inside it that it confirms as well, since they are whole and were read with it (an
     invoice's payments, a charge's refunds). All others go into `inside`.

@@ -93,7 +93,12 @@ async def store_safely(
 
 
 async def store_answers(
-    connection: Connection, answers: list[Answered], *, source: str, of_whole: bool = False
+    connection: Connection,
+    answers: list[Answered],
+    *,
+    source: str,
+    of_whole: bool = False,
+    not_understood: set[Key] | None = None,
 ) -> list[FailedRead]:
     """Store what Stripe said, each answer if the fence lets it through, in one transaction.
 
@@ -101,7 +106,7 @@ async def store_answers(
     late: it is not stored but asked for again, which the returned failures say. `of_whole`: the answers are a page of a
     backfill of everything. What they name comes with another page, so nothing is marked for it; and customers without a
     record get theirs when the backfill ends, so that each is derived once. Objects inside an answer that cannot be
-    understood are marked anyway, as its customer's.
+    understood are marked anyway, as its customer's; `not_understood` collects their keys.
     """
     inside = Inside()
     by_key = _newest([each for answer in answers for each in unpack(answer, inside)])
@@ -137,6 +142,8 @@ async def store_answers(
         if unreadable := inside.unreadable:
             marks = [bare_mark(key, source=source, customer_id=owner) for key, owner in unreadable.items()]
             await mark_objects(connection, marks)
+            if not_understood is not None:
+                not_understood.update(unreadable)
             stale |= {
                 CustomerKey(*key.scope, owner) for key, owner in unreadable.items() if owner is not None
             }

@@ -12,7 +12,7 @@ from tests.cli.command import Done, subledger
 from tests.worker.account import API_KEY, Attached, attached, lived_account
 from tests.worker.lists.test_endings import refuse
 from worker.audit import lists
-from worker.audit.lists import ask_for_nightly_audit
+from worker.audit.lists import ask_for_nightly_audits, end_audit
 from worker.forget import forget
 
 
@@ -24,7 +24,7 @@ def sandbox() -> Sandbox:
 
 async def ask(pool: Pool) -> bool:
     """Ask as every worker does once a minute."""
-    return await ask_for_nightly_audit(pool, live_mode=False)
+    return bool(await ask_for_nightly_audits(pool, live_mode=False))
 
 
 async def audits(account: Attached) -> list[tuple[str, bool]]:
@@ -89,6 +89,40 @@ async def test_nightly_audit_waits_for_its_hour(
         monkeypatch.setattr(lists, "NIGHTLY_HOUR_UTC", datetime.now(UTC).hour)
         await account.execute("update sync.scans set finished_at = now() - interval '1 day'")
         assert await ask(pool)
+
+
+async def test_connected_accounts_are_audited_at_night(
+    pool: Pool, database_url: str, sandbox: Sandbox
+) -> None:
+    """I10: each account that a whole backfill has read is audited once a night, and many accounts forget no night."""
+    connected = next(named for named, live_mode in sandbox.accounts if named and not live_mode)
+    async with attached(pool, database_url, sandbox) as account:
+        await account.request(account_id=connected)
+        await account.request(account_id="acct_unread", kinds=("customer",))
+        await account.execute(
+            "update sync.scans set status = 'complete', finished_at = now() - interval '2 days'"
+        )
+        assert [connected] == await ask_for_nightly_audits(pool, live_mode=False)
+        assert [] == await ask_for_nightly_audits(pool, live_mode=False)
+        (scan,) = await account.fetch(
+            "select id, account_id, repair, whole from sync.scans where purpose = 'audit'"
+        )
+        assert (connected, True, True) == tuple(scan)[1:]
+        await account.execute(
+            "update sync.scans set status = 'failed', finished_at = now() where id = $1", scan["id"]
+        )
+        # As many audits of another account as are kept of each.
+        others = [
+            await account.request(purpose="audit", account_id="acct_other")
+            for _ in range(lists.AUDITS_KEPT + 1)
+        ]
+        async with pool.acquire() as connection, connection.transaction():
+            for each in others:
+                await end_audit(connection, each, status="complete", error=None)
+        assert lists.AUDITS_KEPT == await account.fetchval(
+            "select count(*) from sync.scans where account_id = 'acct_other'"
+        )
+        assert [] == await ask_for_nightly_audits(pool, live_mode=False)
 
 
 @pytest.mark.parametrize(

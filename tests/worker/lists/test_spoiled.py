@@ -1,4 +1,6 @@
-"""One customer, object, page or step that cannot be read costs only itself, and no customer that lacks it is exact."""
+"""One customer, object, page or step that cannot be read costs only itself, and no customer that lacks it is exact. The
+backfill counts and names it (I11).
+"""
 
 import json
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from worker.lists.pages import CUT_LISTS_MAX
 from worker.page_writer import PageWriter, ReadPage
 from worker.scanner import SCAN_ATTEMPTS_MAX
 
+UNREAD = "objects could not be read, and their customers are not exact"
 ENTITLEMENTS = "/v1/entitlements/active_entitlements"
 
 
@@ -70,8 +73,9 @@ async def test_entitlements_of_one(pool: Pool, database_url: str, sandbox: Sandb
 
         account.api._answer = refusing  # type: ignore[method-assign,assignment]
         ended = await account.scanned(await account.request())
-        assert ("complete", None) == (ended["status"], ended["error"])
         (left,) = await inexact(account)
+        assert "complete" == ended["status"]
+        assert ended["error"].startswith(f"1 {UNREAD}; active_entitlement_summary {left}: ")
         assert f"customer={left}&".encode() in chosen[0]
         known = await account.fetchval("select count(*) from stripe.customers")
         assert known == await account.fetchval("select count(*) from billing.customers")
@@ -95,7 +99,8 @@ async def test_object_that_breaks_our_storing(
     async with attached(pool, database_url, sandbox) as account:
         with failing(CONFIRM_OBJECTS, OverflowError("poison"), when=first_of_kind):
             ended = await account.scanned(await account.request())
-            assert ("complete", None) == (ended["status"], ended["error"])
+            assert "complete" == ended["status"]
+            assert ended["error"].startswith(f"1 {UNREAD}; {kind} {next(iter(chosen))}: ")
             (left,) = await inexact(account)
         statement = "select error from sync.objects where unsettled and id = $1 and customer_id = $2"
         said = await account.fetchval(statement, *chosen, left)
@@ -158,7 +163,8 @@ async def test_money_that_is_missing(pool: Pool, database_url: str, sandbox: San
             await account.execute(
                 "alter table stripe.charges add constraint small check (amount_captured < 1e15)"
             )
-        await account.scanned(await account.request())
+        ended = await account.scanned(await account.request())
+        assert ended["error"].startswith(f"1 {UNREAD}; ")
         assert [chosen[0][1]] == await inexact(account)
 
 
