@@ -14,7 +14,7 @@ import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from local.home import ServerError, kept_secret
@@ -38,11 +38,13 @@ def start_postgres(
     durable: bool = True,
     connections_max: int = 100,
     outside: Sequence[Path] = OUTSIDE_DIRECTORIES,
+    settings: Mapping[str, str] | None = None,
 ) -> Server:
     """Start Postgres on its data under a claimed home; the first start creates the cluster and its database.
 
     `outside` are the directories, tried in turn, that take the data when we are root. `durable=False` gives
-    up the data's safety in a crash for speed: for throwaway homes only. Raises ServerError.
+    up the data's safety in a crash for speed: for throwaway homes only. `settings` are for Postgres, and replace ours.
+    Raises ServerError.
     """
     account = _server_account()
     place = _postgres_place(home, account, outside)
@@ -58,7 +60,7 @@ def start_postgres(
             f"dump it with the old one, or remove {home} to start afresh"
         )
     password = kept_secret(home / "postgres.password", may_create=False)
-    settings = {
+    chosen = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
         "max_connections": str(connections_max),
@@ -69,14 +71,15 @@ def start_postgres(
         "log_line_prefix": "%m [%p] ",
     }
     if not durable:
-        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        chosen |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    chosen |= settings or {}
 
     def launch(port: int, log: Path) -> subprocess.Popen[bytes]:
         # The pid file may name a process that died with the machine, and another process may have that number now. We
         # hold the home and have looked for servers on this data, so the file is stale.
         (data / "postmaster.pid").unlink(missing_ok=True)
         arguments = [str(programs / "postgres"), "-D", str(data)]
-        for name, value in (settings | {"port": str(port)}).items():
+        for name, value in (chosen | {"port": str(port)}).items():
             arguments += ["-c", f"{name}={value}"]
         return spawn(arguments, directory=place, log=log, account=account, parent_death=signal.SIGINT)
 
@@ -99,9 +102,9 @@ def start_postgres(
     )
 
 
-def pg_dump_program() -> Path:
-    """The `pg_dump` of the embedded Postgres. Raises ServerError when it is not installed."""
-    return _installed_programs() / "pg_dump"
+def postgres_program(name: str) -> Path:
+    """A client program of the embedded Postgres, such as `pg_dump`. Raises ServerError when it is not installed."""
+    return _installed_programs() / name
 
 
 def _server_account() -> pwd.struct_passwd | None:

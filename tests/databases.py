@@ -35,6 +35,7 @@ begin
   loop
     execute statement;
   end loop;
+  perform sync.keep_one_history();
 end $$;
 """
 

@@ -92,7 +92,8 @@ async def test_every_query_of_the_page_answers_a_reader(
         at_the_end = {row["currency"]: row["mrr_at_end"] for row in moved}  # the last month of each stands
         assert coming_in == {currency: mrr for currency, mrr in at_the_end.items() if mrr}
         assert all(any(row[name] for row in moved) for name in ("new", "expansion", "contraction", "churn"))
-        (changed,) = answers["What changed since I last looked"]
+        changed, (epoch,) = answers["What changed since I last looked"]
+        assert {epoch["epoch"]} == {row["epoch"] for row in changed}
         assert [row["change"] for row in changed] == sorted(row["change"] for row in changed)
         (fresh,), _ = answers["How fresh is this?"]
         # The events were applied by an engine of this test, and no worker is alive.

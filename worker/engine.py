@@ -22,6 +22,7 @@ from billing.record import Policy
 from db.connection import Connection, Pool, PostgresAway
 from db.sync.accounts import KeyAlarm, alarm_stands, select_served
 from db.sync.customers import mark_overdue
+from db.sync.incarnation import Numbers, keep_one_history
 from db.sync.objects import seconds_to_next_read
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
@@ -96,6 +97,7 @@ class Engine:
         self._key_unsaid_times = 0
         self._key_unsaid_since = float("-inf")
         self._key_check: asyncio.Task[None] | None = None
+        self._seen: Numbers | None = None
         self.stopping = asyncio.Event()
 
     async def apply(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
@@ -111,6 +113,8 @@ class Engine:
                 return 0
             started, applied = self._clock(), 0
             async with self._deriving_alongside() as derive_soon, self._pool.acquire() as connection:
+                if self._seen is None:
+                    await self._keep_one_history(connection)
                 await self._held.give_back(connection)
                 while not self._over(started):
                     claimed = await apply_batch(
@@ -164,6 +168,8 @@ class Engine:
 
     async def sweep(self) -> None:
         """Everything of the live lane that Postgres says is to be done, without Redis."""
+        async with self._pool.acquire() as connection:
+            await self._keep_one_history(connection)
         await self.apply()
         await self.confirm(linger=False)
         await self._mark_overdue()
@@ -227,6 +233,10 @@ class Engine:
             )
             await scanner.run()
             return self._over(started) and not self.stopping.is_set()
+
+    async def _keep_one_history(self, connection: Connection) -> None:
+        """Notice sequences that were set back: at the start by the rows, later by the numbers seen a second ago."""
+        self._seen = await keep_one_history(connection, self._seen or Numbers(), thorough=self._seen is None)
 
     async def _read_falls_due(self, live_mode: bool) -> bool:
         """Wait for the next read, if it is near; False if none is."""

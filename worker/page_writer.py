@@ -14,6 +14,7 @@ from typing import Self
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key
 from db.sync.audits import Unread, note_unread
+from db.sync.incarnation import select_incarnation
 from db.sync.objects import mark_objects
 from db.sync.windows import Advance, LostWindow, Window, WindowKey, advance_windows, key_of
 from worker.audit.lists import audit_page
@@ -132,8 +133,13 @@ def _fail(group: Sequence[tuple[ReadPage, asyncio.Future[int]]], error: Exceptio
 async def _store_pages(
     connection: Connection, pages: Sequence[ReadPage], *, singly: bool
 ) -> dict[WindowKey, int]:
-    """Move the cursors and store the pages of those windows that are still ours; returns their next ticks."""
+    """Move the cursors and store the pages of those windows that are still ours; returns their next ticks.
+
+    A page that was asked for in another incarnation of the database is lost, and its window with it.
+    """
     async with connection.transaction():
+        incarnation = await select_incarnation(connection)
+        pages = [read for read in pages if incarnation.drew(read.page.tick)]
         ticks = await advance_windows(connection, [read.advance for read in pages], lease=LEASE)
         ours = sorted(
             (read for read in pages if key_of(read.window) in ticks), key=lambda r: key_of(r.window)

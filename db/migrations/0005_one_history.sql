@@ -1,5 +1,204 @@
 -- migrate:up
 
+-- One history of the database: ticks, numbers of changes and inbox numbers mean something only while no committed
+-- transaction is lost (docs/decisions/0009).
+
+-- Incarnations --------------------------------------------------------------------------------------------------------
+
+create table sync.epochs (
+  number        bigint      primary key,
+  epoch         uuid        not null,
+  begun_at      timestamptz not null default now(),
+  first_tick    bigint      not null,
+  first_change  bigint      not null,
+  reason        text        not null
+);
+comment on table sync.epochs is
+  'The incarnations of this database, the latest last. Each begins when transactions may have been lost, or numbers went back.';
+comment on column sync.epochs.number is 'Counts them.';
+comment on column sync.epochs.epoch is 'Its name, drawn at random: what readers of billing.epoch see.';
+comment on column sync.epochs.begun_at is 'When a session of ours noticed.';
+comment on column sync.epochs.first_tick is
+  'The first number of sync.tick in it. A tick below it, or above the last one drawn, is of another incarnation.';
+comment on column sync.epochs.first_change is 'The first number of billing.change in it.';
+comment on column sync.epochs.reason is 'What was noticed.';
+
+-- Unlogged: Postgres empties it whenever transactions may have been lost (recovery after a crash, a promoted standby, a
+-- restored base backup), and keeps it when the server stops in good order.
+create unlogged table sync.incarnation (
+  epoch    uuid not null,
+  made_by  xid
+);
+comment on table sync.incarnation is
+  'The current incarnation, in one row. Empty, or not as this transaction wrote it: another one is to begin.';
+comment on column sync.incarnation.epoch is 'sync.epochs.epoch of the current incarnation.';
+comment on column sync.incarnation.made_by is
+  'The transaction that wrote the row: its xmin. A dump that is restored brings another xmin, and so a row that does not count.';
+
+create view sync.current_incarnation as
+select e.epoch, e.first_tick, (select last_value from sync.tick) as last_tick, e.first_change
+from sync.incarnation i
+join sync.epochs e on e.epoch = i.epoch
+where i.xmin = i.made_by and e.number = (select max(number) from sync.epochs);
+comment on view sync.current_incarnation is
+  'The incarnation in which ticks are drawn now; no row where another one is to begin.';
+comment on column sync.current_incarnation.epoch is 'Its name.';
+comment on column sync.current_incarnation.first_tick is 'Its first tick.';
+comment on column sync.current_incarnation.last_tick is 'The last tick that was drawn.';
+comment on column sync.current_incarnation.first_change is 'Its first number of a change.';
+
+create function sync.broken_history(tick_seen bigint, change_seen bigint, thorough boolean) returns text
+language plpgsql set search_path = pg_catalog as $function$
+declare
+  now_ record;
+  change_ bigint;
+  seq_ bigint;
+begin
+  select * into now_ from sync.current_incarnation;
+  if not found then
+    return case
+      when exists (select from sync.epochs)
+      then 'Postgres lost its last transactions (a crash, a failover), or was restored from a backup'
+      else 'installed'
+    end;
+  end if;
+  select case when is_called then last_value else last_value - 1 end into change_ from billing.change;
+  select case when is_called then last_value else last_value - 1 end into seq_ from sync.events_seq_seq;
+  return case
+    when now_.last_tick < now_.first_tick or now_.last_tick < tick_seen
+      then 'the sequence sync.tick was set back'
+    when change_ < now_.first_change - 1 or change_ < change_seen
+      or change_ < (select max(change) from billing.customers)
+      then 'the sequence billing.change was set back'
+    when seq_ < (select max(seq) from sync.events)
+      then 'the inbox numbers were set back'
+    when thorough and now_.last_tick < sync.greatest_tick()
+      then 'the sequence sync.tick was set back'
+  end;
+end
+$function$;
+comment on function sync.broken_history(bigint, bigint, boolean) is
+  'Why another incarnation is to begin; NULL: it is not. A caller that saw greater numbers says so. Thorough: looks at every row that bears a tick.';
+
+create function sync.greatest_tick() returns bigint
+language sql stable set search_path = pg_catalog as $function$
+  select greatest(
+    (select max(greatest(dirty, confirmed, told)) from sync.objects), (select max(begun_tick) from sync.scans),
+    (select max(read_tick) from sync.drift)
+  )
+$function$;
+comment on function sync.greatest_tick() is 'The greatest tick that any row bears. Reads all of sync.objects.';
+
+create function sync.begin_incarnation(reason text, tick_seen bigint, change_seen bigint) returns void
+language plpgsql set search_path = pg_catalog as $function$
+declare
+  before sync.epochs;
+  new_epoch uuid := gen_random_uuid();
+  new_tick bigint;
+  new_change bigint;
+  each record;
+begin
+  select * into before from sync.epochs order by number desc limit 1;
+  select last_value into new_tick from sync.tick;
+  -- In one history the sequence is ahead of its rows; where it was set back, only the rows know.
+  if new_tick < greatest(before.first_tick, tick_seen) or begin_incarnation.reason like '%set back' then
+    new_tick := greatest(new_tick, before.first_tick, tick_seen, sync.greatest_tick());
+  end if;
+  -- Ticks of two incarnations never meet, even where both began from one backup: each begins at a multiple of 2^30
+  -- drawn at random, further on than a lost history can have come.
+  new_tick := ((new_tick >> 30) + 1 + floor(random() * 4096)::bigint) << 30;
+  perform setval('sync.tick', new_tick, false);
+
+  select greatest(case when is_called then last_value else last_value - 1 end, change_seen,
+    (select max(c.change) from billing.customers c)) into new_change from billing.change;
+  -- Readers may have seen greater numbers than these: the next thousand million is beyond all of them.
+  new_change := case
+    when before.number is null then new_change + 1 else (new_change / 1000000000 + 1) * 1000000000
+  end;
+  perform setval('billing.change', new_change, false);
+
+  for each in
+    select * from (values
+      ('sync.events', 'seq'), ('sync.scans', 'id'), ('sync.rebuilds', 'id'), ('billing.status_changes', 'id'),
+      ('billing.mrr_changes', 'id')
+    ) as numbered (of, number)
+  loop
+    execute format(
+      'select setval(%1$L, most) from (select max(%2$I) as most from %3$s) held, %1$s drawn where most > drawn.last_value',
+      pg_get_serial_sequence(each.of, each.number), each.number, each.of
+    );
+  end loop;
+
+  insert into sync.epochs (number, epoch, first_tick, first_change, reason)
+  values (coalesce(before.number, 0) + 1, new_epoch, new_tick, new_change, begin_incarnation.reason);
+  delete from sync.incarnation;
+  insert into sync.incarnation (epoch) values (new_epoch);
+  -- Both versions of the row are of one (sub)transaction.
+  update sync.incarnation set made_by = xmin;
+  if before.number is null then
+    return;
+  end if;
+  -- Events that were answered with 200 may be among what was lost.
+  update sync.accounts set due_at = now() where due_at > now();
+  insert into sync.alarms (name, detail, remedy)
+  values (
+    'history of the database',
+    format(
+      '%s; noticed at %s UTC. Reads of Stripe that were under way are thrown away, and gap fill finds lost events of the '
+      'last 30 days. Let readers of `change` read everything again (docs/record.md, billing.epoch), and run '
+      '`subledger audit --repair` for the rest',
+      begin_incarnation.reason, to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+    ),
+    'let readers of `change` read everything again, and run `subledger audit --repair`'
+  )
+  on conflict (name) do update set detail = excluded.detail, said_at = now();
+  perform pg_notify('billing_customers', new_change::text);
+end
+$function$;
+comment on function sync.begin_incarnation(text, bigint, bigint) is
+  'Raises every sequence above what any row bears, and begins another epoch. The caller holds the lock of sync.incarnation.';
+
+create function sync.keep_one_history(
+  tick_seen bigint default 0, change_seen bigint default 0, thorough boolean default false
+) returns table (epoch uuid, tick bigint, change bigint)
+language plpgsql set search_path = pg_catalog as $function$
+declare
+  reason text;
+begin
+  if pg_is_in_recovery() then
+    raise read_only_sql_transaction using message = 'this server is a standby: it can only be read';
+  end if;
+  reason := sync.broken_history(tick_seen, change_seen, thorough);
+  if reason is not null then
+    lock table sync.incarnation in exclusive mode;
+    -- Another session may have been faster.
+    reason := sync.broken_history(tick_seen, change_seen, thorough);
+    if reason is not null then
+      perform sync.begin_incarnation(reason, tick_seen, change_seen);
+    end if;
+  end if;
+  return query
+    select c.epoch, c.last_tick, (select case when is_called then last_value else last_value - 1 end from billing.change)
+    from sync.current_incarnation c;
+end
+$function$;
+comment on function sync.keep_one_history(bigint, bigint, boolean) is
+  'Begins another incarnation where that is needed; returns the current one, and the last numbers drawn. Each session of ours begins with it.';
+
+create view billing.epoch as
+select e.epoch, e.begun_at, e.first_change, e.reason
+from sync.epochs e
+order by e.number desc
+limit 1;
+comment on view billing.epoch is
+  'One row: the epoch in which `change` counts now. When it is another one than a reader has stored, that reader reads everything again.';
+comment on column billing.epoch.epoch is 'Its name. Two numbers of `change` compare only within one epoch.';
+comment on column billing.epoch.begun_at is 'When it began.';
+comment on column billing.epoch.first_change is 'Its first number: greater than any before it.';
+comment on column billing.epoch.reason is
+  'Why it began: installed, or transactions that were lost, or a sequence that was set back.';
+
+
 -- Numbering -----------------------------------------------------------------------------------------------------------
 
 create table sync.numbering ();
@@ -112,6 +311,8 @@ comment on column billing.identities.uid is
   'Our id of the customer, forever. Left out: that of the Stripe customer, else a random one. A uid of version 5 is refused, unless it is that of this row''s own Stripe customer.';
 comment on column billing.identities.live_mode is
   'true: live mode, false: test mode. Left out: the mode of the API key that filled this database.';
+
+select sync.grant_readers();
 
 -- migrate:down
 do $$ begin raise exception 'forward only: no migration of ours takes a table away'; end $$;

@@ -225,6 +225,10 @@ async def replace_problems(
     )
 
 
+
+NUMBERS_ARE_UNIQUE = "customers_change"
+"""The index that refuses a number of `change` that another record bears."""
+
 # `change` is drawn under this lock, which is held to the commit, so that readers that poll by it miss nothing. Taken by
 # an empty table and not as an advisory lock, which any role may take, and this mode only by who may write the table. It
 # conflicts with itself, and with no reader.

@@ -91,6 +91,7 @@ class DueGap:
     cursor_at: datetime | None
     events_since: datetime | None
     claimed_at: datetime
+    tick: int  # drawn when it was claimed: its events are all stored only where this is the incarnation still
 
     @property
     def scope(self) -> Scope:
@@ -110,7 +111,7 @@ update sync.accounts a
 set due_at = now() + $2
 from due d
 where (a.account_id, a.live_mode) = (d.account_id, d.live_mode)
-returning a.account_id, a.live_mode, a.cursor_at, a.events_since, now() as claimed_at
+returning a.account_id, a.live_mode, a.cursor_at, a.events_since, now() as claimed_at, nextval('sync.tick') as tick
 """
 
 
@@ -128,7 +129,9 @@ set cursor_at = case
   end,
   filled_at = now(), due_at = now() + $4, error = null,
   events_since = coalesce($5, events_since)
-where account_id = $1 and live_mode = $2
+from sync.current_incarnation i
+where account_id = $1 and live_mode = $2 and $7 between i.first_tick and i.last_tick
+returning true
 """
 
 
@@ -139,14 +142,16 @@ async def finish_gap(
     cursor_at: datetime,
     next_fill: timedelta,
     since: datetime | None = None,
-) -> None:
+) -> bool:
     """Every event created before `cursor_at` is in the inbox; none is missing `since` then, where that has changed.
 
-    No cursor is left further in the future than clocks are apart.
+    No cursor is left further in the future than clocks are apart. False where the fill began in another incarnation:
+    events that it stored may be lost, and the cursor stays.
     """
-    await connection.execute(
-        FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since, CLOCKS_APART
+    finished = await connection.fetchval(
+        FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since, CLOCKS_APART, gap.tick
     )
+    return bool(finished)
 
 
 POSTPONE_GAP = """

@@ -19,6 +19,8 @@ class DueHistory:
     attempts: int
     asked: int
     """How often it had been asked for when it was claimed: this pull does not answer later requests."""
+    tick: int
+    """Drawn when it was claimed: its pages are all stored only where this is the incarnation still."""
 
 
 CLAIM_HISTORIES = """
@@ -34,7 +36,7 @@ update sync.customers c
 set history_at = now() + $3, history_attempts = c.history_attempts + 1
 from due d
 where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
-returning c.account_id, c.live_mode, c.customer_id, c.history_attempts, c.history_asked
+returning c.account_id, c.live_mode, c.customer_id, c.history_attempts, c.history_asked, nextval('sync.tick')
 """
 
 
@@ -44,7 +46,8 @@ async def claim_histories(
     """Lease customers whose history is due, counting the attempt. Must be committed before any request."""
     rows = await connection.fetch(CLAIM_HISTORIES, live_mode, limit, lease)
     return [
-        DueHistory(key=CustomerKey(row[0], row[1], row[2]), attempts=row[3], asked=row[4]) for row in rows
+        DueHistory(key=CustomerKey(row[0], row[1], row[2]), attempts=row[3], asked=row[4], tick=row[5])
+        for row in rows
     ]
 
 
@@ -84,13 +87,18 @@ set complete = true,
   history_attempts = case when history_asked > $4 then history_attempts else 0 end,
   history_error = null,
   stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end
-where account_id = $1 and live_mode = $2 and customer_id = $3
+from sync.current_incarnation i
+where account_id = $1 and live_mode = $2 and customer_id = $3 and $5 between i.first_tick and i.last_tick
+returning true
 """
 
 
-async def finish_history(connection: Connection, history: DueHistory) -> None:
-    """Every list of the customer was read to its end: from now on its record may be exact."""
-    await connection.execute(FINISH_HISTORY, *history.key, history.asked)
+async def finish_history(connection: Connection, history: DueHistory) -> bool:
+    """Every list of the customer was read to its end: from now on its record may be exact.
+
+    False where that began in another incarnation: what it stored may be lost, and it is to be read again.
+    """
+    return bool(await connection.fetchval(FINISH_HISTORY, *history.key, history.asked, history.tick))
 
 
 POSTPONE_HISTORY = """

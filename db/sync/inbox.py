@@ -63,7 +63,8 @@ where (
 ) is null
 -- Two groups that share keys must wait for each other in one order.
 order by account_id, live_mode, event_id
-on conflict do nothing
+-- Named, because a number that is taken (the sequence was set back) must not pass for an event that is known.
+on conflict (account_id, live_mode, event_id) do nothing
 """
 
 

@@ -64,8 +64,11 @@ from unnest(
 order by account_id, live_mode, kind, id
 on conflict (account_id, live_mode, kind, id) do update set
   customer_id = coalesce(excluded.customer_id, o.customer_id),
-  -- The number is drawn before the row lock is waited for: a late committer must not lower it.
-  dirty = greatest(o.dirty, excluded.dirty),
+  -- The number is drawn before the row lock is waited for: a late committer must not lower it. One from a sequence that
+  -- was set back is below every read, and must announce the change all the same.
+  dirty = greatest(o.dirty, excluded.dirty, case
+    when excluded.dirty >= 0 and excluded.dirty < (select max(first_tick) from sync.epochs) then o.confirmed
+  end),
   told = greatest(o.told, excluded.told),
   -- An appointment further away than any that a burst makes is the lease of a read that has begun, or the wait after
   -- one that failed: this mark is no part of what that read was to see, and begins a burst of its own.
@@ -543,8 +546,11 @@ with failed as (
     account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, ownerless,
     doubted
   ) using (account_id, live_mode, kind, id)
-  -- A later read has already said what it is, and a tombstone is never read again.
+  cross join sync.current_incarnation current
+  -- A later read has already said what it is, and a tombstone is never read again. A read that began in another
+  -- incarnation says nothing: it is made again when its lease ends.
   where objects.confirmed < new.tick and not objects.tombstone
+    and new.tick between current.first_tick and current.last_tick
   order by 1, 2, 3, 4
   for no key update of objects
 )

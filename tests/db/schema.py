@@ -6,7 +6,7 @@ import subprocess
 from urllib.parse import urlsplit, urlunsplit
 
 from db.migrate import MIGRATIONS_TABLE, with_sslmode
-from local.postgres import pg_dump_program
+from local.postgres import postgres_program
 
 
 def schema_of(database_url: str) -> str:
@@ -17,7 +17,7 @@ def schema_of(database_url: str) -> str:
     without_password = urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")))
     arguments = ["--schema-only", "--no-owner", f"--exclude-table={MIGRATIONS_TABLE}"]
     dumped = subprocess.run(
-        [str(pg_dump_program()), *arguments, f"--dbname={without_password}"],
+        [str(postgres_program("pg_dump")), *arguments, f"--dbname={without_password}"],
         env=environment,
         capture_output=True,
         text=True,

@@ -526,3 +526,19 @@ async def test_closing_does_not_wait_for_ever(
                 await each
     await bell.close()
     assert [] == await stored_ids(pool)
+
+
+async def test_inbox_numbers_that_were_set_back(door: Door, pool: Pool) -> None:
+    """I1: an event whose number is taken, because somebody set the sequence back, is not answered as if it were known:
+    it is refused, Stripe sends it again, and then it is stored under a number above all others.
+    """
+    for number in range(3):
+        assert 200 == (await door.post(event(f"evt_{number}"))).status
+    await pool.execute("select setval('sync.events_seq_seq', (select min(seq) from sync.events), false)")
+    statuses = []
+    for _ in range(3):
+        statuses.append((await door.post(event("evt_late"))).status)
+        stored = await pool.fetchval("select count(*) from sync.events where event_id = 'evt_late'")
+        assert (statuses[-1] == 200) == (stored == 1)
+    assert 200 == statuses[-1]
+    assert "evt_late" == await pool.fetchval("select event_id from sync.events order by seq desc limit 1")

@@ -138,3 +138,23 @@ async def test_pages_that_wait_are_stored_together(pool: Pool, database_url: str
             )
             state = "open" if each.page.has_more else "done"
             assert (len(each.page.answers), each.page.last_id, state) == tuple(window)
+
+
+async def test_page_of_another_history_is_lost(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """I4: a page that was asked for before transactions were lost neither moves its window nor stores anything, and the
+    next page of that window does.
+    """
+    async with attached(pool, database_url, sandbox) as account:
+        (window,) = await begun(account, ("customer",))
+        page = await read(account, window)
+        await account.execute("delete from sync.incarnation")
+        await account.execute("select sync.keep_one_history()")
+        async with PageWriter(pool) as writer:
+            with pytest.raises(LostWindow):
+                await writer.store(page)
+            assert 0 == await rows(account, "customer")
+            await account.execute("update sync.scan_windows set due_at = now()")
+            (again,) = await begun_again(account)
+            assert again.cursor_id is None
+            await writer.store(await read(account, again))
+        assert await rows(account, "customer")

@@ -1,6 +1,7 @@
 """The worker process: whatever dies around it or of it, the records end true without any help."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import pytest
 import redis
@@ -19,6 +21,10 @@ from local.processes import free_port
 from local.valkey import start_valkey
 from sandbox import Event, Sandbox, create_api, deliver, serve
 from sandbox.stories import STORIES
+from tests.harness import NOON, Api, customer, event, listing
+from tests.losses import Restore
+from tests.reader import Reader
+from tests.signing import signature_header
 from tests.system import SECRET, System, running_system, start, until
 from tests.truth import differences, read_records
 
@@ -367,3 +373,71 @@ async def test_without_servers_it_starts_and_ends(tmp_path: Path, redis_url: str
         assert time.monotonic() - began < 20
     finally:
         await worker.kill()
+
+
+async def post(system: System, *bodies: bytes) -> None:
+    """Post webhooks as Stripe does: again until they are accepted."""
+    async with aiohttp.ClientSession() as session:
+        for body in bodies:
+
+            async def accepted(body: bytes = body) -> bool:
+                headers = {"Stripe-Signature": signature_header(body, SECRET)}
+                async with session.post(system.webhook_url, data=body, headers=headers) as answer:
+                    return answer.status == 200
+
+            await until(accepted, what="a webhook that is accepted")
+
+
+async def test_restored_under_running_processes(home: Path, redis_url: str, tmp_path: Path) -> None:
+    """I4, I10, I12: an older dump takes the database's place while web and worker run, webhooks come and a reader
+    polls. What the dump lacks is found at Stripe, every record is exact and right in the end, and the reader's copy
+    equals them.
+    """
+    api, names = Api(), [f"cus_{number}" for number in range(12)]
+
+    def changes(name: str, *, after: int) -> list[bytes]:
+        api.put(*(customer(each, name=name) for each in names))
+        return [event("customer.updated", customer(each, name=name), after=after) for each in names]
+
+    api.bodies["/v1/events"] = listing([])
+    api.now = NOON + 100  # long enough after every event for an answer to be believed
+    with Restore(home) as restore:
+        async with (
+            serve(api) as api_base,
+            running_system(
+                database_url=restore.url,
+                redis_url=redis_url,
+                folder=tmp_path,
+                api_key=API_KEY,
+                api_base=api_base,
+            ) as system,
+        ):
+            reader = Reader(restore.url)
+            api.put(*(customer(each) for each in names))
+            await post(system, *(event("customer.created", customer(each)) for each in names))
+            await system.settled()
+            await restore.keep()
+            lost = changes("one", after=10)
+            await post(system, *lost)
+            await system.settled()
+            await reader.poll()
+            assert dict.fromkeys(names, ("one", True)) == reader.copy
+            api.bodies["/v1/events"] = listing([json.loads(each) for each in lost])
+            posting = asyncio.create_task(post(system, *changes("two", after=20)[::2]))
+            await restore.lose()
+            await posting
+
+            async def all_are_right() -> bool:
+                await reader.poll()
+                return reader.copy == dict.fromkeys(names, ("two", True))
+
+            await until(all_are_right, within_seconds=60, what="records that say what Stripe says")
+            status = await system.settled()
+            assert 0 == status["parked"]
+            assert 2 == len(reader.epochs)
+            assert system.web.process.returncode is None
+            assert system.workers[0].process.returncode is None
+        wrong = "select count(*) from billing.customers where not exact or name is distinct from 'two'"
+        assert 0 == await fetchval(restore.url, wrong)
+        held = "select count(*) from sync.alarms where name = 'history of the database'"
+        assert 1 == await fetchval(restore.url, held)

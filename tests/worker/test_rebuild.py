@@ -83,6 +83,7 @@ begin
   loop
     execute 'truncate ' || name || ' cascade';
   end loop;
+  perform sync.keep_one_history();
 end $$
 """
 

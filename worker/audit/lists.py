@@ -60,6 +60,9 @@ NIGHTLY_HOUR_UTC = 3
 TEST_CLOCK = "test_clock"
 """The kind, in sync.drift, of test clocks, which are not mirrored: their customers could not be asked for."""
 
+LOST_TRANSACTIONS = "history of the database"
+"""The alarm that is raised in SQL where another incarnation begins (db/migrations/0005_one_history.sql)."""
+
 log = structlog.get_logger()
 
 
@@ -285,7 +288,11 @@ async def _finish(turn: Turn, scan: Scan) -> None:
                 await reach_milestone(connection, "audit")
                 # What expired was found by this audit, or by one before it that repaired it.
                 if scan.repair and not await has_drift(connection, scan):
-                    await clear_alarms(connection, [events_expired(scan.account_id)])
+                    found = [events_expired(scan.account_id)]
+                    # So was what lost transactions have left in the key's own account.
+                    await clear_alarms(
+                        connection, [*found, *([] if scan.account_id else [LOST_TRANSACTIONS])]
+                    )
             await end_audit(connection, scan, status=status, error="; ".join(notes) or None)
     log.info("audit ended", scan=scan.id, status=status)
 

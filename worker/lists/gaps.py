@@ -40,6 +40,7 @@ FIRST_LOOK_BACK = timedelta(hours=1)
 RETENTION = timedelta(days=30)
 CLOSED_AGAIN_AFTER = timedelta(seconds=10)
 """An account that has taken its access back is probed by its fill: as often as others are filled, but no more."""
+LOST = "Postgres lost transactions while the gap was filled: it is filled again"
 
 log = structlog.get_logger()
 
@@ -129,7 +130,9 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
     async def finish() -> None:
         async with pool.acquire() as connection, connection.transaction():
             await _say_expired(connection, gap, begun_at)
-            await finish_gap(connection, gap, cursor_at=begun_at, next_fill=every, since=changed)
+            if not await finish_gap(connection, gap, cursor_at=begun_at, next_fill=every, since=changed):
+                await postpone_gap(connection, gap, error=LOST, retry_after=timedelta(seconds=1))
+                return
             if gap.events_since is None and changed is not None:
                 await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
             await clear_key_alarms(connection)

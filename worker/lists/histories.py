@@ -16,7 +16,14 @@ from billing.kinds.registry import KINDS
 from db.connection import Pool, PostgresAway
 from db.keys import Key
 from db.sync.entitlements import has_features
-from db.sync.histories import DueHistory, claim_histories, drop_unknown, finish_history, postpone_history
+from db.sync.histories import (
+    DueHistory,
+    claim_histories,
+    drop_unknown,
+    finish_history,
+    postpone_history,
+    release_histories,
+)
 from db.sync.objects import mark_objects
 from db.sync.refusals import WHOLE_ACCOUNT, is_deleted, select_refusals
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
@@ -108,7 +115,10 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
                 raise
             log.info("a deleted customer has no lists", customer=customer_id, error=str(refused))
     async with pool.acquire() as connection:
-        await finish_history(connection, history)
+        if not await finish_history(connection, history):
+            # It began in another incarnation of the database: it is begun again.
+            await release_histories(connection, [history])
+            return
     log.info("history pulled", customer=customer_id)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 
+import asyncpg
 import structlog
 
 from billing.record import Policy, derive_record, named
@@ -16,6 +17,7 @@ from db.keys import CustomerKey
 from db.mirror.facts import load_facts
 from db.records.names import settle_names
 from db.records.records import (
+    NUMBERS_ARE_UNIQUE,
     StoredProblem,
     change_uids,
     doubt_record,
@@ -33,6 +35,7 @@ from db.sync.customers import (
     resolve_touched,
     select_touched,
 )
+from db.sync.incarnation import Numbers, keep_one_history
 from db.sync.usage import enlist_metered
 from worker.leases import Held, holding
 from worker.live.history import Derivation, write_mrr_history, write_status_history
@@ -154,7 +157,14 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
         )
         for stale in group
     ]
-    return await retry_conflicts(lambda: store_derivations(connection, derivations))
+    try:
+        return await retry_conflicts(lambda: store_derivations(connection, derivations))
+    except asyncpg.UniqueViolationError as taken:
+        if taken.constraint_name != NUMBERS_ARE_UNIQUE:
+            raise
+        # The sequence was set back. No customer is to blame: it is raised, and the records are stored.
+        await keep_one_history(connection, Numbers())
+        return await retry_conflicts(lambda: store_derivations(connection, derivations))
 
 
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:

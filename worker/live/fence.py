@@ -22,6 +22,7 @@ from db.mirror.tables import bury_rows, select_monotone
 from db.sync.accounts import raise_alarm
 from db.sync.coverage import mark_known_stale
 from db.sync.customers import mark_stale
+from db.sync.incarnation import select_incarnation
 from db.sync.objects import (
     Confirmed,
     DueRead,
@@ -106,11 +107,15 @@ async def store_answers(
     late: it is not stored but asked for again, which the returned failures say. `of_whole`: the answers are a page of a
     backfill of everything. What they name comes with another page, so nothing is marked for it; and customers without a
     record get theirs when the backfill ends, so that each is derived once. Objects inside an answer that cannot be
-    understood are marked anyway, as its customer's; `not_understood` collects their keys.
+    understood are marked anyway, as its customer's; `not_understood` collects their keys. What was asked for in another
+    incarnation of the database is marked too: marks that came before the request may be lost.
     """
     inside = Inside()
     by_key = _newest([each for answer in answers for each in unpack(answer, inside)])
     async with connection.transaction():
+        incarnation = await select_incarnation(connection)
+        lost = {key: each for key, each in by_key.items() if not incarnation.drew(each.tick)}
+        by_key = {key: each for key, each in by_key.items() if key not in lost}
         doubted = await _doubt(connection, by_key)
         for failure in doubted:
             del by_key[failure.key]
@@ -139,13 +144,16 @@ async def store_answers(
             for key, each in passed.items()
             if each.customer_id is not None and key.kind not in LIST_CONFIRMED
         }
-        if unreadable := inside.unreadable:
-            marks = [bare_mark(key, source=source, customer_id=owner) for key, owner in unreadable.items()]
+        unread = inside.unreadable | {key: each.parsed.customer_id for key, each in lost.items()}
+        if unread:
+            marks = [bare_mark(key, source=source, customer_id=owner) for key, owner in unread.items()]
             await mark_objects(connection, marks)
             if not_understood is not None:
-                not_understood.update(unreadable)
+                not_understood.update(inside.unreadable)
             stale |= {
-                CustomerKey(*key.scope, owner) for key, owner in unreadable.items() if owner is not None
+                CustomerKey(*key.scope, owner)
+                for key, owner in unread.items()
+                if owner is not None and key.kind not in LIST_CONFIRMED
             }
         if stale:
             await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
