@@ -108,7 +108,7 @@ class Engine:
         if self._applying.locked():
             return 0
         async with self._applying:
-            serves, served_mode, only_mode = await self._modes_to_apply()
+            serves, served_mode, only_mode = await self.modes_to_apply()
             if not serves:
                 return 0
             started, applied = self._clock(), 0
@@ -294,7 +294,7 @@ class Engine:
                     break
             return derived
 
-    async def _modes_to_apply(self) -> tuple[bool, bool | None, bool | None]:
+    async def modes_to_apply(self) -> tuple[bool, bool | None, bool | None]:
         """Whether this process may apply events at all; the mode that is served, so that the other is quarantined; and
         the only mode that may be touched, where it is not known yet which one is served.
 

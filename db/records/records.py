@@ -225,7 +225,6 @@ async def replace_problems(
     )
 
 
-
 NUMBERS_ARE_UNIQUE = "customers_change"
 """The index that refuses a number of `change` that another record bears."""
 

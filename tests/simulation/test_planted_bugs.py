@@ -19,6 +19,7 @@ from db.keys import Key
 from db.sync.customers import MARK_STALE, TouchedObject, resolve_touched
 from db.sync.inbox import SignedEvent, record_events
 from db.sync.objects import Confirmed, FailedRead, Reading, confirm_objects, draw_tick, mark_objects
+from db.sync.refusals import end_refusals
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell
 from tests.faults import replaced, rewritten
 from tests.harness import (
@@ -39,13 +40,13 @@ from tests.simulation.world import Ground, open_ground, play
 from tests.system import until
 from tests.webhooks.web_harness import event as webhook
 from tests.webhooks.web_harness import open_door, settings
-from webhooks import inbox
 from worker.engine import Engine
-from worker.live import apply, fence
+from worker.live import fence
 from worker.live.answers import Answered
 from worker.live.fence import store_answers
 from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, write_mirror
+from worker.live.witness import doubt_late
 
 SEEDS_MAX = 10
 FORGET = """
@@ -138,7 +139,7 @@ async def late_replica_is_not_believed(harness: Harness) -> bool:
     return ("past_due", True) == (record["status"], record["exact"])
 
 
-async def test_first_answer_is_believed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_first_answer_is_believed(harness: Harness) -> None:
     """Without a second witness the first answer of a late replica makes a record exact and wrong."""
 
     async def doubt_nothing(connection: Connection, answers: Mapping[Key, Answered]) -> list[FailedRead]:
@@ -146,8 +147,8 @@ async def test_first_answer_is_believed(harness: Harness, monkeypatch: pytest.Mo
 
     assert await late_replica_is_not_believed(harness)
     await harness.execute(FORGET)
-    monkeypatch.setattr(fence, "doubt_late", doubt_nothing)
-    assert not await late_replica_is_not_believed(harness)
+    with replaced(doubt_late, doubt_nothing):
+        assert not await late_replica_is_not_believed(harness)
 
 
 async def deleted_customer_stays_deleted(harness: Harness) -> bool:
@@ -243,7 +244,7 @@ async def worker_of_the_other_mode_does_no_harm(harness: Harness) -> bool:
     )
 
 
-async def test_each_key_serves_its_own_mode(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_key_serves_its_own_mode(harness: Harness) -> None:
     """Each process takes the mode of its own key for the one that is served."""
 
     async def own_mode(engine: Engine) -> tuple[bool, bool | None, bool | None]:
@@ -252,8 +253,8 @@ async def test_each_key_serves_its_own_mode(harness: Harness, monkeypatch: pytes
     assert await worker_of_the_other_mode_does_no_harm(harness)
     await harness.execute(FORGET)
     harness.api.bodies.pop("/v1/customers/cus_1")
-    monkeypatch.setattr(Engine, "_modes_to_apply", own_mode)
-    assert not await worker_of_the_other_mode_does_no_harm(harness)
+    with replaced(Engine.modes_to_apply, own_mode):
+        assert not await worker_of_the_other_mode_does_no_harm(harness)
 
 
 async def account_comes_back(harness: Harness) -> bool:
@@ -273,7 +274,7 @@ async def account_comes_back(harness: Harness) -> bool:
     return bool((await harness.record(account="acct_1"))["exact"])
 
 
-async def test_refusal_without_an_end(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusal_without_an_end(harness: Harness) -> None:
     """Nobody takes note that a request was answered: what waits for it waits for ever."""
 
     async def never(*_: object) -> list[str]:
@@ -282,8 +283,8 @@ async def test_refusal_without_an_end(harness: Harness, monkeypatch: pytest.Monk
     assert await account_comes_back(harness)
     await harness.execute(FORGET)
     await harness.execute("truncate sync.refusals, sync.alarms, sync.accounts")
-    monkeypatch.setattr("worker.live.closed.end_refusals", never)
-    assert not await account_comes_back(harness)
+    with replaced(end_refusals, never):
+        assert not await account_comes_back(harness)
 
 
 async def redelivery_rings(database_url: str, redis_url: str, event_id: str) -> bool:

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from billing.kinds.registry import KINDS
-from db.connection import Connection, PostgresAway, connect
-from db.mirror.facts import load_facts
+from db.connection import PostgresAway, connect
+from db.mirror.facts import SELECT_CUSTOMERS
+from db.sync.inbox import FINISH_EVENTS
+from db.sync.objects import CONFIRM_OBJECTS
+from tests.faults import Call, about, before, losing_connections_at
 from tests.harness import Harness, customer, event, listing
 from worker import leases
 from worker.lists import histories
-from worker.live import apply, derive, fence
 from worker.retry import ATTEMPTS_MAX
 
 # What of the work goes on over a connection that Postgres ends under it: the statement at which it does so.
@@ -156,22 +158,19 @@ async def test_i7_work_that_is_cut_off_counts_as_tried(
     await harness.receive(
         event("customer.created", customer("cus_slow")), event("customer.created", customer("cus_2"))
     )
-    real = load_facts
 
-    async def slow(connection: Connection, account: str, live: bool, customers: Any) -> Any:
-        if "cus_slow" in customers:
-            await connection.execute("set local statement_timeout = '200ms'; select pg_sleep(10)")
-        return await real(connection, account, live, customers)
+    async def work_too_long(call: Call) -> None:
+        await call.connection.execute("set local statement_timeout = '200ms'; select pg_sleep(10)")
 
-    monkeypatch.setattr(derive, "load_facts", slow)
     monkeypatch.setattr(leases, "CUT_OFF_SECONDS", 0.1)
-    with contextlib.suppress(*PostgresAway):
-        await harness.engine.apply()
-    for _ in range(2 * ATTEMPTS_MAX):
-        await harness.make_due()
+    with before(SELECT_CUSTOMERS, work_too_long, when=about("cus_slow")):
         with contextlib.suppress(*PostgresAway):
             await harness.engine.apply()
-            await harness.engine.derive()
+        for _ in range(2 * ATTEMPTS_MAX):
+            await harness.make_due()
+            with contextlib.suppress(*PostgresAway):
+                await harness.engine.apply()
+                await harness.engine.derive()
     rows = await harness.fetch(
         "select customer_id, parked_at is not null, stale > derived from sync.customers"
     )
@@ -181,21 +180,18 @@ async def test_i7_work_that_is_cut_off_counts_as_tried(
     )
 
 
-async def test_i12_waiting_for_a_lock_is_not_tried(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """I12: who waits for a lock of another session longer than we wait is given back, and no attempt is counted."""
+async def test_i12_waiting_for_a_lock_is_not_tried(harness: Harness) -> None:
+    """I12: an event that waits for another session's lock longer than we wait is given back, and no attempt counts."""
     await harness.receive(event("customer.created", customer()))
-    real = apply._apply
 
-    async def impatient(connection: Connection, readings: Any) -> None:
-        await connection.execute("set lock_timeout = '100ms'")
-        await real(connection, readings)
+    async def be_impatient(call: Call) -> None:
+        await call.connection.execute("set local lock_timeout = '100ms'")
 
-    monkeypatch.setattr(apply, "_apply", impatient)
     other = await connect(harness.settings.database_url, application_name="other")
     try:
         async with other.transaction():
             await other.execute("lock table stripe.customers in share mode")
-            with pytest.raises(PostgresAway):
+            with before(FINISH_EVENTS, be_impatient), pytest.raises(PostgresAway):
                 await harness.engine.apply()
     finally:
         await other.close()

@@ -8,14 +8,15 @@ import pytest
 
 from billing.deadlines import LOOK_MAX
 from billing.kinds.registry import KINDS
-from billing.record import Derived, Policy
-from billing.record import derive_record as real_derive_record
-from db.mirror.facts import load_facts as real_load_facts
+from billing.record import derive_record
+from db.mirror.facts import SELECT_CUSTOMERS
+from db.mirror.tables import MIRROR
 from db.sync import inbox
-from db.sync.inbox import ClaimedEvent, SignedEvent, claim_events
+from db.sync.inbox import CLAIM_EVENTS, FINISH_EVENTS, claim_events
+from db.sync.objects import CONFIRM_OBJECTS, MARK_OBJECTS
 from db.sync.status import Backlog, select_backlog
 from runtime.envelope import read_envelope
-from tests.faults import Call, about, before, broken, failing
+from tests.faults import Call, about, after, before, broken, failing
 from tests.harness import Harness, charge, customer, event, listing, subscription
 from worker.lists import histories
 from worker.lists.pages import list_query
@@ -116,16 +117,13 @@ async def test_i14_a_claim_is_bounded_by_bytes(
     monkeypatch.setattr(inbox, "CLAIM_BYTES_MAX", 1_000_000)
     monkeypatch.setattr(apply, "CLAIM_BYTES_MAX", 1_000_000)
     taken: list[list[str]] = []
-    claim = inbox.claim_events
 
-    async def noting(*arguments: Any, **named: Any) -> list[ClaimedEvent]:
-        events = await claim(*arguments, **named)
-        taken.append([each.event_id for each in events])
-        return events
+    async def note(call: Call) -> None:
+        taken.append([row["event_id"] for row in call.answer])
 
-    monkeypatch.setattr(apply, "claim_events", noting)
-    async with harness.pool.acquire() as connection:
-        assert 6 == await apply.apply_batch(connection, served_mode=None, confirms=False)
+    with after(CLAIM_EVENTS, note):
+        async with harness.pool.acquire() as connection:
+            assert 6 == await apply.apply_batch(connection, served_mode=None, confirms=False)
     assert [["evt_1", "evt_2", "evt_3"], ["evt_4"], ["evt_5", "evt_6"]] == taken
     assert {"applied"} == set((await harness.event_states()).values())
 
