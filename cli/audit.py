@@ -13,7 +13,8 @@ from cli.connect import database, environment, served_mode
 from cli.errors import CommandError
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
 from db.connection import PostgresAway
-from db.sync.audits import AuditReport, Drift, Unread, report_audit, select_drift, select_undecided
+from db.sync.audit_reports import AuditReport, report_audit
+from db.sync.audits import Drift, Unread, select_drift, select_undecided
 from db.sync.scans import ScanRequest, select_scan
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 from runtime.settings import SettingsError

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from db.connection import Connection, Pool, PostgresAway, create_pool
-from db.sync.audits import select_last_audit
+from db.sync.audit_reports import select_last_audit
 from db.sync.status import ping, select_backlog
 from runtime.bell import Bell
 from runtime.settings import Settings

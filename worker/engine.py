@@ -22,8 +22,8 @@ from billing.record import Policy
 from db.connection import Connection, Pool, PostgresAway
 from db.sync.accounts import KeyAlarm, alarm_stands, select_served
 from db.sync.customers import mark_overdue
+from db.sync.due_reads import seconds_to_next_read
 from db.sync.incarnation import Numbers, keep_one_history
-from db.sync.objects import seconds_to_next_read
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
 from worker.audit.lists import ask_for_nightly_audits

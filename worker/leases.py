@@ -13,9 +13,9 @@ from typing import Generic, Protocol, TypeVar
 
 from db.connection import COMMAND_TIMEOUT_SECONDS, Connection, PostgresAway
 from db.sync.customers import StaleCustomer, release_stale
+from db.sync.due_reads import DueRead, release_reads
 from db.sync.histories import DueHistory, release_histories
 from db.sync.inbox import ClaimedEvent, release_events
-from db.sync.objects import DueRead, release_reads
 
 GIVEN_BACK_MAX = 3
 """Times in a row. A row that always brings Postgres down must in the end be stopped by its attempt count."""

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from db.connection import Connection, Pool
 from db.mirror import claims, facts
 from db.records import history, names, records
-from db.sync import catalogue, customers, histories, inbox, objects, usage
+from db.sync import catalogue, customers, due_reads, histories, inbox, usage
 
 CUSTOMERS = 10_000
 """In each of two accounts; what follows makes some 300,000 rows of them."""
@@ -242,11 +242,11 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         {"events_pending", "events_pkey"},
     ),
     "claim reads": (
-        objects.CLAIM_READS,
+        due_reads.CLAIM_READS,
         (["customer", "invoice"], False, BATCH, LEASE, LEASE, LEASE),
         {"objects_due", "objects_pkey"},
     ),
-    "seconds to next read": (objects.SECONDS_TO_NEXT_READ, (False,), {"objects_due"}),
+    "seconds to next read": (due_reads.SECONDS_TO_NEXT_READ, (False,), {"objects_due"}),
     "claim stale": (customers.CLAIM_STALE, (BATCH, LEASE), {"customers_stale", "customers_pkey"}),
     "claim histories": (
         histories.CLAIM_HISTORIES,

@@ -16,12 +16,8 @@ from db.connection import Connection, Pool
 from db.keys import Key
 from db.sync.accounts import clear_alarms, clear_key_alarms, raise_alarm
 from db.sync.customers import mark_stale
-from db.sync.objects import (
-    DueRead,
-    FailedRead,
-    claim_reads,
-    postpone_reads,
-)
+from db.sync.due_reads import DueRead, claim_reads
+from db.sync.objects import FailedRead, postpone_reads
 from db.sync.refusals import Refusal, note_refusal, select_refusals, take_probe
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding

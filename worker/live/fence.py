@@ -22,10 +22,10 @@ from db.mirror.tables import bury_rows, select_monotone
 from db.sync.accounts import raise_alarm
 from db.sync.coverage import mark_known_stale
 from db.sync.customers import mark_stale
+from db.sync.due_reads import DueRead
 from db.sync.incarnation import select_incarnation
 from db.sync.objects import (
     Confirmed,
-    DueRead,
     FailedRead,
     Reading,
     confirm_objects,

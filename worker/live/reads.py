@@ -13,7 +13,8 @@ from billing.kinds.parse import nested_lists, parse_object
 from billing.kinds.registry import KINDS
 from db.connection import Pool
 from db.keys import Key
-from db.sync.objects import DueRead, draw_tick
+from db.sync.due_reads import DueRead
+from db.sync.objects import draw_tick
 from runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused
 from worker.live.answers import Answered
 from worker.payload import NotJson, as_text, clean_json, read_object

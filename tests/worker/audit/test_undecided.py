@@ -9,7 +9,8 @@ import pytest
 from billing.record import derive_record
 from db.connection import Pool
 from db.records.compare import SELECT_CUSTOMERS_BY_ID, AuditedCustomer, select_customers_after
-from db.sync.audits import SELECT_MENDING, report_audit
+from db.sync.audit_reports import report_audit
+from db.sync.audits import SELECT_MENDING
 from db.sync.customers import MARK_OVERDUE
 from db.sync.scans import select_scan
 from sandbox import Sandbox

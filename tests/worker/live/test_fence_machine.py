@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 from billing.kinds.parse import parse_object
 from db.connection import OwnConnection, Pool, connect
 from db.keys import Key
+from db.sync.due_reads import DueRead, claim_reads
 from db.sync.inbox import record_events
-from db.sync.objects import DueRead, FailedRead, Mark, claim_reads, mark_objects, postpone_reads
+from db.sync.objects import FailedRead, Mark, mark_objects, postpone_reads
 from runtime.envelope import read_envelope
 from tests.harness import NOON, customer, event
 from worker.live.answers import Answered

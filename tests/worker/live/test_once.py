@@ -7,8 +7,9 @@ import pytest
 
 from db.connection import connect
 from db.sync.customers import CLAIM_STALE, FINISH_DERIVED, RESOLVE_OBJECTS
+from db.sync.due_reads import CLAIM_READS
 from db.sync.inbox import CLAIM_EVENTS, FINISH_EVENTS, claim_events
-from db.sync.objects import CLAIM_READS, CONFIRM_OBJECTS
+from db.sync.objects import CONFIRM_OBJECTS
 from tests.faults import Call, after, after_commit
 from tests.harness import Harness, charge, customer, event, refund, subscription
 from worker.live import apply
