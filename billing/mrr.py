@@ -247,7 +247,7 @@ class Mrr:
         return [line for line in lines if line.product_id in coupon.applies_to]
 
     def _whole(self, discount: Discount) -> Discount:
-        """The discount with its coupon's values, where Stripe named the coupon by its id alone."""
+        """The discount with its coupon's values, if Stripe named the coupon by its id alone."""
         coupon = self._coupon_of(discount)
         if coupon is None or discount.percent_off is not None or discount.amount_off is not None:
             return discount

@@ -137,7 +137,7 @@ def _estimated_loss(charge: Charge, dispute: Dispute, *, left: int) -> int:
 
     Of the disputed amount it takes the share that was withdrawn and not returned, half a minor unit rounded up.
     Movements in several currencies have no sum: then all is gone until the dispute is won. Where Stripe lists no
-    movements, only a lost dispute took money. The disputed amount is all that is left of the charge where the dispute
+    movements, only a lost dispute took money. The disputed amount is all that is left of the charge if the dispute
     is in another currency, too.
     """
     disputed = dispute.amount if dispute.currency == charge.currency else None

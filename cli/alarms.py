@@ -58,7 +58,7 @@ def clear(
 ) -> None:
     """Take alarms back by name, or all of them; what is still wrong raises its alarm again.
 
-    Exit code 1 where no alarm of such a name stands.
+    Exit code 1 if no alarm of such a name stands.
     """
     if bool(names) == every:
         raise typer.BadParameter("give either names of alarms, or --all")

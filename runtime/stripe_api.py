@@ -50,7 +50,7 @@ class StripeRefused(StripeError):
         super().__init__(message)
         self.status = status
         self.code = code
-        """Stripe's word for the reason; None where it gives none."""
+        """Stripe's word for the reason; None if it gives none."""
 
     @property
     def account_is_closed(self) -> bool:

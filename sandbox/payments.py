@@ -376,8 +376,8 @@ class Payments:
     ) -> Dispute:
         """The payer disputes (part of) a charge. A chargeback takes the money at once; an inquiry takes none.
 
-        `shown_currency` and `shown_amount`: those of the payer's bank, where its currency is not the charge's.
-        `settled`: what is withdrawn, where the account keeps its balance in another currency than the charge's.
+        `shown_currency` and `shown_amount`: those of the payer's bank, if its currency is not the charge's.
+        `settled`: what is withdrawn, if the account keeps its balance in another currency than the charge's.
         """
         store = self._store
         disputed = charge.amount if amount is None else amount

@@ -154,7 +154,7 @@ LOSSES: Sequence[type[Loss]] = (Crash, Failover, Restore, SetBack)
 
 
 def run(program: str, *arguments: str) -> None:
-    """Run a client program of Postgres; raises with what it said where it fails."""
+    """Run a client program of Postgres; raises with what it said if it fails."""
     hidden = [_without_options(each) for each in arguments]
     done = subprocess.run([postgres_program(program), *hidden], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{program}: {done.stderr}"

@@ -296,7 +296,7 @@ class Engine:
 
     async def modes_to_apply(self) -> tuple[bool, bool | None, bool | None]:
         """Whether this process may apply events at all; the mode that is served, so that the other is quarantined; and
-        the only mode that may be touched, where it is not known yet which one is served.
+        the only mode that may be touched, if it is not known yet which one is served.
 
         Without a key both modes are served, unless the database knows better. Stripe's silence keeps nobody waiting.
         """
@@ -316,7 +316,7 @@ class Engine:
 
     async def _key_may_read(self) -> bool:
         """Whether the API key is of this database's account and mode; checked again every minute while it is not, and
-        soon where Stripe has not said.
+        soon if Stripe has not said.
         """
         if self._lanes is None:
             return False

@@ -46,7 +46,7 @@ class Held(Generic[T]):
 
     @contextmanager
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
-        """While the body works on these rows: note them where it is cancelled, or where Postgres goes away meanwhile,
+        """While the body works on these rows: note them if it is cancelled, or where Postgres goes away meanwhile,
         but then not those that a worker held before. These are under suspicion, and go by their attempts. So do those
         on which so much time was spent that Postgres ended the work.
         """

@@ -53,7 +53,7 @@ def flag_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> 
 
 
 def integer_of(body: Json, field: str, path: str = "", *, needed: bool = False) -> int | None:
-    """A whole number that fits a bigint, also where Stripe writes it as text or as 12.0 (but not as the text 12.0)."""
+    """A whole number that fits a bigint, also if Stripe writes it as text or as 12.0 (but not as the text 12.0)."""
     value = body.get(field)
     if value is None:
         return None

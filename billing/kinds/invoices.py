@@ -89,7 +89,7 @@ def _invoice(object_id: str, body: Json, found: Found) -> Invoice:
 
 
 def _subscription_of_lines(body: Json, found: Found) -> str | None:
-    """The subscription that an invoice names in its lines alone; None where they name several."""
+    """The subscription that an invoice names in its lines alone; None if they name several."""
     named = set()
     for line in entries_of(body, "lines")[0]:
         parent = line.get("parent")

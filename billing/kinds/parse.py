@@ -3,7 +3,7 @@
 Stripe has moved fields between versions, and a field may hold an id or, when expanded, the whole object. The family
 files of this package (`customers.py`, `invoices.py`, ...) know where a fact was in which version. Every field that a
 fact depends on is read strictly: a shape we do not know is refused with `UnknownShape`, since a wrong number is worse
-than a late one; only where no record needs the field does something empty of another shape read as absent. Fields that
+than a late one; only if no record needs the field does something empty of another shape read as absent. Fields that
 no fact depends on are ignored, and words that Stripe adds to its open sets are accepted (a
 new status stays as it is).
 """

@@ -68,7 +68,7 @@ def _charge(object_id: str, body: Json, found: Found) -> Charge:
 
 
 def _multicapture(body: Json) -> bool | None:
-    """Whether the card lets it be captured several times; None where it does not, or Stripe does not say."""
+    """Whether the card lets it be captured several times; None if it does not, or Stripe does not say."""
     inner: object = body
     for field in ("payment_method_details", "card", "multicapture", "status"):
         inner = inner.get(field) if isinstance(inner, dict) else None
@@ -148,7 +148,7 @@ class Dispute(Facts):
     movements: int | None  # the number of balance transactions that are no fees; None when the list is absent
     moved_amount: int | None  # their sum; negative: money withdrawn
     moved_currency: str | None  # None when there are none, or when they have several currencies
-    # The most that was out at one time, positive, in moved_currency; None where nothing came back of it, or all.
+    # The most that was out at one time, positive, in moved_currency; None if nothing came back of it, or all.
     withdrawn_amount: int | None = None
 
 
@@ -186,7 +186,7 @@ _COSTS = frozenset(
 
 
 def _moved(body: Json) -> _Moved:
-    """The disputed money that moved, its fees left out; nothing where Stripe names movements without amounts."""
+    """The disputed money that moved, its fees left out; nothing if Stripe names movements without amounts."""
     entries: object = body.get("balance_transactions")
     path = "balance_transactions"
     if entries is None:  # long ago there was only one, or its id

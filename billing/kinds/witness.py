@@ -1,6 +1,6 @@
 """Two witnesses: whether a read of an object says what the newest payload about it says (ARCHITECTURE.md, the fence).
 
-Only what both tell is compared. A payload leaves out what Stripe states only where a read asks for it, and one of an
+Only what both tell is compared. A payload leaves out what Stripe states only if a read asks for it, and one of an
 older API version what that version did not have; a list that was cut says nothing of its rest.
 """
 
@@ -33,7 +33,7 @@ class Payload:
 
 
 def first_difference(payload: Payload, read: Parsed) -> str | None:
-    """The first fact that both tell and of which they tell different things; None where they agree, or where the read
+    """The first fact that both tell and of which they tell different things; None if they agree, or if the read
     shows a step that is never taken back: then it is no late one, and the payload is older.
     """
     told, kind = payload.parsed, KINDS[read.kind]
@@ -80,7 +80,7 @@ def _by_id(parts: Sequence[Part]) -> dict[str, Part]:
 
 
 def _agree(one: object, other: object, *, unasked: bool) -> bool:
-    """`unasked`: Stripe states this fact only where it is asked for, which one of the two may not have done."""
+    """`unasked`: Stripe states this fact only if it is asked for, which one of the two may not have done."""
     if one == other or (unasked and (one is None or other is None)):
         return True
     return _discounts(one) is not None and _discounts(one) == _discounts(other)

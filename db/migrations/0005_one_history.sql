@@ -41,7 +41,7 @@ from sync.incarnation i
 join sync.epochs e on e.epoch = i.epoch
 where i.xmin = i.made_by and e.number = (select max(number) from sync.epochs);
 comment on view sync.current_incarnation is
-  'The incarnation in which ticks are drawn now; no row where another one is to begin.';
+  'The incarnation in which ticks are drawn now; no row if another one is to begin.';
 comment on column sync.current_incarnation.epoch is 'Its name.';
 comment on column sync.current_incarnation.first_tick is 'Its first tick.';
 comment on column sync.current_incarnation.last_tick is 'The last tick that was drawn.';
@@ -100,11 +100,11 @@ declare
 begin
   select * into before from sync.epochs order by number desc limit 1;
   select last_value into new_tick from sync.tick;
-  -- In one history the sequence is ahead of its rows; where it was set back, only the rows know.
+  -- In one history the sequence is ahead of its rows; if it was set back, only the rows know.
   if new_tick < greatest(before.first_tick, tick_seen) or begin_incarnation.reason like '%set back' then
     new_tick := greatest(new_tick, before.first_tick, tick_seen, sync.greatest_tick());
   end if;
-  -- Ticks of two incarnations never meet, even where both began from one backup: each begins at a multiple of 2^30
+  -- Ticks of two incarnations never meet, even if both began from one backup: each begins at a multiple of 2^30
   -- drawn at random, further on than a lost history can have come.
   new_tick := ((new_tick >> 30) + 1 + floor(random() * 4096)::bigint) << 30;
   perform setval('sync.tick', new_tick, false);
@@ -183,7 +183,7 @@ begin
 end
 $function$;
 comment on function sync.keep_one_history(bigint, bigint, boolean) is
-  'Begins another incarnation where that is needed; returns the current one, and the last numbers drawn. Each session of ours begins with it.';
+  'Begins another incarnation if that is needed; returns the current one, and the last numbers drawn. Each session of ours begins with it.';
 
 create view billing.epoch as
 select e.epoch, e.begun_at, e.first_change, e.reason
@@ -302,7 +302,7 @@ begin
 end
 $function$;
 comment on function sync.complete_identity() is
-  'Gives an identity its mode (that of the API key) and its uid (that of its Stripe customer, else a random one) where they are left out, and refuses the uid of another Stripe customer.';
+  'Gives an identity its mode (that of the API key) and its uid (that of its Stripe customer, else a random one) if they are left out, and refuses the uid of another Stripe customer.';
 revoke execute on function sync.complete_identity() from public;
 
 create trigger complete before insert or update on billing.identities

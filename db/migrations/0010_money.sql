@@ -4,7 +4,7 @@
 
 alter table stripe.disputes add column withdrawn_amount bigint;
 comment on column stripe.disputes.withdrawn_amount is
-  'The most that was withdrawn at one time, minor units of moved_currency, where a part of it came back; -moved_amount is what is still gone of it. NULL: nothing came back, or all.';
+  'The most that was withdrawn at one time, minor units of moved_currency, if a part of it came back; -moved_amount is what is still gone of it. NULL: nothing came back, or all.';
 comment on column stripe.disputes.movements is
   'How many balance transactions moved the disputed money, fees not counted. NULL: the answer did not list them.';
 comment on column stripe.disputes.moved_amount is

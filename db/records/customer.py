@@ -60,7 +60,7 @@ limit $5
 async def find_customers(
     connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None, limit: int
 ) -> list[StoredCustomer]:
-    """The customers with this uid; where there are none, with this Stripe id; else custom_uid; else email. Deleted ones
+    """The customers with this uid; if there are none, with this Stripe id; else custom_uid; else email. Deleted ones
     last. None: no filter.
     """
     try:

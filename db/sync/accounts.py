@@ -91,7 +91,7 @@ class DueGap:
     cursor_at: datetime | None
     events_since: datetime | None
     claimed_at: datetime
-    tick: int  # drawn when it was claimed: its events are all stored only where this is the incarnation still
+    tick: int  # drawn when it was claimed: its events are all stored only if this is the incarnation still
 
     @property
     def scope(self) -> Scope:
@@ -143,9 +143,9 @@ async def finish_gap(
     next_fill: timedelta,
     since: datetime | None = None,
 ) -> bool:
-    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, where that has changed.
+    """Every event created before `cursor_at` is in the inbox; none is missing `since` then, if that has changed.
 
-    No cursor is left further in the future than clocks are apart. False where the fill began in another incarnation:
+    No cursor is left further in the future than clocks are apart. False if the fill began in another incarnation:
     events that it stored may be lost, and the cursor stays.
     """
     finished = await connection.fetchval(
@@ -206,7 +206,7 @@ async def raise_alarm(
     connection: Connection, name: str, detail: str, *, remedy: str = "", account_id: str = ""
 ) -> None:
     """Show it in /status and `subledger status` until it is cleared. The detail says what is wrong, and ends with the
-    remedy where it does not contain it.
+    remedy if it does not contain it.
     """
     if remedy not in detail:
         detail = f"{detail}: {remedy}"

@@ -20,7 +20,7 @@ class DueHistory:
     asked: int
     """How often it had been asked for when it was claimed: this pull does not answer later requests."""
     tick: int
-    """Drawn when it was claimed: its pages are all stored only where this is the incarnation still."""
+    """Drawn when it was claimed: its pages are all stored only if this is the incarnation still."""
 
 
 CLAIM_HISTORIES = """
@@ -96,7 +96,7 @@ returning true
 async def finish_history(connection: Connection, history: DueHistory) -> bool:
     """Every list of the customer was read to its end: from now on its record may be exact.
 
-    False where that began in another incarnation: what it stored may be lost, and it is to be read again.
+    False if that began in another incarnation: what it stored may be lost, and it is to be read again.
     """
     return bool(await connection.fetchval(FINISH_HISTORY, *history.key, history.asked, history.tick))
 

@@ -1,7 +1,7 @@
 """The incarnation: the stretch of the database's history in which ticks, numbers of changes and inbox numbers compare.
 
 It ends when Postgres may have lost committed transactions, or when a sequence was set back (docs/decisions/0009).
-`keep_one_history` begins the next one where that is needed. Each session of ours begins with it
+`keep_one_history` begins the next one if that is needed. Each session of ours begins with it
 (db/connection.py), and workers repeat it every second.
 """
 
@@ -45,7 +45,7 @@ KEEP_ONE_HISTORY = "select tick, change from sync.keep_one_history($1, $2, $3)"
 
 
 async def keep_one_history(connection: Connection, seen: Numbers, *, thorough: bool = False) -> Numbers:
-    """Begin another incarnation where one is needed, all sequences above what any row bears or this process has seen;
+    """Begin another incarnation if one is needed, all sequences above what any row bears or this process has seen;
     returns the last numbers drawn. `thorough` reads every row that bears a tick.
     """
     row = await connection.fetchrow(KEEP_ONE_HISTORY, seen.tick, seen.change, thorough)

@@ -362,7 +362,7 @@ class Witness:
 
     key: Key
     deleted: bool  # it says that the object is deleted
-    payload: bytes  # of the newest event with a payload; empty where there is none, or it was erased
+    payload: bytes  # of the newest event with a payload; empty if there is none, or it was erased
     api_version: str | None
     doubts: int
 
@@ -380,7 +380,7 @@ where greatest(o.payload_created, o.deleted_event_at) > k.read_at - $6::interval
 
 
 async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetime]) -> list[Witness]:
-    """What events said of these objects, where the reads of them, at these moments by Stripe's clock, may be late."""
+    """What events said of these objects, if the reads of them, at these moments by Stripe's clock, may be late."""
     rows = await connection.fetch(
         SELECT_WITNESSES, *columns_of_keys(Key, list(read_at)), list(read_at.values()), LATE_MAX
     )

@@ -567,7 +567,7 @@ CAPTURES: list[tuple[str, dict[str, Any], tuple[Refund, ...], tuple[int, int] | 
 def test_captures(
     changes: dict[str, Any], refunds: tuple[Refund, ...], expected: tuple[int, int] | None
 ) -> None:
-    """I6: money counts when it was captured; a released rest is no refund, and is taken off only where Stripe
+    """I6: money counts when it was captured; a released rest is no refund, and is taken off only if Stripe
     books it as one.
     """
     charge = replace(CHARGE, amount=1000, **changes)

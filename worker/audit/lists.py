@@ -61,7 +61,7 @@ TEST_CLOCK = "test_clock"
 """The kind, in sync.drift, of test clocks, which are not mirrored: their customers could not be asked for."""
 
 LOST_TRANSACTIONS = "history of the database"
-"""The alarm that is raised in SQL where another incarnation begins (db/migrations/0005_one_history.sql)."""
+"""The alarm that is raised in SQL if another incarnation begins (db/migrations/0005_one_history.sql)."""
 
 log = structlog.get_logger()
 

@@ -81,7 +81,7 @@ class _Verdict:
     tick: int
     parsed: Parsed | None
     raw: str | None
-    answered_at: datetime | None = None  # by Stripe's clock, where it answered with an object
+    answered_at: datetime | None = None  # by Stripe's clock, if it answered with an object
     listed: bool = False
     """Whether a list held it."""
     differed_at: int | None = None
@@ -175,7 +175,7 @@ async def _read_all(
 
 
 async def _read(turn: Turn, scan: Scan, ref: Suspect) -> _Verdict | _Failure:
-    """One bad object must never stop another (I7): raises StripeRefused only where Stripe refuses the key itself."""
+    """One bad object must never stop another (I7): raises StripeRefused only if Stripe refuses the key itself."""
     key = Key(*scan.scope, *ref.ref)
     due = await due_now(turn.pool, key)
     listed = ref.what in LISTED and ref.kind not in PER_CUSTOMER
@@ -311,7 +311,7 @@ async def _which_stood(
 
 
 def _parent_of(verdict: _Verdict, stored: Mapping[str, Any] | None) -> ObjectRef | None:
-    """The object inside which this one is, as Stripe says or, where it knows none, as we do."""
+    """The object inside which this one is, as Stripe says or, if it knows none, as we do."""
     kind = INSIDE.get(verdict.kind)
     if kind is None:
         return None

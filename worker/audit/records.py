@@ -199,7 +199,7 @@ async def _write_answers(connection: Connection, scan: Scan, mending: Sequence[M
 
 def _compare_record(derived: Derived, stored: StoredWhole, claim: UidClaim | None) -> Drift | None:
     """How a record with its products, revenue, features, entities and MRR, and its claim of a custom_uid, differs from
-    what is stored; None where it does not.
+    what is stored; None if it does not.
     """
     record = derived.record
     currency, amount = _net_difference(derived, stored)

@@ -51,7 +51,7 @@ async def each_clock(
 ) -> bool:
     """Call `do` with every clock, while there is time; True once all are done and the scan is at its next step.
 
-    `refused` is called with the reason where Stripe does not list the clocks.
+    `refused` is called with the reason if Stripe does not list the clocks.
     """
     after = scan.step_cursor
     clocks, withheld = await clocks_of(turn, scan)

@@ -157,7 +157,7 @@ def _event(body: bytes, gap: DueGap) -> SignedEvent:
 
 
 async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:
-    """Raise an alarm where the cursor is older than Stripe keeps events, or was in the future, nobody knows since when:
+    """Raise an alarm if the cursor is older than Stripe keeps events, or was in the future, nobody knows since when:
     only an audit can find what was missed.
     """
     if gap.cursor_at is None:

@@ -159,7 +159,7 @@ async def _read_disputes(
 
 
 async def _read_customer(pool: Pool, stripe: StripeApi, history: DueHistory) -> bool:
-    """Read the customer itself; True where it is deleted, also where Stripe has forgotten it since."""
+    """Read the customer itself; True if it is deleted, also if Stripe has forgotten it since."""
     try:
         return await _read_by_id(pool, stripe, history, "customer")
     except StripeMissing:
@@ -195,7 +195,7 @@ async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key
 
 
 async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str) -> bool:
-    """Read and store one object; True where Stripe says that it is deleted."""
+    """Read and store one object; True if Stripe says that it is deleted."""
     answer = await read_now(pool, stripe, Key(*history.key.scope, kind, history.key.id))
     await _store(pool, [answer], (), history.key.id)
     return answer.parsed.deleted

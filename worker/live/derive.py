@@ -168,7 +168,7 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
 
 
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
-    """Store the records, except where another worker was faster with later facts; returns how many changed.
+    """Store the records, unless another worker was faster with later facts; returns how many changed.
 
     All are of one account and mode. Who has which custom_uid is decided here, when all claims made before are seen.
     """

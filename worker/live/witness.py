@@ -1,4 +1,4 @@
-"""The second witness: a read is not believed yet where it differs from the newest payload, soon after its event.
+"""The second witness: a read is not believed yet if it differs from the newest payload, soon after its event.
 
 Stripe does not say how late its replicas and lists may be. A read that agrees with the newest payload has seen its
 change, and is believed at once; so is one that began when no replica can be that late any more. Any other is asked for
@@ -59,7 +59,7 @@ def _difference(witness: Witness, answer: Answered) -> str | None:
 
 
 def read_witness(witness: Witness) -> Payload | None:
-    """What the event says of the object, which may be inside another; None where that cannot be read."""
+    """What the event says of the object, which may be inside another; None if that cannot be read."""
     try:
         _, body = data_object(witness.payload)
     except NotJson:

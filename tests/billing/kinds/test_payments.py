@@ -91,7 +91,7 @@ def test_dispute_movements(
     ],
 )
 def test_multicapture(details: object, expected: bool | None) -> None:
-    """Only where Stripe says so may a charge be captured several times; odd shapes say nothing."""
+    """Only if Stripe says so may a charge be captured several times; odd shapes say nothing."""
     assert expected is facts_of("charge", payment_method_details=details).multicapture
 
 

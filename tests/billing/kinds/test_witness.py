@@ -40,7 +40,7 @@ RARE_MAX = 10
 
 @pytest.mark.parametrize("payload_version", VERSIONS)
 def test_same_state_is_no_difference(payload_version: str) -> None:
-    """A read costs nothing more where nothing has changed, in any API version: all objects of all stories."""
+    """A read costs nothing more if nothing has changed, in any API version: all objects of all stories."""
     sandbox = Sandbox(3)
     sandbox.play()
     found: list[str] = []

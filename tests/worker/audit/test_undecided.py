@@ -270,7 +270,7 @@ async def test_object_inside_another_that_nobody_understands(
 
 
 async def test_parked_object_of_no_list(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
-    """I11: what no list holds is read by its id, where its own read has failed."""
+    """I11: what no list holds is read by its id, if its own read has failed."""
     async with attached(pool, database_url, sandbox) as account:
         await settled(account)
         await account.execute(

@@ -133,7 +133,7 @@ class Fence:
         return due[0] if due else None
 
     async def store(self, answer: Answer) -> bool:
-        """Whether the answer was believed, or overtaken; False where it may be late, and is asked for again."""
+        """Whether the answer was believed, or overtaken; False if it may be late, and is asked for again."""
         doubted = await store_answers(self.connection, [answered(answer)], source="event")
         await ask_again(self.connection, doubted)
         return not doubted
