@@ -4,27 +4,26 @@ log = structlog.get_logger()
 log.info("customers derived", count=41, changed=3, duration_ms=18)
 """
 
+import contextlib
 import logging
-import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
+from runtime.mask import Mask
+
 # Libraries log from these levels up; below them, arq reports every job.
 QUIET_LIBRARIES = {"arq": logging.WARNING, "asyncio": logging.WARNING, "stripe": logging.WARNING}
-
-_SECRET_SHAPES = re.compile(
-    r"\b((?:sk|rk)_(?:live|test)_|whsec_)[A-Za-z0-9+/=_-]+|(://[^\s:/@\"]*:)[^\s/@\"]+(?=@)"
-)
 
 
 def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
     """Send structlog and the standard library's logging to `stream` (standard output) as `json` or for a `console`.
 
-    In every line, tracebacks included, `secrets` are masked, and so is everything that looks like a key or signing
-    secret of Stripe or a password in a URL: a secret in an exception's text must not reach the log.
+    In every value, tracebacks and messages of libraries included, `secrets` are masked, and so is everything that looks
+    like a key or signing secret of Stripe or a password in a URL: a secret in an exception's text must not reach the
+    log. Keys and our own event names are words of the source, and stay.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -43,16 +42,26 @@ def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: Text
         wrapper_class=structlog.stdlib.BoundLogger,
     )
 
-    render: list[structlog.typing.Processor]
+    render: structlog.typing.Processor
     if log_format == "console":
-        render = [structlog.dev.ConsoleRenderer(colors=(stream or sys.stdout).isatty())]
+        render = structlog.dev.ConsoleRenderer(
+            colors=(stream or sys.stdout).isatty(),
+            # Other formatters show the variables of each frame. The traceback is text, and masked, by then.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     else:
-        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
-    handler = logging.StreamHandler(stream or sys.stdout)
+        render = structlog.processors.JSONRenderer(default=str)
+    handler = _Handler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _drop_color],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _Mask(secrets)],
+            # What is passed as `extra` comes first: it may not take the place of level, time or name.
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, _drop_color],
+            processors=[
+                structlog.processors.format_exc_info,
+                _Masking(Mask(secrets)),
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                render,
+            ],
         )
     )
     root = logging.getLogger()
@@ -80,15 +89,30 @@ def _drop_color(
     return event
 
 
-class _Mask:
-    """The last processor: masks secrets in the finished line."""
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines; of one that cannot be written, it says so without its content."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        # The longest first, so that one which contains another leaves nothing behind.
-        known = sorted({re.escape(secret) for secret in secrets if secret}, key=len, reverse=True)
-        self._known = re.compile("|".join(known)) if known else None
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is the standard library's
+        """Instead of the standard library's, which shows the arguments as they are."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(
+                f"a line of {record.name} at {record.filename}:{record.lineno} could not be logged\n"
+            )
 
-    def __call__(self, _logger: object, _method: str, line: Any) -> Any:
-        if self._known is not None:
-            line = self._known.sub("****", line)
-        return _SECRET_SHAPES.sub(r"\1\2****", line)
+
+class _Masking:
+    """Masks every value of a line before it is rendered, so that a secret cannot take apart what holds the values."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+
+    def __call__(
+        self, _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        # Words of ours, set above. A library's message has its values in it.
+        ours = {"level", "timestamp", "event" if event["_from_structlog"] else "logger"}
+        internal = {"_record", "_from_structlog"}
+        return {
+            key: value if key in ours or key in internal else self._mask.value(value)
+            for key, value in event.items()
+        }

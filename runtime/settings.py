@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from db.connection import is_loopback
 
@@ -78,8 +78,8 @@ class Settings:
                 self.stripe_api_key,
                 *self.stripe_webhook_secrets,
                 self.admin_token,
-                urlsplit(self.database_url).password,
-                urlsplit(self.redis_url).password,
+                *_passwords(self.database_url),
+                *_passwords(self.redis_url),
             )
             if secret
         )
@@ -157,6 +157,12 @@ def webhook_secret_doubts(settings: Settings) -> list[str]:
     if not odd:
         return []
     return [f"STRIPE_WEBHOOK_SECRET: {odd} of its secrets do not start with whsec_, as those of Stripe do"]
+
+
+def _passwords(url: str) -> list[str]:
+    parts = urlsplit(url)
+    named = [value for name, value in parse_qsl(parts.query) if name in ("password", "sslpassword")]
+    return [*filter(None, [parts.password]), *named]
 
 
 def _mode(api_key: str) -> str:
