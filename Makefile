@@ -32,9 +32,8 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .; \
 	touch $@
 
-# Reads a file .env (see .env.example) if there is one.
 up: $(INSTALLED) ## Run the whole system here, with embedded servers and a sandbox account where none are given
-	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(PYTHON) -m cli up $(ARGS)
+	@exec $(PYTHON) -m cli up $(ARGS)
 
 # Three workers even on two cores: a test waits more than it computes.
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)

@@ -102,6 +102,7 @@ class Machine:
                 stdout=output,
                 stderr=output,
                 env=inherited | dict(environment or {}),
+                cwd=self.folder,  # where there is no `.env` of a developer
                 preexec_fn=end_with_parent(signal.SIGTERM),
             )
         try:

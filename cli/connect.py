@@ -1,4 +1,4 @@
-"""How a command reaches the database: that of the environment, or of the system running here."""
+"""How a command reaches the database: that of the environment or of `.env`, or of the system running here."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -10,18 +10,20 @@ from cli.errors import CommandError
 from cli.terminal import shown
 from db.connection import Connection, OwnConnection, PostgresAway, connect
 from db.records.customer import StoredCustomer, find_customers
+from runtime.env_file import with_env_file
 from runtime.settings import Settings, database_url_from_env
 
 CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 def environment() -> Mapping[str, str]:
-    """This process's environment, or, if it names no database, that of the system running here."""
-    if os.environ.get("DATABASE_URL", "").strip():
-        return os.environ
+    """This process's environment with `.env`, or, if they name no database, with that of the system running here."""
+    environ = with_env_file(os.environ)
+    if environ.get("DATABASE_URL", "").strip():
+        return environ
     from local.run_file import effective_environment
 
-    return effective_environment(os.environ)
+    return effective_environment(environ)
 
 
 def served_mode(environ: Mapping[str, str]) -> bool | None:

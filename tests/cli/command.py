@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 240.0
@@ -38,9 +39,11 @@ async def running(
     """`subledger ...` with nothing in its environment but the database and what is given; ended by us if need be."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "cli",
         *arguments,
+        cwd=Path(__file__).parent,  # where there is no `.env` of a developer
         env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url} | given,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

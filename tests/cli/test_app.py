@@ -134,6 +134,57 @@ def test_every_command_explains_itself(command: list[str], option: str) -> None:
     assert " ".join(["Usage: subledger", *command, "[OPTIONS]"]) in shown.output
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with nothing of ours in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [*os.environ]:
+        if re.match(r"(DATABASE|REDIS)_URL$|STRIPE_", name):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+COMMANDS = [
+    *(["web"], ["worker"], ["up"], ["migrate"], ["status"], ["customer", "cus_1"], ["usage", "cus_1"]),
+    *(
+        ["backfill"],
+        ["audit"],
+        ["rebuild"],
+        ["forget", "cus_1", "--yes"],
+        ["events", "list"],
+        ["alarms", "list"],
+    ),
+]
+
+
+def failure_of(command: list[str]) -> str:
+    """Why a command failed: in its exception, or, as an audit does, in what it said."""
+    done = CliRunner().invoke(app, command)
+    assert 0 != done.exit_code
+    return f"{done.exception} {done.output}"
+
+
+def test_every_command_is_here() -> None:
+    """The list above leaves out none."""
+    assert set(SUMMARIES) == {name for name, *_ in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command[0]))
+def test_env_file_is_read(here: Path, command: list[str]) -> None:
+    """By every command, as a file: a shell would have cut this URL off at `&`."""
+    (here / ".env").write_text("DATABASE_URL=mysql://app:pa55word@127.0.0.1:1/x?a=b&c=d\nPORT=1")
+    assert "DATABASE_URL must start with postgresql://" in failure_of(command)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command[0]))
+def test_unreadable_env_file_stops_every_command(here: Path, command: list[str]) -> None:
+    """One line that names the file and the line; a command that went on would use other servers than was meant."""
+    (here / ".env").write_text("DATABASE_URL='postgresql://app:pa55word@127.0.0.1:1/x\n")
+    failure = failure_of(command)
+    assert ".env, line 1: close the quote on the same line, with nothing after it but a comment" in failure
+    assert "pa55word" not in failure
+
+
 def test_version(tmp_path: Path) -> None:
     """That of the installed package."""
     done = subledger(tmp_path, "--version")
