@@ -1,9 +1,10 @@
 """A sandbox account for the benchmark, in a process of its own: plays stories, writes their events, then serves.
 
-`python -m bench.account PORT FOLDER CUSTOMERS SEED STORIES_EVERY` writes FOLDER/events.jsonl (one webhook body a line)
-and FOLDER/reads.jsonl (one [account, path] a line: every object, as the worker reads it), and then answers
-Stripe's API on PORT. The API's own count of requests is at /tally. With PORT 0 it ends after writing. With PORT lists
-it writes FOLDER/lists instead, for `bench.double`: the objects of each list, the youngest first, as they come in pages.
+`python -m bench.account PORT FOLDER CUSTOMERS SEED STORIES_EVERY` writes FOLDER/events.jsonl (one webhook body a
+line), FOLDER/probes.jsonl (the same of customers "probe 0", "probe 1", ..., created at the end) and FOLDER/reads.jsonl
+(one [account, path] a line: every object, as the worker reads it), and then answers Stripe's API on PORT. The API's own
+count of requests is at /tally. With PORT 0 it ends after writing. With PORT lists it writes FOLDER/lists instead, for
+`bench.double`: the objects of each list, the youngest first, as they come in pages.
 """
 
 import asyncio
@@ -29,6 +30,9 @@ from worker.lists.pages import list_path
 LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 
+PROBES_MAX = 1_000
+"""How many customers are created at the end, for the latency."""
+
 PLAYED = [name for name in STORIES if name != "on_a_test_clock"]
 """The double lacks the lists of single customers, through which the worker reads those on test clocks."""
 
@@ -49,6 +53,10 @@ def play(folder: Path, *, customers: int, seed: int, stories_every: int) -> Sand
                 path = kind.retrieve_path.format(id=quote(thing.id, safe=""))
                 reads.append([account_id, f"{path}?{query}" if query else path])
     (folder / "reads.jsonl").write_bytes(b"".join(msgspec.json.encode(read) + b"\n" for read in reads))
+    sandbox.forget_events(keep=0)
+    for number in range(PROBES_MAX):
+        sandbox.home.clients.create(f"probe {number}", None, payment_method=None)
+    (folder / "probes.jsonl").write_bytes(b"".join(event.body + b"\n" for event in sandbox.events))
     sandbox.forget_events(keep=0)
     return sandbox
 

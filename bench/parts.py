@@ -10,8 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import msgspec
-
 from bench.plans import Plan, quantile
 from bench.system import (
     BenchError,
@@ -52,8 +50,16 @@ class Account:
         return self.api.port if self.api is not None else None
 
     def bodies(self, first: int, count: int) -> list[bytes]:
-        with Path(self.events_path).open("rb") as file:
-            return [line.rstrip(b"\n") for line in islice(file, first, first + count)]
+        return _lines(self.folder / "events.jsonl", first, count)
+
+    def probes(self, count: int) -> list[bytes]:
+        """The events of the first `count` customers that were created at the end, named "probe 0", "probe 1", ..."""
+        return _lines(self.folder / "probes.jsonl", 0, count)
+
+
+def _lines(path: Path, first: int, count: int) -> list[bytes]:
+    with path.open("rb") as file:
+        return [line.rstrip(b"\n") for line in islice(file, first, first + count)]
 
 
 @asynccontextmanager
@@ -216,12 +222,11 @@ async def measure_latency(
     rate: float,
     seconds: float,
     history: int,
-    seen_share_min: float = 1.0,
 ) -> Figures:
     """From when a webhook is due to be posted until a listening reader has read the record that it changed.
 
-    Every second webhook renames a customer, to a name that the reader looks for; the others are the account's
-    own. The customers have a history of `history` events.
+    Every second webhook creates a customer, whose name the reader looks for; the others are the account's own,
+    after a history of `history` events.
     """
     site = await filled_inbox(machine, account, history)
     exact = account.api is not None
@@ -238,8 +243,10 @@ async def measure_latency(
         ordinary = account.bodies(history, probes)
         if len(ordinary) < probes:
             raise BenchError(f"the account has {account.events} events, {history + probes} are needed")
-        renames = await _renames(connection, account, history, probes)
-        lines = [body for pair in zip(ordinary, renames, strict=True) for body in pair]
+        created = account.probes(probes)
+        if len(created) < probes:
+            raise BenchError(f"at most {len(created)} customers are created: {probes} are too many")
+        lines = [body for pair in zip(ordinary, created, strict=True) for body in pair]
         path = machine.folder / f"steady-{'exact' if exact else 'provisional'}.jsonl"
         path.write_bytes(b"".join(line + b"\n" for line in lines))
 
@@ -252,9 +259,8 @@ async def measure_latency(
         cpu = meter.stop()
         await settled(connection, worker, exact=exact, events=history + len(lines))
         await reader.read()
-    # A read of the simulated Stripe, which does not know the new name, may confirm the old one before a reader looks.
-    if len(reader.seen) < max(seen_share_min * probes, 1):
-        raise BenchError(f"of {probes} renamed customers a reader saw {len(reader.seen)}")
+    if len(reader.seen) < probes:
+        raise BenchError(f"of {probes} new customers a reader saw {len(reader.seen)}")
     waits = sorted(
         1000 * (seen - (outcome.began + (2 * number + 1) / rate)) for number, seen in reader.seen.items()
     )
@@ -352,43 +358,6 @@ async def _reader(site: Site) -> AsyncIterator[_Reader]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await connection.close()
-
-
-async def _renames(connection: OwnConnection, account: Account, history: int, count: int) -> list[bytes]:
-    """`count` events customer.updated, over the customers that have a record and are not deleted, in turn."""
-    living = {
-        row["stripe_customer_id"]
-        for row in await connection.fetch(
-            "select stripe_customer_id from billing.customers where deleted_at is null and account_id = ''"
-        )
-    }
-    born = {}
-    for body in account.bodies(0, history):
-        if b'"customer.created"' in body:
-            event = msgspec.json.decode(body)
-            if event["type"] == "customer.created" and event["data"]["object"]["id"] in living:
-                born[event["data"]["object"]["id"]] = event
-    events = list(born.values())
-    if not events:
-        raise BenchError("the account has no customer to rename")
-    # Later than everything that has happened, so that the provisional rule shows it.
-    moment = int(time.time()) + 10 * 365 * 86_400
-    bodies = []
-    for number in range(count):
-        event = events[number % len(events)]
-        renamed = event["data"]["object"] | {"name": f"probe {number}"}
-        bodies.append(
-            msgspec.json.encode(
-                event
-                | {
-                    "id": f"evt_probe{number}",
-                    "type": "customer.updated",
-                    "created": moment + number,
-                    "data": {"object": renamed, "previous_attributes": {"name": "before"}},
-                }
-            )
-        )
-    return bodies
 
 
 async def _listening(process: Process) -> None:

@@ -56,8 +56,6 @@ class Sizes:
     exact_customers: int = 100
     rate: float = 100.0
     seconds: float = 15.0
-    seen_share_min: float = 0.9
-    """How many of the renames a reader must have seen during the reads, for the latency to be a figure."""
     history: int = 4_000
     backfill_customers: int = 2_000
     backfill_latency_ms: float = 100.0
@@ -74,7 +72,6 @@ QUICK = Sizes(
     backlog=600,
     exact_customers=8,
     seconds=2.0,
-    seen_share_min=0.0,  # a smoke run on a busy machine counts; it gives no figures
     history=300,
     backfill_customers=40,
     backfill_latency_ms=5.0,
@@ -196,7 +193,6 @@ async def _measure_with_api(servers: Machine, sizes: Sizes, parts: set[Part], fi
                 rate=sizes.rate,
                 seconds=sizes.seconds,
                 history=history,
-                seen_share_min=sizes.seen_share_min,
             )
 
 

@@ -53,9 +53,8 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
 
     for latency in ("latency", "latency_exact"):
         found = figures[latency]
-        assert round(sizes["rate"] * sizes["seconds"] / 2) == found["probes"] >= found["probes_seen"]
+        assert round(sizes["rate"] * sizes["seconds"] / 2) == found["probes"] == found["probes_seen"]
         assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
-    assert figures["latency"]["probes"] == figures["latency"]["probes_seen"]
     assert "receive, accepted/s" in output.decode()
 
     instant, delayed = figures["backfill"]
