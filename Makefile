@@ -35,9 +35,10 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 up: $(INSTALLED) ## Run the whole system here, with embedded servers and a sandbox account where none are given
 	@exec $(PYTHON) -m cli up $(ARGS)
 
-# Three workers even on two cores: a test waits more than it computes.
+# Three workers even on two cores: a test sometimes waits. Bytecode is kept even where the environment forbids it: many
+# tests start commands, and each would compile all of our code again.
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
-	@$(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n worlds from it on)
 	@$(PYTHON) -m tests.simulation $(SEED) $(or $(COUNT),1) $(AT)

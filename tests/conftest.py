@@ -1,6 +1,7 @@
 """Real servers for every test: one Postgres and one Valkey for the run, an empty database for each test that asks."""
 
 import asyncio
+import gc
 import importlib.metadata
 import itertools
 import os
@@ -20,7 +21,7 @@ from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import OUTSIDE_DIRECTORIES, start_postgres
 from local.valkey import start_valkey
-from tests.databases import SCHEMA, at_database, empty
+from tests.databases import SCHEMA, at_database, emptied
 
 VALKEY_DATABASES = 64
 MEMORY = Path("/dev/shm")  # noqa: S108 - a home has mode 0700
@@ -123,6 +124,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = dealt
 
 
+def pytest_collection_finish() -> None:
+    """What has been imported and collected lives to the end: the garbage collector need not look at it any more."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """An xdist worker reports to the controller which servers its tests used."""
     if hasattr(session.config, "workeroutput"):
@@ -188,8 +195,7 @@ async def database_url(servers: Services, template: str, template_schema: object
         await _execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
     url = at_database(servers.postgres_url, name)
     yield url
-    if template_schema == await _execute(url, SCHEMA):
-        await empty(url)
+    if await emptied(url, template_schema):
         _emptied.append(name)
     else:
         # A test has altered it, so no other test may use it. A process that it killed may still be on its way out.

@@ -50,14 +50,20 @@ async def empty_tables(connection: Connection) -> None:
     await connection.execute(EMPTY_TABLES)
 
 
-async def empty(database_url: str) -> None:
-    """End all other connections, which might still write, wait until they are gone, and empty every table of ours."""
+async def emptied(database_url: str, schema: object) -> bool:
+    """Whether the database could be emptied for another test: not if its schema is not this one any more.
+
+    All other connections, which might still write, are ended, and have gone.
+    """
     connection = await asyncpg.connect(database_url)
     try:
+        if schema != await connection.fetchval(SCHEMA):
+            return False
         await connection.execute(
             "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = current_database() "
             "and pid <> pg_backend_pid() and backend_type = 'client backend'"
         )
         await empty_tables(connection)
+        return True
     finally:
         await connection.close()

@@ -2,14 +2,14 @@
 
 import asyncpg
 
-from tests.databases import empty
+from tests.databases import emptied
 
 INSERT_IDENTITY = """
 insert into billing.identities (uid, live_mode, stripe_customer_id) values (gen_random_uuid(), false, 'cus_1')
 """
 
 
-async def test_emptied_database_is_empty(database_url: str) -> None:
+async def test_emptied_database_is_empty(database_url: str, template_schema: object) -> None:
     """Nothing is left behind, also not by the triggers of what is deleted."""
     connection = await asyncpg.connect(database_url)
     await connection.execute(INSERT_IDENTITY)
@@ -17,8 +17,16 @@ async def test_emptied_database_is_empty(database_url: str) -> None:
         "the trigger marks the customer"
     )
     await connection.close()
-    await empty(database_url)
+    assert await emptied(database_url, template_schema)
     connection = await asyncpg.connect(database_url)
     for table in ("billing.identities", "sync.customers"):
         assert 0 == await connection.fetchval(f"select count(*) from {table}"), table
     await connection.close()
+
+
+async def test_altered_database_is_not_used_again(database_url: str, template_schema: object) -> None:
+    """Whatever a test does to the schema, no other test finds it."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("create index altered on sync.events (received_at, seq)")
+    await connection.close()
+    assert not await emptied(database_url, template_schema)

@@ -14,8 +14,8 @@ from tests.simulation.shares import (
 )
 from tests.simulation.world import Played
 
-WORLDS = int(os.environ.get("WORLDS", "100"))
-WORLDS_OF_A_SHARE = 5
+WORLDS = int(os.environ.get("WORLDS", "40"))
+WORLDS_OF_A_SHARE = 4
 """How many worlds one test plays: some seconds' work, so that the shares spread over all processes of the tests."""
 SHARES = [
     range(first, min(first + WORLDS_OF_A_SHARE, WORLDS)) for first in range(0, WORLDS, WORLDS_OF_A_SHARE)
