@@ -145,6 +145,24 @@ async def test_a_thin_event_of_a_connected_account(pool: Pool, database_url: str
         assert {"acct_seen"} == asked
 
 
+async def test_a_customer_that_is_an_account(pool: Pool, database_url: str) -> None:
+    """I9: a record of the account that stands for the customer, which becomes exact."""
+    async with played("customer-account-v2", pool, database_url, api_key=API_KEY) as (harness, _):
+        await harness.engine.sweep_bulk()  # which pulls its history
+        await harness.settle()
+        record = await harness.record("acct_cust")
+        assert ("active", 2000, True) == (record["status"], record["lifetime_revenue"], record["exact"])
+        assert 1 == await harness.fetchval("select count(*) from billing.customers")
+
+
+async def test_a_deleted_test_clock(pool: Pool, database_url: str) -> None:
+    """I8: what belonged to a deleted customer is gone with it; a later event of its subscription changes nothing."""
+    async with played("test-clock-deleted", pool, database_url, api_key=API_KEY) as (harness, _):
+        record = await harness.record()
+        assert ("ended", True) == (record["status"], record["exact"])
+        assert record["deleted_at"] is not None
+
+
 # The case, and the row that it leaves: table, id, and some of its columns.
 READ: list[tuple[str, str, dict[str, Any]]] = [
     ("shape-customer-tax-ids-empty-object", "customers", {"id": "cus_s1", "name": "s1"}),
