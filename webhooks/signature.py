@@ -7,6 +7,13 @@ class BadSignature(Exception):
     """The webhook cannot be trusted; the message says why and what to do, and holds no secret."""
 
 
+def require_header(header: str | None) -> str:
+    """The Stripe-Signature header, without which nothing needs to be read. Raises BadSignature."""
+    if not header:
+        raise BadSignature("the Stripe-Signature header is missing: only Stripe posts here")
+    return header
+
+
 def verify_signature(
     body: bytes, header: str | None, *, secrets: tuple[str, ...], now: float, tolerance_seconds: int
 ) -> None:
@@ -15,8 +22,7 @@ def verify_signature(
     Stripe's own library compares the signatures, in constant time. Unlike the library, we refuse timestamps from the
     future too. `now` is Unix time in seconds. Raises BadSignature.
     """
-    if not header:
-        raise BadSignature("the Stripe-Signature header is missing: only Stripe posts here")
+    header = require_header(header)
     timestamp = _timestamp(header)
     age_seconds = now - timestamp
     if age_seconds > tolerance_seconds:

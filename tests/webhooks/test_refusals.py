@@ -19,6 +19,8 @@ from webhooks.app import create_app
 
 BODY = event("evt_1")
 MIB = 1024 * 1024
+SIGNED = b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nStripe-Signature: t=1,v1=00\r\n"
+"""A request that says that it is signed: only the body can tell."""
 STORE = 503
 """What a webhook is answered here once it was found right: it would be stored next."""
 
@@ -113,6 +115,39 @@ async def test_empty_body(door: Door, secret: str, status: int) -> None:
     assert status == (await door.post(b"", header=signature_header(b"", secret))).status
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 1000",
+        b"Transfer-Encoding: chunked",
+        b"Content-Length: 1000\r\nExpect: 100-continue",
+        b"Content-Length: 1000\r\nStripe-Signature:",
+        b"Content-Length: 1000\r\nX-Stripe-Signature: t=1,v1=00",
+    ],
+)
+async def test_body_without_a_signature_is_not_awaited(door: Door, headers: bytes) -> None:
+    """Only Stripe posts here, so nobody else's body is read, and what the rest holds is no request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\n" + headers + b"\r\n\r\n")
+    async with asyncio.timeout(5):
+        answer = (await reader.readuntil(b"}")).decode()
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert answer.endswith('{"error":"the Stripe-Signature header is missing: only Stripe posts here"}')
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_connection_goes_on_after_an_unsigned_body(door: Door) -> None:
+    """The rest of the body that was refused is thrown away, and the next request on the connection is served."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n")
+    assert b"HTTP/1.1 400 " in await reader.readuntil(b"}")
+    writer.write(b" " * 200_000 + b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert b"HTTP/1.1 200 OK" in await reader.readuntil(b'{"status":"ok"}')
+    writer.close()
+    await writer.wait_closed()
+
+
 # Sizes
 
 
@@ -151,7 +186,7 @@ async def test_endless_body_is_cut_off_while_reading(door: Door) -> None:
     """A body without end or length is answered as soon as it is too large: it is never held as a whole."""
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     answering = asyncio.create_task(reader.readline())
-    writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    writer.write(SIGNED + b"Transfer-Encoding: chunked\r\n\r\n")
     sent = 0
     while not answering.done():
         writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
@@ -167,7 +202,7 @@ async def test_slow_body(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not send its body gets an answer and loses the connection."""
     monkeypatch.setattr(endpoint_module, "BODY_TIMEOUT_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
-    writer.write(b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{")
+    writer.write(SIGNED + b"Content-Length: 100\r\n\r\n{")
     answer = (await reader.read()).decode()
     assert answer.startswith("HTTP/1.1 408 ")
     assert "connection: close" in answer.lower().splitlines()
