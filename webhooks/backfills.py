@@ -10,6 +10,7 @@ from db.sync.scans import cancel_scan, select_scan, select_scans
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 from webhooks.admin import Admin
 from webhooks.answers import Refusal, json_answer
+from webhooks.ids import id_in_path
 
 LISTED_MAX = 50
 BODY_BYTES_MAX = 64 * 1024
@@ -27,7 +28,7 @@ class BackfillRoutes:
         """What create_app adds."""
         return [
             Route("/backfills", self._all, methods=["GET", "POST"]),
-            Route("/backfills/{number}", self._one, methods=["GET", "DELETE"]),
+            Route("/backfills/{number:id}", self._one, methods=["GET", "DELETE"]),
         ]
 
     async def _all(self, request: Request) -> Response:
@@ -104,7 +105,7 @@ async def _fields(request: Request) -> dict[str, object]:
 
 
 def _number(request: Request) -> int:
-    text: str = request.path_params["number"]
+    text = id_in_path(request, "number")
     if not (text.isascii() and text.isdigit() and len(text) <= SCAN_ID_DIGITS_MAX):
         raise Refusal(404, "the id of a backfill is a number: GET /backfills lists them")
     return int(text)

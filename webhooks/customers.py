@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from billing.kinds.found import is_id
+from billing.kinds.found import is_id_of
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.records.refresh import RefreshState, select_full_customer, select_refresh_state, want_refresh
 from db.sync.usage import UsageState, ask_for_usage, select_usage, select_usage_state
 from webhooks.admin import Admin
 from webhooks.answers import Refusal, json_answer
+from webhooks.ids import id_in_path
 
 POLL_SECONDS = 0.1
 NOT_IN_TIME = "Stripe has not been read to the end in time"
@@ -34,8 +35,8 @@ class CustomerRoutes:
     def routes(self) -> list[Route]:
         """What create_app adds."""
         return [
-            Route("/customers/{customer_id}/refresh", self.refresh, methods=["POST"]),
-            Route("/customers/{customer_id}/usage", self.usage, methods=["POST"]),
+            Route("/customers/{customer_id:id}/refresh", self.refresh, methods=["POST"]),
+            Route("/customers/{customer_id:id}/usage", self.usage, methods=["POST"]),
         ]
 
     async def refresh(self, request: Request) -> Response:
@@ -112,10 +113,12 @@ class CustomerRoutes:
                 409, "without STRIPE_API_KEY nothing can be read from Stripe: set it, or wait for webhooks"
             )
         key = CustomerKey(
-            request.query_params.get("account", ""), live_mode, request.path_params["customer_id"]
+            request.query_params.get("account", ""), live_mode, id_in_path(request, "customer_id")
         )
-        if not all(is_id(part) and "\x00" not in part for part in (key.account_id or "-", key.id)):
-            raise Refusal(422, "the customer and the account must be ids of Stripe")
+        if not is_id_of(key.id, "customer"):
+            raise Refusal(422, "the id of the customer is longer than any of Stripe's")
+        if key.account_id and not (is_id_of(key.account_id, "account") and key.account_id.isprintable()):
+            raise Refusal(422, "account must be an id of Stripe: acct_...")
         return key
 
 
