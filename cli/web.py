@@ -10,6 +10,7 @@ from runtime.env_file import with_env_file
 from runtime.logs import configure_logs
 from runtime.settings import Settings
 from webhooks.app import create_app
+from webhooks.connections import bounded_protocol, connections_max
 
 
 def web(
@@ -18,12 +19,15 @@ def web(
     """Receive webhooks: the process that Stripe posts to."""
     settings = Settings.from_env(with_env_file(os.environ)).for_web()
     configure_logs(settings.log_format, secrets=settings.secrets)
+    count_max = connections_max()
     uvicorn.run(
         create_app(settings),
         host=host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=bounded_protocol(count_max),
+        ws="none",
+        backlog=count_max,
         lifespan="on",
         access_log=False,
         log_config=None,

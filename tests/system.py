@@ -54,10 +54,14 @@ class Running:
             await self.process.wait()
 
 
-async def start(command: str, environment: Mapping[str, str], log: Path) -> Running:
-    """Start `subledger COMMAND` as a process of its own."""
+async def start(
+    command: str, environment: Mapping[str, str], log: Path, *, files_max: int | None = None
+) -> Running:
+    """Start `subledger COMMAND` as a process of its own, which may open at most `files_max` files."""
+    limited = [] if files_max is None else ["sh", "-c", f'ulimit -n {files_max}; exec "$@"', "sh"]
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
+            *limited,
             sys.executable,
             "-m",
             "cli",

@@ -2,6 +2,9 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -130,3 +133,66 @@ async def test_endless_bodies_are_not_held(tmp_path: Path, database_url: str) ->
         await asyncio.gather(*(pour() for _ in range(8)))
         assert process.memory_info().rss - before < 16 * MIB
         assert 200 == (await door.post(event("evt_1"))).status
+
+
+def test_connections_fit_into_the_open_files() -> None:
+    """Half of the files that the system allows, as far as we may raise the limit; the rest is for what is accepted."""
+    script = """
+import resource
+from webhooks.connections import connections_max
+
+for hard in (4096, 2064, 1024, 256, 70):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    print(hard, connections_max(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert [
+        "4096 1000 2064",
+        "2064 1000 2064",
+        "1024 480 1024",
+        "256 96 256",
+        "70 16 70",
+    ] == done.stdout.split("\n")[:-1]
+
+
+async def test_half_sent_headers_do_not_close_the_door(tmp_path: Path) -> None:
+    """More half-sent headers than the process may open files, and three that grow: webhooks are answered at once."""
+    port = free_port()
+    environment = {
+        "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/none",
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "STRIPE_WEBHOOK_SECRET": SECRET,
+        "PORT": str(port),
+    }
+    running = await start("web", environment, tmp_path / "web.log", files_max=256)
+    head = b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\n"
+    writers = []
+
+    async def grow() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.append(writer)
+        writer.write(head + b"X: ")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    try:
+        async with client_of(port) as door:
+            for _ in range(400):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writers.append(writer)
+                writer.write(head)
+            growing = [asyncio.create_task(grow()) for _ in range(3)]
+            began = time.monotonic()
+            for number in range(10):
+                assert 503 == (await door.post(event(f"evt_{number}"))).status
+            assert time.monotonic() - began < 5.0
+            ended = await asyncio.gather(*growing, return_exceptions=True)
+            assert [True] * 3 == [isinstance(each, ConnectionError) for each in ended]
+            assert psutil.Process(running.process.pid).num_fds() < 256
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+        await running.stop()
+    assert '"event": "connections cut off"' in running.log.read_text()

@@ -12,12 +12,14 @@ from typing import Any
 import aiohttp
 import uvicorn
 import yarl
+from starlette.types import ASGIApp
 
 from local.processes import free_port
 from runtime.settings import Settings
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN, until
 from webhooks.app import create_app
+from webhooks.connections import bounded_protocol
 
 # Not of the shape whsec_..., which the log would mask by itself: it is the code that must keep them to itself.
 SECRET = "signing-secret-of-today"
@@ -158,16 +160,25 @@ async def client_of(port: int) -> AsyncIterator[Door]:
 
 
 @asynccontextmanager
-async def open_door(settings: Settings) -> AsyncIterator[Door]:
+async def open_door(settings: Settings, *, connections: int = 1000) -> AsyncIterator[Door]:
     """The application, served in this process as `subledger web` serves it; stopped in good order at the end."""
+    async with served(create_app(settings), connections=connections) as port, client_of(port) as door:
+        yield door
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, *, connections: int) -> AsyncIterator[int]:
+    """An application, served as `subledger web` serves ours; entered with its port once it listens."""
     # The protocol is named because asyncio turns Nagle's algorithm off only where it is: 40 ms a request.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(settings),
-                http="httptools",
+                app,
+                http=bounded_protocol(connections),
+                ws="none",
+                backlog=connections,
                 lifespan="on",
                 access_log=False,
                 log_config=None,
@@ -177,8 +188,8 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            async with client_of(port) as door:
-                yield door
+            listener.listen(connections)
+            yield port
         finally:
             server.should_exit = True
             await serving
