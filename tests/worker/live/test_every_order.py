@@ -221,7 +221,7 @@ async def test_a5_answer_of_the_earlier_read_is_written_last(pool: Pool, databas
             # The first worker, too, may have claimed the later read.
             await second.confirm(linger=False)
             await second.derive()
-            return "canceled" == await harness.fetchval("select status from billing.customers")
+            return bool("canceled" == await harness.fetchval("select status from billing.customers"))
 
         await until(later_read_is_stored, what="the later read")
         gate.open.set()
