@@ -1,6 +1,5 @@
 """Connections to Postgres: one place that spells out how every process holds them."""
 
-import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -112,16 +111,6 @@ async def connect(
     )
     await connection.execute(_session_settings(command_timeout_seconds) + BEGIN_SESSION)
     return connection
-
-
-def is_loopback(host: str) -> bool:
-    """True when `host` can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _session_settings(command_timeout_seconds: float) -> str:

@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
-from db.connection import OwnConnection, is_loopback
+from db.address import is_loopback
+from db.connection import OwnConnection
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from db.connection import is_loopback
+from db.address import is_loopback
 
 STRIPE_API_BASE = "https://api.stripe.com"
 DATABASE_URL_REMEDY = "give it as postgresql://USER:PASSWORD@HOST/DATABASE"
