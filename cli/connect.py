@@ -5,21 +5,27 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
+import typer
 
 from cli.errors import CommandError
 from cli.terminal import shown
 from db.connection import Connection, OwnConnection, PostgresAway, connect
 from db.records.customer import StoredCustomer, find_customers
 from runtime.env_file import with_env_file
-from runtime.settings import Settings, database_url_from_env
+from runtime.settings import Settings, database_url_doubts, database_url_from_env
 
 CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 def environment() -> Mapping[str, str]:
-    """This process's environment with `.env`, or, if they name no database, with that of the system running here."""
+    """This process's environment with `.env`, or, if they name no database, with that of the system running here.
+
+    Warns of what is left out of DATABASE_URL.
+    """
     environ = with_env_file(os.environ)
     if environ.get("DATABASE_URL", "").strip():
+        for doubt in database_url_doubts(database_url_from_env(environ)):
+            typer.echo(f"subledger: {doubt}", err=True)
         return environ
     from local.run_file import effective_environment
 

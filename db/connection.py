@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
+from db.address import read_address
+
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
@@ -76,18 +78,15 @@ async def create_pool(
 ) -> Pool:
     """Open a pool; json and jsonb stay text, because most callers pass them on unread.
 
-    Understands `postgres://` and `postgresql://` and their `sslmode`. Raises OSError or
-    asyncpg.PostgresError when the server cannot be reached or refuses.
+    `database_url`: as db/address.py reads it. Raises OSError or asyncpg.PostgresError when the server cannot be reached
+    or refuses.
     """
     settings = _session_settings(command_timeout_seconds)
     return await asyncpg.create_pool(
-        database_url,
+        **_arguments(database_url, application_name, command_timeout_seconds),
         min_size=min_size,
         max_size=max_size,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=command_timeout_seconds,
-        server_settings={"application_name": application_name},
         init=_execute(settings + BEGIN_SESSION),
         reset=_execute(RESET_SESSION + settings),
     )
@@ -103,14 +102,20 @@ async def connect(
 
     Raises as `create_pool` does.
     """
-    connection = await asyncpg.connect(
-        database_url,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=command_timeout_seconds,
-        server_settings={"application_name": application_name},
+    connection: OwnConnection = await asyncpg.connect(
+        **_arguments(database_url, application_name, command_timeout_seconds)
     )
     await connection.execute(_session_settings(command_timeout_seconds) + BEGIN_SESSION)
     return connection
+
+
+def _arguments(database_url: str, application_name: str, command_timeout_seconds: float) -> dict[str, Any]:
+    address = read_address(database_url)
+    return address.for_asyncpg() | {
+        "timeout": address.connect_timeout_seconds or CONNECT_TIMEOUT_SECONDS,
+        "command_timeout": command_timeout_seconds,
+        "server_settings": {"application_name": address.application_name or application_name},
+    }
 
 
 def _session_settings(command_timeout_seconds: float) -> str:

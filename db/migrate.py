@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
-from db.address import is_loopback
-from db.connection import OwnConnection
+from db.address import Address, read_address, secrets_of
+from db.connection import OwnConnection, PostgresAway
 
 T = TypeVar("T")
 
@@ -44,7 +43,7 @@ def migrate(
     """
     program = Path(sysconfig.get_path("scripts")) / "dbmate"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
-    environment["DATABASE_URL"] = with_sslmode(database_url)
+    environment["DATABASE_URL"] = _url_for_dbmate(database_url)
     with TemporaryDirectory() as impatient:
         for file in migrations.glob("*.sql"):
             Path(impatient, file.name).write_text(_impatient(file.read_text(), lock_timeout_seconds))
@@ -53,7 +52,7 @@ def migrate(
         arguments += ["--migrations-dir", impatient, "--migrations-table", MIGRATIONS_TABLE]
         arguments += ["--migration-lock", "--migration-lock-timeout", f"{TURN_TIMEOUT_SECONDS}s", "migrate"]
         try:
-            output = _run(arguments, environment, database_url)
+            output = _run(arguments, environment)
         except MigrationError as error:
             if "lock timeout" in str(error):
                 raise MigrationError(
@@ -68,7 +67,7 @@ def migrate(
             if not _asked(database_url, _remove_unfinished_indexes, otherwise=0):
                 raise
             # An earlier run died while it built one; now the name is free.
-            output = _run(arguments, environment, database_url)
+            output = _run(arguments, environment)
     return _APPLIED.findall(output)
 
 
@@ -115,6 +114,23 @@ async def _has_unreleased_schema(connection: OwnConnection) -> bool:
     return bool(await connection.fetchval(HAS_UNRELEASED_SCHEMA))
 
 
+def _url_for_dbmate(database_url: str) -> str:
+    """The URL for dbmate, which takes one host: of several the one that answers and will do, the first if none does."""
+    address = read_address(database_url)
+    for alone in address.hosts_alone():
+        try:
+            _run_in_thread(_reach(alone))
+        except (*PostgresAway, asyncpg.PostgresError):
+            continue  # if no other host answers, dbmate says why
+        return alone.for_dbmate()
+    return address.hosts_alone()[0].for_dbmate()
+
+
+async def _reach(address: Address) -> None:
+    connection = await asyncpg.connect(**address.for_asyncpg(), timeout=10)
+    await connection.close(timeout=10)
+
+
 def _asked(database_url: str, ask: Callable[[OwnConnection], Coroutine[Any, Any, T]], *, otherwise: T) -> T:
     """The answer over a connection of its own; `otherwise` when the database does not answer.
 
@@ -122,35 +138,25 @@ def _asked(database_url: str, ask: Callable[[OwnConnection], Coroutine[Any, Any,
     """
 
     async def connected() -> T:
-        connection = await asyncpg.connect(database_url, timeout=10)
+        connection = await asyncpg.connect(**read_address(database_url).for_asyncpg(), timeout=10)
         try:
             return await ask(connection)
         finally:
             await connection.close(timeout=10)
 
-    # In a thread, because the caller's may have a running loop.
+    try:
+        return _run_in_thread(connected())
+    except (*PostgresAway, asyncpg.PostgresError):
+        return otherwise
+
+
+def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end: in a thread, because the caller's may have a running loop."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        try:
-            return thread.submit(asyncio.run, connected()).result()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return otherwise
+        return thread.submit(asyncio.run, work).result()
 
 
-def with_sslmode(database_url: str) -> str:
-    """The URL with an `sslmode`, which dbmate needs: none on this machine, elsewhere as the server offers.
-
-    An `sslmode` in the URL stays. asyncpg has the same defaults.
-    """
-    url = urlsplit(database_url)
-    query = dict(parse_qsl(url.query))
-    if "sslmode" in query:
-        return database_url
-    host = url.hostname or query.get("host", "")
-    mode = "disable" if not host or host.startswith("/") or is_loopback(host) else "prefer"
-    return f"{database_url}{'&' if url.query else '?'}sslmode={mode}"
-
-
-def _run(arguments: list[str], environment: dict[str, str], database_url: str) -> str:
+def _run(arguments: list[str], environment: dict[str, str]) -> str:
     name = Path(arguments[0]).name
     try:
         done = subprocess.run(
@@ -159,9 +165,9 @@ def _run(arguments: list[str], environment: dict[str, str], database_url: str) -
     except FileNotFoundError:
         raise MigrationError(f"{name} is not installed with this Python: run make setup") from None
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).replace(database_url, "DATABASE_URL")
-        password = urlsplit(database_url).password
-        if password:
-            said = said.replace(password, "****")
+        url = environment["DATABASE_URL"]
+        said = (done.stderr.strip() or done.stdout.strip()).replace(url, "DATABASE_URL")
+        for secret in secrets_of(url):
+            said = said.replace(secret, "****")
         raise MigrationError(f"{name} failed: {said}")
     return done.stdout

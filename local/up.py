@@ -93,7 +93,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
     port, sandbox_port = _choose_port(given), free_port()
     url = f"http://{HOST}:{port}"
     environment = {
-        "DATABASE_URL": "postgresql://embedded/",
+        "DATABASE_URL": "postgresql://embedded/subledger",
         "REDIS_URL": "redis://embedded/",
         "ADMIN_TOKEN": kept_secret(home / "admin.token"),
     }

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from db.address import is_loopback
+from db.address import EXAMPLE, is_loopback, read_address, secrets_of
 
 STRIPE_API_BASE = "https://api.stripe.com"
-DATABASE_URL_REMEDY = "give it as postgresql://USER:PASSWORD@HOST/DATABASE"
+DATABASE_URL_REMEDY = f"give it as {EXAMPLE}"
 MIB = 1024 * 1024
 
 _API_KEY = re.compile(r"(?:sk|rk)_(test|live)_\S+", re.ASCII)
@@ -78,7 +78,7 @@ class Settings:
                 self.stripe_api_key,
                 *self.stripe_webhook_secrets,
                 self.admin_token,
-                *_passwords(self.database_url),
+                *secrets_of(self.database_url),
                 *_passwords(self.redis_url),
             )
             if secret
@@ -151,6 +151,11 @@ def database_url_from_env(environ: Mapping[str, str]) -> str:
         raise SettingsError([f"DATABASE_URL {error}"]) from None
 
 
+def database_url_doubts(database_url: str) -> list[str]:
+    """Warnings for the start: parameters of DATABASE_URL that are left out. Of an URL that has been checked."""
+    return read_address(database_url).doubts
+
+
 def webhook_secret_doubts(settings: Settings) -> list[str]:
     """Warnings for the start: Stripe's secrets start with whsec_, but those of a test double need not."""
     odd = sum(not secret.startswith("whsec_") for secret in settings.stripe_webhook_secrets)
@@ -205,8 +210,8 @@ def _url_with_scheme(text: str, schemes: tuple[str, ...], example: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    example = "postgresql://USER:PASSWORD@HOST/DATABASE"
-    return _url_with_scheme(text, ("postgresql", "postgres"), example)
+    read_address(text)
+    return text
 
 
 def _redis_url(text: str) -> str:

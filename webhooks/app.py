@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runtime.bell import Bell, connect_redis
-from runtime.settings import Settings, webhook_secret_doubts
+from runtime.settings import Settings, database_url_doubts, webhook_secret_doubts
 from webhooks.admin import Admin, AdminRoutes
 from webhooks.answers import Refusal, json_answer
 from webhooks.backfills import BackfillRoutes
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 def create_app(settings: Settings) -> Starlette:
     """The web process's application. Starts without Postgres and without Redis; says so in /readyz."""
     settings = settings.for_web()
-    for doubt in webhook_secret_doubts(settings):
+    for doubt in database_url_doubts(settings.database_url) + webhook_secret_doubts(settings):
         log.warning("odd configuration", doubt=doubt)
     bell = Bell(connect_redis(settings.redis_url), timeout_seconds=settings.ring_timeout_ms / 1000)
     inbox = Inbox(settings.database_url, bell)

@@ -26,7 +26,7 @@ from db.sync.workers import beat, leave
 from runtime.bell import BULK_QUEUE, LIVE_QUEUE, TOKENS, RedisError, connect_redis
 from runtime.budget import Budget
 from runtime.jobs import deserialize_job, serialize_job
-from runtime.settings import Settings
+from runtime.settings import Settings, database_url_doubts
 from runtime.stripe_api import StripeApi
 from worker.engine import Engine, Lanes, keep_trying
 
@@ -110,6 +110,8 @@ class WorkerProcess:
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way."""
+        for doubt in database_url_doubts(self._settings.database_url):
+            log.warning("odd configuration", doubt=doubt)
         alarming_worker.set(self._id)  # before any task is made: they inherit it
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()

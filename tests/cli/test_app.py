@@ -125,6 +125,17 @@ def test_failure_is_one_message_without_secrets(
         assert never not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["migrate", "status"])
+def test_what_is_left_out_of_the_url_is_named(tmp_path: Path, name: str) -> None:
+    """One line before the command does its work, whatever comes of that."""
+    done = subledger(tmp_path, name, DATABASE_URL=f"{URL}?channel_binding=require&keepalives=1")
+    warning, *_ = done.stderr.splitlines()
+    assert warning == (
+        "subledger: DATABASE_URL: parameters that are not supported are left out: "
+        "channel_binding (sslmode=verify-full protects from the same), keepalives"
+    )
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 @pytest.mark.parametrize("command", [[], *([name] for name in SUMMARIES), ["events", "list"]])
 def test_every_command_explains_itself(command: list[str], option: str) -> None:

@@ -5,13 +5,13 @@ import re
 import subprocess
 from urllib.parse import urlsplit, urlunsplit
 
-from db.migrate import MIGRATIONS_TABLE, with_sslmode
+from db.migrate import MIGRATIONS_TABLE
 from local.postgres import postgres_program
 
 
 def schema_of(database_url: str) -> str:
     """The schema of a migrated database as SQL, the same text whenever it is the same schema."""
-    url = urlsplit(with_sslmode(database_url))
+    url = urlsplit(database_url)
     # The password goes by the environment: arguments can be seen by every account of the machine.
     environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
     without_password = urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")))

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from db.migrate import MigrationError, migrate, with_sslmode
+from db.migrate import MigrationError, migrate
 from tests.databases import at_database
 
 
@@ -78,23 +78,3 @@ async def test_errors_hide_the_password(empty_database_url: str, tmp_path: Path)
         migrate(at_database(empty_database_url, "no_such_database"), migrations=tmp_path)
     password = empty_database_url.split(":")[2].split("@")[0]
     assert password not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("postgresql://u:p@127.0.0.1:5/d", "postgresql://u:p@127.0.0.1:5/d?sslmode=disable"),
-        ("postgres://localhost/d", "postgres://localhost/d?sslmode=disable"),
-        ("postgres://[::1]/d", "postgres://[::1]/d?sslmode=disable"),
-        ("postgres:///d?host=/run/pg", "postgres:///d?host=/run/pg&sslmode=disable"),
-        ("postgres:///d?host=db.example.com", "postgres:///d?host=db.example.com&sslmode=prefer"),
-        ("postgres://db.example.com/d", "postgres://db.example.com/d?sslmode=prefer"),
-        (
-            "postgres://db.example.com/d?sslmode=verify-full",
-            "postgres://db.example.com/d?sslmode=verify-full",
-        ),
-    ],
-)
-def test_sslmode_is_added_where_missing(given: str, expected: str) -> None:
-    """No TLS on this machine, what the server offers elsewhere, and never against what was said."""
-    assert expected == with_sslmode(given)

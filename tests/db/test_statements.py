@@ -31,8 +31,8 @@ def strings(name: str, value: object) -> Iterator[tuple[str, str]]:
 def statements() -> Iterator[tuple[str, str]]:
     """Each statement of db/, by module and name; also those that are made per kind or part."""
     for module in pkgutil.walk_packages(db.__path__, "db."):
-        if module.name in {"db.connection", "db.migrate"}:
-            continue  # what they send is no single statement
+        if module.name in {"db.address", "db.connection", "db.migrate"}:
+            continue  # what they send is no single statement, or nothing
         loaded = importlib.import_module(module.name)
         for name, value in vars(loaded).items():
             if name.isupper() and not name.startswith("_"):

@@ -80,6 +80,13 @@ def test_all_problems_are_told_at_once() -> None:
         ("DATABASE_URL", "", "is not set: give it as postgresql://"),
         ("DATABASE_URL", "db.example.com/x", "must start with postgresql://"),
         ("DATABASE_URL", "postgresql://app:pa55word#1@db:54/x", "%-encoded"),
+        ("DATABASE_URL", "postgresql://app:pa55word@1@db/x", "%-encoded"),
+        (
+            "DATABASE_URL",
+            "postgresql://app:pa55word@db:99999/x",
+            "a port that is not a number from 1 to 65535",
+        ),
+        ("DATABASE_URL", "postgresql://app:pa55word@db", "names no database"),
         ("REDIS_URL", "http://localhost", "must start with redis://"),
         ("STRIPE_API_KEY", "pk_live_1", "publishable"),
         ("STRIPE_API_KEY", "whsec_1", "sk_test_"),
