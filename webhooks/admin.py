@@ -83,6 +83,7 @@ class AdminRoutes:
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
+        self._looking: asyncio.Task[Response] | None = None
 
     @property
     def routes(self) -> list[Route]:
@@ -98,7 +99,15 @@ class AdminRoutes:
         return json_answer({"status": "ok"})
 
     async def readyz(self, _: Request) -> Response:
-        """Postgres answers and is migrated. Redis is reported, not required: without it the sweep does the work."""
+        """Postgres answers and is migrated. Redis is reported, not required: without it the sweep does the work.
+
+        Nobody needs a token for it, so all who ask while one look is under way get its answer.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name="readiness")
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> Response:
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 async with (await self._admin.pool()).acquire() as connection:

@@ -1,5 +1,6 @@
 """The answers to operators and load balancers, in good times and bad."""
 
+import asyncio
 import time
 from datetime import datetime
 
@@ -32,6 +33,20 @@ async def test_ready_without_redis(database_url: str) -> None:
         answer = await door.ask("GET", "/readyz")
     assert 200 == answer.status
     assert {"postgres": "ok", "redis": "away: the sweep does its work"} == answer.body
+
+
+async def test_many_who_ask_at_once_cost_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks while Postgres is asked waits for the same answer: the route is open to all."""
+    monkeypatch.setattr(admin_module, "READY_TIMEOUT_SECONDS", 0.3)
+    async with (
+        silent_server() as silent,
+        open_door(settings(database_url=f"postgresql://h@127.0.0.1:{silent.port}/d")) as door,
+    ):
+        answers = await asyncio.gather(*(door.ask("GET", "/readyz") for _ in range(50)))
+        assert {503} == {answer.status for answer in answers}
+        assert 1 == len(silent.connections)
+        assert 503 == (await door.ask("GET", "/readyz")).status
+        assert 2 == len(silent.connections)
 
 
 async def test_not_ready_before_the_migration(empty_database_url: str, redis_url: str) -> None:
