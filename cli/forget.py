@@ -38,14 +38,15 @@ def forget(
     amounts, times, statuses and Stripe's ids, so that the books stay right. Delete the customer at Stripe first:
     later changes there are no longer followed.
     """
-    configure_logs("console", stream=sys.stderr)
     asyncio.run(_forget(environment(), name.strip(), account_id=account, live_mode=live, yes=yes))
 
 
 async def _forget(
     environ: Mapping[str, str], name: str, *, account_id: str | None, live_mode: bool | None, yes: bool
 ) -> None:
-    policy = Policy(past_due_has_access=settings(environ).past_due_has_access)
+    given = settings(environ)
+    configure_logs("console", secrets=given.secrets, stream=sys.stderr)
+    policy = Policy(past_due_has_access=given.past_due_has_access)
     async with database(environ) as connection:
         key = await _find(connection, name, account_id=account_id, live_mode=live_mode)
         if not yes:

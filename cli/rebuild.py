@@ -36,7 +36,8 @@ def rebuild() -> None:
 
 
 async def _rebuild(environ: Mapping[str, str]) -> work.Rebuilt:
-    policy = Policy(past_due_has_access=settings(environ).past_due_has_access)
+    given = settings(environ)
+    policy = Policy(past_due_has_access=given.past_due_has_access)
     bar = Progress(
         TextColumn("deriving"),
         BarColumn(),
@@ -57,7 +58,7 @@ async def _rebuild(environ: Mapping[str, str]) -> work.Rebuilt:
             tenths = progress.derived * 10 // progress.total
             typer.echo(f"{progress.derived} of {counted(progress.total, 'customer')} derived", err=True)
 
-    configure_logs("console", stream=sys.stderr)
+    configure_logs("console", secrets=given.secrets, stream=sys.stderr)
 
     async with database(environ) as connection:
         with bar:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterable, MutableMapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
@@ -23,7 +24,7 @@ def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: Text
 
     In every value, tracebacks and messages of libraries included, `secrets` are masked, and so is everything that looks
     like a key or signing secret of Stripe or a password in a URL: a secret in an exception's text must not reach the
-    log. Keys and our own event names are words of the source, and stay.
+    log. Keys and our own event names are words of the source, and stay. An error that ends the process is a line too.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -69,6 +70,15 @@ def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: Text
     root.setLevel(logging.INFO)
     for name, level in QUIET_LIBRARIES.items():
         logging.getLogger(name).setLevel(level)
+    sys.excepthook = _log_the_end
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An error that ends the process is a line of the log like any other: its text may have a secret in it."""
+    if issubclass(kind, Exception):
+        structlog.get_logger().critical("ended by an error", exc_info=(kind, error, trace))
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _add_logger_name(

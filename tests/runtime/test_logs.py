@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,9 +24,9 @@ SIGNING_SECRET = "whsec_" + "c2VjcmV0LXNlY3JldA=="
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, hook = root.handlers, root.level, sys.excepthook
     yield io.StringIO()
-    root.handlers = handlers
+    root.handlers, sys.excepthook = handlers, hook
     root.setLevel(level)
     structlog.reset_defaults()
 
@@ -128,6 +129,19 @@ def test_line_that_cannot_be_written(
     assert "next" in stream.getvalue()
 
 
+def test_error_that_ends_the_process(stream: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is one line of the log, masked, and nothing besides."""
+    configure_logs("json", secrets=["adm1n-token"], stream=stream)
+    try:
+        raise ValueError("token adm1n-token")
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+    (line,) = lines(stream)
+    assert ("ended by an error", "critical") == (line["event"], line["level"])
+    assert line["exception"].endswith("ValueError: token ****")
+    assert ("", "") == capsys.readouterr()
+
+
 words = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters="*"), max_size=12)
 nested = st.recursive(
     words | st.integers() | st.none(),
@@ -148,12 +162,12 @@ def test_no_long_secret_appears_and_keys_and_event_names_stay(
     given_values = {key: (value, [secrets[at : at + 1], "".join(secrets)]) for key, value in values.items()}
     stream = io.StringIO()
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, hook = root.handlers, root.level, sys.excepthook
     try:
         configure_logs("json", secrets=secrets, stream=stream)
         structlog.get_logger().info("worker started", **given_values)
     finally:
-        root.handlers = handlers
+        root.handlers, sys.excepthook = handlers, hook
         root.setLevel(level)
         structlog.reset_defaults()
     (line,) = lines(stream)

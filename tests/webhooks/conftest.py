@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,11 +16,11 @@ from tests.webhooks.web_harness import NEVER_SHOWN
 def log() -> Iterator[io.StringIO]:
     """What was logged. The mask does not know the secrets, so the code itself must keep them out."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, hook = root.handlers, root.level, sys.excepthook
     stream = io.StringIO()
     configure_logs("json", stream=stream)
     yield stream
-    root.handlers = handlers
+    root.handlers, sys.excepthook = handlers, hook
     root.setLevel(level)
     structlog.reset_defaults()
     shown = [secret for secret in NEVER_SHOWN if secret in stream.getvalue()]
