@@ -19,7 +19,7 @@ from tests.places import ROOT
 from tests.signing import signature_header
 from tests.system import until
 from tests.webhooks.web_harness import SECRET, event, open_door, settings
-from webhooks import connections, endpoint
+from webhooks import bodies, connections
 
 PAGE = (ROOT / "docs/proxy.md").read_text()
 (NGINX,) = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -77,7 +77,7 @@ def test_nginx_agrees() -> None:
     assert seconds(server["client_header_timeout"]) <= connections.HEADER_TIMEOUT_SECONDS
     assert seconds(upstream["keepalive_timeout"]) < keep_alive_seconds()
     assert int(upstream["keepalive"]) < connections.CONNECTIONS_MAX
-    assert seconds(webhooks["proxy_read_timeout"]) > endpoint.BODY_TIMEOUT_SECONDS + 10
+    assert seconds(webhooks["proxy_read_timeout"]) > bodies.BODY_TIMEOUT_SECONDS + 10
     assert ("on", "http://subledger") == (webhooks["proxy_request_buffering"], webhooks["proxy_pass"])
     assert ["location = /webhooks/stripe"] == [
         name for name, block in server.items() if "proxy_pass" in block
@@ -91,9 +91,9 @@ def test_caddy_agrees() -> None:
     assert f"{connections.HEADER_BYTES_MAX // 1024}KiB" == said["max_header_size"]
     assert f"{Settings(database_url='', redis_url='').body_bytes_max // MIB}MiB" == said["max_size"]
     assert seconds(said["read_header"]) <= connections.HEADER_TIMEOUT_SECONDS
-    assert seconds(said["read_body"]) <= endpoint.BODY_TIMEOUT_SECONDS
+    assert seconds(said["read_body"]) <= bodies.BODY_TIMEOUT_SECONDS
     assert seconds(said["keepalive"]) < keep_alive_seconds()
-    assert seconds(said["response_header_timeout"]) > endpoint.BODY_TIMEOUT_SECONDS + 10
+    assert seconds(said["response_header_timeout"]) > bodies.BODY_TIMEOUT_SECONDS + 10
     assert CADDY.count("{") == CADDY.count("}")
     assert "path /webhooks/stripe\n" in CADDY
 
@@ -104,18 +104,18 @@ def test_page_has_the_bounds_of_the_code() -> None:
     told = {
         "headers of a request, with its URL": f"{connections.HEADER_BYTES_MAX // 1024} KiB",
         "from the first byte of the headers to their last": f"{connections.HEADER_TIMEOUT_SECONDS:g} s",
-        "body of a webhook, from the headers on": f"{endpoint.BODY_TIMEOUT_SECONDS:g} s",
+        "body of a webhook, from the headers on": f"{bodies.BODY_TIMEOUT_SECONDS:g} s",
         "body of any request, from the headers on": f"{connections.BODY_TIMEOUT_SECONDS:g} s",
         "the rest of a request that is answered already": f"{connections.REST_TIMEOUT_SECONDS:g} s",
         "what surrounds a body (sizes of chunks, headers after it)": f"{connections.FRAMING_BYTES_MAX // 1024} KiB",
-        "all bodies that are being read, together": f"{endpoint.BODIES_BYTES_MAX // MIB} MiB",
+        "all bodies of webhooks that are being read, together": f"{bodies.BODIES_BYTES_MAX // MIB} MiB",
         "a client that does not take its answer": f"{connections.ANSWER_TIMEOUT_SECONDS:g} s",
         "requests on one connection whose answers are due": f"{connections.PIPELINED_MAX}",
         "an idle connection": f"{keep_alive_seconds():g} s",
     }
     assert told == {name: rows[name] for name in told}
     assert keep_alive_seconds() < connections.IDLE_TIMEOUT_SECONDS
-    assert endpoint.BODY_TIMEOUT_SECONDS < connections.BODY_TIMEOUT_SECONDS
+    assert bodies.BODY_TIMEOUT_SECONDS < connections.BODY_TIMEOUT_SECONDS
     assert f"{connections.CONNECTIONS_MAX:,}, or half" in rows["connections"]
 
 

@@ -14,7 +14,7 @@ from runtime.settings import SettingsError
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.web_harness import FOREIGN_SECRET, OLD_SECRET, SECRET, Door, event, open_door, settings
-from webhooks import endpoint as endpoint_module
+from webhooks import bodies
 from webhooks.app import create_app
 
 BODY = event("evt_1")
@@ -200,7 +200,7 @@ async def test_endless_body_is_cut_off_while_reading(door: Door) -> None:
 
 async def test_slow_body(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not send its body gets an answer and loses the connection."""
-    monkeypatch.setattr(endpoint_module, "BODY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(SIGNED + b"Content-Length: 100\r\n\r\n{")
     answer = (await reader.read()).decode()
