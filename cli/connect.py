@@ -9,7 +9,7 @@ import typer
 
 from cli.errors import CommandError
 from cli.terminal import shown
-from db.connection import Connection, OwnConnection, PostgresAway, connect
+from db.connection import Connection, OwnConnection, PostgresAway, PostgresUnfit, connect, unfit_because
 from db.records.customer import StoredCustomer, find_customers
 from runtime.env_file import with_env_file
 from runtime.settings import Settings, database_url_doubts, database_url_from_env
@@ -63,28 +63,22 @@ async def find_one(
 async def database(environ: Mapping[str, str]) -> AsyncIterator[OwnConnection]:
     """A connection for this command, closed at the end.
 
-    Raises CommandError when Postgres refuses us or is not migrated, SettingsError when it is not named, and one of
-    PostgresAway when it cannot be reached.
+    Raises CommandError when Postgres cannot be worked with as it is, SettingsError when it is not named, and another
+    of PostgresAway when it cannot be reached.
     """
     database_url = database_url_from_env(environ)
     try:
         connection = await connect(database_url, application_name="subledger command")
+    except PostgresUnfit as refusal:
+        raise CommandError(unfit_because(refusal) or str(refusal)) from refusal
     except PostgresAway:
         raise
     except asyncpg.PostgresError as refusal:
         raise CommandError(f"Postgres refuses: {refusal}: check DATABASE_URL") from refusal
     try:
         yield connection
-    except (
-        asyncpg.UndefinedTableError,
-        asyncpg.UndefinedColumnError,
-        asyncpg.InvalidSchemaNameError,
-    ) as error:
-        raise CommandError("the database is not migrated: run `subledger migrate`") from error
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise CommandError(
-            f"Postgres refuses: {error}: DATABASE_URL must name the role that migrated"
-        ) from error
+    except PostgresUnfit as error:
+        raise CommandError(unfit_because(error) or str(error)) from error
     finally:
         try:
             await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)

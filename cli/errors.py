@@ -1,6 +1,6 @@
 """Failures that a command expects: one message that says what to do, and no traceback."""
 
-from db.connection import PostgresAway
+from db.connection import PostgresAway, unfit_because
 from db.migrate import MigrationError
 from runtime.settings import SettingsError
 
@@ -13,6 +13,8 @@ def message_of(error: Exception) -> str | None:
     """The message for the user; None for an unexpected error."""
     if isinstance(error, (CommandError, MigrationError, SettingsError)):
         return str(error)
+    if because := unfit_because(error):
+        return because
     if isinstance(error, PostgresAway):
         return f"Postgres cannot be reached ({type(error).__name__}: {error}): check DATABASE_URL"
     return None

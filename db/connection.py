@@ -1,11 +1,13 @@
 """Connections to Postgres: one place that spells out how every process holds them."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 import asyncpg
 
-from db.address import read_address
+from db.address import Address, read_address
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -15,8 +17,47 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-# Failures that are not the statement's fault: the server is away, full, restarting or a standby.
+
+class TransactionPooling(Exception):
+    """Between us and Postgres is a pooler that keeps a session for us only as long as a transaction lasts."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "DATABASE_URL leads to a pooler in transaction mode, where a session lasts no longer than a transaction: "
+            "use a direct connection, or the pooler's session mode (often another port)"
+        )
+
+
+class NotMigrated(Exception):
+    """The database lacks a migration."""
+
+
+NotOurSchema = (
+    NotMigrated,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+)
+"""How a statement of ours fails where the database lacks a migration."""
+NOT_MIGRATED = "not migrated: run `subledger migrate`"
+
+# Failures that end only when somebody changes something: the address, the pooler, the role, the schema.
+PostgresUnfit = (
+    TransactionPooling,
+    *NotOurSchema,
+    # What we prepared is in a session that a pooler has taken away from us.
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ClientConfigurationError,
+)
+
+# Failures that are not the statement's fault: the server is away, full, restarting or a standby, or not fit for us.
 PostgresAway = (
+    *PostgresUnfit,
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -40,6 +81,8 @@ PostgresRefuses = (
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
+SESSION_TRIES = 5
+SESSION_TIMEOUT_SECONDS = 5.0
 IDLE_SECONDS_MAX = 300.0
 
 # A pool hands out a used connection as if it were new. `reset all` also drops our session settings, so they follow
@@ -68,6 +111,25 @@ end $$;
 """
 
 
+def unfit_because(error: Exception) -> str | None:
+    """Why Postgres cannot be worked with, and the remedy, in a sentence; None if it may work again on its own."""
+    match error:
+        case TransactionPooling():
+            return str(error)
+        case asyncpg.InvalidSQLStatementNameError() | asyncpg.DuplicatePreparedStatementError():
+            return str(TransactionPooling())
+        case asyncpg.ClientConfigurationError():
+            return f"DATABASE_URL cannot be used: {error}"
+        case asyncpg.InsufficientPrivilegeError():
+            return f"Postgres refuses: {error}: DATABASE_URL must name the role that migrated"
+        case _ if isinstance(error, NotOurSchema):
+            return f"the database is {NOT_MIGRATED}"
+        case _ if isinstance(error, PostgresUnfit):
+            return f"Postgres refuses: {error}: check DATABASE_URL"
+        case _:
+            return None
+
+
 async def create_pool(
     database_url: str,
     *,
@@ -78,16 +140,23 @@ async def create_pool(
 ) -> Pool:
     """Open a pool; json and jsonb stay text, because most callers pass them on unread.
 
-    `database_url`: as db/address.py reads it. Raises OSError or asyncpg.PostgresError when the server cannot be reached
-    or refuses.
+    `database_url`: as db/address.py reads it. Raises one of PostgresAway when the server cannot be reached or worked
+    with; where the first connection is opened later, so does whoever asks for it.
     """
     settings = _session_settings(command_timeout_seconds)
+    address = read_address(database_url)
+    arguments = _arguments(address, application_name, command_timeout_seconds)
+
+    async def begin(connection: Connection) -> None:
+        await connection.execute(settings + BEGIN_SESSION)
+        await _require_own_session(connection, address, arguments)
+
     return await asyncpg.create_pool(
-        **_arguments(database_url, application_name, command_timeout_seconds),
+        **arguments,
         min_size=min_size,
         max_size=max_size,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
-        init=_execute(settings + BEGIN_SESSION),
+        init=begin,
         reset=_execute(RESET_SESSION + settings),
     )
 
@@ -102,20 +171,82 @@ async def connect(
 
     Raises as `create_pool` does.
     """
-    connection: OwnConnection = await asyncpg.connect(
-        **_arguments(database_url, application_name, command_timeout_seconds)
-    )
-    await connection.execute(_session_settings(command_timeout_seconds) + BEGIN_SESSION)
+    address = read_address(database_url)
+    arguments = _arguments(address, application_name, command_timeout_seconds)
+    connection: OwnConnection = await asyncpg.connect(**arguments)
+    try:
+        await connection.execute(_session_settings(command_timeout_seconds) + BEGIN_SESSION)
+        await _require_own_session(connection, address, arguments)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
-def _arguments(database_url: str, application_name: str, command_timeout_seconds: float) -> dict[str, Any]:
-    address = read_address(database_url)
+async def require_own_sessions(address: Address, *, application_name: str) -> None:
+    """Raise TransactionPooling if connections have no sessions of their own, one of PostgresAway if there is none."""
+    arguments = _arguments(address, application_name, COMMAND_TIMEOUT_SECONDS)
+    connection = await asyncpg.connect(**arguments)
+    try:
+        await _require_own_session(connection, address, arguments)
+    finally:
+        connection.terminate()
+
+
+def _arguments(address: Address, application_name: str, command_timeout_seconds: float) -> dict[str, Any]:
     return address.for_asyncpg() | {
         "timeout": address.connect_timeout_seconds or CONNECT_TIMEOUT_SECONDS,
         "command_timeout": command_timeout_seconds,
         "server_settings": {"application_name": address.application_name or application_name},
     }
+
+
+async def _require_own_session(connection: Connection, address: Address, arguments: dict[str, Any]) -> None:
+    """Raise TransactionPooling if this connection shares its session: asked once by a process for each address.
+
+    By what a pooler in transaction mode cannot keep. This connection leaves a mark in its session, and another one
+    begins a transaction. If that one sees the mark, they share a session; if this one has lost it, the session is the
+    other one's now. Nothing is prepared, because such poolers mix that up. If a pooler is busy, chance may hide it from
+    one try.
+    """
+    place = (address.hosts, address.database, address.user)
+    if place in _own_sessions:
+        return
+    try:
+        another = await asyncpg.connect(**arguments)
+    except asyncpg.InsufficientResourcesError:
+        return  # this is the last connection that there was: the next one asks
+    try:
+        async with asyncio.timeout(SESSION_TIMEOUT_SECONDS):
+            for _ in range(SESSION_TRIES):
+                if not await _keeps_its_session(connection, another):
+                    raise TransactionPooling
+            await another.close()
+    except TimeoutError:
+        pass  # a pooler in session mode that has no session left makes us wait
+    finally:
+        another.terminate()
+    _own_sessions.add(place)
+
+
+_own_sessions: set[object] = set()
+"""Addresses whose connections have a session each."""
+
+
+async def _keeps_its_session(connection: Connection, another: OwnConnection) -> bool:
+    mark = uuid4().hex
+    find = f"select where current_setting('subledger.session', true) = '{mark}'"
+    await connection.execute(f"set subledger.session = '{mark}'")
+    try:
+        if await another.execute(f"begin; {find}") != "SELECT 0":
+            return False
+    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        if "statement pooling" in str(error):
+            return False  # a pooler in statement mode takes no transaction at all
+        raise
+    kept = await connection.execute(find) == "SELECT 1"
+    await another.execute("rollback")
+    return kept
 
 
 def _session_settings(command_timeout_seconds: float) -> str:

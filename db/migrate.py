@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from db.address import Address, read_address, secrets_of
-from db.connection import OwnConnection, PostgresAway
+from db.address import read_address, secrets_of
+from db.connection import OwnConnection, PostgresAway, TransactionPooling, require_own_sessions
 
 T = TypeVar("T")
 
@@ -114,21 +114,51 @@ async def _has_unreleased_schema(connection: OwnConnection) -> bool:
     return bool(await connection.fetchval(HAS_UNRELEASED_SCHEMA))
 
 
+READERS = ("billing_reader", "billing_raw")
+
+READERS_WITHOUT_RIGHTS = """
+select coalesce(array_agg(reader order by reader), '{}')
+from unnest($1::text[]) as reader
+where not exists (
+  select from pg_roles r where r.rolname = reader and has_schema_privilege(r.oid, 'billing', 'usage')
+)
+"""
+
+
+def readers_to_create(database_url: str) -> list[str]:
+    """The roles of readers that do not exist and that our role may not create; one that exists is given its rights.
+
+    After `migrate`. Blocks until done, as that does.
+    """
+    return _asked(database_url, _give_readers_their_rights, otherwise=[])
+
+
+async def _give_readers_their_rights(connection: OwnConnection) -> list[str]:
+    without: list[str] = await connection.fetchval(READERS_WITHOUT_RIGHTS, READERS)
+    if without:
+        async with connection.transaction():
+            # Two that grant at once would be in each other's way.
+            await connection.execute(f"lock table {MIGRATIONS_TABLE} in share row exclusive mode")
+            await connection.execute("select sync.grant_readers()")
+        without = await connection.fetchval(READERS_WITHOUT_RIGHTS, READERS)
+    return without
+
+
 def _url_for_dbmate(database_url: str) -> str:
-    """The URL for dbmate, which takes one host: of several the one that answers and will do, the first if none does."""
+    """The URL for dbmate, which takes one host: of several the one that answers and will do, the first if none does.
+
+    Raises MigrationError if a pooler in transaction mode answers.
+    """
     address = read_address(database_url)
     for alone in address.hosts_alone():
         try:
-            _run_in_thread(_reach(alone))
+            _run_in_thread(require_own_sessions(alone, application_name="subledger migrate"))
+        except TransactionPooling as error:
+            raise MigrationError(str(error)) from None
         except (*PostgresAway, asyncpg.PostgresError):
             continue  # if no other host answers, dbmate says why
         return alone.for_dbmate()
     return address.hosts_alone()[0].for_dbmate()
-
-
-async def _reach(address: Address) -> None:
-    connection = await asyncpg.connect(**address.for_asyncpg(), timeout=10)
-    await connection.close(timeout=10)
 
 
 def _asked(database_url: str, ask: Callable[[OwnConnection], Coroutine[Any, Any, T]], *, otherwise: T) -> T:

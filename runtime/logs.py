@@ -81,6 +81,27 @@ def _log_the_end(kind: type[BaseException], error: BaseException, trace: Traceba
         sys.__excepthook__(kind, error, trace)
 
 
+class Complaints:
+    """Faults around us that end only when somebody acts: each is one line, however many of us meet it how often."""
+
+    def __init__(self) -> None:
+        self._met: dict[str, set[str]] = {}
+
+    def about(self, because: str, *, during: str) -> None:
+        """Say so, unless it has been said and still holds for somebody."""
+        if because not in self._met:
+            structlog.get_logger().error("postgres cannot be worked with", because=because)
+        self._met.setdefault(because, set()).add(during)
+
+    def end(self, *, during: str) -> None:
+        """It holds no more for this one; say so if it holds for nobody."""
+        for because, met in list(self._met.items()):
+            met.discard(during)
+            if not met:
+                del self._met[because]
+                structlog.get_logger().info("postgres can be worked with again", after=because)
+
+
 def _add_logger_name(
     _logger: logging.Logger | None, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:

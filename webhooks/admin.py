@@ -6,33 +6,40 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import asyncpg
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.connection import Connection, Pool, PostgresAway, create_pool
+from db.connection import (
+    NOT_MIGRATED,
+    Connection,
+    NotOurSchema,
+    Pool,
+    PostgresAway,
+    PostgresUnfit,
+    TransactionPooling,
+    create_pool,
+    unfit_because,
+)
 from db.sync.audit_reports import select_last_audit
-from db.sync.status import ping, select_backlog
+from db.sync.status import require_migrated, select_backlog
 from runtime.bell import Bell
+from runtime.logs import Complaints
 from runtime.settings import Settings
 from webhooks.answers import Refusal, json_answer
 
 READY_TIMEOUT_SECONDS = 2.0
 
-NotMigrated = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
-"""How a statement fails whose table or column does not exist yet."""
-NOT_MIGRATED = "not migrated: run `subledger migrate`"
-
 log = structlog.get_logger()
 
 
 class Admin:
-    """What every admin route needs: the token's check, the settings, the bell and a connection."""
+    """What every admin route needs: the token's check, the settings, the bell, complaints and a connection."""
 
-    def __init__(self, settings: Settings, bell: Bell) -> None:
+    def __init__(self, settings: Settings, bell: Bell, complaints: Complaints) -> None:
         self.bell = bell
+        self.complaints = complaints
         self.live_mode = settings.live_mode
         """The mode that can be read from Stripe; None without an API key."""
         self._database_url = settings.database_url
@@ -65,12 +72,12 @@ class Admin:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for one request. Raises Refusal while Postgres is away."""
+        """A connection for one request. Raises Refusal while Postgres is away, or cannot be worked with."""
         try:
             async with (await self.pool()).acquire() as connection:
                 yield connection
-        except PostgresAway:
-            raise Refusal(503, "Postgres is away") from None
+        except PostgresAway as error:
+            raise Refusal(503, _sentence(_state(error))) from None
 
     async def close(self) -> None:
         """Close the pool without waiting."""
@@ -111,15 +118,16 @@ class AdminRoutes:
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 async with (await self._admin.pool()).acquire() as connection:
-                    await ping(connection)
+                    await require_migrated(connection)
             postgres = "ok"
-        except PostgresAway:
-            postgres = "away"
-        except NotMigrated:
-            postgres = NOT_MIGRATED
+            self._admin.complaints.end(during="readiness")
+        except PostgresAway as error:
+            postgres = _state(error)
+            if because := unfit_because(error):
+                self._admin.complaints.about(because, during="readiness")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
             log.warning("not ready", error=repr(error))
-            postgres = f"refuses: {type(error).__name__}: check DATABASE_URL"
+            postgres = _refusal(error)
         redis = "ok" if await self._admin.bell.reachable() else "away: the sweep does its work"
         status = 200 if postgres == "ok" else 503
         return json_answer({"postgres": postgres, "redis": redis}, status=status)
@@ -127,10 +135,32 @@ class AdminRoutes:
     async def status(self, request: Request) -> Response:
         """How far the records are behind."""
         self._admin.require_token(request)
-        try:
-            async with self._admin.connection() as connection:
-                backlog = await select_backlog(connection, live_mode=self._admin.live_mode)
-                audit = await select_last_audit(connection)
-        except NotMigrated:
-            raise Refusal(503, f"Postgres is {NOT_MIGRATED}") from None
+        async with self._admin.connection() as connection:
+            backlog = await select_backlog(connection, live_mode=self._admin.live_mode)
+            audit = await select_last_audit(connection)
         return json_answer({**dataclasses.asdict(backlog), "settled": backlog.settled, "last_audit": audit})
+
+
+def _state(error: Exception) -> str:
+    """What Postgres is or does. Anyone may read it, so it says no more about the database than what is to be done."""
+    match error:
+        case TransactionPooling():
+            return str(error)
+        case _ if isinstance(error, NotOurSchema):
+            return NOT_MIGRATED
+        case _ if isinstance(error, PostgresUnfit):
+            return _refusal(error)
+        case _:
+            return "away"
+
+
+def _sentence(state: str) -> str:
+    return (
+        f"Postgres is {state}"
+        if state in ("away", NOT_MIGRATED)
+        else state.replace("refuses", "Postgres refuses", 1)
+    )
+
+
+def _refusal(error: Exception) -> str:
+    return f"refuses: {type(error).__name__}: check DATABASE_URL"

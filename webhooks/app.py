@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runtime.bell import Bell, connect_redis
+from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts, webhook_secret_doubts
 from webhooks.admin import Admin, AdminRoutes
 from webhooks.answers import Refusal, json_answer
@@ -28,8 +29,9 @@ def create_app(settings: Settings) -> Starlette:
     for doubt in database_url_doubts(settings.database_url) + webhook_secret_doubts(settings):
         log.warning("odd configuration", doubt=doubt)
     bell = Bell(connect_redis(settings.redis_url), timeout_seconds=settings.ring_timeout_ms / 1000)
-    inbox = Inbox(settings.database_url, bell)
-    admin = Admin(settings, bell)
+    complaints = Complaints()
+    inbox = Inbox(settings.database_url, bell, complaints)
+    admin = Admin(settings, bell, complaints)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from db.connection import OwnConnection, PostgresAway, connect
+from db.connection import OwnConnection, PostgresAway, connect, unfit_because
 from db.sync.inbox import SignedEvent, record_events
 from runtime.bell import Bell
+from runtime.logs import Complaints
 
 WAITING_MAX = 10_000
 GROUP_MAX = 1_000
@@ -33,7 +34,7 @@ class Inbox:
     More committers, or a delay to collect events, gain nothing (measured): while one group commits, the next gathers.
     """
 
-    def __init__(self, database_url: str, bell: Bell) -> None:
+    def __init__(self, database_url: str, bell: Bell, complaints: Complaints) -> None:
         self._database_url = database_url
         self._bell = bell
         self._connection: OwnConnection | None = None
@@ -42,6 +43,7 @@ class Inbox:
         self._arrived = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
         self._closing = False
+        self._complaints = complaints
 
     async def start(self) -> None:
         """Begin to accept events. While Postgres is away they are refused."""
@@ -95,7 +97,10 @@ class Inbox:
             await self._record([waiting.event for waiting in group])
         except PostgresAway as error:
             await self._drop_connection()
-            log.warning("events not stored", count=len(group), error=repr(error))
+            if because := unfit_because(error):
+                self._complaints.about(because, during="inbox")
+            else:
+                log.warning("events not stored", count=len(group), error=repr(error))
             for waiting in group:
                 _refuse(waiting, error)
             return
@@ -108,6 +113,7 @@ class Inbox:
             await self._drop_connection()
             _refuse(group[0], error)
             return
+        self._complaints.end(during="inbox")
         for waiting in group:
             if not waiting.stored.done():
                 waiting.stored.set_result(None)

@@ -19,11 +19,12 @@ from datetime import timedelta
 import structlog
 
 from billing.record import Policy
-from db.connection import Connection, Pool, PostgresAway
+from db.connection import Connection, Pool, PostgresAway, unfit_because
 from db.sync.accounts import KeyAlarm, alarm_stands, select_served
 from db.sync.customers import mark_overdue
 from db.sync.due_reads import seconds_to_next_read
 from db.sync.incarnation import Numbers, keep_one_history
+from runtime.logs import Complaints
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
 from worker.audit.lists import ask_for_nightly_audits
@@ -368,15 +369,24 @@ class Engine:
 
 
 async def keep_trying(
-    name: str, step: Callable[[], Awaitable[object]], *, pause_seconds: float, until: asyncio.Event
+    name: str,
+    step: Callable[[], Awaitable[object]],
+    *,
+    pause_seconds: float,
+    until: asyncio.Event,
+    complaints: Complaints,
 ) -> None:
     """Run a step again and again, with a pause between; while Postgres is away the pause is longer."""
     while not until.is_set():
         pause = pause_seconds
         try:
             await step()
+            complaints.end(during=name)
         except PostgresAway as error:
-            log.warning("postgres is away", during=name, error=repr(error))
+            if because := unfit_because(error):
+                complaints.about(because, during=name)
+            else:
+                log.warning("postgres is away", during=name, error=repr(error))
             pause = 3 * pause_seconds
         except Exception:
             # The process continues: what failed is still marked in Postgres, and the next turn tries it again.

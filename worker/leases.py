@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Generic, Protocol, TypeVar
 
-from db.connection import COMMAND_TIMEOUT_SECONDS, Connection, PostgresAway
+from db.connection import COMMAND_TIMEOUT_SECONDS, Connection, PostgresAway, PostgresUnfit
 from db.sync.customers import StaleCustomer, release_stale
 from db.sync.due_reads import DueRead, release_reads
 from db.sync.histories import DueHistory, release_histories
@@ -48,13 +48,16 @@ class Held(Generic[T]):
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
         """While the body works on these rows: note them if it is cancelled, or where Postgres goes away meanwhile,
         but then not those that a worker held before. These are under suspicion, and go by their attempts. So do those
-        on which so much time was spent that Postgres ended the work.
+        on which so much time was spent that Postgres ended the work. All are noted if Postgres cannot be worked with.
         """
         started = time.monotonic()
         try:
             yield
         except asyncio.CancelledError:
             self.rows += rows
+            raise
+        except PostgresUnfit:
+            self.rows += rows  # no row makes a pooler, a role or a schema what it is
             raise
         except PostgresAway:
             self.losses += 1
@@ -63,6 +66,15 @@ class Held(Generic[T]):
             raise
         if rows:
             self.losses = 0
+
+    @contextmanager
+    def excusing(self, rows: Sequence[T]) -> Iterator[None]:
+        """While the body works on rows that are under suspicion: note them where the fault is around us."""
+        try:
+            yield
+        except PostgresUnfit:
+            self.rows += rows
+            raise
 
     async def give_back(self, connection: Connection) -> None:
         """Release the noted rows."""
@@ -79,6 +91,11 @@ class Held(Generic[T]):
 def holding(held: Held[T] | None, rows: Sequence[T]) -> AbstractContextManager[None]:
     """`held.holding(rows)`; nothing is noted if there is nobody to give it back."""
     return nullcontext() if held is None else held.holding(rows)
+
+
+def excusing(held: Held[T] | None, rows: Sequence[T]) -> AbstractContextManager[None]:
+    """`held.excusing(rows)`, in the same way."""
+    return nullcontext() if held is None else held.excusing(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,20 @@ from arq.connections import ArqRedis
 from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
-from db.connection import Pool, create_pool
+from db.connection import Pool, PostgresAway, TransactionPooling, create_pool, unfit_because
 from db.sync.accounts import alarming_worker
+from db.sync.status import require_migrated
 from db.sync.workers import beat, leave
 from runtime.bell import BULK_QUEUE, LIVE_QUEUE, TOKENS, RedisError, connect_redis
 from runtime.budget import Budget
 from runtime.jobs import deserialize_job, serialize_job
+from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts
 from runtime.stripe_api import StripeApi
 from worker.engine import Engine, Lanes, keep_trying
 
 SWEEP_SECONDS = 1.0
+START_AGAIN_SECONDS = 2.0
 BEAT_SECONDS = 10.0
 LINGER_SECONDS = 1
 CONFIRM_AFTER_SECONDS = 1.5
@@ -107,9 +110,10 @@ class WorkerProcess:
         self._id = f"{socket.gethostname()}:{os.getpid()}:{int(datetime.now().astimezone().timestamp())}"
         self._redis_state = "not asked yet"
         self._restarts = dict.fromkeys(LANES, 0)
+        self._complaints = Complaints()
 
     async def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then finish what is under way."""
+        """Work until SIGTERM or SIGINT, then finish what is under way. Raises TransactionPooling."""
         for doubt in database_url_doubts(self._settings.database_url):
             log.warning("odd configuration", doubt=doubt)
         alarming_worker.set(self._id)  # before any task is made: they inherit it
@@ -125,33 +129,78 @@ class WorkerProcess:
                 application_name="subledger worker",
             )
             stack.push_async_callback(_close_pool, pool)
-            lanes = await open_lanes(stack, self._settings)
-            engine = Engine(pool=pool, lanes=lanes, settings=self._settings)
-            log.info("worker started", id=self._id, confirms=lanes is not None)
-            supervisors = [asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES]
-            steps: Sequence[tuple[str, Callable[[], Awaitable[object]], float]] = (
-                ("bulk sweep", engine.sweep_bulk, SWEEP_SECONDS),
-                ("scan", engine.scan, SWEEP_SECONDS),
-                ("sweep", engine.sweep, SWEEP_SECONDS),
-                ("heartbeat", lambda: self._beat(pool), BEAT_SECONDS),
-            )
-            sweeps = [
-                asyncio.create_task(
-                    keep_trying(name, step, pause_seconds=pause, until=engine.stopping), name=name
-                )
-                for name, step, pause in steps
-            ]
-            await stop.wait()
-            log.info("worker stopping", id=self._id)
-            engine.stopping.set()
-            await asyncio.gather(_cancel(supervisors), _end(sweeps))
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(2):
-                    await engine.give_back()
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(2), pool.acquire() as connection:
-                    await leave(connection, self._id)
+            if await self._is_fit(pool, stop):
+                await self._work(stack, pool, stop)
         log.info("worker stopped", id=self._id)
+
+    async def _work(self, stack: contextlib.AsyncExitStack, pool: Pool, stop: asyncio.Event) -> None:
+        lanes = await open_lanes(stack, self._settings)
+        engine = Engine(pool=pool, lanes=lanes, settings=self._settings)
+        log.info("worker started", id=self._id, confirms=lanes is not None)
+        supervisors = [asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES]
+        steps: Sequence[tuple[str, Callable[[], Awaitable[object]], float]] = (
+            ("bulk sweep", engine.sweep_bulk, SWEEP_SECONDS),
+            ("scan", engine.scan, SWEEP_SECONDS),
+            ("sweep", engine.sweep, SWEEP_SECONDS),
+            ("heartbeat", lambda: self._beat(pool), BEAT_SECONDS),
+        )
+        sweeps = [
+            asyncio.create_task(
+                keep_trying(
+                    name,
+                    step,
+                    pause_seconds=pause,
+                    until=engine.stopping,
+                    complaints=self._complaints,
+                ),
+                name=name,
+            )
+            for name, step, pause in steps
+        ]
+        await stop.wait()
+        log.info("worker stopping", id=self._id)
+        engine.stopping.set()
+        await asyncio.gather(_cancel(supervisors), _end(sweeps))
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2):
+                await engine.give_back()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2), pool.acquire() as connection:
+                await leave(connection, self._id)
+
+    async def _is_fit(self, pool: Pool, stop: asyncio.Event) -> bool:
+        """Wait for a Postgres that is there and migrated; False if this process is to stop before.
+
+        Raises TransactionPooling, which ends with another DATABASE_URL alone.
+        """
+        looking = asyncio.create_task(self._look_until_fit(pool), name="start")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        done, _ = await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel({looking, stopping} - done)
+        if looking not in done:
+            return False
+        looking.result()
+        return True
+
+    async def _look_until_fit(self, pool: Pool) -> None:
+        """Until then nothing is claimed, so nothing is counted against an event."""
+        while True:
+            try:
+                async with pool.acquire() as connection:
+                    newer = await require_migrated(connection)
+            except TransactionPooling:
+                raise
+            except PostgresAway as error:
+                if because := unfit_because(error):
+                    self._complaints.about(because, during="start")
+                else:
+                    log.warning("postgres is away", during="start", error=repr(error))
+                await asyncio.sleep(START_AGAIN_SECONDS)
+                continue
+            self._complaints.end(during="start")
+            if newer:
+                log.warning("migrated by a newer version of Subledger: install that one", migrations=newer)
+            return
 
     async def _supervise(self, queue: str, engine: Engine) -> None:
         """Keep an arq worker running on a queue."""
@@ -225,7 +274,7 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
     await _cancel(late)
 
 
-async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel until all have ended: redis-py waits by asyncio.wait_for, which on Python 3.11 can lose a cancellation."""
     pending = set(tasks)
     while pending:

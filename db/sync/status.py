@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from billing.kinds.registry import LIST_CONFIRMED
-from db.connection import Connection
+from db.connection import Connection, NotMigrated
+from db.migrate import MIGRATIONS, MIGRATIONS_TABLE
 from db.sync.histories import HISTORY_ATTEMPTS_MAX
 from db.sync.workers import LOST_AFTER_SECONDS
 
@@ -105,12 +106,20 @@ async def select_backlog(connection: Connection, *, live_mode: bool | None) -> B
     return Backlog(**values)
 
 
-PING = "select 1 from sync.milestones limit 1"
+# The second part fails if the role may not read our tables.
+SELECT_MIGRATED = f"select version, (select 1 from sync.milestones limit 1) from {MIGRATIONS_TABLE}"
 
 
-async def ping(connection: Connection) -> None:
-    """Raise when Postgres does not answer or has not been migrated."""
-    await connection.execute(PING)
+async def require_migrated(connection: Connection) -> list[str]:
+    """The migrations that only a newer version of Subledger can have made.
+
+    Raises one of PostgresUnfit if the database lacks one that this version needs.
+    """
+    versions = {row[0] for row in await connection.fetch(SELECT_MIGRATED)}
+    needed = {file.name.partition("_")[0] for file in MIGRATIONS.glob("*.sql")}
+    if lacking := needed - versions:
+        raise NotMigrated(f"without {', '.join(sorted(lacking))}")
+    return sorted(versions - needed)
 
 
 # Workers and problems

@@ -1,12 +1,17 @@
 """Migrations: safe for several at once, and clear when they fail."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
-from db.migrate import MigrationError, migrate
+from db.connection import OwnConnection
+from db.migrate import READERS, MigrationError, migrate, readers_to_create
+from tests.cli.command import subledger
+from tests.conftest import Services
 from tests.databases import at_database
 
 
@@ -78,3 +83,46 @@ async def test_errors_hide_the_password(empty_database_url: str, tmp_path: Path)
         migrate(at_database(empty_database_url, "no_such_database"), migrations=tmp_path)
     password = empty_database_url.split(":")[2].split("@")[0]
     assert password not in str(caught.value)
+
+
+@pytest.fixture
+async def administrator(servers: Services) -> AsyncIterator[OwnConnection]:
+    """A connection to a server on which nobody has created the readers' roles: meanwhile they have other names."""
+    connection = await asyncpg.connect(servers.postgres_url)
+    names = {reader: f"{reader}_of_others" for reader in READERS}
+    for reader, other in names.items():
+        await connection.execute(
+            f"do $$ begin create role {reader}; exception when duplicate_object then end $$"
+        )
+        await connection.execute(f"alter role {reader} rename to {other}")
+    await connection.execute("create role migrates login createdb password 'of-migrates'")
+    yield connection
+    await connection.execute("drop database if exists of_migrates with (force)")
+    for reader, other in names.items():
+        await connection.execute(f"drop role if exists {reader}")
+        await connection.execute(f"alter role {other} rename to {reader}")
+    await connection.execute("drop role migrates")
+    await connection.close()
+
+
+async def test_readers_that_could_not_be_created(administrator: OwnConnection, servers: Services) -> None:
+    """If the migrating role may not create roles, `migrate` says what an administrator has to do; run again after that,
+    it gives them their rights and has nothing more to say.
+    """
+    await administrator.execute("create database of_migrates owner migrates")
+    server = urlsplit(at_database(servers.postgres_url, "of_migrates"))
+    url = urlunsplit(server._replace(netloc=f"migrates:of-migrates@{server.hostname}:{server.port}"))
+    first = await subledger(url, "migrate")
+    assert (0, 1) == (first.code, len(first.err.splitlines()))
+    creation = "create role billing_raw nologin; create role billing_reader nologin;"
+    assert f"have an administrator run `{creation}`" in first.err
+    await administrator.execute(creation)
+    assert [] == await asyncio.to_thread(readers_to_create, url)
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval(
+            "select has_table_privilege('billing_reader', 'billing.customers', 'select') "
+            "and has_table_privilege('billing_raw', 'stripe.customers', 'select')"
+        )
+    finally:
+        await connection.close()

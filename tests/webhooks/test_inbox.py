@@ -22,6 +22,7 @@ from local.postgres import start_postgres
 from local.processes import Server, free_port
 from runtime.bell import Bell, connect_redis
 from runtime.envelope import read_envelope
+from runtime.logs import Complaints
 from tests.conftest import Services
 from tests.databases import at_database
 from tests.faults import replaced
@@ -354,7 +355,7 @@ async def test_client_that_leaves_while_its_event_is_stored(
 async def test_request_that_is_cancelled(inbox_database_url: str, pool: Pool) -> None:
     """A request that uvicorn cancels takes no other with it: its neighbours are answered, later events are stored."""
     bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
-    inbox = Inbox(inbox_database_url, bell)
+    inbox = Inbox(inbox_database_url, bell, Complaints())
     await inbox.start()
     async with inserts_held_up(pool):
         storing = [asyncio.create_task(inbox.store(each)) for each in read_all(ids(3))]
@@ -486,7 +487,7 @@ def _children(pid: int) -> list[int]:
 async def test_closing_stores_what_waits(inbox_database_url: str, pool: Pool) -> None:
     """A process that is asked to stop ends what it began, and takes nothing new."""
     bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
-    inbox = Inbox(inbox_database_url, bell)
+    inbox = Inbox(inbox_database_url, bell, Complaints())
     await inbox.start()
     events = read_all(ids(3))
     async with inserts_held_up(pool):
@@ -510,7 +511,7 @@ async def test_closing_does_not_wait_for_ever(
 ) -> None:
     """When nothing can be stored any more, the process stops anyway, and has promised nothing."""
     bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
-    inbox = Inbox(inbox_database_url, bell)
+    inbox = Inbox(inbox_database_url, bell, Complaints())
     await inbox.start()
     events = read_all(ids(2))
     async with inserts_held_up(pool):

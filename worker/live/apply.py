@@ -18,7 +18,7 @@ from db.sync.customers import mark_stale
 from db.sync.inbox import CLAIM_BYTES_MAX, ClaimedEvent, claim_events, finish_events, reach_milestone
 from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from worker.forget import set_aside_events
-from worker.leases import Held, holding
+from worker.leases import Held, excusing, holding
 from worker.live.event import EventReading, outcome_of, read_event, read_marks
 from worker.live.marks import event_mark, join_marks, named_mark
 from worker.live.mirror import Shown, write_mirror
@@ -60,7 +60,8 @@ async def apply_batch(
                 break
             continue
         for reading in readings:
-            await _apply_alone(connection, reading)
+            with excusing(held, [reading.event]):
+                await _apply_alone(connection, reading)
     return taken
 
 

@@ -1,0 +1,156 @@
+"""A Postgres that answers, but cannot be worked with: a worker says why, once, and holds it against no event."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from db.connection import Pool, PostgresUnfit, create_pool
+from db.migrate import migrate
+from db.mirror.facts import SELECT_CUSTOMERS
+from db.sync.inbox import FINISH_EVENTS
+from db.sync.status import SELECT_MIGRATED
+from runtime.logs import Complaints
+from runtime.settings import Settings
+from tests.faults import before, failing
+from tests.harness import Harness, customer, event
+from tests.system import until
+from worker import process
+from worker.engine import keep_trying
+from worker.process import WorkerProcess
+from worker.retry import ATTEMPTS_MAX
+
+NOT_MIGRATED = "the database is not migrated: run `subledger migrate`"
+SAID = ("event", "because", "after", "during")
+
+FAULTS: list[asyncpg.PostgresError] = [
+    asyncpg.DuplicatePreparedStatementError('prepared statement "__asyncpg_stmt_1__" already exists'),
+    asyncpg.InvalidSQLStatementNameError('prepared statement "__asyncpg_stmt_2__" does not exist'),
+    asyncpg.UndefinedColumnError('column "told" does not exist'),
+    asyncpg.UndefinedFunctionError("function sync.keep_one_history() does not exist"),
+    asyncpg.InsufficientPrivilegeError("permission denied for table events"),
+]
+
+
+@asynccontextmanager
+async def starting(database_url: str) -> AsyncIterator[asyncio.Task[None]]:
+    """A worker process that looks whether it can begin; done when it can."""
+    settings = Settings(database_url=database_url, redis_url="redis://unused")
+    pool = await create_pool(database_url, min_size=0, max_size=2, application_name="subledger worker")
+    looking = asyncio.create_task(WorkerProcess(settings)._look_until_fit(pool))
+    try:
+        yield looking
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await pool.close()
+
+
+async def test_waits_for_the_migration_and_says_so_once(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I12: nothing is claimed before the database has every migration; then the worker begins on its own."""
+    monkeypatch.setattr(process, "START_AGAIN_SECONDS", 0.02)
+
+    async def nothing(_: object) -> None:
+        pass
+
+    with capture_logs() as logged:
+        async with starting(empty_database_url) as looking:
+            with before(SELECT_MIGRATED, nothing) as looks:
+
+                async def looked_again() -> bool:
+                    return looks.met > 5
+
+                await until(looked_again, what="several looks")
+            assert not looking.done()
+            await asyncio.to_thread(migrate, empty_database_url)
+            await asyncio.wait_for(looking, 20)
+    said = [tuple(line[name] for name in SAID if name in line) for line in logged]
+    assert [
+        ("postgres cannot be worked with", NOT_MIGRATED),
+        ("postgres can be worked with again", NOT_MIGRATED),
+    ] == said
+
+
+async def test_schema_of_another_version(database_url: str) -> None:
+    """An older one is no schema to work on; with a newer one it works, after a warning with the remedy."""
+    connection = await asyncpg.connect(database_url)
+    newest = await connection.fetchval(
+        "delete from subledger_migrations where version = (select max(version) from subledger_migrations) "
+        "returning version"
+    )
+    with capture_logs() as logged:
+        async with starting(database_url) as looking:
+
+            async def said() -> bool:
+                return bool(logged)
+
+            await until(said, what="the complaint")
+            assert not looking.done()
+    assert [NOT_MIGRATED] == [line["because"] for line in logged]
+    await connection.execute("insert into subledger_migrations values ($1), ('9999')", newest)
+    with capture_logs() as logged:
+        async with starting(database_url) as looking:
+            await looking
+    assert [("warning", ["9999"])] == [(line["log_level"], line["migrations"]) for line in logged]
+    await connection.execute("delete from subledger_migrations where version = '9999'")
+    await connection.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+async def test_i12_nothing_is_blamed(harness: Harness, fault: asyncpg.PostgresError) -> None:
+    """I12: however long it lasts, no event and no customer is tried, suspected or parked for it; then all is done."""
+    for number, statement in enumerate((FINISH_EVENTS, SELECT_CUSTOMERS)):
+        await harness.receive(event("customer.updated", customer(name=f"n{number}"), after=number))
+        with failing(statement, fault):
+            for _ in range(ATTEMPTS_MAX + 3):
+                with pytest.raises(PostgresUnfit):
+                    await harness.engine.apply()
+        assert 0 == await harness.fetchval(
+            "select coalesce(max(attempts) - 1, 0) from ("
+            "select attempts from sync.events union all select attempts from sync.customers) tried"
+        )
+        await harness.engine.apply()
+    assert ["applied"] * 2 == list((await harness.event_states()).values())
+    assert 0 == await harness.fetchval("select count(*) from sync.customers where stale > derived")
+
+
+async def test_i12_nothing_that_was_tried_before_is_blamed(harness: Harness) -> None:
+    """I12: nor an event that is under suspicion already, and is taken alone."""
+    await harness.receive(event("customer.created", customer()))
+    await harness.execute("update sync.events set attempts = 1")
+    with failing(FINISH_EVENTS, FAULTS[2]):
+        for _ in range(ATTEMPTS_MAX + 3):
+            with pytest.raises(PostgresUnfit):
+                await harness.engine.apply()
+    await harness.engine.apply()
+    assert ["applied"] == list((await harness.event_states()).values())
+
+
+async def test_loops_say_it_once(pool: Pool) -> None:
+    """A fault that all loops meet at every turn is one line, and one more when it is over for all of them."""
+    stop, turns = asyncio.Event(), 0
+
+    async def step() -> None:
+        nonlocal turns
+        turns += 1
+        if turns <= 12:
+            raise FAULTS[2]
+        if turns >= 20:
+            stop.set()
+
+    complaints = Complaints()
+    with capture_logs() as logged:
+        await asyncio.gather(
+            *(
+                keep_trying(name, step, pause_seconds=0.001, until=stop, complaints=complaints)
+                for name in ("sweep", "scan", "heartbeat")
+            )
+        )
+    assert ["postgres cannot be worked with", "postgres can be worked with again"] == [
+        line["event"] for line in logged
+    ]
