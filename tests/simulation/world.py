@@ -2,8 +2,9 @@
 
 Two workers (engines, each in a context that can die, deaths.py) work on one real Postgres while the sandbox account
 changes. Time is the sandbox's: it passes by moving the clock that Postgres itself reads (`install_clock`), so that
-every lease and appointment falls due when it should, without waiting. Then the faults stop, everything settles, and
-every record must equal the truth in every field, and be exact.
+every lease and appointment falls due when it should, without waiting. Now and then the world rests, and records that
+say exact must be right (exactness.py). Then the faults stop, everything settles, and every record must equal the truth
+in every field, and be exact.
 """
 
 import asyncio
@@ -45,6 +46,7 @@ from tests.faults import replaced
 from tests.harness import open_lanes
 from tests.simulation.answers import Answers, Lagging
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
+from tests.simulation.exactness import falsely_exact
 from tests.truth import differences, read_records
 from worker.engine import Engine, Lanes
 
@@ -61,12 +63,21 @@ STALE_SECONDS = (1.4, 8.0, 20.0)
 is read (objects.QUIET), and more, but less than is thought possible (objects.LATE_MAX).
 """
 SLOW_SHARE = 0.12
-HIDDEN_SECONDS = 100.0
+HIDDEN_SECONDS = (2.0, 100.0)
+"""How long new objects cannot be read, in one world or another."""
+REST_EVERY = 130
+"""After so many events each, nothing happens for some seconds but what is edited at their beginning."""
+REST_SECONDS = (1.6, 2.5)
+EDITED = 6
+"""Customers whom the company edits at one moment."""
 FAILING_SHARE = 0.2
 """Of the customers: those whose record cannot be derived at the first try, as when memory is short."""
 REVOKED_SHARE = 0.15
 """Of the steps: those in which a connected account takes its access back, or gives it again."""
 ROUNDS_MAX = 60
+AT_THE_END_SHARE = 0.05
+AT_THE_END = 10**6
+"""The step at which an event arrives that is held back to the end of the world."""
 
 # A constant in its text, so that the planner puts the sum in place of the call.
 CLOCK = """
@@ -216,7 +227,7 @@ class World:
             reset_share=0.04,
             stale_share=0.4,
             stale_seconds=self.draws.choice(STALE_SECONDS),
-            hidden_when_new_seconds=HIDDEN_SECONDS,
+            hidden_when_new_seconds=self.draws.choice(HIDDEN_SECONDS),
             seed=seed,
         )
         self.api = create_api(self.sandbox, [API_KEY], faults=self.faults, history=self.history)
@@ -227,6 +238,8 @@ class World:
         self.step = 0
         self.facts: Counter[str] = Counter()
         self.failing_seen: set[str] = set()
+        self.falsely_exact: list[str] = []
+        self.rests_at = REST_EVERY
         self.workers = [Worker(self, n) for n in range(WORKERS)]
 
     def clock(self) -> float:
@@ -278,7 +291,7 @@ class World:
         return Played(
             seed=self.seed,
             at=self.fate.at,
-            differences=[line for line in found if line not in detours],
+            differences=[line for line in found if line not in detours] + self.falsely_exact,
             passed=self.fate.passed,
             died=self.fate.died,
             deadlocks=self.fate.deadlocks,
@@ -333,8 +346,7 @@ class World:
         # Reads that were wanted before meet changes that no event has announced yet.
         await self._work()
         self.history.tell()
-        await self._bring([event for due, event in self.deliveries if due <= self.step])
-        self.deliveries = [each for each in self.deliveries if each[0] > self.step]
+        await self._arrive(self.step)
         for _ in range(self.draws.choice((1, 1, 2))):
             await self.pass_time(self.draws.choice((0.3, 1.6, 2.5, 6.0)))
             await self._work()
@@ -342,13 +354,44 @@ class World:
             await self._everybody_idle()
             await self.pass_time(100.0)
             await self._work()
+        if self.facts["events"] >= self.rests_at:
+            self.rests_at += REST_EVERY
+            await self._rest()
 
-    def _post(self, events: list[Event]) -> None:
+    async def _rest(self) -> None:
+        """The mail arrives, but for what is held back to the end. The company edits some customers at one moment; the
+        events come at once, and reads a little later, perhaps from late replicas. Then whoever is exact must be right.
+        """
+        await self._everybody_idle()
+        customers = [each for each in self.sandbox.home.customers() if each.deleted_at is None]
+        known = len(self.sandbox.events)
+        for customer in self.draws.sample(customers, min(EDITED, len(customers))):
+            self.sandbox.home.clients.update(customer, email=f"step-{self.step}@example.com")
+        self._post(self.sandbox.events[known:], arrives=True)
+        self.history.tell()
+        await self._arrive(AT_THE_END - 1)
+        for seconds in REST_SECONDS:
+            await self.pass_time(seconds)
+            self.workers[0].start("sweep")
+            self.workers[1].start("sweep_bulk")
+            await self._everybody_idle()
+        looked_at, wrong = await falsely_exact(self.ground.connection, self.sandbox)
+        self.facts["exact at rest"] += looked_at
+        self.falsely_exact += [f"step {self.step}: {line}" for line in wrong]
+
+    async def _arrive(self, step: int) -> None:
+        """The mail brings what is due by this step."""
+        arrived = [event for due, event in self.deliveries if due <= step]
+        self.deliveries = [each for each in self.deliveries if each[0] > step]
+        await self._bring(arrived)
+
+    def _post(self, events: list[Event], *, arrives: bool = False) -> None:
+        """Send what happened. `arrives`: nothing is lost or held back."""
         plan = Plan(
             shuffle=self.draws.random() < 0.7,
             duplicate_share=0.1,
             reid_share=0.07,
-            drop_share=0.08,
+            drop_share=0.0 if arrives else 0.08,
             seed=self.draws.getrandbits(32),
         )
         sent, dropped = arrange(events, plan)
@@ -356,10 +399,12 @@ class World:
         self.facts["dropped"] += len(dropped)
         self.facts["doubled"] += len(sent) + len(dropped) - len(events)
         for event in sent:
-            luck = self.draws.random()
-            delay = 10**6 if luck < 0.05 else self.draws.randint(1, 6) if luck < 0.3 else 0
-            self.facts["at the end"] += delay == 10**6
-            self.deliveries.append((self.step + delay, event))
+            luck = 1.0 if arrives else self.draws.random()
+            due = self.step + (self.draws.randint(1, 6) if luck < 0.3 else 0)
+            if luck < AT_THE_END_SHARE:
+                due = AT_THE_END
+                self.facts["at the end"] += 1
+            self.deliveries.append((due, event))
 
     async def _bring(self, events: list[Event]) -> None:
         """Store webhooks as the door does, in one group; Stripe posts again what was not answered."""
