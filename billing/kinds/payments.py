@@ -271,8 +271,9 @@ def _payment_intent(object_id: str, body: Json, found: Found) -> PaymentIntent:
     charge_id = id_of(body, "latest_charge")
     charges = entries_of(body, "charges")[0]
     for charge in (body.get("latest_charge"), *charges):
-        if isinstance(charge, dict) and charge.get("object") == CHARGE.stripe_object:
-            note(found, "charge", charge)  # whole; one that is only named is no reason to fetch it
+        # Only a whole one: one that is merely named, or an excerpt of it, is no reason to fetch it.
+        if isinstance(charge, dict) and charge.get("object") == CHARGE.stripe_object and "amount" in charge:
+            note(found, "charge", charge)
     if charge_id is None:  # before 2022-11-15 all charges were in it, the latest first
         charge_id = id_of(charges[0], "id", "charges.data[0].") if charges else None
     return PaymentIntent(

@@ -149,6 +149,8 @@ async def test_money_that_is_missing(pool: Pool, database_url: str, sandbox: San
                     each["amount"] = "odd" if how == "unreadable refund" else each["amount"]
                 if each.get("object") != "charge" or not each.get("customer") or not each["amount_refunded"]:
                     continue
+                if not each["refunds"]["data"]:
+                    continue  # a released rest of a capture
                 chosen[:] = chosen or [(each["id"], each["customer"])]
                 if each["id"] != chosen[0][0]:
                     continue
