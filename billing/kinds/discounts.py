@@ -42,9 +42,7 @@ class Coupon(Facts):
     times_redeemed: int | None
     valid: bool | None
     metadata: dict[str, str]
-    currency_options: tuple[AmountOff, ...] | None = (
-        None  # None: none, or not known, since only a read states them
-    )
+    currency_options: tuple[AmountOff, ...] | None = None  # None: not known, since only a read states them
 
 
 def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
@@ -63,11 +61,14 @@ def _coupon(object_id: str, body: Json, found: Found) -> Coupon:
         times_redeemed=integer_of(body, "times_redeemed"),
         valid=flag_of(body, "valid"),
         metadata=metadata_of(body),
-        currency_options=_currency_options(body),
+        currency_options=_currency_options(body, asked=found.asked),
     )
 
 
-def _currency_options(body: Json) -> tuple[AmountOff, ...] | None:
+def _currency_options(body: Json, *, asked: bool) -> tuple[AmountOff, ...] | None:
+    """The amounts in other currencies, empty if there are none; None if the field was not asked for."""
+    if "currency_options" not in body and not asked:
+        return None
     options = object_of(body, "currency_options", needed=True)
     amounts = [
         AmountOff(currency=currency, amount_off=amount)
@@ -77,7 +78,7 @@ def _currency_options(body: Json) -> tuple[AmountOff, ...] | None:
         for amount in [integer_of(option, "amount_off", where, needed=True)]
         if amount is not None and currency != body.get("currency")
     ]
-    return tuple(amounts) or None
+    return tuple(amounts)
 
 
 def _applies_to(body: Json, *, asked: bool) -> tuple[str, ...] | None:

@@ -24,7 +24,7 @@ alter table stripe.coupons add column currency_options jsonb, add column former 
 comment on column stripe.coupons.former is
   'Earlier coupons of this id, as a list of the same columns, oldest first: discounts keep the terms of the coupon that they were made from. NULL: none is known.';
 comment on column stripe.coupons.currency_options is
-  'Amounts off in other currencies than the coupon''s own, as a list of {currency, amount_off}. NULL: there are none, or only events have told of the coupon. From a read.';
+  'Amounts off in other currencies than the coupon''s own, as a list of {currency, amount_off}. From a read; NULL: not known, since only events have told of the coupon.';
 comment on column stripe.subscriptions.discounts is
   'List of {id, coupon_id, percent_off, amount_off, currency, duration, ends, coupon_created, starts} in the order in which they apply: percent_off as a decimal, amount_off in minor units. coupon_created tells which coupon it was made from where an id was used again. All but id null: not known, since Stripe sent only the id of that discount.';
 

@@ -135,14 +135,14 @@ def test_shapes_that_are_not_known(body: Body, said: str) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"usd": {"amount_off": 300}}, None),
+        ({"usd": {"amount_off": 300}}, ()),
         ({"usd": {"amount_off": 300}, "eur": {"amount_off": 250}}, (AmountOff(currency="eur", amount_off=250),)),
         ({"gbp": {"amount_off": 2}, "eur": {"amount_off": 3}}, tuple(
             AmountOff(currency=currency, amount_off=amount) for currency, amount in (("eur", 3), ("gbp", 2))
         )),
-        ({"eur": {}}, None),
-        ({}, None),
-        (None, None),
+        ({"eur": {}}, ()),
+        ({}, ()),
+        (None, ()),
     ],
 )  # fmt: skip
 def test_amounts_off_in_other_currencies(options: object, expected: tuple[AmountOff, ...] | None) -> None:
