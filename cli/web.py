@@ -10,7 +10,7 @@ from runtime.env_file import with_env_file
 from runtime.logs import configure_logs
 from runtime.settings import Settings
 from webhooks.app import create_app
-from webhooks.connections import bounded_protocol, connections_max
+from webhooks.connections import backlog, bounded_protocol, connections_max
 
 
 def web(
@@ -27,7 +27,7 @@ def web(
         loop="uvloop",
         http=bounded_protocol(count_max),
         ws="none",
-        backlog=count_max,
+        backlog=backlog(count_max),
         lifespan="on",
         access_log=False,
         log_config=None,

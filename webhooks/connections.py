@@ -64,11 +64,8 @@ class Owed(Enum):
 
 
 def connections_max() -> int:
-    """How many connections this process can hold, after raising its limit of open files where that is allowed.
-
-    As many again can be waiting to be accepted at one moment.
-    """
-    wanted = 2 * CONNECTIONS_MAX + FILES_RESERVED
+    """How many connections this process can hold, after raising its limit of open files where that is allowed."""
+    wanted = CONNECTIONS_MAX + backlog(CONNECTIONS_MAX) + FILES_RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return CONNECTIONS_MAX
@@ -77,7 +74,15 @@ def connections_max() -> int:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
             soft = raised
-    return max(16, min(CONNECTIONS_MAX, (soft - FILES_RESERVED) // 2))
+    return max(16, min(CONNECTIONS_MAX, (soft - FILES_RESERVED) * 4 // 5))
+
+
+def backlog(count_max: int) -> int:
+    """How many connections may wait to be accepted, which happens with all of them at one moment.
+
+    A quarter of those that can be held: if all made room at once, a newcomer would be cut off before it is read.
+    """
+    return count_max // 4
 
 
 class Connections:

@@ -19,7 +19,7 @@ from runtime.settings import Settings
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN, until
 from webhooks.app import create_app
-from webhooks.connections import bounded_protocol
+from webhooks.connections import backlog, bounded_protocol
 
 # Not of the shape whsec_..., which the log would mask by itself: it is the code that must keep them to itself.
 SECRET = "signing-secret-of-today"
@@ -178,7 +178,7 @@ async def served(app: ASGIApp, *, connections: int) -> AsyncIterator[int]:
                 app,
                 http=bounded_protocol(connections),
                 ws="none",
-                backlog=connections,
+                backlog=backlog(connections),
                 lifespan="on",
                 access_log=False,
                 log_config=None,
@@ -188,7 +188,7 @@ async def served(app: ASGIApp, *, connections: int) -> AsyncIterator[int]:
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            listener.listen(connections)
+            listener.listen(backlog(connections))
             yield port
         finally:
             server.should_exit = True
