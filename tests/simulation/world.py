@@ -45,16 +45,22 @@ from tests.databases import empty_tables
 from tests.faults import replaced
 from tests.harness import open_lanes
 from tests.simulation.answers import Answers, Lagging
+from tests.simulation.crowd import CROWD
+from tests.simulation.crowd import EVENTS as CROWD_EVENTS
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
 from tests.simulation.exactness import falsely_exact
 from tests.truth import differences, read_records
 from worker.engine import Engine, Lanes
 
 API_KEY = "sk_test_simulation"
+FOREIGN_KEY = "sk_live_simulation"
+"""Stripe accepts it, and it is of the mode that is not served."""
 CUSTOMERS_MIN = 20
 EVENTS_MIN = 300
 DAYS_MAX = 36
 """How long a story may last, in days of the sandbox: longer ones would be few events in many waits."""
+CROWDED_EVERY = 8
+"""Every so many worlds have one name on more customers than are counted."""
 CONNECTED = ("acct_1SandboxNorth", "acct_1SandboxSouth")
 WORKERS = 2
 YEAR = 365 * 86_400
@@ -74,6 +80,8 @@ FAILING_SHARE = 0.2
 """Of the customers: those whose record cannot be derived at the first try, as when memory is short."""
 REVOKED_SHARE = 0.15
 """Of the steps: those in which a connected account takes its access back, or gives it again."""
+STRANGER_SHARE = 0.2
+"""How probably a worker with a key of the other mode comes, or goes, when workers are woken."""
 ROUNDS_MAX = 60
 AT_THE_END_SHARE = 0.05
 AT_THE_END = 10**6
@@ -134,6 +142,7 @@ class Ground:
     answers: Answers
     settings: Settings
     lanes: Lanes
+    foreign_lanes: Lanes
 
 
 async def _keep_as_it_is(_: Connection) -> None:
@@ -161,6 +170,8 @@ async def open_ground(database_url: str) -> AsyncIterator[Ground]:
             stripe_api_base=base,
         )
         lanes = await stack.enter_async_context(open_lanes(settings, Patient))
+        foreign = dataclasses.replace(settings, stripe_api_key=FOREIGN_KEY)
+        foreign_lanes = await stack.enter_async_context(open_lanes(foreign, Patient))
         yield Ground(
             database_url=database_url,
             connection=connection,
@@ -168,6 +179,7 @@ async def open_ground(database_url: str) -> AsyncIterator[Ground]:
             answers=answers,
             settings=settings,
             lanes=lanes,
+            foreign_lanes=foreign_lanes,
         )
 
 
@@ -230,7 +242,7 @@ class World:
             hidden_when_new_seconds=self.draws.choice(HIDDEN_SECONDS),
             seed=seed,
         )
-        self.api = create_api(self.sandbox, [API_KEY], faults=self.faults, history=self.history)
+        self.api = create_api(self.sandbox, [API_KEY, FOREIGN_KEY], faults=self.faults, history=self.history)
         self.settings = dataclasses.replace(
             ground.settings, gap_fill_seconds=self.draws.choice((300.0, 86_400.0))
         )
@@ -241,6 +253,7 @@ class World:
         self.falsely_exact: list[str] = []
         self.rests_at = REST_EVERY
         self.workers = [Worker(self, n) for n in range(WORKERS)]
+        self.stranger = Worker(self, WORKERS + 1, foreign=True)
 
     def clock(self) -> float:
         """Seconds since 1970 of the world, which is the sandbox's clock with fractions."""
@@ -312,6 +325,12 @@ class World:
         stories = short_stories()
         names = sorted(stories)
         customers = events = 0
+        if self.seed % CROWDED_EVERY == 0:
+            self.say(f"story {CROWD.name}")
+            self.sandbox.begin(CROWD)
+            # Nobody of a crowd has a subscription: it is no cast of its own.
+            events += CROWD_EVENTS
+            self.facts["crowded"] = 1
         while customers <= CUSTOMERS_MIN or events < 0.8 * EVENTS_MIN:
             # Long and short ones in turn, so that both numbers are reached together.
             behind = events * CUSTOMERS_MIN < customers * EVENTS_MIN * 0.8
@@ -428,6 +447,7 @@ class World:
     async def _work(self) -> None:
         """Wake some loops of some workers, and look at them for a moment."""
         self.ground.answers.share = SLOW_SHARE
+        self._let_a_stranger_in_or_out()
         for worker in self.workers:
             for name in worker.choose(self.draws):
                 worker.start(name)
@@ -436,6 +456,16 @@ class World:
             await asyncio.wait(running, timeout=self.draws.choice((0.0, 0.004, 0.015)))
         self.ground.answers.go_on()
         await self._bury()
+
+    def _let_a_stranger_in_or_out(self) -> None:
+        """A worker with a key of the other mode comes, stays for a while, and goes: it must do nothing."""
+        if self.draws.random() < STRANGER_SHARE and not self.stranger.tasks:
+            if self.stranger in self.workers:
+                self.workers.remove(self.stranger)
+            else:
+                self.stranger = Worker(self, WORKERS + 1, foreign=True)
+                self.workers.append(self.stranger)
+                self.facts["strangers"] += 1
 
     async def _bury(self) -> None:
         for worker in self.workers:
@@ -508,7 +538,9 @@ class World:
 
 
 LEFT = """
-select 'event' as what, event_id as id, state as detail from sync.events where state in ('pending', 'parked')
+select 'event' as what, event_id as id, state as detail
+from sync.events
+where state in ('pending', 'parked') or (state = 'quarantined' and not live_mode)
 union all
 select kind, id, error from sync.objects where unsettled
 union all
@@ -529,18 +561,20 @@ async def as_mortal(mortal: Mortal, work: Awaitable[object]) -> None:
 class Worker:
     """A worker process as far as the fast form has one: an engine, its running loops, and its deaths."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, *, foreign: bool = False) -> None:
         self._world = world
         self._number = number
+        self._foreign = foreign
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._be_born()
 
     def _be_born(self) -> None:
-        world = self._world
+        world, ground, settings = self._world, self._world.ground, self._world.settings
         self.mortal = Mortal(f"worker {self._number}", world.fate)
-        self.engine = Engine(
-            pool=world.ground.pool, lanes=world.ground.lanes, settings=world.settings, clock=world.clock
-        )
+        if self._foreign:
+            settings = dataclasses.replace(settings, stripe_api_key=FOREIGN_KEY)
+        lanes = ground.foreign_lanes if self._foreign else ground.lanes
+        self.engine = Engine(pool=ground.pool, lanes=lanes, settings=settings, clock=world.clock)
 
     def choose(self, draws: Random) -> list[str]:
         return [
