@@ -90,7 +90,7 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Services]:
         with redis.Redis.from_url(valkey.url) as client:
             information = client.info("server")
         request.config.stash[_VERSIONS] = [
-            str(asyncio.run(_execute(services.postgres_url, "select version()"))),
+            str(asyncio.run(execute(services.postgres_url, "select version()"))),
             f"{information['server_name']} {information['valkey_version']}",
             f"arq {importlib.metadata.version('arq')}",
         ]
@@ -101,10 +101,10 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Services]:
 def template(servers: Services) -> str:
     """The name of a database that has all migrations, from which each test's own is copied."""
     name = "subledger_template"
-    asyncio.run(_execute(servers.postgres_url, f"create database {name}"))
+    asyncio.run(execute(servers.postgres_url, f"create database {name}"))
     migrate(at_database(servers.postgres_url, name))
     # A database with an open connection cannot be copied.
-    asyncio.run(_execute(servers.postgres_url, f"alter database {name} allow_connections false"))
+    asyncio.run(execute(servers.postgres_url, f"alter database {name} allow_connections false"))
     return name
 
 
@@ -151,7 +151,8 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f"service: {version}")
 
 
-async def _execute(url: str, *statements: str) -> object:
+async def execute(url: str, *statements: str) -> object:
+    """Run statements on a connection of their own; what the last one returns."""
     connection = await asyncpg.connect(url)
     try:
         return [await connection.fetchval(statement) for statement in statements][-1]
@@ -168,10 +169,10 @@ _emptied: list[str] = []
 async def database_copy(servers: Services, template: str, name: str) -> AsyncIterator[str]:
     """The URL of a database that is a copy of the template, dropped afterwards."""
     # Copying files is several times quicker than logging every page, which is the default.
-    await _execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
+    await execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
     yield at_database(servers.postgres_url, name)
     # `force`: a process that the test killed may still be on its way out.
-    await _execute(servers.postgres_url, f"drop database {name} with (force)")
+    await execute(servers.postgres_url, f"drop database {name} with (force)")
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +181,7 @@ def template_schema(servers: Services, template: str) -> object:
 
     async def look() -> object:
         async with database_copy(servers, template, "unaltered") as url:
-            return await _execute(url, SCHEMA)
+            return await execute(url, SCHEMA)
 
     return asyncio.run(look())
 
@@ -192,14 +193,14 @@ async def database_url(servers: Services, template: str, template_schema: object
         name = _emptied.pop()
     else:
         name = f"test_{next(_numbers)}"
-        await _execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
+        await execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
     url = at_database(servers.postgres_url, name)
     yield url
     if await emptied(url, template_schema):
         _emptied.append(name)
     else:
         # A test has altered it, so no other test may use it. A process that it killed may still be on its way out.
-        await _execute(servers.postgres_url, f"drop database {name} with (force)")
+        await execute(servers.postgres_url, f"drop database {name} with (force)")
 
 
 @pytest.fixture

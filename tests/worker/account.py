@@ -4,14 +4,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 
 from billing.kinds.lists import listed_kinds
-from db.connection import Pool
+from db.connection import Pool, create_pool
 from db.sync.scans import Scan, ScanRequest, request_scan
 from sandbox import STORIES, Api, Sandbox, create_api, serve
 from sandbox.objects import Price
+from tests.conftest import Services, execute
+from tests.databases import at_database
 from tests.harness import LET_DOUBTS_AGE, EngineHarness, open_engine
 from worker.engine import Lanes
 
@@ -54,6 +57,11 @@ class Attached(EngineHarness):
                 await self.execute("update sync.customers set history_at = now() where history_at > now()")
                 await self.engine.sweep_bulk()
         raise AssertionError(f"the scan has not ended: {row}")
+
+    async def fill(self) -> None:
+        """Backfill everything, and leave nothing to do."""
+        assert "complete" == (await self.scanned(await self.request()))["status"]
+        await self.settle()
 
     async def hurry(self) -> None:
         """As if the pauses after failures were over, and the leases of dead workers."""
@@ -109,3 +117,17 @@ async def attached(
     ):
         assert opened.lanes is not None
         yield Attached(pool=pool, settings=opened.settings, lanes=opened.lanes, engine=opened.engine, api=api)
+
+
+async def filled_database(servers: Services, template: str, sandbox: Sandbox) -> str:
+    """The name of a new database with all of the account in it, to be copied."""
+    name = f"filled_{uuid4().hex}"
+    await execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
+    url = at_database(servers.postgres_url, name)
+    pool = await create_pool(url, min_size=1, max_size=10, application_name="subledger-test")
+    try:
+        async with attached(pool, url, sandbox) as account:
+            await account.fill()
+    finally:
+        await pool.close()
+    return name

@@ -1,8 +1,11 @@
 """What an audit cannot decide it names, and judges the rest; and what only happens meanwhile is no drift."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -15,8 +18,9 @@ from db.sync.customers import MARK_OVERDUE
 from db.sync.scans import select_scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
+from tests.conftest import Services, database_copy
 from tests.faults import Call, after, before, broken, replaced
-from tests.worker.account import Attached, attached, lived_account
+from tests.worker.account import Attached, attached, filled_database, lived_account
 from tests.worker.lists.test_endings import refuse
 from tests.worker.lists.test_spoiled import rewrite
 from worker.audit import records
@@ -28,10 +32,17 @@ def sandbox() -> Sandbox:
     return lived_account(customers=40, clocks=False)
 
 
-async def settled(account: Attached) -> None:
-    """Everything filled, and nothing left to do."""
-    assert "complete" == (await account.scanned(await account.request()))["status"]
-    await account.settle()
+@pytest.fixture(scope="module")
+def filled(servers: Services, template: str, sandbox: Sandbox) -> str:
+    """The name of a database with all of this account, and nothing left to do."""
+    return asyncio.run(filled_database(servers, template, sandbox))
+
+
+@pytest.fixture
+async def database_url(servers: Services, filled: str) -> AsyncIterator[str]:
+    """A copy of it."""
+    async with database_copy(servers, filled, f"copy_{uuid4().hex}") as url:
+        yield url
 
 
 async def damaged_invoices(account: Attached, count: int) -> list[str]:
@@ -49,7 +60,6 @@ async def test_read_that_may_be_late_shows_no_drift(pool: Pool, database_url: st
     minute later it is drift.
     """
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         (invoice,) = await damaged_invoices(account, 1)
         for age, status, drift, undecided in ((29, "partial", [], 1), (30, "complete", [invoice], 0)):
             await account.execute(
@@ -69,7 +79,6 @@ async def test_suspect_that_cannot_be_read(
 ) -> None:
     """One that cannot be understood, or is never answered, is named; all others are judged and mended."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         ids = await damaged_invoices(account, 30)
         path = f"/v1/invoices/{ids[-1]}"
         if status == 200:
@@ -104,7 +113,6 @@ async def test_suspect_that_cannot_be_read(
 async def test_what_is_answered_in_a_later_round(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """Only unanswered suspects are read again: five rounds without an answer spoil nothing."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         ids = await damaged_invoices(account, 25)
         answer, asked = account.api._answer, []
 
@@ -130,7 +138,6 @@ async def test_entitlements_that_cannot_be_read(
 ) -> None:
     """Where some entitlements are never answered, the audit ends and judges everything else."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         (damaged,) = await damaged_invoices(account, 1)
         answer = account.api._answer
         chosen: list[str] = []
@@ -158,7 +165,6 @@ async def test_entitlements_that_cannot_be_read(
 async def test_every_ending_forgets_what_stripe_said(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """Also one that is canceled in the middle."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         await damaged_invoices(account, 3)
         scan = await account.request(purpose="audit")
 
@@ -207,7 +213,6 @@ async def test_subscription_that_only_the_mirror_says_is_active(
 ) -> None:
     """I11: what the list cannot show, or what waits for a read that never comes, is no agreement."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         subscription, _ = await running_out(account)
         path = f"/v1/subscriptions/{subscription}"
         if how in ("unknown shape", "parked"):
@@ -246,7 +251,6 @@ async def test_object_inside_another_that_nobody_understands(
 ) -> None:
     """I11: a refund of an unknown shape is named, wherever Stripe shows it, also if we never heard of it."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         refund = await account.fetchval("select min(id) from stripe.refunds where deleted_at is null")
         await account.execute("delete from stripe.refunds where id = $1", refund)
         await account.execute("delete from sync.objects where id = $1", refund)
@@ -272,7 +276,6 @@ async def test_object_inside_another_that_nobody_understands(
 async def test_parked_object_of_no_list(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """I11: what no list holds is read by its id, if its own read has failed."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         await account.execute(
             "insert into sync.objects (account_id, live_mode, kind, id, dirty, parked_at, error) "
             "values ('', false, 'coupon', 'GONE', 1, now(), 'odd')"
@@ -286,7 +289,6 @@ async def test_parked_object_of_no_list(pool: Pool, database_url: str, sandbox: 
 async def test_record_that_cannot_be_derived(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """I7, I11: a customer at which the rules fail is named, and everybody else's record is judged."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         poison, wrong = [
             row[0]
             for row in await account.fetch(
@@ -309,7 +311,6 @@ async def test_record_that_cannot_be_derived(pool: Pool, database_url: str, sand
 async def test_customer_in_motion_is_looked_at_later(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """I11: a customer that is being changed at the first look is compared at the second one."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         chosen = await account.fetchval(
             "select min(stripe_customer_id) from billing.customers where deleted_at is null"
         )
@@ -324,37 +325,6 @@ async def test_customer_in_motion_is_looked_at_later(pool: Pool, database_url: s
         assert ("complete", None) == (ended["status"], ended["error"])
         rows = await account.fetch("select id, verified from sync.drift")
         assert [(chosen, True)] == [tuple(row) for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/v1/test_helpers/test_clocks", 403),
-        ("/v1/test_helpers/test_clocks", 404),
-        ("/v1/customers", 400),
-    ],
-)
-async def test_clocks_that_are_not_told(pool: Pool, database_url: str, path: str, status: int) -> None:
-    """I11: who may be on a test clock and cannot be asked for is undecided; so are the objects of a clock that Stripe
-    lists, and whose customers it does not.
-    """
-    world = Sandbox(seed=31)
-    world.play(["on_a_test_clock"] * 2)
-    world.run()
-    async with attached(pool, database_url, world) as account:
-        await settled(account)
-        answer = account.api._answer
-
-        def refusing(scope: Any, *rest: Any) -> bytes:
-            of_clock = b"test_clock=" in scope["query_string"]
-            if scope["path"] == path and (of_clock or path.endswith("clocks")):
-                raise RefusedError(status, "not these")
-            return answer(scope, *rest)
-
-        account.api._answer = refusing  # type: ignore[method-assign,assignment]
-        ended = await account.scanned(await account.request(purpose="audit"))
-        assert "partial" == ended["status"]
-        assert "objects could not be read; test_clock " in ended["error"]
 
 
 # --- While events come -----------------------------------------------------------------------------------------------
@@ -391,7 +361,6 @@ async def test_event_around_the_second_look(
 ) -> None:
     """A record that was wrong at the first look and is right at the second is no drift, whatever happens meanwhile."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         chosen = await account.fetchval(
             "select min(c.stripe_customer_id) from billing.customers c "
             "join stripe.charges h on h.customer_id = c.stripe_customer_id "
@@ -431,7 +400,6 @@ async def test_event_around_the_second_look(
 async def test_change_whose_event_is_on_its_way(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """I11: what has changed at Stripe a moment ago differs, and is no drift once its event has come."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         chosen = await account.fetchval("select min(id) from stripe.customers where deleted_at is null")
 
         def rename(_path: str, _query: str, body: Any) -> None:
@@ -457,7 +425,6 @@ async def test_payment_inside_an_invoice_that_is_still_to_be_read(
 ) -> None:
     """I11: what only a read of its invoice can bring is no drift while that read is pending, however long it takes."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         (row,) = await account.fetch(
             "select id, invoice_id from stripe.invoice_payments where invoice_id is not null order by id limit 1"
         )
@@ -483,7 +450,6 @@ async def test_what_was_read_since_is_not_written_over(
 ) -> None:
     """What Stripe said about a wrong row is old once the row has been read again: records are compared with the row."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         chosen = await account.fetchval(
             "select min(stripe_customer_id) from billing.customers where deleted_at is null"
         )
@@ -512,7 +478,6 @@ async def test_customer_that_moves_without_an_end(
 ) -> None:
     """It stays undecided, and so the audit is partial; others' records are decided."""
     async with attached(pool, database_url, sandbox) as account:
-        await settled(account)
         moving, still = [
             row[0]
             for row in await account.fetch(
