@@ -4,21 +4,22 @@ A customer in motion is not judged: which customers are compared, and whether th
 snapshot that compares them.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
+import asyncpg
 import msgspec
 import structlog
 
-from billing.facts import UidClaim
+from billing.facts import CustomerFacts, UidClaim
 from billing.kinds.found import ObjectRef
 from billing.kinds.parse import parse_object
 from billing.record import Derived, customer_uid, derive_record
 from db.columns import differing
-from db.connection import Connection
+from db.connection import Connection, PostgresAway
 from db.keys import Key
 from db.mirror.claims import select_claims
 from db.mirror.facts import load_facts
@@ -77,12 +78,12 @@ async def compare_records(turn: Turn, scan: Scan) -> None:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 customers = await select_customers_after(connection, scope, after, limit=CUSTOMERS_AT_ONCE)
                 found, failed = await _wrong_records(turn, connection, scan, customers)
-            if found and mending:
-                wrong, moving, more = await _as_if_mended(
-                    turn, connection, scan, mending, [each.id for each in found]
+            if (found or failed) and mending:
+                suspects = found + [Drift(kind=RECORD, id=each.id, what="unsettled") for each in failed]
+                wrong, moving, failed = await _as_if_mended(
+                    turn, connection, scan, mending, [each.id for each in suspects]
                 )
-                found = wrong + [each for each in found if each.id in moving]
-                failed += more
+                found = wrong + [each for each in suspects if each.id in moving]
             found += [Drift(kind=RECORD, id=each.id, what="unsettled") for each in customers if each.moving]
             async with connection.transaction():
                 await note_drift(connection, scan, found, verified=False)
@@ -100,15 +101,14 @@ async def _wrong_records(
     turn: Turn, connection: Connection, scan: Scan, customers: Sequence[AuditedCustomer]
 ) -> tuple[list[Drift], list[Unread]]:
     """The records that differ from what the facts in this snapshot imply, without those of customers in motion; and
-    those that the rules fail at, which cost no other (I7).
+    those that cannot be loaded or derived, which cost no other (I7).
     """
     still = {each.id: each.complete for each in customers if not each.moving}
     if not still:
         return [], []
     now = await select_snapshot_time(connection)
-    facts = await load_facts(connection, scan.account_id, scan.live_mode, still)
+    facts, failed = await _loaded(connection, scan, still)
     derived: list[Derived] = []
-    failed: list[Unread] = []
     for each in facts:
         try:
             derived.append(derive_record(each, as_of=now, policy=turn.policy))
@@ -122,6 +122,27 @@ async def _wrong_records(
         for each in derived
     )
     return [each for each in found if each is not None], failed
+
+
+async def _loaded(
+    connection: Connection, scan: Scan, complete: Mapping[str, bool]
+) -> tuple[list[CustomerFacts], list[Unread]]:
+    """The facts of these customers, and those whose facts are no facts: a damaged row may hold anything."""
+    try:
+        return await load_facts(connection, scan.account_id, scan.live_mode, complete), []
+    except (*PostgresAway, asyncpg.PostgresError):
+        raise
+    except Exception as error:
+        if len(complete) == 1:
+            log.exception("facts not loaded", scan=scan.id, customers=[*complete])
+            return [], [Unread(RECORD, customer_id, repr(error)) for customer_id in complete]
+    found: list[CustomerFacts] = []
+    failed: list[Unread] = []
+    for customer_id, known in complete.items():
+        more, bad = await _loaded(connection, scan, {customer_id: known})
+        found += more
+        failed += bad
+    return found, failed
 
 
 class _TakenBack(Exception):

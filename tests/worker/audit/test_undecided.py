@@ -308,6 +308,38 @@ async def test_record_that_cannot_be_derived(pool: Pool, database_url: str, sand
         assert [wrong] == [row["id"] for row in rows]
 
 
+@pytest.mark.parametrize("said", [True, False])
+async def test_row_that_holds_no_facts(pool: Pool, database_url: str, sandbox: Sandbox, said: bool) -> None:
+    """I7, I11: a damaged row that cannot even be loaded stops no audit. If Stripe says what is right, the row is drift,
+    and its customer's record is judged as if the row were mended; if nothing can, the customer is named.
+    """
+    async with attached(pool, database_url, sandbox) as account:
+        (row,) = await account.fetch(
+            "select id, customer_id from stripe.subscriptions where deleted_at is null order by id limit 1"
+        )
+        await account.execute(
+            "update stripe.subscriptions set discounts = '[{\"coupon_id\": 7}]' where id = $1", row["id"]
+        )
+        if not said:
+            refuse(account, f"/v1/subscriptions/{row['id']}", 500)
+            leave_out(account, row["id"])
+        ended = await account.scanned(await account.request(purpose="audit"))
+        drift = await account.fetch("select id from sync.drift where verified")
+        assert ([row["id"]] if said else []) == [each["id"] for each in drift]
+        assert ("complete" if said else "partial") == ended["status"]
+        assert said or row["customer_id"] in ended["error"]
+
+
+def leave_out(account: Attached, object_id: str) -> None:
+    """Let no list of Stripe's name this object."""
+
+    def without(_path: str, _query: str, body: Any) -> None:
+        if body.get("object") == "list":
+            body["data"] = [each for each in body["data"] if each.get("id") != object_id]
+
+    rewrite(account, without)
+
+
 async def test_customer_in_motion_is_looked_at_later(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """I11: a customer that is being changed at the first look is compared at the second one."""
     async with attached(pool, database_url, sandbox) as account:
