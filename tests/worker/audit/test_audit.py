@@ -25,7 +25,7 @@ async def records_without_history(database_url: str) -> dict[CustomerKey, dict[s
 
 async def test_nothing_wrong(pool: Pool, database_url: str) -> None:
     """After a backfill the audit finds nothing, and reads nothing but lists, and what is in none."""
-    sandbox = lived_account(customers=60, clocks=False)
+    sandbox = lived_account(customers=210, clocks=False)
     async with attached(pool, database_url, sandbox) as account:
         await account.scanned(await account.request())
         await account.settle()
@@ -89,7 +89,7 @@ async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url
 
 async def test_nobody_is_learned_of_from_a_wrong_row(pool: Pool, database_url: str) -> None:
     """A guest's charge belongs to its Checkout session's customer: while the session is wrong, the charge stays."""
-    async with attached(pool, database_url, lived_account(customers=60, clocks=False)) as account:
+    async with attached(pool, database_url, lived_account(customers=210, clocks=False)) as account:
         await account.scanned(await account.request())
         await account.settle()
         ((charge, session),) = await account.fetch(

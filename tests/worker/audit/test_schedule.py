@@ -95,7 +95,7 @@ async def test_connected_accounts_are_audited_at_night(
     pool: Pool, database_url: str, sandbox: Sandbox
 ) -> None:
     """I10: each account that a whole backfill has read is audited once a night, and many accounts forget no night."""
-    connected = next(named for named, live_mode in sandbox.accounts if named and not live_mode)
+    connected = sandbox.account("acct_1SandboxNorth").account_id
     async with attached(pool, database_url, sandbox) as account:
         await account.request(account_id=connected)
         await account.request(account_id="acct_unread", kinds=("customer",))

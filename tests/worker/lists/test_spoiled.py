@@ -284,7 +284,7 @@ async def test_step_that_fails_otherwise(
 async def test_events_of_a_connected_account(pool: Pool, database_url: str) -> None:
     """Its events are requested from the horizon on, though none has ever come."""
     sandbox = lived_account(customers=20, clocks=False)
-    connected = next(named for named, live_mode in sandbox.accounts if named and not live_mode)
+    connected = sandbox.account("acct_1SandboxNorth").account_id
     async with attached(pool, database_url, sandbox) as account:
         ended = await account.scanned(await account.request(account_id=connected))
         known = "select cursor_at from sync.accounts where account_id = $1"
