@@ -110,9 +110,13 @@ class AdminRoutes:
 
         Nobody needs a token for it, so all who ask while one look is under way get its answer.
         """
+        return await asyncio.shield(self.look())
+
+    def look(self) -> asyncio.Task[Response]:
+        """The look that is under way, or a new one; it logs what is wrong around us and will not end on its own."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), name="readiness")
-        return await asyncio.shield(self._looking)
+        return self._looking
 
     async def _look(self) -> Response:
         try:

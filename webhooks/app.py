@@ -32,13 +32,16 @@ def create_app(settings: Settings) -> Starlette:
     complaints = Complaints()
     inbox = Inbox(settings.database_url, bell, complaints)
     admin = Admin(settings, bell, complaints)
+    admin_routes = AdminRoutes(admin)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await inbox.start()
+        looking = admin_routes.look()
         try:
             yield
         finally:
+            looking.cancel()
             await inbox.close()
             await admin.close()
             await bell.close()
@@ -46,7 +49,7 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=[
             Route("/webhooks/stripe", WebhookEndpoint(settings, inbox), methods=["POST"]),
-            *AdminRoutes(admin).routes,
+            *admin_routes.routes,
             *CustomerRoutes(admin).routes,
             *BackfillRoutes(admin).routes,
         ],

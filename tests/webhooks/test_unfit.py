@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tests.poolers import SENTENCE, transaction_pooler
+from tests.system import until
 from tests.webhooks.web_harness import event, open_door, settings
 
 NOT_MIGRATED = "not migrated: run `subledger migrate`"
@@ -45,6 +46,11 @@ async def test_said_once(
 ) -> None:
     """I1 and I12: no webhook is answered with 200, so Stripe sends each again; load balancers learn the reason."""
     async with made_unfit(database_url) as url, open_door(settings(database_url=url)) as door:
+
+        async def said() -> bool:
+            return logged in log.getvalue()
+
+        await until(said, what="the line in the log, before anybody asks")
         answers = [await door.post(event(f"evt_{number}")) for number in range(4)]
         ready, status = await door.ask("GET", "/readyz"), await door.status()
     assert [503] * 4 == [answer.status for answer in answers]
