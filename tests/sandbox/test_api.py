@@ -74,8 +74,9 @@ async def client_of(api: Api) -> AsyncIterator[Client]:
         yield Client(base, session)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
+    """One account for the tests of this module, which hardly change it."""
     sandbox = Sandbox(9)
     sandbox.play()
     sandbox.run()
