@@ -95,7 +95,9 @@ class Trouble:
             os.kill(self.machines.valkey.process.pid, signal.SIGCONT)
 
     async def crash_postgres(self) -> None:
-        """Kill a backend: Postgres cuts every connection and recovers from its log."""
+        """Kill a backend: Postgres cuts every connection and recovers from its log. What was committed in the last
+        tenths of a second is lost, since `synchronous_commit` is off here (start_postgres, not durable).
+        """
         backends = [
             child
             for child in psutil.Process(self.machines.postgres.process.pid).children()

@@ -23,7 +23,7 @@ import asyncpg
 from billing.facts import CustomerFacts
 from billing.record import Derived, Policy, derive_record
 from db import keys
-from db.connection import Connection, Pool, PostgresAway
+from db.connection import BEGIN_SESSION, Connection, Pool, PostgresAway
 from db.sync.accounts import see_accounts
 from db.sync.inbox import record_events
 from runtime.budget import Budget
@@ -49,6 +49,7 @@ from tests.simulation.crowd import CROWD
 from tests.simulation.crowd import EVENTS as CROWD_EVENTS
 from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
 from tests.simulation.exactness import falsely_exact
+from tests.simulation.failover import FORGET_KEPT, keep, lose
 from tests.truth import differences, read_records
 from worker.engine import Engine, Lanes
 
@@ -82,6 +83,10 @@ REVOKED_SHARE = 0.15
 """Of the steps: those in which a connected account takes its access back, or gives it again."""
 STRANGER_SHARE = 0.2
 """How probably a worker with a key of the other mode comes, or goes, when workers are woken."""
+LOSSES_EVERY = 4
+"""In every so many worlds Postgres fails over once, and loses what was committed in the last step."""
+LOSS_AFTER = 160
+"""The loss comes after so many events."""
 ROUNDS_MAX = 60
 AT_THE_END_SHARE = 0.05
 AT_THE_END = 10**6
@@ -145,6 +150,13 @@ class Ground:
     foreign_lanes: Lanes
 
 
+async def _begin_session(connection: Connection) -> None:
+    """As each session of ours begins; nobody dies of it."""
+    mortal = living.set(None)
+    await connection.execute(BEGIN_SESSION)
+    living.reset(mortal)
+
+
 async def _keep_as_it_is(_: Connection) -> None:
     """No statement of ours leaves anything behind in its session."""
 
@@ -161,7 +173,9 @@ async def open_ground(database_url: str) -> AsyncIterator[Ground]:
         stack.callback(answers.end)
         # Without the reset at every return: half of what a world costs is round trips.
         pool = await stack.enter_async_context(
-            asyncpg.create_pool(database_url, min_size=0, max_size=24, reset=_keep_as_it_is)
+            asyncpg.create_pool(
+                database_url, min_size=0, max_size=24, init=_begin_session, reset=_keep_as_it_is
+            )
         )
         settings = Settings(
             database_url=database_url,
@@ -252,6 +266,8 @@ class World:
         self.failing_seen: set[str] = set()
         self.falsely_exact: list[str] = []
         self.rests_at = REST_EVERY
+        self.loses_after = LOSS_AFTER if seed % LOSSES_EVERY == 1 else None
+        self.kept = False
         self.workers = [Worker(self, n) for n in range(WORKERS)]
         self.stranger = Worker(self, WORKERS + 1, foreign=True)
 
@@ -276,6 +292,7 @@ class World:
     async def _play(self) -> Played:
         connection = self.ground.connection
         await empty_tables(connection)
+        await connection.execute(FORGET_KEPT)
         # The day of installation: its first fill decides from when on nothing is missed.
         await see_accounts(connection, [keys.Scope(name, False) for name in ("", *CONNECTED)])
         await set_clock(connection, 0.0)
@@ -373,6 +390,8 @@ class World:
             await self._everybody_idle()
             await self.pass_time(100.0)
             await self._work()
+        if self.loses_after is not None and self.facts["events"] >= self.loses_after:
+            await self._fail_over()
         if self.facts["events"] >= self.rests_at:
             self.rests_at += REST_EVERY
             await self._rest()
@@ -397,6 +416,20 @@ class World:
         looked_at, wrong = await falsely_exact(self.ground.connection, self.sandbox)
         self.facts["exact at rest"] += looked_at
         self.falsely_exact += [f"step {self.step}: {line}" for line in wrong]
+
+    async def _fail_over(self) -> None:
+        """A standby takes the place of Postgres, while workers are at work. What was committed in one step is lost."""
+        if not self.kept:
+            await keep(self.ground.connection)
+            self.kept = True
+            return
+        self.loses_after = None
+        events = await self.ground.connection.fetchval("select count(*) from sync.events")
+        await lose(self.ground.connection)
+        self.facts["lost events"] = events - await self.ground.connection.fetchval(
+            "select count(*) from sync.events"
+        )
+        await self._bury()
 
     async def _arrive(self, step: int) -> None:
         """The mail brings what is due by this step."""
