@@ -154,7 +154,7 @@ def _unlisted() -> dict[str, str]:
     t.customer_id is distinct from t.id
     or not exists (
       select from sync.objects o
-      where o.account_id = t.account_id and o.live_mode = t.live_mode and o.kind = '{kind.name}' and o.id = t.id
+      where o.account_id = $1 and o.live_mode = $2 and o.kind = '{kind.name}' and o.id = t.id
     )
   )"""
         elif kind.says_created:
@@ -167,7 +167,7 @@ from {kind.table} t
 where t.account_id = $1 and t.live_mode = $2 and t.deleted_at is null and {where}
   and not exists (
     select from sync.objects o
-    where o.account_id = t.account_id and o.live_mode = t.live_mode and o.kind = '{kind.name}' and o.id = t.id
+    where o.account_id = $1 and o.live_mode = $2 and o.kind = '{kind.name}' and o.id = t.id
       and (o.confirmed >= $5 or o.dirty >= $5 or o.told >= $5)
   )
 union all
@@ -176,7 +176,7 @@ from sync.objects o
 where o.account_id = $1 and o.live_mode = $2 and o.kind = '{kind.name}' and o.confirmed > 0 and o.confirmed < $5
   and $3::timestamptz is not null and $4::timestamptz is not null
   and not exists (
-    select from {kind.table} t where t.account_id = o.account_id and t.live_mode = o.live_mode and t.id = o.id
+    select from {kind.table} t where t.account_id = $1 and t.live_mode = $2 and t.id = o.id
   )
 """
     return statements

@@ -13,7 +13,7 @@ from billing.kinds.registry import LIST_CONFIRMED
 from billing.record import CustomerFeature, CustomerMrr, CustomerRecord, Revenue
 from db.columns import columns_of, names_of
 from db.connection import Connection
-from db.keys import CustomerKey
+from db.keys import CustomerKey, in_each_scope
 from db.records.history import StatusChange
 from db.records.parts import RECORD_PARTS
 from db.sync.inbox_admin import CustomerMark, FenceEntry
@@ -38,19 +38,17 @@ def _names(row: type[Any]) -> str:
 # Each arm has its index; `or` over four columns would read the whole table. What only we or Stripe can give comes
 # first: a custom_uid may be anything, even another customer's Stripe id.
 FIND_CUSTOMERS = f"""
-with meant as (
-  select uid, 1 as rank from billing.customers where uid = $2
-  union all select uid, 2 from billing.customers where stripe_customer_id = $1
-  union all select uid, 3 from billing.customers where custom_uid = $1
-  union all select uid, 4 from billing.customers where email in ($1, lower($1))
-), found as (
-  select stored.*, m.rank, min(m.rank) over () as first
-  from meant m
-  join billing.customers stored using (uid)
-  where ($3::text is null or stored.account_id = $3) and ($4::boolean is null or stored.live_mode = $4)
+with recursive {in_each_scope("billing.customers", "stripe_customer_id = $1 or custom_uid = $1")}, meant as (
+  select *, 1 as rank from billing.customers where uid = $2
+  union all select *, case when stripe_customer_id = $1 then 2 else 3 end from found
+  union all select *, 4 from billing.customers where email in ($1, lower($1))
+), ranked as (
+  select *, min(rank) over () as first
+  from meant
+  where ($3::text is null or account_id = $3) and ($4::boolean is null or live_mode = $4)
 )
 select {_names(StoredCustomer)}
-from found
+from ranked
 where rank = first
 order by deleted_at is not null, live_mode desc, account_id, created_at, uid
 limit $5

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from db.columns import columns_of, names_of
 from db.connection import Connection
-from db.keys import CustomerKey, Key, columns_of_keys
+from db.keys import CustomerKey, Key, columns_of_keys, in_each_scope
 from db.sync.customers import mark_stale
 from db.sync.inbox import ClaimedEvent
 
@@ -65,9 +65,9 @@ async def select_events(
 
 
 SELECT_EVENTS_BY_ID = f"""
+with recursive {in_each_scope("sync.events", "event_id = $1")}
 select {_ENTRY}, payload
-from sync.events
-where event_id = $1
+from found
 order by account_id, live_mode
 """
 
@@ -144,9 +144,9 @@ async def select_parked_objects(connection: Connection, *, limit: int | None) ->
 
 
 SELECT_OBJECTS_BY_ID = f"""
+with recursive {in_each_scope("sync.objects", "id = any ($1::text[])", columns=("account_id", "live_mode", "kind"))}
 select {_FENCE}
-from sync.objects
-where id = any ($1::text[])
+from found
 order by account_id, live_mode, kind, id
 """
 
@@ -213,9 +213,9 @@ async def select_parked_customers(connection: Connection, *, limit: int | None) 
 
 
 SELECT_MARKS_BY_ID = f"""
+with recursive {in_each_scope("sync.customers", "customer_id = any ($1::text[])")}
 select {_MARK}
-from sync.customers
-where customer_id = any ($1::text[])
+from found
 order by account_id, live_mode, customer_id
 """
 
@@ -227,13 +227,14 @@ async def select_marks_by_id(connection: Connection, ids: Sequence[str]) -> list
 
 # Replaying: events before objects before customers, as everywhere.
 
-REPLAY_EVENTS = """
-with chosen as (
-  select account_id, live_mode, event_id
-  from sync.events
-  where event_id = any ($1::text[]) and state <> 'pending'
-  order by account_id, live_mode, event_id
-  for no key update
+REPLAY_EVENTS = f"""
+with recursive {in_each_scope("sync.events", "event_id = any ($1::text[])")}, chosen as (
+  select e.account_id, e.live_mode, e.event_id
+  from found
+  join sync.events e using (account_id, live_mode, event_id)
+  where e.state <> 'pending'
+  order by e.account_id, e.live_mode, e.event_id
+  for no key update of e
 )
 update sync.events e
 set state = 'pending', attempts = 0, leased_until = null, applied_at = null, error = null
