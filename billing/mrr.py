@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from functools import cached_property
 from types import MappingProxyType
 from uuid import UUID
 
 from billing.facts import CustomerFacts
 from billing.kinds.catalogue import Price, Tier
 from billing.kinds.discounts import Coupon, Discount
+from billing.kinds.invoices import Invoice
 from billing.kinds.subscriptions import Subscription, SubscriptionItem
 from billing.mrr_history import Change
 from billing.renewals import began_with_trial, end_of_first_trial
@@ -58,6 +60,20 @@ class Mrr:
         self._items: defaultdict[str, list[SubscriptionItem]] = defaultdict(list)
         for item in facts.items:
             self._items[item.subscription_id].append(item)
+        self._moves: dict[tuple[str, datetime], list[tuple[datetime, Decimal]]] = {}
+
+    @cached_property
+    def _invoices(self) -> Mapping[str | None, list[Invoice]]:
+        """The invoices of each subscription."""
+        of: dict[str | None, list[Invoice]] = {}
+        for invoice in self._facts.invoices:
+            of.setdefault(invoice.subscription_id, []).append(invoice)
+        return of
+
+    def prepare(self, *, as_of: datetime) -> None:
+        """Compute now what `moves` and `past` will ask for."""
+        for currency in self.currencies():
+            self.moves(currency, as_of=as_of)
 
     def rows(self, *, customer_uid: UUID, as_of: datetime) -> tuple[CustomerMrr, ...]:
         """One row for each currency in which a subscription is paid for, in order of currency.
@@ -116,7 +132,10 @@ class Mrr:
 
         Such a change is the start or end of a subscription, or the end of one of its discounts, or a later trial.
         """
-        found = []
+        found = self._moves.get((currency, as_of))
+        if found is not None:
+            return found
+        found = self._moves[currency, as_of] = []
         for subscription in self._facts.subscriptions:
             if self._currency(subscription) == currency:
                 before = Decimal(0)
@@ -312,7 +331,7 @@ class Mrr:
     def _begins(self, subscription: Subscription) -> datetime | None:
         """When it began to be paid for: at its start, or when its first trial was over."""
         prices = [self._prices.get(item.price_id or "") for item in self._items[subscription.id]]
-        trial_over = end_of_first_trial(subscription, self._facts.invoices, prices)
+        trial_over = end_of_first_trial(subscription, self._invoices.get(subscription.id, ()), prices)
         known = [each for each in (subscription.start_date, trial_over) if each is not None]
         return max(known, default=subscription.created)
 

@@ -1,6 +1,7 @@
 """MRR: what a month brings by Stripe's own arithmetic, and how its history is written and revised."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -51,6 +52,35 @@ def facts(**fields: Any) -> CustomerFacts:
 def mrr(of: CustomerFacts, *, as_of: datetime = NOW) -> dict[str, int | None]:
     rows = Mrr(of).rows(customer_uid=UUID(OUR_UID), as_of=as_of)
     return {row.currency: row.mrr for row in rows}
+
+
+class Passes(tuple[Any, ...]):
+    """Counts how often it is gone through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.passes += 1
+        return super().__iter__()
+
+
+def test_i14_a_history_goes_through_the_invoices_once() -> None:
+    """I14: however many subscriptions a customer has, its invoices are gone through once, and not for each of them."""
+    number = 20
+    invoices = Passes(
+        replace(cycle_invoice(month(n), subscription_id=f"sub_{n}"), id=f"in_{n}") for n in range(number)
+    )
+    of = Mrr(
+        facts(
+            subscriptions=tuple(replace(SUBSCRIPTION, id=f"sub_{n}") for n in range(number)),
+            items=tuple(replace(ITEM, id=f"si_{n}", subscription_id=f"sub_{n}") for n in range(number)),
+            invoices=invoices,
+        )
+    )
+    of.prepare(as_of=NOW)
+    assert number * 2000 == of.past("usd", as_of=NOW)[-1].mrr_after
+    assert number == len(of.moves("usd", as_of=NOW))
+    assert 1 == invoices.passes
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The histories of status and of MRR: each ends with what the record says, in the transaction that stores both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -34,6 +34,10 @@ class Derivation:
     stale: StaleCustomer
     facts: CustomerFacts
     derived: Derived
+    mrr: Mrr = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mrr", Mrr(self.facts))
 
 
 # Status
@@ -157,7 +161,7 @@ async def write_mrr_history(connection: Connection, customers: Sequence[Derivati
     confirmed: list[int] = []
     appended: list[MrrChange] = []
     for one in moved:
-        source, record = Mrr(one.of.facts), one.of.derived.record
+        source, record = one.of.mrr, one.of.derived.record
         past = () if one.is_begun else source.past(one.currency, as_of=one.of.stale.as_of)
         level, since = one.chain.start(exact=record.exact)
         if past:
@@ -192,7 +196,7 @@ def _moved(each: Derivation, chains: Mapping[str, Chain]) -> list[_Moved]:
     """The customer's histories that end elsewhere, have something to be confirmed, or have not been looked at yet."""
     now = {row.currency: row.mrr for row in each.derived.mrr}
     found = []
-    for currency in sorted(chains.keys() | Mrr(each.facts).currencies()):
+    for currency in sorted(chains.keys() | each.mrr.currencies()):
         chain, mrr = chains.get(currency, Chain()), now.get(currency, 0)
         if mrr is None:
             continue
