@@ -81,6 +81,8 @@ PostgresRefuses = (
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
+PATIENT_TIMEOUT_SECONDS = 600.0
+"""For a connection on which one customer is worked on that may have millions of objects."""
 SESSION_TRIES = 5
 SESSION_TIMEOUT_SECONDS = 5.0
 IDLE_SECONDS_MAX = 300.0
@@ -261,7 +263,7 @@ def _session_settings(command_timeout_seconds: float) -> str:
     """
     return f"""
     set timezone = 'UTC';
-    set lock_timeout = '{int(command_timeout_seconds * 500)}ms';
+    set lock_timeout = '{int(min(command_timeout_seconds, COMMAND_TIMEOUT_SECONDS) * 500)}ms';
     set statement_timeout = '{int(command_timeout_seconds * 950)}ms';
     set idle_in_transaction_session_timeout = '{int(command_timeout_seconds * 1000)}ms';
     set jit = off;

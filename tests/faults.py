@@ -5,22 +5,24 @@ Two seams, neither of which needs a hook in production code, nor the place from 
 - A statement of ours, named by its constant: `before` and `after` it, or `after_commit` of its transaction, something
   else happens; it is `failing`; Postgres ends all connections when it comes (`losing_connections_at`); another text is
   run in its place (`rewritten`).
-- A public function of ours, named by itself: `broken` at some arguments, or `replaced` by another one, wherever it has
-  been imported.
+- A public function of ours, named by itself: `broken` at some arguments, `held_up` in its thread, or `replaced` by
+  another one, wherever it has been imported.
 
 A fault that is never met proves nothing: each of them fails the test that ends without it. What Stripe answers wrongly
 is said to the API of the test (tests/harness.py) or to the sandbox.
 """
 
+import asyncio
 import importlib
 import inspect
 import pkgutil
 import sys
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, wraps
 from typing import Any
 from unittest.mock import patch
@@ -34,6 +36,7 @@ from db.mirror.tables import MIRROR, SELECT_MONOTONE
 from tests.places import ROOMS
 
 BEFORE, AFTER = "before", "after"
+HELD_SECONDS_MAX = 30.0
 
 END_OTHERS = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -334,6 +337,47 @@ def replaced(function: Callable[..., Any], by: Callable[..., Any]) -> Iterator[F
             yield fault
     finally:
         _exchange(instead, function)
+
+
+@dataclass(slots=True)
+class Hold:
+    """Holds a function up in the thread that runs it, until it is opened."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+    open: threading.Event = field(default_factory=threading.Event)
+
+    async def reached_by(self, work: "asyncio.Task[Any]") -> None:
+        """Return once the function has been called; fail if the work ends without calling it."""
+        reaching = asyncio.create_task(asyncio.to_thread(self.reached.wait, HELD_SECONDS_MAX))
+        await asyncio.wait([reaching, work], return_when=asyncio.FIRST_COMPLETED)
+        if not self.reached.is_set():
+            self.reached.set()
+            work.result()
+            raise AssertionError("the work ended without calling the function")
+        await reaching
+
+
+@contextmanager
+def held_up(function: Callable[..., Any], **how: Any) -> Iterator[Hold]:
+    """Hold a public function of ours up, which must run in a thread of its own, before it does anything; the options of
+    `before`. In the thread of the event loop it would hold everything up: there it fails at once.
+    """
+    fault, hold = Fault(name=function.__qualname__, **({"when": always} | how)), Hold()
+
+    def holds(*args: Any, **named: Any) -> Any:
+        if fault.strikes(*args, **named):
+            if threading.current_thread() is threading.main_thread():
+                raise AssertionError(f"{fault.name} runs in the thread of the event loop")
+            hold.reached.set()
+            if not hold.open.wait(HELD_SECONDS_MAX):
+                raise AssertionError(f"{fault.name} was held up for ever")
+        return function(*args, **named)
+
+    with replaced(function, holds), fault.expected():
+        try:
+            yield hold
+        finally:
+            hold.open.set()
 
 
 def _exchange(function: Callable[..., Any], by: Callable[..., Any]) -> int:

@@ -38,6 +38,7 @@ from worker.live.apply import apply_batch
 from worker.live.confirm import confirm_batch
 from worker.live.derive import BATCH as DERIVE_BATCH
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
+from worker.live.heavy import derive_heavy
 from worker.scanner import Scanner
 from worker.usage import refresh_usage
 
@@ -81,6 +82,7 @@ class Engine:
         self._clock = clock
         self._lanes = lanes
         self._settings_mode = settings.live_mode
+        self._database_url = settings.database_url
         self._policy = Policy(past_due_has_access=settings.past_due_has_access)
         self._gap_fill = timedelta(seconds=settings.gap_fill_seconds)
         self._usage_every = timedelta(seconds=settings.usage_seconds) or None
@@ -88,6 +90,7 @@ class Engine:
         self._applying = asyncio.Lock()
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
+        self._deriving_heavy = asyncio.Lock()
         self._bulk = asyncio.Lock()
         self._scanning = asyncio.Lock()
         self._key_checked_at = float("-inf")
@@ -166,6 +169,28 @@ class Engine:
         """Derive every stale customer; returns how many were derived."""
         async with self._pool.acquire() as connection:
             return await self._derive_with(connection, self._clock())
+
+    async def derive_heavy(self) -> int:
+        """Derive the stale customers that are heavy, one at a time; returns how many were derived.
+
+        After each it rests for as long as that took: so half of the time at most goes to those on whom events rain.
+        """
+        if self._deriving_heavy.locked():
+            return 0
+        async with self._deriving_heavy:
+            started, derived = self._clock(), 0
+            while not self._over(started):
+                began = self._clock()
+                if not await derive_heavy(
+                    self._pool, self._database_url, policy=self._policy, held=self._held.heavy
+                ):
+                    break
+                derived += 1
+                log.info("heavy customer derived", duration_ms=self._ms_since(began))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._clock() - began):
+                        await self.stopping.wait()
+            return derived
 
     async def sweep(self) -> None:
         """Everything of the live lane that Postgres says is to be done, without Redis."""

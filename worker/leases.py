@@ -11,7 +11,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Generic, Protocol, TypeVar
 
-from db.connection import COMMAND_TIMEOUT_SECONDS, Connection, PostgresAway, PostgresUnfit
+from db.connection import (
+    COMMAND_TIMEOUT_SECONDS,
+    PATIENT_TIMEOUT_SECONDS,
+    Connection,
+    PostgresAway,
+    PostgresUnfit,
+)
 from db.sync.customers import StaleCustomer, release_stale
 from db.sync.due_reads import DueRead, release_reads
 from db.sync.histories import DueHistory, release_histories
@@ -41,6 +47,8 @@ class Held(Generic[T]):
 
     release: Callable[[Connection, Sequence[T]], Awaitable[None]]
     """Undoes their claims; leaves alone what was finished after all, or is another worker's by now."""
+    patience: float = 1.0
+    """How many times as long as usual their work may take."""
     rows: list[T] = field(default_factory=list)
     losses: int = 0  # in a row
 
@@ -61,7 +69,7 @@ class Held(Generic[T]):
             raise
         except PostgresAway:
             self.losses += 1
-            if self.losses <= GIVEN_BACK_MAX and time.monotonic() - started < CUT_OFF_SECONDS:
+            if self.losses <= GIVEN_BACK_MAX and time.monotonic() - started < self.patience * CUT_OFF_SECONDS:
                 self.rows += [row for row in rows if row.attempts == 1]
             raise
         if rows:
@@ -104,6 +112,11 @@ class HeldLeases:
 
     events: Held[ClaimedEvent] = field(default_factory=lambda: Held(release_events))
     customers: Held[StaleCustomer] = field(default_factory=lambda: Held(release_stale))
+    heavy: Held[StaleCustomer] = field(
+        default_factory=lambda: Held(
+            release_stale, patience=PATIENT_TIMEOUT_SECONDS / COMMAND_TIMEOUT_SECONDS
+        )
+    )
     reads: Held[DueRead] = field(default_factory=lambda: Held(release_reads))
     histories: Held[DueHistory] = field(default_factory=lambda: Held(release_histories))
 

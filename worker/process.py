@@ -142,6 +142,7 @@ class WorkerProcess:
             ("bulk sweep", engine.sweep_bulk, SWEEP_SECONDS),
             ("scan", engine.scan, SWEEP_SECONDS),
             ("sweep", engine.sweep, SWEEP_SECONDS),
+            ("heavy customers", engine.derive_heavy, SWEEP_SECONDS),
             ("heartbeat", lambda: self._beat(pool), BEAT_SECONDS),
         )
         sweeps = [

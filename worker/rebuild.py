@@ -20,7 +20,7 @@ from db.sync.rebuilds import (
     open_rebuild,
     unlock_rebuild,
 )
-from worker.live.derive import derive_claimed
+from worker.live.derive import derive_in_pieces
 
 BATCH = 500
 LEASE = timedelta(minutes=5)
@@ -68,7 +68,7 @@ async def rebuild(
         total = derived + await count_left(connection, reached)
         progressed(Progress(derived=derived, total=total, changed=changed))
         while claimed := await claim_next(connection, reached, limit=batch, lease=LEASE):
-            different = await derive_claimed(connection, claimed, policy=policy)
+            different = await derive_in_pieces(connection, claimed, policy=policy)
             reached = claimed[-1].key
             derived, changed = derived + len(claimed), changed + different
             await advance_rebuild(connection, opened.id, reached, derived=len(claimed), changed=different)

@@ -1,8 +1,11 @@
 """The facts of a batch of customers, read in one snapshot of the mirror."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar, get_type_hints
 
 import asyncpg
@@ -28,6 +31,11 @@ from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import Scope
 from db.mirror.claims import select_crowded, select_first_claims
+
+PORTION_ROWS = 500
+"""Rows that are fetched and made into facts at a time, where there are many."""
+PORTION_IDS = 5_000
+"""Ids that are passed to Postgres at a time: encoding them takes a microsecond each."""
 
 T = TypeVar("T")
 
@@ -172,62 +180,67 @@ where p.account_id = $1 and p.live_mode = $2 and p.invoice_id = any ($3::text[])
 
 
 async def load_facts(
-    connection: Connection, account_id: str, live_mode: bool, customers: Mapping[str, bool]
+    connection: Connection,
+    account_id: str,
+    live_mode: bool,
+    customers: Mapping[str, bool],
+    *,
+    gently: bool = False,
+    money: bool = True,
 ) -> list[CustomerFacts]:
     """The facts of these customers of one account and mode (id -> complete).
 
-    The caller holds a REPEATABLE READ transaction, so that all facts are of one moment.
+    The caller holds a REPEATABLE READ transaction, so that all facts are of one moment. `gently`: there are so many
+    that they are fetched in portions, with pauses in which others get as much time. Without `money`, what was sold
+    and paid is left out, which is nearly all that a customer may have thousands of.
     """
     ids = list(customers)
     scope = Scope(account_id, live_mode)
+
+    async def grouped(facts: type[T], statement: str, of: Sequence[str], *, by: str) -> dict[str, list[T]]:
+        groups: dict[str, list[T]] = {}
+        for some in _portions(of):
+            if not gently:
+                _add_facts(groups, facts, await connection.fetch(statement, *scope, some), by=by)
+                continue
+            cursor = await connection.cursor(statement, *scope, some)
+            rows: list[asyncpg.Record] | None = None
+            while rows is None or len(rows) == PORTION_ROWS:
+                began = time.perf_counter()
+                rows = await cursor.fetch(PORTION_ROWS)
+                _add_facts(groups, facts, rows, by=by)
+                await asyncio.sleep(time.perf_counter() - began)
+        return groups
+
     customer_rows = {row["id"]: row for row in await connection.fetch(SELECT_CUSTOMERS, *scope, ids)}
     customer_facts = {customer_id: _fact(Customer, row) for customer_id, row in customer_rows.items()}
     identities = {
         row["stripe_customer_id"]: _identity(row)
         for row in await connection.fetch(SELECT_IDENTITIES, *scope, ids)
     }
-    subscriptions = _grouped(
-        Subscription, await connection.fetch(SELECT_SUBSCRIPTIONS, *scope, ids), by="customer_id"
-    )
-    schedules = _grouped(
-        SubscriptionSchedule, await connection.fetch(SELECT_SCHEDULES, *scope, ids), by="customer_id"
-    )
+    subscriptions = await grouped(Subscription, SELECT_SUBSCRIPTIONS, ids, by="customer_id")
+    schedules = await grouped(SubscriptionSchedule, SELECT_SCHEDULES, ids, by="customer_id")
     scheduled: dict[str, list[SubscriptionScheduleItem]] = {}
     if waiting := [each.id for own in schedules.values() for each in own if each.status == "not_started"]:
-        scheduled = _grouped(
-            SubscriptionScheduleItem,
-            await connection.fetch(SELECT_SCHEDULE_ITEMS, *scope, waiting),
-            by="schedule_id",
-        )
+        scheduled = await grouped(SubscriptionScheduleItem, SELECT_SCHEDULE_ITEMS, waiting, by="schedule_id")
     items: dict[str, list[SubscriptionItem]] = {}
     if subscriptions:
         subscription_ids = [each.id for group in subscriptions.values() for each in group]
-        items = _grouped(
-            SubscriptionItem,
-            await connection.fetch(SELECT_ITEMS, *scope, subscription_ids),
-            by="subscription_id",
-        )
+        items = await grouped(SubscriptionItem, SELECT_ITEMS, subscription_ids, by="subscription_id")
     catalogue = await _load_catalogue(connection, scope, items, scheduled)
     coupons = await _load_coupons(connection, scope, customer_facts, subscriptions, items)
-    invoices = _grouped(Invoice, await connection.fetch(SELECT_INVOICES, *scope, ids), by="customer_id")
-    charges = _grouped(Charge, await connection.fetch(SELECT_CHARGES, *scope, ids), by="owner_id")
+    paying = ids if money else []
+    invoices = await grouped(Invoice, SELECT_INVOICES, paying, by="customer_id")
+    charges = await grouped(Charge, SELECT_CHARGES, paying, by="owner_id")
     refunds: dict[str, list[Refund]] = {}
     disputes: dict[str, list[Dispute]] = {}
     if charges:
         charge_ids = [each.id for group in charges.values() for each in group]
-        refunds = _grouped(Refund, await connection.fetch(SELECT_REFUNDS, *scope, charge_ids), by="charge_id")
-        disputes = _grouped(
-            Dispute, await connection.fetch(SELECT_DISPUTES, *scope, charge_ids), by="charge_id"
-        )
-    sessions = _grouped(
-        CheckoutSession, await connection.fetch(SELECT_SESSIONS, *scope, ids), by="customer_id"
-    )
-    credit_notes = _grouped(
-        CreditNote, await connection.fetch(SELECT_CREDIT_NOTES, *scope, ids), by="customer_id"
-    )
-    entitlements = _grouped(
-        ActiveEntitlement, await connection.fetch(SELECT_ENTITLEMENTS, *scope, ids), by="customer_id"
-    )
+        refunds = await grouped(Refund, SELECT_REFUNDS, charge_ids, by="charge_id")
+        disputes = await grouped(Dispute, SELECT_DISPUTES, charge_ids, by="charge_id")
+    sessions = await grouped(CheckoutSession, SELECT_SESSIONS, paying, by="customer_id")
+    credit_notes = await grouped(CreditNote, SELECT_CREDIT_NOTES, paying, by="customer_id")
+    entitlements = await grouped(ActiveEntitlement, SELECT_ENTITLEMENTS, ids, by="customer_id")
     features: dict[str, Feature] = {}
     if entitlements:
         feature_ids = {each.feature_id for group in entitlements.values() for each in group} - {None}
@@ -273,7 +286,8 @@ async def load_facts(
             ),
         )
 
-    return await _with_rivals(connection, scope, [gather(customer_id) for customer_id in ids])
+    gathered = [await asyncio.to_thread(gather, each) if gently else gather(each) for each in ids]
+    return await _with_rivals(connection, scope, gathered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -402,22 +416,31 @@ async def _select_unsettled(
         row[0]
         for row in await connection.fetch(SELECT_UNSETTLED_CUSTOMERS, *scope, ids, list(LIST_CONFIRMED))
     }
-    if invoices:
-        customer_of = {each.id: customer for customer, group in invoices.items() for each in group}
+    of_customers = ((each.id, customer) for customer, group in invoices.items() for each in group)
+    for some in _portions(of_customers):
+        customer_of = dict(some)
         rows = await connection.fetch(SELECT_UNSETTLED_INVOICES, *scope, list(customer_of))
         unsettled |= {customer_of[row[0]] for row in rows}
-    owner_of = {charge.id: customer for customer, group in charges.items() for charge in group}
-    # A guest's charge names nobody, so it is not found by its customer.
-    guests = [charge.id for group in charges.values() for charge in group if charge.customer_id is None]
-    if guests:
-        rows = await connection.fetch(SELECT_UNSETTLED_OBJECTS, *scope, "charge", guests)
-        unsettled |= {owner_of[row[0]] for row in rows}
-    for kind, parts in (("refund", refunds), ("dispute", disputes)):
-        charge_of = {part.id: charge_id for charge_id, group in parts.items() for part in group}
-        if charge_of:
-            rows = await connection.fetch(SELECT_UNSETTLED_OBJECTS, *scope, kind, list(charge_of))
-            unsettled |= {owner_of[charge_of[row[0]]] for row in rows}
+    of_owners = ((charge, owner) for owner, group in charges.items() for charge in group)
+    for part in _portions(of_owners):
+        # A guest's charge names nobody, so it is not found by its customer.
+        guests = {charge.id: owner for charge, owner in part if charge.customer_id is None}
+        refunded = {each.id: owner for charge, owner in part for each in refunds.get(charge.id, ())}
+        disputed = {each.id: owner for charge, owner in part for each in disputes.get(charge.id, ())}
+        for kind, owner_of in (("charge", guests), ("refund", refunded), ("dispute", disputed)):
+            if owner_of:
+                rows = await connection.fetch(SELECT_UNSETTLED_OBJECTS, *scope, kind, list(owner_of))
+                unsettled |= {owner_of[row[0]] for row in rows}
+        if len(part) == PORTION_IDS:
+            await asyncio.sleep(0)
     return unsettled
+
+
+def _portions(of: Iterable[T]) -> Iterator[list[T]]:
+    """These in lists that can be passed to Postgres within milliseconds."""
+    left = iter(of)
+    while some := list(islice(left, PORTION_IDS)):
+        yield some
 
 
 def _fact(facts: type[T], row: asyncpg.Record) -> T:
@@ -440,11 +463,12 @@ def _all(facts: type[T], rows: Iterable[asyncpg.Record]) -> list[T]:
     return [_fact(facts, row) for row in rows]
 
 
-def _grouped(facts: type[T], rows: Sequence[asyncpg.Record], *, by: str) -> dict[str, list[T]]:
-    groups: dict[str, list[T]] = {}
+def _add_facts(
+    groups: dict[str, list[T]], facts: type[T], rows: Sequence[asyncpg.Record], *, by: str
+) -> None:
+    """Add the facts to those of the same owner; the column `by` says whose they are."""
     for row in rows:
         groups.setdefault(row[by], []).append(_fact(facts, row))
-    return groups
 
 
 def _identity(row: asyncpg.Record) -> Identity:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+import asyncpg
+
 from db.connection import Connection
 from db.keys import CustomerKey, Key, Scope, columns_of_keys
 
@@ -89,7 +91,7 @@ class StaleCustomer:
 
 
 # Customers that were claimed before come first, one at a time: so attempts count only against those that a lost worker
-# held.
+# held. Heavy ones are claimed apart (db/sync/heavy.py).
 CLAIM_STALE = """
 -- Claims go by age, so customers that were claimed before are among those that have waited longest.
 with head as (
@@ -104,15 +106,25 @@ with head as (
   where (c.account_id, c.live_mode, c.customer_id) = (
     select h.account_id, h.live_mode, h.customer_id
     from head h
-    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now())
+    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now()) and not exists (
+      select from sync.heavy y
+      where (y.account_id, y.live_mode, y.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+      offset 0
+    )
     limit 1
   ) and c.stale > c.derived and (c.leased_until is null or c.leased_until < now())
   for no key update skip locked
 ), fresh as (
   select account_id, live_mode, customer_id
-  from sync.customers
+  from sync.customers c
   where stale > derived and parked_at is null and attempts = 0 and (leased_until is null or leased_until < now())
     and not exists (select from suspect)
+    -- `offset 0`: looked up for each, so that a planner without statistics does not read all that are stale.
+    and not exists (
+      select from sync.heavy y
+      where (y.account_id, y.live_mode, y.customer_id) = (c.account_id, c.live_mode, c.customer_id)
+      offset 0
+    )
   order by stale_since
   limit $1
   for no key update skip locked
@@ -131,17 +143,18 @@ returning c.account_id, c.live_mode, c.customer_id, c.stale, c.complete, c.attem
 
 async def claim_stale(connection: Connection, *, limit: int, lease: timedelta) -> list[StaleCustomer]:
     """Lease the customers that have been stale longest, counting the attempt. Commit before reading facts."""
-    rows = await connection.fetch(CLAIM_STALE, limit, lease)
-    return [
-        StaleCustomer(
-            key=CustomerKey(row["account_id"], row["live_mode"], row["customer_id"]),
-            stale=row["stale"],
-            complete=row["complete"],
-            attempts=row["attempts"],
-            as_of=row["as_of"],
-        )
-        for row in rows
-    ]
+    return [claimed_of(row) for row in await connection.fetch(CLAIM_STALE, limit, lease)]
+
+
+def claimed_of(row: asyncpg.Record) -> StaleCustomer:
+    """The customer that a claim has returned."""
+    return StaleCustomer(
+        key=CustomerKey(row["account_id"], row["live_mode"], row["customer_id"]),
+        stale=row["stale"],
+        complete=row["complete"],
+        attempts=row["attempts"],
+        as_of=row["as_of"],
+    )
 
 
 RELEASE_STALE = """
@@ -171,16 +184,18 @@ async def release_stale(connection: Connection, customers: Sequence[StaleCustome
 
 FINISH_DERIVED = """
 with done as (
-  select c.account_id, c.live_mode, c.customer_id, new.stale, new.rederive_at
+  select c.account_id, c.live_mode, c.customer_id, new.stale, new.rederive_at, new.as_of
   from sync.customers c
-  join unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[], $5::timestamptz[])
-    as new (account_id, live_mode, customer_id, stale, rederive_at) using (account_id, live_mode, customer_id)
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[])
+    as new (account_id, live_mode, customer_id, stale, rederive_at, as_of) using (account_id, live_mode, customer_id)
   where c.derived < new.stale
   order by 1, 2, 3
   for no key update of c
 )
 update sync.customers c
-set derived = done.stale, rederive_at = done.rederive_at, leased_until = null, attempts = 0, error = null
+set derived = done.stale, rederive_at = done.rederive_at, leased_until = null, attempts = 0, error = null,
+  -- What makes it stale still came after the claim: it has not waited longer.
+  stale_since = case when c.stale > done.stale then greatest(c.stale_since, done.as_of) else c.stale_since end
 from done
 where (c.account_id, c.live_mode, c.customer_id) = (done.account_id, done.live_mode, done.customer_id)
   -- A statement that waited for the lock sees the row as it is now.
@@ -201,6 +216,7 @@ async def finish_derived(
         *columns_of_keys(CustomerKey, [customer.key for customer in customers]),
         [customer.stale for customer in customers],
         list(customers.values()),
+        [customer.as_of for customer in customers],
     )
     return {CustomerKey(row[0], row[1], row[2]) for row in rows}
 

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import asyncpg
-
 from db.connection import Connection
 from db.keys import CustomerKey
-from db.sync.customers import StaleCustomer
+from db.sync.customers import StaleCustomer, claimed_of
 
 REBUILD_LOCK = 0x5B1EBD1D
 """Advisory lock of the session that rebuilds: two would only do the same work twice."""
@@ -94,7 +92,7 @@ async def claim_next(
 ) -> list[StaleCustomer]:
     """Lease the customers after this one, in order, whether or not they are stale; commit before reading facts."""
     rows = await connection.fetch(CLAIM_NEXT, *reached, limit, lease)
-    return sorted((_claimed(row) for row in rows), key=lambda stale: stale.key)
+    return sorted((claimed_of(row) for row in rows), key=lambda stale: stale.key)
 
 
 CLAIM_ONE = """
@@ -108,17 +106,7 @@ returning account_id, live_mode, customer_id, stale, complete, attempts, now() a
 
 async def claim_one(connection: Connection, key: CustomerKey) -> list[StaleCustomer]:
     """Lease one customer, whether or not it is stale, if there is such a customer."""
-    return [_claimed(row) for row in await connection.fetch(CLAIM_ONE, *key)]
-
-
-def _claimed(row: asyncpg.Record) -> StaleCustomer:
-    return StaleCustomer(
-        key=CustomerKey(row["account_id"], row["live_mode"], row["customer_id"]),
-        stale=row["stale"],
-        complete=row["complete"],
-        attempts=row["attempts"],
-        as_of=row["as_of"],
-    )
+    return [claimed_of(row) for row in await connection.fetch(CLAIM_ONE, *key)]
 
 
 ADVANCE_REBUILD = """

@@ -10,9 +10,9 @@ import pytest
 
 from db.connection import Connection, Pool, connect
 from db.migrate import migrate
-from db.mirror import claims, facts
+from db.mirror import claims, facts, sizes
 from db.records import customer, history, names, records
-from db.sync import catalogue, customers, due_reads, histories, inbox, inbox_admin, usage
+from db.sync import catalogue, customers, due_reads, heavy, histories, inbox, inbox_admin, usage
 from local.clean import throwaway_home
 from local.postgres import INSTALLED, start_postgres
 
@@ -58,6 +58,8 @@ select $1, false, 'cus_' || n, case when n % 100 = 0 then now() else now() + int
 from generate_series(1, $2::int) n;
 insert into stripe.invoices (account_id, live_mode, id, customer_id, subscription_id, status)
 select $1, false, 'in_' || n, 'cus_' || n, 'sub_' || n, 'paid' from generate_series(1, $2::int) n;
+insert into stripe.credit_notes (account_id, live_mode, id, customer_id, invoice_id)
+select $1, false, 'cn_' || n, 'cus_' || n, 'in_' || n from generate_series(1, $2::int) n;
 insert into stripe.invoice_payments (account_id, live_mode, id, invoice_id, payment_intent_id)
 select $1, false, 'inpay_' || n, 'in_' || n, 'pi_' || n from generate_series(1, $2::int) n;
 insert into stripe.charges (account_id, live_mode, id, customer_id, payment_intent_id)
@@ -83,6 +85,8 @@ select $1, false, 'cus_' || n, case when n % 3 = 0 then 'uid_' || n else 'own_' 
 from generate_series(1, $2::int) n;
 insert into sync.uid_claims (account_id, live_mode, customer_id, custom_uid, source, object_id, customer_created)
 select $1, false, 'cus_crowd' || n, 'website', 'page', 'cs_' || n, now() from generate_series(1, 4 * $2::int) n;
+insert into sync.heavy (account_id, live_mode, customer_id)
+select $1, false, 'cus_' || 100 * n from generate_series(1, 20) n;
 insert into sync.customers (
   account_id, live_mode, customer_id, stale, derived, stale_since, history_at, rederive_at
 )
@@ -141,8 +145,8 @@ insert into billing.status_changes (customer_uid, status_after, changed_at, exac
 select uid, 'active', now(), true, 'event' from billing.customers where account_id = $1
 """
 
-SMALL = {"products", "prices", "features", "coupons", "milestones", "accounts"}
-"""Tables that may be read from end to end: a catalogue is small compared to its customers."""
+SMALL = {"products", "prices", "features", "coupons", "milestones", "accounts", "heavy"}
+"""Tables that may be read from end to end: a catalogue is small compared to its customers, and few are heavy."""
 
 
 WAITING = {
@@ -240,6 +244,11 @@ SCOPE = ("acct_b", False)
 CLAIMED = ["website", *(f"uid_{number}" for number in range(3, 60, 3))]
 """Names; four times as many customers as there are otherwise claim the first one."""
 
+ROWS_OF_CUSTOMERS = {
+    f"{table}_customer"
+    for table in ("charges", "invoices", "checkout_sessions", "credit_notes", "subscriptions")
+}
+
 HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "claim events": (
         inbox.CLAIM_EVENTS,
@@ -253,6 +262,17 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     ),
     "seconds to next read": (due_reads.SECONDS_TO_NEXT_READ, (False,), {"objects_due"}),
     "claim stale": (customers.CLAIM_STALE, (BATCH, LEASE), {"customers_stale", "customers_pkey"}),
+    "claim heavy": (heavy.CLAIM_HEAVY, (LEASE,), {"customers_pkey"}),
+    "rows of customers": (
+        sizes.COUNT_ROWS,
+        (*SCOPE, ids("cus"), 5_001),
+        ROWS_OF_CUSTOMERS,
+    ),
+    "rows of each customer": (
+        sizes.SELECT_SIZES,
+        (*SCOPE, ids("cus"), 5_001),
+        ROWS_OF_CUSTOMERS,
+    ),
     "claim histories": (
         histories.CLAIM_HISTORIES,
         (False, 8, LEASE),

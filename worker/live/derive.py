@@ -2,19 +2,24 @@
 
 `stale` is read first, and committed with the lease; then all facts in one snapshot; then the rules run, holding no
 lock; then a short transaction stores the records that were not derived from later facts meanwhile.
+
+What a batch loads is bounded. A customer with more than that has a line of its own (heavy.py).
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 
 import asyncpg
 import structlog
 
+from billing.facts import CustomerFacts
 from billing.record import Policy, derive_record, named
 from db.connection import Connection, PostgresAway
-from db.keys import CustomerKey
+from db.keys import CustomerKey, Scope
 from db.mirror.facts import load_facts
+from db.mirror.sizes import have_more_rows, select_sizes
 from db.records.names import settle_names
 from db.records.records import (
     NUMBERS_ARE_UNIQUE,
@@ -32,9 +37,11 @@ from db.sync.customers import (
     claim_stale,
     finish_derived,
     park_customer,
+    release_stale,
     resolve_touched,
     select_touched,
 )
+from db.sync.heavy import put_over
 from db.sync.incarnation import Numbers, keep_one_history
 from db.sync.usage import enlist_metered
 from worker.leases import Held, holding
@@ -46,6 +53,10 @@ FAN_OUT_OBJECTS = 50
 FAN_OUT_HOLDERS = 1_000
 """Subscriptions gone through at a time: their customers are locked together, for some milliseconds."""
 LEASE = timedelta(seconds=60)
+HEAVY_ROWS = 5_000
+"""Who has more rows in the mirror is heavy."""
+ROWS_AT_ONCE = 10_000
+"""What a batch may load: those who become stale meanwhile wait for it."""
 
 log = structlog.get_logger()
 
@@ -87,23 +98,97 @@ async def derive_batch(
     """Derive the customers that have been stale longest; returns how many were claimed. `held` notes them while they
     are.
 
-    A customer that was claimed before, and so may have killed its worker, is derived alone.
+    A customer that was claimed before, and so may have killed its worker, is derived alone. One that turns out to be
+    heavy is left to its own line, and what would be too much at once to the next batch.
     """
     claimed = await claim_stale(connection, limit=limit, lease=LEASE)
     with holding(held, claimed):
-        await derive_claimed(connection, claimed, policy=policy)
+        light = await _keep_light(connection, claimed)
+    with holding(held, light):
+        await derive_claimed(connection, light, policy=policy)
     return len(claimed)
 
 
-async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy) -> int:
-    """Derive customers leased to us; returns how many records changed. A failure is stored with its customer."""
+async def _keep_light(connection: Connection, claimed: Sequence[StaleCustomer]) -> list[StaleCustomer]:
+    """Give up the claims of all but so many of these customers as are derived now."""
+    sizes = await _measure(connection, claimed)
+    heavy = [stale for stale in claimed if sizes.get(stale.key, 0) > HEAVY_ROWS]
+    if heavy:
+        log.info("heavy customers left to their own line", customers=[stale.key.id for stale in heavy])
+        await retry_conflicts(lambda: put_over(connection, heavy))
+    light = {stale.key: stale for stale in claimed if sizes.get(stale.key, 0) <= HEAVY_ROWS}
+    first, *later = [*in_pieces(list(light), sizes)] or [[]]
+    if later:
+        await release_stale(connection, [light[key] for piece in later for key in piece])
+    return [light[key] for key in first]
+
+
+async def _measure(connection: Connection, claimed: Sequence[StaleCustomer]) -> dict[CustomerKey, int]:
+    sizes: dict[CustomerKey, int] = {}
+    keys = sorted(stale.key for stale in claimed)
+    for scope, group in groupby(keys, key=lambda key: key.scope):
+        sizes |= await measure(connection, scope, [key.id for key in group])
+    return sizes
+
+
+async def measure(connection: Connection, scope: Scope, ids: Sequence[str]) -> dict[CustomerKey, int]:
+    """How many rows each of these customers has, heavy ones at least; of customers who together have few, nothing."""
+    if not await have_more_rows(connection, scope, ids, than=HEAVY_ROWS):
+        return {}
+    sizes = await select_sizes(connection, scope, ids, up_to=HEAVY_ROWS + 1)
+    return {CustomerKey(*scope, each): rows for each, rows in sizes.items()}
+
+
+async def is_still_heavy(connection: Connection, key: CustomerKey) -> bool:
+    """Whether a heavy customer remains one: one at the limit does not go to and fro."""
+    return await have_more_rows(connection, key.scope, [key.id], than=HEAVY_ROWS // 2)
+
+
+def in_pieces(keys: Sequence[CustomerKey], sizes: Mapping[CustomerKey, int]) -> Iterator[list[CustomerKey]]:
+    """These customers in their order, so many at a time as may be loaded at once; a heavy one alone."""
+    piece: list[CustomerKey] = []
+    rows = 0
+    for key in keys:
+        size = sizes.get(key, 0)
+        if size > HEAVY_ROWS:
+            size = ROWS_AT_ONCE + 1
+        if piece and rows + size > ROWS_AT_ONCE:
+            yield piece
+            piece, rows = [], 0
+        piece.append(key)
+        rows += size
+    if piece:
+        yield piece
+
+
+async def derive_in_pieces(
+    connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy
+) -> int:
+    """Derive customers leased to us, heavy ones too, for a process for which nobody waits; returns how many records
+    changed.
+    """
+    sizes = await _measure(connection, claimed)
+    by_key = {stale.key: stale for stale in claimed}
+    changed = 0
+    for piece in in_pieces(list(by_key), sizes):
+        changed += await derive_claimed(connection, [by_key[key] for key in piece], policy=policy)
+    return changed
+
+
+async def derive_claimed(
+    connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy, apart: bool = False
+) -> int:
+    """Derive customers leased to us; returns how many records changed. A failure is stored with its customer.
+
+    `apart`: they are heavy, so the event loop gets its turns meanwhile.
+    """
     changed = 0
     claimed = sorted(claimed, key=lambda stale: stale.key)
     fresh = [stale for stale in claimed if stale.attempts == 1]
     for _, scope in groupby(fresh, key=lambda stale: stale.key.scope):
         group = list(scope)
         try:
-            changed += await _derive(connection, group, policy)
+            changed += await _derive(connection, group, policy, apart=apart)
         except PostgresAway:
             raise
         except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
@@ -111,20 +196,20 @@ async def derive_claimed(connection: Connection, claimed: Sequence[StaleCustomer
                 "batch not derived, taking its customers one by one", count=len(group), error=str(error)
             )
             for stale in group:
-                changed += await _derive_alone(connection, stale, policy)
+                changed += await _derive_alone(connection, stale, policy, apart=apart)
     for stale in claimed:
         if stale.attempts > 1:
-            changed += await _derive_alone(connection, stale, policy)
+            changed += await _derive_alone(connection, stale, policy, apart=apart)
     return changed
 
 
-async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy) -> int:
+async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Policy, *, apart: bool) -> int:
     try:
         if stale.attempts > ATTEMPTS_MAX:
             raise LostWorkers(
                 f"taken {stale.attempts - 1} times, and its worker was lost or cut off each time"
             )
-        return await _derive(connection, [stale], policy)
+        return await _derive(connection, [stale], policy, apart=apart)
     except PostgresAway:
         raise
     except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
@@ -141,21 +226,22 @@ async def _park(connection: Connection, stale: StaleCustomer, error: str) -> Non
             await doubt_record(connection, stale.key)
 
 
-async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy: Policy) -> int:
+async def _derive(
+    connection: Connection, group: Sequence[StaleCustomer], policy: Policy, *, apart: bool
+) -> int:
     """Derive customers of one account and mode; returns how many records changed."""
     account_id, live_mode, _ = group[0].key
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         facts = await load_facts(
-            connection, account_id, live_mode, {stale.key.id: stale.complete for stale in group}
+            connection,
+            account_id,
+            live_mode,
+            {stale.key.id: stale.complete for stale in group},
+            gently=apart,
         )
     by_customer = {each.customer_id: each for each in facts}
     derivations = [
-        Derivation(
-            stale=stale,
-            facts=by_customer[stale.key.id],
-            derived=derive_record(by_customer[stale.key.id], as_of=stale.as_of, policy=policy),
-        )
-        for stale in group
+        await _apply_rules(stale, by_customer[stale.key.id], policy, apart=apart) for stale in group
     ]
     try:
         return await retry_conflicts(lambda: store_derivations(connection, derivations))
@@ -165,6 +251,23 @@ async def _derive(connection: Connection, group: Sequence[StaleCustomer], policy
         # The sequence was set back. No customer is to blame: it is raised, and the records are stored.
         await keep_one_history(connection, Numbers())
         return await retry_conflicts(lambda: store_derivations(connection, derivations))
+
+
+async def _apply_rules(
+    stale: StaleCustomer, facts: CustomerFacts, policy: Policy, *, apart: bool
+) -> Derivation:
+    """Derive one customer, `apart` from the event loop. Its row will be locked while it is stored: so everything that
+    storing it asks for is computed before.
+    """
+
+    def apply() -> Derivation:
+        derived = derive_record(facts, as_of=stale.as_of, policy=policy)
+        derivation = Derivation(stale=stale, facts=facts, derived=derived)
+        if apart:
+            derivation.mrr.prepare(as_of=stale.as_of)
+        return derivation
+
+    return await asyncio.to_thread(apply) if apart else apply()
 
 
 async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
