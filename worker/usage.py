@@ -74,7 +74,7 @@ async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timed
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        (facts,) = await load_facts(connection, account_id, live_mode, {customer_id: False})
+        (facts,) = await load_facts(connection, account_id, live_mode, {customer_id: False}, money=False)
         meterings = meterings_of(facts)
         meters = await select_meters(connection, due.key.scope, [each.meter_id for each in meterings])
     meterings = tuple(

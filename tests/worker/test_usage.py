@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from billing.usage import meterings_of
 from db.connection import Pool, connect
 from db.keys import CustomerKey
+from db.mirror import facts
 from db.sync.usage import ask_for_usage, select_usage_state
 from sandbox import Sandbox, create_api
-from tests.faults import broken
+from tests.faults import Call, Proceed, broken, watching_statements
 from tests.harness import API_KEY, Api, Body, Harness, error, open_harness
 from tests.worker.telephony import Telephony, live
 from worker.engine import Engine
@@ -95,6 +97,22 @@ async def test_usage_is_no_part_of_the_record(calling: Harness, telephony: Telep
     assert 1 == len(await usage(calling))
     await calling.engine.derive()
     assert before == await calling.record(telephony.ada.id)
+
+
+async def test_i14_it_loads_nothing_that_was_paid(calling: Harness) -> None:
+    """I14: a reading costs no more for a customer with 200,000 charges: meters do not depend on what was paid."""
+    run = []
+
+    async def watch(call: Call, proceed: Proceed) -> Any:
+        run.append(call.text)
+        return await proceed()
+
+    with watching_statements(watch):
+        await calling.engine.sweep_bulk()
+    assert 1 == len(await usage(calling))
+    assert facts.SELECT_ITEMS in run
+    paid = (facts.SELECT_INVOICES, facts.SELECT_CHARGES, facts.SELECT_SESSIONS, facts.SELECT_CREDIT_NOTES)
+    assert not {*run} & {*paid}
 
 
 async def test_schedule_reads_each_once_an_interval(calling: Harness, telephony: Telephony) -> None:

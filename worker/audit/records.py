@@ -4,9 +4,11 @@ A customer in motion is not judged: which customers are compared, and whether th
 snapshot that compares them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -20,7 +22,7 @@ from billing.kinds.parse import parse_object
 from billing.record import Derived, customer_uid, derive_record
 from db.columns import differing
 from db.connection import Connection, PostgresAway
-from db.keys import Key
+from db.keys import CustomerKey, Key
 from db.mirror.claims import select_claims
 from db.mirror.facts import load_facts
 from db.mirror.tables import bury_rows, remove_rows
@@ -54,6 +56,7 @@ from db.sync.customers import mark_overdue
 from db.sync.scans import Scan
 from worker.audit.objects import DRIFT_EXAMINED_MAX
 from worker.lists.steps import CUSTOMERS_AT_ONCE, HOLD, Place, Turn, go_on, stay
+from worker.live.derive import in_pieces, is_heavy, measure
 from worker.live.mirror import Shown, write_mirror
 from worker.payload import as_text
 from worker.retry import retry_conflicts
@@ -107,14 +110,20 @@ async def _wrong_records(
     if not still:
         return [], []
     now = await select_snapshot_time(connection)
-    facts, failed = await _loaded(connection, scan, still)
     derived: list[Derived] = []
-    for each in facts:
-        try:
-            derived.append(derive_record(each, as_of=now, policy=turn.policy))
-        except Exception as error:
-            log.exception("record not derived", scan=scan.id, customer=each.customer_id)
-            failed.append(Unread(RECORD, each.customer_id, repr(error)))
+    failed: list[Unread] = []
+    sizes = await measure(connection, scan.scope, list(still))
+    for piece in in_pieces([CustomerKey(*scan.scope, each) for each in still], sizes):
+        apart = is_heavy(sizes.get(piece[0], 0))
+        facts, unread = await _loaded(connection, scan, {key.id: still[key.id] for key in piece}, apart=apart)
+        failed += unread
+        for each in facts:
+            derive = partial(derive_record, each, as_of=now, policy=turn.policy)
+            try:
+                derived.append(await asyncio.to_thread(derive) if apart else derive())
+            except Exception as error:
+                log.exception("record not derived", scan=scan.id, customer=each.customer_id)
+                failed.append(Unread(RECORD, each.customer_id, repr(error)))
     stored = await select_whole_records(connection, [each.record.uid for each in derived])
     claims = await select_claims(connection, scan.scope, still)
     found = (
@@ -125,11 +134,13 @@ async def _wrong_records(
 
 
 async def _loaded(
-    connection: Connection, scan: Scan, complete: Mapping[str, bool]
+    connection: Connection, scan: Scan, complete: Mapping[str, bool], *, apart: bool
 ) -> tuple[list[CustomerFacts], list[Unread]]:
-    """The facts of these customers, and those whose facts are no facts: a damaged row may hold anything."""
+    """The facts of these customers, and those whose facts are no facts: a damaged row may hold anything. `apart`: of a
+    heavy one.
+    """
     try:
-        return await load_facts(connection, scan.account_id, scan.live_mode, complete), []
+        return await load_facts(connection, *scan.scope, complete, gently=apart), []
     except (*PostgresAway, asyncpg.PostgresError):
         raise
     except Exception as error:
@@ -139,7 +150,7 @@ async def _loaded(
     found: list[CustomerFacts] = []
     failed: list[Unread] = []
     for customer_id, known in complete.items():
-        more, bad = await _loaded(connection, scan, {customer_id: known})
+        more, bad = await _loaded(connection, scan, {customer_id: known}, apart=apart)
         found += more
         failed += bad
     return found, failed

@@ -112,11 +112,11 @@ async def derive_batch(
 async def _keep_light(connection: Connection, claimed: Sequence[StaleCustomer]) -> list[StaleCustomer]:
     """Give up the claims of all but so many of these customers as are derived now."""
     sizes = await _measure(connection, claimed)
-    heavy = [stale for stale in claimed if sizes.get(stale.key, 0) > HEAVY_ROWS]
+    heavy = [stale for stale in claimed if is_heavy(sizes.get(stale.key, 0))]
     if heavy:
         log.info("heavy customers left to their own line", customers=[stale.key.id for stale in heavy])
         await retry_conflicts(lambda: put_over(connection, heavy))
-    light = {stale.key: stale for stale in claimed if sizes.get(stale.key, 0) <= HEAVY_ROWS}
+    light = {stale.key: stale for stale in claimed if not is_heavy(sizes.get(stale.key, 0))}
     first, *later = [*in_pieces(list(light), sizes)] or [[]]
     if later:
         await release_stale(connection, [light[key] for piece in later for key in piece])
@@ -144,13 +144,18 @@ async def is_still_heavy(connection: Connection, key: CustomerKey) -> bool:
     return await have_more_rows(connection, key.scope, [key.id], than=HEAVY_ROWS // 2)
 
 
+def is_heavy(rows: int) -> bool:
+    """Whether a customer with so many rows is derived apart."""
+    return rows > HEAVY_ROWS
+
+
 def in_pieces(keys: Sequence[CustomerKey], sizes: Mapping[CustomerKey, int]) -> Iterator[list[CustomerKey]]:
     """These customers in their order, so many at a time as may be loaded at once; a heavy one alone."""
     piece: list[CustomerKey] = []
     rows = 0
     for key in keys:
         size = sizes.get(key, 0)
-        if size > HEAVY_ROWS:
+        if is_heavy(size):
             size = ROWS_AT_ONCE + 1
         if piece and rows + size > ROWS_AT_ONCE:
             yield piece

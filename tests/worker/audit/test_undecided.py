@@ -11,6 +11,7 @@ import pytest
 
 from billing.record import derive_record
 from db.connection import Pool
+from db.mirror import facts
 from db.records.compare import SELECT_CUSTOMERS_BY_ID, AuditedCustomer, select_customers_after
 from db.sync.audit_reports import report_audit
 from db.sync.audits import SELECT_MENDING
@@ -19,11 +20,12 @@ from db.sync.scans import select_scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
 from tests.conftest import Services, database_copy
-from tests.faults import Call, after, before, broken, replaced
+from tests.faults import Call, after, before, broken, held_up, replaced
 from tests.worker.account import Attached, attached, filled_database, lived_account
 from tests.worker.lists.test_endings import refuse
 from tests.worker.lists.test_spoiled import rewrite
 from worker.audit import records
+from worker.live import derive
 
 
 @pytest.fixture(scope="module")
@@ -338,6 +340,34 @@ def leave_out(account: Attached, object_id: str) -> None:
             body["data"] = [each for each in body["data"] if each.get("id") != object_id]
 
     rewrite(account, without)
+
+
+async def test_heavy_customer_is_compared_apart(
+    pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I14: the record of a customer with very many objects is compared as any other, beside the event loop."""
+    monkeypatch.setattr(derive, "HEAVY_ROWS", 3)
+    monkeypatch.setattr(derive, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(facts, "PORTION_ROWS", 2)
+    monkeypatch.setattr(facts, "PORTION_IDS", 3)
+    async with attached(pool, database_url, sandbox) as account:
+        big, small = [
+            await account.fetchval(
+                "select customer_id from stripe.charges where customer_id is not null "
+                f"group by 1 order by count(*) {way}, 1 limit 1"
+            )
+            for way in ("desc", "asc")
+        ]
+        await account.execute(
+            "update billing.customers set name = 'x' where stripe_customer_id = any ($1::text[])",
+            [big, small],
+        )
+        with held_up(derive_record, when=lambda of, **_: of.customer_id == big) as hold:
+            hold.open.set()
+            ended = await account.scanned(await account.request(purpose="audit"))
+        assert ("complete", None) == (ended["status"], ended["error"])
+        rows = await account.fetch("select id from sync.drift where verified")
+        assert sorted([big, small]) == sorted(row["id"] for row in rows)
 
 
 async def test_customer_in_motion_is_looked_at_later(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
