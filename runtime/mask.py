@@ -12,14 +12,17 @@ LONG_LENGTH_MIN = 8
 DEPTH_MAX = 20
 """What is nested deeper is shown as text: it may be nested in itself."""
 
-# What looks like a secret, whether we know it or not: Stripe's keys and signing secrets, passwords in URLs.
+# What looks like a secret, whether we know it or not: Stripe's keys and signing secrets, passwords in URLs, and
+# credentials in headers.
 _SHAPES = re.compile(
-    r"(?<![A-Za-z0-9])((?:sk|rk)_(?:live|test)_|whsec_)[A-Za-z0-9+/=_-]+"
+    r"(?<![A-Za-z0-9])((?:sk|rk)_(?:org_)?(?:live|test)_|whsec_)[A-Za-z0-9+/=_-]+"
     r"|(://[^\s:/@\"]*:)[^\s/@\"]+(?=@)"
     r"|([?&](?:ssl)?password=)[^\s&\"']+"
+    r"|\b((?:Basic|Bearer) )[A-Za-z0-9+/=_.~-]{8,}"
 )
 # A short secret stands alone where it ends on both sides: `-` and `.` join words, as in customer.updated.
-_BEGINS = r"(?<!\w)(?<!\w[-.])"
+# So does one after an escaped line break, and after a percent-encoded character.
+_BEGINS = r"(?:(?<!\w)|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))(?<!\w[-.])"
 _ENDS = r"(?!\w|[-.]\w)"
 
 
@@ -35,7 +38,7 @@ class Mask:
         """The text without secrets."""
         for pattern in self._known:
             text = pattern.sub(MASK, text)
-        return _SHAPES.sub(rf"\1\2\3{MASK}", text)
+        return _SHAPES.sub(rf"\1\2\3\4{MASK}", text)
 
     def value(self, value: Any, *, depth: int = 0) -> Any:
         """The value without secrets: keys, and numbers that are none, stay as they are; other objects become text."""

@@ -1,5 +1,6 @@
 """The settings: read once from the environment, checked together, then passed on as a value."""
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,10 @@ class Settings:
             secret
             for secret in (
                 self.stripe_api_key,
+                # As it is in the header of our requests.
+                base64.b64encode(f"{self.stripe_api_key}:".encode()).decode()
+                if self.stripe_api_key
+                else None,
                 *self.stripe_webhook_secrets,
                 self.admin_token,
                 *secrets_of(self.database_url),

@@ -131,7 +131,8 @@ class StripeApi:
             except TimeoutError:
                 raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                raise StripeUnavailable(f"{path}: {error!r}") from None
+                # The repr of some shows our headers, and so the key.
+                raise StripeUnavailable(f"{path}: {type(error).__name__}: {error}") from None
         if status == 200:
             self._budget.succeeded()
             return Answer(body=body, answered_at=_date(headers.get("Date")))
