@@ -121,6 +121,11 @@ class Connections:
             self._waiting.pop(connection, None)
         self._waiting[connection] = connection.loop.time() + seconds
 
+    def see_off(self, connection: "BoundedProtocol") -> None:
+        """The connection is closed once its client has taken what was written, for which it has so long."""
+        if connection in self._open:
+            self._waiting.setdefault(connection, connection.loop.time() + ANSWER_TIMEOUT_SECONDS)
+
     def stop_waiting(self, connection: "BoundedProtocol") -> None:
         """It is our turn."""
         self._waiting.pop(connection, None)
@@ -258,9 +263,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _settle(self) -> None:
         """Note what the client owes us, if it is its turn, and until when."""
+        if self.transport.is_closing():
+            self.of_server.see_off(self)
+            return
         owed = self._owed()
         settled = (owed, self._begun)
-        if settled == self._settled or self.transport.is_closing():
+        if settled == self._settled:
             return
         before, self._settled = self._settled, settled
         match owed:

@@ -272,8 +272,9 @@ async def test_slow_body_anywhere(
         assert (b"Stripe-Signature" in begin) == (not reading.result())
 
 
-async def test_client_that_takes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that nobody reads is given up."""
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"], ids=["kept alive", "closed after it"])
+async def test_client_that_takes_no_answer(monkeypatch: pytest.MonkeyPatch, last: bytes) -> None:
+    """An answer that nobody reads is given up, also if the server wants to close the connection after it."""
     monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 0.2)
 
     async def large(_: object) -> Response:
@@ -284,7 +285,7 @@ async def test_client_that_takes_no_answer(monkeypatch: pytest.MonkeyPatch) -> N
         raw(port) as client,
     ):
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        client.send(b"GET / HTTP/1.1\r\n" + last + b"\r\n")
         ours = psutil.Process()
 
         async def is_held() -> bool:
