@@ -53,7 +53,10 @@ def claim_of(facts: CustomerFacts) -> tuple[UidClaim | None, list[Problem]]:
                 customer_id=facts.customer_id,
                 source=source,
                 object_id=object_id,
-                customer_created=None if facts.customer is None else facts.customer.created,
+                # Of equal claims the earliest customer's counts; a deleted customer's counts last.
+                customer_created=None
+                if facts.customer is None or facts.deleted_at is not None
+                else facts.customer.created,
             )
             return claim, problems
         problems.append(custom_uid_invalid(object_id, _FIELDS[source], custom_uid))
@@ -101,7 +104,9 @@ def custom_uid_of(facts: CustomerFacts, claim: UidClaim | None) -> tuple[str | N
 
 
 def holder_of(claims: list[UidClaim]) -> UidClaim:
-    """Of these claims of one name the one that has it: by rank, then by the customer's age, then the smallest id."""
+    """Of these claims of one name the one that has it: by rank, then by the customer's age, then the smallest id. One
+    of a deleted customer is the last of its rank.
+    """
     return min(claims, key=_seniority)
 
 

@@ -483,6 +483,7 @@ class _Claim(NamedTuple):
 
     written_by_buyer: bool
     by_checkout: bool
+    deleted: bool
     born: int
     customer_id: bytes
     uid: str
@@ -490,7 +491,7 @@ class _Claim(NamedTuple):
 
 def custom_uids(account: Account) -> dict[str, str]:
     """The custom_uid of each customer that has one. The company's word comes before a buyer's, then the customer's own
-    metadata before a Checkout, then the oldest customer, then the smallest id.
+    metadata before a Checkout, then the oldest customer that is not deleted, then the smallest id.
     """
     holders: dict[str, Customer] = {}
     claims = ((claim, customer) for customer in account.customers() if (claim := _claim(account, customer)))
@@ -522,5 +523,7 @@ def _claim(account: Account, customer: Customer) -> _Claim | None:
     ]
     for uid, written_by_buyer, by_checkout in called:
         if uid is not None and _URL_SAFE.fullmatch(uid):
-            return _Claim(written_by_buyer, by_checkout, customer.created, customer.id.encode(), uid)
+            deleted = customer.deleted_at is not None
+            born = 0 if deleted else customer.created
+            return _Claim(written_by_buyer, by_checkout, deleted, born, customer.id.encode(), uid)
     return None

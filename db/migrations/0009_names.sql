@@ -42,12 +42,13 @@ comment on column sync.uid_claims.rank is 'The order of the sources: the smalles
 comment on column sync.uid_claims.object_id is
   'What states it, by id: a customer or a Checkout session of Stripe''s, or the uid of an identity.';
 comment on column sync.uid_claims.customer_created is
-  'When that customer was created at Stripe: within a rank the earliest wins. NULL: not seen yet, and last.';
+  'When that customer was created at Stripe: within a rank the earliest wins. NULL: not seen yet, or deleted, and last.';
 
 -- As claim_of in billing/claims.py has it. From here on claims are written by derivations.
 insert into sync.uid_claims (account_id, live_mode, customer_id, custom_uid, source, object_id, customer_created)
 select distinct on (claim.account_id, claim.live_mode, claim.customer_id)
-  claim.account_id, claim.live_mode, claim.customer_id, claim.custom_uid, claim.source, claim.object_id, c.created
+  claim.account_id, claim.live_mode, claim.customer_id, claim.custom_uid, claim.source, claim.object_id,
+  case when c.deleted_at is null then c.created end
 from (
   select account_id, live_mode, stripe_customer_id as customer_id, custom_uid, 'local' as source, 1 as rank,
     uid::text as object_id

@@ -344,3 +344,15 @@ async def test_a_name_of_a_crowd_is_one_problem(webhooks_only: Harness) -> None:
     assert {*crowd[2:99]} == told.keys()
     assert all("belongs to cus_001," in detail for detail in told.values())
     assert 97 == await harness.fetchval("select count(*) from sync.problems")
+
+
+async def test_a_deleted_customer_leaves_its_name(webhooks_only: Harness) -> None:
+    """The company deletes a customer and makes another one with the same name: that has it from the deletion on."""
+    harness = webhooks_only
+    await harness.apply(
+        event("customer.created", claims("cus_1", "ada", born=1)),
+        event("customer.created", claims("cus_2", "ada", born=2), after=10),
+    )
+    assert {"cus_1": "ada", "cus_2": None} == await holders(harness)
+    await harness.apply(event("customer.deleted", claims("cus_1", "ada", born=1), after=20))
+    assert {"cus_1": None, "cus_2": "ada"} == await holders(harness)
