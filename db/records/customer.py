@@ -45,11 +45,11 @@ with recursive {in_each_scope("billing.customers", "stripe_customer_id = $1 or c
 ), ranked as (
   select *, min(rank) over () as first
   from meant
-  where ($3::text is null or account_id = $3) and ($4::boolean is null or live_mode = $4)
 )
 select {_names(StoredCustomer)}
 from ranked
-where rank = first
+-- What was meant is decided in all accounts and both modes: the filters must not turn a Stripe id into a custom_uid.
+where rank = first and ($3::text is null or account_id = $3) and ($4::boolean is null or live_mode = $4)
 order by deleted_at is not null, live_mode desc, account_id, created_at, uid
 limit $5
 """
