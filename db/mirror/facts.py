@@ -474,5 +474,7 @@ def _add_facts(
 def _identity(row: asyncpg.Record) -> Identity:
     values = dict(row)
     del values["stripe_customer_id"]
-    values["metadata"] = msgspec.json.decode(values["metadata"])
+    written = msgspec.json.decode(values["metadata"])  # by a service, which may write anything
+    found = written.items() if isinstance(written, dict) else ()
+    values["metadata"] = {name: text for name, text in found if isinstance(text, str)}
     return Identity(**values)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from uuid import UUID, uuid4, uuid5
 
 import asyncpg
@@ -143,3 +144,19 @@ async def test_sha1_is_sha1(pool: Pool) -> None:
     ]
     assert UUID("de58e270-f9f0-4048-ab1e-f63051485ef5") == NAMESPACE
     assert 5 == uuid5(NAMESPACE, "").version
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("[]", {}), ("null", {}), ('"x"', {}), ('{"seats": 5, "plan": "pro"}', {"plan": "pro"})],
+)
+async def test_metadata_of_any_shape(webhooks_only: Harness, written: str, shown: dict[str, str]) -> None:
+    """I7: a service writes metadata that are none: the record is derived, with what of them is text."""
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer()))
+    await harness.execute(
+        "insert into billing.identities (stripe_customer_id, metadata) values ('cus_1', $1)", written
+    )
+    await harness.engine.derive()
+    assert 0 == await harness.fetchval("select count(*) from sync.customers where parked_at is not null")
+    assert shown == json.loads(await harness.fetchval("select metadata from billing.customers"))
