@@ -57,7 +57,7 @@ def cycle_boundaries(invoices: Iterable[Invoice]) -> list[datetime]:
 def began_with_trial(subscription: Subscription) -> bool:
     """Whether the trial that Stripe shows is the one with which the subscription began, and not a later one."""
     created, began = subscription.created, subscription.trial_start
-    return created is not None and began is not None and began <= created + AT_CREATION
+    return created is not None and began is not None and began - created <= AT_CREATION
 
 
 def end_of_first_trial(
@@ -93,7 +93,7 @@ def _is_end_of_first_trial(
     if began_with_trial(subscription):
         ends = [subscription.trial_end, _paid_for_since(invoices)]
         ended = min((end for end in ends if end is not None), default=None)
-        return ended is None or earliest < ended + SAME_BOUNDARY
+        return ended is None or earliest - ended < SAME_BOUNDARY
     # The trial that we see is a later one; the first invoice shows whether there was one before. If it has a subtotal,
     # a discount made it free; rows written before the subtotal was mirrored do not have it.
     return any(map(_costs_at_once, prices)) and any(
@@ -115,7 +115,7 @@ def _paid_for_since(invoices: Iterable[Invoice]) -> datetime | None:
         and invoice.created is not None
         and (invoice.subtotal or invoice.total or 0) > 0
         and invoice.lines_period_end is not None
-        and invoice.lines_period_end >= invoice.created + SAME_BOUNDARY
+        and invoice.lines_period_end - invoice.created >= SAME_BOUNDARY
     )
     return min(billed, default=None)
 
