@@ -1,12 +1,14 @@
 """Requests for scans: the commands and POST /backfills read their fields in the same way."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from billing.kinds.found import is_id
+from billing.kinds.found import is_id_of
 from billing.kinds.lists import listed_kinds
 from billing.kinds.registry import KINDS
 from db.connection import Connection
+from db.sync.accounts import select_served
 from db.sync.scans import Purpose, Scan, ScanRequest, request_scan, select_unfinished_twin
 
 ALL = "all"
@@ -80,13 +82,16 @@ def _id(fields: Mapping[str, object], name: str) -> str | None:
     given = fields.get(name)
     if given is None or given == "":
         return None
-    if not is_id(given) or not given.isprintable():
+    if not is_id_of(given, name) or not given.isprintable():
         raise WrongField(name, "must be an id of Stripe")
     return given
 
 
 async def ask_for_scan(connection: Connection, request: ScanRequest, *, live_mode: bool) -> tuple[Scan, bool]:
     """Request a scan; True when it is new, False when the same was requested before and has not ended yet."""
+    served = await select_served(connection)
+    if served is not None and request.account_id == served.account_id:
+        request = replace(request, account_id="")  # the key's own account, by its name
     twin = await select_unfinished_twin(connection, request, live_mode=live_mode)
     if twin is not None:
         return twin, False

