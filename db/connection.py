@@ -155,6 +155,7 @@ async def create_pool(
 
     return await asyncpg.create_pool(
         **arguments,
+        connect=_open,
         min_size=min_size,
         max_size=max_size,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
@@ -175,7 +176,7 @@ async def connect(
     """
     address = read_address(database_url)
     arguments = _arguments(address, application_name, command_timeout_seconds)
-    connection: OwnConnection = await asyncpg.connect(**arguments)
+    connection: OwnConnection = await _open(**arguments)
     try:
         await connection.execute(_session_settings(command_timeout_seconds) + BEGIN_SESSION)
         await _require_own_session(connection, address, arguments)
@@ -188,11 +189,20 @@ async def connect(
 async def require_own_sessions(address: Address, *, application_name: str) -> None:
     """Raise TransactionPooling if connections have no sessions of their own, one of PostgresAway if there is none."""
     arguments = _arguments(address, application_name, COMMAND_TIMEOUT_SECONDS)
-    connection = await asyncpg.connect(**arguments)
+    connection = await _open(**arguments)
     try:
         await _require_own_session(connection, address, arguments)
     finally:
         connection.terminate()
+
+
+async def _open(*arguments: Any, **keywords: Any) -> OwnConnection:
+    """asyncpg.connect. What a pooler says for itself, as that it is full, comes as an internal error of the server."""
+    try:
+        connection: OwnConnection = await asyncpg.connect(*arguments, **keywords)
+    except asyncpg.InternalServerError as error:
+        raise asyncpg.TooManyConnectionsError(str(error)) from error
+    return connection
 
 
 def _arguments(address: Address, application_name: str, command_timeout_seconds: float) -> dict[str, Any]:
@@ -215,7 +225,7 @@ async def _require_own_session(connection: Connection, address: Address, argumen
     if place in _own_sessions:
         return
     try:
-        another = await asyncpg.connect(**arguments)
+        another = await _open(**arguments)
     except asyncpg.InsufficientResourcesError:
         return  # this is the last connection that there was: the next one asks
     try:

@@ -1,5 +1,6 @@
 """Behind a pooler: one in session mode is like Postgres itself; one in transaction mode is named, and costs nothing."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -8,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from db.connection import TransactionPooling, create_pool
+from db.connection import PostgresAway, TransactionPooling, connect, create_pool
 from tests.cli.command import subledger
 from tests.harness import customer, event
 from tests.poolers import PGBOUNCER, SENTENCE, pgbouncer, transaction_pooler
@@ -100,3 +101,21 @@ async def test_session_mode_is_like_postgres_itself(
         await system.settled()
         shown = json.loads((await subledger(url, "events", "list", "--json")).out)
         assert ["evt_1"] == [each["event_id"] for each in shown["events"]]
+
+
+async def test_pooler_that_is_full_is_away() -> None:
+    """I12: a pooler that has no session left says so as an internal error of the server: that is no failure of ours."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(b"N")  # no TLS
+        await reader.read(1)
+        fields = b"SFATAL\0VFATAL\0CXX000\0MMaxClientsInSessionMode: max clients reached\0\0"
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(PostgresAway, match="max clients reached"):
+            await connect(f"postgresql://u:p@127.0.0.1:{port}/d", application_name="test")
