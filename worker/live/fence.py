@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import structlog
 
 from billing.deadlines import next_look
@@ -136,6 +137,12 @@ async def store_answers(
             | {key: each.parsed for key, each in by_key.items()},
         )
         passed = {key: each for key, each in passed.items() if key not in forgotten}
+        # The rows are locked now: an event that was being applied while we looked for its witness is there to be seen.
+        seen = {key: by_key[key] for key in passed if not by_key[key].contradicted_long}
+        if await doubt_late(connection, seen) or await _doubt(connection, seen):
+            raise asyncpg.SerializationError(
+                "an event was applied while a read of its object was being stored"
+            )
         await _write(connection, {key: by_key[key] for key in passed}, passed, touches=not of_whole)
         shown = {key: inside.shown[key] for key in unseen - forgotten if key in inside.shown}
         await write_mirror(connection, shown, confirmed=False)

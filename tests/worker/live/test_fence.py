@@ -9,11 +9,14 @@ import asyncpg
 from billing.kinds.parse import parse_object
 from db.connection import Pool, connect
 from db.keys import Key
-from db.sync.objects import Mark, draw_tick, mark_objects
+from db.sync.objects import CONFIRM_OBJECTS, Mark, draw_tick, mark_objects
+from tests.faults import Call, before
 from tests.harness import NOON, Harness, charge, customer, event, refund, subscription
 from tests.system import until
 from worker.live.answers import Answered
+from worker.live.apply import apply_batch
 from worker.live.fence import store_answers
+from worker.retry import retry_conflicts
 
 
 def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answered:
@@ -82,6 +85,30 @@ async def test_mark_during_a_read_keeps_the_object_dirty(harness: Harness) -> No
     assert ("past_due", True) == tuple(
         (await harness.fetch("select status, exact from billing.customers"))[0]
     )
+
+
+async def test_event_that_is_applied_while_a_late_read_is_stored(harness: Harness) -> None:
+    """I3, I4: an event is being applied when a read is drawn, answered by a late replica, and its witness looked for.
+    It is committed just before the answer is stored: the answer is not believed all the same.
+    """
+    harness.api.put(customer(), subscription(status="active"))
+    await harness.apply(
+        event("customer.created", customer()), event("customer.subscription.created", subscription())
+    )
+    await harness.receive(event("customer.subscription.updated", subscription(status="past_due"), after=60))
+    async with harness.pool.acquire() as applying, harness.pool.acquire() as storing:
+        transaction = applying.transaction()
+        await transaction.start()
+        await apply_batch(applying, served_mode=False, confirms=True)
+        late = answered(await draw_tick(storing), subscription(status="active"), seconds=61)
+
+        async def commit(_: Call) -> None:
+            await transaction.commit()
+
+        with before(CONFIRM_OBJECTS, commit, times=1):
+            doubted = await retry_conflicts(lambda: store_answers(storing, [late], source="backfill"))
+    assert [late.key] == [failure.key for failure in doubted]
+    assert "past_due" == await harness.fetchval("select status from stripe.subscriptions")
 
 
 async def test_every_interleaving_of_two_changes_and_two_reads(pool: Pool) -> None:
