@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Generic, Protocol, TypeVar
 
+import asyncpg
+
 from db.connection import (
     COMMAND_TIMEOUT_SECONDS,
     PATIENT_TIMEOUT_SECONDS,
@@ -29,6 +31,10 @@ GIVEN_BACK_MAX = 3
 CUT_OFF_SECONDS = 0.9 * COMMAND_TIMEOUT_SECONDS
 """Work that Postgres ends after so long was cut off by our own limits (`db/connection.py`): it counts as tried. Waiting
 for a lock is cut off long before, and does not."""
+
+
+NeverTheRow = (*PostgresUnfit, asyncpg.LockNotAvailableError)
+"""What ends work on a row through no fault of the row, however often: somebody else's lock, too."""
 
 
 class Claimed(Protocol):
@@ -64,8 +70,10 @@ class Held(Generic[T]):
         except asyncio.CancelledError:
             self.rows += rows
             raise
-        except PostgresUnfit:
-            self.rows += rows  # no row makes a pooler, a role or a schema what it is
+        except NeverTheRow:
+            self.rows += (
+                rows  # no row makes a pooler, a role or a schema what it is, or holds a lock for so long
+            )
             raise
         except PostgresAway:
             self.losses += 1
@@ -80,7 +88,7 @@ class Held(Generic[T]):
         """While the body works on rows that are under suspicion: note them where the fault is around us."""
         try:
             yield
-        except PostgresUnfit:
+        except NeverTheRow:
             self.rows += rows
             raise
 
