@@ -1,5 +1,7 @@
 """Marks: which objects have changed, or are to be read for another reason, and what may be shown of them meanwhile."""
 
+from datetime import timedelta
+
 from billing.kinds.registry import KINDS
 from db.keys import Key
 from db.sync.inbox import ClaimedEvent
@@ -20,6 +22,10 @@ def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
     )
 
 
+JUST_BEFORE = timedelta(milliseconds=1)
+"""Of all events of one second, that of an object's creation is the first, in whatever order they come."""
+
+
 def event_mark(
     key: Key, event: ClaimedEvent, shown: Shown | None, *, owner: str | None, deleted: bool
 ) -> Mark:
@@ -28,6 +34,9 @@ def event_mark(
     if kind.id_is_customers:
         customer_id = key.id
     owned = kind.confirmed_by == "reads" and not kind.catalogue
+    payload_created = None if shown is None else event.created
+    if payload_created is not None and event.type.endswith(".created") and not kind.id_is_chosen:
+        payload_created -= JUST_BEFORE
     return Mark(
         key=key,
         # The customer that is concerned until its first read says so, and if that read fails.
@@ -36,7 +45,7 @@ def event_mark(
         event_id=event.event_id,
         event_created=event.created,
         source="event",
-        payload_created=None if shown is None else event.created,
+        payload_created=payload_created,
         payload_seq=0 if shown is None else event.seq,
         terminal=shown is not None and is_terminal(shown.parsed),
         deleted_event_at=event.created if deleted else None,

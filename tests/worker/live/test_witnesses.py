@@ -308,3 +308,24 @@ async def test_late_page_of_what_names_no_customer(harness: Harness) -> None:
     await harness.settle()
     assert (await harness.record())["exact"]
     assert "failed" == await harness.fetchval("select status from stripe.refunds")
+
+
+async def test_creation_is_the_first_of_its_second(harness: Harness) -> None:
+    """I3: of one second, an update comes before the creation. The update's state is shown, and a late read of what was
+    before agrees with the creation alone: it is not believed.
+    """
+    before = subscription(status="incomplete")
+    harness.api.put(customer(), subscription(status="active"))
+    await harness.apply(
+        event("customer.created", customer()),
+        event("customer.subscription.updated", subscription(status="active"), after=5),
+        event("customer.subscription.created", before, after=5),
+    )
+    assert "active" == await harness.fetchval("select status from stripe.subscriptions")
+    harness.api.now = NOON + 6
+    harness.api.say("/v1/subscriptions/sub_1", 200, before)
+    await harness.confirm()
+    assert not (await harness.record())["exact"]
+    await harness.settle()
+    record = await harness.record()
+    assert ("active", True) == (record["status"], record["exact"])
