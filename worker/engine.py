@@ -92,6 +92,7 @@ class Engine:
         self._deriving = asyncio.Lock()
         self._deriving_heavy = asyncio.Lock()
         self._bulk = asyncio.Lock()
+        self._filling = asyncio.Lock()
         self._scanning = asyncio.Lock()
         self._key_checked_at = float("-inf")
         self._schedule_checked_at = float("-inf")
@@ -192,6 +193,14 @@ class Engine:
                         await self.stopping.wait()
             return derived
 
+    async def sweep_records(self) -> None:
+        """What of the live lane needs no answer of Stripe's: events go on while reads take long."""
+        async with self._pool.acquire() as connection:
+            await self._keep_one_history(connection)
+        await self.apply()
+        await self._mark_overdue()
+        await self.derive()
+
     async def sweep(self) -> None:
         """Everything of the live lane that Postgres says is to be done, without Redis."""
         async with self._pool.acquire() as connection:
@@ -218,7 +227,16 @@ class Engine:
                     await self.derive()
                 if not (asked or pulled or await self._refresh_usage(lanes, asked_only=False)):
                     break
-            await fill_due_gaps(self._pool, lanes.bulk, live_mode=lanes.live_mode, every=self._gap_fill)
+            await self.fill_gaps()
+
+    async def fill_gaps(self) -> None:
+        """Fill the gaps that are due. Also a turn of its own: the history of one customer may take hours."""
+        if self._lanes is None or self._filling.locked() or not await self._key_may_read():
+            return
+        async with self._filling:
+            await fill_due_gaps(
+                self._pool, self._lanes.bulk, live_mode=self._lanes.live_mode, every=self._gap_fill
+            )
 
     async def give_back(self) -> None:
         """Give up the leases of all unfinished work: for a process that is about to end."""

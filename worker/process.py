@@ -141,7 +141,9 @@ class WorkerProcess:
         steps: Sequence[tuple[str, Callable[[], Awaitable[object]], float]] = (
             ("bulk sweep", engine.sweep_bulk, SWEEP_SECONDS),
             ("scan", engine.scan, SWEEP_SECONDS),
-            ("sweep", engine.sweep, SWEEP_SECONDS),
+            ("gaps", engine.fill_gaps, SWEEP_SECONDS),
+            ("sweep", engine.sweep_records, SWEEP_SECONDS),
+            ("reads", lambda: engine.confirm(linger=False), SWEEP_SECONDS),
             ("heavy customers", engine.derive_heavy, SWEEP_SECONDS),
             ("heartbeat", lambda: self._beat(pool), BEAT_SECONDS),
         )

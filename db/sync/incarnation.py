@@ -41,6 +41,8 @@ class Numbers:
     change: int = 0
 
 
+THOROUGH_SECONDS_MAX = 3600.0
+
 KEEP_ONE_HISTORY = "select tick, change from sync.keep_one_history($1, $2, $3)"
 
 
@@ -48,5 +50,14 @@ async def keep_one_history(connection: Connection, seen: Numbers, *, thorough: b
     """Begin another incarnation if one is needed, all sequences above what any row bears or this process has seen;
     returns the last numbers drawn. `thorough` reads every row that bears a tick.
     """
-    row = await connection.fetchrow(KEEP_ONE_HISTORY, seen.tick, seen.change, thorough)
+    async with connection.transaction():
+        if thorough:  # however many rows there are: nothing can begin before this has ended
+            await connection.execute("set local statement_timeout = 0")
+        row = await connection.fetchrow(
+            KEEP_ONE_HISTORY,
+            seen.tick,
+            seen.change,
+            thorough,
+            timeout=THOROUGH_SECONDS_MAX if thorough else None,
+        )
     return seen if row is None else Numbers(tick=row["tick"], change=row["change"])
