@@ -59,6 +59,13 @@ union
     and i.product_id = (
       select p.product_id from stripe.prices p where p.account_id = $1 and p.live_mode = $2 and p.id = $3
     )
+    -- The rank of a price depends on older ones alone: who has an older one is not concerned.
+    and not exists (
+      select from stripe.prices own
+      join stripe.prices p on p.account_id = $1 and p.live_mode = $2 and p.id = $3
+      where own.account_id = $1 and own.live_mode = $2 and own.id = i.price_id
+        and (own.created, own.id collate "C") < (p.created, p.id collate "C")
+    )
   order by 1
   limit $5
 )
