@@ -126,6 +126,8 @@ async def _say_refused(connection: Connection, answers: list[Answered], failures
         names |= {expansion_refused(answer.key) for answer in answers if not answer.left_out}
         await clear_alarms(connection, names)
         await clear_key_alarms(connection)
+    if gone := {object_refused(each.key) for each in failures if each.absent}:
+        await clear_alarms(connection, gone)
     for answer in {expansion_refused(each.key): each for each in answers if each.left_out}.values():
         said = f"Stripe refuses {', '.join(answer.left_out)} of {answer.key.kind} {answer.key.id}: it is read without"
         remedy = "see that STRIPE_API_BASE is Stripe's API and that the key may read all that belongs to it"
