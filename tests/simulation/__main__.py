@@ -18,7 +18,7 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def _replay(database_url: str, seeds: range, at: Death | None) -> int:
+async def _replay(database_url: str, seeds: range, at: tuple[Death, ...]) -> int:
     failed = 0
     with quiet(), mortality():
         async with open_ground(database_url) as ground:
@@ -38,8 +38,8 @@ async def _replay(database_url: str, seeds: range, at: Death | None) -> int:
 def main() -> None:
     """Play the seed that is named, and as many after it as are asked for; AT says where a worker dies in addition."""
     first, count = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    point, _, side = (sys.argv[3] if len(sys.argv) > 3 else "").partition(":")
-    at = (point, side) if side else None
+    named = sys.argv[3].split(",") if len(sys.argv) > 3 else []
+    at = tuple((point, side) for each in named for point, _, side in [each.partition(":")])
     with throwaway_home() as home, start_postgres(home, durable=False) as postgres:
         migrate(postgres.url)
         failed = uvloop.run(_replay(postgres.url, range(first, first + count), at))

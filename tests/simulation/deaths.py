@@ -49,7 +49,7 @@ class Fate:
     seed: int
     share: float = 0.15
     """How probably a world's workers die at a given point at all."""
-    at: Death | None = None
+    at: tuple[Death, ...] = ()
     """Die there, whatever the seed says."""
     enabled: bool = True
     overdue: bool = False
@@ -65,10 +65,10 @@ class Fate:
             self.passed[point] += 1
         if not self.enabled or (point, side) in self.died:
             return False
-        if self.at is not None and (point, side) == self.at:
-            self.died.append(self.at)
+        if (point, side) in self.at:
+            self.died.append((point, side))
             return True
-        if len(self.died) >= DEATHS_MAX:
+        if len(self.died) > DEATHS_MAX - max(len(self.at), 1):
             return False
         draws = Random(f"{self.seed}:{point}")  # noqa: S311 - replayable
         doomed, chosen = draws.random() < self.share, draws.choice((BEFORE, AFTER))

@@ -18,8 +18,11 @@ from tests.faults import AFTER, BEFORE
 from tests.simulation.deaths import Death, mortality
 from tests.simulation.world import Played, open_ground, play
 
-Task = tuple[int, Death | None]
-"""A seed, and where a worker is to die in addition to where the seed says."""
+Task = tuple[int, tuple[Death, ...]]
+"""A seed, and where workers are to die in addition to where the seed says."""
+
+WITH_DEATHS = 2
+"""How many of these a world has: more would be too many for what was in hand each time."""
 
 OFTEN = 1 / 20
 OFTEN_MIN = 5
@@ -90,16 +93,21 @@ def _from_json(saved: dict[str, Any]) -> Played:
     return Played(
         **saved
         | {name: Counter(saved[name]) for name in ("passed", "deadlocks")}
-        | {"died": [tuple(death) for death in saved["died"]], "at": saved["at"] and tuple(saved["at"])}
+        | {
+            name: kind(tuple(death) for death in saved[name])
+            for name, kind in (("died", list), ("at", tuple))
+        }
     )
 
 
 def with_missing_deaths(seeds: Sequence[int], played: list[Played]) -> list[Task]:
-    """These worlds, each with another of the deaths that no world has had yet."""
+    """These worlds, each with others of the deaths that no world has had yet."""
     missing = sorted(never_died_at(played))
     Random(seeds[0]).shuffle(missing)  # noqa: S311 - other shares look for others
-    deaths: list[Death | None] = [*missing[: len(seeds)]]
-    return list(zip(seeds, deaths + [None] * (len(seeds) - len(deaths)), strict=True))
+    return [
+        (seed, tuple(missing[WITH_DEATHS * place : WITH_DEATHS * (place + 1)]))
+        for place, seed in enumerate(seeds)
+    ]
 
 
 def never_died_at(played: list[Played]) -> set[Death]:
@@ -130,5 +138,5 @@ def report(played: list[Played]) -> str:
 
 def again(played: Played) -> str:
     """The command that plays this world again."""
-    at = f" AT={':'.join(played.at)}" if played.at else ""
+    at = f" AT={','.join(map(':'.join, played.at))}" if played.at else ""
     return f"make simulate SEED={played.seed}{at}"

@@ -15,7 +15,7 @@ from tests.simulation.shares import (
 from tests.simulation.world import Played
 
 WORLDS = int(os.environ.get("WORLDS", "40"))
-WORLDS_OF_A_SHARE = 4
+WORLDS_OF_A_SHARE = 2
 """How many worlds one test plays: some seconds' work, so that the shares spread over all processes of the tests."""
 SHARES = [
     range(first, min(first + WORLDS_OF_A_SHARE, WORLDS)) for first in range(0, WORLDS, WORLDS_OF_A_SHARE)
@@ -60,7 +60,7 @@ def assert_everything_was_met(database_url: str, played: list[Played]) -> None:
     for attempt in range(ASKED_AGAIN_MAX):
         if not missing:
             break
-        tasks = [(place_of(played, death, attempt), death) for death in sorted(missing)]
+        tasks = [(place_of(played, death, attempt), (death,)) for death in sorted(missing)]
         further = play_share(database_url, tasks)
         assert not report(further), report(further)
         played += further

@@ -202,8 +202,8 @@ class Played:
     """What became of one world."""
 
     seed: int
-    at: Death | None
-    """Where a worker was to die, whatever the seed says."""
+    at: tuple[Death, ...]
+    """Where workers were to die, whatever the seed says."""
     differences: list[str]
     passed: Counter[str]
     died: list[Death]
@@ -650,7 +650,7 @@ class Worker:
 
 
 async def play(
-    ground: Ground, seed: int, *, at: Death | None = None, say: Callable[[str], None] = lambda _: None
+    ground: Ground, seed: int, *, at: tuple[Death, ...] = (), say: Callable[[str], None] = lambda _: None
 ) -> Played:
-    """Play one world. `at`: let a worker die there, wherever else the seed has them die."""
+    """Play one world. `at`: let a worker die at each of these, wherever else the seed has them die."""
     return await World(ground, seed, fate=Fate(seed=seed, at=at), say=say).play()
