@@ -155,7 +155,8 @@ async def test_metadata_of_any_shape(webhooks_only: Harness, written: str, shown
     harness = webhooks_only
     await harness.apply(event("customer.created", customer()))
     await harness.execute(
-        "insert into billing.identities (stripe_customer_id, metadata) values ('cus_1', $1)", written
+        "insert into billing.identities (live_mode, stripe_customer_id, metadata) values (false, 'cus_1', $1)",
+        written,
     )
     await harness.engine.derive()
     assert 0 == await harness.fetchval("select count(*) from sync.customers where parked_at is not null")
