@@ -25,7 +25,7 @@ WITH_DEATHS = 2
 """How many of these a world has: more would be too many for what was in hand each time."""
 
 OFTEN = 1 / 20
-OFTEN_MIN = 5
+OFTEN_MIN = 10
 """In what part of the worlds, and how many at least, workers must pass a commit point before its deaths are demanded:
 passing a rarer one is timing-dependent, and no further world would be sure to pass it again.
 """

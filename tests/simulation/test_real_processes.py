@@ -29,7 +29,7 @@ from tests.system import SECRET, Running, System, running_system, start, until
 from tests.truth import differences, read_records
 
 API_KEY = "sk_test_real_processes"
-SEEDS = range(int(os.environ.get("REAL_WORLDS", "3")))
+SEEDS = range(int(os.environ.get("REAL_WORLDS", "2")))
 """In each of them everything that can happen to a process or a server happens."""
 HUNG_SECONDS = 1.0
 

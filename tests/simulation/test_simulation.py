@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.simulation.shares import (
+    WITH_DEATHS,
     Tally,
     never_died_at,
     place_of,
@@ -14,7 +15,7 @@ from tests.simulation.shares import (
 )
 from tests.simulation.world import Played
 
-WORLDS = int(os.environ.get("WORLDS", "40"))
+WORLDS = int(os.environ.get("WORLDS", "32"))
 WORLDS_OF_A_SHARE = 2
 """How many worlds one test plays: some seconds' work, so that the shares spread over all processes of the tests."""
 SHARES = [
@@ -60,7 +61,11 @@ def assert_everything_was_met(database_url: str, played: list[Played]) -> None:
     for attempt in range(ASKED_AGAIN_MAX):
         if not missing:
             break
-        tasks = [(place_of(played, death, attempt), (death,)) for death in sorted(missing)]
+        deaths = sorted(missing)
+        tasks = [
+            (place_of(played, deaths[first], attempt), tuple(deaths[first : first + WITH_DEATHS]))
+            for first in range(0, len(deaths), WITH_DEATHS)
+        ]
         further = play_share(database_url, tasks)
         assert not report(further), report(further)
         played += further
