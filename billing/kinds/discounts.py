@@ -126,9 +126,7 @@ class Discount:
     currency: str | None = None  # of amount_off
     duration: str | None = None  # forever, repeating or once
     ends: datetime | None = None
-    coupon_created: datetime | None = (
-        None  # of the coupon that it was made from; its id may name another one today
-    )
+    coupon_created: datetime | None = None  # of the coupon that it was made from: its id may name another one
     starts: datetime | None = None
 
 

@@ -22,9 +22,7 @@ class DueRead:
     contradictions: int = 0
     contradicted_long: bool = False
     audited: bool = False  # an audit has read it, and found that its row is wrong
-    doubted_long: bool = (
-        False  # its reads have differed from the newest payload for as long as Stripe may be late
-    )
+    doubted_long: bool = False  # they have differed from the newest payload for as long as Stripe may be late
     leased_until: datetime | None = None
 
 

@@ -174,39 +174,29 @@ async def _read_all(
     return verdicts, [each for each in found if isinstance(each, _Failure)]
 
 
-async def _read(turn: Turn, scan: Scan, ref: Suspect) -> _Verdict | _Failure:
+async def _read(turn: Turn, scan: Scan, suspect: Suspect) -> _Verdict | _Failure:
     """One bad object must never stop another (I7): raises StripeRefused only if Stripe refuses the key itself."""
-    key = Key(*scan.scope, *ref.ref)
-    due = await due_now(turn.pool, key)
-    listed = ref.what in LISTED and ref.kind not in PER_CUSTOMER
+    due = await due_now(turn.pool, Key(*scan.scope, *suspect.ref))
+    unknown = _Verdict(
+        kind=suspect.kind,
+        id=suspect.id,
+        tick=due.tick,
+        parsed=None,
+        raw=None,
+        listed=suspect.what in LISTED and suspect.kind not in PER_CUSTOMER,
+        differed_at=suspect.read_tick,
+    )
     try:
         answer = await read_whole(turn.stripe, due)
     except StripeMissing:
-        return _Verdict(
-            kind=ref.kind,
-            id=ref.id,
-            tick=due.tick,
-            parsed=None,
-            raw=None,
-            listed=listed,
-            differed_at=ref.read_tick,
-        )
+        return unknown
     except Exception as error:
         if isinstance(error, StripeRefused) and error.status == 401:
             raise
-        log.warning("suspect not read", scan=scan.id, kind=ref.kind, id=ref.id, error=str(error))
+        log.warning("suspect not read", scan=scan.id, kind=suspect.kind, id=suspect.id, error=str(error))
         later = isinstance(error, (StripeUnavailable, NotJson))
-        return _Failure(kind=ref.kind, id=ref.id, tick=due.tick, error=error, later=later)
-    return _Verdict(
-        kind=ref.kind,
-        id=ref.id,
-        tick=due.tick,
-        parsed=answer.parsed,
-        raw=answer.raw,
-        answered_at=answer.answered_at,
-        listed=listed,
-        differed_at=ref.read_tick,
-    )
+        return _Failure(kind=suspect.kind, id=suspect.id, tick=due.tick, error=error, later=later)
+    return replace(unknown, parsed=answer.parsed, raw=answer.raw, answered_at=answer.answered_at)
 
 
 async def _note(
