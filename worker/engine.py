@@ -103,6 +103,8 @@ class Engine:
         self._key_unsaid_since = float("-inf")
         self._key_check: asyncio.Task[None] | None = None
         self._seen: Numbers | None = None
+        self._numbering = asyncio.Lock()
+        """Held while the history is looked at: the first look reads every mark, and several loops begin with one."""
         self.stopping = asyncio.Event()
 
     async def apply(self, *, wait_for_more: Callable[[], Awaitable[bool]] | None = None) -> int:
@@ -280,7 +282,10 @@ class Engine:
 
     async def _keep_one_history(self, connection: Connection) -> None:
         """Notice sequences that were set back: at the start by the rows, later by the numbers seen a second ago."""
-        self._seen = await keep_one_history(connection, self._seen or Numbers(), thorough=self._seen is None)
+        async with self._numbering:
+            self._seen = await keep_one_history(
+                connection, self._seen or Numbers(), thorough=self._seen is None
+            )
 
     async def _read_falls_due(self, live_mode: bool) -> bool:
         """Wait for the next read, if it is near; False if none is."""
