@@ -64,13 +64,13 @@ def _lines(path: Path, first: int, count: int) -> list[bytes]:
 
 @asynccontextmanager
 async def played_account(
-    machine: Machine, name: str, *, customers: int, stories_every: int = 1, served: bool
+    machine: Machine, name: str, *, customers: int, stories_every: int = 1, seed: int = 11, served: bool
 ) -> AsyncIterator[Account]:
     """An account whose stories have been played to their ends; with `served`, its API answers."""
     folder = machine.folder / name
     folder.mkdir()
     port = free_port() if served else 0
-    arguments = ("bench.account", str(port), str(folder), str(customers), "11", str(stories_every))
+    arguments = ("bench.account", str(port), str(folder), str(customers), str(seed), str(stories_every))
     with machine.running(name, *arguments, port=port) as process:
         if served:
             await ready(process, "/tally")

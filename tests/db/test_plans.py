@@ -397,7 +397,7 @@ BY_INDEX: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         },
     ),
 }
-"""Counts of what is to be done: they run with sequential scans turned off, whatever the planner thinks that they find."""
+"""Counts of what is to be done. They run with sequential scans turned off, whatever the planner expects to find."""
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
