@@ -31,6 +31,13 @@ from (
     ''
   ) as because
 ) as reasons;
+comment on view billing.freshness is 'How fresh the records are: one row.';
+comment on column billing.freshness.last_event_received_at is 'When the last event was received.';
+comment on column billing.freshness.last_event_applied_at is 'When events were last applied.';
+comment on column billing.freshness.pending is 'Events received and not applied yet.';
+comment on column billing.freshness.oldest_pending_at is 'When the oldest of those was received; NULL: there is none.';
+comment on column billing.freshness.last_gap_fill_at is 'When /v1/events was last read to its end; NULL: never.';
+comment on column billing.freshness.last_audit_at is 'When an audit last finished; NULL: never.';
 comment on column billing.freshness.behind is
   'Whether records, exact ones too, may be older than what Stripe has sent: join it to `exact`.';
 comment on column billing.freshness.behind_because is
