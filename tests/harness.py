@@ -264,6 +264,18 @@ class EngineHarness:
             await connection.execute(statement, *parameters)
 
 
+async def sweep(engine: Engine) -> None:
+    """One turn each of what the process does in its live lane without Redis."""
+    await engine.sweep_records()
+    await engine.confirm(linger=False)
+
+
+async def sweep_bulk(engine: Engine) -> None:
+    """One turn each of what the process does in its bulk lane, scans apart."""
+    await engine.sweep_bulk()
+    await engine.fill_gaps()
+
+
 @asynccontextmanager
 async def open_engine(
     pool: Pool, database_url: str, api_base: str, *, api_key: str | None = API_KEY

@@ -203,17 +203,8 @@ class Engine:
         await self._mark_overdue()
         await self.derive()
 
-    async def sweep(self) -> None:
-        """Everything of the live lane that Postgres says is to be done, without Redis."""
-        async with self._pool.acquire() as connection:
-            await self._keep_one_history(connection)
-        await self.apply()
-        await self.confirm(linger=False)
-        await self._mark_overdue()
-        await self.derive()
-
     async def sweep_bulk(self) -> None:
-        """Everything of the bulk lane that Postgres says is to be done: work that somebody waits for comes first."""
+        """The usage and the histories that Postgres says are to be read: those that somebody waits for come first."""
         if self._lanes is None or self._bulk.locked():
             return
         async with self._bulk:
@@ -229,10 +220,9 @@ class Engine:
                     await self.derive()
                 if not (asked or pulled or await self._refresh_usage(lanes, asked_only=False)):
                     break
-            await self.fill_gaps()
 
     async def fill_gaps(self) -> None:
-        """Fill the gaps that are due. Also a turn of its own: the history of one customer may take hours."""
+        """Fill the gaps that are due: a turn of its own, since the history of one customer may take hours."""
         if self._lanes is None or self._filling.locked() or not await self._key_may_read():
             return
         async with self._filling:

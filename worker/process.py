@@ -73,7 +73,7 @@ async def confirm(ctx: dict[Any, Any]) -> int:
 
 
 async def sweep_bulk(ctx: dict[Any, Any]) -> None:
-    """arq job: pull the histories, read the usage and fill the gaps that are due."""
+    """arq job: pull the histories and read the usage that are due."""
     engine: Engine = ctx["engine"]
     await engine.sweep_bulk()
 

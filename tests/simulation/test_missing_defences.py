@@ -39,6 +39,7 @@ from tests.harness import (
     listing,
     open_harness,
     path_of,
+    sweep_bulk,
 )
 from tests.worker.account import attached
 from tests.worker.lists.test_endings import refuse
@@ -137,11 +138,11 @@ async def event_after_a_wrong_date_is_found(pool: Pool, database_url: str) -> bo
         api.now = sandbox.now + YEAR
         for _ in range(2):  # the first fill asks Stripe's clock where to begin
             api.say("/v1/events", 200, listing([]))
-        await harness.engine.sweep_bulk()
+        await sweep_bulk(harness.engine)
         sandbox.advance(60)
         sandbox.home.clients.create("Ada", None)
         await harness.execute("update sync.accounts set due_at = now()")
-        await harness.engine.sweep_bulk()
+        await sweep_bulk(harness.engine)
         return len(await harness.event_states()) == 1
 
 

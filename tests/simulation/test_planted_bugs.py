@@ -33,6 +33,8 @@ from tests.harness import (
     open_harness,
     refund,
     subscription,
+    sweep,
+    sweep_bulk,
 )
 from tests.simulation.deaths import mortality
 from tests.simulation.exactness import FALSELY_EXACT
@@ -279,10 +281,10 @@ async def account_comes_back(harness: Harness) -> bool:
     await harness.apply(event("customer.created", customer(), account="acct_1"))
     for _ in range(4):
         await harness.make_due()
-        await harness.engine.sweep()
+        await sweep(harness.engine)
         await harness.execute("update sync.accounts set due_at = now()")
-        await harness.engine.sweep_bulk()
-    await harness.engine.sweep()
+        await sweep_bulk(harness.engine)
+    await sweep(harness.engine)
     return bool((await harness.record(account="acct_1"))["exact"])
 
 

@@ -43,7 +43,7 @@ from sandbox import (
 )
 from tests.databases import empty_tables
 from tests.faults import replaced
-from tests.harness import open_lanes
+from tests.harness import open_lanes, sweep, sweep_bulk
 from tests.simulation.answers import Answers, Lagging
 from tests.simulation.crowd import CROWD
 from tests.simulation.crowd import EVENTS as CROWD_EVENTS
@@ -298,7 +298,7 @@ class World:
         await set_clock(connection, 0.0)
         answers = self.ground.answers
         answers.begin(self.api, self.history, self.faults, seed=self.seed)
-        await self.calmly(self.workers[0].engine.sweep_bulk())
+        await self.calmly(sweep_bulk(self.workers[0].engine))
         self._cast()
         answers.troubled = True
         while self.sandbox.playing:
@@ -558,8 +558,8 @@ class World:
         waits = (fill, 10.0, 95.0, 130.0, 1300.0, 3700.0, *[90_000.0] * ROUNDS_MAX)
         left: list[asyncpg.Record] = []
         for round_, wait in enumerate(waits):
-            await engine.sweep_bulk()
-            await engine.sweep()
+            await sweep_bulk(engine)
+            await sweep(engine)
             left = await self.ground.connection.fetch(LEFT)
             if not left and round_ > 0:
                 break
@@ -567,7 +567,7 @@ class World:
         self.facts["left"] = len(left)
         if left:
             self.say(f"not settled: {left}")
-        await engine.sweep()
+        await sweep(engine)
 
 
 LEFT = """
@@ -622,8 +622,8 @@ class Worker:
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "drain": self.engine.apply,
             "confirm": functools.partial(self.engine.confirm, linger=False),
-            "sweep": self.engine.sweep,
-            "sweep_bulk": self.engine.sweep_bulk,
+            "sweep": functools.partial(sweep, self.engine),
+            "sweep_bulk": functools.partial(sweep_bulk, self.engine),
         }
         self.tasks[name] = asyncio.create_task(as_mortal(self.mortal, loops[name]()))
 

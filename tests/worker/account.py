@@ -17,7 +17,7 @@ from sandbox import STORIES, Api, Sandbox, create_api, serve
 from sandbox.objects import Price
 from tests.conftest import Services, execute
 from tests.databases import at_database
-from tests.harness import LET_DOUBTS_AGE, EngineHarness, open_engine
+from tests.harness import LET_DOUBTS_AGE, EngineHarness, open_engine, sweep_bulk
 from worker.engine import Lanes
 
 API_KEY = "sk_test_attached"
@@ -67,7 +67,7 @@ class Attached(EngineHarness):
                 return row
             if row["step"] == "clock histories":
                 await self.execute("update sync.customers set history_at = now() where history_at > now()")
-                await self.engine.sweep_bulk()
+                await sweep_bulk(self.engine)
         raise AssertionError(f"the scan has not ended: {row}")
 
     async def fill(self) -> None:
@@ -97,7 +97,7 @@ class Attached(EngineHarness):
             await self.execute("update sync.customers set leased_until = now() where leased_until > now()")
             await self.engine.apply()
             await self.confirm()
-            await self.engine.sweep_bulk()
+            await sweep_bulk(self.engine)
             await self.engine.derive()
             left = await self.fetch(
                 "select kind, id, error from sync.objects where dirty >= confirmed and not tombstone "

@@ -14,7 +14,7 @@ from db.mirror.facts import SELECT_CUSTOMERS
 from db.sync.inbox import FINISH_EVENTS
 from db.sync.objects import CONFIRM_OBJECTS
 from tests.faults import Call, about, before, losing_connections_at
-from tests.harness import Harness, customer, event, listing
+from tests.harness import Harness, customer, event, listing, sweep, sweep_bulk
 from worker import leases
 from worker.lists import histories
 from worker.retry import ATTEMPTS_MAX
@@ -78,12 +78,12 @@ async def test_given_back_when_postgres_returns(harness: Harness, what: str) -> 
     await shut_postgres_during(harness, PLACES[what], work)
     held = {tuple(row) for row in await harness.fetch(ATTEMPTS)}
     assert (ONE[what], 1, True) in held
-    for again in (harness.another_engine().sweep, harness.another_engine().sweep_bulk):
-        await again()  # another process does not know: it waits for the lease
+    for turn in (sweep, sweep_bulk):
+        await turn(harness.another_engine())  # another process does not know: it waits for the lease
     assert (ONE[what], 1, True) in {tuple(row) for row in await harness.fetch(ATTEMPTS)}
 
-    await harness.engine.sweep()
-    await harness.engine.sweep_bulk()
+    await sweep(harness.engine)
+    await sweep_bulk(harness.engine)
     left = await harness.fetch(ATTEMPTS)
     assert ONE[what] not in {row[0] for row in left if row[1]}
     assert (await harness.record())["stripe_customer_id"] == "cus_1"
@@ -110,9 +110,9 @@ async def test_given_back_when_the_worker_stops(harness: Harness, what: str) -> 
     await harness.engine.give_back()
     assert (ONE[what], 0, False) in {(row[0], row[1], bool(row[2])) for row in await harness.fetch(ATTEMPTS)}
     another = harness.another_engine()
-    await another.sweep()
-    await another.sweep_bulk()
-    await another.sweep()
+    await sweep(another)
+    await sweep_bulk(another)
+    await sweep(another)
     assert ONE[what] not in {row[0] for row in await harness.fetch(ATTEMPTS)}
 
 

@@ -13,6 +13,7 @@ from db.sync.inbox import record_events
 from runtime.envelope import read_envelope
 from sandbox import Event, Sandbox
 from sandbox.life import inhabit
+from tests.harness import sweep
 from tests.worker.account import Attached, attached
 from worker.audit import objects
 
@@ -55,7 +56,7 @@ class Life:
 
     async def work(self) -> None:
         while True:
-            await self._account.engine.sweep()
+            await sweep(self._account.engine)
             await asyncio.sleep(0.05)
 
     async def scan(self) -> None:

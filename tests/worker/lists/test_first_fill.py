@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness import Harness, charge, customer, event, listing
+from tests.harness import Harness, charge, customer, event, listing, sweep_bulk
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -29,7 +29,7 @@ async def what_is_told(harness: Harness) -> tuple[object, object, object]:
 async def fill(harness: Harness) -> None:
     """Fill the gaps, as if that were due, and pull the histories that are."""
     await harness.execute("update sync.accounts set due_at = now()")
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
 
 
 async def test_old_creation_pulls_the_history(account: Harness) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from db.connection import Pool
 from sandbox import Sandbox
+from tests.harness import sweep_bulk
 from tests.truth import different_records
 from tests.worker.account import Attached, attached
 
@@ -22,7 +23,7 @@ def living_account() -> Sandbox:
 async def fill_gaps(account: Attached) -> None:
     """Read /v1/events now."""
     await account.execute("update sync.accounts set due_at = now()")
-    await account.engine.sweep_bulk()
+    await sweep_bulk(account.engine)
     await account.settle()
 
 

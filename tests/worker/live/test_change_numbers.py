@@ -8,7 +8,7 @@ import pytest
 from billing.status import Policy
 from db.connection import Pool, connect
 from db.records import records
-from tests.harness import Harness, charge, customer, event
+from tests.harness import Harness, charge, customer, event, sweep
 from tests.system import until
 from worker.live.apply import apply_batch
 from worker.live.derive import derive_batch
@@ -159,6 +159,6 @@ async def test_reader_cannot_keep_records_from_being_written(
             async with asyncio.timeout(20):
                 await harness.apply(event("customer.created", customer()))
                 assert await harness.record()
-                await harness.engine.sweep()
+                await sweep(harness.engine)
     finally:
         await reader.close()

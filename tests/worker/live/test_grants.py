@@ -10,7 +10,7 @@ from billing.record import customer_uid
 from db.connection import Pool
 from db.keys import CustomerKey
 from db.sync.customers import MARK_OVERDUE
-from tests.harness import NOON, Harness, columns, customer, event, subscription
+from tests.harness import NOON, Harness, columns, customer, event, subscription, sweep
 from tests.system import until
 from worker.forget import forget
 
@@ -38,7 +38,7 @@ async def sweep_until(harness: Harness, expected: dict[str, object]) -> None:
     """What the worker does every second, until the record shows this. Nothing is announced to it."""
 
     async def shows() -> bool:
-        await harness.engine.sweep()
+        await sweep(harness.engine)
         return columns(await harness.record(), expected) == expected
 
     await until(shows, what=f"the record that says {expected}")

@@ -17,7 +17,7 @@ from db.sync.objects import CONFIRM_OBJECTS, MARK_OBJECTS
 from db.sync.status import Backlog, select_backlog
 from runtime.envelope import read_envelope
 from tests.faults import Call, about, after, before, broken, failing
-from tests.harness import Harness, charge, customer, event, listing, subscription
+from tests.harness import Harness, charge, customer, event, listing, subscription, sweep_bulk
 from worker.lists import histories
 from worker.lists.pages import list_query
 from worker.live import apply
@@ -293,7 +293,7 @@ async def test_history_and_gap_that_we_fail_at(harness: Harness) -> None:
         broken(list_query, OverflowError("poison"), times=1),
         broken(read_envelope, OverflowError("poison"), when=lambda body, **_: b"evt_poison" in body),
     ):
-        await harness.engine.sweep_bulk()
+        await sweep_bulk(harness.engine)
     rows = await harness.fetch(
         "select history_error from sync.customers where not complete and account_id = ''"
     )

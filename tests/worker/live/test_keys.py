@@ -9,7 +9,7 @@ import pytest
 from db.connection import Pool
 from db.sync.accounts import alarming_worker, raise_alarm
 from db.sync.workers import beat
-from tests.harness import Api, Harness, customer, event, listing, open_harness
+from tests.harness import Api, Harness, customer, event, listing, open_harness, sweep, sweep_bulk
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def saying(status: int, body: object) -> Api:
 
 async def work(worker: Harness) -> None:
     """One turn of everything that a worker does."""
-    await worker.engine.sweep()
-    await worker.engine.sweep_bulk()
+    await sweep(worker.engine)
+    await sweep_bulk(worker.engine)
 
 
 async def alarms(harness: Harness) -> dict[str, str]:

@@ -16,6 +16,7 @@ from tests.harness import (
     listing,
     open_harness,
     subscription,
+    sweep,
 )
 
 Body = dict[str, Any]
@@ -380,7 +381,7 @@ async def test_discount_ends_without_an_event(harness: Harness) -> None:
         "to_jsonb(to_char(now() at time zone 'UTC' - interval '1 minute', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')))"
     )
     await harness.execute("update sync.customers set rederive_at = now() - interval '1 minute'")
-    await harness.engine.sweep()
+    await sweep(harness.engine)
     await harness.engine.derive()
     assert 2000 == await mrr(harness)
     last = (await history(harness))[-1]

@@ -8,7 +8,18 @@ import pytest
 
 from db.connection import PostgresAway, create_pool
 from local.clean import throwaway_home
-from tests.harness import NOON, Harness, customer, error, event, listing, open_harness, path_of
+from tests.harness import (
+    NOON,
+    Harness,
+    customer,
+    error,
+    event,
+    listing,
+    open_harness,
+    path_of,
+    sweep,
+    sweep_bulk,
+)
 from tests.losses import LOSSES, Loss
 from tests.reader import Reader
 from tests.system import until
@@ -81,7 +92,7 @@ async def play(harness: Harness, loss: Loss) -> None:
     await harness.engine.derive()
     assert set() == await wrongly_exact(harness)
     await reader.poll()
-    await harness.engine.sweep()
+    await sweep(harness.engine)
     assert set() == await wrongly_exact(harness)
 
     await harness.settle()
@@ -157,7 +168,7 @@ async def test_what_spans_transactions_is_begun_again(harness: Harness) -> None:
             "update sync.accounts set due_at = case when $1 then now() else 'infinity' end", of_events
         )
         gate = api.hold(path)
-        work = asyncio.create_task(harness.engine.sweep_bulk())
+        work = asyncio.create_task(sweep_bulk(harness.engine))
         await gate.reached_by(work)
         await lose_nothing(harness)
         await harness.execute("update sync.accounts set due_at = 'infinity'")
@@ -167,7 +178,7 @@ async def test_what_spans_transactions_is_begun_again(harness: Harness) -> None:
         if of_events:
             assert not await harness.fetchval(done)
             await harness.execute("update sync.accounts set due_at = now()")
-            await harness.engine.sweep_bulk()
+            await sweep_bulk(harness.engine)
         assert path in api.asked[asked:], "read once only, partly in a history that is over"
         assert await harness.fetchval(done)
 

@@ -24,6 +24,8 @@ from tests.harness import (
     listing,
     open_harness,
     subscription,
+    sweep,
+    sweep_bulk,
 )
 
 HOUR = 3600
@@ -261,10 +263,10 @@ async def test_first_sight_of_a_customer_pulls_its_history(harness: Harness) -> 
     await harness.apply(event("customer.subscription.updated", subscription()))
     await harness.settle()
     assert (False, 0) == await told(harness, "exact", "lifetime_revenue")
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     assert 0 == reads_of(harness, "/v1/charges")  # its customer.created may still come
     await harness.execute("update sync.customers set history_at = now()")
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     await harness.settle()
     record = await harness.record()
     assert (True, 2500, "active") == (record["exact"], record["lifetime_revenue"], record["status"])
@@ -288,7 +290,7 @@ async def test_object_that_nobody_understands_stops_no_history(harness: Harness)
     }
     await harness.apply(event("customer.subscription.updated", subscription()))
     await harness.execute("update sync.customers set history_at = now()")
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     assert await harness.fetchval("select complete and history_error is null from sync.customers")
     await harness.confirm(times=UNREADABLE_MAX)
     record = await harness.record()
@@ -302,7 +304,7 @@ async def test_history_that_fails_is_begun_again(harness: Harness) -> None:
     harness.api.say("/v1/subscriptions", 500, {"error": {"message": "no"}})
     await harness.apply(event("customer.subscription.updated", subscription()))
     await harness.execute("update sync.customers set history_at = now()")
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     (row,) = await harness.fetch(
         "select complete, history_at > now() as later, history_error from sync.customers"
     )
@@ -391,7 +393,7 @@ async def test_gap_is_filled_once(harness: Harness) -> None:
     harness.api.put(customer(), charge())
     harness.api.bodies["/v1/events"] = listing([json.loads(body) for body in (lost, kept)])
     await harness.apply(kept)
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     await harness.settle()
     assert (2000, True) == await told(harness, "lifetime_revenue", "exact")
     assert {"evt_kept": "applied", "evt_lost": "applied"} == dict(await harness.event_states())
@@ -404,11 +406,11 @@ async def test_gap_that_cannot_be_filled_keeps_its_cursor(harness: Harness) -> N
     """The cursor moves only when the last page is stored."""
     await harness.apply(event("customer.created", customer()))
     harness.api.bodies["/v1/events"] = listing([])
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     harness.api.now += DAY
     await harness.execute("update sync.accounts set due_at = now()")
     harness.api.say("/v1/events", 500, {"error": {"message": "no"}})
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     (account,) = await harness.fetch("select * from sync.accounts")
     assert datetime.fromtimestamp(NOON, UTC) == account["cursor_at"]
     assert "500" in account["error"]
@@ -417,10 +419,10 @@ async def test_gap_that_cannot_be_filled_keeps_its_cursor(harness: Harness) -> N
 async def test_events_that_expired_raise_an_alarm(harness: Harness) -> None:
     """A cursor older than the 30 days that Stripe keeps events: only an audit can find what was lost."""
     harness.api.bodies["/v1/events"] = listing([])
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     harness.api.now += 31 * DAY
     await harness.execute("update sync.accounts set due_at = now()")
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     assert "subledger audit --repair" in await harness.fetchval("select detail from sync.alarms")
 
 
@@ -430,7 +432,7 @@ async def test_date_in_the_future_moves_no_cursor(harness: Harness) -> None:
     harness.api.now = int(time.time()) + 366 * DAY
     for _ in range(2):  # the first fill asks Stripe's clock where to begin
         await harness.execute("update sync.accounts set due_at = now()")
-        await harness.engine.sweep_bulk()
+        await sweep_bulk(harness.engine)
         assert await harness.fetchval(
             "select cursor_at between now() and now() + interval '1 minute' from sync.accounts"
         )
@@ -457,7 +459,7 @@ async def test_cursor_in_the_future_is_brought_back(harness: Harness) -> None:
         return await reading(path, **given)
 
     harness.lanes.bulk.read = read  # type: ignore[method-assign]
-    await harness.engine.sweep_bulk()
+    await sweep_bulk(harness.engine)
     (account,) = await harness.fetch(
         "select cursor_at <= now() + interval '1 minute' as back, "
         "events_since between now() - interval '31 days' and now() - interval '29 days' as doubted from sync.accounts"
@@ -506,11 +508,11 @@ async def test_key_of_another_account_stays_out(harness: Harness, status: int, b
     harness.api.bodies["/v1/events"] = listing([foreign], url="/v1/events")
     harness.api.bodies["/v1/account"] = {"object": "account", "id": "acct_other"}
     restarted = harness.another_engine()
-    await restarted.sweep_bulk()
+    await sweep_bulk(restarted)
     harness.api.say("/v1/account", status, body)
     restarted._key_checked_at = float("-inf")
-    await restarted.sweep_bulk()
-    await restarted.sweep()
+    await sweep_bulk(restarted)
+    await sweep(restarted)
     assert 0 == reads_of(harness, "/v1/events")
     assert 1 == await harness.fetchval(
         "select count(*) from sync.alarms where name = 'api key of another account'"
@@ -518,7 +520,7 @@ async def test_key_of_another_account_stays_out(harness: Harness, status: int, b
     # The right key is let in again as soon as Stripe says which account it belongs to.
     harness.api.bodies["/v1/account"] = {"object": "account", "id": "acct_room"}
     restarted._key_checked_at = float("-inf")
-    await restarted.sweep_bulk()
+    await sweep_bulk(restarted)
     assert 0 == await harness.fetchval("select count(*) from sync.alarms")
     assert reads_of(harness, "/v1/events")
 

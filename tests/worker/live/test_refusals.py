@@ -9,7 +9,19 @@ from starlette.types import Receive, Scope, Send
 
 from db.connection import Pool
 from db.sync.status import select_backlog
-from tests.harness import Api, Body, Harness, customer, error, event, listing, open_harness, subscription
+from tests.harness import (
+    Api,
+    Body,
+    Harness,
+    customer,
+    error,
+    event,
+    listing,
+    open_harness,
+    subscription,
+    sweep,
+    sweep_bulk,
+)
 
 PRODUCT: Body = {"object": "product", "id": "prod_1", "created": 1, "name": "Pro", "metadata": {}}
 
@@ -48,8 +60,8 @@ async def turn(harness: Harness) -> None:
     await harness.execute("update sync.accounts set due_at = now()")
     await harness.execute("update sync.customers set history_at = now() where history_at > now()")
     await harness.make_due()
-    await harness.engine.sweep()
-    await harness.engine.sweep_bulk()
+    await sweep(harness.engine)
+    await sweep_bulk(harness.engine)
 
 
 async def test_account_that_takes_its_access_back(harness: Harness) -> None:
