@@ -1,4 +1,12 @@
-"""Amounts in minor units, written as people write them."""
+"""Amounts in minor units: what can be stored of them, and how people write them."""
+
+BIGINT_MAX = 2**63 - 1
+
+
+def storable(amount: int) -> int | None:
+    """The amount, or None if a bigint cannot hold it: then it is not known, and nothing else is lost with it."""
+    return amount if abs(amount) <= BIGINT_MAX else None
+
 
 # How many decimals Stripe's minor units have, if it is not two (docs.stripe.com/currencies).
 _DECIMALS = dict.fromkeys(
@@ -7,8 +15,10 @@ _DECIMALS = dict.fromkeys(
 ) | dict.fromkeys(["bhd", "jod", "kwd", "omr", "tnd"], 3)
 
 
-def format_amount(minor: int, currency: str) -> str:
-    """The amount without the currency's sign: 123456 usd is 1,234.56."""
+def format_amount(minor: int | None, currency: str) -> str:
+    """The amount without the currency's sign: 123456 usd is 1,234.56. None is one that could not be stored."""
+    if minor is None:
+        return "too large"
     decimals = _DECIMALS.get(currency.lower(), 2)
     sign = "-" if minor < 0 else ""
     whole, fraction = divmod(abs(minor), 10**decimals)

@@ -14,6 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from uuid import UUID
 
+from billing.currencies import storable
 from billing.facts import CustomerFacts
 from billing.kinds.catalogue import Price, Tier
 from billing.kinds.discounts import Coupon, Discount
@@ -426,7 +427,6 @@ def _per_month(price: Price) -> Decimal | None:
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 _AMPLE = Context(prec=200)
-_BIGINT_MAX = 2**63 - 1
 
 
 def rounded(amount: Decimal) -> int | None:
@@ -435,4 +435,4 @@ def rounded(amount: Decimal) -> int | None:
     whole = int(
         amount.quantize(Decimal("1e-9"), context=_AMPLE).quantize(Decimal(1), ROUND_HALF_UP, context=_AMPLE)
     )
-    return whole if abs(whole) <= _BIGINT_MAX else None
+    return storable(whole)

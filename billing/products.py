@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from billing.facts import CustomerFacts
+from billing.currencies import storable
 from billing.kinds.catalogue import Price, Product
 from billing.kinds.subscriptions import SubscriptionItem, SubscriptionSchedule, SubscriptionScheduleItem
 from billing.status import BEFORE_ALL_TIMES, Standing, Status, start_order
@@ -213,7 +214,7 @@ def _product(
         free_trial_id=None,
         current_period_start=max(starts, default=subscription.current_period_start),
         current_period_end=max(ends, default=subscription.current_period_end),
-        quantity=sum(quantities) if quantities else None,
+        quantity=storable(sum(quantities)) if quantities else None,
         options=_options(items, catalogue),
         collection_method=subscription.collection_method,
         processor="stripe",
@@ -266,7 +267,7 @@ def _scheduled_products(
                 free_trial_id=None,
                 current_period_start=None,
                 current_period_end=None,
-                quantity=sum(quantities) if quantities else None,
+                quantity=storable(sum(quantities)) if quantities else None,
                 options=_options(its_items, catalogue),
                 collection_method=None,
                 processor="stripe",

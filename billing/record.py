@@ -62,7 +62,7 @@ class CustomerRecord:
     stripe_price_id: str | None
     stripe_subscription_id: str | None
     quantity: int | None
-    lifetime_revenue: int  # minor units of revenue_currency
+    lifetime_revenue: int | None  # minor units of revenue_currency; None: a bigint cannot hold it
     revenue_currency: str | None
     renewal_number: int
     is_trial: bool

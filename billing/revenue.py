@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
+from billing.currencies import BIGINT_MAX, storable
 from billing.facts import CustomerFacts
 from billing.kinds.invoices import CreditNote, Invoice
 from billing.kinds.payments import Charge, Dispute, Refund
@@ -24,11 +25,11 @@ class Revenue:
     live_mode: bool
     customer_uid: UUID
     currency: str
-    gross: int
-    refunded: int
-    disputed: int
-    out_of_band: int
-    net: int  # gross - refunded - disputed + out_of_band
+    gross: int | None  # None, as of each amount: a bigint cannot hold it
+    refunded: int | None
+    disputed: int | None
+    out_of_band: int | None
+    net: int | None  # gross - refunded - disputed + out_of_band
 
 
 @dataclass(slots=True)
@@ -37,6 +38,10 @@ class _Sums:
     refunded: int = 0
     disputed: int = 0
     out_of_band: int = 0
+
+    @property
+    def net(self) -> int:
+        return self.gross - self.refunded - self.disputed + self.out_of_band
 
 
 def revenue_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[Revenue, ...]:
@@ -65,11 +70,11 @@ def revenue_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[Revenue, ..
             live_mode=facts.live_mode,
             customer_uid=customer_uid,
             currency=currency,
-            gross=of.gross,
-            refunded=of.refunded,
-            disputed=of.disputed,
-            out_of_band=of.out_of_band,
-            net=of.gross - of.refunded - of.disputed + of.out_of_band,
+            gross=storable(of.gross),
+            refunded=storable(of.refunded),
+            disputed=storable(of.disputed),
+            out_of_band=storable(of.out_of_band),
+            net=storable(of.net),
         )
         for currency, of in sorted(sums.items())
         if of.gross or of.refunded or of.disputed or of.out_of_band
@@ -78,7 +83,12 @@ def revenue_of(facts: CustomerFacts, *, customer_uid: UUID) -> tuple[Revenue, ..
 
 def main_revenue(rows: Sequence[Revenue]) -> Revenue | None:
     """The row that the record shows: the one with the largest gross + out_of_band; ties go by the alphabet."""
-    return min(rows, key=lambda row: (-(row.gross + row.out_of_band), row.currency), default=None)
+    return min(rows, key=lambda row: (-_came(row), row.currency), default=None)
+
+
+def _came(row: Revenue) -> int:
+    """The gross + out_of_band of a row; what a bigint cannot hold is more than anything that it can."""
+    return sum(3 * BIGINT_MAX if each is None else each for each in (row.gross, row.out_of_band))
 
 
 def money_came(charge: Charge) -> bool:

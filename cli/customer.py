@@ -340,7 +340,7 @@ def _money(view: CustomerView) -> Iterator[RenderableType]:
         )
 
 
-def _amount(minor: int, currency: str) -> str:
+def _amount(minor: int | None, currency: str) -> str:
     return f"{format_amount(minor, currency)} {currency.upper()}"
 
 

@@ -43,13 +43,14 @@ with refunded as (
   from stripe.refunds r
   group by r.account_id, r.live_mode, r.charge_id
 ), charged as (
-  select h.account_id, h.live_mode, h.id, h.created, h.currency, coalesce(h.amount_captured, h.amount, 0) as gross,
+  select h.account_id, h.live_mode, h.id, h.created, h.currency,
+    coalesce(h.amount_captured, h.amount, 0)::numeric as gross,
     greatest(
       greatest(coalesce(r.standing, 0), coalesce(h.amount_refunded, 0) - coalesce(r.came_back, 0), 0)
         -- The rest that a single capture has released is booked as a refund. More than was authorized may be captured.
         - case
             when h.multicapture or not h.captured then 0
-            else greatest(coalesce(h.amount, h.amount_captured, 0) - coalesce(h.amount_captured, h.amount, 0), 0)
+            else greatest(coalesce(h.amount, h.amount_captured, 0)::numeric - coalesce(h.amount_captured, h.amount, 0), 0)
           end,
       0
     ) as refunded
@@ -70,12 +71,12 @@ with refunded as (
             else greatest(h.gross - h.refunded, 0) end
           -- The share that was withdrawn and not returned.
           * case
-              when d.moved_amount < 0 then -d.moved_amount
+              when d.moved_amount < 0 then -d.moved_amount::numeric
               when d.moved_amount is not null then 0
               when d.movements is null then (d.status = 'lost')::int
               else (d.movements > 0 and d.status is distinct from 'won')::int
             end::numeric
-          / case when d.moved_amount < 0 then greatest(d.withdrawn_amount, -d.moved_amount) else 1 end
+          / case when d.moved_amount < 0 then greatest(d.withdrawn_amount, -d.moved_amount::numeric) else 1 end
         )
       )
         filter (where d.moved_amount is null or d.moved_currency is distinct from h.currency),
@@ -96,7 +97,7 @@ with refunded as (
       when i.status is distinct from 'paid' then 0
       when i.paid_out_of_band is not null then case when i.paid_out_of_band then coalesce(i.amount_due, 0) else 0 end
       when i.amount_paid_by_payments is not null
-        then greatest(coalesce(i.amount_paid, 0) - i.amount_paid_by_payments, 0)
+        then greatest(coalesce(i.amount_paid, 0)::numeric - i.amount_paid_by_payments, 0)
       else 0
     end
   from stripe.invoices i
@@ -104,20 +105,29 @@ with refunded as (
   union all
   -- Money given back on an invoice counts against the month of the invoice, as a refund does against its charge's.
   select n.account_id, n.live_mode, coalesce(i.paid_at, i.created, n.created), n.currency, 0, 0, 0,
-    -n.out_of_band_amount
+    -n.out_of_band_amount::numeric
   from stripe.credit_notes n
   left join stripe.invoices i on i.account_id = n.account_id and i.live_mode = n.live_mode and i.id = n.invoice_id
   where n.out_of_band_amount <> 0 and n.status is distinct from 'void' and n.currency is not null
     and n.customer_id is not null and n.deleted_at is null
+), summed as (
+  select account_id, live_mode, date_trunc('month', created at time zone 'UTC')::date as month, currency,
+    sum(gross) as gross, sum(refunded) as refunded, sum(disputed) as disputed, sum(out_of_band) as out_of_band,
+    sum(gross - refunded - disputed + out_of_band) as net
+  from money
+  where gross <> 0 or refunded <> 0 or disputed <> 0 or out_of_band <> 0
+  group by account_id, live_mode, date_trunc('month', created at time zone 'UTC'), currency
 )
-select account_id, live_mode, date_trunc('month', created at time zone 'UTC')::date as month, currency,
-  sum(gross)::bigint as gross, sum(refunded)::bigint as refunded, sum(disputed)::bigint as disputed,
-  sum(out_of_band)::bigint as out_of_band, sum(gross - refunded - disputed + out_of_band)::bigint as net
-from money
-where gross <> 0 or refunded <> 0 or disputed <> 0 or out_of_band <> 0
-group by account_id, live_mode, date_trunc('month', created at time zone 'UTC'), currency;
+-- One sum that a bigint cannot hold must not take all other months with it.
+select account_id, live_mode, month, currency,
+  case when abs(gross) < 2::numeric ^ 63 then gross::bigint end as gross,
+  case when abs(refunded) < 2::numeric ^ 63 then refunded::bigint end as refunded,
+  case when abs(disputed) < 2::numeric ^ 63 then disputed::bigint end as disputed,
+  case when abs(out_of_band) < 2::numeric ^ 63 then out_of_band::bigint end as out_of_band,
+  case when abs(net) < 2::numeric ^ 63 then net::bigint end as net
+from summed;
 comment on view billing.monthly_revenue is
-  'What customers paid, by the month (UTC) of the charge or of the payment outside Stripe. Money given back counts against the month in which it was paid, so a past month can still fall.';
+  'What customers paid, by the month (UTC) of the charge or of the payment outside Stripe. Money given back counts against the month in which it was paid, so a past month can still fall. NULL instead of an amount: a bigint cannot hold it.';
 comment on column billing.monthly_revenue.account_id is 'Connected account, or empty.';
 comment on column billing.monthly_revenue.live_mode is 'Live or test.';
 comment on column billing.monthly_revenue.month is 'First day of the month.';
@@ -133,12 +143,12 @@ create or replace view billing.mrr_movements as
 with moved as (
   select account_id, live_mode, currency, customer_uid,
     date_trunc('month', changed_at at time zone 'UTC')::date as month,
-    sum(mrr_after - mrr_before)::bigint as by
+    sum(mrr_after::numeric - mrr_before) as by
   from billing.mrr_changes
   group by account_id, live_mode, currency, customer_uid, date_trunc('month', changed_at at time zone 'UTC')
 ), standing as (
   select account_id, live_mode, currency, customer_uid, month, by,
-    (sum(by) over in_order)::bigint as after, (sum(by) over in_order)::bigint - by as before
+    sum(by) over in_order as after, sum(by) over in_order - by as before
   from moved
   window in_order as (partition by account_id, live_mode, currency, customer_uid order by month)
 ), known as (
@@ -165,15 +175,23 @@ with moved as (
     )::date as month
   from summed
   group by account_id, live_mode, currency
+), added_up as (
+  select account_id, live_mode, month, currency, coalesce(new, 0) as new, coalesce(expansion, 0) as expansion,
+    coalesce(contraction, 0) as contraction, coalesce(churn, 0) as churn, coalesce(reactivation, 0) as reactivation,
+    sum(coalesce(net, 0)) over (partition by account_id, live_mode, currency order by month) as mrr_at_end
+  from months
+  left join summed using (account_id, live_mode, currency, month)
 )
-select account_id, live_mode, month, currency, coalesce(new, 0)::bigint as new,
-  coalesce(expansion, 0)::bigint as expansion, coalesce(contraction, 0)::bigint as contraction,
-  coalesce(churn, 0)::bigint as churn, coalesce(reactivation, 0)::bigint as reactivation,
-  (sum(coalesce(net, 0)) over (partition by account_id, live_mode, currency order by month))::bigint as mrr_at_end
-from months
-left join summed using (account_id, live_mode, currency, month);
+select account_id, live_mode, month, currency,
+  case when abs(new) < 2::numeric ^ 63 then new::bigint end as new,
+  case when abs(expansion) < 2::numeric ^ 63 then expansion::bigint end as expansion,
+  case when abs(contraction) < 2::numeric ^ 63 then contraction::bigint end as contraction,
+  case when abs(churn) < 2::numeric ^ 63 then churn::bigint end as churn,
+  case when abs(reactivation) < 2::numeric ^ 63 then reactivation::bigint end as reactivation,
+  case when abs(mrr_at_end) < 2::numeric ^ 63 then mrr_at_end::bigint end as mrr_at_end
+from added_up;
 comment on view billing.mrr_movements is
-  'How MRR moved from the end of one month (UTC) to the end of the next, customer by customer: new + expansion + contraction + churn + reactivation is the difference between two mrr_at_end. A row for every month since the first.';
+  'How MRR moved from the end of one month (UTC) to the end of the next, customer by customer: new + expansion + contraction + churn + reactivation is the difference between two mrr_at_end. A row for every month since the first. NULL instead of an amount: a bigint cannot hold it.';
 comment on column billing.mrr_movements.account_id is 'Connected account, or empty.';
 comment on column billing.mrr_movements.live_mode is 'Live or test.';
 comment on column billing.mrr_movements.month is 'First day of the month.';
@@ -188,6 +206,28 @@ comment on column billing.mrr_movements.churn is
 comment on column billing.mrr_movements.reactivation is
   'MRR of customers that came back: none at the end of the month before, some at the end of an earlier month; minor units.';
 comment on column billing.mrr_movements.mrr_at_end is 'MRR at the end of the month, or now; minor units a month.';
+
+-- Amounts that are not known ------------------------------------------------------------------------------------------
+
+alter table billing.customer_revenue
+  alter column gross drop not null,
+  alter column refunded drop not null,
+  alter column disputed drop not null,
+  alter column out_of_band drop not null,
+  alter column net drop not null,
+  -- Every stored row satisfies the narrower check that this one replaces: none is to be scanned.
+  drop constraint net_is_the_sum,
+  add constraint net_is_the_sum check (net = gross::numeric - refunded - disputed + out_of_band) not valid;
+comment on table billing.customer_revenue is
+  'What a customer has paid, one row per currency in which money moved. Currencies are never added up. NULL instead of an amount: a bigint cannot hold it.';
+
+alter table billing.customers alter column lifetime_revenue drop not null;
+comment on column billing.customers.lifetime_revenue is
+  'Net revenue in revenue_currency, minor units, since the beginning: net of refunds and disputes, gross of fees and taxes. NULL: a bigint cannot hold it.';
+
+alter table stripe.subscriptions add column items_cut boolean not null default false;
+comment on column stripe.subscriptions.items_cut is
+  'true: the newest state that is known came without all its items, since Stripe cuts their list after ten in an event; what the subscription brings is not known until it is read.';
 
 select sync.grant_readers();
 

@@ -37,7 +37,7 @@ group by kind
 
 
 SELECT_DRIFT_AMOUNTS = """
-select kind, currency, sum(abs(amount))::bigint as amount
+select kind, currency, sum(abs(amount::numeric)) as amount
 from sync.drift
 where scan_id = $1 and verified and currency is not null and amount <> 0
 group by kind, currency
@@ -49,7 +49,7 @@ async def select_drift_by_kind(connection: Connection, scan_id: int) -> list[Dri
     """The result of an audit, in the registry's order, the records last."""
     amounts: dict[str, dict[str, int]] = {}
     for row in await connection.fetch(SELECT_DRIFT_AMOUNTS, scan_id):
-        amounts.setdefault(row["kind"], {})[row["currency"]] = row["amount"]
+        amounts.setdefault(row["kind"], {})[row["currency"]] = int(row["amount"])
     rows = {row["kind"]: row for row in await connection.fetch(SELECT_DRIFT_BY_KIND, scan_id)}
     return [
         DriftOfKind(

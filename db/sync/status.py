@@ -215,8 +215,8 @@ class Overview:
     """Customers that are not deleted, by status; None: no subscription that ever started."""
     exact: int
     """How many of those have a record that is complete and confirmed."""
-    net_minor: Mapping[str, int]
-    """Net revenue in minor units, by currency."""
+    net_minor: Mapping[str, int | None]
+    """Net revenue in minor units, by currency, the largest first; None: one customer's is larger than a bigint."""
     events: int
     pending: int
     oldest_pending_seconds: float
@@ -233,10 +233,10 @@ group by status
 """
 
 SUM_REVENUE = """
-select currency, sum(net)::bigint as net
+select currency, case when count(net) = count(*) then sum(net) end as net
 from billing.customer_revenue
 group by currency
-order by sum(gross + out_of_band) desc, currency
+order by case when count(net) = count(*) then sum(gross::numeric + out_of_band) end desc nulls first, currency
 """
 
 COUNT_EVENTS = """
@@ -259,6 +259,6 @@ async def read_overview(connection: Connection) -> Overview:
     return Overview(
         customers={row["status"]: row["customers"] for row in customers},
         exact=sum(row["exact"] for row in customers),
-        net_minor={row["currency"]: row["net"] for row in revenue},
+        net_minor={row["currency"]: None if row["net"] is None else int(row["net"]) for row in revenue},
         **{**events, "alarms": tuple(events["alarms"] or ())},
     )

@@ -17,6 +17,7 @@ from billing.kinds.subscriptions import (
     SubscriptionScheduleItem,
 )
 from billing.record import Derived, Policy, derive_record
+from billing.revenue import Revenue
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OF = datetime(2030, 1, 1, tzinfo=UTC)
@@ -305,5 +306,15 @@ def cycle_invoice(period_end: datetime, *, subscription_id: str = "sub_1", statu
 
 
 def record_fields(derived: Derived, names: Iterable[str]) -> dict[str, object]:
+def net_of(row: Revenue) -> int:
+    """What is left of a row's amounts, none of which is too large."""
+    gross, refunded, disputed, out_of_band = row.gross, row.refunded, row.disputed, row.out_of_band
+    assert gross is not None
+    assert refunded is not None
+    assert disputed is not None
+    assert out_of_band is not None
+    return gross - refunded - disputed + out_of_band
+
+
     """Those fields of the record, to be compared with a table's row."""
     return {name: getattr(derived.record, name) for name in names}

@@ -7,8 +7,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db.connection import Pool
+from db.sync.audit_reports import select_drift_by_kind
+from db.sync.status import read_overview
 from sandbox import STORIES, Sandbox, create_api
-from tests.harness import API_KEY, Api, charge, customer, event, open_harness
+from tests.harness import (
+    API_KEY,
+    NOON,
+    Api,
+    charge,
+    customer,
+    event,
+    item,
+    listing,
+    open_harness,
+    subscription,
+)
 
 
 async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: str) -> None:
@@ -156,3 +169,78 @@ async def test_movements_of_scopes_and_currencies_stay_apart(pool: Pool) -> None
         ("", True, "usd", 1),
         ("acct_1", True, "usd", 2),
     ] == sorted((row[0], row[1], row[2], row[3]) for row in rows)
+
+
+async def test_amounts_that_a_bigint_cannot_hold_harm_nobody(pool: Pool, database_url: str) -> None:
+    """I7: two charges as large as a bigint have no sum that one can hold: that sum is NULL, and every other month,
+    currency and customer, every other field of the record, the overview and an audit's report are as ever.
+    """
+    huge = 2**63 - 1
+    bodies = [
+        charge(f"ch_{number}", amount=huge, amount_captured=huge, created=NOON) for number in range(2)
+    ] + [
+        charge("ch_eur", currency="eur", created=NOON),
+        charge("ch_before", created=NOON - 40 * 86_400),
+        charge("ch_other", "cus_2", currency="eur", created=NOON),
+    ]
+    several = listing([item("si_1", quantity=huge), item("si_2", quantity=huge)])
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(
+            *(event("customer.created", customer(each)) for each in ("cus_1", "cus_2")),
+            *(event("charge.succeeded", each) for each in bodies),
+            event("customer.subscription.created", subscription(items=several)),
+        )
+        assert [
+            ("eur", 4000, 4000),
+            ("usd", 2000, 2000),
+            ("usd", None, None),
+        ] == [
+            tuple(row)
+            for row in await harness.fetch(
+                "select currency, gross, net from billing.monthly_revenue order by currency, month"
+            )
+        ]
+        assert [("cus_1", "eur", 2000), ("cus_1", "usd", None), ("cus_2", "eur", 2000)] == [
+            tuple(row)
+            for row in await harness.fetch(
+                "select stripe_customer_id, currency, net from billing.customer_revenue order by 1, 2"
+            )
+        ]
+        record = await harness.record()
+        assert ("active", "usd", None) == (
+            record["status"], record["revenue_currency"], record["lifetime_revenue"]
+        )  # fmt: skip
+        assert None is await harness.fetchval("select quantity from billing.customer_products")
+        async with pool.acquire() as connection:
+            overview = await read_overview(connection)
+            assert {"eur": 4000, "usd": None} == overview.net_minor
+            assert ["usd", "eur"] == list(overview.net_minor), "what cannot be held is the most"
+            scan_id = await connection.fetchval(
+                "insert into sync.scans (purpose, account_id, live_mode, kinds, whole) "
+                "values ('audit', '', false, '{charge}', false) returning id"
+            )
+            await connection.executemany(
+                "insert into sync.drift (scan_id, kind, id, what, currency, amount, verified) "
+                "values ($1, 'record', $2, 'differs', 'usd', $3, true)",
+                [(scan_id, "cus_1", -huge - 1), (scan_id, "cus_2", huge)],
+            )
+            (drift,) = await select_drift_by_kind(connection, scan_id)
+    assert {"usd": 2 * huge + 1} == drift.amounts
+
+
+async def test_movements_that_a_bigint_cannot_hold_harm_no_other_month(pool: Pool) -> None:
+    """I7: the months before and after are as ever, and so is the running sum once it is small again."""
+    huge = 2**63 - 1
+    steps = [(1, 1, 0, 500), (1, 2, 500, huge), (2, 2, 0, huge), (1, 3, huge, 700), (2, 3, huge, 0)]
+    async with pool.acquire() as connection:
+        for number, month, before, after in steps:
+            await connection.execute(
+                "insert into billing.mrr_changes (customer_uid, account_id, live_mode, currency, mrr_before, "
+                "mrr_after, changed_at, exact) values ($1, '', true, 'usd', $2, $3, $4, true)",
+                f"00000000-0000-0000-0000-{number:012}",
+                before,
+                after,
+                datetime(2026, month, 1, tzinfo=UTC),
+            )
+        rows = await connection.fetch(f"{VIEW} order by month limit 3")
+    assert [(500, 500), (huge, None), (0, 700)] == [(row["new"], row["mrr_at_end"]) for row in rows]

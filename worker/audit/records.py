@@ -16,6 +16,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from billing.currencies import storable
 from billing.facts import CustomerFacts, UidClaim
 from billing.kinds.found import ObjectRef
 from billing.kinds.parse import parse_object
@@ -261,11 +262,16 @@ def _net_difference(derived: Derived, stored: StoredWhole) -> tuple[str | None, 
     wrong = {row["currency"]: row["net"] for row in stored.parts["revenue"].values()}
     for currency in sorted(right.keys() | wrong.keys()):
         if right.get(currency, 0) != wrong.get(currency, 0):
-            return currency, right.get(currency, 0) - wrong.get(currency, 0)
+            return currency, _minus(right.get(currency, 0), wrong.get(currency, 0))
     record, main = derived.record, None if stored.record is None else stored.record
     if main is not None and record.revenue_currency == main["revenue_currency"]:
-        return record.revenue_currency, record.lifetime_revenue - main["lifetime_revenue"]
+        return record.revenue_currency, _minus(record.lifetime_revenue, main["lifetime_revenue"])
     return None, 0
+
+
+def _minus(right: int | None, stored: int | None) -> int:
+    """The difference; 0 if one of the two is too large to be told, or if it is itself."""
+    return 0 if right is None or stored is None else storable(right - stored) or 0
 
 
 async def verify_records(turn: Turn, scan: Scan) -> None:
