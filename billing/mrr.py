@@ -1,8 +1,8 @@
 """Monthly recurring revenue: what a customer's subscriptions bring in a month, and how that came about.
 
 Only subscriptions that are paid for count: active ones, including those with a scheduled end, and past due ones while
-Stripe still tries to collect. Nothing is guessed: if a price, its tiers or a discount is not known, the sum is None
-rather than too small.
+Stripe still tries to collect. Nothing is guessed: if an item, a price, its tiers or a discount is not known, the sum is
+None rather than too small.
 """
 
 from collections import defaultdict
@@ -160,6 +160,8 @@ class Mrr:
         """What a subscription costs a month, with the discounts that apply at a moment; None: not known."""
         if subscription.pause_collection == "void":
             return Decimal(0)
+        if subscription.items_cut:
+            return None
         currency = self._currency(subscription)
         lines: list[_Line] = []
         products: set[str | None] = set()

@@ -47,6 +47,7 @@ class Subscription(Facts):
     test_clock: str | None
     metadata: dict[str, str]
     discounts: tuple[Discount, ...] | None  # in the order in which they apply; None: not known
+    items_cut: bool  # Stripe did not tell all its items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ def _subscription(object_id: str, body: Json, found: Found) -> Subscription:
         test_clock=id_of(body, "test_clock"),
         metadata=metadata_of(body),
         discounts=discounts_of(body, found),
+        items_cut=found.items_cut,
     )
 
 

@@ -21,6 +21,8 @@ _ONLY_BEFORE: Mapping[str, tuple[str, ...]] = {
     "payment_intent": ("invoice_id",),
 }
 """What older API versions say, and the one in which we read says no more."""
+_OF_THE_ANSWER: Mapping[str, tuple[str, ...]] = {"subscription": ("items_cut",)}
+"""What says how much was told, and nothing of the object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,11 @@ def first_difference(payload: Payload, read: Parsed) -> str | None:
     if told.facts is None or read.facts is None or is_behind(told.facts, read.facts):
         return None
     unasked = (*kind.read_only_fields, *_ONLY_IF_ASKED.get(kind.name, ()))
-    passed_over = (*kind.eventless_fields, *_ONLY_BEFORE.get(kind.name, ()))
+    passed_over = (
+        *kind.eventless_fields,
+        *_ONLY_BEFORE.get(kind.name, ()),
+        *_OF_THE_ANSWER.get(kind.name, ()),
+    )
     for field in fields(told.facts):
         name = field.name
         if name in passed_over:

@@ -96,6 +96,7 @@ SUBSCRIPTION = Subscription(
     test_clock=None,
     metadata={},
     discounts=(),
+    items_cut=False,
 )
 
 ITEM = SubscriptionItem(
@@ -305,7 +306,6 @@ def cycle_invoice(period_end: datetime, *, subscription_id: str = "sub_1", statu
     )
 
 
-def record_fields(derived: Derived, names: Iterable[str]) -> dict[str, object]:
 def net_of(row: Revenue) -> int:
     """What is left of a row's amounts, none of which is too large."""
     gross, refunded, disputed, out_of_band = row.gross, row.refunded, row.disputed, row.out_of_band
@@ -316,5 +316,6 @@ def net_of(row: Revenue) -> int:
     return gross - refunded - disputed + out_of_band
 
 
+def record_fields(derived: Derived, names: Iterable[str]) -> dict[str, object]:
     """Those fields of the record, to be compared with a table's row."""
     return {name: getattr(derived.record, name) for name in names}

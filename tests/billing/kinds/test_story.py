@@ -80,6 +80,7 @@ STORY: dict[str, Any] = {
         test_clock="clock_1",
         metadata={"external_id": "x-1"},
         discounts=(),
+        items_cut=False,
     ),
     "invoice": Invoice(
         id="in_aug",

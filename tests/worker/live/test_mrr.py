@@ -127,6 +127,34 @@ async def test_change_is_shown_confirmed_and_dated_by_its_event(harness: Harness
     assert 6000 == await mrr(harness)
 
 
+async def test_items_that_were_left_out_are_not_worth_nothing(harness: Harness) -> None:
+    """I8: an event shows the first items only: the sum is not known, rather than too small, until the read has all."""
+    await begun(harness)
+    both = listing([item("si_1"), item("si_2", quantity=2)])
+    harness.api.put(to_price(items=both))
+    cut = listing([item("si_1")], has_more=True, url="/v1/subscription_items?subscription=sub_1")
+    await harness.apply(event("customer.subscription.updated", to_price(items=cut), after=DAY))
+    assert None is await mrr(harness)
+    assert [(0, 2000, 0, True)] == await history(harness)
+    await harness.settle()
+    assert 6000 == await mrr(harness)
+    assert [(0, 2000, 0, True), (2000, 6000, DAY, True)] == await history(harness)
+
+
+async def test_items_that_were_left_out_stay_unknown_without_a_key(webhooks_only: Harness) -> None:
+    """I8: without an API key nothing is read: only an event with the whole list tells what is paid a month."""
+    harness = webhooks_only
+    cut = to_price(items=listing([item("si_1")], has_more=True))
+    await harness.apply(
+        event("price.created", price()),
+        event("customer.created", customer()),
+        event("customer.subscription.created", cut),
+    )
+    assert None is await mrr(harness)
+    await harness.apply(event("customer.subscription.updated", to_price(), after=DAY))
+    assert 2000 == await mrr(harness)
+
+
 async def test_change_that_a_read_contradicts_is_taken_back(harness: Harness) -> None:
     """What only an old payload showed leaves no trace."""
     await begun(harness)
