@@ -20,7 +20,7 @@ from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from worker.forget import set_aside_events
 from worker.leases import Held, excusing, holding
 from worker.live.event import EventReading, outcome_of, read_event, read_marks
-from worker.live.marks import event_mark, join_marks, named_mark
+from worker.live.marks import event_mark, join_marks, named_mark, without_past_deletion
 from worker.live.mirror import Shown, write_mirror
 from worker.payload import data_object
 from worker.retry import ATTEMPTS_MAX, TryLater, retry_conflicts
@@ -211,7 +211,8 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     named = [named_mark(key, customer) for key, customer in unknown.items()]
     if batch.recreated:
         await raise_recreated(connection, batch.recreated)
-    marked = await mark_objects(connection, [*batch.marks.values(), *named])
+    marks = [without_past_deletion(mark, batch.recreated.get(mark.key)) for mark in batch.marks.values()]
+    marked = await mark_objects(connection, [*marks, *named])
     shown = {
         key: payload
         for key, payload in batch.payloads.items()

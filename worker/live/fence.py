@@ -31,6 +31,7 @@ from db.sync.objects import (
     Reading,
     confirm_objects,
     mark_objects,
+    outlive_deletions,
     postpone_reads,
     select_unknown,
 )
@@ -144,6 +145,8 @@ async def store_answers(
                 "an event was applied while a read of its object was being stored"
             )
         await _write(connection, {key: by_key[key] for key in passed}, passed, touches=not of_whole)
+        if reborn := _created_after_deletion(by_key, passed):
+            await outlive_deletions(connection, reborn)
         shown = {key: inside.shown[key] for key in unseen - forgotten if key in inside.shown}
         await write_mirror(connection, shown, confirmed=False)
         stale = {
@@ -165,6 +168,19 @@ async def store_answers(
         if stale:
             await (mark_known_stale if of_whole else mark_stale)(connection, list(stale))
     return doubted
+
+
+def _created_after_deletion(
+    answers: Mapping[Key, Answered], passed: Mapping[Key, Confirmed]
+) -> dict[Key, datetime]:
+    """The objects whose deletion was announced, and whose id was chosen again, with the times of their creation."""
+    found = {}
+    for key, known in passed.items():
+        facts = answers[key].parsed.facts
+        created = None if facts is None else getattr(facts, "created", None)
+        if KINDS[key.kind].id_is_chosen and known.deleted_event_at is not None and created is not None:
+            found[key] = created
+    return found
 
 
 async def ask_again(connection: Connection, doubted: Sequence[FailedRead]) -> None:

@@ -1,6 +1,7 @@
 """Marks: which objects have changed, or are to be read for another reason, and what may be shown of them meanwhile."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from billing.kinds.registry import KINDS
 from db.keys import Key
@@ -51,6 +52,14 @@ def event_mark(
         deleted_event_at=event.created if deleted else None,
         asks=kind.confirmed_by == "reads",
     )
+
+
+def without_past_deletion(mark: Mark, recreated_at: datetime | None) -> Mark:
+    """The mark without the deletion of an object whose id was chosen again after it."""
+    deleted_at = mark.deleted_event_at
+    if recreated_at is None or deleted_at is None or deleted_at >= recreated_at:
+        return mark
+    return replace(mark, deleted_event_at=None)
 
 
 def named_mark(key: Key, customer_id: str | None) -> Mark:

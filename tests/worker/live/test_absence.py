@@ -196,6 +196,7 @@ def coupon(percent: float) -> Body:
     }
 
 
+LOOK_AGAIN = "update sync.objects set read_at = now() where missing_since is not null"
 COUPON = "select percent_off::float, deleted_at is null as alive from stripe.coupons"
 
 
@@ -235,6 +236,52 @@ async def test_id_that_is_chosen_again(deleted_coupon: Harness, after: int) -> N
     assert (await harness.object("coupon", "WELCOME"))["tombstone"]
     deleted_at = await harness.fetchval("select deleted_at from stripe.coupons")
     assert NOON + 600 == deleted_at.timestamp()
+
+
+async def test_id_that_was_chosen_again_is_not_deleted_twice(deleted_coupon: Harness) -> None:
+    """I8: the first one's deletion is no proof against the second one: that a replica knows it not yet, or answers 404
+    later, deletes nothing.
+    """
+    harness = deleted_coupon
+    missing = error("resource_missing", "No such coupon")
+    second = coupon(50.0) | {"created": NOON + 90}
+    harness.api.put(second)
+    harness.api.say("/v1/coupons/WELCOME", 404, missing)
+    await harness.apply(event("coupon.created", second, after=90))
+    await harness.confirm()
+    assert not (await harness.object("coupon", "WELCOME"))["tombstone"]
+    await harness.execute(LOOK_AGAIN)
+    await harness.confirm()
+    assert [(50.0, True)] == [tuple(row) for row in await harness.fetch(COUPON)]
+    # The first one's events come again, late: its deletion is told anew, and a read finds the second one.
+    harness.api.now += 120
+    await harness.apply(event("coupon.deleted", coupon(20.0), after=60))
+    await harness.settle()
+    assert (await harness.object("coupon", "WELCOME"))["deleted_event_at"] is None
+    harness.api.say("/v1/coupons/WELCOME", 404, missing)
+    await harness.apply(event("coupon.updated", second, after=200))
+    await harness.confirm()
+    known = await harness.object("coupon", "WELCOME")
+    assert (False, True) == (known["tombstone"], known["missing_since"] is not None)
+    assert [(50.0, True)] == [tuple(row) for row in await harness.fetch(COUPON)]
+
+
+async def test_deletion_and_choice_before_any_read(harness: Harness) -> None:
+    """I8: an id is deleted and chosen again within one batch: a 404 of a late replica deletes nothing."""
+    harness.api.put(coupon(20.0))
+    await harness.apply(event("coupon.created", coupon(20.0)))
+    await harness.confirm()
+    second = coupon(50.0) | {"created": NOON + 90}
+    harness.api.put(second)
+    harness.api.say("/v1/coupons/WELCOME", 404, error("resource_missing", "No such coupon"))
+    await harness.apply(
+        event("coupon.deleted", coupon(20.0), after=60), event("coupon.created", second, after=90)
+    )
+    await harness.confirm()
+    assert not (await harness.object("coupon", "WELCOME"))["tombstone"]
+    await harness.execute(LOOK_AGAIN)
+    await harness.confirm()
+    assert [(50.0, True)] == [tuple(row) for row in await harness.fetch(COUPON)]
 
 
 async def test_deletion_and_choice_in_any_order(deleted_coupon: Harness) -> None:
