@@ -2,7 +2,7 @@
 --
 -- The views that count money: whose each charge is, what was paid in each month, and how MRR moved from month to month.
 
--- A guest's charge names no customer: the Checkout session or the invoice of its PaymentIntent does.
+-- A guest's charge names no customer: its PaymentIntent does, or the Checkout session or the invoice of that.
 --
 -- Before Postgres 18 an index is of use only if its leading columns are bound, and `live_mode = false` on one side of a
 -- join binds nothing on the other side. So each branch takes account and mode from the table that names the customer:
@@ -17,6 +17,12 @@ from stripe.checkout_sessions s
 join stripe.charges h
   on h.account_id = s.account_id and h.live_mode = s.live_mode and h.payment_intent_id = s.payment_intent_id
 where h.customer_id is null and s.customer_id is not null
+union
+select n.account_id, n.live_mode, h.id, n.customer_id
+from stripe.payment_intents n
+join stripe.charges h
+  on h.account_id = n.account_id and h.live_mode = n.live_mode and h.payment_intent_id = n.id
+where h.customer_id is null and n.customer_id is not null
 union
 select i.account_id, i.live_mode, h.id, i.customer_id
 from stripe.invoices i
@@ -33,7 +39,7 @@ comment on column sync.charge_owners.live_mode is
   'true: live mode, false: test mode. From the event, or from the API key''s prefix.';
 comment on column sync.charge_owners.charge_id is 'Stripe''s id of the charge.';
 comment on column sync.charge_owners.customer_id is
-  'Stripe''s id of the customer: of the charge, else of the Checkout session or invoice of its PaymentIntent.';
+  'Stripe''s id of the customer: of the charge, else of its PaymentIntent, or of the Checkout session or invoice of that.';
 
 create or replace view billing.monthly_revenue as
 with refunded as (

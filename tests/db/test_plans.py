@@ -65,6 +65,8 @@ insert into stripe.invoice_payments (account_id, live_mode, id, invoice_id, paym
 select $1, false, 'inpay_' || n, 'in_' || n, 'pi_' || n from generate_series(1, $2::int) n;
 insert into stripe.charges (account_id, live_mode, id, customer_id, payment_intent_id)
 select $1, false, 'ch_' || n, case when n % 10 > 0 then 'cus_' || n end, 'pi_' || n from generate_series(1, $2::int) n;
+insert into stripe.payment_intents (account_id, live_mode, id, customer_id)
+select $1, false, 'pi_' || n, 'cus_' || n from generate_series(1, $2::int) n;
 insert into stripe.refunds (account_id, live_mode, id, charge_id)
 select $1, false, 're_' || n, 'ch_' || n from generate_series(1, $2::int) n;
 insert into stripe.disputes (account_id, live_mode, id, charge_id)
@@ -332,7 +334,13 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "facts: charges": (
         facts.SELECT_CHARGES,
         (*SCOPE, ids("cus")),
-        {"charges_customer", "charges_guest", "checkout_sessions_customer", "invoices_customer"},
+        {
+            "charges_customer",
+            "charges_guest",
+            "checkout_sessions_customer",
+            "invoices_customer",
+            "payment_intents_customer",
+        },
     ),
     "facts: refunds": (facts.SELECT_REFUNDS, (*SCOPE, ids("ch")), {"refunds_charge"}),
     "facts: disputes": (facts.SELECT_DISPUTES, (*SCOPE, ids("ch")), {"disputes_charge"}),

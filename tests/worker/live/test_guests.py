@@ -32,3 +32,33 @@ async def test_guests_charge_makes_its_owner_inexact_while_it_waits(harness: Har
     assert (await harness.record())["exact"] is False
     await harness.settle()
     assert (await harness.record())["exact"] is True
+
+
+async def test_guests_charge_that_only_its_payment_intent_attributes(harness: Harness) -> None:
+    """Case 104: neither the charge nor a session names the customer, only the PaymentIntent: the money is its, in the
+    record and in the months, in whatever order the two events come.
+    """
+    for number, intent_first in enumerate([True, False], start=1):
+        customer_id, intent_id = f"cus_{number}", f"pi_{number}"
+        guest = charge(f"ch_{number}", None, payment_intent=intent_id)
+        intent = {
+            "object": "payment_intent",
+            "id": intent_id,
+            "customer": customer_id,
+            "created": NOON,
+            "livemode": False,
+            "metadata": {},
+            "amount": 2000,
+            "currency": "usd",
+            "status": "succeeded",
+            "latest_charge": f"ch_{number}",
+        }
+        harness.api.put(customer(customer_id), guest)
+        events = [event("payment_intent.succeeded", intent), event("charge.succeeded", guest)]
+        await harness.apply(event("customer.created", customer(customer_id)))
+        for each in events if intent_first else reversed(events):
+            await harness.apply(each)
+        await harness.settle()
+        record = await harness.record(customer_id)
+        assert (True, 2000) == (record["exact"], record["lifetime_revenue"])
+    assert 4000 == await harness.fetchval("select net from billing.monthly_revenue")
