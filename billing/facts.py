@@ -3,7 +3,8 @@
 The families in `kinds/` define the facts of Stripe's objects.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from billing.kinds.catalogue import Price, Product
@@ -69,7 +70,9 @@ class CustomerFacts:
     credit_notes: tuple[CreditNote, ...] = ()
     schedules: tuple[SubscriptionSchedule, ...] = ()
     schedule_items: tuple[SubscriptionScheduleItem, ...] = ()
-    prices: tuple[Price, ...] = ()  # every known price of the products in `items` and `schedule_items`
+    prices: tuple[Price, ...] = ()  # the known ones of `items` and `schedule_items`, and perhaps others
+    # Of these, by id: the rank among all prices of the product. A price that is not here has its rank among `prices`.
+    price_ranks: Mapping[str, int] = field(default_factory=dict)
     products: tuple[Product, ...] = ()
     coupons: tuple[Coupon, ...] = ()  # the known ones of its discounts, and perhaps others
     entitlements: tuple[ActiveEntitlement, ...] = ()

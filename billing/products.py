@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID, uuid5
 
-from billing.facts import CustomerFacts
 from billing.currencies import storable
+from billing.facts import CustomerFacts
 from billing.kinds.catalogue import Price, Product
 from billing.kinds.subscriptions import SubscriptionItem, SubscriptionSchedule, SubscriptionScheduleItem
 from billing.status import BEFORE_ALL_TIMES, Standing, Status, start_order
@@ -67,8 +68,14 @@ SoldItem = SubscriptionItem | SubscriptionScheduleItem
 class Catalogue:
     """The prices and products that the customer's items name, and what their metadata says."""
 
-    def __init__(self, prices: Iterable[Price], products: Iterable[Product]) -> None:
+    def __init__(
+        self,
+        prices: Iterable[Price],
+        products: Iterable[Product],
+        ranks: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._prices: Mapping[str, Price] = {price.id: price for price in prices}
+        self._ranks = ranks
         self._products: Mapping[str, Product] = {product.id: product for product in products}
 
     def price_of(self, item: SoldItem) -> Price | None:
@@ -92,15 +99,12 @@ class Catalogue:
         """
         price = self.price_of(item)
         stripe_product_id = self.stripe_product_id_of(item)
-        stated = (
-            {} if price is None else price.metadata,
-            {} if stripe_product_id is None else self._product_metadata(stripe_product_id),
-        )
-        for metadata in stated:
-            if _VERSION.fullmatch(version := metadata.get("version", "")):
-                return int(version)
-        if price is None or not price.recurring or stripe_product_id is None:
-            return None
+        product = None if stripe_product_id is None else self._products.get(stripe_product_id)
+        stated = stated_version(price, product)
+        if stated is not None or price is None or not price.recurring or stripe_product_id is None:
+            return stated
+        if price.id in self._ranks:
+            return self._ranks[price.id]
         place = _age(price)
         return 1 + sum(
             each.recurring and each.product_id == stripe_product_id and _age(each) < place
@@ -118,6 +122,14 @@ class Catalogue:
     def _product_metadata(self, stripe_product_id: str) -> Mapping[str, str]:
         product = self._products.get(stripe_product_id)
         return {} if product is None else product.metadata
+
+
+def stated_version(price: Price | None, product: Product | None) -> int | None:
+    """The version in the metadata of a price, else of its product; None: it is the rank of the price."""
+    for metadata in (each.metadata for each in (price, product) if each is not None):
+        if _VERSION.fullmatch(version := metadata.get("version", "")):
+            return int(version)
+    return None
 
 
 def _age(price: Price) -> tuple[datetime, str]:

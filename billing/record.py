@@ -130,7 +130,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
     ]
     current = current_of(standings)
     items = items_by_subscription(facts.items)
-    catalogue = Catalogue(facts.prices, facts.products)
+    catalogue = Catalogue(facts.prices, facts.products, facts.price_ranks)
     revenue = revenue_of(facts, customer_uid=uid)
     main = main_revenue(revenue)
     claim, problems = claim_of(facts)

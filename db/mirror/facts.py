@@ -27,6 +27,7 @@ from billing.kinds.subscriptions import (
     SubscriptionSchedule,
     SubscriptionScheduleItem,
 )
+from billing.products import stated_version
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import Scope
@@ -123,7 +124,18 @@ where i.account_id = $1 and i.live_mode = $2 and i.schedule_id = any ($3::text[]
 SELECT_PRICES = f"""
 select {_names(Price, "p")}
 from stripe.prices p
-where p.account_id = $1 and p.live_mode = $2 and (p.product_id = any ($3::text[]) or p.id = any ($4::text[]))
+where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
+"""
+
+# Counted here: a product may have thousands of prices, one for each customer. The order is that of `prices_rank`.
+SELECT_RANKS = """
+select id, rank
+from (
+  select p.id, row_number() over (partition by p.product_id order by p.created nulls first, p.id collate "C") as rank
+  from stripe.prices p
+  where p.account_id = $1 and p.live_mode = $2 and p.product_id = any ($3::text[]) and p.recurring
+) ranked
+where id = any ($4::text[])
 """
 
 SELECT_PRODUCTS = f"""
@@ -276,6 +288,9 @@ async def load_facts(
             schedules=tuple(own_schedules),
             schedule_items=tuple(own_scheduled),
             prices=own_prices,
+            price_ranks={
+                each.id: catalogue.ranks[each.id] for each in own_prices if each.id in catalogue.ranks
+            },
             products=own_products,
             coupons=coupons,
             entitlements=tuple(entitlements.get(customer_id, ())),
@@ -292,11 +307,11 @@ async def load_facts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Catalogue:
-    """What the items of a batch refer to. Prices are found by their product and by their own id."""
+    """What the items of a batch refer to, by id."""
 
-    prices_of: dict[str, list[Price]] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
     products: dict[str, Product] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
 
 
 async def _load_catalogue(
@@ -305,25 +320,28 @@ async def _load_catalogue(
     items: Mapping[str, list[SubscriptionItem]],
     scheduled: Mapping[str, list[SubscriptionScheduleItem]],
 ) -> _Catalogue:
-    """The prices that items have or will have, all prices of the products that they have, and the products."""
-    catalogue = _Catalogue()
+    """The prices that items have or will have, their products, and the ranks of prices that have no other version."""
     if not items and not scheduled:
-        return catalogue
+        return _Catalogue()
     every_item = [item for group in items.values() for item in group]
-    product_ids = {item.product_id for item in every_item if item.product_id is not None}
-    price_ids = {item.price_id for item in every_item if item.price_id is not None}
-    scheduled_prices = {item.price_id for own in scheduled.values() for item in own} - {None}
-    rows = await connection.fetch(
-        SELECT_PRICES, *scope, list(product_ids), list(price_ids | scheduled_prices)
-    )
-    for price in _all(Price, rows):
-        catalogue.prices_of.setdefault(price.product_id or "", []).append(price)
-        catalogue.prices[price.id] = price
-        if price.id in scheduled_prices and price.product_id is not None:
-            product_ids.add(price.product_id)
-    rows = await connection.fetch(SELECT_PRODUCTS, *scope, list(product_ids))
-    catalogue.products.update((product.id, product) for product in _all(Product, rows))
-    return catalogue
+    price_ids = {item.price_id for item in every_item}
+    price_ids |= {item.price_id for own in scheduled.values() for item in own}
+    rows = await connection.fetch(SELECT_PRICES, *scope, list(price_ids - {None}))
+    prices = {price.id: price for price in _all(Price, rows)}
+    product_ids = {item.product_id for item in every_item} | {price.product_id for price in prices.values()}
+    rows = await connection.fetch(SELECT_PRODUCTS, *scope, list(product_ids - {None}))
+    products = {product.id: product for product in _all(Product, rows)}
+    unnamed = [
+        price
+        for price in prices.values()
+        if price.recurring and stated_version(price, products.get(price.product_id or "")) is None
+    ]
+    ranks: dict[str, int] = {}
+    if unnamed:
+        of = {price.product_id for price in unnamed} - {None}
+        rows = await connection.fetch(SELECT_RANKS, *scope, list(of), [price.id for price in unnamed])
+        ranks = {row["id"]: row["rank"] for row in rows}
+    return _Catalogue(prices=prices, products=products, ranks=ranks)
 
 
 def _own_prices(
@@ -332,18 +350,15 @@ def _own_prices(
     scheduled: Sequence[SubscriptionScheduleItem],
 ) -> tuple[tuple[Price, ...], tuple[Product, ...]]:
     """The prices and products that one customer's items are about, now and as scheduled."""
-    product_ids = {item.product_id for item in items if item.product_id is not None}
-    prices = {price.id: price for product in product_ids for price in catalogue.prices_of.get(product, ())}
-    for item in items:
-        if item.price_id is not None and item.price_id in catalogue.prices:
-            prices[item.price_id] = catalogue.prices[item.price_id]
-    for planned in scheduled:
-        if planned.price_id is not None and planned.price_id in catalogue.prices:
-            price = prices[planned.price_id] = catalogue.prices[planned.price_id]
-            if price.product_id is not None:
-                product_ids.add(price.product_id)
-    products = (catalogue.products[each] for each in product_ids if each in catalogue.products)
-    return tuple(prices.values()), tuple(products)
+    ids = dict.fromkeys((*(item.price_id for item in items), *(item.price_id for item in scheduled)))
+    prices = tuple(catalogue.prices[each] for each in ids if each is not None and each in catalogue.prices)
+    product_ids = dict.fromkeys(
+        (*(item.product_id for item in items), *(price.product_id for price in prices))
+    )
+    products = (
+        catalogue.products[each] for each in product_ids if each is not None and each in catalogue.products
+    )
+    return prices, tuple(products)
 
 
 async def _load_coupons(

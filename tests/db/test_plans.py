@@ -32,8 +32,8 @@ select $1, false, 'cus_' || n, now(), case when n % 3 = 0 then 'uid_' || n end,
 from generate_series(1, $2::int) n;
 insert into stripe.coupons (account_id, live_mode, id) select $1, false, 'co_' || n from generate_series(0, 6) n;
 insert into stripe.products (account_id, live_mode, id) select $1, false, 'prod_' || n from generate_series(1, 200) n;
-insert into stripe.prices (account_id, live_mode, id, product_id)
-select $1, false, 'price_' || n, 'prod_' || 1 + n % 200 from generate_series(1, 2000) n;
+insert into stripe.prices (account_id, live_mode, id, product_id, recurring)
+select $1, false, 'price_' || n, 'prod_' || 1 + n % 200, true from generate_series(1, 2000) n;
 insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status, discounts)
 select $1, false, 'sub_' || n, 'cus_' || n, 'active',
   case when n % 10 = 0 then jsonb_build_array(jsonb_build_object('coupon_id', 'co_' || n % 7)) else '[]' end
@@ -342,6 +342,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
             "payment_intents_customer",
         },
     ),
+    "facts: ranks": (facts.SELECT_RANKS, (*SCOPE, ["prod_3"], ["price_2"]), {"prices_rank"}),
     "facts: refunds": (facts.SELECT_REFUNDS, (*SCOPE, ids("ch")), {"refunds_charge"}),
     "facts: disputes": (facts.SELECT_DISPUTES, (*SCOPE, ids("ch")), {"disputes_charge"}),
     "facts: sessions": (facts.SELECT_SESSIONS, (*SCOPE, ids("cus")), {"checkout_sessions_customer"}),
