@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from billing.kinds.found import is_id_of
+from billing.kinds.found import is_shown_id_of
 from billing.kinds.lists import listed_kinds
 from billing.kinds.registry import KINDS
 from db.connection import Connection
@@ -82,7 +82,7 @@ def _id(fields: Mapping[str, object], name: str) -> str | None:
     given = fields.get(name)
     if given is None or given == "":
         return None
-    if not is_id_of(given, name) or not given.isprintable():
+    if not is_shown_id_of(given, name):
         raise WrongField(name, "must be an id of Stripe")
     return given
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from billing.kinds.found import is_id_of
+from billing.kinds.found import is_shown_id_of
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.records.refresh import RefreshState, select_full_customer, select_refresh_state, want_refresh
@@ -115,9 +115,9 @@ class CustomerRoutes:
         key = CustomerKey(
             request.query_params.get("account", ""), live_mode, id_in_path(request, "customer_id")
         )
-        if not is_id_of(key.id, "customer"):
+        if not is_shown_id_of(key.id, "customer"):
             raise Refusal(422, "the id of the customer is longer than any of Stripe's")
-        if key.account_id and not (is_id_of(key.account_id, "account") and key.account_id.isprintable()):
+        if key.account_id and not is_shown_id_of(key.account_id, "account"):
             raise Refusal(422, "account must be an id of Stripe: acct_...")
         return key
 

@@ -33,6 +33,11 @@ def is_id_of(value: object, kind: str) -> TypeGuard[str]:
     return kind in CHOSEN_BY_PEOPLE or not _OF_A_PATH.search(value)
 
 
+def is_shown_id_of(value: object, kind: str) -> TypeGuard[str]:
+    """The same of an id that somebody has written down: each character of it can be shown."""
+    return is_id_of(value, kind) and value.isprintable()
+
+
 class ObjectRef(NamedTuple):
     """One Stripe object by name: the kind as in `Kind.name`, and Stripe's id."""
 
