@@ -19,6 +19,7 @@ from db.migrate import migrate
 from local.postgres import postgres_program, start_postgres
 from local.processes import Server
 from tests.databases import at_database
+from tests.ports import reserve_ports
 
 
 class Loss(ABC):
@@ -28,6 +29,7 @@ class Loss(ABC):
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        reserve_ports(home)
         self.server: Server = start_postgres(home, settings=self.settings)
         migrate(self.url)
 

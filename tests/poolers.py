@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from local.processes import free_port
+from tests.ports import reserved_port
 from tests.system import until
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -150,7 +150,7 @@ async def transaction_pooler(database_url: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def pgbouncer(database_url: str, *, mode: str) -> AsyncIterator[str]:
     """The URL of the database through PgBouncer, which does not run as root."""
-    url, port = urlsplit(database_url), free_port()
+    url, port = urlsplit(database_url), reserved_port()
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory() as folder:
         users, configuration = Path(folder, "users.txt"), Path(folder, "pgbouncer.ini")
@@ -172,7 +172,7 @@ async def pgbouncer(database_url: str, *, mode: str) -> AsyncIterator[str]:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            await until(lambda: _listens(port), within_seconds=20, what="PgBouncer")
+            await until(lambda: _listens(port), what="PgBouncer")
             yield through(database_url, port)
         finally:
             process.terminate()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from local.processes import free_port
+from tests.ports import reserved_port
 
 SECRET = "whsec_tests"
 ADMIN_TOKEN = "token-of-tests"
@@ -129,7 +129,7 @@ async def running_system(
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[System]:
     """Web and workers, ready; stopped in order at the end."""
-    port = free_port()
+    port = reserved_port()
     environment = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.clean import remove_home, throwaway_home
+from tests.ports import reserve_ports
 
 # What only root needs is not to be had by others.
 collect_ignore = [] if os.geteuid() == 0 else ["test_servers_as_root.py"]
@@ -17,6 +18,7 @@ collect_ignore = [] if os.geteuid() == 0 else ["test_servers_as_root.py"]
 def home() -> Iterator[Path]:
     """A claimed home, removed afterwards."""
     with throwaway_home() as home:
+        reserve_ports(home)
         yield home
 
 

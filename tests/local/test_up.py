@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from local.clean import remove_home
+from tests.ports import reserved_port
 
 START_TIMEOUT_SECONDS = 240
 STOP_TIMEOUT_SECONDS = 120
@@ -88,7 +89,8 @@ def up(directory: Path, **given: str) -> Iterator[Up]:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", "up"],
             cwd=directory,
-            env=environment(**given),
+            # Where nothing is said each would take the same port, if it was free a moment ago.
+            env=environment(**({"PORT": str(reserved_port())} | given)),
             stdout=stream,
             stderr=subprocess.STDOUT,
             text=True,

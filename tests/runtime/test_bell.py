@@ -14,12 +14,13 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
 from local.clean import throwaway_home
-from local.processes import Server, free_port
+from local.processes import Server
 from local.valkey import start_valkey
 from runtime import bell as bell_module
 from runtime.bell import LIVE_QUEUE, TOKENS, Bell, connect_redis
 from runtime.jobs import deserialize_job, serialize_job
 from tests.faults import broken
+from tests.ports import closed_port, reserve_ports
 from tests.system import until
 
 
@@ -148,7 +149,7 @@ async def test_closing_at_any_moment_of_a_ring(redis_url: str, connected: bool) 
 
 async def test_closed_port() -> None:
     """Without Redis a ring fails at once, and so does the question whether it is there."""
-    bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=60.0)
+    bell = Bell(connect_redis(f"redis://127.0.0.1:{closed_port()}"), timeout_seconds=60.0)
     async with asyncio.timeout(30):
         assert not await bell.ring()
         assert not await bell.reachable()
@@ -158,8 +159,10 @@ async def test_closed_port() -> None:
 @pytest.fixture
 def own_valkey() -> Iterator[Server]:
     """A Valkey of this test's own, to be stopped and made to hang."""
-    with throwaway_home() as home, start_valkey(home) as server:
-        yield server
+    with throwaway_home() as home:
+        reserve_ports(home)
+        with start_valkey(home) as server:
+            yield server
 
 
 async def test_hung_redis(own_valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from socket import AF_INET, SOCK_STREAM, socket
 
 import aiohttp
 import msgspec
@@ -17,6 +16,7 @@ from sandbox import serve
 from sandbox.life import FIRST_BURST
 from sandbox.live import EVENTS_REPEATED, Origin, StateFile, open_account, replay
 from sandbox.periods import DAY, HOUR
+from tests.ports import reserved_port
 
 ORIGIN = Origin(seed=3, epoch=1_735_732_800, customers=40)
 SECRET = "whsec_live"
@@ -118,9 +118,7 @@ async def process(port: int, webhook_url: str, state: Path) -> AsyncIterator[asy
 
 async def test_the_process_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """It posts signed webhooks, answers the API, ends cleanly on a signal, and comes back as the same account."""
-    with socket(AF_INET, SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = reserved_port()
     state = tmp_path / "sandbox.json"
     inbox = Inbox()
     auth = {"authorization": f"Bearer {KEY}"}

@@ -19,13 +19,14 @@ from db.migrate import migrate
 from db.sync.inbox import SignedEvent
 from local.clean import throwaway_home
 from local.postgres import start_postgres
-from local.processes import Server, free_port
+from local.processes import Server
 from runtime.bell import Bell, connect_redis
 from runtime.envelope import read_envelope
 from runtime.logs import Complaints
 from tests.conftest import Services
 from tests.databases import at_database
 from tests.faults import replaced
+from tests.ports import closed_port, reserve_ports
 from tests.signing import signature_header
 from tests.system import until
 from tests.webhooks.web_harness import SECRET, Answer, Door, event, open_door, settings
@@ -354,7 +355,7 @@ async def test_client_that_leaves_while_its_event_is_stored(
 
 async def test_request_that_is_cancelled(inbox_database_url: str, pool: Pool) -> None:
     """A request that uvicorn cancels takes no other with it: its neighbours are answered, later events are stored."""
-    bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
+    bell = Bell(connect_redis(f"redis://127.0.0.1:{closed_port()}"), timeout_seconds=0.1)
     inbox = Inbox(inbox_database_url, bell, Complaints())
     await inbox.start()
     async with inserts_held_up(pool):
@@ -418,6 +419,7 @@ async def test_insert_that_does_not_end(door: Door, pool: Pool, monkeypatch: pyt
 def own_home() -> Iterator[Path]:
     """A home of this module's own: to make a cluster takes longer than to start its server."""
     with throwaway_home() as home:
+        reserve_ports(home)
         with start_postgres(home, durable=False) as server:
             migrate(server.url)
         yield home
@@ -486,7 +488,7 @@ def _children(pid: int) -> list[int]:
 
 async def test_closing_stores_what_waits(inbox_database_url: str, pool: Pool) -> None:
     """A process that is asked to stop ends what it began, and takes nothing new."""
-    bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
+    bell = Bell(connect_redis(f"redis://127.0.0.1:{closed_port()}"), timeout_seconds=0.1)
     inbox = Inbox(inbox_database_url, bell, Complaints())
     await inbox.start()
     events = read_all(ids(3))
@@ -510,7 +512,7 @@ async def test_closing_does_not_wait_for_ever(
     inbox_database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When nothing can be stored any more, the process stops anyway, and has promised nothing."""
-    bell = Bell(connect_redis(f"redis://127.0.0.1:{free_port()}"), timeout_seconds=0.1)
+    bell = Bell(connect_redis(f"redis://127.0.0.1:{closed_port()}"), timeout_seconds=0.1)
     inbox = Inbox(inbox_database_url, bell, Complaints())
     await inbox.start()
     events = read_all(ids(2))

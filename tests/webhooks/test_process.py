@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from db.connection import Pool
-from local.processes import free_port
+from tests.ports import closed_port, reserved_port
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN, Running, start, until
 from tests.webhooks.web_harness import NEVER_SHOWN, OLD_SECRET, SECRET, Door, client_of, event
@@ -25,10 +25,10 @@ async def web_process(
     folder: Path, *, database_url: str, redis_url: str | None = None
 ) -> AsyncIterator[tuple[Running, Door]]:
     """`subledger web` on a free port; afterwards its log is read for secrets."""
-    port = free_port()
+    port = reserved_port()
     environment = {
         "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url or f"redis://127.0.0.1:{free_port()}/0",
+        "REDIS_URL": redis_url or f"redis://127.0.0.1:{closed_port()}/0",
         "STRIPE_WEBHOOK_SECRET": f"{OLD_SECRET},{SECRET}",
         "STRIPE_API_KEY": "",
         "ADMIN_TOKEN": ADMIN_TOKEN,
@@ -47,7 +47,7 @@ async def web_process(
 
 async def test_starts_and_stops_without_postgres_and_redis(tmp_path: Path) -> None:
     """It answers what it can, refuses what it cannot store, and stops on SIGTERM."""
-    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    nowhere = f"postgresql://nobody@127.0.0.1:{closed_port()}/none"
     async with web_process(tmp_path, database_url=nowhere) as (running, door):
         assert 503 == (await door.ask("GET", "/readyz")).status
         assert 503 == (await door.post(event("evt_1"))).status
@@ -157,10 +157,10 @@ for hard in (4096, 1314, 1024, 256, 70):
 
 async def test_half_sent_headers_do_not_close_the_door(tmp_path: Path) -> None:
     """More half-sent headers than the process may open files, and three that grow: webhooks are answered at once."""
-    port = free_port()
+    port = reserved_port()
     environment = {
-        "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/none",
-        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{closed_port()}/none",
+        "REDIS_URL": f"redis://127.0.0.1:{closed_port()}/0",
         "STRIPE_WEBHOOK_SECRET": SECRET,
         "PORT": str(port),
     }

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 import uvicorn
 
-from local.processes import free_port
 from runtime.settings import MIB, Settings
 from tests.places import ROOT
+from tests.ports import reserved_port
 from tests.signing import signature_header
 from tests.system import until
 from tests.webhooks.web_harness import SECRET, event, open_door, settings
@@ -135,7 +135,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.skipif(PROGRAM is None, reason="there is no nginx on this machine")
 async def test_through_a_real_nginx(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     """A webhook arrives with its signature intact; everything else ends at nginx."""
-    port = free_port()
+    port = reserved_port()
     async with open_door(settings()) as door:
         text = NGINX.replace("127.0.0.1:8000", f"127.0.0.1:{door.port}").replace("443 ssl", f"{port} ssl")
         text = text.replace("/etc/ssl/billing.example.com.pem", str(certificate[0]))
@@ -169,7 +169,7 @@ async def through_it(port: int) -> None:
             except aiohttp.ClientError:
                 return False
 
-        await until(listens, within_seconds=20, what="the proxy")
+        await until(listens, what="the proxy")
         for body in (event("evt_1"), b'{"id":"evt_2"}'.ljust(2 * MIB)):
             headers = {"Stripe-Signature": signature_header(body, SECRET)}
             async with session.post(

@@ -11,10 +11,11 @@ from redis.asyncio import Redis
 
 from db.connection import Pool
 from local.clean import throwaway_home
-from local.processes import Server, free_port
+from local.processes import Server
 from local.valkey import start_valkey
 from runtime import bell as bell_module
 from runtime.bell import LIVE_QUEUE, TOKENS
+from tests.ports import closed_port
 from tests.system import until
 from tests.webhooks.web_harness import Door, event, open_door, settings, silent_server
 
@@ -69,7 +70,7 @@ async def test_refused_webhook_does_not_ring(database_url: str, redis_url: str) 
 
 async def test_redis_down(database_url: str, pool: Pool) -> None:
     """Without Redis: 200 anyway."""
-    away = f"redis://127.0.0.1:{free_port()}"
+    away = f"redis://127.0.0.1:{closed_port()}"
     async with open_door(settings(database_url=database_url, redis_url=away)) as door:
         await post_many(door, pool)
 

@@ -14,8 +14,8 @@ import uvicorn
 import yarl
 from starlette.types import ASGIApp
 
-from local.processes import free_port
 from runtime.settings import Settings
+from tests.ports import closed_port
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN, until
 from webhooks.app import create_app
@@ -38,8 +38,8 @@ def settings(
 ) -> Settings:
     """Settings of a web process. A server that is not named is away: nothing listens at its address."""
     return Settings(
-        database_url=database_url or f"postgresql://nobody@127.0.0.1:{free_port()}/none",
-        redis_url=redis_url or f"redis://127.0.0.1:{free_port()}/0",
+        database_url=database_url or f"postgresql://nobody@127.0.0.1:{closed_port()}/none",
+        redis_url=redis_url or f"redis://127.0.0.1:{closed_port()}/0",
         stripe_webhook_secrets=secrets,
         admin_token=admin_token,
         ring_timeout_ms=ring_timeout_ms,

@@ -17,12 +17,12 @@ import redis
 from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import start_postgres
-from local.processes import free_port
 from local.valkey import start_valkey
 from sandbox import Event, Sandbox, create_api, deliver, serve
 from sandbox.stories import STORIES
 from tests.harness import NOON, Api, customer, event, listing
 from tests.losses import Restore
+from tests.ports import closed_port, reserve_ports
 from tests.reader import Reader
 from tests.signing import signature_header
 from tests.system import SECRET, System, running_system, start, until
@@ -37,6 +37,7 @@ PLAYED = sorted(STORIES)[::15]
 def home() -> Iterator[Path]:
     """A home for servers that the test may kill."""
     with throwaway_home() as home:
+        reserve_ports(home)
         yield home
 
 
@@ -355,7 +356,7 @@ async def test_postgres_is_restarted_under_it(home: Path, redis_url: str, tmp_pa
 async def test_without_servers_it_starts_and_ends(tmp_path: Path, redis_url: str) -> None:
     """A worker whose Postgres is not there yet waits for it, and ends at once on SIGTERM."""
     environment = {
-        "DATABASE_URL": f"postgresql://nobody:x@127.0.0.1:{free_port()}/none",
+        "DATABASE_URL": f"postgresql://nobody:x@127.0.0.1:{closed_port()}/none",
         "REDIS_URL": redis_url,
         "STRIPE_API_KEY": "",
         "STRIPE_API_BASE": "",
