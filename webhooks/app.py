@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from runtime.bell import Bell, connect_redis
+from runtime.bell import SOCKET_TIMEOUT_SECONDS, Bell, connect_redis
 from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts, webhook_secret_doubts
 from webhooks.admin import Admin, AdminRoutes
@@ -28,7 +28,9 @@ def create_app(settings: Settings) -> Starlette:
     settings = settings.for_web()
     for doubt in database_url_doubts(settings.database_url) + webhook_secret_doubts(settings):
         log.warning("odd configuration", doubt=doubt)
-    bell = Bell(connect_redis(settings.redis_url), timeout_seconds=settings.ring_timeout_ms / 1000)
+    ring_seconds = settings.ring_timeout_ms / 1000
+    redis = connect_redis(settings.redis_url, timeout_seconds=max(SOCKET_TIMEOUT_SECONDS, ring_seconds))
+    bell = Bell(redis, timeout_seconds=ring_seconds)
     complaints = Complaints()
     inbox = Inbox(settings.database_url, bell, complaints)
     admin = Admin(settings, bell, complaints)

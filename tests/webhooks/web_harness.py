@@ -34,9 +34,12 @@ def settings(
     redis_url: str | None = None,
     secrets: tuple[str, ...] = (OLD_SECRET, SECRET),
     admin_token: str | None = ADMIN_TOKEN,
-    ring_timeout_ms: int = 100,
+    ring_timeout_ms: int = 60_000,
 ) -> Settings:
-    """Settings of a web process. A server that is not named is away: nothing listens at its address."""
+    """Settings of a web process. A server that is not named is away: nothing listens at its address.
+
+    Redis has so long that a busy machine loses no ring; one that is to hang needs a shorter time.
+    """
     return Settings(
         database_url=database_url or f"postgresql://nobody@127.0.0.1:{closed_port()}/none",
         redis_url=redis_url or f"redis://127.0.0.1:{closed_port()}/0",
@@ -146,7 +149,9 @@ class Door:
 async def client_of(port: int) -> AsyncIterator[Door]:
     """A client of what listens, or is about to listen, on a port of this machine; entered once /healthz answers."""
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=aiohttp.ClientTimeout(total=120)
+    ) as session:
         door = Door(session, port)
 
         async def answers() -> bool:
