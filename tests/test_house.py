@@ -188,7 +188,10 @@ def test_procfile_runs_commands_that_exist() -> None:
 
 
 # A name that a parameter of the test gives: each is a limit in capitals.
-LIMITS_BY_PARAMETER = {("tests/webhooks/test_inbox.py", "bound")}
+LIMITS_BY_PARAMETER = {
+    ("tests/webhooks/test_inbox.py", "bound"),
+    ("tests/webhooks/test_connections.py", "limit"),
+}
 
 
 def patches_in(path: Path) -> list[tuple[str, str]]:

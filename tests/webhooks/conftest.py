@@ -1,4 +1,4 @@
-"""The log of every test of the web process is read at its end: it may contain no secret, whatever was sent."""
+"""What holds for every test of the web process: what its log may not show, and that it is patient with Postgres."""
 
 import io
 import logging
@@ -10,11 +10,20 @@ import structlog
 
 from runtime.logs import configure_logs
 from tests.webhooks.web_harness import NEVER_SHOWN
+from webhooks import admin
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/readyz waits for a Postgres that is there, however busy it is."""
+    monkeypatch.setattr(admin, "READY_TIMEOUT_SECONDS", 60.0)
 
 
 @pytest.fixture(autouse=True)
 def log() -> Iterator[io.StringIO]:
-    """What was logged. The mask does not know the secrets, so the code itself must keep them out."""
+    """What was logged: at the end of every test it may contain no secret, whatever was sent. The mask does not know the
+    secrets, so the code itself must keep them out.
+    """
     root = logging.getLogger()
     handlers, level, hook = root.handlers, root.level, sys.excepthook
     stream = io.StringIO()

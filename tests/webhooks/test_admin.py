@@ -37,9 +37,8 @@ async def test_ready_without_redis(database_url: str) -> None:
     assert {"postgres": "ok", "redis": "away: the sweep does its work"} == answer.body
 
 
-async def test_many_who_ask_at_once_cost_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_who_ask_at_once_cost_one_look() -> None:
     """Whoever asks while Postgres is asked waits for the same answer: the route is open to all."""
-    monkeypatch.setattr(admin_module, "READY_TIMEOUT_SECONDS", 60.0)
     async with silent_server() as silent:
         app = create_app(settings(database_url=f"postgresql://h@127.0.0.1:{silent.port}/d"))
         asked = 0

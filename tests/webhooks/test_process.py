@@ -1,6 +1,7 @@
 """The process as an operator runs it, `subledger web`: what can only be seen from outside."""
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.ports import closed_port, reserved_port
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN, Running, start, until
 from tests.webhooks.web_harness import NEVER_SHOWN, OLD_SECRET, SECRET, Door, client_of, event
+from webhooks.connections import HEADER_TIMEOUT_SECONDS
 
 MIB = 1024 * 1024
 
@@ -120,12 +122,14 @@ async def test_endless_bodies_are_not_held(tmp_path: Path, database_url: str) ->
             reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
             head = "POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
             writer.write(f"{head}Stripe-Signature: {signature_header(large, SECRET)}\r\n\r\n".encode())
-            for _ in range(16 * MIB // 0x10000):
-                writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
-                await writer.drain()
-            assert b"HTTP/1.1 413 " in await reader.readline()
-            writer.close()
-            await writer.wait_closed()
+            answering = asyncio.create_task(reader.readline())
+            # If that takes longer than the rest of a body may, it is cut off.
+            with contextlib.suppress(ConnectionError):
+                for _ in range(16 * MIB // 0x10000):
+                    writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+                    await writer.drain()
+            assert b"HTTP/1.1 413 " in await answering
+            writer.transport.abort()
 
         # Once before, since buffers of the allowed size stay with the allocator.
         await asyncio.gather(*(pour() for _ in range(8)))
@@ -187,7 +191,9 @@ async def test_half_sent_headers_do_not_close_the_door(tmp_path: Path) -> None:
             began = time.monotonic()
             for number in range(10):
                 assert 503 == (await door.post(event(f"evt_{number}"))).status
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < HEADER_TIMEOUT_SECONDS, (
+                "they waited for the others' time to end"
+            )
             ended = await asyncio.gather(*growing, return_exceptions=True)
             assert [True] * 3 == [isinstance(each, ConnectionError) for each in ended]
             assert psutil.Process(running.process.pid).num_fds() < 256
@@ -195,7 +201,7 @@ async def test_half_sent_headers_do_not_close_the_door(tmp_path: Path) -> None:
             async def told() -> bool:
                 return '"event": "connections cut off"' in running.log.read_text()
 
-            await until(told, within_seconds=20, what="the line in the log")
+            await until(told, what="the line in the log")
     finally:
         for writer in writers:
             writer.transport.abort()

@@ -64,6 +64,7 @@ async def test_schema_of_another_version(database_url: str) -> None:
     """One migration is missing: not ready, though events are stored. One too many, by a newer version: ready."""
     connection = await asyncpg.connect(database_url)
     async with open_door(settings(database_url=database_url)) as door:
+        assert 200 == (await door.ask("GET", "/readyz")).status  # the look of the start is over
         newest = await connection.fetchval(
             "delete from subledger_migrations where version = (select max(version) from subledger_migrations) "
             "returning version"
