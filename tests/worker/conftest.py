@@ -1,4 +1,4 @@
-"""Harnesses for the tests of the engine."""
+"""Harnesses for the tests of the engine, and their patience."""
 
 from collections.abc import AsyncIterator
 
@@ -6,6 +6,14 @@ import pytest
 
 from db.connection import Pool
 from tests.harness import Harness, open_harness
+from worker import engine
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a busy machine takes: events wait for the answer whose the key is, and a loop does all its work."""
+    monkeypatch.setattr(engine, "KEY_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(engine, "LOOP_SECONDS_MAX", 600.0)
 
 
 @pytest.fixture

@@ -22,6 +22,12 @@ def sandbox() -> Sandbox:
     return lived_account(customers=30)
 
 
+@pytest.fixture(autouse=True)
+def the_night_is_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hour of the audits begins in more than an hour, so that it does not begin during a test."""
+    monkeypatch.setattr(lists, "NIGHTLY_HOUR_UTC", (datetime.now(UTC) + timedelta(hours=2)).hour)
+
+
 async def ask(pool: Pool) -> bool:
     """Ask as every worker does once a minute."""
     return bool(await ask_for_nightly_audits(pool, live_mode=False))
@@ -73,11 +79,10 @@ async def test_nightly_audit_waits_for_its_hour(
 ) -> None:
     """The first night after the backfill; and then whenever a worker is there, once after each time of that hour."""
     async with attached(pool, database_url, sandbox) as account:
-        monkeypatch.setattr(lists, "NIGHTLY_HOUR_UTC", (datetime.now(UTC) + timedelta(hours=1)).hour)
         await backfilled(account, ago=timedelta(minutes=1))
         assert not await ask(pool)
         await account.execute("update sync.scans set finished_at = now() - interval '1 day'")
-        # The last night began 23 hours ago, and no worker was there.
+        # The last night began more than 22 hours ago, and no worker was there.
         assert await ask(pool)
         await account.execute("update sync.scans set requested_at = now() - interval '11 hours'")
         assert not await ask(pool)

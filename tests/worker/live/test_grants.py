@@ -21,6 +21,8 @@ select $1, false, $2, now() + $3 * interval '1 second', $4
 UID = customer_uid("", False, "cus_1")
 
 SHOWN = ("has_access", "status", "product_id")
+SHORT = (2.5, 10.0, 40.0)
+"""Seconds for which a grant runs whose end is awaited: the shortest that is not over before it is seen to run."""
 
 
 async def grant(
@@ -48,9 +50,16 @@ async def test_grant_ends_without_an_event(webhooks_only: Harness) -> None:
     """C62: when a grant ends, the record says so by itself, as soon as it is looked at."""
     harness = webhooks_only
     await harness.apply(event("customer.created", customer()))
-    await grant(harness, seconds=2.5)
-    await harness.engine.derive()
+    await grant(harness, seconds=0)
     running = await harness.record()
+    for seconds in SHORT:
+        await harness.execute(
+            "update billing.identities set sandbox_end = now() + $1 * interval '1 second'", seconds
+        )
+        await harness.engine.derive()
+        running = await harness.record()
+        if running["has_access"]:
+            break
     assert {"has_access": True, "status": None, "product_id": "pro"} == columns(running, SHOWN)
     await sweep_until(harness, {"has_access": False, "product_id": None})
     over = await harness.record()
@@ -62,9 +71,13 @@ async def test_grant_ends_without_an_event(webhooks_only: Harness) -> None:
 
 async def test_grant_of_stripes_metadata_ends(webhooks_only: Harness) -> None:
     """The same of a grant that only Stripe's metadata gives."""
-    harness = webhooks_only
-    end = await harness.fetchval("select ceil(extract(epoch from now()) + 2)::bigint")
-    await harness.apply(event("customer.created", customer(metadata={"sandbox_end": str(end)})))
+    harness, end = webhooks_only, 0
+    for seconds in SHORT:
+        end = await harness.fetchval("select ceil(extract(epoch from now()) + $1::float8)::bigint", seconds)
+        granted = customer(metadata={"sandbox_end": str(end)})
+        await harness.apply(event("customer.created", granted, after=int(seconds)))
+        if (await harness.record())["has_access"]:
+            break
     assert {"has_access": True} == columns(await harness.record(), ["has_access"])
     await sweep_until(harness, {"has_access": False})
     assert end == await harness.fetchval(

@@ -10,6 +10,7 @@ from db.connection import Pool
 from db.sync.accounts import alarming_worker, raise_alarm
 from db.sync.workers import beat
 from tests.harness import Api, Harness, customer, event, listing, open_harness, sweep, sweep_bulk
+from worker import engine
 
 
 @pytest.fixture
@@ -137,8 +138,11 @@ async def test_restricted_key_settles_the_mode(harness: Harness) -> None:
     assert "acct_room" == await harness.fetchval("select account_id from sync.key")
 
 
-async def test_silent_stripe_delays_no_event(pool: Pool, database_url: str) -> None:
+async def test_silent_stripe_delays_no_event(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """I12: an API that never answers costs the first events a second, and no record waits for it."""
+    monkeypatch.setattr(engine, "KEY_WAIT_SECONDS", 0.1)
     api = Api()
     gate = api.hold("/v1/account")
     async with open_harness(pool, database_url, api=api) as harness:
