@@ -146,19 +146,27 @@ async def running_system(
         base_url=f"http://127.0.0.1:{port}", environment=environment, web=web, workers=started, folder=folder
     )
 
+    last = ""
+
     async def ready() -> bool:
         assert web.process.returncode is None, web.log.read_text()
+        nonlocal last
         try:
             async with (
                 aiohttp.ClientSession() as session,
                 session.get(f"{system.base_url}/readyz") as response,
             ):
+                last = await response.text()
                 return response.status == 200
-        except aiohttp.ClientError:
+        except aiohttp.ClientError as error:
+            last = repr(error)
             return False
 
     try:
-        await until(ready, what="the web process")
+        try:
+            await until(ready, what="the web process")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {last}\n{web.log.read_text()[-3000:]}") from None
         yield system
     finally:
         codes = await asyncio.gather(*(each.stop() for each in (*system.workers, web)))

@@ -7,13 +7,13 @@ import aiohttp
 
 from db.connection import Pool
 from sandbox import Sandbox, create_api, serve
-from tests.system import ADMIN_TOKEN, System, running_system
+from tests.system import ADMIN_TOKEN, System, running_system, until
 
 API_KEY = "sk_test_refresh"
 
 
 async def refresh(
-    system: System, customer_id: str, *, wait: str = "20", token: str = ADMIN_TOKEN
+    system: System, customer_id: str, *, wait: str = "30", token: str = ADMIN_TOKEN
 ) -> tuple[int, dict[str, Any]]:
     """POST the refresh; the status and the body."""
     async with (
@@ -44,6 +44,11 @@ async def test_refresh_without_any_webhook(
             api_base=api_base,
         ) as system,
     ):
+
+        async def is_at_work() -> object:
+            return await pool.fetchval("select count(*) from sync.workers")
+
+        await until(is_at_work, what="a worker")
         truth = [
             each
             for each in sandbox.truth().values()
@@ -60,7 +65,7 @@ async def test_refresh_without_any_webhook(
                 record["exact"],
             ), expected
             assert len(expected.products) == len(record["customer_products"])
-        status, body = await refresh(system, "cus_nobody", wait="10")
+        status, body = await refresh(system, "cus_nobody")
         assert (404, "Stripe knows no customer cus_nobody in this account and mode") == (
             status,
             body["error"],

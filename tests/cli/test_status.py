@@ -59,6 +59,7 @@ async def test_alarm_and_quarantine_are_not_settled(pool: Pool, database_url: st
     of the other mode are no concern of these records.
     """
     async with open_harness(pool, database_url) as harness:
+        await harness.engine.confirm(linger=False)  # asks whose the key is, however long that takes
         await harness.apply(event("customer.created", customer(), event_id="evt_live", live=True))
         assert 1 == await harness.fetchval("select count(*) from sync.key"), (
             "the first key that worked settled the mode"
@@ -109,13 +110,15 @@ async def test_readers_learn_that_records_are_behind(
     pool: Pool, database_url: str, statement: str, because: str | None
 ) -> None:
     """I11: `exact` speaks of what was applied; whether all of it was, and why not, is a column to join."""
-    async with pool.acquire() as connection:
+    async with pool.acquire() as connection, connection.transaction():  # whose clock stands still
         await beat(connection, "host:1:1", {})
         await connection.execute(statement)
         (told,) = await connection.fetch("select behind, behind_because from billing.freshness")
         assert (because is not None, because) == tuple(told)
     if because is None:
         return
+    if because != "no worker is alive":  # it goes on beating while the command starts
+        await pool.execute("update sync.workers set beat_at = now() + interval '1 hour'")
     status = await subledger(database_url, "status", "--json")
     assert (True, because) == (status.json["behind"], status.json["behind_because"])
     page = await subledger(database_url, "status")
@@ -139,20 +142,20 @@ async def test_wait_ends_as_soon_as_settled(pool: Pool, database_url: str) -> No
     """It looks again and again, and is content the moment that nothing is left."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.receive(event("customer.created", customer()))
-        async with running(database_url, "status", "--wait", "50", "--json") as waiting:
+        async with running(database_url, "status", "--wait", "200", "--json") as waiting:
             await until(lambda: looks(pool), what="the command's first look")
             assert waiting.returncode is None
             await harness.engine.apply()
             began = asyncio.get_running_loop().time()
             assert (await ended(waiting)).json["settled"]
-            assert asyncio.get_running_loop().time() - began < 20
+            assert asyncio.get_running_loop().time() - began < 100
 
 
 async def test_wait_outlasts_a_restart_of_postgres(pool: Pool, database_url: str) -> None:
     """While Postgres is away it goes on asking, until the time is over."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.receive(event("customer.created", customer()))
-        async with running(database_url, "status", "--wait", "50", "--json") as waiting:
+        async with running(database_url, "status", "--wait", "200", "--json") as waiting:
             await until(lambda: looks(pool, cut_off=True), what="a look to be cut off")
             await until(lambda: looks(pool), what="the next look")
             await harness.engine.apply()

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,6 +198,10 @@ def test_throwaway_home_of_a_killed_run_is_removed(home: Path) -> None:
     with claim_home(stale) as claimed, start_postgres(claimed, durable=False):
         outside = (claimed / "postgres").resolve()
     with throwaway_home():
+        # Another run that starts at this moment may be about to remove it.
+        deadline = time.monotonic() + DEATH_TIMEOUT_SECONDS
+        while stale.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert not stale.exists()
         assert not outside.exists()
         assert home.exists(), "one that is still held stays"
