@@ -25,7 +25,7 @@ from billing.kinds.parse import NestedList, nested_lists
 from billing.kinds.registry import KINDS, kind_of
 from runtime.stripe_api import API_VERSION
 from sandbox import STORIES, Api, Sandbox, create_api
-from worker.lists.pages import list_path
+from worker.live.pages import list_path
 
 LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)

@@ -19,8 +19,8 @@ from db.sync.objects import mark_objects
 from db.sync.windows import Advance, LostWindow, Window, WindowKey, advance_windows, key_of
 from worker.audit.lists import audit_page
 from worker.lists.backfill import NOT_UNDERSTOOD, store_answers_of
-from worker.lists.pages import Page
 from worker.live.marks import bare_mark
+from worker.live.pages import Page
 from worker.retry import TryLater, retry_conflicts
 
 LEASE = timedelta(seconds=30)

@@ -31,8 +31,8 @@ from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUn
 from worker.audit.lists import end_audit, step_audit
 from worker.lists.backfill import step_backfill
 from worker.lists.gaps import FIRST_LOOK_BACK, OVERLAP
-from worker.lists.pages import CUT_LISTS_MAX, Page, read_page
 from worker.lists.steps import FAILING_STEPS, Step, Turn, bounds_of, next_step, step_after_failure
+from worker.live.pages import CUT_LISTS_MAX, Page, read_page
 from worker.page_writer import LEASE, PageWriter, ReadPage
 from worker.payload import NotJson
 

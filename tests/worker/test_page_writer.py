@@ -12,7 +12,7 @@ from db.connection import Pool
 from db.sync.windows import LostWindow, Window, claim_window
 from sandbox import Sandbox
 from tests.worker.account import Attached, attached, lived_account
-from worker.lists.pages import read_page
+from worker.live.pages import read_page
 from worker.page_writer import PageWriter, ReadPage
 
 

@@ -50,10 +50,10 @@ from worker.audit.records import compare_records, verify_records
 from worker.audit.repair import repair, repair_charges, repair_parts, repair_records
 from worker.forget import set_aside_answers
 from worker.lists.clocks import each_clock, pages_of
-from worker.lists.pages import SECOND, Page
 from worker.lists.steps import HOLES_NAMED_MAX, Step, Turn, bounds_of, say_holes, step_of
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.fence import ask_again, store_answers
+from worker.live.pages import SECOND, Page
 
 AUDITS_KEPT = 30
 NIGHTLY_HOUR_UTC = 3

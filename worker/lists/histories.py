@@ -28,11 +28,11 @@ from db.sync.objects import mark_objects
 from db.sync.refusals import WHOLE_ACCOUNT, is_deleted, select_refusals
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
-from worker.lists.pages import each_page
 from worker.live.answers import Answered
 from worker.live.closed import say_closed
 from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
+from worker.live.pages import each_page
 from worker.live.reads import read_now, read_rest
 from worker.payload import said_by
 from worker.retry import backoff_seconds

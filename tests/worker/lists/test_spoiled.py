@@ -20,7 +20,7 @@ from tests.worker.account import Attached, attached, lived_account
 from tests.worker.lists.test_endings import refuse
 from worker.audit.lists import step_audit
 from worker.lists.backfill import step_backfill
-from worker.lists.pages import CUT_LISTS_MAX
+from worker.live.pages import CUT_LISTS_MAX
 from worker.page_writer import PageWriter, ReadPage
 from worker.scanner import SCAN_ATTEMPTS_MAX
 

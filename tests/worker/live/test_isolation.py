@@ -19,9 +19,9 @@ from runtime.envelope import read_envelope
 from tests.faults import Call, about, after, before, broken, failing
 from tests.harness import Harness, charge, customer, event, listing, subscription, sweep_bulk
 from worker.lists import histories
-from worker.lists.pages import list_query
 from worker.live import apply
 from worker.live.event import read_event
+from worker.live.pages import list_query
 from worker.retry import ATTEMPTS_MAX
 
 BEYOND_BIGINT = 2**63

@@ -13,10 +13,10 @@ from db.sync.scans import ScanRequest, request_scan
 from db.sync.status import select_backlog
 from tests.harness import NOON, Body, Harness, charge, customer, event, listing
 from worker.forget import forget
-from worker.lists.pages import read_page
 from worker.live.answers import Answered
 from worker.live.apply import apply_batch
 from worker.live.fence import store_answers
+from worker.live.pages import read_page
 
 KEY = Key("", False, "payment_intent", "pi_1")
 
