@@ -2,9 +2,9 @@
 
 `python -m bench.account PORT FOLDER CUSTOMERS SEED STORIES_EVERY` writes FOLDER/events.jsonl (one webhook body a
 line), FOLDER/probes.jsonl (the same of customers "probe 0", "probe 1", ..., created at the end) and FOLDER/reads.jsonl
-(one [account, path] a line: every object, as the worker reads it), and then answers Stripe's API on PORT. The API's own
-count of requests is at /tally. With PORT 0 it ends after writing. With PORT lists it writes FOLDER/lists instead, for
-`bench.double`: the objects of each list, the youngest first, as they come in pages.
+(one [account, path] a line: every object, as the worker reads it), and then answers Stripe's API on PORT. How many
+requests of each operation it has seen is at /tally. With PORT 0 it ends after writing. With PORT lists it writes
+FOLDER/lists instead, for `bench.double`: the objects of each list, the youngest first, as they come in pages.
 """
 
 import asyncio
@@ -149,15 +149,30 @@ class _Page(msgspec.Struct):
     has_more: bool
 
 
+def operation_of(path: str) -> str:
+    """The operation that a request is one of, as Stripe counts them: a list, or the reads of one kind by id."""
+    for kind in KINDS.values():
+        if kind.list_path is not None and path == kind.list_path:
+            return f"list {kind.name}"
+        if path.startswith(kind.retrieve_path.partition("{")[0].partition("?")[0]):
+            return f"get {kind.name}"
+    return path
+
+
 def with_tally(api: Api) -> ASGIApp:
-    """The API, and at /tally how many requests it has seen."""
+    """The API, and at /tally how many requests of each operation it has seen."""
+    seen: Counter[str] = Counter()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/tally":
+        if scope["type"] != "http":
+            await api(scope, receive, send)
+            return
+        if scope["path"] != "/tally":
+            seen[operation_of(scope["path"])] += 1
             await api(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"%d" % api.tally.requests})
+        await send({"type": "http.response.body", "body": msgspec.json.encode(seen)})
 
     return answer
 

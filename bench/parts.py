@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ async def measure_receive(machine: Machine, account: Account, *, rounds: int, co
                         "per_second": outcome.per_second,
                         "p50_ms": outcome.p50_ms,
                         "p99_ms": outcome.p99_ms,
-                        **_cpu_per_event(meter, count),
+                        **cpu_per_event(meter, count),
                     }
                 )
     connection = await watch(site)
@@ -170,7 +171,7 @@ async def measure_backlog(machine: Machine, account: Account, *, rounds: int, co
                     worker=worker, postgres=machine.postgres, valkey=machine.valkey, **_api(account)
                 )
                 ended = await settled(connection, worker, exact=account.api is not None, events=count)
-                cpu = _cpu_per_event(meter, count)
+                cpu = cpu_per_event(meter, count)
             results.append(
                 {"per_second": count / (ended - began), **await _calls_since(account, calls, count), **cpu}
             )
@@ -199,7 +200,7 @@ async def measure_live(machine: Machine, account: Account, *, rounds: int, count
                 )
                 outcome = await machine.load(plan, begin=meter.start)
                 ended = await settled(connection, worker, exact=exact, events=count)
-                cpu = _cpu_per_event(meter, count)
+                cpu = cpu_per_event(meter, count)
             results.append(
                 {
                     "per_second": count / (ended - outcome.began),
@@ -379,17 +380,25 @@ def _api(account: Account) -> dict[str, Process]:
     return {} if account.api is None else {"api": account.api}
 
 
-async def _calls(account: Account) -> int:
-    return 0 if account.api is None else await api_requests(account.api)
+async def _calls(account: Account) -> Counter[str]:
+    return Counter() if account.api is None else await api_requests(account.api)
 
 
-async def _calls_since(account: Account, before: int, events: int) -> Figures:
-    if account.api is None:
-        return {}
-    return {"api_calls_per_1000_events": 1000 * (await api_requests(account.api) - before) / events}
+async def _calls_since(account: Account, before: Counter[str], events: int) -> Figures:
+    return {} if account.api is None else await calls_since(account.api, before, events)
 
 
-def _cpu_per_event(meter: Meter, events: int) -> Figures:
+async def calls_since(api: Process, before: Counter[str], events: int) -> Figures:
+    """API calls per 1,000 events: all of them, and those of each operation."""
+    calls = await api_requests(api) - before
+    return {
+        "api_calls_per_1000_events": 1000 * calls.total() / events,
+        "calls_of_each_per_1000": {name: 1000 * number / events for name, number in calls.most_common()},
+    }
+
+
+def cpu_per_event(meter: Meter, events: int) -> Figures:
+    """CPU microseconds of each process per event, and the share of the machine that others used."""
     used = meter.stop()
     others = used.pop("others_share")
     return {f"{name}_cpu_us": 1e6 * value / events for name, value in used.items()} | {"others_share": others}
@@ -400,4 +409,12 @@ def _spread(values: list[float]) -> Figures:
 
 
 def spread_all(results: list[Figures]) -> Figures:
-    return {name: _spread([result[name] for result in results]) for name in results[0]}
+    """The spread of each figure over the rounds; of a table of figures, the median of each."""
+    return {name: _spread_of([result[name] for result in results]) for name in results[0]}
+
+
+def _spread_of(values: list[Any]) -> Figures:
+    if isinstance(values[0], dict):
+        names = list(dict.fromkeys(name for value in values for name in value))
+        return {name: median([value.get(name, 0.0) for value in values]) for name in names}
+    return _spread(values)

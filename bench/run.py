@@ -33,6 +33,7 @@ from bench.parts import (
     measure_receive,
     played_account,
 )
+from bench.renewals import measure_renewals
 from bench.system import BenchError, Machine, machine, watch
 
 
@@ -44,6 +45,7 @@ class Part(enum.StrEnum):
     EXACT = "exact"
     LATENCY = "latency"
     BACKFILL = "backfill"
+    RENEWALS = "renewals"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class Sizes:
     """Backfills are measured without latency, and with this one."""
     backfill_growth: int = 10
     """How many times as large the second account is; measured only with `--only backfill`."""
+    renewals: int = 1_000
+    """Subscriptions that renew at one time."""
     stories_every: int = 1
     """1: every story of the sandbox; n: every n-th."""
 
@@ -75,10 +79,14 @@ QUICK = Sizes(
     history=300,
     backfill_customers=40,
     backfill_latency_ms=5.0,
+    renewals=30,
     stories_every=12,
 )
 EVENTS_PER_CUSTOMER_MIN = 20
 """The stories make about 55: enough customers are played for the events that are needed."""
+
+CALLS_SHOWN_MIN = 1.0
+"""Per 1,000 events: operations of which there are fewer stand in the JSON alone."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -96,6 +104,7 @@ def main(
     rate: Annotated[float | None, typer.Option(min=1, help="Webhooks a second in latency.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="How long latency is watched.")] = None,
     backfill_customers: Annotated[int | None, typer.Option(min=1, help="Customers of a backfill.")] = None,
+    renewals: Annotated[int | None, typer.Option(min=1, help="Subscriptions that renew at one time.")] = None,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this part; may be repeated.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
@@ -110,6 +119,7 @@ def main(
         rate=rate or base.rate,
         seconds=seconds or base.seconds,
         backfill_customers=backfill_customers or base.backfill_customers,
+        renewals=renewals or base.renewals,
     )
     figures: Figures = {}
     try:
@@ -132,6 +142,9 @@ async def _measure(servers: Machine, sizes: Sizes, parts: set[Part], figures: Fi
     await _measure_with_api(servers, sizes, parts, figures)
     if Part.BACKFILL in parts:
         await _measure_backfill(servers, sizes, figures, grow=grow)
+    if Part.RENEWALS in parts:
+        console.print(f"A burst of {sizes.renewals:,} renewals")
+        figures["renewals"] = await measure_renewals(servers, subscriptions=sizes.renewals)
 
 
 async def _measure_webhooks_alone(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:
@@ -295,18 +308,25 @@ def table(figures: Figures) -> Table:
     if "api" in figures:
         again = f"{figures['api']['again_per_second']:,.0f} for answers made before (the worker's case)"
         row("sandbox API alone, reads/s", {"median": figures["api"]["first_per_second"]}, again, None)
-    for name in ("provisional", "exact"):
-        for way in ("backlog", "live"):
-            spreads = figures.get(name, {}).get(way)
-            if spreads is None:
-                continue
-            notes = cpu(spreads)
-            if "api_calls_per_1000_events" in spreads:
-                calls = spreads["api_calls_per_1000_events"]["median"]
-                notes = f"{calls:.0f} API calls per 1,000 events; {notes}"
-            if "answer_p99_ms" in spreads:
-                notes = f"answers p99 {spreads['answer_p99_ms']['median']:.0f} ms; {notes}"
-            row(f"through, {name}, {way}, events/s", spreads["per_second"], notes, spreads["others_share"])
+    through = [
+        (f"through, {name}, {way}, events/s", figures.get(name, {}).get(way))
+        for name in ("provisional", "exact")
+        for way in ("backlog", "live")
+    ]
+    through.append(("through, exact, renewals, events/s", figures.get("renewals")))
+    for what, spreads in through:
+        if spreads is None:
+            continue
+        notes = cpu(spreads)
+        if "api_calls_per_1000_events" in spreads:
+            calls = spreads["api_calls_per_1000_events"]["median"]
+            notes = f"{calls:.0f} API calls per 1,000 events; {notes}"
+        if "answer_p99_ms" in spreads:
+            notes = f"answers p99 {spreads['answer_p99_ms']['median']:.0f} ms; {notes}"
+        row(what, spreads["per_second"], notes, spreads["others_share"])
+        for operation, each in spreads.get("calls_of_each_per_1000", {}).items():
+            if each >= CALLS_SHOWN_MIN:
+                row(f"  {operation}, calls per 1,000 events", {"median": each}, "", None, digits=1)
     for found in figures.get("backfill", ()):
         spreads = found["stored"]
         what = f"backfill, {found['objects']:,} objects, API {found['latency_ms']:g} ms, objects/s"

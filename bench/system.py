@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -180,7 +181,7 @@ def machine() -> Iterator[Machine]:
         yield Machine(postgres=postgres, valkey=valkey, folder=folder)
 
 
-async def ready(process: Process, path: str) -> None:
+async def ready(process: Process, path: str, *, seconds_max: float = READY_SECONDS_MAX) -> None:
     """Return when GET `path` is answered 200."""
     url = f"http://127.0.0.1:{process.port}{path}"
 
@@ -191,23 +192,21 @@ async def ready(process: Process, path: str) -> None:
         except OSError:
             return False
 
-    deadline = time.monotonic() + READY_SECONDS_MAX
+    deadline = time.monotonic() + seconds_max
     while not await asyncio.to_thread(answers):
         process.check()
         if time.monotonic() > deadline:
-            raise BenchError(
-                f"{process.role} was not ready in {READY_SECONDS_MAX:g} s\n{last_lines(process.log)}"
-            )
+            raise BenchError(f"{process.role} was not ready in {seconds_max:g} s\n{last_lines(process.log)}")
         await asyncio.sleep(0.05)
 
 
-async def api_requests(api: Process) -> int:
-    """How many requests the sandbox's API has seen."""
+async def api_requests(api: Process) -> Counter[str]:
+    """How many requests of each operation the sandbox's API has seen."""
     url = f"http://127.0.0.1:{api.port}/tally"
 
-    def ask() -> int:
+    def ask() -> Counter[str]:
         with urllib.request.urlopen(url, timeout=10) as response:
-            return int(response.read())
+            return Counter(msgspec.json.decode(response.read(), type=dict[str, int]))
 
     return await asyncio.to_thread(ask)
 
@@ -238,9 +237,16 @@ async def worker_ready(connection: OwnConnection, worker: Process) -> None:
         await asyncio.sleep(0.01)
 
 
-async def settled(connection: OwnConnection, worker: Process, *, exact: bool, events: int) -> float:
+async def settled(
+    connection: OwnConnection,
+    worker: Process,
+    *,
+    exact: bool,
+    events: int,
+    seconds_max: float = SETTLED_SECONDS_MAX,
+) -> float:
     """The moment (time.monotonic) at which `events` events were stored and nothing was left to do."""
-    deadline = time.monotonic() + SETTLED_SECONDS_MAX
+    deadline = time.monotonic() + seconds_max
     backlog: Backlog | None = None
     stored = 0
     while True:
