@@ -6,9 +6,10 @@ a refusal; the package parses every body twice and retries by itself, out of sig
 """
 
 import base64
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
@@ -65,6 +66,13 @@ class Answer:
     body: bytes
     answered_at: datetime
     """By Stripe's clock (the Date header), which also stamps events; ours if it is missing."""
+    seconds: float = 0.0
+    """How long it took to come."""
+
+    @property
+    def asked_at(self) -> datetime:
+        """When the request left, by the same clock, to its whole seconds: nothing later is sure to be in the answer."""
+        return self.answered_at - timedelta(seconds=int(self.seconds))
 
 
 class StripeApi:
@@ -126,6 +134,7 @@ class StripeApi:
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
         async with self._budget:
             self.requests += 1
+            began = time.monotonic()
             try:
                 status, headers, body = await self._send(method, url, account_id, fields)
             except TimeoutError:
@@ -135,7 +144,8 @@ class StripeApi:
                 raise StripeUnavailable(f"{path}: {type(error).__name__}: {error}") from None
         if status == 200:
             self._budget.succeeded()
-            return Answer(body=body, answered_at=_date(headers.get("Date")))
+            seconds = time.monotonic() - began
+            return Answer(body=body, answered_at=_date(headers.get("Date")), seconds=seconds)
         refusal = _error(status, path, body, headers)
         if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
             self._budget.limited(refusal.limited_by)

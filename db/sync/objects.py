@@ -280,7 +280,7 @@ class Reading:
 
     key: Key
     tick: int
-    read_at: datetime  # by Stripe's clock: the Date of the answer
+    read_at: datetime  # by Stripe's clock: when the request left
     customer_id: str | None
     ownerless: bool
     terminal: bool

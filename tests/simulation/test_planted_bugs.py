@@ -208,7 +208,7 @@ async def refund_is_seen(harness: Harness) -> bool:
             tick=next(tick),
             parsed=parsed,
             raw="{}",
-            answered_at=datetime.fromtimestamp(NOON, UTC),
+            asked_at=datetime.fromtimestamp(NOON, UTC),
         )
 
     async with harness.pool.acquire() as slow, harness.pool.acquire() as quick:

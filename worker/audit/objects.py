@@ -196,7 +196,7 @@ async def _read(turn: Turn, scan: Scan, suspect: Suspect) -> _Verdict | _Failure
         log.warning("suspect not read", scan=scan.id, kind=suspect.kind, id=suspect.id, error=str(error))
         later = isinstance(error, (StripeUnavailable, NotJson))
         return _Failure(kind=suspect.kind, id=suspect.id, tick=due.tick, error=error, later=later)
-    return replace(unknown, parsed=answer.parsed, raw=answer.raw, answered_at=answer.answered_at)
+    return replace(unknown, parsed=answer.parsed, raw=answer.raw, answered_at=answer.asked_at)
 
 
 async def _note(

@@ -23,7 +23,7 @@ class Answered:
     tick: int
     parsed: Parsed
     raw: str
-    answered_at: datetime
+    asked_at: datetime  # by Stripe's clock: what happened later need not be in it
     late_reads: int = 0  # how many reads before it found that a deadline had passed without effect
     contradictions: int = 0  # how many reads before it took back what Stripe never takes back
     contradicted_long: bool = False  # the first of them is an hour ago or more
@@ -79,7 +79,7 @@ def unpack(answer: Answered, inside: Inside) -> list[Answered]:
                         tick=answer.tick,
                         parsed=inner,
                         raw=as_text(body),
-                        answered_at=answer.answered_at,
+                        asked_at=answer.asked_at,
                         found_inside=owner is not None,
                     )
                 )

@@ -219,7 +219,7 @@ async def _write(
     deleted_at = {key: passed[key].deleted_event_at for key in gone}
     by_event = {key: at for key, at in deleted_at.items() if at is not None}
     await bury_rows(connection, by_event, by_event=True)
-    by_read = {key: each.answered_at for key, each in gone.items() if deleted_at[key] is None}
+    by_read = {key: each.asked_at for key, each in gone.items() if deleted_at[key] is None}
     await bury_rows(connection, by_read, by_event=False)
 
 
@@ -269,12 +269,12 @@ def _reading(answer: Answered, *, of_whole: bool) -> Reading:
     wait, late_reads = None, 0
     if isinstance(parsed.facts, Subscription):
         wait, late_reads = next_look(
-            parsed.facts, parsed.items, read_at=answer.answered_at, late_reads=answer.late_reads
+            parsed.facts, parsed.items, read_at=answer.asked_at, late_reads=answer.late_reads
         )
     return Reading(
         key=answer.key,
         tick=answer.tick,
-        read_at=answer.answered_at,
+        read_at=answer.asked_at,
         customer_id=parsed.customer_id,
         # Of a whole backfill, the object around it has named its customer in the same page.
         ownerless=kind.confirmed_by == "reads"
@@ -299,7 +299,7 @@ def judge_absence(due: DueRead, error: str) -> Answered | FailedRead:
             tick=due.tick,
             parsed=parse_object(body),
             raw=as_text(body),
-            answered_at=due.deleted_event_at,
+            asked_at=due.deleted_event_at,
         )
     if due.never_read and due.attempts <= len(UNSEEN_AFTER):
         wait = UNSEEN_AFTER[due.attempts - 1]
@@ -334,7 +334,7 @@ async def judge_absent(
                     tick=failure.tick,
                     parsed=parse_object(body),
                     raw=as_text(body),
-                    answered_at=deleted_at or datetime.now(UTC),
+                    asked_at=deleted_at or datetime.now(UTC),
                     row_stays=True,
                 )
             )

@@ -159,7 +159,7 @@ async def read_page(
                 tick=tick,
                 parsed=parsed,
                 raw=as_text(body) if extra else text.decode(),
-                answered_at=answer.answered_at,
+                asked_at=answer.asked_at,
             )
         )
     return Page(

@@ -63,7 +63,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     also: tuple[Answered, ...] = ()
     if kind_name == "product" and not parsed.deleted:
         try:
-            also = await _prices_of(stripe, due, answered_at=answer.answered_at)
+            also = await _prices_of(stripe, due, asked_at=answer.asked_at)
         except StripeMissing as missing:
             log.warning("prices not listed", product=object_id, error=str(missing))
             left_out = (*left_out, "the list of its prices")
@@ -72,7 +72,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         tick=due.tick,
         parsed=parsed,
         raw=raw,
-        answered_at=answer.answered_at,
+        asked_at=answer.asked_at,
         also=also,
         late_reads=due.late_reads,
         contradictions=due.contradictions,
@@ -157,7 +157,7 @@ async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_i
     raise NotJson(f"{url} did not end after {REST_PAGES_MAX} pages")
 
 
-async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: datetime) -> tuple[Answered, ...]:
+async def _prices_of(stripe: StripeApi, product: DueRead, *, asked_at: datetime) -> tuple[Answered, ...]:
     """All prices of a product: a price's rank among them is a version number, so an unknown price matters."""
     account_id, live_mode, _, product_id = product.key
     kind = KINDS["price"]
@@ -175,7 +175,7 @@ async def _prices_of(stripe: StripeApi, product: DueRead, *, answered_at: dateti
             tick=product.tick,
             parsed=parsed,
             raw=as_text(body),
-            answered_at=answered_at,
+            asked_at=asked_at,
         )
         for parsed, body in found
     )

@@ -30,7 +30,7 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
     """The answers that differ from what the newest event about their object says, while they may be late for it; each
     with the time to ask again.
     """
-    asked = {key: each.answered_at for key, each in answers.items() if not each.doubted_long}
+    asked = {key: each.asked_at for key, each in answers.items() if not each.doubted_long}
     if not asked:
         return []
     doubted = []

@@ -27,7 +27,7 @@ def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answere
         tick=tick,
         parsed=parsed,
         raw="{}",
-        answered_at=datetime.fromtimestamp(NOON + seconds, tz=UTC),
+        asked_at=datetime.fromtimestamp(NOON + seconds, tz=UTC),
     )
 
 

@@ -59,7 +59,7 @@ def answered(answer: Answer) -> Answered:
         tick=answer.tick,
         parsed=parse_object(body),
         raw="{}",
-        answered_at=datetime.fromtimestamp(answer.at, UTC),
+        asked_at=datetime.fromtimestamp(answer.at, UTC),
     )
 
 

@@ -341,5 +341,5 @@ def answered(body: Body, *, tick: int, at: int) -> Answered:
         tick=tick,
         parsed=parsed,
         raw=json.dumps(body),
-        answered_at=datetime.fromtimestamp(NOON + at, UTC),
+        asked_at=datetime.fromtimestamp(NOON + at, UTC),
     )

@@ -251,7 +251,7 @@ async def stored(harness: Harness, body: Body, *, key: Key, after: int = 2) -> b
             tick=await draw_tick(connection),
             parsed=parse_object(body, asked=True),
             raw="{}",
-            answered_at=datetime.fromtimestamp(NOON + after, UTC),
+            asked_at=datetime.fromtimestamp(NOON + after, UTC),
         )
         doubted = await store_answers(connection, [answer], source="backfill")
         await ask_again(connection, doubted)
