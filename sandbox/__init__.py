@@ -14,7 +14,7 @@ expected = sandbox.truth()
 """
 
 from sandbox.account import Account
-from sandbox.api import Api, create_api, serve
+from sandbox.api import Api, Gate, RateLimits, create_api, serve
 from sandbox.delivery import IN_ORDER, Plan, Report, arrange, deliver, sign
 from sandbox.events import Event
 from sandbox.faults import Faults
@@ -54,8 +54,10 @@ __all__ = [
     "ExpectedRevenue",
     "ExpectedUsage",
     "Faults",
+    "Gate",
     "History",
     "Plan",
+    "RateLimits",
     "Report",
     "Sandbox",
     "Stage",

@@ -49,6 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mixed-versions", action="store_true", help="post events in old API versions as well"
     )
+    parser.add_argument(
+        "--limits",
+        action="store_true",
+        help="refuse what exceeds Stripe's limits: 25 requests a second of one operation, and of all 100 in live mode, "
+        "25 in test mode",
+    )
+    parser.add_argument(
+        "--latency-ms",
+        type=float,
+        default=0.0,
+        help="how long the API takes to answer (default: %(default)s)",
+    )
     parser.add_argument("--state", type=Path, help="file in which the account is kept between starts")
     return parser
 
@@ -83,6 +95,8 @@ def main() -> None:
         webhook_url=arguments.webhook_url,
         secrets=_split(arguments.secret),
         api_keys=_split(arguments.api_key),
+        limits=arguments.limits,
+        latency_seconds=arguments.latency_ms / 1000,
     )
     asyncio.run(_main(origin, place, arguments.speed, elapsed_seconds, state))
 

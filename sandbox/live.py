@@ -9,9 +9,10 @@ from time import monotonic
 import aiohttp
 import msgspec
 
-from sandbox.api import create_api, serve
+from sandbox.api import Gate, RateLimits, create_api, serve
 from sandbox.delivery import Report, post
 from sandbox.events import Event
+from sandbox.faults import Faults
 from sandbox.life import inhabit
 from sandbox.periods import DAY
 from sandbox.play import Sandbox
@@ -48,6 +49,10 @@ class Place:
     webhook_url: str
     secrets: tuple[str, ...]
     api_keys: tuple[str, ...]
+    limits: bool = False
+    """Whether the API enforces Stripe's limits."""
+    latency_seconds: float = 0.0
+    """How long the API takes to answer."""
 
 
 def open_account(origin: Origin, *, live_mode: bool) -> Sandbox:
@@ -149,11 +154,14 @@ async def live(
     `speed`: seconds of the account per second of ours. `elapsed_seconds`: the age at which it continues. The account's
     clock stops while the endpoint does not keep up, so that the backlog is bounded.
     """
-    sandbox = open_account(origin, live_mode=place.api_keys[0][3:7] == "live")
+    live_mode = place.api_keys[0][3:7] == "live"
+    sandbox = open_account(origin, live_mode=live_mode)
     mail = Post(place)
     if elapsed_seconds:
         mail.add(replay(sandbox, elapsed_seconds))
-    api = create_api(sandbox, place.api_keys)
+    api = create_api(sandbox, place.api_keys, faults=Faults(latency_seconds=place.latency_seconds))
+    if place.limits:
+        api.gate = Gate(RateLimits() if live_mode else RateLimits(account=25))
     async with serve(api, host=place.host, port=place.port):
         posting = asyncio.create_task(mail.run())
         try:

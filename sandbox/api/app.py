@@ -14,11 +14,12 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from sandbox.account import Account
+from sandbox.api.limits import Gate
 from sandbox.api.reads import Reads, Request, parse_parameters
 from sandbox.faults import BrokenOffError, Faults, Misbehavior
 from sandbox.history import History
 from sandbox.play import Sandbox
-from sandbox.refusals import RefusedError, unrecognized
+from sandbox.refusals import RefusedError, rate_limited, unrecognized
 from sandbox.versions import ENDIVE
 from sandbox.versions import version as known_version
 
@@ -55,6 +56,8 @@ class Api:
         self.tally = Tally()
         self.forbidden: set[str] = set()
         """Collections (`disputes`) that a restricted key (rk_...) may not read."""
+        self.gate: Gate | None = None
+        """Enforces Stripe's limits; None: requests are not counted."""
         self._api_version = api_version
         self._misbehavior = Misbehavior(faults or Faults(), history)
         self._reads = Reads(sandbox, self._misbehavior)
@@ -81,6 +84,7 @@ class Api:
         try:
             request_headers = dict(scope["headers"])
             version = request_headers.get(b"stripe-version", b"").decode() or version
+            self._admit(request_headers, scope)
             await self._misbehavior.before_answer(receive, send)
             account = self._authenticate(request_headers, scope["path"])
             status, body = 200, self._answer(scope, account, version, form)
@@ -104,6 +108,15 @@ class Api:
             }
         )
         await send({"type": "http.response.body", "body": body})
+
+    def _admit(self, headers: dict[bytes, bytes], scope: Scope) -> None:
+        """Count the request. Raises RefusedError if it is one too many."""
+        if self.gate is None:
+            return
+        account_id = headers.get(b"stripe-account", b"").decode()
+        reason = self.gate.refuses(account_id, scope["method"], scope["path"])
+        if reason is not None:
+            raise rate_limited(reason)
 
     def _authenticate(self, headers: dict[bytes, bytes], path: str) -> Account:
         """The account that a request is about. Raises RefusedError when the key gives no access to it."""

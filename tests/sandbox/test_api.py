@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 
-from sandbox import BEFORE_BASIL, Api, Faults, History, Sandbox, create_api, serve
+from sandbox import BEFORE_BASIL, Api, Faults, Gate, History, RateLimits, Sandbox, create_api, serve
 from sandbox.api import COLLECTIONS
 from sandbox.objects import (
     Charge,
@@ -343,6 +343,29 @@ async def test_rate(sandbox: Sandbox) -> None:
         statuses = [(await client.get("customers?limit=1")).status for _ in range(20)]
     assert [200] * 5 == statuses[:5]
     assert 429 in statuses
+
+
+async def test_published_limits(sandbox: Sandbox) -> None:
+    """So many of an account and of each operation in any second, whatever the ids; the header says which it was."""
+    seconds = [0.0]
+    api = create_api(sandbox, [KEY])
+    api.gate = Gate(RateLimits(account=5, operation=3), clock=lambda: seconds[0])
+
+    async with client_of(api) as client:
+
+        async def reasons(*paths: str) -> list[str | None]:
+            answers = [await client.get(path) for path in paths]
+            return [answer.headers.get("stripe-rate-limited-reason") for answer in answers]
+
+        paths = [f"customers/cus_{number}" for number in range(4)]
+        assert [None, None, None, "endpoint-rate"] == await reasons(*paths)
+        assert [None, None, "global-rate"] == await reasons("customers", "customers", "invoices")
+        seconds[0] = 0.999
+        assert ["global-rate"] == await reasons("invoices")
+        seconds[0] = 1.0
+        assert [None] == await reasons("customers/cus_1")
+        api.gate = None
+        assert [None] * 9 == await reasons(*["customers"] * 9)
 
 
 async def test_stale_and_hidden_answers() -> None:
