@@ -29,13 +29,21 @@ class Window:
     """Drawn before the request for its next page."""
 
 
+# Stripe limits each list by itself, so a window of the kind goes first of which the fewest are being read.
 CLAIM_WINDOW = f"""
-with next as (
+with being_read as (
+  select kind, count(*) as windows
+  from sync.scan_windows
+  where state = 'open' and due_at > now()
+  group by kind
+),
+next as (
   select w.scan_id, w.kind, w.variant, w.high
   from sync.scan_windows w
   join sync.scans s on s.id = w.scan_id
+  left join being_read r on r.kind = w.kind
   where s.status = 'running' and s.live_mode = $1 and w.state = 'open' and w.due_at <= now()
-  order by w.due_at
+  order by coalesce(r.windows, 0), w.due_at
   limit 1
   for no key update of w skip locked
 )
@@ -50,7 +58,8 @@ returning w.kind, w.variant, w.low, w.high, w.cursor_id, w.cursor_created, w.edg
 
 
 async def claim_window(connection: Connection, *, live_mode: bool, lease: timedelta) -> Window | None:
-    """Lease the window that has been due longest, counting the attempt and drawing the tick of its next page.
+    """Lease the window that has been due longest, of the kind of which the fewest are being read, counting the attempt
+    and drawing the tick of its next page.
 
     Commit before its request leaves.
     """

@@ -92,6 +92,27 @@ async def begun_again(account: Attached) -> list[Window]:
     return [] if window is None else [window]
 
 
+async def test_windows_of_all_kinds_are_read_side_by_side(
+    pool: Pool, database_url: str, sandbox: Sandbox
+) -> None:
+    """Stripe limits each list by itself: whatever a busy kind has split off, a window of another kind goes first."""
+    async with attached(pool, database_url, sandbox) as account:
+        await begun(account, ("charge",))
+        for days in range(1, 5):
+            await account.execute(
+                "insert into sync.scan_windows (scan_id, kind, low, high, due_at) "
+                "select max(id), 'charge', '2010-01-01', now() - make_interval(days => $1), now() from sync.scans",
+                days,
+            )
+        await account.execute(
+            "insert into sync.scan_windows (scan_id, kind, low, high) "
+            "select max(id), unnest(array['invoice', 'dispute']), '2010-01-01', now() from sync.scans"
+        )
+        kinds = [window.kind for _ in range(4) for window in await begun_again(account)]
+        assert {"invoice", "dispute"} == set(kinds[:2])
+        assert ["charge", "charge"] == kinds[2:]
+
+
 async def test_page_that_cannot_be_stored_harms_no_other(
     pool: Pool, database_url: str, sandbox: Sandbox
 ) -> None:
