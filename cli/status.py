@@ -14,7 +14,15 @@ from rich.text import Text
 from cli.connect import database, environment, served_mode
 from cli.terminal import cell, counted, error_console, moment, show, show_json, shown, span, table
 from db.connection import Connection, PostgresAway
-from db.sync.status import Backlog, KnownProblem, WorkerSign, select_backlog, select_problems, select_workers
+from db.sync.status import (
+    Backlog,
+    KnownProblem,
+    WorkerSign,
+    select_backlog,
+    select_problems,
+    select_workers,
+    stripe_use,
+)
 
 PROBLEMS_SHOWN_MAX = 5
 POLL_SECONDS = 0.25
@@ -135,6 +143,7 @@ def _document(health: Health) -> dict[str, object]:
     return {
         **dataclasses.asdict(health.backlog),
         "settled": health.backlog.settled,
+        "stripe": stripe_use(health.workers),
         "workers": [{**dataclasses.asdict(each), "alive": each.alive} for each in health.workers],
         "first_problems": health.problems,
     }

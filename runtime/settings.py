@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from db.address import EXAMPLE, is_loopback, read_address, secrets_of
+from runtime.limits import LIVE_ACCOUNT, NO_LIMITS, OURS, SANDBOX_ACCOUNT, Limits, limits_of
 
 STRIPE_API_BASE = "https://api.stripe.com"
 DATABASE_URL_REMEDY = f"give it as {EXAMPLE}"
@@ -41,7 +42,9 @@ class Settings:
     port: int = 8000
     log_format: str = "json"
     stripe_rate_max: float | None = None
-    """Requests a second that one worker process may send to Stripe; None: see `api_rate_max`."""
+    """Requests a second that all workers together may send to Stripe for one account; None: see `api_limits`."""
+    stripe_operation_rate_max: float | None = None
+    """The same for one operation, as the list of one kind or its reads by id; None: as much of it as of all."""
     gap_fill_seconds: float = 300.0
     """How often /v1/events is read for events that were never delivered. With a few seconds, no webhook is needed."""
     usage_seconds: float = 3600.0
@@ -52,16 +55,14 @@ class Settings:
     ring_timeout_ms: int = 100
 
     @property
-    def api_rate_max(self) -> float:
-        """Requests a second: well below Stripe's limits (100 live, 25 test), which the account's other software shares.
-
-        A test double has no such limits.
-        """
-        if self.stripe_rate_max is not None:
-            return self.stripe_rate_max
-        if self.stripe_api_base != STRIPE_API_BASE:
-            return 10_000.0
-        return 60.0 if self.live_mode else 15.0
+    def api_limits(self) -> Limits:
+        """How fast all workers together may ask Stripe. A test double has no limits, unless STRIPE_RATE_MAX says so."""
+        rate, live_mode = self.stripe_rate_max, bool(self.live_mode)
+        if rate is None and self.stripe_api_base != STRIPE_API_BASE:
+            return NO_LIMITS
+        if rate is None:
+            rate = OURS * (LIVE_ACCOUNT if live_mode else SANDBOX_ACCOUNT)
+        return limits_of(rate, self.stripe_operation_rate_max, live_mode=live_mode)
 
     @property
     def live_mode(self) -> bool | None:
@@ -136,6 +137,7 @@ class Settings:
             port=read("PORT", _port, 8000),
             log_format=read("LOG_FORMAT", _log_format, "json"),
             stripe_rate_max=read("STRIPE_RATE_MAX", _positive, None),
+            stripe_operation_rate_max=read("STRIPE_OPERATION_RATE_MAX", _positive, None),
             gap_fill_seconds=read("GAP_FILL_SECONDS", _positive, None) or 300.0,
             usage_seconds=read("USAGE_SECONDS", _not_negative, 3600.0),
             past_due_has_access=read("PAST_DUE_HAS_ACCESS", _flag, True),

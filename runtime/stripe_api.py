@@ -19,6 +19,8 @@ import aiohttp
 import msgspec
 
 from runtime.budget import Budget
+from runtime.limiter import Lane
+from runtime.limits import operation_of
 
 API_VERSION = "2026-10-28.endive"
 """The shape that every read asks for; billing/kinds reads all older ones too, since events come in them."""
@@ -76,9 +78,13 @@ class Answer:
 
 
 class StripeApi:
-    """Reads of one account (and its connected accounts) in the key's mode, for one lane with a budget of its own."""
+    """Reads of one account (and its connected accounts) in the key's mode, for one lane.
 
-    def __init__(self, *, api_key: str, api_base: str, budget: Budget) -> None:
+    The lanes of a process share its budget. Each request waits there for a turn of its operation: a list of a kind and
+    a read by id are two operations, and neither waits for the other.
+    """
+
+    def __init__(self, *, api_key: str, api_base: str, budget: Budget, lane: Lane = Lane.LIVE) -> None:
         credentials = base64.b64encode(f"{api_key}:".encode()).decode()
         self._headers = {
             "Authorization": f"Basic {credentials}",
@@ -86,7 +92,8 @@ class StripeApi:
             "User-Agent": "subledger",
         }
         self._base = api_base.rstrip("/")
-        self._budget = budget
+        self.budget = budget
+        self.lane = lane
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
         """Requests sent since the start."""
@@ -132,24 +139,25 @@ class StripeApi:
     ) -> Answer:
         query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
-        async with self._budget:
+        turn = await self.budget.enter(self.lane, account_id, operation_of(method, path))
+        try:
             self.requests += 1
             began = time.monotonic()
-            try:
-                status, headers, body = await self._send(method, url, account_id, fields)
-            except TimeoutError:
-                raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
-            except (aiohttp.ClientError, OSError) as error:
-                # The repr of some shows our headers, and so the key.
-                raise StripeUnavailable(f"{path}: {type(error).__name__}: {error}") from None
-        if status == 200:
-            self._budget.succeeded()
-            seconds = time.monotonic() - began
-            return Answer(body=body, answered_at=_date(headers.get("Date")), seconds=seconds)
-        refusal = _error(status, path, body, headers)
-        if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
-            self._budget.limited(refusal.limited_by)
-        raise refusal
+            status, headers, body = await self._send(method, url, account_id, fields)
+            if status == 200:
+                seconds = time.monotonic() - began
+                return Answer(body=body, answered_at=_date(headers.get("Date")), seconds=seconds)
+            refusal = _error(status, path, body, headers)
+            if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
+                self.budget.limited(turn, refusal.limited_by)
+            raise refusal
+        except TimeoutError:
+            raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            # The repr of some shows our headers, and so the key.
+            raise StripeUnavailable(f"{path}: {type(error).__name__}: {error}") from None
+        finally:
+            self.budget.leave(turn)
 
     async def _send(
         self, method: str, url: str, account_id: str, fields: Mapping[str, str] | None

@@ -1,11 +1,10 @@
 """The engine in this process, on a real database, before an API whose answers a test may choose."""
 
 import asyncio
-import functools
 import itertools
 import json
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -18,6 +17,7 @@ from db.connection import Pool
 from db.sync.inbox import record_events
 from runtime.budget import Budget
 from runtime.envelope import read_envelope
+from runtime.limiter import Lane
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
 from sandbox import Event, serve
@@ -290,23 +290,25 @@ async def open_engine(
     async with AsyncExitStack() as stack:
         lanes = None
         if api_key is not None:
-            budget = functools.partial(Budget, rate_max=10_000.0, concurrency_max=32)
-            lanes = await stack.enter_async_context(open_lanes(settings, budget))
+            lanes = await stack.enter_async_context(open_lanes(settings, Budget(places_max=32)))
         engine = Engine(pool=pool, lanes=lanes, settings=settings)
         yield EngineHarness(pool=pool, settings=settings, lanes=lanes, engine=engine)
 
 
 @asynccontextmanager
-async def open_lanes(settings: Settings, budget: Callable[[], Budget]) -> AsyncIterator[Lanes]:
-    """The two ways to Stripe of an engine with an API key, each with a budget of its own."""
+async def open_lanes(settings: Settings, budget: Budget) -> AsyncIterator[Lanes]:
+    """The two ways to Stripe of an engine with an API key."""
     async with AsyncExitStack() as stack:
         live, bulk = [
             await stack.enter_async_context(
                 StripeApi(
-                    api_key=str(settings.stripe_api_key), api_base=settings.stripe_api_base, budget=budget()
+                    api_key=str(settings.stripe_api_key),
+                    api_base=settings.stripe_api_base,
+                    budget=budget,
+                    lane=lane,
                 )
             )
-            for _ in range(2)
+            for lane in (Lane.LIVE, Lane.BULK)
         ]
         yield Lanes(live=live, bulk=bulk, live_mode=bool(settings.live_mode))
 

@@ -13,6 +13,7 @@ from billing.kinds.lists import THROUGH
 from billing.kinds.registry import KINDS
 from cli.app import app
 from db.connection import Pool
+from runtime.limits import OPERATION
 from runtime.settings import Settings
 from sandbox import STORIES
 from tests.places import ROOMS, ROOT
@@ -133,15 +134,19 @@ def test_defaults_are_those_of_the_settings() -> None:
     assert f"{settings.gap_fill_seconds:g}" == absent["GAP_FILL_SECONDS"]
     assert f"{settings.usage_seconds:g}" == absent["USAGE_SECONDS"]
     assert f"`{str(settings.past_due_has_access).lower()}`" == absent["PAST_DUE_HAS_ACCESS"]
-    rates = [
-        Settings(database_url="", redis_url="", stripe_api_key=key, stripe_api_base=base).api_rate_max
+    live, test, double = [
+        Settings(database_url="", redis_url="", stripe_api_key=key, stripe_api_base=base).api_limits
         for key, base in (
             ("sk_live_1", settings.stripe_api_base),
             ("sk_test_1", settings.stripe_api_base),
             ("sk_test_1", "http://localhost"),
         )
     ]
-    assert "{:.0f} live, {:.0f} test, {:,.0f} to a test double".format(*rates) == absent["STRIPE_RATE_MAX"]
+    assert double.none
+    said = f"{live.account:.0f} live, {test.account:.0f} test, no limit to a test double"
+    assert said == absent["STRIPE_RATE_MAX"]
+    said = f"{live.operation:.0f} live, {test.operation:.0f} test; at most {OPERATION:.0f}"
+    assert said == absent["STRIPE_OPERATION_RATE_MAX"]
 
 
 def test_variables_exist(page: Path) -> None:

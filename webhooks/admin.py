@@ -23,7 +23,7 @@ from db.connection import (
     unfit_because,
 )
 from db.sync.audit_reports import select_last_audit
-from db.sync.status import require_migrated, select_backlog
+from db.sync.status import require_migrated, select_backlog, select_workers, stripe_use
 from runtime.bell import Bell
 from runtime.logs import Complaints
 from runtime.settings import Settings
@@ -142,7 +142,9 @@ class AdminRoutes:
         async with self._admin.connection() as connection:
             backlog = await select_backlog(connection, live_mode=self._admin.live_mode)
             audit = await select_last_audit(connection)
-        return json_answer({**dataclasses.asdict(backlog), "settled": backlog.settled, "last_audit": audit})
+            use = stripe_use(await select_workers(connection))
+        backlog_now = {**dataclasses.asdict(backlog), "settled": backlog.settled}
+        return json_answer({**backlog_now, "last_audit": audit, "stripe": use})
 
 
 def _state(error: Exception) -> str:

@@ -4,8 +4,8 @@ An arq job starts a loop when the bell rings; the sweep starts the same loop fro
 running in this process is not started twice; in other processes it may run at the same time, and the fence and the
 leases make that harmless.
 
-There are two lanes, each with its own budget of requests: `live` for what a customer waits for, and `bulk` for
-histories, gap fills, usage, backfills and audits. Neither waits for the other.
+There are two lanes of requests: `live` for what a customer waits for, and `bulk` for histories, gap fills, usage,
+backfills and audits, which takes what the live lane leaves of the budget, and at least a fifth of it.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ from worker.lists.gaps import fill_due_gaps
 from worker.lists.histories import pull_histories
 from worker.live.apply import BATCH as APPLY_BATCH
 from worker.live.apply import apply_batch
+from worker.live.confirm import BATCH as CONFIRM_BATCH
 from worker.live.confirm import confirm_batch
 from worker.live.derive import BATCH as DERIVE_BATCH
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
@@ -46,6 +47,8 @@ LOOP_SECONDS_MAX = 25.0
 """A loop returns by then, so that its arq job ends well within its timeout; the rest of the work rings again."""
 CONFIRM_LINGER = timedelta(seconds=6)
 CONFIRM_POLL_SECONDS = 0.2
+CLAIM_SECONDS = 20.0
+"""Reads are claimed for as long ahead as they may be asked for: others may have a larger part of the limits."""
 KEY_CHECK_SECONDS = 60.0
 KEY_UNSAID_SECONDS = 2.0
 """Where Stripe has not said whose the key is, it is asked again after this long, and ever later."""
@@ -60,7 +63,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lanes:
-    """The two ways to Stripe, each with a budget of its own."""
+    """The two ways to Stripe, which share the process's budget."""
 
     live: StripeApi
     bulk: StripeApi
@@ -102,6 +105,7 @@ class Engine:
         self._key_unsaid_times = 0
         self._key_unsaid_since = float("-inf")
         self._key_check: asyncio.Task[None] | None = None
+        self._key_waited_for = False
         self._seen: Numbers | None = None
         self._numbering = asyncio.Lock()
         """Held while the history is looked at: the first look reads every mark, and several loops begin with one."""
@@ -156,6 +160,7 @@ class Engine:
                         self._pool,
                         self._lanes.live,
                         live_mode=self._lanes.live_mode,
+                        limit=min(CONFIRM_BATCH, self._lanes.live.budget.requests_within(CLAIM_SECONDS)),
                         stored=derive_soon,
                         held=self._held.reads,
                     )
@@ -340,7 +345,10 @@ class Engine:
         Without a key both modes are served, unless the database knows better. Stripe's silence keeps nobody waiting.
         """
         if self._lanes is not None and self._key_checked_at == float("-inf"):
-            await self._checked_key(within_seconds=KEY_WAIT_SECONDS)
+            # A worker without a part of the limits may not ask: it waits once, in case it gets one.
+            if not (self._key_waited_for and self._lanes.live.budget.closed):
+                await self._checked_key(within_seconds=KEY_WAIT_SECONDS)
+            self._key_waited_for = True
         if self._key_is_good is False:
             return False, None, None
         if self._key_is_good:
@@ -357,7 +365,7 @@ class Engine:
         """Whether the API key is of this database's account and mode; checked again every minute while it is not, and
         soon if Stripe has not said.
         """
-        if self._lanes is None:
+        if self._lanes is None or self._lanes.live.budget.closed:
             return False
         if (
             not self._key_is_good or self._key_is_doubted

@@ -25,12 +25,14 @@ from db.sync.accounts import alarming_worker
 from db.sync.status import require_migrated
 from db.sync.workers import beat, leave
 from runtime.bell import BULK_QUEUE, LIVE_QUEUE, TOKENS, RedisError, connect_redis
-from runtime.budget import Budget
+from runtime.budget import Budget, Use
 from runtime.jobs import deserialize_job, serialize_job
+from runtime.limiter import Lane
 from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts
 from runtime.stripe_api import StripeApi
 from worker.engine import Engine, Lanes, keep_trying
+from worker.parts import RENEW_SECONDS, Parts
 
 SWEEP_SECONDS = 1.0
 START_AGAIN_SECONDS = 2.0
@@ -41,10 +43,6 @@ RESTART_SECONDS_MAX = 5.0
 JOB_TIMEOUT_SECONDS = 40
 CLOSE_SECONDS = 3.0
 POOL_SIZE = 12
-LIVE_SHARE = 0.7
-"""The live lane's share of the request rate; the bulk lane has the rest, and neither borrows."""
-LIVE_CONCURRENCY_MAX = 16
-BULK_CONCURRENCY_MAX = 16
 
 log = structlog.get_logger()
 
@@ -134,8 +132,14 @@ class WorkerProcess:
         log.info("worker stopped", id=self._id)
 
     async def _work(self, stack: contextlib.AsyncExitStack, pool: Pool, stop: asyncio.Event) -> None:
-        lanes = await open_lanes(stack, self._settings)
+        budget = Budget(self._settings.api_limits, part=1.0 if self._settings.api_limits.none else 0.0)
+        parts = Parts(budget, self._id)
+        lanes = await open_lanes(stack, self._settings, budget)
+        use = None if lanes is None else Use(budget)
         engine = Engine(pool=pool, lanes=lanes, settings=self._settings)
+        if lanes is not None:
+            with contextlib.suppress(*PostgresAway):
+                await parts.keep(pool)  # a lone worker has everything at once, and waits for nothing
         log.info("worker started", id=self._id, confirms=lanes is not None)
         supervisors = [asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES]
         steps: Sequence[tuple[str, Callable[[], Awaitable[object]], float]] = (
@@ -145,7 +149,8 @@ class WorkerProcess:
             ("sweep", engine.sweep_records, SWEEP_SECONDS),
             ("reads", lambda: engine.confirm(linger=False), SWEEP_SECONDS),
             ("heavy customers", engine.derive_heavy, SWEEP_SECONDS),
-            ("heartbeat", lambda: self._beat(pool), BEAT_SECONDS),
+            ("heartbeat", lambda: self._beat(pool, use), BEAT_SECONDS),
+            *([("parts", lambda: parts.keep(pool), RENEW_SECONDS)] if lanes is not None else []),
         )
         sweeps = [
             asyncio.create_task(
@@ -167,6 +172,7 @@ class WorkerProcess:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
                 await engine.give_back()
+        await asyncio.sleep(parts.let_go())
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2), pool.acquire() as connection:
                 await leave(connection, self._id)
@@ -243,31 +249,33 @@ class WorkerProcess:
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESTART_SECONDS_MAX)
 
-    async def _beat(self, pool: Pool) -> None:
+    async def _beat(self, pool: Pool, use: Use | None) -> None:
+        detail: dict[str, object] = {
+            "redis": self._redis_state,
+            "arq_restarts": sum(self._restarts.values()),
+        }
+        if use is not None:
+            detail["stripe"] = use.since_last()
         async with pool.acquire() as connection:
-            await beat(
-                connection,
-                self._id,
-                {"redis": self._redis_state, "arq_restarts": sum(self._restarts.values())},
-            )
+            await beat(connection, self._id, detail)
 
 
-async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings) -> Lanes | None:
+async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings, budget: Budget) -> Lanes | None:
     """The ways to Stripe, closed with the stack; None without an API key."""
     if settings.stripe_api_key is None or settings.live_mode is None:
         return None
 
-    async def lane(share: float, concurrency_max: int) -> StripeApi:
-        budget = Budget(rate_max=settings.api_rate_max * share, concurrency_max=concurrency_max)
+    async def open_lane(lane: Lane) -> StripeApi:
         api = StripeApi(
-            api_key=settings.stripe_api_key or "", api_base=settings.stripe_api_base, budget=budget
+            api_key=settings.stripe_api_key or "",
+            api_base=settings.stripe_api_base,
+            budget=budget,
+            lane=lane,
         )
         return await stack.enter_async_context(api)
 
     return Lanes(
-        live=await lane(LIVE_SHARE, LIVE_CONCURRENCY_MAX),
-        bulk=await lane(1 - LIVE_SHARE, BULK_CONCURRENCY_MAX),
-        live_mode=settings.live_mode,
+        live=await open_lane(Lane.LIVE), bulk=await open_lane(Lane.BULK), live_mode=settings.live_mode
     )
 
 

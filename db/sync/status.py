@@ -2,7 +2,8 @@
 `subledger up`.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -131,6 +132,8 @@ async def require_migrated(connection: Connection) -> list[str]:
 
 # Workers and problems
 
+LANES = ("live", "bulk")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSign:
@@ -160,6 +163,31 @@ async def select_workers(connection: Connection) -> list[WorkerSign]:
     """Every worker that did not end in good order within the last day, the oldest first."""
     rows = await connection.fetch(SELECT_WORKERS)
     return [WorkerSign(**{**row, "detail": msgspec.json.decode(row["detail"])}) for row in rows]
+
+
+def stripe_use(workers: Iterable[WorkerSign]) -> dict[str, Any] | None:
+    """What all workers that live ask of Stripe together, as of their last beats; None if none of them has an API key.
+
+    Requests and refusals are counted since the start of each worker, rates are those between two beats, per second.
+    """
+    uses = [each.detail["stripe"] for each in workers if each.alive and "stripe" in each.detail]
+    if not uses:
+        return None
+
+    def sums(name: str) -> dict[str, Any]:
+        return {lane: round(sum(use[name][lane] for use in uses), 1) for lane in LANES}
+
+    refused: Counter[str] = Counter()
+    for use in uses:
+        refused.update(use["refused"])
+    return {
+        "workers": len(uses),
+        "limits": uses[0]["limits"],
+        "per_second": sums("per_second"),
+        "requests": sums("requests"),
+        "waiting": sums("waiting"),
+        "refused": dict(sorted(refused.items())),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

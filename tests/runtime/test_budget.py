@@ -1,80 +1,59 @@
-"""The rate budget: halved when Stripe says too many, grown back by success, never above its share."""
+"""The budget: what waits for its turn gets it, and what ends gives its place back."""
 
 import asyncio
-import time
 
-import pytest
+from runtime.budget import Budget
+from runtime.limiter import Lane
+from runtime.limits import Limits
 
-from runtime.budget import RATE_MIN, Budget
-
-
-@pytest.mark.parametrize(
-    "reason", ["global-rate", "endpoint-rate", "global-concurrency", "endpoint-concurrency"]
-)
-def test_rate_halves_once_per_volley(reason: str) -> None:
-    """All requests under way hear the same refusal: it counts once."""
-    budget = Budget(rate_max=64.0, concurrency_max=4)
-    for _ in range(10):
-        budget.limited(reason)
-    assert 32.0 == budget.rate
-
-
-@pytest.mark.parametrize("reason", ["lock_timeout", "resource-specific"])
-def test_lock_on_one_object_slows_nobody(reason: str) -> None:
-    """A 429 without a rate in its reason is about one object."""
-    budget = Budget(rate_max=64.0, concurrency_max=4)
-    budget.limited(reason)
-    assert 64.0 == budget.rate
-
-
-def test_rate_never_falls_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often Stripe refuses, one request a second is tried."""
-    now = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    budget = Budget(rate_max=64.0, concurrency_max=4)
-    for _ in range(20):
-        now += 2.0
-        budget.limited("global-rate")
-    assert RATE_MIN == budget.rate
-
-
-def test_rate_grows_back_to_its_share() -> None:
-    """Success restores the rate step by step, and never beyond the share."""
-    budget = Budget(rate_max=64.0, concurrency_max=4)
-    budget.limited("global-rate")
-    budget.succeeded()
-    assert 32.0 < budget.rate < 40.0
-    for _ in range(10_000):
-        budget.succeeded()
-    assert 64.0 == budget.rate
+OPERATION = "GET /v1/invoices"
 
 
 async def test_no_more_at_once_than_allowed() -> None:
-    """At most so many requests are under way."""
-    budget = Budget(rate_max=100_000.0, concurrency_max=3)
+    """At most so many requests of a lane are under way."""
+    budget = Budget(places_max=3)
     under_way = most = 0
 
     async def request() -> None:
         nonlocal under_way, most
-        async with budget:
-            under_way += 1
-            most = max(most, under_way)
-            await asyncio.sleep(0)
-            under_way -= 1
+        turn = await budget.enter(Lane.LIVE, "", OPERATION)
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        budget.leave(turn)
 
     await asyncio.gather(*(request() for _ in range(50)))
     assert 3 == most
+    assert 50 == budget.passed[Lane.LIVE]
 
 
 async def test_canceled_request_gives_its_place_back() -> None:
-    """A request that is cancelled while it waits for its turn blocks no later one."""
-    budget = Budget(rate_max=0.001, concurrency_max=1)
-    async with budget:
-        pass
-    waiting = asyncio.create_task(budget.__aenter__())
+    """A request that is canceled while it waits, or just as its turn has come, blocks no later one."""
+    budget = Budget(places_max=1)
+    first = await budget.enter(Lane.LIVE, "", OPERATION)
+    waiting = [asyncio.create_task(budget.enter(Lane.LIVE, "", OPERATION)) for _ in range(3)]
     await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    budget.rate, budget._next_at = 1000.0, 0.0
-    async with asyncio.timeout(30), budget:
-        pass
+    waiting[0].cancel()
+    await asyncio.gather(waiting[0], return_exceptions=True)
+    budget.leave(first)  # the second one's turn has come
+    waiting[1].cancel()
+    await asyncio.gather(waiting[1], return_exceptions=True)
+    budget.leave(await waiting[2])
+    assert 0 == sum(budget.waiting.values())
+    budget.leave(await budget.enter(Lane.LIVE, "", OPERATION))
+
+
+async def test_nothing_passes_without_a_part() -> None:
+    """A worker that has no part of the limits asks nothing, and goes on as soon as it gets one."""
+    now = 0.0
+    budget = Budget(Limits(account=100.0, operation=100.0), part=0.0, clock=lambda: now)
+    assert budget.closed
+    assert 0 == budget.requests_within(30.0)
+    waiting = asyncio.create_task(budget.enter(Lane.BULK, "", OPERATION))
+    await asyncio.sleep(0)
+    budget.set_part(1.0)
+    now = 1.0
+    budget.set_part(1.0)
+    budget.leave(await waiting)
+    assert budget.requests_within(30.0) > 2000

@@ -28,6 +28,7 @@ from db.sync.accounts import see_accounts
 from db.sync.inbox import record_events
 from runtime.budget import Budget
 from runtime.envelope import read_envelope
+from runtime.limiter import Ticket
 from runtime.settings import Settings
 from sandbox import (
     MIXED,
@@ -129,11 +130,10 @@ class Patient(Budget):
     """A budget that asks as fast as it may and remembers what Stripe said, so that a simulation waits for nothing."""
 
     def __init__(self) -> None:
-        super().__init__(rate_max=1e9, concurrency_max=32)
-        self.reasons: Counter[str] = Counter()
+        super().__init__(places_max=32)
 
-    def limited(self, reason: str) -> None:
-        self.reasons[reason] += 1
+    def limited(self, ticket: Ticket, reason: str) -> None:  # noqa: ARG002 - no request is slowed down
+        self.refusals[reason] += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +183,9 @@ async def open_ground(database_url: str) -> AsyncIterator[Ground]:
             stripe_api_key=API_KEY,
             stripe_api_base=base,
         )
-        lanes = await stack.enter_async_context(open_lanes(settings, Patient))
+        lanes = await stack.enter_async_context(open_lanes(settings, Patient()))
         foreign = dataclasses.replace(settings, stripe_api_key=FOREIGN_KEY)
-        foreign_lanes = await stack.enter_async_context(open_lanes(foreign, Patient))
+        foreign_lanes = await stack.enter_async_context(open_lanes(foreign, Patient()))
         yield Ground(
             database_url=database_url,
             connection=connection,

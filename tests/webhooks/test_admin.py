@@ -9,6 +9,10 @@ from starlette.types import Receive, Scope, Send
 
 from db.connection import Pool
 from db.sync.status import SELECT_BACKLOG
+from db.sync.workers import beat
+from runtime.budget import Budget, Use
+from runtime.limiter import Lane
+from runtime.limits import limits_of
 from tests.faults import failing
 from tests.system import ADMIN_TOKEN, until
 from tests.webhooks.web_harness import client_of, event, open_door, served, settings, silent_server
@@ -166,6 +170,33 @@ async def test_status(database_url: str, pool: Pool) -> None:
     assert 0 <= waiting["oldest_pending_seconds"] <= time.time() - before + 1
     received_at = await pool.fetchval("select received_at from sync.events")
     assert received_at == datetime.fromisoformat(waiting["last_event_at"])
+
+
+async def test_status_sums_up_what_workers_ask_of_stripe(database_url: str, pool: Pool) -> None:
+    """Requests, refusals and what waits, of all workers that live; nothing where no worker has an API key."""
+    async with open_door(settings(database_url=database_url)) as door:
+        async with pool.acquire() as connection:
+            await beat(connection, "without a key", {"redis": "ok"})
+            assert (await door.status()).body["stripe"] is None
+            for number in range(3):
+                budget = Budget(limits_of(60.0, live_mode=True))
+                use = Use(budget)
+                turn = await budget.enter(Lane.LIVE, "", "GET /v1/invoices")
+                budget.limited(turn, "endpoint-rate")
+                budget.leave(turn)
+                await beat(connection, f"worker {number}", {"stripe": use.since_last()})
+            await connection.execute(
+                "update sync.workers set beat_at = now() - interval '1 min' where id = 'worker 2'"
+            )
+        use_of_all = (await door.status()).body["stripe"]
+    assert {"live", "bulk"} == use_of_all.pop("per_second").keys()
+    assert {
+        "workers": 2,
+        "limits": {"account": 60.0, "operation": 15.0},
+        "requests": {"live": 2, "bulk": 0},
+        "waiting": {"live": 0, "bulk": 0},
+        "refused": {"endpoint-rate": 2},
+    } == use_of_all
 
 
 async def test_fault_of_ours(database_url: str) -> None:

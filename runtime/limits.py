@@ -1,0 +1,53 @@
+"""How fast Stripe may be asked: the limits of an account and of each of its operations, and what an operation is."""
+
+from dataclasses import dataclass
+from math import inf
+
+LIVE_ACCOUNT, SANDBOX_ACCOUNT, OPERATION = 100.0, 25.0, 25.0
+"""What Stripe publishes, in requests a second of all software of an account."""
+OURS = 0.6
+"""The share of these that is ours unless STRIPE_RATE_MAX says otherwise: other software needs the rest."""
+
+_AREAS = frozenset({"billing", "checkout", "entitlements", "radar", "test_helpers"})
+"""The first words of addresses whose second word is the collection."""
+_ACTIONS = frozenset({"create_preview"})
+"""Words that stand at the place of an id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most requests that all workers together may send in any second, for an account and for one operation."""
+
+    account: float = inf
+    operation: float = inf
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing is limited, as before a test double."""
+        return self.account == self.operation == inf
+
+
+NO_LIMITS = Limits()
+
+
+def limits_of(rate_max: float, operation_rate_max: float | None = None, *, live_mode: bool) -> Limits:
+    """The limits of an account that may be asked `rate_max` times a second.
+
+    Of each operation as much may be asked as of all, in parts of what Stripe publishes, if nothing else is said.
+    """
+    share = min(rate_max / (LIVE_ACCOUNT if live_mode else SANDBOX_ACCOUNT), 1.0)
+    return Limits(account=rate_max, operation=min(operation_rate_max or OPERATION * share, rate_max))
+
+
+def operation_of(method: str, path: str) -> str:
+    """The operation that Stripe counts a request as: its method and address, whatever id that names.
+
+    "GET /v1/invoices/in_1?expand[]=payments" is "GET /v1/invoices/{id}"; the list "GET /v1/invoices" is another one.
+    """
+    words = path.partition("?")[0].strip("/").split("/")
+    first_id = 3 if len(words) > 1 and words[1] in _AREAS else 2
+    # After the collection ids and parts take turns: invoices / in_1 / lines / il_1.
+    for place in range(first_id, len(words), 2):
+        if words[place] not in _ACTIONS:
+            words[place] = "{id}"
+    return f"{method} /{'/'.join(words)}"

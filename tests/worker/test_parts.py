@@ -1,0 +1,193 @@
+"""How workers share the limits: in no second more than the whole, whoever starts, ends or dies."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from db.connection import Pool
+from db.sync.workers import Holder, beat, leave, select_holders, take_part
+from runtime.budget import Budget
+from runtime.limiter import Lane
+from runtime.limits import Limits
+from worker.parts import HOLDS_SECONDS, Parts, part_of
+
+LIMITS = Limits(account=20.0, operation=20.0)
+STEP_SECONDS = 0.05
+
+
+def holder(name: str, part: float = 0.0, wants: int = 1) -> Holder:
+    return Holder(id=name, part=part, wants=wants)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "part"),
+    [
+        (holder("a"), [], 1.0),
+        (holder("b"), [holder("a", 1.0)], 0.0),
+        (holder("a", 1.0), [holder("a", 1.0), holder("b")], 0.5),
+        (holder("a", 1.0, 8), [holder("a", 1.0), holder("b"), holder("c")], 0.8),
+        (holder("b"), [holder("a", 0.7), holder("b")], 0.3),
+        (holder("e"), [holder(name, 0.1) for name in "abcd"], 0.0),
+    ],
+    ids=["alone", "nothing left", "half", "more to who waits", "what is left", "too many"],
+)
+def test_the_part_of_a_worker(own: Holder, others: Sequence[Holder], part: float) -> None:
+    """As much as it wants beside the others, never more than they leave, and nothing for more workers than parts."""
+    assert part == pytest.approx(part_of(own, others, at_once=4))
+
+
+class Untimed(Budget):
+    """A budget without timers, of which as much is wanted as it gives."""
+
+    def _let_pass(self) -> None:
+        pass
+
+    def ask_all(self, now: float) -> int:
+        """Ask for all that may pass now."""
+        if now >= self.part_until:
+            self.set_part(0.0)
+        passed = 0
+        ticket = self._limiter.ask(Lane.LIVE, "", "GET /v1/invoices")
+        while ticket in self._limiter.passing(now):
+            self._limiter.done(ticket)
+            self.last_passed_at, passed = now, passed + 1
+            ticket = self._limiter.ask(Lane.LIVE, "", "GET /v1/invoices")
+        self._limiter.withdraw(ticket)
+        return passed
+
+
+@dataclass
+class Crew:
+    """Workers that keep parts in rows of ours, on one clock, and ask as much as they may."""
+
+    now: float = 0.0
+    rows: dict[str, tuple[Holder, float]] = field(default_factory=dict)
+    workers: dict[str, tuple["Untimed", Parts]] = field(default_factory=dict)
+    passed: list[float] = field(default_factory=list)
+
+    def start(self, name: str) -> None:
+        budget = Untimed(LIMITS, part=0.0, clock=lambda: self.now)
+        self.workers[name] = (budget, Parts(budget, name, clock=lambda: self.now))
+
+    def keep(self, name: str, *, committed: bool) -> None:
+        """One renewal; or one that was committed, and the worker has not heard of it."""
+        _, parts = self.workers[name]
+        began = self.now
+        holders = [row for row, until in self.rows.values() if until > self.now]
+        claim = parts.claim(holders)
+        self.rows[name] = (claim, self.now + HOLDS_SECONDS)
+        if committed:
+            parts.take(claim, began=began)
+
+    def end(self, name: str) -> None:
+        """In good order: nothing more is asked, and its part is free when the last request does not count any more."""
+        _, parts = self.workers.pop(name)
+        seconds = parts.let_go()
+        self.advance(seconds)
+        self.rows.pop(name, None)
+
+    def advance(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            self.now = min(self.now + STEP_SECONDS, until)
+            for budget, _ in self.workers.values():
+                self.passed += [self.now] * budget.ask_all(self.now)
+
+
+DEEDS = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "keep", "keep", "keep", "keep", "unheard", "end", "die"]),
+        st.integers(0, 3),
+        st.sampled_from([0.0, 0.05, 0.2, 0.5, 1.0]),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(deeds=DEEDS)
+def test_no_second_sees_more_than_the_whole(deeds: list[tuple[str, int, float]]) -> None:
+    """Workers start, renew, do not hear that they did, end and die, at any moment: together they keep the limit."""
+    crew = Crew()
+    crew.start("0")
+    started = Counter({"0": 1})
+    for deed, number, pause in deeds:
+        crew.advance(pause)
+        names = sorted(crew.workers)
+        name = names[number % len(names)] if names else ""
+        if deed == "start" and len(names) < 4:
+            started[str(len(started))] += 1
+            crew.start(str(len(started) - 1))
+        elif name and deed in ("keep", "unheard"):
+            crew.keep(name, committed=deed == "keep")
+        elif name and deed == "end":
+            crew.end(name)
+        elif name and deed == "die":
+            del crew.workers[name]  # its row stays
+    crew.advance(1.0)
+    moments, first = crew.passed, 0
+    for last, moment in enumerate(moments):
+        while moment - moments[first] >= 1.0 - 1e-6:
+            first += 1
+        assert last - first + 1 <= LIMITS.account
+
+
+def test_parts_settle_and_follow_deaths() -> None:
+    """Two workers have a half each within seconds; when one dies, the other has everything once that part is over."""
+    crew = Crew()
+    crew.start("a")
+    crew.keep("a", committed=True)
+    assert 1.0 == crew.workers["a"][0].part
+    crew.start("b")
+    for _ in range(4):
+        crew.advance(1.0)
+        for name in ("a", "b"):
+            crew.keep(name, committed=True)
+    assert [0.5, 0.5] == [budget.part for budget, _ in crew.workers.values()]
+    del crew.workers["a"]
+    for _ in range(int(HOLDS_SECONDS) + 1):
+        crew.advance(1.0)
+        crew.keep("b", committed=True)
+    assert 1.0 == crew.workers["b"][0].part
+    crew.advance(HOLDS_SECONDS)  # Postgres is away: a part that is not renewed is not used
+    assert crew.workers["b"][0].closed
+
+
+async def test_parts_are_rows_of_the_heartbeats(pool: Pool) -> None:
+    """Who comes second takes what the first leaves, a heartbeat changes no part, and leaving frees it."""
+    now = 0.0
+    budgets = {name: Budget(LIMITS, part=0.0, clock=lambda: now) for name in "ab"}
+    parts = {name: Parts(budgets[name], name, clock=lambda: now) for name in "ab"}
+    await parts["a"].keep(pool)
+    await parts["b"].keep(pool)
+    assert [1.0, 0.0] == [budgets[name].part for name in "ab"]
+    for _ in range(3):
+        now += 1.0
+        for name in "ab":
+            await parts[name].keep(pool)
+    assert [0.5, 0.5] == [budgets[name].part for name in "ab"]
+    async with pool.acquire() as connection:
+        await beat(connection, "a", {"redis": "ok"})
+        async with connection.transaction():
+            held = {each.id: each.part for each in await select_holders(connection)}
+        assert {"a": 0.5, "b": 0.5} == held
+        assert 0.0 == parts["a"].let_go()  # nothing has been asked within the last second
+        await leave(connection, "a")
+        with pytest.raises(asyncpg.CheckViolationError):  # no part is more than the whole
+            await take_part(connection, Holder(id="c", part=1.5, wants=1), holds=timedelta(seconds=1))
+    await parts["b"].keep(pool)
+    assert 1.0 == budgets["b"].part
+
+
+def test_without_limits_nothing_is_shared() -> None:
+    """Before a test double each worker asks as fast as it likes."""
+    budget = Budget(Limits())
+    parts = Parts(budget, "a")
+    assert 0.0 == parts.let_go()
+    assert 1.0 == budget.part
