@@ -13,7 +13,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 import uvicorn
@@ -24,7 +24,7 @@ from billing.kinds.lists import THROUGH, listed_kinds
 from billing.kinds.parse import NestedList, nested_lists
 from billing.kinds.registry import KINDS, kind_of
 from runtime.stripe_api import API_VERSION
-from sandbox import STORIES, Api, Sandbox, create_api
+from sandbox import STORIES, Api, Gate, RateLimits, Sandbox, create_api
 from worker.live.pages import list_path
 
 LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
@@ -160,21 +160,36 @@ def operation_of(path: str) -> str:
 
 
 def with_tally(api: Api) -> ASGIApp:
-    """The API, and at /tally how many requests of each operation it has seen."""
+    """The API, and at /tally how many requests of each operation it has seen.
+
+    A request of /limits?account=N&operation=N&latency_ms=N enforces limits from then on, one of /limits none. At
+    /refused is how many requests were refused since then, by Stripe's reason.
+    """
     seen: Counter[str] = Counter()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await api(scope, receive, send)
             return
-        if scope["path"] != "/tally":
+        if scope["path"] not in ("/tally", "/limits", "/refused"):
             seen[operation_of(scope["path"])] += 1
             await api(scope, receive, send)
             return
+        if scope["path"] == "/limits":
+            _limit(api, dict(parse_qsl(scope["query_string"].decode())))
+        refused = Counter() if api.gate is None else api.gate.refused
+        body = msgspec.json.encode(refused if scope["path"] == "/refused" else seen)
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": msgspec.json.encode(seen)})
+        await send({"type": "http.response.body", "body": body})
 
     return answer
+
+
+def _limit(api: Api, asked: dict[str, str]) -> None:
+    api.faults.latency_seconds = float(asked.get("latency_ms", "0")) / 1000
+    api.gate = None
+    if "account" in asked:
+        api.gate = Gate(RateLimits(account=int(asked["account"]), operation=int(asked["operation"])))
 
 
 def main() -> None:

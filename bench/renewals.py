@@ -61,8 +61,8 @@ async def measure_renewals(machine: Machine, *, subscriptions: int) -> Figures:
             with machine.web(site) as web, machine.worker(site, api_port=port) as worker:
                 await ready(web, "/readyz")
                 await worker_ready(connection, worker)
-                await _fill(connection, worker)
-                count = await _renew(api)
+                await fill(connection, worker)
+                count = await renew(api)
                 before = await api_requests(api)
                 plan = Plan(
                     port=web.port,
@@ -88,7 +88,7 @@ async def measure_renewals(machine: Machine, *, subscriptions: int) -> Figures:
     return {"subscriptions": subscriptions, "events": count, "wrong": 0, **state, **spread_all([figures])}
 
 
-async def _fill(connection: OwnConnection, worker: Process) -> None:
+async def fill(connection: OwnConnection, worker: Process) -> None:
     """Fill the mirror from the account's lists, and wait until every record is exact."""
     scan = await request_scan(connection, ScanRequest(kinds=listed_kinds()), live_mode=False)
     deadline = time.monotonic() + SECONDS_MAX
@@ -103,7 +103,7 @@ async def _fill(connection: OwnConnection, worker: Process) -> None:
     await settled(connection, worker, exact=True, events=0)
 
 
-async def _renew(api: Process) -> int:
+async def renew(api: Process) -> int:
     """Let a month pass in the account; returns how many events came of it."""
 
     def ask() -> int:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.backfill import measure_backfill, written_lists
+from bench.limited import measure_burst, measure_mixed, renewing_account
 from bench.parts import (
     WARM_UP,
     Figures,
@@ -46,6 +47,7 @@ class Part(enum.StrEnum):
     LATENCY = "latency"
     BACKFILL = "backfill"
     RENEWALS = "renewals"
+    LIMITS = "limits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,14 @@ class Sizes:
     """How many times as large the second account is; measured only with `--only backfill`."""
     renewals: int = 1_000
     """Subscriptions that renew at one time."""
+    limits_renewals: int = 500
+    """The same under Stripe's limits; 0: none."""
+    limits_stories_every: int = 4
+    """Under limits every fourth story is enough: each takes as many seconds as it has requests in a hundred."""
+    limits_customers: int = 60
+    """Customers of the mixed life under Stripe's limits."""
+    limits_latency_ms: float = 80.0
+    limits_workers: tuple[int, ...] = (1, 4)
     stories_every: int = 1
     """1: every story of the sandbox; n: every n-th."""
 
@@ -80,6 +90,11 @@ QUICK = Sizes(
     backfill_customers=40,
     backfill_latency_ms=5.0,
     renewals=30,
+    limits_renewals=0,
+    limits_stories_every=30,
+    limits_customers=3,
+    limits_latency_ms=5.0,
+    limits_workers=(2,),
     stories_every=12,
 )
 EVENTS_PER_CUSTOMER_MIN = 20
@@ -120,6 +135,7 @@ def main(
         seconds=seconds or base.seconds,
         backfill_customers=backfill_customers or base.backfill_customers,
         renewals=renewals or base.renewals,
+        limits_renewals=renewals or base.limits_renewals,
     )
     figures: Figures = {}
     try:
@@ -145,6 +161,8 @@ async def _measure(servers: Machine, sizes: Sizes, parts: set[Part], figures: Fi
     if Part.RENEWALS in parts:
         console.print(f"A burst of {sizes.renewals:,} renewals")
         figures["renewals"] = await measure_renewals(servers, subscriptions=sizes.renewals)
+    if Part.LIMITS in parts:
+        await _measure_under_limits(servers, sizes, figures)
 
 
 async def _measure_webhooks_alone(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:
@@ -227,6 +245,32 @@ async def _measure_backfill(servers: Machine, sizes: Sizes, figures: Figures, *,
             stories_every=sizes.stories_every,
         )
         figures["backfill"].append(await measure_backfill(servers, larger, latency_ms=0.0, rounds=1))
+
+
+async def _measure_under_limits(servers: Machine, sizes: Sizes, figures: Figures) -> None:
+    """While the simulated API enforces Stripe's limits, with one worker and with several that share them."""
+    latency_ms = sizes.limits_latency_ms
+    found = figures["limits"] = {"mixed": [], "renewals": []}
+    console.print("A mixed life under Stripe's limits")
+    async with played_account(
+        servers,
+        "limited",
+        customers=sizes.limits_customers,
+        stories_every=sizes.limits_stories_every,
+        served=True,
+    ) as account:
+        for workers in sizes.limits_workers:
+            found["mixed"].append(
+                await measure_mixed(servers, account, workers=workers, latency_ms=latency_ms)
+            )
+    if not sizes.limits_renewals:
+        return
+    console.print("A burst of renewals under Stripe's limits")
+    async with renewing_account(servers, subscriptions=sizes.limits_renewals) as (account, site):
+        for workers in sizes.limits_workers:
+            found["renewals"].append(
+                await measure_burst(servers, account, site, workers=workers, latency_ms=latency_ms)
+            )
 
 
 async def facts(servers: Machine) -> Figures:
@@ -341,6 +385,14 @@ def table(figures: Figures) -> Table:
         plain = found["without_storing"]
         row("  without storing", plain["lists_per_second"], "", plain["others_share"])
         row("  ratio", found["ratio"], "", None, digits=2)
+    for name, what in (("mixed", "a mixed life"), ("renewals", "renewals")):
+        for found in figures.get("limits", {}).get(name, ()):
+            notes = (
+                f"{found['api_calls_per_1000_events']:.0f} API calls per 1,000 events, "
+                f"{found['calls_per_second']:.0f} a second; {sum(found['refused'].values())} refused"
+            )
+            workers = "1 worker" if found["workers"] == 1 else f"{found['workers']} workers"
+            row(f"under limits, {what}, {workers}, events/s", {"median": found["per_second"]}, notes, None)
     for name, what in (("latency", "post to record, ms"), ("latency_exact", "  during reads, ms")):
         if name in figures:
             found = figures[name]

@@ -126,14 +126,21 @@ class Machine:
             yield web
 
     @contextmanager
-    def worker(self, site: Site, *, api_port: int | None, storing: bool = True) -> Iterator[Process]:
-        """The worker process; without an API it works from webhooks alone. `storing`: whether pages are kept."""
+    def worker(
+        self, site: Site, *, api_port: int | None, storing: bool = True, rate_max: int | None = None
+    ) -> Iterator[Process]:
+        """The worker process; without an API it works from webhooks alone. `storing`: whether pages are kept.
+
+        `rate_max`: requests a second that all workers together may send; None: without limits.
+        """
         environment = _environment(site)
         if api_port is not None:
             environment |= {
                 "STRIPE_API_KEY": API_KEY,
                 "STRIPE_API_BASE": f"http://127.0.0.1:{api_port}",
             }
+        if rate_max is not None:
+            environment |= {"STRIPE_RATE_MAX": str(rate_max)}
         arguments = ("cli", "worker") if storing else ("bench.unstored",)
         with self.running("worker", *arguments, environment=environment) as worker:
             yield worker
@@ -200,9 +207,9 @@ async def ready(process: Process, path: str, *, seconds_max: float = READY_SECON
         await asyncio.sleep(0.05)
 
 
-async def api_requests(api: Process) -> Counter[str]:
-    """How many requests of each operation the sandbox's API has seen."""
-    url = f"http://127.0.0.1:{api.port}/tally"
+async def api_requests(api: Process, path: str = "/tally") -> Counter[str]:
+    """How many requests of each operation the sandbox's API has seen; or what it says at another path."""
+    url = f"http://127.0.0.1:{api.port}{path}"
 
     def ask() -> Counter[str]:
         with urllib.request.urlopen(url, timeout=10) as response:
@@ -227,10 +234,10 @@ async def watch(site: Site) -> OwnConnection:
     return await connect(site.database_url, application_name="bench")
 
 
-async def worker_ready(connection: OwnConnection, worker: Process) -> None:
-    """Return when the worker has written its first heartbeat: its sweep begins at the same moment."""
+async def worker_ready(connection: OwnConnection, worker: Process, *, workers: int = 1) -> None:
+    """Return when the worker, and with it so many, has written a heartbeat: its sweep begins at the same moment."""
     deadline = time.monotonic() + READY_SECONDS_MAX
-    while not await connection.fetchval("select exists (select from sync.workers)"):
+    while await connection.fetchval("select count(*) from sync.workers") < workers:
         worker.check()
         if time.monotonic() > deadline:
             raise BenchError(f"the worker was not ready\n{last_lines(worker.log)}")

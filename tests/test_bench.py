@@ -65,3 +65,10 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
         assert found["stored"]["pages_per_1000_listed"]["min"] >= 10
         assert found["stored"]["worker_memory_bytes"]["max"] < 200 * 2**20
         assert found["ratio"]["median"] > 0
+
+    (found,) = figures["limits"]["mixed"]
+    assert sizes["limits_workers"] == [found["workers"]]
+    # How many were refused depends on the machine; what the limiter lets pass, tests/runtime/test_limiter.py tells.
+    assert found["refused"].keys() <= {"global-rate", "endpoint-rate"}
+    assert 0 < found["api_calls_per_1000_events"] < 1000
+    assert found["records"] > 0
