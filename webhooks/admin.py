@@ -1,33 +1,23 @@
-"""The admin token and pool, which all admin routes use, and GET /healthz, /readyz and /status."""
+"""The admin token, which all admin routes need, and GET /healthz, /readyz and /status."""
 
 import asyncio
 import dataclasses
-import hmac
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.connection import (
-    NOT_MIGRATED,
-    Connection,
-    NotOurSchema,
-    Pool,
-    PostgresAway,
-    PostgresUnfit,
-    TransactionPooling,
-    create_pool,
-    unfit_because,
-)
+from db.connection import Connection, PostgresAway, unfit_because
 from db.sync.audit_reports import select_last_audit
 from db.sync.status import require_migrated, select_backlog, select_workers, stripe_use
 from runtime.bell import Bell
 from runtime.logs import Complaints
 from runtime.settings import Settings
 from webhooks.answers import Refusal, json_answer
+from webhooks.database import Database, refusal_of, state_of
+from webhooks.tokens import has_token
 
 READY_TIMEOUT_SECONDS = 2.0
 
@@ -42,47 +32,25 @@ class Admin:
         self.complaints = complaints
         self.live_mode = settings.live_mode
         """The mode that can be read from Stripe; None without an API key."""
-        self._database_url = settings.database_url
+        self.database = Database(
+            settings.database_url, application_name="subledger web admin", connections_max=4
+        )
         self._token = settings.admin_token
-        self._pool: Pool | None = None
-        self._opening = asyncio.Lock()
 
     def require_token(self, request: Request) -> None:
         """Raise Refusal unless the request has the admin token."""
         if self._token is None:
             raise Refusal(403, "admin routes are off: set ADMIN_TOKEN and restart the web process")
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # A header is bytes, which Starlette reads as Latin-1; the token is text, which the client sent as UTF-8.
-        given_bytes = given.strip().encode("latin-1")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given_bytes, self._token.encode()):
+        if not has_token(request, self._token):
             raise Refusal(401, "the Authorization header must be: Bearer ADMIN_TOKEN")
 
-    async def pool(self) -> Pool:
-        """The pool of the admin routes, opened when it is first needed."""
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await create_pool(
-                    self._database_url,
-                    min_size=0,
-                    max_size=4,
-                    application_name="subledger web admin",
-                    command_timeout_seconds=10.0,
-                )
-            return self._pool
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection for one request. Raises Refusal while Postgres is away, or cannot be worked with."""
-        try:
-            async with (await self.pool()).acquire() as connection:
-                yield connection
-        except PostgresAway as error:
-            raise Refusal(503, _sentence(_state(error))) from None
+        return self.database.connection()
 
     async def close(self) -> None:
         """Close the pool without waiting."""
-        if self._pool is not None:
-            self._pool.terminate()
+        await self.database.close()
 
 
 class AdminRoutes:
@@ -121,17 +89,17 @@ class AdminRoutes:
     async def _look(self) -> Response:
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                async with (await self._admin.pool()).acquire() as connection:
+                async with (await self._admin.database.pool()).acquire() as connection:
                     await require_migrated(connection)
             postgres = "ok"
             self._admin.complaints.end(during="readiness")
         except PostgresAway as error:
-            postgres = _state(error)
+            postgres = state_of(error)
             if because := unfit_because(error):
                 self._admin.complaints.about(because, during="readiness")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
             log.warning("not ready", error=repr(error))
-            postgres = _refusal(error)
+            postgres = refusal_of(error)
         redis = "ok" if await self._admin.bell.reachable() else "away: the sweep does its work"
         status = 200 if postgres == "ok" else 503
         return json_answer({"postgres": postgres, "redis": redis}, status=status)
@@ -145,28 +113,3 @@ class AdminRoutes:
             use = stripe_use(await select_workers(connection))
         backlog_now = {**dataclasses.asdict(backlog), "settled": backlog.settled}
         return json_answer({**backlog_now, "last_audit": audit, "stripe": use})
-
-
-def _state(error: Exception) -> str:
-    """What Postgres is or does. Anyone may read it, so it says no more about the database than what is to be done."""
-    match error:
-        case TransactionPooling():
-            return str(error)
-        case _ if isinstance(error, NotOurSchema):
-            return NOT_MIGRATED
-        case _ if isinstance(error, PostgresUnfit):
-            return _refusal(error)
-        case _:
-            return "away"
-
-
-def _sentence(state: str) -> str:
-    return (
-        f"Postgres is {state}"
-        if state in ("away", NOT_MIGRATED)
-        else state.replace("refuses", "Postgres refuses", 1)
-    )
-
-
-def _refusal(error: Exception) -> str:
-    return f"refuses: {type(error).__name__}: check DATABASE_URL"

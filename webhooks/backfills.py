@@ -10,6 +10,7 @@ from db.sync.scans import cancel_scan, select_scan, select_scans
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 from webhooks.admin import Admin
 from webhooks.answers import Refusal, json_answer
+from webhooks.bodies import read_body
 from webhooks.ids import id_in_path
 
 LISTED_MAX = 50
@@ -89,13 +90,7 @@ class BackfillRoutes:
 
 async def _fields(request: Request) -> dict[str, object]:
     """The body's fields; an empty body requests everything."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise Refusal(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
-        chunks.append(chunk)
-    body = b"".join(chunks)
+    body = await read_body(request, bytes_max=BODY_BYTES_MAX)
     if not body.strip():
         return {}
     try:

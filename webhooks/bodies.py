@@ -1,7 +1,8 @@
-"""Reads the bodies of webhooks, bounded in time, in size, and all together: nobody has proved yet to be Stripe."""
+"""Reads bodies. Those of webhooks are bounded in time and size, and all together: nobody has proved to be Stripe."""
 
 import asyncio
 
+from starlette.requests import Request
 from starlette.types import Receive
 
 from runtime.settings import MIB
@@ -68,6 +69,17 @@ class Bodies:
             if longest is limit:
                 raise _crowded_out()
             longest.reschedule(asyncio.get_running_loop().time())
+
+
+async def read_body(request: Request, *, bytes_max: int) -> bytes:
+    """The body of a request whose token was right. Raises Refusal if it is larger."""
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > bytes_max:
+            raise too_large(bytes_max)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def too_large(bytes_max: int) -> Refusal:

@@ -1,0 +1,83 @@
+"""The pool of connections that routes share, and what they answer while Postgres is away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from db.connection import (
+    NOT_MIGRATED,
+    Connection,
+    NotOurSchema,
+    Pool,
+    PostgresAway,
+    PostgresUnfit,
+    TransactionPooling,
+    create_pool,
+)
+from webhooks.answers import Refusal
+
+COMMAND_TIMEOUT_SECONDS = 10.0
+
+
+class Database:
+    """Postgres, for some routes of the web process."""
+
+    def __init__(self, database_url: str, *, application_name: str, connections_max: int) -> None:
+        self._database_url = database_url
+        self._application_name = application_name
+        self._connections_max = connections_max
+        self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def pool(self) -> Pool:
+        """The pool, opened when it is first needed."""
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await create_pool(
+                    self._database_url,
+                    min_size=0,
+                    max_size=self._connections_max,
+                    application_name=self._application_name,
+                    command_timeout_seconds=COMMAND_TIMEOUT_SECONDS,
+                )
+            return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for one request. Raises Refusal while Postgres is away, or cannot be worked with."""
+        try:
+            async with (await self.pool()).acquire() as connection:
+                yield connection
+        except PostgresAway as error:
+            raise Refusal(503, _sentence(state_of(error))) from None
+
+    async def close(self) -> None:
+        """Close the pool without waiting."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+
+def state_of(error: Exception) -> str:
+    """What Postgres is or does. Anyone may read it, so it says no more about the database than what is to be done."""
+    match error:
+        case TransactionPooling():
+            return str(error)
+        case _ if isinstance(error, NotOurSchema):
+            return NOT_MIGRATED
+        case _ if isinstance(error, PostgresUnfit):
+            return refusal_of(error)
+        case _:
+            return "away"
+
+
+def refusal_of(error: Exception) -> str:
+    """That Postgres refuses, and what to look at."""
+    return f"refuses: {type(error).__name__}: check DATABASE_URL"
+
+
+def _sentence(state: str) -> str:
+    return (
+        f"Postgres is {state}"
+        if state in ("away", NOT_MIGRATED)
+        else state.replace("refuses", "Postgres refuses", 1)
+    )
