@@ -6,6 +6,7 @@ The families in `kinds/` define the facts of Stripe's objects.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from billing.kinds.catalogue import Price, Product
 from billing.kinds.checkout import CheckoutSession
@@ -21,6 +22,21 @@ from billing.kinds.subscriptions import (
     SubscriptionScheduleItem,
 )
 
+_UNLINKED = "uid/"
+"""What the key of a customer begins with that Stripe does not know. No id of a customer at Stripe has a slash."""
+
+
+def unlinked_key(uid: UUID | str) -> str:
+    """What stands in place of Stripe's id where a customer is known by one (sync.customers, sync.uid_claims), of a
+    customer that has only an identity here.
+    """
+    return f"{_UNLINKED}{uid}"
+
+
+def uid_of_unlinked(customer_id: str) -> UUID | None:
+    """The uid of a customer that Stripe does not know, by its key; None for an id of Stripe's."""
+    return UUID(customer_id.removeprefix(_UNLINKED)) if customer_id.startswith(_UNLINKED) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -28,6 +44,9 @@ class Identity:
 
     uid: str
     custom_uid: str | None
+    name: str | None
+    email: str | None
+    description: str | None
     fingerprint: str | None
     send_email_receipts: bool | None
     metadata: dict[str, str]
@@ -54,7 +73,7 @@ class CustomerFacts:
 
     account_id: str
     live_mode: bool
-    customer_id: str
+    customer_id: str  # Stripe's, or the key of a customer that Stripe does not know (`unlinked_key`)
     customer: Customer | None  # None: other objects name it, but its own row has not come yet
     deleted_at: datetime | None
     complete: bool  # its history is known from the start
@@ -79,3 +98,8 @@ class CustomerFacts:
     features: tuple[Feature, ...] = ()  # the known ones among those in `entitlements`
     rival_claims: tuple[UidClaim, ...] = ()  # the first stored claims of the name that this customer claims
     crowded: bool = False  # more than CLAIMANTS_MAX customers claim that name
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody is meant any more: an identity without a Stripe customer that was removed, or linked since."""
+        return self.identity is None and uid_of_unlinked(self.customer_id) is not None

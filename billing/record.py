@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from billing.claims import claim_of, custom_uid_of, decide
 from billing.entities import CustomerEntity, entities_of
-from billing.facts import CustomerFacts, UidClaim
+from billing.facts import CustomerFacts, UidClaim, uid_of_unlinked
 from billing.features import CustomerFeature, features_of
 from billing.grants import grant_of
 from billing.mrr import CustomerMrr, Mrr
@@ -45,7 +45,7 @@ class CustomerRecord:
 
     uid: UUID
     custom_uid: str | None
-    stripe_customer_id: str
+    stripe_customer_id: str | None
     account_id: str
     live_mode: bool
     name: str | None
@@ -79,6 +79,7 @@ class CustomerRecord:
 class Derived:
     """Everything that is derived for one customer."""
 
+    customer_id: str  # Stripe's id, or the key of a customer that Stripe does not know
     record: CustomerRecord
     products: tuple[CustomerProduct, ...]
     revenue: tuple[Revenue, ...]
@@ -101,7 +102,9 @@ def uid_of(facts: CustomerFacts) -> UUID:
     """The customer's uid: the one in its identity here, else the one that follows from its Stripe id."""
     if facts.identity is not None:
         return UUID(facts.identity.uid)
-    return customer_uid(facts.account_id, facts.live_mode, facts.customer_id)
+    return uid_of_unlinked(facts.customer_id) or customer_uid(
+        facts.account_id, facts.live_mode, facts.customer_id
+    )
 
 
 def named(derived: Derived, *, holder: UidClaim | None, crowded: bool) -> Derived:
@@ -163,12 +166,17 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
     record = CustomerRecord(
         uid=uid,
         custom_uid=custom_uid,
-        stripe_customer_id=facts.customer_id,
+        stripe_customer_id=facts.customer_id if uid_of_unlinked(facts.customer_id) is None else None,
         account_id=facts.account_id,
         live_mode=facts.live_mode,
-        name=None if customer is None else customer.name,
-        email=None if customer is None else customer.email,
-        description=None if customer is None else customer.description,
+        name=_said(None if customer is None else customer.name, None if identity is None else identity.name),
+        email=_said(
+            None if customer is None else customer.email, None if identity is None else identity.email
+        ),
+        description=_said(
+            None if customer is None else customer.description,
+            None if identity is None else identity.description,
+        ),
         fingerprint=None if identity is None else identity.fingerprint,
         metadata=({} if identity is None else identity.metadata)
         | ({} if customer is None else customer.metadata),
@@ -196,6 +204,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         deleted_at=facts.deleted_at,
     )
     return Derived(
+        customer_id=facts.customer_id,
         record=record,
         products=products_of(facts, customer_uid=uid, standings=standings, items=items, catalogue=catalogue),
         revenue=revenue,
@@ -218,6 +227,11 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
             default=None,
         ),
     )
+
+
+def _said(at_stripe: str | None, here: str | None) -> str | None:
+    """What Stripe says; where it says nothing, what was said here."""
+    return here if at_stripe is None else at_stripe
 
 
 def _first_seen(facts: CustomerFacts) -> datetime | None:

@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 
 from billing.claims import claim_of
-from billing.facts import CustomerFacts, Identity
+from billing.facts import CustomerFacts, Identity, uid_of_unlinked, unlinked_key
 from billing.kinds.catalogue import Price, Product
 from billing.kinds.checkout import CheckoutSession
 from billing.kinds.customers import Customer
@@ -51,11 +51,22 @@ from stripe.customers c
 where c.account_id = $1 and c.live_mode = $2 and c.id = any ($3::text[])
 """
 
-SELECT_IDENTITIES = """
-select stripe_customer_id, uid::text, custom_uid, fingerprint, send_email_receipts, metadata, sandbox_product_id,
+_IDENTITY = """
+uid::text, custom_uid, name, email, description, fingerprint, send_email_receipts, metadata, sandbox_product_id,
   sandbox_end, last_seen, created_at
+"""
+
+SELECT_IDENTITIES = f"""
+select stripe_customer_id as customer_id, {_IDENTITY}
 from billing.identities
 where account_id = $1 and live_mode = $2 and stripe_customer_id = any ($3::text[])
+"""
+
+# `coalesce`: by the uid alone, whatever a planner thinks of how many are not linked.
+SELECT_UNLINKED_IDENTITIES = f"""
+select '{unlinked_key("")}' || uid as customer_id, {_IDENTITY}
+from billing.identities
+where account_id = $1 and live_mode = $2 and uid = any ($3::uuid[]) and coalesce(stripe_customer_id, '') = ''
 """
 
 SELECT_SUBSCRIPTIONS = f"""
@@ -227,9 +238,11 @@ async def load_facts(
     customer_rows = {row["id"]: row for row in await connection.fetch(SELECT_CUSTOMERS, *scope, ids)}
     customer_facts = {customer_id: _fact(Customer, row) for customer_id, row in customer_rows.items()}
     identities = {
-        row["stripe_customer_id"]: _identity(row)
-        for row in await connection.fetch(SELECT_IDENTITIES, *scope, ids)
+        row["customer_id"]: _identity(row) for row in await connection.fetch(SELECT_IDENTITIES, *scope, ids)
     }
+    if unlinked := [uid for uid in map(uid_of_unlinked, ids) if uid is not None]:
+        rows = await connection.fetch(SELECT_UNLINKED_IDENTITIES, *scope, unlinked)
+        identities |= {row["customer_id"]: _identity(row) for row in rows}
     subscriptions = await grouped(Subscription, SELECT_SUBSCRIPTIONS, ids, by="customer_id")
     schedules = await grouped(SubscriptionSchedule, SELECT_SCHEDULES, ids, by="customer_id")
     scheduled: dict[str, list[SubscriptionScheduleItem]] = {}
@@ -488,7 +501,7 @@ def _add_facts(
 
 def _identity(row: asyncpg.Record) -> Identity:
     values = dict(row)
-    del values["stripe_customer_id"]
+    del values["customer_id"]
     written = msgspec.json.decode(values["metadata"])  # by a service, which may write anything
     found = written.items() if isinstance(written, dict) else ()
     values["metadata"] = {name: text for name, text in found if isinstance(text, str)}

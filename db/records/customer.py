@@ -25,7 +25,6 @@ T = TypeVar("T")
 class StoredCustomer(CustomerRecord):
     """One whole row of billing.customers."""
 
-    stripe_customer_id: str | None  # type: ignore[assignment]  # a customer may be ours alone
     change: int
     created_at: datetime
     updated_at: datetime
@@ -66,7 +65,7 @@ async def find_customers(
     except ValueError:
         uid = None
     rows = await connection.fetch(FIND_CUSTOMERS, name, uid, account_id, live_mode, limit)
-    return _rows(StoredCustomer, rows)
+    return read_rows(StoredCustomer, rows)
 
 
 _ORDER_FOR_PEOPLE: Mapping[type, str] = {
@@ -90,7 +89,7 @@ order by {_ORDER_FOR_PEOPLE.get(part.row) or ", ".join(part.order)}
 
 async def select_part(connection: Connection, row: type[T], uid: UUID) -> list[T]:
     """The customer's rows of the part that has this dataclass, in the order in which people are shown them."""
-    return _rows(row, await connection.fetch(SELECT_PART_OF_CUSTOMER[row], uid))
+    return read_rows(row, await connection.fetch(SELECT_PART_OF_CUSTOMER[row], uid))
 
 
 SELECT_STATUS_CHANGES = f"""
@@ -103,7 +102,7 @@ order by id
 
 async def select_status_changes(connection: Connection, uid: UUID) -> list[StatusChange]:
     """The changes of the customer's status, oldest first."""
-    return _rows(StatusChange, await connection.fetch(SELECT_STATUS_CHANGES, uid))
+    return read_rows(StatusChange, await connection.fetch(SELECT_STATUS_CHANGES, uid))
 
 
 SELECT_MARK = f"""
@@ -205,7 +204,7 @@ async def select_last_events(connection: Connection, key: CustomerKey, *, limit:
 _DOCUMENTS = {"metadata", "options"}
 
 
-def _rows(row_type: type[T], rows: Iterable[asyncpg.Record]) -> list[T]:
+def read_rows(row_type: type[T], rows: Iterable[asyncpg.Record | Mapping[str, Any]]) -> list[T]:
     """The rows as values of their dataclass; jsonb arrives as text."""
     return [
         msgspec.convert(

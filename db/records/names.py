@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from billing.claims import CLAIMANTS_MAX, crowd_of, decide, holder_of
-from billing.facts import UidClaim
+from billing.facts import UidClaim, uid_of_unlinked, unlinked_key
 from billing.problems import CUSTOM_UID_CROWDED, CUSTOM_UID_TAKEN, Problem
 from db.columns import arrays_of, columns_of, names_of, parameters_of
 from db.connection import Connection
@@ -35,12 +35,12 @@ delete from sync.uid_claims where account_id = $1 and live_mode = $2 and custome
 """
 
 # A record that has a name whose first claim is another customer's.
-TAKE_NAMES = """
+TAKE_NAMES = f"""
 update billing.customers r
 set custom_uid = null, change = nextval('billing.change'), updated_at = now()
 from unnest($3::text[], $4::text[]) as holder (custom_uid, customer_id)
 where r.account_id = $1 and r.live_mode = $2 and r.custom_uid = holder.custom_uid
-  and r.stripe_customer_id is distinct from holder.customer_id
+  and coalesce(r.stripe_customer_id, '{unlinked_key("")}' || r.uid) <> holder.customer_id
 returning r.change
 """
 
@@ -49,6 +49,16 @@ update billing.customers r
 set custom_uid = holder.custom_uid, change = nextval('billing.change'), updated_at = now()
 from unnest($3::text[], $4::text[]) as holder (custom_uid, customer_id)
 where r.account_id = $1 and r.live_mode = $2 and r.stripe_customer_id = holder.customer_id
+  and r.custom_uid is distinct from holder.custom_uid
+returning r.change
+"""
+
+# To customers that Stripe does not know. `coalesce`: by the uid alone, whatever a planner thinks of how many those are.
+GIVE_NAMES_TO_UNLINKED = """
+update billing.customers r
+set custom_uid = holder.custom_uid, change = nextval('billing.change'), updated_at = now()
+from unnest($3::text[], $4::uuid[]) as holder (custom_uid, uid)
+where r.account_id = $1 and r.live_mode = $2 and r.uid = holder.uid and coalesce(r.stripe_customer_id, '') = ''
   and r.custom_uid is distinct from holder.custom_uid
 returning r.change
 """
@@ -151,6 +161,10 @@ async def settle_names(connection: Connection, scope: Scope, claims: Mapping[str
     changes: list[int] = []
     for statement in (TAKE_NAMES, GIVE_NAMES) if passed else ():
         rows = await connection.fetch(statement, *scope, list(passed), list(passed.values()))
+        changes += [row[0] for row in rows]
+    unlinked = {name: uid for name, key in passed.items() if (uid := uid_of_unlinked(key)) is not None}
+    if unlinked:
+        rows = await connection.fetch(GIVE_NAMES_TO_UNLINKED, *scope, list(unlinked), list(unlinked.values()))
         changes += [row[0] for row in rows]
     retold = {
         name

@@ -53,6 +53,15 @@ where part.customer_uid = renamed.before
 ]
 """Rows that belong to a record follow it to its new uid."""
 
+# Services may have created one by the same id for either uid: then each stays where it is.
+MOVE_ENTITIES = """
+update billing.local_entities e set customer_uid = renamed.after
+from unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
+where e.customer_uid = renamed.before and not exists (
+  select from billing.local_entities other where other.customer_uid = renamed.after and other.id = e.id
+)
+"""
+
 # A customer may have two records: one under the uid of its identity, and one that its events have made meanwhile.
 REMOVE_DOUBLES = """
 delete from billing.customers stored
@@ -83,7 +92,7 @@ async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerK
     # Before any of these rows: every writer of records takes this lock first.
     await connection.execute(LOCK_NUMBERING)
     before, after = [row["before"] for row in rows], [row["after"] for row in rows]
-    for statement in (*RENAME_PARTS, REMOVE_DOUBLES, RENAME_RECORDS):
+    for statement in (*RENAME_PARTS, MOVE_ENTITIES, REMOVE_DOUBLES, RENAME_RECORDS):
         await connection.execute(statement, before, after)
     return set(after)
 
@@ -176,6 +185,19 @@ async def remove_records(connection: Connection, uids: Sequence[UUID]) -> None:
     for statements in PART_STATEMENTS.values():
         await connection.execute(statements.remove, uids)
     await connection.execute(REMOVE_RECORDS, uids)
+
+
+REMOVE_UNLINKED = """
+delete from billing.customers r
+where r.uid = any ($1::uuid[]) and r.stripe_customer_id is null
+  -- One that is linked now passes its record on to the derivation of its Stripe customer.
+  and not exists (select from billing.identities i where i.uid = r.uid)
+"""
+
+
+async def remove_unlinked(connection: Connection, uids: Sequence[UUID]) -> None:
+    """Remove the records of these customers without a Stripe customer whose identities are gone."""
+    await connection.execute(REMOVE_UNLINKED, uids)
 
 
 REPLACE_PROBLEMS = """

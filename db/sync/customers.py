@@ -221,6 +221,25 @@ async def finish_derived(
     return {CustomerKey(row[0], row[1], row[2]) for row in rows}
 
 
+FORGET_UNLINKED = """
+delete from sync.customers c
+using unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[]) as gone (account_id, live_mode, customer_id, stale)
+where (c.account_id, c.live_mode, c.customer_id) = (gone.account_id, gone.live_mode, gone.customer_id)
+  and c.stale = gone.stale
+"""
+
+
+async def forget_unlinked(connection: Connection, gone: Sequence[StaleCustomer]) -> None:
+    """Derive these no more, unless they were marked since: customers without a Stripe customer, whose identity is not
+    there any more. The caller has the right to store their records (`finish_derived`).
+    """
+    await connection.execute(
+        FORGET_UNLINKED,
+        *columns_of_keys(CustomerKey, [customer.key for customer in gone]),
+        [customer.stale for customer in gone],
+    )
+
+
 MARK_OVERDUE = """
 with overdue as (
   select account_id, live_mode, customer_id

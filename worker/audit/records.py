@@ -119,6 +119,8 @@ async def _wrong_records(
         facts, unread = await _loaded(connection, scan, {key.id: still[key.id] for key in piece}, apart=apart)
         failed += unread
         for each in facts:
+            if each.is_gone:
+                continue
             derive = partial(derive_record, each, as_of=now, policy=turn.policy)
             try:
                 derived.append(await asyncio.to_thread(derive) if apart else derive())
@@ -127,10 +129,7 @@ async def _wrong_records(
                 failed.append(Unread(RECORD, each.customer_id, repr(error)))
     stored = await select_whole_records(connection, [each.record.uid for each in derived])
     claims = await select_claims(connection, scan.scope, still)
-    found = (
-        _compare_record(each, stored[each.record.uid], claims.get(each.record.stripe_customer_id))
-        for each in derived
-    )
+    found = (_compare_record(each, stored[each.record.uid], claims.get(each.customer_id)) for each in derived)
     return [each for each in found if each is not None], failed
 
 
@@ -237,9 +236,7 @@ def _compare_record(derived: Derived, stored: StoredWhole, claim: UidClaim | Non
     record = derived.record
     currency, amount = _net_difference(derived, stored)
     if stored.record is None:
-        return Drift(
-            kind=RECORD, id=record.stripe_customer_id, what="lacking", currency=currency, amount=amount
-        )
+        return Drift(kind=RECORD, id=derived.customer_id, what="lacking", currency=currency, amount=amount)
     fields = list(differing(record, stored.record))
     fields += differing_parts(derived, stored)
     if derived.claim != claim:
@@ -248,7 +245,7 @@ def _compare_record(derived: Derived, stored: StoredWhole, claim: UidClaim | Non
         return None
     return Drift(
         kind=RECORD,
-        id=record.stripe_customer_id,
+        id=derived.customer_id,
         what="differs",
         fields=tuple(fields),
         currency=currency,

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
+from uuid import UUID
 
 import asyncpg
 import structlog
 
-from billing.facts import CustomerFacts
+from billing.facts import CustomerFacts, uid_of_unlinked
 from billing.record import Policy, derive_record, named
 from db.connection import Connection, PostgresAway
 from db.keys import CustomerKey, Scope
@@ -26,6 +27,7 @@ from db.records.records import (
     StoredProblem,
     change_uids,
     doubt_record,
+    remove_unlinked,
     replace_parts,
     replace_problems,
     select_stored,
@@ -36,6 +38,7 @@ from db.sync.customers import (
     StaleCustomer,
     claim_stale,
     finish_derived,
+    forget_unlinked,
     park_customer,
     release_stale,
     resolve_touched,
@@ -46,6 +49,7 @@ from db.sync.incarnation import Numbers, keep_one_history
 from db.sync.usage import enlist_metered
 from worker.leases import Held, holding
 from worker.live.history import Derivation, write_mrr_history, write_status_history
+from worker.live.links import link_by_name
 from worker.retry import ATTEMPTS_MAX, retry_conflicts
 
 BATCH = 500
@@ -245,17 +249,26 @@ async def _derive(
             gently=apart,
         )
     by_customer = {each.customer_id: each for each in facts}
+    gone = [stale for stale in group if by_customer[stale.key.id].is_gone]
     derivations = [
-        await _apply_rules(stale, by_customer[stale.key.id], policy, apart=apart) for stale in group
+        await _apply_rules(stale, by_customer[stale.key.id], policy, apart=apart)
+        for stale in group
+        if stale not in gone
     ]
+
+    async def store() -> int:
+        return await store_derivations(connection, derivations, gone=gone)
+
     try:
-        return await retry_conflicts(lambda: store_derivations(connection, derivations))
+        changed = await retry_conflicts(store)
     except asyncpg.UniqueViolationError as taken:
         if taken.constraint_name != NUMBERS_ARE_UNIQUE:
             raise
         # The sequence was set back. No customer is to blame: it is raised, and the records are stored.
         await keep_one_history(connection, Numbers())
-        return await retry_conflicts(lambda: store_derivations(connection, derivations))
+        changed = await retry_conflicts(store)
+    await link_by_name(connection, derivations)
+    return changed
 
 
 async def _apply_rules(
@@ -275,17 +288,22 @@ async def _apply_rules(
     return await asyncio.to_thread(apply) if apart else apply()
 
 
-async def store_derivations(connection: Connection, derivations: Sequence[Derivation]) -> int:
+async def store_derivations(
+    connection: Connection, derivations: Sequence[Derivation], *, gone: Sequence[StaleCustomer] = ()
+) -> int:
     """Store the records, unless another worker was faster with later facts; returns how many changed.
 
-    All are of one account and mode. Who has which custom_uid is decided here, when all claims made before are seen.
+    All are of one account and mode. `gone`: customers without a Stripe customer whose identity is not there any more,
+    or is linked now. Who has which custom_uid is decided here, when all claims made before are seen.
     """
     async with connection.transaction():
         mine = await finish_derived(
-            connection, {each.stale: each.derived.rederive_at for each in derivations}
+            connection,
+            {each.stale: each.derived.rederive_at for each in derivations} | dict.fromkeys(gone),
         )
         kept = [each for each in derivations if each.stale.key in mine]
-        if not kept:
+        left = [stale for stale in gone if stale.key in mine]
+        if not kept and not left:
             return 0
         uids = [each.derived.record.uid for each in kept]
         renamed = await change_uids(connection, {each.derived.record.uid: each.stale.key for each in kept})
@@ -297,9 +315,12 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
         if metered:
             await enlist_metered(connection, metered)
         # From here on under the lock of numbering: others change the names and problems of these customers, too.
-        scope = kept[0].stale.key.scope
+        scope = next(iter(mine)).scope
         names = await settle_names(
-            connection, scope, {each.stale.key.id: each.derived.claim for each in kept}
+            connection,
+            scope,
+            {each.stale.key.id: each.derived.claim for each in kept}
+            | dict.fromkeys(stale.key.id for stale in left),
         )
         settled = [
             named(
@@ -311,10 +332,10 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
         ]
         await replace_problems(
             connection,
-            [each.stale.key for each in kept],
+            [each.stale.key for each in kept] + [stale.key for stale in left],
             [
                 StoredProblem(
-                    customer=CustomerKey(*scope, each.record.stripe_customer_id),
+                    customer=CustomerKey(*scope, each.customer_id),
                     kind=problem.kind,
                     object_id=problem.object_id,
                     detail=problem.detail,
@@ -323,6 +344,9 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
                 for problem in each.problems
             ],
         )
+        if left:
+            await forget_unlinked(connection, left)
+            await remove_unlinked(connection, [uid_of(stale) for stale in left])
         return await write_records(
             connection,
             [each.record for each in settled],
@@ -330,3 +354,11 @@ async def store_derivations(connection: Connection, derivations: Sequence[Deriva
             parts_changed=parts_changed | renamed,
             passed=names.changes,
         )
+
+
+def uid_of(stale: StaleCustomer) -> UUID:
+    """The uid of a customer that Stripe does not know."""
+    uid = uid_of_unlinked(stale.key.id)
+    if uid is None:
+        raise ValueError(f"{stale.key.id} is an id of Stripe's")
+    return uid

@@ -178,14 +178,17 @@ async def test_identities_tell_of_themselves(webhooks_only: Harness) -> None:
 
 
 async def test_identity_that_is_linked_to_another_customer(webhooks_only: Harness) -> None:
-    """Both customers are derived: the one that lost it and the one that has it now. Unknown to Stripe: none."""
+    """Both customers are derived: the one that lost it and the one that has it now. One that Stripe does not know has a
+    key of its own.
+    """
     harness = webhooks_only
     for name in ("cus_1", "cus_2"):
         await harness.apply(event("customer.created", customer(name)))
-    await harness.execute("insert into billing.identities (uid, live_mode) values ($1, false)", uuid4())
-    assert {} == await stale(harness)
+    uid = uuid4()
+    await harness.execute("insert into billing.identities (uid, live_mode) values ($1, false)", uid)
+    assert {f"uid/{uid}": 1} == await stale(harness)
     await harness.execute("update billing.identities set stripe_customer_id = 'cus_1', fingerprint = 'f'")
-    assert {"cus_1": 1} == await stale(harness)
+    assert {f"uid/{uid}": 2, "cus_1": 1} == await stale(harness)
     await harness.engine.derive()
     await harness.execute("update billing.identities set stripe_customer_id = 'cus_2'")
     assert {"cus_1": 1, "cus_2": 1} == await stale(harness)
