@@ -11,10 +11,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from billing.currencies import format_amount
-from billing.features import CustomerFeature
-from billing.mrr import CustomerMrr
+from billing.facts import unlinked_key
 from billing.products import CustomerProduct
-from billing.revenue import Revenue
 from cli.connect import database, environment
 from cli.errors import CommandError
 from cli.events import STATE_STYLES, standing
@@ -27,11 +25,9 @@ from db.records.customer import (
     find_customers,
     select_last_events,
     select_mark,
-    select_part,
-    select_status_changes,
     select_unsettled,
 )
-from db.records.history import StatusChange
+from db.records.full import EXPANDS, Customer, rows_of, with_parts
 from db.sync.inbox_admin import CustomerMark, EventState, FenceEntry, select_marks_by_id, select_objects_by_id
 from db.sync.status import KnownProblem, select_problems_of_customer
 
@@ -68,15 +64,11 @@ def customer(
 class CustomerView:
     """One customer with everything that is shown, all of it from one moment."""
 
-    record: StoredCustomer
-    products: list[CustomerProduct]
-    revenue: list[Revenue]
-    mrr: list[CustomerMrr]
-    features: list[CustomerFeature]
-    status_changes: list[StatusChange]
+    record: Customer
+    """With all its parts."""
     problems: list[KnownProblem]
     mark: CustomerMark | None
-    """None for a customer that Stripe does not know."""
+    """None for a record that nothing derives any more."""
     unsettled: list[FenceEntry]
     last_events: list[LastEvent]
 
@@ -99,12 +91,7 @@ class CustomerView:
     def document(self) -> dict[str, object]:
         """The whole record with its parts and sources."""
         return {
-            **dataclasses.asdict(self.record),
-            "products": self.products,
-            "revenue": self.revenue,
-            "mrr": self.mrr,
-            "features": self.features,
-            "status_changes": self.status_changes,
+            **{field.name: getattr(self.record, field.name) for field in dataclasses.fields(self.record)},
             "problems": self.problems,
             "last_events": self.last_events,
             "unsettled_objects": [
@@ -145,14 +132,11 @@ async def _read(
         if len(found) > 1:
             raise CommandError(_several(name, found))
         record = found[0]
-        key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id or "")
+        key = CustomerKey(
+            record.account_id, record.live_mode, record.stripe_customer_id or unlinked_key(record.uid)
+        )
         return CustomerView(
-            record=record,
-            products=await select_part(connection, CustomerProduct, record.uid),
-            revenue=await select_part(connection, Revenue, record.uid),
-            mrr=await select_part(connection, CustomerMrr, record.uid),
-            features=await select_part(connection, CustomerFeature, record.uid),
-            status_changes=await select_status_changes(connection, record.uid),
+            record=await with_parts(connection, record, EXPANDS),
             problems=await select_problems_of_customer(connection, *key),
             mark=await select_mark(connection, key),
             unsettled=await select_unsettled(connection, key),
@@ -197,7 +181,7 @@ def _page(view: CustomerView) -> Iterator[RenderableType]:
     yield from _subscription(view.record)
     yield Text()
     yield from _money(view)
-    if view.products:
+    if rows_of(view.record.customer_products):
         yield Text()
         yield table(
             "Products",
@@ -212,17 +196,17 @@ def _page(view: CustomerView) -> Iterator[RenderableType]:
                     each.quantity,
                     _period(each),
                 )
-                for each in view.products
+                for each in rows_of(view.record.customer_products)
             ],
         )
-    if view.features:
+    if rows_of(view.record.features):
         yield Text()
         yield table(
             "Features",
             ["feature", "lookup key", "name"],
-            [(each.feature_id, each.lookup_key, each.name) for each in view.features],
+            [(each.feature_id, each.lookup_key, each.name) for each in rows_of(view.record.features)],
         )
-    if view.status_changes:
+    if rows_of(view.record.status_changes):
         yield Text()
         yield table(
             "Status history",
@@ -235,7 +219,7 @@ def _page(view: CustomerView) -> Iterator[RenderableType]:
                     each.exact,
                     f"{each.source} {each.event_id or ''}".strip(),
                 )
-                for each in view.status_changes
+                for each in rows_of(view.record.status_changes)
             ],
         )
     if view.last_events:
@@ -321,9 +305,12 @@ def _money(view: CustomerView) -> Iterator[RenderableType]:
         if record.revenue_currency is None
         else _amount(record.lifetime_revenue, record.revenue_currency)
     )
-    monthly = ["not known yet" if each.mrr is None else _amount(each.mrr, each.currency) for each in view.mrr]
+    monthly = [
+        "not known yet" if each.mrr is None else _amount(each.mrr, each.currency)
+        for each in rows_of(view.record.mrr)
+    ]
     yield pairs("Money", [("lifetime revenue", lifetime), ("monthly (MRR)", ", ".join(monthly) or "none")])
-    if view.revenue:
+    if rows_of(view.record.revenue):
         yield table(
             "Revenue",
             ["currency", "gross", "refunded", "disputed", "out of band", "net"],
@@ -335,7 +322,7 @@ def _money(view: CustomerView) -> Iterator[RenderableType]:
                         for minor in (each.gross, each.refunded, each.disputed, each.out_of_band, each.net)
                     ),
                 )
-                for each in view.revenue
+                for each in rows_of(view.record.revenue)
             ],
         )
 

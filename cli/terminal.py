@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -38,8 +39,8 @@ def _escape(character: str) -> str:
 
 def pretty_json(value: object) -> str:
     """The value as indented JSON that is safe on a terminal. Raises ValueError for values that JSON lacks (NaN)."""
-    built: Any = msgspec.to_builtins(value, builtin_types=(float,))
-    text = json.dumps(built, indent=2, ensure_ascii=False, allow_nan=False)
+    built: Any = msgspec.to_builtins(value, builtin_types=(float, Decimal))
+    text = json.dumps(built, indent=2, ensure_ascii=False, allow_nan=False, default=float)
     if text.replace("\n", "").isprintable():
         return text
     # Such characters occur only inside strings, where JSON has an escape for each UTF-16 unit.

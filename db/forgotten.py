@@ -284,6 +284,13 @@ where customer_uid = (
 )
 """
 
+ERASE_MERGES = """
+delete from billing.merges
+where into_uid = (
+  select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)
+"""
+
 ERASE_USAGE = """
 delete from billing.customer_usage where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
@@ -308,6 +315,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
         ERASE_IDENTITY,
         *ERASE_PARTS.values(),
         ERASE_LOCAL_ENTITIES,
+        ERASE_MERGES,
         ERASE_USAGE,
         FORGET_USAGE,
     ):

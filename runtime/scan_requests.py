@@ -8,7 +8,7 @@ from billing.kinds.found import is_shown_id_of
 from billing.kinds.lists import listed_kinds
 from billing.kinds.registry import KINDS
 from db.connection import Connection
-from db.sync.accounts import select_served
+from db.sync.accounts import named_account
 from db.sync.scans import Purpose, Scan, ScanRequest, request_scan, select_unfinished_twin
 
 ALL = "all"
@@ -89,9 +89,7 @@ def _id(fields: Mapping[str, object], name: str) -> str | None:
 
 async def ask_for_scan(connection: Connection, request: ScanRequest, *, live_mode: bool) -> tuple[Scan, bool]:
     """Request a scan; True when it is new, False when the same was requested before and has not ended yet."""
-    served = await select_served(connection)
-    if served is not None and request.account_id == served.account_id:
-        request = replace(request, account_id="")  # the key's own account, by its name
+    request = replace(request, account_id=await named_account(connection, request.account_id))
     twin = await select_unfinished_twin(connection, request, live_mode=live_mode)
     if twin is not None:
         return twin, False

@@ -39,6 +39,8 @@ class Settings:
     stripe_api_base: str = STRIPE_API_BASE
     admin_token: str | None = field(default=None, repr=False)
     """None: the admin routes are off."""
+    read_token: str | None = field(default=None, repr=False)
+    """Whoever has it may read customers through the API, and nothing else. None: only ADMIN_TOKEN may."""
     port: int = 8000
     log_format: str = "json"
     stripe_rate_max: float | None = None
@@ -84,6 +86,7 @@ class Settings:
                 else None,
                 *self.stripe_webhook_secrets,
                 self.admin_token,
+                self.read_token,
                 *secrets_of(self.database_url),
                 *_passwords(self.redis_url),
             )
@@ -134,6 +137,7 @@ class Settings:
             stripe_webhook_secrets=read("STRIPE_WEBHOOK_SECRET", _secrets, ()),
             stripe_api_base=read("STRIPE_API_BASE", _api_base, STRIPE_API_BASE),
             admin_token=read("ADMIN_TOKEN", str, None),
+            read_token=read("READ_TOKEN", str, None),
             port=read("PORT", _port, 8000),
             log_format=read("LOG_FORMAT", _log_format, "json"),
             stripe_rate_max=read("STRIPE_RATE_MAX", _positive, None),

@@ -121,6 +121,17 @@ class StripeApi:
         """
         return await self._ask("GET", path, account_id=account_id, expands=expands)
 
+    async def create(
+        self, path: str, fields: Mapping[str, str], *, account_id: str, idempotency_key: str
+    ) -> Answer:
+        """POST to a path of the API, which creates or changes something at Stripe: once, however often it is sent with
+        this key.
+
+        Raises as `read` does.
+        """
+        headers = {"Idempotency-Key": idempotency_key}
+        return await self._ask("POST", path, account_id=account_id, fields=fields, headers=headers)
+
     async def preview(self, path: str, fields: Mapping[str, str], *, account_id: str) -> Answer:
         """POST to a path of the API that only computes an answer, and creates and changes nothing at Stripe.
 
@@ -136,6 +147,7 @@ class StripeApi:
         account_id: str,
         expands: tuple[str, ...] = (),
         fields: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
@@ -143,11 +155,11 @@ class StripeApi:
         try:
             self.requests += 1
             began = time.monotonic()
-            status, headers, body = await self._send(method, url, account_id, fields)
+            status, answered, body = await self._send(method, url, account_id, fields, headers or {})
             if status == 200:
                 seconds = time.monotonic() - began
-                return Answer(body=body, answered_at=_date(headers.get("Date")), seconds=seconds)
-            refusal = _error(status, path, body, headers)
+                return Answer(body=body, answered_at=_date(answered.get("Date")), seconds=seconds)
+            refusal = _error(status, path, body, answered)
             if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
                 self.budget.limited(turn, refusal.limited_by)
             raise refusal
@@ -160,11 +172,16 @@ class StripeApi:
             self.budget.leave(turn)
 
     async def _send(
-        self, method: str, url: str, account_id: str, fields: Mapping[str, str] | None
+        self,
+        method: str,
+        url: str,
+        account_id: str,
+        fields: Mapping[str, str] | None,
+        further: Mapping[str, str],
     ) -> tuple[int, Mapping[str, str], bytes]:
         if self._session is None:
             raise RuntimeError("StripeApi is used outside its `async with`")
-        headers = {"Stripe-Account": account_id} if account_id else {}
+        headers = {**further, **({"Stripe-Account": account_id} if account_id else {})}
         # Not followed: a redirect would carry the key elsewhere.
         async with self._session.request(
             method, url, headers=headers, data=fields, allow_redirects=False

@@ -3,6 +3,8 @@
 import msgspec
 from starlette.responses import Response
 
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
 
 class Refusal(Exception):
     """An answer other than 200, with a sentence that says what was wrong and what to do."""
@@ -15,4 +17,4 @@ class Refusal(Exception):
 
 def json_answer(content: object, *, status: int = 200) -> Response:
     """The content as JSON."""
-    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
+    return Response(_ENCODER.encode(content), status_code=status, media_type="application/json")

@@ -15,8 +15,12 @@ from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts, webhook_secret_doubts
 from webhooks.admin import Admin, AdminRoutes
 from webhooks.answers import Refusal, json_answer
+from webhooks.api.api import CONNECTIONS_MAX, Api
+from webhooks.api.operation import Context
+from webhooks.api.stripe import Customers
 from webhooks.backfills import BackfillRoutes
 from webhooks.customers import CustomerRoutes
+from webhooks.database import Database
 from webhooks.endpoint import WebhookEndpoint
 from webhooks.inbox import Inbox
 
@@ -35,10 +39,15 @@ def create_app(settings: Settings) -> Starlette:
     inbox = Inbox(settings.database_url, bell, complaints)
     admin = Admin(settings, bell, complaints)
     admin_routes = AdminRoutes(admin)
+    database = Database(
+        settings.database_url, application_name="subledger web api", connections_max=CONNECTIONS_MAX
+    )
+    api = Api(Context(settings=settings, database=database, bell=bell, stripe=Customers(settings)))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await inbox.start()
+        await api.start()
         looking = admin_routes.look()
         try:
             yield
@@ -46,6 +55,7 @@ def create_app(settings: Settings) -> Starlette:
             looking.cancel()
             await inbox.close()
             await admin.close()
+            await api.close()
             await bell.close()
 
     app = Starlette(
@@ -54,6 +64,7 @@ def create_app(settings: Settings) -> Starlette:
             *admin_routes.routes,
             *CustomerRoutes(admin).routes,
             *BackfillRoutes(admin).routes,
+            *api.routes,
         ],
         exception_handlers={
             HTTPException: _answer_http_exception,

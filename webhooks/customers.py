@@ -1,10 +1,9 @@
 """POST /customers/ID/refresh and /customers/ID/usage: read one customer at Stripe now, and answer once it is read."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,16 +11,16 @@ from starlette.routing import Route
 from billing.kinds.found import is_shown_id_of
 from db.connection import Connection
 from db.keys import CustomerKey
-from db.records.refresh import RefreshState, select_full_customer, select_refresh_state, want_refresh
+from db.records.full import PARTS, find_by_stripe_id, with_parts
+from db.sync.accounts import named_account
 from db.sync.usage import UsageState, ask_for_usage, select_usage, select_usage_state
 from webhooks.admin import Admin
 from webhooks.answers import Refusal, json_answer
 from webhooks.ids import id_in_path
+from webhooks.refreshing import NOT_IN_TIME, refresh_customer, wait_until
 
-POLL_SECONDS = 0.1
-NOT_IN_TIME = "Stripe has not been read to the end in time"
-
-State = TypeVar("State")
+EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""So that no other method is taken for one of a customer whose name ends like these routes."""
 Usage = list[dict[str, Any]]
 
 
@@ -35,8 +34,8 @@ class CustomerRoutes:
     def routes(self) -> list[Route]:
         """What create_app adds."""
         return [
-            Route("/customers/{customer_id:id}/refresh", self.refresh, methods=["POST"]),
-            Route("/customers/{customer_id:id}/usage", self.usage, methods=["POST"]),
+            Route("/customers/{customer_id:id}/refresh", self.refresh, methods=EVERY_METHOD),
+            Route("/customers/{customer_id:id}/usage", self.usage, methods=EVERY_METHOD),
         ]
 
     async def refresh(self, request: Request) -> Response:
@@ -45,22 +44,12 @@ class CustomerRoutes:
         A checkout success page calls this. `wait`: seconds, 1 to 30. 504 with the record so far when it takes longer;
         404 if neither Stripe nor anything else knows the customer.
         """
-        key = self._customer_to_read(request)
+        key = await self._customer_to_read(request)
         deadline = time.monotonic() + _wait_seconds(request)
+        state = await refresh_customer(self._admin.database, self._admin.bell, key, deadline=deadline)
         async with self._admin.connection() as connection:
-            await want_refresh(connection, key)
-        await self._admin.bell.ring_bulk()
-        await self._admin.bell.ring()
-
-        async def look(connection: Connection) -> RefreshState:
-            return await select_refresh_state(connection, key)
-
-        def over(state: RefreshState) -> bool:
-            return state.finished or state.unknown or state.error is not None
-
-        state = await self._wait(look, over, deadline)
-        async with self._admin.connection() as connection:
-            record = await select_full_customer(connection, key)
+            found = await find_by_stripe_id(connection, key)
+            record = None if found is None else await with_parts(connection, found, PARTS)
         if state.finished:
             return json_answer({"customer": record})
         if state.unknown:
@@ -73,7 +62,7 @@ class CustomerRoutes:
         `wait`: seconds, 1 to 30. 504 with the usage as it was read last when it takes longer. `note` says which part
         of it Stripe refuses to give.
         """
-        key = self._customer_to_read(request)
+        key = await self._customer_to_read(request)
         deadline = time.monotonic() + _wait_seconds(request)
         async with self._admin.connection() as connection:
             asked = await ask_for_usage(connection, key)
@@ -85,27 +74,15 @@ class CustomerRoutes:
         def over(found: tuple[UsageState, Usage]) -> bool:
             return found[0].answered or found[0].error is not None
 
-        state, usage = await self._wait(look, over, deadline)
+        state, usage = await wait_until(self._admin.database, look, over, deadline=deadline)
         if state.answered:
             return json_answer({"usage": usage, "note": state.error})
         return json_answer({"error": state.error or NOT_IN_TIME, "usage": usage}, status=504)
 
-    async def _wait(
-        self,
-        look: Callable[[Connection], Awaitable[State]],
-        over: Callable[[State], bool],
-        deadline: float,
-    ) -> State:
-        """The first state that is over, or the last one before the deadline."""
-        while True:
-            async with self._admin.connection() as connection:
-                state = await look(connection)
-            if over(state) or time.monotonic() > deadline:
-                return state
-            await asyncio.sleep(POLL_SECONDS)
-
-    def _customer_to_read(self, request: Request) -> CustomerKey:
+    async def _customer_to_read(self, request: Request) -> CustomerKey:
         """The customer that the request names. Raises Refusal if the request or this process may not read it."""
+        if request.method != "POST":
+            raise HTTPException(405, headers={"Allow": "POST"})
         self._admin.require_token(request)
         live_mode = self._admin.live_mode
         if live_mode is None:
@@ -119,7 +96,10 @@ class CustomerRoutes:
             raise Refusal(422, "the id of the customer is longer than any of Stripe's")
         if key.account_id and not is_shown_id_of(key.account_id, "account"):
             raise Refusal(422, "account must be an id of Stripe: acct_...")
-        return key
+        if not key.account_id:
+            return key
+        async with self._admin.connection() as connection:
+            return key._replace(account_id=await named_account(connection, key.account_id))
 
 
 def _wait_seconds(request: Request) -> int:

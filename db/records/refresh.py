@@ -1,13 +1,9 @@
-"""Refreshing one customer on demand: what a checkout success page asks for, and the full record that it gets."""
+"""Refreshing one customer on demand: what a checkout success page asks for."""
 
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from db.connection import Connection
 from db.keys import CustomerKey
-from db.records.parts import RECORD_PARTS
 
 # The earliest possible time, so that a refresh goes first. A new customer is not stale; its record is created once
 # Stripe confirms it, so that a wrong id creates none.
@@ -72,27 +68,3 @@ async def select_refresh_state(connection: Connection, key: CustomerKey) -> Refr
     if row is None:
         return RefreshState(finished=False, error=None, unknown=True)
     return RefreshState(finished=row["finished"], error=row["error"])
-
-
-_PARTS = ", ".join(
-    f"""
-  '{part.shown_as}', (
-    select coalesce(jsonb_agg(to_jsonb(part) order by {", ".join(f"part.{name}" for name in part.order)}), '[]')
-    from {part.relation} part
-    where part.customer_uid = c.uid
-  )"""
-    for part in RECORD_PARTS.values()
-)
-
-SELECT_FULL_CUSTOMER = f"""
-select to_jsonb(c) || jsonb_build_object({_PARTS}
-)
-from billing.customers c
-where c.account_id = $1 and c.live_mode = $2 and c.stripe_customer_id = $3
-"""
-
-
-async def select_full_customer(connection: Connection, key: CustomerKey) -> dict[str, Any] | None:
-    """The record with its parts, as one JSON object; None if there is no record yet."""
-    found: str | None = await connection.fetchval(SELECT_FULL_CUSTOMER, *key)
-    return None if found is None else msgspec.json.decode(found, type=dict[str, Any])

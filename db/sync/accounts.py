@@ -191,6 +191,17 @@ async def select_served(connection: Connection) -> Scope | None:
     return None if row is None else Scope(row[0], row[1])
 
 
+NAMED_ACCOUNT = "select case when exists (select from sync.key k where k.account_id = $1) then '' else $1 end"
+
+
+async def named_account(connection: Connection, account_id: str) -> str:
+    """The account that a request names, as rows bear it: naming the key's own account is the same as naming none."""
+    if not account_id:
+        return account_id
+    named: str = await connection.fetchval(NAMED_ACCOUNT, account_id)
+    return named
+
+
 alarming_worker: ContextVar[str] = ContextVar("alarming_worker", default="")
 """The worker process on whose behalf this code runs (sync.workers.id): its alarms bear the name."""
 

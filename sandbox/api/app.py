@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox.account import Account
 from sandbox.api.limits import Gate
 from sandbox.api.reads import Reads, Request, parse_parameters
+from sandbox.api.writes import Writes
 from sandbox.faults import BrokenOffError, Faults, Misbehavior
 from sandbox.history import History
 from sandbox.play import Sandbox
@@ -61,6 +62,7 @@ class Api:
         self._api_version = api_version
         self._misbehavior = Misbehavior(faults or Faults(), history)
         self._reads = Reads(sandbox, self._misbehavior)
+        self._writes = Writes()
         self._request_numbers = count(1)
         self._ready: dict[tuple[object, ...], bytes] = {}
         self._ready_as_of = -1
@@ -87,7 +89,8 @@ class Api:
             self._admit(request_headers, scope)
             await self._misbehavior.before_answer(receive, send)
             account = self._authenticate(request_headers, scope["path"])
-            status, body = 200, self._answer(scope, account, version, form)
+            idempotency_key = request_headers.get(b"idempotency-key", b"").decode()
+            status, body = 200, self._answer(scope, account, version, form, idempotency_key)
         except RefusedError as refusal:
             self.tally.refused += 1
             status, body, headers = refusal.status, msgspec.json.encode(refusal.body), refusal.headers
@@ -146,7 +149,9 @@ class Api:
             )
         return self.sandbox.account(account_id, live_mode=live_mode)
 
-    def _answer(self, scope: Scope, account: Account, version: str, form: bytes) -> bytes:
+    def _answer(
+        self, scope: Scope, account: Account, version: str, form: bytes, idempotency_key: str
+    ) -> bytes:
         path: str = scope["path"]
         if scope["method"] == "POST" and path == "/v1/invoices/create_preview":
             request = Request(
@@ -157,6 +162,8 @@ class Api:
                 parameters=parse_parameters(form),
             )
             return msgspec.json.encode(self._reads.preview(request))
+        if scope["method"] == "POST" and path == "/v1/customers":
+            return self._writes.once(account, known_version(version), path, form, idempotency_key)
         if scope["method"] != "GET":
             raise unrecognized(scope["method"], path)
         query: bytes = scope["query_string"]

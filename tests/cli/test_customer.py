@@ -84,7 +84,7 @@ async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str)
     )
     assert [("sub_1", "prod_1", 3)] == [
         (each["stripe_subscription_id"], each["stripe_product_id"], each["quantity"])
-        for each in first["products"]
+        for each in first["customer_products"]
     ]
     assert {"usd": 123456, "jpy": 5000, "kwd": 1234} == {
         each["currency"]: each["net"] for each in first["revenue"]

@@ -11,7 +11,7 @@ import pytest
 from db.connection import Connection, connect
 from db.migrate import migrate
 from db.mirror import claims, facts, sizes
-from db.records import customer, history, names, records
+from db.records import customer, full, history, identities, names, records
 from db.sync import catalogue, customers, due_reads, heavy, histories, inbox, inbox_admin, status, usage
 from local.clean import throwaway_home
 from local.postgres import INSTALLED, start_postgres
@@ -328,6 +328,11 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (*SCOPE, ids("cus")),
         {"identities_account_id_live_mode_stripe_customer_id_key"},
     ),
+    "facts: identities without a Stripe customer": (
+        facts.SELECT_UNLINKED_IDENTITIES,
+        (*SCOPE, [UUID(int=number) for number in range(BATCH)]),
+        {"identities_pkey"},
+    ),
     "facts: subscriptions": (facts.SELECT_SUBSCRIPTIONS, (*SCOPE, ids("cus")), {"subscriptions_customer"}),
     "facts: items": (facts.SELECT_ITEMS, (*SCOPE, ids("sub")), {"subscription_items_pkey"}),
     "facts: invoices": (facts.SELECT_INVOICES, (*SCOPE, ids("cus")), {"invoices_customer"}),
@@ -360,6 +365,32 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "crowds": (claims.COUNT_CROWDS, (*SCOPE, CLAIMED, 100), {"uid_claims_order"}),
     "names taken": (names.TAKE_NAMES, (*SCOPE, CLAIMED, CLAIMED), {"custom_uid_is_unique"}),
     "names given": (names.GIVE_NAMES, (*SCOPE, CLAIMED, CLAIMED), {"stripe_customer_is_unique"}),
+    "names given to customers that Stripe does not know": (
+        names.GIVE_NAMES_TO_UNLINKED,
+        (*SCOPE, CLAIMED, [UUID(int=number) for number in range(len(CLAIMED))]),
+        {"customers_pkey"},
+    ),
+    "namesakes linked": (
+        identities.LINK_NAMESAKES,
+        (*SCOPE, [UUID(int=number) for number in range(5)], ids("cus")[:5]),
+        {"identities_pkey", "stripe_customer_is_unique", "uid_claims_pkey"},
+    ),
+    # What services ask through the API.
+    "a customer by its name": (
+        full.FIND_CUSTOMER,
+        (*SCOPE, "own_7", UUID(int=7)),
+        {"customers_pkey", "stripe_customer_is_unique", "custom_uid_is_unique"},
+    ),
+    "an identity by its name": (
+        identities.SELECT_NAMED_IDENTITY,
+        (*SCOPE, "own_7"),
+        {"identities_custom_uid"},
+    ),
+    "an identity by its Stripe customer": (
+        identities.SELECT_LINKED_IDENTITY,
+        (*SCOPE, "cus_7"),
+        {"identities_account_id_live_mode_stripe_customer_id_key"},
+    ),
     "unsettled customers": (
         facts.SELECT_UNSETTLED_CUSTOMERS,
         (*SCOPE, ids("cus"), ["payment_intent"]),

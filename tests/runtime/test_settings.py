@@ -41,6 +41,7 @@ def test_everything_said_is_taken() -> None:
             "STRIPE_WEBHOOK_SECRET": "whsec_new, whsec_old",
             "STRIPE_API_BASE": "http://127.0.0.1:12111/",
             "ADMIN_TOKEN": "adm1n",
+            "READ_TOKEN": "r3ader",
             "PORT": "9000",
             "LOG_FORMAT": "console",
             "PAST_DUE_HAS_ACCESS": "no",
@@ -49,8 +50,9 @@ def test_everything_said_is_taken() -> None:
     assert settings.live_mode is True
     assert ("whsec_new", "whsec_old") == settings.stripe_webhook_secrets
     assert "http://127.0.0.1:12111" == settings.stripe_api_base
-    assert ("adm1n", 9000, "console", False) == (
+    assert ("adm1n", "r3ader", 9000, "console", False) == (
         settings.admin_token,
+        settings.read_token,
         settings.port,
         settings.log_format,
         settings.past_due_has_access,
@@ -128,8 +130,14 @@ def test_odd_signing_secret_is_doubted_but_taken() -> None:
 def test_repr_shows_no_secret() -> None:
     """Settings end up in tracebacks and debug lines."""
     settings = Settings.from_env(
-        LEAST | {"STRIPE_API_KEY": LIVE_KEY, "STRIPE_WEBHOOK_SECRET": "whsec_a", "ADMIN_TOKEN": "adm1n"}
+        LEAST
+        | {
+            "STRIPE_API_KEY": LIVE_KEY,
+            "STRIPE_WEBHOOK_SECRET": "whsec_a",
+            "ADMIN_TOKEN": "adm1n",
+            "READ_TOKEN": "r3ader",
+        }
     )
-    for secret in ("pa55word", LIVE_KEY, "whsec_a", "adm1n"):
+    for secret in ("pa55word", LIVE_KEY, "whsec_a", "adm1n", "r3ader"):
         assert secret not in repr(settings)
         assert secret in " ".join(settings.secrets)

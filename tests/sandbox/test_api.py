@@ -538,7 +538,7 @@ async def use_and_cost(client: Client, sandbox: Sandbox) -> None:
     none = await client.post("invoices/create_preview", subscription=gone.id)
     assert (404, "invoice_upcoming_none") == (none.status, none.body["error"]["code"])
     assert 400 == (await client.post("invoices/create_preview")).status
-    assert 404 == (await client.post("customers", name="Ada")).status
+    assert 404 == (await client.post("charges", name="Ada")).status
 
 
 async def test_tiers_only_on_request(client: Client, sandbox: Sandbox) -> None:
@@ -549,3 +549,19 @@ async def test_tiers_only_on_request(client: Client, sandbox: Sandbox) -> None:
     assert [5, None] == [tier["up_to"] for tier in shown["tiers"]]
     listed = await client.get(f"prices?product={price.product}&expand[]=data.tiers")
     assert shown["tiers"] == listed.body["data"][0]["tiers"]
+
+
+async def test_customers_are_created_once_per_key() -> None:
+    """A request that is sent again with its idempotency key creates nothing; with other parameters it is refused."""
+    async with serve(create_api(Sandbox(seed=1), [KEY])) as base, aiohttp.ClientSession() as session:
+
+        async def create(name: str) -> tuple[int, Any]:
+            headers = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": "k"}
+            fields = {"name": name, "metadata[custom_uid]": "u"}
+            async with session.post(f"{base}/v1/customers", headers=headers, data=fields) as answer:
+                return answer.status, await answer.json()
+
+        first, again, other = await create("Ada"), await create("Ada"), await create("Eve")
+    assert (200, "Ada", {"custom_uid": "u"}) == (first[0], first[1]["name"], first[1]["metadata"])
+    assert first == again
+    assert (400, "idempotency_error") == (other[0], other[1]["error"]["type"])

@@ -227,6 +227,12 @@ async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Harness) ->
         "select id, 'customer', 'cus_1', 'differs', json_build_object('name', $1::text) from scan",
         SECRET,
     )
+    await harness.execute(
+        "insert into billing.merges (merged_uid, into_uid, account_id, live_mode, merged_custom_uid) "
+        "select gen_random_uuid(), uid, account_id, live_mode, $1 from billing.customers "
+        "where stripe_customer_id = 'cus_1'",
+        SECRET,
+    )
     before, paid = await harness.record(), await money(harness)
     # A payout belongs to no customer, and no event carries a balance transaction.
     mirrored = {kind.table for kind in KINDS.values() if not kind.catalogue}
@@ -237,6 +243,7 @@ async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Harness) ->
         "billing.customers",
         "billing.customer_products",
         "billing.identities",
+        "billing.merges",
     } <= {*await mentions(harness, SECRET)}, "the story has nothing to hide"
     other = await harness.record("cus_2")
 

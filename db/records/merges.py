@@ -1,0 +1,98 @@
+"""Merging: what is known of one customer is given to another one, and the first is no more."""
+
+from uuid import UUID
+
+from db.connection import Connection
+from db.keys import Scope
+from db.records.identities import StoredIdentity
+
+SELECT_MERGED_INTO = """
+select into_uid from billing.merges where account_id = $1 and live_mode = $2 and merged_uid = $3
+"""
+
+
+async def select_merged_into(connection: Connection, scope: Scope, uid: UUID) -> UUID | None:
+    """The customer into which the one with this uid was merged."""
+    found: UUID | None = await connection.fetchval(SELECT_MERGED_INTO, *scope, uid)
+    return found
+
+
+LOCK_IDENTITIES = """
+select uid, stripe_customer_id
+from billing.identities
+where account_id = $1 and live_mode = $2 and uid = any ($3::uuid[])
+order by uid
+for no key update
+"""
+
+# Gone first: two identities cannot be linked to one customer of Stripe's.
+REMOVE_MERGED = """
+delete from billing.identities
+where account_id = $1 and live_mode = $2 and uid = $3
+returning stripe_customer_id, custom_uid, name, email, description, fingerprint, send_email_receipts, metadata,
+  sandbox_product_id, sandbox_end, last_seen, created_at
+"""
+
+# What the remaining customer says counts; of two grants the one that lasts longer.
+TAKE_OVER = """
+update billing.identities i
+set
+  stripe_customer_id = coalesce(i.stripe_customer_id, $4),
+  name = coalesce(i.name, $5),
+  email = coalesce(i.email, $6),
+  description = coalesce(i.description, $7),
+  fingerprint = coalesce(i.fingerprint, $8),
+  send_email_receipts = coalesce(i.send_email_receipts, $9),
+  metadata = case when jsonb_typeof($10::jsonb) = 'object' then $10::jsonb else '{}' end
+    || case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{}' end,
+  sandbox_product_id = case
+    when $12::timestamptz > coalesce(i.sandbox_end, '-infinity') then $11 else i.sandbox_product_id
+  end,
+  sandbox_end = greatest(i.sandbox_end, $12),
+  last_seen = greatest(i.last_seen, $13),
+  created_at = least(i.created_at, $14)
+where i.account_id = $1 and i.live_mode = $2 and i.uid = $3
+"""
+
+MOVE_ENTITIES = """
+update billing.local_entities e
+set customer_uid = $2
+where e.customer_uid = $1 and not exists (
+  select from billing.local_entities other where other.customer_uid = $2 and other.id = e.id
+)
+"""
+
+REMOVE_ENTITIES = "delete from billing.local_entities where customer_uid = $1"
+
+RECORD_MERGE = """
+insert into billing.merges
+  (account_id, live_mode, merged_uid, into_uid, merged_stripe_customer_id, merged_custom_uid)
+values ($1, $2, $3, $4, $5, $6)
+"""
+
+FOLLOW_MERGE = """
+update billing.merges set into_uid = $4 where account_id = $1 and live_mode = $2 and into_uid = $3
+"""
+
+
+async def merge_identities(
+    connection: Connection, scope: Scope, merged: StoredIdentity, into: StoredIdentity
+) -> bool:
+    """Give everything of one identity to another one, which keeps its uid and its name. In a transaction. False, and
+    nothing is done, if both are linked to customers of Stripe's, or one is gone.
+
+    Both records are derived after this: the parts of the first one's follow its Stripe customer.
+    """
+    rows = await connection.fetch(LOCK_IDENTITIES, *scope, [merged.uid, into.uid])
+    if len(rows) != 2 or all(row["stripe_customer_id"] is not None for row in rows):
+        return False
+    found = await connection.fetchrow(REMOVE_MERGED, *scope, merged.uid)
+    if found is None:
+        return False
+    stripe_customer_id, custom_uid, *rest = found
+    await connection.execute(TAKE_OVER, *scope, into.uid, stripe_customer_id, *rest)
+    await connection.execute(MOVE_ENTITIES, merged.uid, into.uid)
+    await connection.execute(REMOVE_ENTITIES, merged.uid)
+    await connection.execute(RECORD_MERGE, *scope, merged.uid, into.uid, stripe_customer_id, custom_uid)
+    await connection.execute(FOLLOW_MERGE, *scope, merged.uid, into.uid)
+    return True

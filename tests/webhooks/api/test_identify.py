@@ -1,0 +1,192 @@
+"""Customers before they have a name, and what becomes of them when they get one."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.harness import charge, customer, event
+from tests.webhooks.api.client import Service
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def paying(service: Service, number: str) -> dict[str, Any]:
+    """A customer of Stripe's that has paid, without a name; its record."""
+    customer_id, paid = f"cus_{number}", charge(f"ch_{number}", f"cus_{number}")
+    service.harness.api.put(customer(customer_id), paid)
+    await service.harness.receive(
+        event("customer.created", customer(customer_id)), event("charge.succeeded", paid)
+    )
+    await service.until_record(customer_id, lifetime_revenue=2000, exact=True)
+    body: dict[str, Any] = (await service.get(f"/customers/{customer_id}")).body
+    return body
+
+
+async def identified(service: Service, who: str, name: str) -> Any:
+    answer = await service.post(f"/customers/{who}/identify?expand=entities,revenue", {"custom_uid": name})
+    assert 200 == answer.status, answer.body
+    return answer.body
+
+
+async def test_recognised(service: Service) -> None:
+    """One customer per fingerprint, or per email without one, however many come at once; something must be said."""
+    answers = await asyncio.gather(
+        *(service.post("/customers", {"fingerprint": "fp_1", "email": "f@example.com"}) for _ in range(20))
+    )
+    assert [200] * 19 + [201] == sorted(each.status for each in answers)
+    assert 1 == len({each.body["uid"] for each in answers})
+    (created,) = [each for each in answers if each.status == 201]
+    assert (f"/customers/{created.body['uid']}", None, "fp_1", "f@example.com") == (
+        created.headers["Location"],
+        created.body["custom_uid"],
+        created.body["fingerprint"],
+        created.body["email"],
+    )
+    by_mail = [
+        await service.post("/customers", {"email": each}) for each in ("F@example.com", "f@example.com")
+    ]
+    assert [201, 200] == [each.status for each in by_mail]
+    assert by_mail[0].body["uid"] == by_mail[1].body["uid"] != created.body["uid"]
+    refused = await service.post("/customers", {"name": "Nobody"})
+    assert 422 == refused.status
+    assert "fingerprint" in refused.problem("invalid")
+
+
+async def test_gets_its_name(service: Service) -> None:
+    """The same customer, with its uid and its history; and it is recognised afterwards."""
+    created = (await service.post("/customers", {"fingerprint": "fp_named"})).body
+    named = await identified(service, created["uid"], "named")
+    assert (created["uid"], "named") == (named["uid"], named["custom_uid"])
+    assert named["uid"] == (await identified(service, created["uid"], "named"))["uid"]
+    again = await service.post("/customers", {"fingerprint": "fp_named"})
+    assert (200, "named") == (again.status, again.body["custom_uid"])
+    other = await service.post(f"/customers/{created['uid']}/identify", {"custom_uid": "other"})
+    assert 409 == other.status
+    assert "is named already" in other.problem("conflict")
+    record = await paying(service, "unnamed")
+    bought = await identified(service, "cus_unnamed", "bought")
+    assert (record["uid"], "bought", 2000) == (
+        bought["uid"],
+        bought["custom_uid"],
+        bought["lifetime_revenue"],
+    )
+    for body in ({"custom_uid": "%%%%"}, {"custom_uid": "cus_1"}, {}):
+        assert 422 == (await service.post("/customers/named/identify", body)).status
+    assert 404 == (await service.post("/customers/unheard/identify", {"custom_uid": "x"})).status
+
+
+async def test_merged(service: Service) -> None:
+    """What the named customer lacks it gets; what it says counts; the old uid leads to it; the merge is recorded."""
+    harness = service.harness
+    named = (await service.put("/customers/merged", {"name": "Named", "metadata": {"a": "named"}})).body
+    guest = (
+        await service.post(
+            "/customers",
+            {
+                "fingerprint": "fp_m",
+                "name": "Guest",
+                "email": "g@x.y",
+                "metadata": {"a": "guest", "b": "guest"},
+            },
+        )
+    ).body
+    for uid, names in ((named["uid"], ("both",)), (guest["uid"], ("both", "guests"))):
+        for name in names:
+            await harness.execute(
+                "insert into billing.local_entities (uid, customer_uid, id, name) "
+                "values (gen_random_uuid(), $1::text::uuid, $2, $1)",
+                uid,
+                name,
+            )
+    await harness.execute(
+        "update billing.identities set sandbox_end = now() + interval '1 day', sandbox_product_id = 'pro' "
+        "where uid = $1::text::uuid",
+        guest["uid"],
+    )
+    merged = await identified(service, guest["uid"], "merged")
+    assert (named["uid"], "Named", "g@x.y", "fp_m", {"a": "named", "b": "guest"}, True, "pro") == (
+        merged["uid"],
+        merged["name"],
+        merged["email"],
+        merged["fingerprint"],
+        merged["metadata"],
+        merged["has_access"],
+        merged["product_id"],
+    )
+    assert [("both", named["uid"]), ("guests", guest["uid"])] == [
+        (each["id"], each["name"]) for each in merged["entities"]
+    ]
+    assert merged["uid"] == (await service.get(f"/customers/{guest['uid']}")).body["uid"]
+    assert merged["uid"] == (await service.post("/customers", {"fingerprint": "fp_m"})).body["uid"]
+    (row,) = await harness.fetch("select * from billing.merges where into_uid = $1::text::uuid", named["uid"])
+    assert (guest["uid"], None, None) == (
+        str(row["merged_uid"]),
+        row["merged_custom_uid"],
+        row["merged_stripe_customer_id"],
+    )
+    await service.until_gone(f"uid/{guest['uid']}")
+    assert 0 == await harness.fetchval(
+        "select count(*) from billing.customers where uid = $1::text::uuid", guest["uid"]
+    )
+
+
+@pytest.mark.parametrize("who", ["the guest", "the named", "both"])
+async def test_merged_with_stripe(service: Service, who: str) -> None:
+    """Status and revenue come along with the customer of Stripe's, on whichever side it is; two of them are refused,
+    and nothing has happened.
+    """
+    name = who.split()[-1]
+    at_stripe = {side: who in (side, "both") for side in ("the guest", "the named")}
+    if at_stripe["the guest"]:
+        guest = await paying(service, f"g_{name}")
+    else:
+        guest = (await service.post("/customers", {"fingerprint": f"fp_stripe_{name}"})).body
+    if at_stripe["the named"]:
+        await paying(service, f"n_{name}")
+        named = (await service.put(f"/customers/m-{name}", {"stripe_id": f"cus_n_{name}"})).body
+    else:
+        named = (await service.put(f"/customers/m-{name}")).body
+    if who == "both":
+        refused = await service.post(f"/customers/{guest['uid']}/identify", {"custom_uid": f"m-{name}"})
+        assert 409 == refused.status
+        assert "both have a customer at Stripe" in refused.problem("conflict")
+        for before in (guest, named):
+            after = (await service.get(f"/customers/{before['uid']}")).body
+            assert (before["stripe_customer_id"], 2000) == (
+                after["stripe_customer_id"],
+                after["lifetime_revenue"],
+            )
+        return
+    merged = await identified(service, guest["uid"], f"m-{name}")
+    assert (named["uid"], f"m-{name}", f"cus_{'g' if at_stripe['the guest'] else 'n'}_{name}", 2000) == (
+        merged["uid"],
+        merged["custom_uid"],
+        merged["stripe_customer_id"],
+        merged["lifetime_revenue"],
+    )
+    assert [2000] == [each["net"] for each in merged["revenue"]]
+    assert 1 == await service.harness.fetchval(
+        "select count(*) from billing.customers where stripe_customer_id = $1", merged["stripe_customer_id"]
+    )
+    await service.until_uid(merged["uid"], exact=True)
+
+
+async def test_merged_one_after_another(service: Service) -> None:
+    """A chain of merges ends at the customer that is left, also for the first uid; all at once, one wins."""
+    guests = [
+        (await service.post("/customers", {"fingerprint": f"fp_chain_{n}"})).body["uid"] for n in range(6)
+    ]
+    answers = await asyncio.gather(
+        *(service.post(f"/customers/{uid}/identify", {"custom_uid": "chain"}) for uid in guests)
+    )
+    assert {200} == {each.status for each in answers}
+    (left,) = {each.body["uid"] for each in answers}
+    for uid in guests:
+        assert left == (await service.get(f"/customers/{uid}")).body["uid"]
+    assert 1 == await service.harness.fetchval(
+        "select count(*) from billing.identities where fingerprint like 'fp_chain%' or custom_uid = 'chain'"
+    )
+    assert 5 == await service.harness.fetchval(
+        "select count(*) from billing.merges where into_uid = $1::text::uuid", left
+    )

@@ -1,0 +1,1 @@
+"""The customers API: for the services that own the customers."""

@@ -1,0 +1,109 @@
+"""Reads requests into the types that operations declare; what does not fit is a problem that names the field."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from starlette.requests import Request
+
+from webhooks.api.problems import INVALID, UNREADABLE, Problem
+from webhooks.bodies import read_body
+
+BODY_BYTES_MAX = 64 * 1024
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
+_LACKING = re.compile(r"Object missing required field `(?P<field>.*)`", re.DOTALL)
+_IN_BRACKETS = re.compile(r"(?P<name>[a-z_]+)\[(?P<key>.*)\]", re.DOTALL)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read_query(request: Request, into: type[S]) -> S:
+    """The query of a request. Raises Problem."""
+    lists, maps = _shapes(into)
+    given: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        inner = _IN_BRACKETS.fullmatch(name)
+        if inner is not None and inner["name"] in maps:
+            of, key = given.setdefault(inner["name"], {}), inner["key"]
+        else:
+            of, key = given, name
+        if key in of:
+            raise _wrong("query", name, "is given more than once")
+        of[key] = value.split(",") if key in lists else value
+    refuse_unstorable(given, "query")
+    return _convert(given, into, "query")
+
+
+async def read_body_of(request: Request, into: type[S]) -> S:
+    """The body of a request; no body is an empty object. Raises Problem, or Refusal if it is too large."""
+    body = await read_body(request, bytes_max=BODY_BYTES_MAX)
+    try:
+        given = msgspec.json.decode(body) if body else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(
+            UNREADABLE, f"the body is not JSON: {error}", field="body", remedy="send one JSON object"
+        ) from None
+    refuse_unstorable(given, "body")
+    return _convert(given, into, "body")
+
+
+def refuse_unstorable(given: object, where: str) -> None:
+    """Raise Problem if a text in it has a character that Postgres cannot store."""
+    match given:
+        case str():
+            if "\0" in given or (not given.isascii() and any("\ud800" <= each <= "\udfff" for each in given)):
+                raise _wrong(where, "", "has the character U+0000 or half of a surrogate pair")
+        case list():
+            for each in given:
+                refuse_unstorable(each, where)
+        case dict():
+            for name, value in given.items():
+                refuse_unstorable(name, where)
+                refuse_unstorable(value, f"{where}.{name}")
+        case _:
+            pass
+
+
+def _convert(given: Mapping[str, Any], into: type[S], where: str) -> S:
+    try:
+        return msgspec.convert(given, into, strict=where == "body")
+    except msgspec.ValidationError as error:
+        raise _problem_of(error, into, where) from None
+
+
+def _problem_of(error: msgspec.ValidationError, into: type[msgspec.Struct], where: str) -> Problem:
+    found = _AT.match(str(error))
+    what, path = (found["what"], found["path"] or "") if found else (str(error), "")
+    if unknown := _UNKNOWN.match(what):
+        known = ", ".join(into.__struct_fields__)
+        return _wrong(where, f"{path}.{unknown['field']}", "is not known here", remedy=f"use: {known}")
+    if lacking := _LACKING.match(what):
+        return _wrong(where, f"{path}.{lacking['field']}", "is missing", remedy="give it")
+    return _wrong(where, path, f"cannot be used: {what[:1].lower()}{what[1:]}")
+
+
+def _wrong(where: str, path: str, what: str, *, remedy: str | None = None) -> Problem:
+    field = f"{where}.{path.lstrip('.')}" if path.strip(".") else where
+    shown = field if field.isprintable() else ascii(field)
+    return Problem(
+        INVALID,
+        f"{shown[:200]} {what}"[:1000],
+        field=shown[:200],
+        remedy=remedy or "see /docs for what it may be",
+    )
+
+
+def _shapes(struct: type[msgspec.Struct]) -> tuple[set[str], set[str]]:
+    """The fields that are lists, written with commas, and those that are maps, written with brackets."""
+    hints = get_type_hints(struct)
+    lists = {name for name, hint in hints.items() if list in _origins(hint)}
+    maps = {name for name, hint in hints.items() if dict in _origins(hint)}
+    return lists, maps
+
+
+def _origins(hint: object) -> set[object]:
+    arms = get_args(hint) if get_origin(hint) not in (list, dict) else ()
+    return {get_origin(hint)}.union(*(_origins(arm) for arm in arms))

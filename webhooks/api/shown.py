@@ -1,0 +1,91 @@
+"""A customer as the API shows it, also before a worker has stored its record."""
+
+import time
+from collections.abc import Collection
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from billing.record import Policy, derive_record
+from db.connection import Connection
+from db.keys import Scope
+from db.mirror.facts import load_facts
+from db.records.customer import StoredCustomer
+from db.records.full import Customer, find_customer, uid_in, with_parts
+from db.records.identities import (
+    StoredIdentity,
+    is_derived,
+    select_identity,
+    select_named_identity,
+    select_stale,
+)
+from db.records.merges import select_merged_into
+from webhooks.api.operation import Context
+from webhooks.refreshing import wait_until
+
+DERIVED_SECONDS = 5.0
+"""How long an answer waits for a worker to store a record that was just changed."""
+
+
+async def look_up(
+    connection: Connection, scope: Scope, name: str, *, policy: Policy
+) -> StoredCustomer | None:
+    """The customer with this uid, Stripe id or custom_uid: its record, or, of one whose record no worker has stored
+    yet, what it will be.
+    """
+    record = await find_customer(connection, scope, name)
+    if record is not None:
+        return record
+    identity = await select_named_identity(connection, scope, name)
+    if identity is None and (uid := uid_in(name)) is not None:
+        identity = await select_identity(connection, scope, uid)
+        if identity is None and (into := await select_merged_into(connection, scope, uid)) is not None:
+            return await look_up(connection, scope, str(into), policy=policy)
+    return None if identity is None else await _foreseen(connection, scope, identity, policy)
+
+
+async def shown(
+    context: Context, scope: Scope, identity: StoredIdentity, expand: Collection[str] = ()
+) -> Customer:
+    """The record of this identity as of now, once a worker has stored it; after `DERIVED_SECONDS` what it will
+    be.
+    """
+    key = identity.key(scope)
+    async with context.database.connection() as connection:
+        stale = await select_stale(connection, key)
+        derived = await is_derived(connection, key, stale)
+
+    async def look(connection: Connection) -> bool:
+        return await is_derived(connection, key, stale)
+
+    if not derived:
+        await context.bell.ring()
+        derived = await wait_until(
+            context.database, look, bool, deadline=time.monotonic() + DERIVED_SECONDS, poll_seconds=0.02
+        )
+    async with context.database.connection() as connection:
+        record = await find_customer(connection, scope, str(identity.uid))
+        if record is None:
+            record = await _foreseen(connection, scope, identity, policy_of(context))
+        elif not derived:
+            record = replace(record, exact=False)
+        return await with_parts(connection, record, expand)
+
+
+def policy_of(context: Context) -> Policy:
+    """The policy that records are derived with."""
+    return Policy(past_due_has_access=context.settings.past_due_has_access)
+
+
+async def _foreseen(
+    connection: Connection, scope: Scope, identity: StoredIdentity, policy: Policy
+) -> StoredCustomer:
+    """What the record will be: not exact, and without a number of `change`."""
+    key = identity.key(scope)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        (facts,) = await load_facts(connection, *scope, {key.id: False})
+    now = datetime.now(UTC)
+    record = derive_record(facts, as_of=now, policy=policy).record
+    known: dict[str, Any] = {field.name: getattr(record, field.name) for field in fields(record)}
+    created = now if facts.identity is None else facts.identity.created_at
+    return StoredCustomer(**{**known, "exact": False}, change=0, created_at=created, updated_at=now)

@@ -1,0 +1,131 @@
+"""What the API asks of Stripe while a request waits: whether a customer exists, and to create one.
+
+Nothing else of the web process calls Stripe, and the route of webhooks never does.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+
+from billing.kinds.found import is_id_of
+from db.keys import CustomerKey, Scope
+from runtime.budget import Budget
+from runtime.limits import Limits
+from runtime.settings import Settings
+from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from webhooks.api.problems import AWAY, INVALID, NO_KEY, STRIPE_REFUSES, Problem
+
+PART = 0.1
+"""Of the requests a second that all workers may send, and beside them: what they leave to other software allows it."""
+CONCURRENCY_MAX = 8
+
+
+class Customers:
+    """Customers at Stripe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._live_mode = settings.live_mode
+        self._api: StripeApi | None = None
+        if settings.stripe_api_key is not None:
+            self._api = StripeApi(
+                api_key=settings.stripe_api_key,
+                api_base=settings.stripe_api_base,
+                budget=Budget(_part_of(settings.api_limits), places_max=CONCURRENCY_MAX),
+            )
+
+    async def start(self) -> None:
+        """Open what requests need; nothing is sent."""
+        if self._api is not None:
+            await self._api.__aenter__()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._api is not None:
+            await self._api.__aexit__(None, None, None)
+
+    async def require(self, key: CustomerKey) -> None:
+        """Return if Stripe has this customer. Raises Problem."""
+        api = self._reachable(key.scope, "body.stripe_id")
+        try:
+            answer = await api.read(f"/v1/customers/{quote(key.id, safe='')}", account_id=key.account_id)
+        except StripeMissing:
+            raise _unknown(key.id) from None
+        except (StripeRefused, StripeUnavailable) as error:
+            raise _failed(error, "body.stripe_id") from None
+        if _Body.of(answer.body).deleted:
+            raise _unknown(key.id, "is deleted at Stripe")
+
+    async def create(self, scope: Scope, fields: Mapping[str, str], *, idempotency_key: str) -> str:
+        """The Stripe id of a new customer with these fields: the same one for the same key. Raises Problem."""
+        api = self._reachable(scope, "body.create_in_stripe")
+        try:
+            answer = await api.create(
+                "/v1/customers", fields, account_id=scope.account_id, idempotency_key=idempotency_key
+            )
+        except (StripeRefused, StripeMissing, StripeUnavailable) as error:
+            raise _failed(error, "body.create_in_stripe") from None
+        created = _Body.of(answer.body).id
+        if not is_id_of(created, "customer"):
+            raise Problem(STRIPE_REFUSES, "Stripe answered with no customer", field="body.create_in_stripe")
+        return created
+
+    def _reachable(self, scope: Scope, field: str) -> StripeApi:
+        if self._api is None:
+            raise Problem(
+                NO_KEY,
+                "without STRIPE_API_KEY nothing can be asked of Stripe",
+                field=field,
+                remedy="leave it out, or set STRIPE_API_KEY and restart",
+            )
+        if self._live_mode != scope.live_mode:
+            raise Problem(
+                INVALID, "the API key is of the other mode", field="query.mode", remedy="leave out mode"
+            )
+        return self._api
+
+
+def _part_of(limits: Limits) -> Limits:
+    """One request a second at least: with less nothing would pass."""
+    return Limits(account=max(limits.account * PART, 1.0), operation=max(limits.operation * PART, 1.0))
+
+
+class _Body(msgspec.Struct):
+    """What matters here of a customer."""
+
+    id: str = ""
+    deleted: bool = False
+
+    @classmethod
+    def of(cls, body: bytes) -> "_Body":
+        try:
+            return msgspec.json.decode(body, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return cls()
+
+
+def _unknown(customer_id: str, what: str = "is unknown to Stripe") -> Problem:
+    return Problem(
+        INVALID,
+        f"the customer {customer_id} {what} in this account and mode",
+        field="body.stripe_id",
+        remedy="give the id of a customer (cus_...), and its account and mode",
+    )
+
+
+def _failed(error: StripeMissing | StripeRefused | StripeUnavailable, field: str) -> Problem:
+    if isinstance(error, StripeUnavailable):
+        return Problem(
+            AWAY, f"Stripe cannot be asked just now: {error}", field=field, remedy="send the request again"
+        )
+    if isinstance(error, StripeRefused) and error.account_is_closed:
+        return Problem(
+            INVALID,
+            "the API key has no access to this account",
+            field="query.account",
+            remedy="name an account that is connected, or leave account out",
+        )
+    remedy = "look at what Stripe says"
+    if isinstance(error, StripeRefused) and error.status in (401, 403):
+        remedy = "use a key that may read customers, and write them to create one"
+    return Problem(STRIPE_REFUSES, f"Stripe refuses: {error}", field=field, remedy=remedy)

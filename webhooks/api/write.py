@@ -1,0 +1,390 @@
+"""PUT and PATCH /customers/ID: get or create a customer by the company's own name, and change one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from billing.claims import is_url_safe
+from billing.facts import unlinked_key
+from billing.kinds.found import is_id_of
+from db.connection import Connection
+from db.keys import CustomerKey, Scope
+from db.mirror.claims import select_claims
+from db.records.customer import StoredCustomer
+from db.records.full import Customer, find_by_name, find_by_stripe_id, with_parts
+from db.records.identities import (
+    IdentityFields,
+    StoredIdentity,
+    change_identity,
+    insert_identity,
+    is_at_stripe,
+    link_identity,
+    lock_name,
+    name_identity,
+    select_identity,
+    select_linked_identity,
+    select_named_identity,
+)
+from db.records.refresh import want_refresh
+from webhooks.api.examples import CUSTOMER, UNLINKED
+from webhooks.api.operation import Answer, Call, Context, Operation, Reply
+from webhooks.api.problems import CONFLICT, INVALID, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
+from webhooks.api.read import Expanding, found_customer
+from webhooks.api.shown import policy_of, shown
+
+STORABLE = r"^[^\x00]+$"
+"""Postgres stores no U+0000."""
+CUSTOM_UID = r"^(?!\.{1,2}$|cus_)[A-Za-z0-9._~-]{1,255}$"
+
+# Stripe's limits, where it has one: what is set here may be passed on.
+Name: TypeAlias = Annotated[str, Meta(max_length=256, pattern=STORABLE)]
+Email: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+Description: TypeAlias = Annotated[str, Meta(max_length=350, pattern=STORABLE)]
+Fingerprint: TypeAlias = Annotated[str, Meta(max_length=255, pattern=STORABLE)]
+StripeId: TypeAlias = Annotated[str, Meta(pattern=r"^cus_[A-Za-z0-9_]{1,251}$")]
+MetadataKey: TypeAlias = Annotated[str, Meta(max_length=40, pattern=r"^[^\[\]\x00]+$")]
+MetadataText: TypeAlias = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*$")]
+
+_FINGERPRINT = Meta(description="What recognises a customer who has not signed up yet.")
+_RECEIPTS = Meta(description="Whether the customer wants receipts by mail. null: not said.")
+_STRIPE_ID = Meta(
+    description=(
+        "Link the customer to this customer of Stripe's: it must exist there and be nobody else's. It is read at once."
+    )
+)
+
+
+class NewCustomer(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a customer may be created with. Of one that exists already only stripe_id and create_in_stripe count."""
+
+    name: Annotated[Name | None, Meta(description="A person's or a business's name.")] = None
+    email: Annotated[Email | None, Meta(description="Not unique.")] = None
+    description: Annotated[Description | None, Meta(description="For people.")] = None
+    metadata: Annotated[
+        dict[MetadataKey, MetadataText],
+        Meta(max_length=50, description="Whatever the company keeps with it."),
+    ] = msgspec.field(default_factory=dict)
+    fingerprint: Annotated[Fingerprint | None, _FINGERPRINT] = None
+    send_email_receipts: Annotated[bool | None, _RECEIPTS] = None
+    stripe_id: Annotated[StripeId | None, _STRIPE_ID] = None
+    create_in_stripe: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Create a customer at Stripe, too, with metadata.custom_uid, once. Otherwise Stripe has none "
+                "before the customer first pays."
+            )
+        ),
+    ] = False
+
+
+class CustomerChanges(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What of a customer may be changed: what is left out stays, null removes it."""
+
+    name: Annotated[Name | UnsetType | None, Meta(description="A person's or a business's name.")] = UNSET
+    email: Annotated[Email | UnsetType | None, Meta(description="Not unique.")] = UNSET
+    description: Annotated[Description | UnsetType | None, Meta(description="For people.")] = UNSET
+    metadata: Annotated[
+        dict[MetadataKey, MetadataText | None] | UnsetType,
+        Meta(description="Keys to set; null removes a key, and others stay."),
+    ] = UNSET
+    fingerprint: Annotated[Fingerprint | UnsetType | None, _FINGERPRINT] = UNSET
+    send_email_receipts: Annotated[bool | UnsetType | None, _RECEIPTS] = UNSET
+    stripe_id: Annotated[StripeId | UnsetType, _STRIPE_ID] = UNSET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settled:
+    """What a transaction has come to."""
+
+    identity: StoredIdentity | None
+    record: StoredCustomer | None = None
+    """Of a customer without an identity here."""
+    created: bool = False
+    linked: bool = False
+
+
+async def put(call: Call[Expanding, NewCustomer]) -> Reply:
+    """The customer with this custom_uid, created if there is none."""
+    context, body = call.context, call.body
+    custom_uid = require_custom_uid(call.request.path_params["customer_id"], "path.customer_id")
+    async with context.database.connection() as connection:
+        scope = await call.scope(connection)
+    if body.stripe_id is not None:
+        await _require_at_stripe(context, CustomerKey(*scope, body.stripe_id))
+    async with context.database.connection() as connection, connection.transaction():
+        await lock_name(connection, scope, custom_uid)
+        settled = await _get_or_create(connection, scope, custom_uid, body)
+    identity = settled.identity
+    if body.create_in_stripe and identity is not None and identity.stripe_customer_id is None:
+        identity = await _create_at_stripe(context, scope, identity)
+        settled = _Settled(identity=identity, created=settled.created, linked=True)
+    customer = await _shown(context, scope, settled, call.query)
+    headers = {"Location": f"/customers/{custom_uid}"} if settled.created else {}
+    return Reply(content=customer, status=201 if settled.created else 200, headers=headers)
+
+
+async def patch(call: Call[Expanding, CustomerChanges]) -> Reply:
+    """The customer, changed."""
+    context, name = call.context, call.name("customer_id")
+    said = {
+        field: value
+        for field in call.body.__struct_fields__
+        if (value := getattr(call.body, field)) is not UNSET
+    }
+    stripe_id: str | None = said.pop("stripe_id", None)
+    async with context.database.connection() as connection:
+        scope = await call.scope(connection)
+        record = await found_customer(connection, scope, name, policy=policy_of(context))
+    if stripe_id is not None:
+        await _require_at_stripe(context, CustomerKey(*scope, stripe_id))
+    async with context.database.connection() as connection, connection.transaction():
+        settled = await _change(connection, scope, record, said, stripe_id)
+    return Reply(content=await _shown(context, scope, settled, call.query))
+
+
+def require_custom_uid(given: str, field: str) -> str:
+    """The custom_uid. Raises Problem with what is wrong with it."""
+    wrong = sorted({each for each in given if not is_url_safe(each)})
+    if wrong:
+        reason = f"has {wrong[0]!r}" if wrong[0].isprintable() else f"has {wrong[0]!a}"
+    elif not is_url_safe(given):
+        reason = "is empty" if not given else "has more than 255 characters"
+    elif given in (".", ".."):
+        reason = "is a way to another path"
+    elif given.startswith("cus_"):
+        reason = "looks like an id of Stripe's, which stripe_id in the body takes"
+    else:
+        return given
+    raise Problem(
+        INVALID,
+        f"the custom_uid {reason}",
+        field=field,
+        remedy="it is part of URLs: use 1 to 255 letters, digits and . _ ~ - of ASCII, and do not begin with cus_",
+    )
+
+
+async def _require_at_stripe(context: Context, key: CustomerKey) -> None:
+    """Return if Stripe has this customer: as far as the mirror knows, or else as Stripe says. Raises Problem."""
+    async with context.database.connection() as connection:
+        known = await is_at_stripe(connection, key)
+    if not known or not is_id_of(key.id, "customer"):
+        await context.stripe.require(key)
+
+
+async def _get_or_create(
+    connection: Connection, scope: Scope, custom_uid: str, body: NewCustomer
+) -> _Settled:
+    """In a transaction that holds the lock of the name."""
+    identity = await select_named_identity(connection, scope, custom_uid)
+    if identity is not None:
+        if body.stripe_id in (None, identity.stripe_customer_id):
+            return _Settled(identity=identity)
+        return await _link(connection, scope, identity, body.stripe_id or "")
+    record = await find_by_name(connection, scope, custom_uid)
+    if record is not None and await _was_named_by_us(connection, scope, record):
+        if body.stripe_id not in (None, record.stripe_customer_id):
+            raise _linked_already(record.stripe_customer_id)
+        return _Settled(identity=None, record=record)
+    created = True
+    if body.stripe_id is not None:
+        linked = await select_linked_identity(connection, scope, body.stripe_id)
+        if linked is not None:
+            named = await name_identity(connection, scope, linked.uid, custom_uid)
+            if named is None:
+                raise _taken(body.stripe_id, linked.custom_uid or str(linked.uid))
+            return _Settled(identity=named)
+        at_stripe = await find_by_stripe_id(connection, CustomerKey(*scope, body.stripe_id))
+        if at_stripe is not None and at_stripe.custom_uid not in (None, custom_uid):
+            raise _taken(body.stripe_id, at_stripe.custom_uid or "")
+        created = at_stripe is None
+    identity = await insert_identity(connection, scope, _fields(custom_uid, body))
+    if identity is None:
+        raise _taken(body.stripe_id or "", "somebody else since a moment ago")
+    return _Settled(identity=identity, created=created, linked=body.stripe_id is not None)
+
+
+async def _was_named_by_us(connection: Connection, scope: Scope, record: StoredCustomer) -> bool:
+    """Whether the company gave the customer its name, and not a buyer, through a payment link (I13)."""
+    customer_id = record.stripe_customer_id or unlinked_key(record.uid)
+    claim = (await select_claims(connection, scope, [customer_id])).get(customer_id)
+    return claim is None or claim.source != "page"
+
+
+def _fields(custom_uid: str, body: NewCustomer) -> IdentityFields:
+    return IdentityFields(
+        custom_uid=custom_uid,
+        stripe_customer_id=body.stripe_id,
+        name=body.name,
+        email=body.email,
+        description=body.description,
+        fingerprint=body.fingerprint,
+        send_email_receipts=body.send_email_receipts,
+        metadata=body.metadata,
+    )
+
+
+async def _change(
+    connection: Connection,
+    scope: Scope,
+    record: StoredCustomer,
+    said: Mapping[str, object],
+    stripe_id: str | None,
+) -> _Settled:
+    """Change the customer's identity, which it gets if it has none."""
+    identity = await select_identity(connection, scope, record.uid)
+    if identity is None:
+        fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
+        identity = await insert_identity(connection, scope, fields)
+    if identity is None:
+        raise Problem(
+            CONFLICT, "somebody else changes this customer just now", remedy="send the request again"
+        )
+    if identity.stripe_customer_id is not None:
+        for field in ("name", "email", "description"):
+            if field in said:
+                raise Problem(
+                    CONFLICT,
+                    f"Stripe knows the customer ({identity.stripe_customer_id}), so its {field} is what Stripe says",
+                    field=f"body.{field}",
+                    remedy="change it at Stripe: the record follows",
+                )
+    settled = _Settled(identity=identity)
+    if stripe_id not in (None, identity.stripe_customer_id):
+        settled = await _link(connection, scope, identity, stripe_id or "")
+    if said:
+        changed = await change_identity(connection, scope, identity.uid, said)
+        settled = _Settled(identity=changed or settled.identity, linked=settled.linked)
+    return settled
+
+
+async def _link(connection: Connection, scope: Scope, identity: StoredIdentity, stripe_id: str) -> _Settled:
+    """Link an identity to a customer that Stripe has. Raises Problem if either is linked already."""
+    if identity.stripe_customer_id is not None:
+        raise _linked_already(identity.stripe_customer_id)
+    at_stripe = await find_by_stripe_id(connection, CustomerKey(*scope, stripe_id))
+    if at_stripe is not None and at_stripe.custom_uid not in (None, identity.custom_uid):
+        raise _taken(stripe_id, at_stripe.custom_uid or "")
+    linked = await link_identity(connection, scope, identity.uid, stripe_id)
+    if linked is None:
+        other = await select_linked_identity(connection, scope, stripe_id)
+        raise _taken(stripe_id, "somebody else" if other is None else other.custom_uid or str(other.uid))
+    return _Settled(identity=linked, linked=True)
+
+
+async def _create_at_stripe(context: Context, scope: Scope, identity: StoredIdentity) -> StoredIdentity:
+    """The identity, linked to a customer that was created for it at Stripe. Raises Problem.
+
+    The key says for whom, so whoever is interrupted here, or asks twice, gets the same customer of Stripe's.
+    """
+    fields = {
+        name: value
+        for name, value in (
+            ("name", identity.name),
+            ("email", identity.email),
+            ("description", identity.description),
+        )
+        if value is not None
+    }
+    metadata = {key: value for key, value in identity.metadata.items() if isinstance(value, str)}
+    metadata["custom_uid"] = identity.custom_uid or ""
+    fields |= {f"metadata[{key}]": value for key, value in metadata.items()}
+    stripe_id = await context.stripe.create(scope, fields, idempotency_key=f"subledger-{identity.uid}")
+    async with context.database.connection() as connection:
+        linked = await link_identity(connection, scope, identity.uid, stripe_id)
+        linked = linked or await select_identity(connection, scope, identity.uid)
+    if linked is None or linked.stripe_customer_id != stripe_id:
+        raise Problem(
+            CONFLICT,
+            f"{stripe_id} was created at Stripe, but the customer was linked to another one meanwhile",
+            field="body.create_in_stripe",
+            remedy=f"delete {stripe_id} at Stripe, if nothing needs it",
+        )
+    return linked
+
+
+async def _shown(context: Context, scope: Scope, settled: _Settled, query: Expanding) -> Customer:
+    identity = settled.identity
+    if settled.linked and identity is not None and identity.stripe_customer_id is not None:
+        async with context.database.connection() as connection:
+            await want_refresh(connection, identity.key(scope))
+        await context.bell.ring_bulk()
+    if settled.record is not None:
+        async with context.database.connection() as connection:
+            return await with_parts(connection, settled.record, query.expand)
+    if identity is None:
+        raise RuntimeError("neither an identity nor a record")
+    return await shown(context, scope, identity, query.expand)
+
+
+def _linked_already(stripe_id: str | None) -> Problem:
+    return Problem(
+        CONFLICT,
+        f"the customer is linked to {stripe_id} already",
+        field="body.stripe_id",
+        remedy="leave stripe_id out, or give the one that it has",
+    )
+
+
+def _taken(stripe_id: str, by: str) -> Problem:
+    return Problem(
+        CONFLICT,
+        f"{stripe_id} is the customer {by} already",
+        field="body.stripe_id",
+        remedy=f"use the customer {by}, or another stripe_id",
+    )
+
+
+_EXAMPLE: Mapping[str, object] = {
+    "name": "Ada Lovelace",
+    "email": "ada@example.com",
+    "metadata": {"company": "Analytical Engines"},
+}
+
+PUT: Operation[Expanding, NewCustomer] = Operation(
+    method="PUT",
+    path="/customers/{customer_id}",
+    name="putCustomer",
+    summary="Get a customer by the company's own name, or create it",
+    description=(
+        "However many ask for one name at the same time, there is one customer. A customer that exists is answered as "
+        "it is."
+    ),
+    handle=put,
+    query=Expanding,
+    body=NewCustomer,
+    body_example=_EXAMPLE,
+    answers={
+        200: Answer(description="The customer exists already.", type=Customer, example=CUSTOMER),
+        201: Answer(
+            description="It was created. Location names it.",
+            type=Customer,
+            example=UNLINKED,
+            headers={"Location": "Where to get it."},
+        ),
+    },
+    problems=(CONFLICT, NO_KEY, STRIPE_REFUSES),
+    path_names={
+        "customer_id": {
+            "description": "The company's own name of the customer: its custom_uid.",
+            "schema": {"type": "string", "pattern": CUSTOM_UID},
+        }
+    },
+)
+
+PATCH: Operation[Expanding, CustomerChanges] = Operation(
+    method="PATCH",
+    path="/customers/{customer_id}",
+    name="changeCustomer",
+    summary="Change a customer",
+    description="Name, email and description of a customer that Stripe knows are changed there.",
+    handle=patch,
+    query=Expanding,
+    body=CustomerChanges,
+    body_example={"send_email_receipts": True, "metadata": {"plan": "team", "trial_note": None}},
+    answers={200: Answer(description="The customer as it is now.", type=Customer, example=CUSTOMER)},
+    problems=(NOT_FOUND, CONFLICT, NO_KEY, STRIPE_REFUSES),
+)
