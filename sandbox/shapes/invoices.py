@@ -90,15 +90,16 @@ def show_invoice(thing: Invoice, shape: Version, view: View) -> Body:
     paid_out_of_band = thing.paid_off_stripe > 0 and thing.paid_by_stripe == 0
     paid = thing.paid_by_stripe + (thing.paid_off_stripe if shape.basil else 0)
     lines = [show_line(entry, thing, shape, view) for entry in thing.lines]
+    subtotal, discounted, total, due = thing.subtotal, thing.discount_amounts, thing.total, thing.amount_due
     body: Body = {
         "id": thing.id,
         "object": "invoice",
         "account_country": "US",
         "account_name": "Sandbox",
         "account_tax_ids": None,
-        "amount_due": thing.amount_due,
+        "amount_due": due,
         "amount_paid": paid,
-        "amount_remaining": max(thing.amount_due - paid, 0),
+        "amount_remaining": max(due - paid, 0),
         "amount_shipping": 0,
         "application": None,
         "attempt_count": thing.attempt_count,
@@ -156,15 +157,15 @@ def show_invoice(thing: Invoice, shape: Version, view: View) -> Body:
             "paid_at": thing.paid_at,
             "voided_at": thing.voided_at,
         },
-        "subtotal": thing.subtotal,
-        "subtotal_excluding_tax": thing.subtotal,
+        "subtotal": subtotal,
+        "subtotal_excluding_tax": subtotal,
         "test_clock": clock_of(thing.customer, view),
-        "total": thing.total,
+        "total": total,
         "total_discount_amounts": [
             {"amount": amount, "discount": discount.id}
-            for amount, discount in zip(thing.discount_amounts, thing.discounts, strict=True)
+            for amount, discount in zip(discounted, thing.discounts, strict=True)
         ],
-        "total_excluding_tax": thing.total,
+        "total_excluding_tax": total,
         "webhooks_delivered_at": thing.created,
     }
     body.update(discount_fields(thing, shape, view))
