@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from runtime.budget import Budget
 from runtime.limiter import Lane
 from runtime.limits import operation_of
+
+if TYPE_CHECKING:
+    import aiohttp
 
 API_VERSION = "2026-10-28.endive"
 """The shape that every read asks for; billing/kinds reads all older ones too, since events come in them."""
@@ -101,6 +103,8 @@ class StripeApi:
         """The expansions that this API has refused, by kind: its reads leave them out."""
 
     async def __aenter__(self) -> Self:
+        import aiohttp  # a third of a second: commands that ask Stripe nothing do without
+
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
@@ -149,6 +153,8 @@ class StripeApi:
         fields: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
+        import aiohttp
+
         query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
         turn = await self.budget.enter(self.lane, account_id, operation_of(method, path))
