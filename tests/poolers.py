@@ -18,6 +18,8 @@ from tests.system import until
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 SSL_REQUEST = 80877103
+ASKS = (3, 10, 11)
+"""The kinds of authentication messages that want an answer: a password, and the first two of SCRAM."""
 
 SENTENCE = (
     "DATABASE_URL leads to a pooler in transaction mode, where a session lasts no longer than a transaction: "
@@ -75,7 +77,7 @@ class TransactionPooler:
         while True:
             answer = await _message(session[0])
             writer.write(answer)
-            if answer[:1] == b"R" and answer[5:9] in (b"\0\0\0\x0a", b"\0\0\0\x0b"):  # SCRAM wants an answer
+            if answer[:1] == b"R" and answer[8] in ASKS:
                 session[1].write(await _message(reader))
             if answer[:1] == b"Z":
                 break
