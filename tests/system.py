@@ -21,11 +21,16 @@ STOP_SECONDS_MAX = 60.0
 async def until(
     holds: Callable[[], Awaitable[object]], *, within_seconds: float = 120.0, what: str = "the condition"
 ) -> None:
-    """Return once `holds` answers something true; fail when it does not in time."""
-    deadline = asyncio.get_running_loop().time() + within_seconds
+    """Return once `holds` answers something true; fail when it does not in time.
+
+    The longer it has waited, the more seldom it looks, because looking takes time from what is waited for.
+    """
+    clock = asyncio.get_running_loop().time
+    began = clock()
     while not await holds():
-        assert asyncio.get_running_loop().time() < deadline, f"{what} did not come within {within_seconds} s"
-        await asyncio.sleep(0.05)
+        waited = clock() - began
+        assert waited < within_seconds, f"{what} did not come within {within_seconds} s"
+        await asyncio.sleep(min(max(0.05, waited / 20), 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
