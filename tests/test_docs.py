@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -221,7 +222,8 @@ def test_paths_exist(page: Path) -> None:
     assert set() == lost
 
 
-def known_tests() -> set[str]:
+@cache
+def known_tests() -> frozenset[str]:
     """The names of all tests, and of the files that hold them."""
     names = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
@@ -229,7 +231,7 @@ def known_tests() -> set[str]:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 names.add(node.name)
-    return names
+    return frozenset(names)
 
 
 def test_walks_name_files_that_exist() -> None:

@@ -28,7 +28,7 @@ from billing.kinds.subscriptions import (
     SubscriptionScheduleItem,
 )
 from billing.mrr import Mrr
-from billing.record import CustomerRecord, Policy, Status, customer_uid, derive_record
+from billing.record import CustomerRecord, Derived, Policy, Status, customer_uid, derive_record
 from tests.billing.examples import (
     CHARGE,
     CUSTOMER,
@@ -321,10 +321,12 @@ ANY_POLICY = st.builds(Policy, past_due_has_access=st.booleans())
 
 @settings(max_examples=200, deadline=None)
 @given(facts=ANY_FACTS, policy=ANY_POLICY, as_of=st.sampled_from(TIMES), seed=st.integers(0, 1000))
-def test_i6_the_order_of_facts_does_not_matter(
-    facts: CustomerFacts, policy: Policy, as_of: datetime, seed: int
-) -> None:
-    """I6: a pure function of the facts, in whatever order the database gives them; asked twice, the same."""
+def test_i6_any_facts_in_any_order(facts: CustomerFacts, policy: Policy, as_of: datetime, seed: int) -> None:
+    """I6: a pure function of the facts, in whatever order the database gives them; asked twice, the same.
+
+    Nothing that Stripe leaves out or contradicts raises, and the result keeps the schema's constraints. (Making the
+    examples takes longest, so all is asked of the same ones.)
+    """
     random = Random(seed)  # noqa: S311 - replays with the example
     derived = derive_record(facts, as_of=as_of, policy=policy)
     shuffled: dict[str, Any] = {
@@ -332,13 +334,11 @@ def test_i6_the_order_of_facts_does_not_matter(
     }
     assert derived == derive_record(facts, as_of=as_of, policy=policy)
     assert derived == derive_record(replace(facts, **shuffled), as_of=as_of, policy=policy)
+    assert_sound(derived, facts, as_of)
 
 
-@settings(max_examples=200, deadline=None)
-@given(facts=ANY_FACTS, policy=ANY_POLICY, as_of=st.sampled_from(TIMES))
-def test_what_holds_for_any_facts(facts: CustomerFacts, policy: Policy, as_of: datetime) -> None:
-    """Nothing that Stripe leaves out or contradicts raises, and the result keeps the schema's constraints."""
-    derived = derive_record(facts, as_of=as_of, policy=policy)
+def assert_sound(derived: Derived, facts: CustomerFacts, as_of: datetime) -> None:
+    """What holds for every record."""
     record = derived.record
     assert record.renewal_number >= 0
     assert record.is_trial or record.trial_end is None
