@@ -1,16 +1,23 @@
 """The real command, run as a process of its own on a test's database."""
 
 import asyncio
+import functools
 import json
 import os
+import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).parent
+"""There is no `.env` of a developer here."""
 TIMEOUT_SECONDS = 240.0
+POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,40 +39,76 @@ class Done:
         return [" ".join(line.split()) for line in self.out.splitlines() if line.startswith(beginning)]
 
 
-@asynccontextmanager
-async def running(
-    database_url: str, *arguments: str, **given: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`subledger ...` with nothing in its environment but the database and what is given; ended by us if need be."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "cli",
-        *arguments,
-        cwd=Path(__file__).parent,  # where there is no `.env` of a developer
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url} | given,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+@dataclass(frozen=True)
+class Command:
+    """A command's process, and the files of its output."""
+
+    folder: Path
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code; None while it runs."""
+        try:
+            return int((self.folder / "code").read_text())
+        except FileNotFoundError:
+            return None
+
+    async def wait(self) -> int:
+        """Its exit code, at its end."""
+        while (code := self.returncode) is None:
+            assert prepared().poll() is None, "the process that commands are forks of has ended"
+            await asyncio.sleep(POLL_SECONDS)
+        return code
+
+    async def kill(self) -> None:
+        """SIGKILL, unless it has ended."""
+        while self.returncode is None:
+            if (process := self.folder / "process").exists():
+                os.kill(int(process.read_text()), signal.SIGKILL)
+                await self.wait()
+            else:
+                await asyncio.sleep(POLL_SECONDS)
+
+
+@functools.cache
+def prepared() -> subprocess.Popen[bytes]:
+    """The process of which commands are forks. It ends with ours."""
+    return subprocess.Popen(
+        [sys.executable, "-P", str(HERE / "prepared.py")],
+        cwd=HERE,
+        env={"PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE,
     )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
 
 
-async def ended(process: asyncio.subprocess.Process, *, within_seconds: float = TIMEOUT_SECONDS) -> Done:
+@asynccontextmanager
+async def running(database_url: str, *arguments: str, **given: str) -> AsyncIterator[Command]:
+    """`subledger ...` with nothing in its environment but the database and what is given; ended by us if need be."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = Command(Path(folder))
+        wanted = {
+            "arguments": arguments,
+            "environment": {"PATH": os.environ["PATH"], "DATABASE_URL": database_url} | given,
+        } | {name: str(command.folder / name) for name in ("out", "err", "code", "process")}
+        pipe = prepared().stdin
+        assert pipe is not None
+        pipe.write(json.dumps(wanted).encode() + b"\n")
+        pipe.flush()
+        try:
+            yield command
+        finally:
+            await command.kill()
+
+
+async def ended(command: Command, *, within_seconds: float = TIMEOUT_SECONDS) -> Done:
     """Wait for the command's end."""
     async with asyncio.timeout(within_seconds):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return Done(code=process.returncode, out=out.decode(), err=err.decode())
+        code = await command.wait()
+    out, err = ((command.folder / name).read_text() for name in ("out", "err"))
+    return Done(code=code, out=out, err=err)
 
 
 async def subledger(database_url: str, *arguments: str, **given: str) -> Done:
     """Run `subledger ...` to its end."""
-    async with running(database_url, *arguments, **given) as process:
-        return await ended(process)
+    async with running(database_url, *arguments, **given) as command:
+        return await ended(command)
