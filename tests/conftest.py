@@ -21,7 +21,7 @@ from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import OUTSIDE_DIRECTORIES, start_postgres
 from local.valkey import start_valkey
-from tests.databases import SCHEMA, at_database, emptied
+from tests.databases import POOL_NAME, SCHEMA, at_database, emptied, emptied_by
 
 VALKEY_DATABASES = 64
 MEMORY = Path("/dev/shm")  # noqa: S108 - a home has mode 0700
@@ -42,8 +42,7 @@ SLOW = (
     "tests/simulation/test_real_processes.py",
     "tests/worker/test_process.py",
     "tests/local/test_up.py",
-    "tests/billing/test_record.py::test_i6_the_order_of_facts_does_not_matter",
-    "tests/billing/test_record.py::test_what_holds_for_any_facts",
+    "tests/billing/test_record.py::test_i6_any_facts_in_any_order",
     "tests/db/test_revenue_views.py",
     "tests/simulation/test_simulation.py",
 )
@@ -108,6 +107,17 @@ def template(servers: Services) -> str:
     return name
 
 
+@pytest.fixture(autouse=True)
+async def nothing_left_running() -> AsyncIterator[None]:
+    """All tests share one loop, so what a test has left running is ended with it."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deal what is slow out to all processes, each of which begins with its part and then has as many others."""
     processes: int = getattr(config, "workerinput", {}).get("workercount", 1)
@@ -165,6 +175,9 @@ _numbers = itertools.count(1)
 _emptied: list[str] = []
 """Databases that an earlier test has done with. Emptying one is quicker than making one, above all for its sessions."""
 
+REUSED = "test_"
+"""How the names of these begin."""
+
 
 @asynccontextmanager
 async def database_copy(servers: Services, template: str, name: str) -> AsyncIterator[str]:
@@ -187,20 +200,34 @@ def template_schema(servers: Services, template: str) -> object:
     return asyncio.run(look())
 
 
+@pytest.fixture(scope="session")
+async def pools(servers: Services) -> AsyncIterator[dict[str, Pool]]:
+    """The idle pools on databases that are used again, by URL: fresh sessions have to read all catalogs again."""
+    pools: dict[str, Pool] = {}
+    yield pools
+    for pool in pools.values():
+        await pool.close()
+
+
 @pytest.fixture
-async def database_url(servers: Services, template: str, template_schema: object) -> AsyncIterator[str]:
+async def database_url(
+    servers: Services, template: str, template_schema: object, pools: dict[str, Pool]
+) -> AsyncIterator[str]:
     """A migrated, empty database that no other test uses meanwhile."""
     if _emptied:
         name = _emptied.pop()
     else:
-        name = f"test_{next(_numbers)}"
+        name = f"{REUSED}{next(_numbers)}"
         await execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
     url = at_database(servers.postgres_url, name)
     yield url
-    if await emptied(url, template_schema):
+    pool = pools.get(url)
+    if await (emptied(url, template_schema) if pool is None else emptied_by(pool, template_schema)):
         _emptied.append(name)
     else:
         # A test has altered it, so no other test may use it. A process that it killed may still be on its way out.
+        if pool is not None:
+            pools.pop(url).terminate()
         await execute(servers.postgres_url, f"drop database {name} with (force)")
 
 
@@ -212,11 +239,17 @@ async def empty_database_url(servers: Services) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
+async def pool(database_url: str, pools: dict[str, Pool]) -> AsyncIterator[Pool]:
     """A pool on this test's database."""
-    pool = await create_pool(database_url, min_size=1, max_size=10, application_name="subledger-test")
+    pool = pools.pop(database_url, None) or await create_pool(
+        database_url, min_size=1, max_size=10, application_name=POOL_NAME
+    )
     yield pool
-    await pool.close()
+    idle = not pool.is_closing() and pool.get_idle_size() == pool.get_size()
+    if idle and f"/{REUSED}" in database_url:
+        pools[database_url] = pool
+    else:
+        await pool.close()
 
 
 @pytest.fixture

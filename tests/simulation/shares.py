@@ -12,11 +12,10 @@ from random import Random
 from typing import Any
 
 import structlog
-import uvloop
 
 from tests.faults import AFTER, BEFORE
 from tests.simulation.deaths import Death, mortality
-from tests.simulation.world import Played, open_ground, play
+from tests.simulation.world import Ground, Played, play
 
 Task = tuple[int, tuple[Death, ...]]
 """A seed, and where workers are to die in addition to where the seed says."""
@@ -31,16 +30,10 @@ passing a rarer one is timing-dependent, and no further world would be sure to p
 """
 
 
-def play_share(database_url: str, tasks: Sequence[Task]) -> list[Played]:
-    """Play these worlds one after the other on this database."""
-    with quiet():
-        return uvloop.run(_play_all(database_url, tasks))
-
-
-async def _play_all(database_url: str, tasks: Sequence[Task]) -> list[Played]:
-    with mortality():
-        async with open_ground(database_url) as ground:
-            return [await play(ground, seed, at=at) for seed, at in tasks]
+async def play_share(ground: Ground, tasks: Sequence[Task]) -> list[Played]:
+    """Play these worlds one after the other on this ground."""
+    with quiet(), mortality():
+        return [await play(ground, seed, at=at) for seed, at in tasks]
 
 
 @contextmanager

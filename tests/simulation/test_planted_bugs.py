@@ -5,7 +5,7 @@ Each such order is played without the bug first.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +39,7 @@ from tests.harness import (
 from tests.simulation.deaths import mortality
 from tests.simulation.exactness import FALSELY_EXACT
 from tests.simulation.shares import quiet
-from tests.simulation.world import Ground, open_ground, play
+from tests.simulation.world import Ground, play
 from tests.system import until
 from tests.webhooks.web_harness import event as webhook
 from tests.webhooks.web_harness import open_door, settings
@@ -61,11 +61,10 @@ truncate sync.events, sync.objects, sync.customers, stripe.customers, stripe.sub
 
 
 @pytest.fixture
-async def ground(database_url: str) -> AsyncIterator[Ground]:
-    """What worlds are played on."""
+def mortal(ground: Ground) -> Iterator[Ground]:
+    """The ground, on which workers can die."""
     with quiet(), mortality():
-        async with open_ground(database_url) as ground:
-            yield ground
+        yield ground
 
 
 @pytest.fixture
@@ -91,17 +90,17 @@ async def doubt_nothing(connection: Connection, answers: Mapping[Key, Answered])
 # What any world finds
 
 
-async def test_stale_marks_that_do_nothing(ground: Ground) -> None:
+async def test_stale_marks_that_do_nothing(mortal: Ground) -> None:
     """`on conflict do nothing` takes no lock, and loses the marks of customers that are stale or were before."""
     head, conflict, _ = MARK_STALE.partition("on conflict")
     with rewritten(MARK_STALE, f"{head}{conflict} do nothing"):
-        await seed_that_finds(ground)
+        await seed_that_finds(mortal)
 
 
-async def test_first_answers_are_believed(ground: Ground) -> None:
+async def test_first_answers_are_believed(mortal: Ground) -> None:
     """Without a second witness records say exact, and are not, as soon as replicas are late."""
     with replaced(doubt_late, doubt_nothing):
-        await seed_that_finds(ground, how=FALSELY_EXACT)
+        await seed_that_finds(mortal, how=FALSELY_EXACT)
 
 
 # What needs an order of its own

@@ -13,7 +13,7 @@ from tests.simulation.shares import (
     report,
     with_missing_deaths,
 )
-from tests.simulation.world import Played
+from tests.simulation.world import Ground, Played
 
 WORLDS = int(os.environ.get("WORLDS", "32"))
 WORLDS_OF_A_SHARE = 2
@@ -33,13 +33,13 @@ def tally(tmp_path_factory: pytest.TempPathFactory) -> Tally:
 
 
 @pytest.mark.parametrize("seeds", SHARES, ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
-def test_records_equal_the_truth_whatever_happens(database_url: str, tally: Tally, seeds: range) -> None:
+async def test_records_equal_the_truth_whatever_happens(ground: Ground, tally: Tally, seeds: range) -> None:
     """I2, I3, I4, I8, I10: in every world every record ends equal to the truth in every field, and exact; none has
     ever said that it is exact while it was not; and workers have died on both sides of every commit.
 
     The share that ends last answers for what all of them together must have met.
     """
-    played = play_share(database_url, with_missing_deaths(seeds, tally.played()))
+    played = await play_share(ground, with_missing_deaths(seeds, tally.played()))
     assert not report(played), report(played)
     for world in played:
         facts = world.facts
@@ -49,10 +49,10 @@ def test_records_equal_the_truth_whatever_happens(database_url: str, tally: Tall
             assert facts.get(trouble), (world.seed, trouble, facts)
         assert facts["deaths"], (world.seed, facts)
     if tally.add(f"{seeds.start}", played) == len(SHARES):
-        assert_everything_was_met(database_url, tally.played())
+        await assert_everything_was_met(ground, tally.played())
 
 
-def assert_everything_was_met(database_url: str, played: list[Played]) -> None:
+async def assert_everything_was_met(ground: Ground, played: list[Played]) -> None:
     """All worlds together had the rare answers, and deaths on both sides of every commit."""
     # Whether a read meets an object before its event does is timing-dependent: not every world has it.
     for rare in ("404", "stale", "not derived", "exact at rest", "strangers", "revoked", "lost events"):
@@ -66,7 +66,7 @@ def assert_everything_was_met(database_url: str, played: list[Played]) -> None:
             (place_of(played, deaths[first], attempt), tuple(deaths[first : first + WITH_DEATHS]))
             for first in range(0, len(deaths), WITH_DEATHS)
         ]
-        further = play_share(database_url, tasks)
+        further = await play_share(ground, tasks)
         assert not report(further), report(further)
         played += further
         missing = never_died_at(played)

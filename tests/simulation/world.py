@@ -306,7 +306,7 @@ class World:
             if not self.sandbox.playing and self._lacks():
                 self._stage(self.draws.choice(sorted(short_stories())))
         await self._settle()
-        records = await read_records(self.ground.database_url)
+        records = await read_records(self.ground.pool)
         truth = {key: each for key, each in self.sandbox.truth().items() if not each.live_mode}
         found = sorted(differences(truth, records))
         detours = [line for line in found if "were not lived through" in line]

@@ -88,7 +88,7 @@ class Case:
         """Nothing is left to be done, and every record equals the truth."""
         await self.harness.settle()
         truth = {key: known for key, known in self.sandbox.truth().items() if not known.live_mode}
-        await assert_true(self.harness.settings.database_url, truth, what=f"in the order {self.order!r}")
+        await assert_true(self.harness.pool, truth, what=f"in the order {self.order!r}")
 
 
 Play = Callable[[Case], Awaitable[None]]
