@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -50,6 +52,16 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
         assert through["records"] == through["exact_records"] > 0
         # Each object that an event names is read once at least, and bursts of events are read together.
         assert 0 < through["api_calls_per_1000_events"]["median"] < 1000
+        assert through["api_calls_per_1000_events"]["median"] == pytest.approx(
+            sum(through["calls_of_each_per_1000"].values())
+        )
+
+    renewals = figures["renewals"]
+    assert sizes["renewals"] == renewals["records"] == renewals["exact_records"]
+    assert 0 == renewals["wrong"]
+    assert renewals["events"] > 5 * sizes["renewals"]
+    # Each is read with its neighbours: by their ids it would take three hundred calls.
+    assert 0 < renewals["api_calls_per_1000_events"]["median"] < 150
 
     for latency in ("latency", "latency_exact"):
         found = figures[latency]

@@ -162,6 +162,7 @@ class Engine:
                         live_mode=self._lanes.live_mode,
                         limit=min(CONFIRM_BATCH, self._lanes.live.budget.requests_within(CLAIM_SECONDS)),
                         stored=derive_soon,
+                        more=lambda: not self._over(started),
                         held=self._held.reads,
                     )
                     reads += begun

@@ -162,6 +162,7 @@ PRICE = Kind(
     list_varies_by="active",
     # A price that was made within a Checkout or an invoice (`price_data`) is in neither variant.
     retrieve_path="/v1/prices/{id}",
+    confirmed_inside=("product_id", "product"),
     catalogue=True,
     expands=("tiers", "currency_options"),
     read_only_fields=("tiers", "currency_options"),

@@ -103,6 +103,7 @@ CHECKOUT_SESSION = Kind(
     facts=CheckoutSession,
     list_path="/v1/checkout/sessions",
     retrieve_path="/v1/checkout/sessions/{id}",
+    confirmed_along="created",
     names_customer=True,
     personal=("client_reference_id",),
     expands=("line_items",),

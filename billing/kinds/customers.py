@@ -47,6 +47,7 @@ CUSTOMER = Kind(
     facts=Customer,
     list_path="/v1/customers",
     retrieve_path="/v1/customers/{id}",
+    confirmed_along="created",
     names_customer=True,
     deleted_event="customer.deleted",
     personal=("name", "email", "description", "custom_uid"),

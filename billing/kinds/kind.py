@@ -54,6 +54,11 @@ class Kind:
     # The true-or-false field by which its list is read twice, since without it Stripe leaves out some objects.
     list_varies_by: str | None = None
     list_holds_all: bool = True  # False: an object that is not in its list may exist anyway
+    # The field by which its list can be asked for a stretch: objects that are to be read and lie near one another in it
+    # are read by pages. It is a column of its facts, too. None: each is read by its id.
+    confirmed_along: str | None = None
+    # A field of its facts, and the kind of the object that it names, whose read confirms this one as well.
+    confirmed_inside: tuple[str, str] | None = None
     read_through: str | None = (
         None  # it is read with this kind, which carries it whole, by an expand or by paging
     )

@@ -155,6 +155,8 @@ SUBSCRIPTION = Kind(
     facts=Subscription,
     list_path="/v1/subscriptions",
     retrieve_path="/v1/subscriptions/{id}",
+    # The latest start among its items: of a new subscription its beginning, of a running one its last renewal.
+    confirmed_along="current_period_start",
     # No deeper for items: Stripe expands four levels, and a list takes one of them. stripe.coupons has the rest.
     expands=("discounts.source.coupon", "items.data.discounts"),
     read_only_fields=("discounts",),
@@ -263,6 +265,7 @@ SUBSCRIPTION_SCHEDULE = Kind(
     facts=SubscriptionSchedule,
     list_path="/v1/subscription_schedules",
     retrieve_path="/v1/subscription_schedules/{id}",
+    confirmed_along="created",
     names_customer=True,
     absorbing=frozenset({"completed", "released", "canceled"}),
     parse=_subscription_schedule,

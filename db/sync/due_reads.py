@@ -24,7 +24,18 @@ class DueRead:
     audited: bool = False  # an audit has read it, and found that its row is wrong
     doubted_long: bool = False  # they have differed from the newest payload for as long as Stripe may be late
     leased_until: datetime | None = None
+    doubted: bool = False  # a read before it was not believed
+    missing: bool = False  # Stripe has answered 404
 
+    @property
+    def by_id_only(self) -> bool:
+        """Whether only a read of this very object says more: lists lag, and leave out what is gone."""
+        odd = self.doubted or self.missing or self.audited or self.deleted_event_at is not None
+        return odd or self.attempts > ATTEMPTS_BY_LIST
+
+
+ATTEMPTS_BY_LIST = 3
+"""Reads of an object that failed or were lost, before it is asked for by its id."""
 
 CLAIM_READS = """
 with due as (
@@ -45,7 +56,8 @@ returning
   o.account_id, o.live_mode, o.kind, o.id, o.attempts, o.confirmed = 0 as never_read, o.deleted_event_at,
   o.late_reads, o.contradictions, o.contradicted_at < now() - $5::interval as contradicted_long,
   o.source is not distinct from 'audit' as audited, o.doubted_at < now() - $6::interval as doubted_long,
-  o.read_at as leased_until, nextval('sync.tick') as tick
+  o.read_at as leased_until, o.doubts + o.contradictions > 0 as doubted, o.missing_since is not null as missing,
+  nextval('sync.tick') as tick
 """
 
 
@@ -67,6 +79,8 @@ async def claim_reads(
             audited=row["audited"],
             doubted_long=bool(row["doubted_long"]),
             leased_until=row["leased_until"],
+            doubted=row["doubted"],
+            missing=row["missing"],
         )
         for row in rows
     ]
@@ -97,6 +111,35 @@ async def release_reads(connection: Connection, reads: Sequence[DueRead]) -> Non
         *columns_of_keys(Key, [read.key for read in reads]),
         [read.attempts for read in reads],
         [read.leased_until for read in reads],
+    )
+
+
+DEFER_READS = """
+with held as (
+  select account_id, live_mode, kind, id, k.until
+  from sync.objects o
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::integer[], $6::timestamptz[], $7::timestamptz[])
+    as k (account_id, live_mode, kind, id, attempts, read_at, until)
+    using (account_id, live_mode, kind, id, attempts, read_at)
+  order by 1, 2, 3, 4
+  for no key update of o
+)
+update sync.objects o
+set attempts = o.attempts - 1, read_at = h.until
+from held h
+where (o.account_id, o.live_mode, o.kind, o.id) = (h.account_id, h.live_mode, h.kind, h.id)
+"""
+
+
+async def defer_reads(connection: Connection, until: Sequence[tuple[DueRead, datetime]]) -> None:
+    """Undo these claims, and have the objects read at these moments, if no other appointment was made since."""
+    reads = [read for read, _ in until]
+    await connection.execute(
+        DEFER_READS,
+        *columns_of_keys(Key, [read.key for read in reads]),
+        [read.attempts for read in reads],
+        [read.leased_until for read in reads],
+        [moment for _, moment in until],
     )
 
 

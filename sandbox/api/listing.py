@@ -6,7 +6,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TypeVar
 
-from sandbox.api.parameters import limit_of
+from sandbox.api.parameters import limit_of, window
 from sandbox.events import Event
 from sandbox.objects import (
     BalanceTransaction,
@@ -54,7 +54,7 @@ COLLECTIONS: dict[str, tuple[str, str]] = {
     "reviews": ("review", "created"),
     "setup_intents": ("setup_intent", "created customer payment_method"),
     "subscription_schedules": ("subscription_schedule", "created customer scheduled"),
-    "subscriptions": ("subscription", "created customer price status test_clock"),
+    "subscriptions": ("subscription", "created current_period_start customer price status test_clock"),
     "tax_ids": ("tax_id", "customer owner"),
     "test_helpers/test_clocks": ("test_helpers.test_clock", ""),
 }
@@ -121,6 +121,7 @@ def cut_page(rows: list[Body], wanted: dict[str, str]) -> tuple[list[Body], bool
 def filter_of(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
     """Whether a list shows an object, by the parameters that its kind takes."""
     status = wanted.get("status")
+    began, ended = window(wanted, "current_period_start")
     # Lists of prices show only those on sale unless asked otherwise; lists of products and plans show all.
     active = wanted.get("active", "true" if kind == "price" else None)
     archived = _WITH_ARCHIVED.get(wanted.get("archived", ""), (True, False))
@@ -156,6 +157,9 @@ def filter_of(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
                     )
                     # A list of one customer shows all of its subscriptions, also those on a test clock.
                     and (thing.test_clock == wanted.get("test_clock") or "customer" in wanted)
+                    and _lies_within(
+                        max((item.period_start for item in thing.items), default=0), began, ended
+                    )
                 )
             case Invoice():
                 return _is(thing.status, status) and _is(thing.subscription, wanted.get("subscription"))
@@ -204,6 +208,10 @@ def filter_of(kind: str, wanted: dict[str, str]) -> Callable[[Thing], bool]:
                 return _has(thing, named)
 
     return keeps
+
+
+def _lies_within(moment: int, low: int | None, high: int | None) -> bool:
+    return (low is None or low <= moment) and (high is None or moment <= high)
 
 
 def _has(thing: Thing, named: Sequence[tuple[str, str]]) -> bool:

@@ -41,13 +41,13 @@ def limit_of(wanted: dict[str, str]) -> int:
     return limit
 
 
-def created_window(wanted: dict[str, str]) -> tuple[int | None, int | None]:
-    """The closed interval of `created` that the request asks for; None: open on that side."""
-    exactly = integer(wanted, "created")
+def window(wanted: dict[str, str], name: str) -> tuple[int | None, int | None]:
+    """The closed interval of a moment, such as `created`, that the request asks for; None: open on that side."""
+    exactly = integer(wanted, name)
     if exactly is not None:
         return exactly, exactly
-    after, low = integer(wanted, "created[gt]"), integer(wanted, "created[gte]")
-    before, high = integer(wanted, "created[lt]"), integer(wanted, "created[lte]")
+    after, low = integer(wanted, f"{name}[gt]"), integer(wanted, f"{name}[gte]")
+    before, high = integer(wanted, f"{name}[lt]"), integer(wanted, f"{name}[lte]")
     lows = [bound for bound in (low, None if after is None else after + 1) if bound is not None]
     highs = [bound for bound in (high, None if before is None else before - 1) if bound is not None]
     return max(lows, default=None), min(highs, default=None)

@@ -8,7 +8,7 @@ import msgspec
 from sandbox import shapes
 from sandbox.account import Account
 from sandbox.api.listing import COLLECTIONS, cut_page, filter_of, page_of
-from sandbox.api.parameters import Parameters, check_parameters, created_window, expands_of, whole_minute
+from sandbox.api.parameters import Parameters, check_parameters, expands_of, whole_minute, window
 from sandbox.events import Event
 from sandbox.faults import Misbehavior, View
 from sandbox.objects import CheckoutSession, Customer, Invoice, Meter, Price, Subscription, Thing
@@ -117,7 +117,7 @@ class Reads:
         wanted = dict(parameters)
         if kind == "entitlements.active_entitlement" and "customer" not in wanted:
             raise missing_parameter("customer")
-        low, high = created_window(wanted)
+        low, high = window(wanted, "created")
         shelf = account.shelves["price" if kind == "plan" else kind]
         rows = shelf.between(low, high, wanted.get("customer"))
         page, has_more = page_of(rows, wanted, filter_of(kind, wanted), account.find)
@@ -215,7 +215,7 @@ class Reads:
         types = {
             value for name, value in parameters if name in ("types[]", "type") or name.startswith("types[")
         }
-        low, high = created_window(wanted)
+        low, high = window(wanted, "created")
         horizon = self._horizon
         low = horizon if low is None else max(low, horizon)
         delivered = wanted.get("delivery_success")

@@ -12,7 +12,18 @@ from db.connection import Connection, connect
 from db.migrate import migrate
 from db.mirror import claims, facts, sizes
 from db.records import customer, full, history, identities, names, records
-from db.sync import catalogue, customers, due_reads, heavy, histories, inbox, inbox_admin, status, usage
+from db.sync import (
+    catalogue,
+    customers,
+    due_reads,
+    heavy,
+    histories,
+    inbox,
+    inbox_admin,
+    status,
+    stretches,
+    usage,
+)
 from local.clean import throwaway_home
 from local.postgres import INSTALLED, start_postgres
 from tests.conftest import Services, database_copy
@@ -34,8 +45,8 @@ insert into stripe.coupons (account_id, live_mode, id) select $1, false, 'co_' |
 insert into stripe.products (account_id, live_mode, id) select $1, false, 'prod_' || n from generate_series(1, 200) n;
 insert into stripe.prices (account_id, live_mode, id, product_id, recurring)
 select $1, false, 'price_' || n, 'prod_' || 1 + n % 200, true from generate_series(1, 2000) n;
-insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status, discounts)
-select $1, false, 'sub_' || n, 'cus_' || n, 'active',
+insert into stripe.subscriptions (account_id, live_mode, id, customer_id, status, current_period_start, discounts)
+select $1, false, 'sub_' || n, 'cus_' || n, 'active', now() - n * interval '1 minute',
   case when n % 10 = 0 then jsonb_build_array(jsonb_build_object('coupon_id', 'co_' || n % 7)) else '[]' end
 from generate_series(1, $2::int) n;
 insert into stripe.subscription_items (
@@ -57,14 +68,16 @@ insert into sync.usage (account_id, live_mode, customer_id, due_at, asked)
 select $1, false, 'cus_' || n, case when n % 100 = 0 then now() else now() + interval '1 hour' end,
   case when n % 200 = 0 then 1 else 0 end
 from generate_series(1, $2::int) n;
-insert into stripe.invoices (account_id, live_mode, id, customer_id, subscription_id, status)
-select $1, false, 'in_' || n, 'cus_' || n, 'sub_' || n, 'paid' from generate_series(1, $2::int) n;
+insert into stripe.invoices (account_id, live_mode, id, customer_id, subscription_id, status, created)
+select $1, false, 'in_' || n, 'cus_' || n, 'sub_' || n, 'paid', now() - n * interval '1 minute'
+from generate_series(1, $2::int) n;
 insert into stripe.credit_notes (account_id, live_mode, id, customer_id, invoice_id)
 select $1, false, 'cn_' || n, 'cus_' || n, 'in_' || n from generate_series(1, $2::int) n;
 insert into stripe.invoice_payments (account_id, live_mode, id, invoice_id, payment_intent_id)
 select $1, false, 'inpay_' || n, 'in_' || n, 'pi_' || n from generate_series(1, $2::int) n;
-insert into stripe.charges (account_id, live_mode, id, customer_id, payment_intent_id)
-select $1, false, 'ch_' || n, case when n % 10 > 0 then 'cus_' || n end, 'pi_' || n from generate_series(1, $2::int) n;
+insert into stripe.charges (account_id, live_mode, id, customer_id, payment_intent_id, created)
+select $1, false, 'ch_' || n, case when n % 10 > 0 then 'cus_' || n end, 'pi_' || n, now() - n * interval '1 minute'
+from generate_series(1, $2::int) n;
 insert into stripe.payment_intents (account_id, live_mode, id, customer_id)
 select $1, false, 'pi_' || n, 'cus_' || n from generate_series(1, $2::int) n;
 insert into stripe.refunds (account_id, live_mode, id, charge_id)
@@ -72,9 +85,10 @@ select $1, false, 're_' || n, 'ch_' || n from generate_series(1, $2::int) n;
 insert into stripe.disputes (account_id, live_mode, id, charge_id)
 select $1, false, 'dp_' || n, 'ch_' || n from generate_series(1, $2::int) n;
 insert into stripe.checkout_sessions (
-  account_id, live_mode, id, customer_id, payment_intent_id, client_reference_id, status
+  account_id, live_mode, id, customer_id, payment_intent_id, client_reference_id, status, created
 )
-select $1, false, 'cs_' || n, 'cus_' || n, 'pi_' || n, case when n % 3 = 1 then 'ref_' || n end, 'complete'
+select $1, false, 'cs_' || n, 'cus_' || n, 'pi_' || n, case when n % 3 = 1 then 'ref_' || n end, 'complete',
+  now() - n * interval '1 minute'
 from generate_series(1, $2::int) n;
 insert into sync.events (account_id, live_mode, event_id, type, payload, state)
 select $1, false, 'evt_' || n, 'customer.updated', 'x', case when n % 100 = 0 then 'pending' else 'applied' end
@@ -265,6 +279,30 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         due_reads.CLAIM_READS,
         (["customer", "invoice"], False, BATCH, LEASE, LEASE, LEASE),
         {"objects_due", "objects_pkey"},
+    ),
+    **{
+        f"stretches of {table}": (
+            stretches.SELECT_SECONDS[kind],
+            (*SCOPE, ids(prefix), 100),
+            {index},  # and either that or the key finds what is due
+        )
+        for kind, table, prefix, index in (
+            ("customer", "customers", "cus", "customers_created"),
+            ("subscription", "subscriptions", "sub", "subscriptions_current_period_start"),
+            ("invoice", "invoices", "in", "invoices_created"),
+            ("charge", "charges", "ch", "charges_created"),
+            ("checkout_session", "checkout_sessions", "cs", "checkout_sessions_created"),
+        )
+    },
+    "holders of refunds": (
+        stretches.SELECT_HOLDERS["refund"],
+        (*SCOPE, ids("re"), LEASE),
+        {"refunds_pkey", "objects_pkey"},
+    ),
+    "awaited objects": (
+        stretches.SELECT_AWAITED,
+        ([SCOPE[0]] * BATCH, [SCOPE[1]] * BATCH, ["charge"] * BATCH, ids("ch")[:BATCH]),
+        {"objects_pkey"},
     ),
     "seconds to next read": (due_reads.SECONDS_TO_NEXT_READ, (False,), {"objects_due"}),
     "claim stale": (customers.CLAIM_STALE, (BATCH, LEASE), {"customers_stale", "customers_pkey"}),

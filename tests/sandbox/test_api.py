@@ -159,6 +159,14 @@ async def test_filters(client: Client, sandbox: Sandbox) -> None:
     everything = await all_pages(client, "charges?limit=100")
     earlier = await all_pages(client, f"charges?limit=100&created[lte]={charge.created}")
     assert everything == later + earlier
+    begun = max(item.period_start for thing in rows_of(sandbox, Subscription)[:1] for item in thing.items)
+    period = f"current_period_start[gte]={begun}&current_period_start[lte]={begun}"
+    same = {
+        thing.id
+        for thing in rows_of(sandbox, Subscription)
+        if thing.test_clock is None and max(item.period_start for item in thing.items) == begun
+    }
+    assert same == set(await all_pages(client, f"subscriptions?limit=100&status=all&{period}"))
 
 
 async def test_lists_inside_objects(client: Client, sandbox: Sandbox) -> None:

@@ -5,6 +5,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -77,13 +78,15 @@ class Answers:
         self.troubled = False
         """Whether the API misbehaves: until it has done so in every way, chance does not decide alone."""
         self.held_back = 0
+        self.pages = 0
+        """Pages of stretches of lists that were asked for: what is due together is confirmed by them."""
         self.statuses: Counter[str] = Counter()
 
     def begin(self, app: ASGIApp, history: Lagging, faults: Faults, *, seed: int) -> None:
         """From now on this world is played."""
         self._history, self._faults = history, faults
         self._app, self._draws, self.share = app, Random(f"{seed}:answers"), 0.0  # noqa: S311 - replayable
-        self.held_back = self._asked = 0
+        self.held_back = self.pages = self._asked = 0
         self.statuses.clear()
 
     def owed(self) -> list[str]:
@@ -103,6 +106,8 @@ class Answers:
         slow = self._draws.random() < self.share or due[:1] == ["slow"]
         if scope["path"] == "/v1/events":
             self._history.tell()
+        elif b"[gte]=" in unquote_to_bytes(scope["query_string"]):
+            self.pages += 1
         with self._certain(next((FAULTS[each] for each in due if each in FAULTS), None)):
             await self._app(scope, receive, keep)
         if slow and not self._over:

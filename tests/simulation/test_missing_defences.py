@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -25,6 +25,7 @@ from db.sync.inbox import CLAIM_EVENTS, claim_events
 from db.sync.incarnation import Incarnation
 from db.sync.objects import LATE_MAX
 from db.sync.scans import Scan
+from runtime.stripe_api import StripeApi
 from sandbox import Sandbox, create_api
 from tests.databases import empty_tables
 from tests.faults import Call, about, before, replaced, rewritten
@@ -48,6 +49,9 @@ from tests.worker.live.test_one_history import lose_nothing
 from worker import leases
 from worker.leases import CUT_OFF_SECONDS
 from worker.lists import gaps
+from worker.live.answers import Answered
+from worker.live.fence import judge_absence
+from worker.live.stretches import PageOf, Stretch, read_stretch
 from worker.retry import ATTEMPTS_MAX
 
 NEVER = timedelta(days=36_500)
@@ -214,6 +218,76 @@ async def test_cut_off_work_counts_as_an_outage(
     await forget(webhooks_only.pool)
     monkeypatch.setattr(leases, "CUT_OFF_SECONDS", CUT_OFF_SECONDS)
     assert not await endless_customer_is_given_up(webhooks_only)
+
+
+NEIGHBOURS = [charge(f"ch_{number}") for number in range(3)]
+
+
+async def settled_neighbours(harness: Harness) -> None:
+    """Three charges of one second, in the mirror and exact. Then money of each goes back, and Stripe's list of charges
+    is asked for.
+    """
+    harness.api.now = NOON + 3600
+    harness.api.put(customer(), *NEIGHBOURS)
+    harness.api.bodies["/v1/charges"] = listing(NEIGHBOURS)
+    await harness.apply(
+        event("customer.created", customer()), *(event("charge.succeeded", each) for each in NEIGHBOURS)
+    )
+    await harness.settle()
+    refunded = [each | {"amount_refunded": 500} for each in NEIGHBOURS]
+    harness.api.put(*refunded)
+    await harness.apply(*(event("charge.refunded", each, after=3600) for each in refunded))
+
+
+async def page_that_lags_makes_nothing_exact(harness: Harness) -> bool:
+    """The list shows the charges as they were before their young events."""
+    await settled_neighbours(harness)
+    harness.api.bodies["/v1/charges"] = listing(NEIGHBOURS)
+    await harness.confirm()
+    told = {row[0] for row in await harness.fetch("select amount_refunded from stripe.charges")}
+    return ({500}, False) == (told, (await harness.record())["exact"])
+
+
+async def test_page_is_believed_without_the_two_witnesses(harness: Harness) -> None:
+    """Whatever a page says counts as asked for long after the event: a late list makes a record exact and wrong."""
+
+    async def read_boldly(pool: Pool, stripe: StripeApi, stretch: Stretch) -> PageOf:
+        page = await read_stretch(pool, stripe, stretch)
+        return replace(page, answers=[replace(each, doubted_long=True) for each in page.answers])
+
+    assert await page_that_lags_makes_nothing_exact(harness)
+    await forget(harness.pool)
+    with replaced(read_stretch, read_boldly):
+        assert not await page_that_lags_makes_nothing_exact(harness)
+
+
+async def absence_from_a_page_buries_nothing(harness: Harness) -> bool:
+    """The list leaves out one of the charges, which can still be read by its id."""
+    await settled_neighbours(harness)
+    harness.api.bodies["/v1/charges"] = listing([each | {"amount_refunded": 500} for each in NEIGHBOURS[:2]])
+    await harness.settle()
+    return bool(await harness.fetchval("select not exists (select from sync.objects where tombstone)"))
+
+
+async def test_absence_from_a_page_makes_a_tombstone(harness: Harness) -> None:
+    """What a page does not show counts as deleted: money that came in is gone."""
+
+    async def read_too_much(pool: Pool, stripe: StripeApi, stretch: Stretch) -> PageOf:
+        page = await read_stretch(pool, stripe, stretch)
+        gone = [
+            judge_absence(replace(each, deleted_event_at=datetime.fromtimestamp(NOON, UTC)), "not shown")
+            for each in page.unshown
+        ]
+        return replace(
+            page,
+            answers=[*page.answers, *(each for each in gone if isinstance(each, Answered))],
+            unshown=(),
+        )
+
+    assert await absence_from_a_page_buries_nothing(harness)
+    await forget(harness.pool)
+    with replaced(read_stretch, read_too_much):
+        assert not await absence_from_a_page_buries_nothing(harness)
 
 
 async def claim_is_bounded(harness: Harness) -> bool:

@@ -55,7 +55,16 @@ async def test_records_equal_the_truth_whatever_happens(ground: Ground, tally: T
 async def assert_everything_was_met(ground: Ground, played: list[Played]) -> None:
     """All worlds together had the rare answers, and deaths on both sides of every commit."""
     # Whether a read meets an object before its event does is timing-dependent: not every world has it.
-    for rare in ("404", "stale", "not derived", "exact at rest", "strangers", "revoked", "lost events"):
+    for rare in (
+        "404",
+        "stale",
+        "pages",
+        "not derived",
+        "exact at rest",
+        "strangers",
+        "revoked",
+        "lost events",
+    ):
         assert sum(world.facts.get(rare, 0) for world in played) >= WORLDS // 4, rare
     missing = never_died_at(played)
     for attempt in range(ASKED_AGAIN_MAX):

@@ -315,6 +315,7 @@ class World:
         self.facts["requests"] = self.api.tally.requests
         self.facts["slow"] = answers.held_back
         self.facts["stale"] = self.history.looks_back
+        self.facts["pages"] = answers.pages
         self.facts["deadlocks"] = self.fate.deadlocks.total()
         self.facts["deaths"] = len(self.fate.died)
         self.facts.update(answers.statuses)

@@ -5,30 +5,36 @@ after every change that an older mark announced (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
+import asyncpg
 import structlog
 
 from billing.kinds.kind import Kind
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
-from db.connection import Connection, Pool
+from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key
 from db.sync.accounts import clear_alarms, clear_key_alarms, raise_alarm
 from db.sync.customers import mark_stale
-from db.sync.due_reads import DueRead, claim_reads
+from db.sync.due_reads import DueRead, claim_reads, defer_reads
 from db.sync.objects import FailedRead, postpone_reads
 from db.sync.refusals import Refusal, note_refusal, select_refusals, take_probe
+from db.sync.stretches import select_awaited
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.answers import Answered
 from worker.live.closed import end_refusal, say_closed
 from worker.live.fence import judge_absence, judge_absent, store_safely
 from worker.live.reads import read_whole
+from worker.live.stretches import Stretch, keys_inside, plan_reads, read_stretch
 from worker.retry import backoff_seconds, retry_conflicts
 
 BATCH = 200
 LEASE = timedelta(seconds=90)
+CLAIM_EVERY_SECONDS = 0.2
+"""How often it is looked for more, if less was due than could be read."""
 ODD_ALARMS_AT_ONCE = 5
 """Of one group of answers: a kind whose every read is refused would bury the other alarms."""
 
@@ -42,20 +48,155 @@ async def confirm_batch(
     live_mode: bool,
     limit: int = BATCH,
     stored: Callable[[], None] = lambda: None,
+    more: Callable[[], bool] = lambda: False,
     held: Held[DueRead] | None = None,
 ) -> tuple[int, bool]:
     """Read what is due and store what came, in groups as the answers arrive; `stored` is called after each group.
 
+    While `more` says so, further reads are begun as others end, so that one that takes long keeps none waiting.
+
     Returns how many reads were begun, and whether Stripe refused the key or did not know an object that we know.
     `held` notes the reads while they are under way.
     """
-    async with pool.acquire() as connection:
-        due = await claim_reads(connection, kinds=list(KINDS), live_mode=live_mode, limit=limit, lease=LEASE)
-        refusals = await select_refusals(connection, live_mode=live_mode) if due else []
-        asked = await _without_refused(connection, due, refusals, live_mode=live_mode) if refusals else due
-    with holding(held, asked):
-        refused = await _make_reads(pool, stripe, asked, refusals, stored)
-    return len(due), refused
+    turn = _Turn(pool, stripe, live_mode=live_mode)
+    with holding(held, turn.under_way):
+        try:
+            await turn.begin(limit)
+            while turn.tasks:
+                goes_on = more() and not turn.refused
+                if await turn.store_what_comes(wait_seconds=CLAIM_EVERY_SECONDS if goes_on else None):
+                    stored()
+                if goes_on and len(turn.under_way) <= limit // 2:
+                    await turn.begin(limit - len(turn.under_way))
+        finally:
+            await turn.end()
+    return turn.begun, turn.refused
+
+
+class _Turn:
+    """Reads that are under way, by their ids and by pages of lists."""
+
+    def __init__(self, pool: Pool, stripe: StripeApi, *, live_mode: bool) -> None:
+        self._pool = pool
+        self._stripe = stripe
+        self._live_mode = live_mode
+        self._refusals: Sequence[Refusal] = ()
+        self._inside: dict[Key, list[DueRead]] = {}
+        self._claimed_at = float("-inf")
+        self.tasks: set[asyncio.Task[_Outcome]] = set()
+        self.under_way: list[DueRead] = []
+        """What is to be given back if the worker has to stop."""
+        self.begun = 0
+        self.refused = False
+
+    async def begin(self, limit: int) -> None:
+        """Claim reads that are due, and send their requests. If few were due a moment ago, none are claimed."""
+        now = asyncio.get_running_loop().time()
+        if now - self._claimed_at < CLAIM_EVERY_SECONDS:
+            return
+        async with self._pool.acquire() as connection:
+            due = await claim_reads(
+                connection, kinds=list(KINDS), live_mode=self._live_mode, limit=limit, lease=LEASE
+            )
+            if len(due) < limit:
+                self._claimed_at = now
+            # A read that takes longer than its lease is claimed again, which prolongs the lease.
+            reading = {read.key for read in self.under_way}
+            due = [read for read in due if read.key not in reading]
+            if not due:
+                return
+            self.begun += len(due)
+            self.under_way += due
+            self._refusals = await select_refusals(connection, live_mode=self._live_mode)
+            if self._refusals:
+                asked = await _without_refused(connection, due, self._refusals, live_mode=self._live_mode)
+                self._forget({read.key for read in due} - {read.key for read in asked})
+                due = asked
+            plan = await plan_reads(connection, due, unlistable=self._stripe.unlistable)
+            if plan.deferred:
+                await retry_conflicts(lambda: defer_reads(connection, plan.deferred))
+                self._forget({read.key for read, _ in plan.deferred})
+        for holder, reads in plan.inside.items():
+            self._inside.setdefault(holder, []).extend(reads)
+        self._read_alone(plan.alone)
+        for stretch in plan.stretches:
+            self._start(_read_page(self._pool, self._stripe, stretch))
+
+    def _read_alone(self, reads: Iterable[DueRead]) -> None:
+        for each in reads:
+            self._start(_read(self._stripe, each))
+
+    def _start(self, work: Coroutine[None, None, "_Outcome"]) -> None:
+        self.tasks.add(asyncio.create_task(work))
+
+    def _forget(self, keys: Container[Key]) -> None:
+        self.under_way[:] = [read for read in self.under_way if read.key not in keys]
+
+    async def store_what_comes(self, *, wait_seconds: float | None) -> bool:
+        """Wait for answers, store them, and send the requests that follow from them; False if none came in time."""
+        done, self.tasks = await asyncio.wait(
+            self.tasks, return_when=asyncio.FIRST_COMPLETED, timeout=wait_seconds
+        )
+        if not done:
+            return False
+        outcomes = [task.result() for task in done]
+        answers = [answer for each in outcomes for answer in each.answers]
+        failures = [failure for each in outcomes for failure in each.failures]
+        others = {answer.key: answer for each in outcomes for answer in each.others}
+        read = {answer.key for answer in answers} | {failure.key for failure in failures}
+        self.refused = self.refused or any(failure.missing or failure.refused for failure in failures)
+        async with self._pool.acquire() as connection:
+            if any(failure.absent for failure in failures):
+                gone, failures = await judge_absent(connection, failures)
+                answers += gone
+            if others:
+                awaited = await select_awaited(connection, list(others))
+                answers += [others[key] for key in awaited - read]
+            failures += await store_safely(connection, answers, source="event")
+            if failures:
+                await retry_conflicts(lambda: _postpone(connection, failures))
+            await _say_refused(connection, answers, failures)
+            if self._refusals:
+                await retry_conflicts(lambda: _say_readable(connection, answers, self._refusals))
+        self._forget(read)
+        for each in outcomes:
+            self._read_alone(each.unshown)
+            if each.rest is not None:
+                self._start(_read_page(self._pool, self._stripe, each.rest))
+        self._read_what_did_not_come(read, answers, failures)
+        return True
+
+    def _read_what_did_not_come(
+        self, read: Iterable[Key], answers: Iterable[Answered], failures: Iterable[FailedRead]
+    ) -> None:
+        """What was to come inside these answers, and did not, is read by its id."""
+        holders = [key for key in read if key in self._inside]
+        if not holders:
+            return
+        failed = {failure.key for failure in failures}
+        came = {key for answer in answers if answer.key not in failed for key in keys_inside(answer)}
+        for holder in holders:
+            expected = self._inside.pop(holder)
+            self._forget({each.key for each in expected if each.key in came})
+            self._read_alone(each for each in expected if each.key not in came)
+
+    async def end(self) -> None:
+        """Give up what is under way."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What a request has brought."""
+
+    answers: Sequence[Answered] = ()
+    failures: Sequence[FailedRead] = ()
+    others: Sequence[Answered] = ()
+    """Of a page: about objects that were not asked for."""
+    rest: Stretch | None = None
+    unshown: Sequence[DueRead] = ()
 
 
 async def _without_refused(
@@ -82,40 +223,6 @@ async def _without_refused(
         # Their customers are not exact already.
         await retry_conflicts(lambda: postpone_reads(connection, held))
     return asked
-
-
-async def _make_reads(
-    pool: Pool,
-    stripe: StripeApi,
-    due: Sequence[DueRead],
-    refusals: Sequence[Refusal],
-    stored: Callable[[], None],
-) -> bool:
-    refused = False
-    reads = {asyncio.create_task(_read(stripe, each)) for each in due}
-    try:
-        while reads:
-            done, reads = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
-            outcomes = [task.result() for task in done]
-            answers = [each for each in outcomes if isinstance(each, Answered)]
-            failures = [each for each in outcomes if isinstance(each, FailedRead)]
-            refused = refused or any(failure.missing or failure.refused for failure in failures)
-            async with pool.acquire() as connection:
-                if any(failure.absent for failure in failures):
-                    gone, failures = await judge_absent(connection, failures)
-                    answers += gone
-                failures += await store_safely(connection, answers, source="event")
-                if failures:
-                    await retry_conflicts(lambda: _postpone(connection, failures))  # noqa: B023
-                await _say_refused(connection, answers, failures)
-                if refusals:
-                    await retry_conflicts(lambda: _say_readable(connection, answers, refusals))  # noqa: B023
-            stored()
-    finally:
-        for task in reads:
-            task.cancel()
-        await asyncio.gather(*reads, return_exceptions=True)
-    return refused
 
 
 async def _say_refused(connection: Connection, answers: list[Answered], failures: list[FailedRead]) -> None:
@@ -186,17 +293,43 @@ async def _postpone(connection: Connection, failures: list[FailedRead]) -> None:
             await mark_stale(connection, list(set(stale)))
 
 
-async def _read(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
+async def _read_page(pool: Pool, stripe: StripeApi, stretch: Stretch) -> _Outcome:
+    """One page of a stretch. If Stripe refuses the list, what it was to show is read by its ids."""
+    try:
+        page = await read_stretch(pool, stripe, stretch)
+    except StripeUnavailable as unavailable:
+        return _Outcome(failures=[_unavailable(due, unavailable) for due in stretch.reads])
+    except (*PostgresAway, asyncpg.PostgresError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the reads by id say what is wrong, each for itself (I7)
+        log.warning(
+            "list not read, its objects are read by their ids", kind=stretch.kind.name, error=str(error)
+        )
+        if stretch.after is None and isinstance(error, (StripeMissing, StripeRefused)):
+            stripe.unlistable.add(stretch.kind.name)
+        return _Outcome(unshown=stretch.reads)
+    return _Outcome(answers=page.answers, others=page.others, rest=page.rest, unshown=page.unshown)
+
+
+def _unavailable(due: DueRead, error: StripeUnavailable) -> FailedRead:
+    seconds = backoff_seconds(due.attempts, first=0.5, longest=300.0)
+    return FailedRead(key=due.key, tick=due.tick, error=str(error), retry_after=timedelta(seconds=seconds))
+
+
+async def _read(stripe: StripeApi, due: DueRead) -> _Outcome:
+    """One object, with its nested lists whole."""
+    found = await _read_by_id(stripe, due)
+    return _Outcome(answers=[found]) if isinstance(found, Answered) else _Outcome(failures=[found])
+
+
+async def _read_by_id(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
     """One read, with its nested lists whole; a failure says when to try again, and never what the object is."""
     try:
         return await read_whole(stripe, due)
     except StripeMissing as missing:
         return judge_absence(due, str(missing))
     except StripeUnavailable as unavailable:
-        seconds = backoff_seconds(due.attempts, first=0.5, longest=300.0)
-        return FailedRead(
-            key=due.key, tick=due.tick, error=str(unavailable), retry_after=timedelta(seconds=seconds)
-        )
+        return _unavailable(due, unavailable)
     except StripeRefused as refused:
         log.error("stripe refuses a read", kind=due.key.kind, id=due.key.id, error=str(refused))
         return FailedRead(

@@ -72,16 +72,22 @@ def list_query(kind: Kind) -> str:
 
 
 def list_path(
-    kind: Kind, *, low: datetime | None, high: datetime | None, after: str | None, variant: str = ""
+    kind: Kind,
+    *,
+    low: datetime | None,
+    high: datetime | None,
+    after: str | None,
+    variant: str = "",
+    along: str = "created",
 ) -> str:
     """The path of one page of a kind's objects created in [low, high), after the object `after`.
 
     All objects if there are no bounds, or the kind's list takes none. `variant`: one of the kind's `list_variants`,
-    or a filter by owner.
+    or a filter by owner. `along`: the bounds are those of another field.
     """
     path = f"{kind.list_path}?limit={PAGE}"
     if kind.list_by_created and low is not None and high is not None:
-        path += f"&created[gte]={int(low.timestamp())}&created[lt]={int(high.timestamp())}"
+        path += f"&{along}[gte]={int(low.timestamp())}&{along}[lt]={int(high.timestamp())}"
     path += list_query(kind)
     if variant:
         path += f"&{variant}"
@@ -100,6 +106,7 @@ async def read_page(
     high: datetime | None = None,
     after_created: datetime | None = None,
     variant: str = "",
+    along: str = "created",
     cut_lists_max: int = CUT_LISTS_MAX,
 ) -> Page:
     """Read one page, and the rest of at most `cut_lists_max` nested lists that are cut; `tick` must have been drawn and
@@ -110,7 +117,8 @@ async def read_page(
     requests = 1
     try:
         answer = await stripe.read(
-            list_path(kind, low=low, high=high, after=after, variant=variant), account_id=account_id
+            list_path(kind, low=low, high=high, after=after, variant=variant, along=along),
+            account_id=account_id,
         )
     except (StripeRefused, StripeMissing) as refused:
         unknown_cursor = isinstance(refused, StripeMissing) or refused.status == 400

@@ -1,0 +1,121 @@
+"""Where due reads lie: how many rows the mirror has around them in a list, and which other read confirms them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.kinds.kind import Kind
+from billing.kinds.registry import KINDS
+from db.connection import Connection
+from db.keys import Key, Scope, columns_of_keys
+from db.sync.objects import QUIET_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Second:
+    """The objects that are to be read and lie in one second of a list, and how many others lie around them."""
+
+    begins: datetime
+    ids: tuple[str, ...]
+    rows: int
+    """Of this second, these included. Not counted further than reading them by their ids would cost."""
+    rows_after: int
+    """Between this second and the next one that holds an object to read; at most a page."""
+
+
+# What Stripe's lists leave out is never looked for there: deleted objects, and what lives on a test clock.
+def _seconds(kind: Kind, along: str) -> str:
+    listed = "t.deleted_at is null"
+    if "test_clock" in kind.facts.__dataclass_fields__:
+        listed += " and t.test_clock is null"
+    of_scope = f"from {kind.table} t where t.account_id = $1 and t.live_mode = $2"
+    return f"""
+with due as (
+  select date_trunc('second', t.{along}) as begins, array_agg(t.id) as ids
+  from unnest($3::text[]) as k (id)
+  join {kind.table} t on t.account_id = $1 and t.live_mode = $2 and t.id = k.id
+  where t.{along} is not null and {listed}
+  group by 1
+), seconds as (
+  select begins, ids, lead(begins) over (order by begins) as next from due
+)
+select
+  begins, ids,
+  (
+    select count(*)
+    from (
+      select {of_scope} and t.{along} >= s.begins and t.{along} < s.begins + interval '1 second'
+      limit $4 * cardinality(s.ids)
+    ) t
+  ) as rows,
+  (
+    select count(*)
+    from (
+      select {of_scope} and t.{along} >= s.begins + interval '1 second' and t.{along} < s.next
+      limit $4
+    ) t
+  ) as rows_after
+from seconds s
+order by begins
+"""
+
+
+SELECT_SECONDS: Mapping[str, str] = {
+    kind.name: _seconds(kind, kind.confirmed_along)
+    for kind in KINDS.values()
+    if kind.confirmed_along is not None
+}
+
+
+async def select_seconds(
+    connection: Connection, scope: Scope, kind: str, ids: Sequence[str], *, page: int
+) -> list[Second]:
+    """The seconds of the kind's list in which these objects lie, in their order. Objects of which the mirror does not
+    know where they lie, or that are in no list, are left out. `page`: objects in one page of the list.
+    """
+    rows = await connection.fetch(SELECT_SECONDS[kind], *scope, ids, page)
+    return [Second(begins=row[0], ids=tuple(row[1]), rows=row[2], rows_after=row[3]) for row in rows]
+
+
+def _holders(kind: Kind, field: str, holder: str) -> str:
+    return f"""
+select t.id, t.{field},
+  -- Later than any burst makes it: it is being read now, or its read has failed.
+  case when o.unsettled and o.read_at <= now() + $4::interval then o.read_at end
+from unnest($3::text[]) as k (id)
+join {kind.table} t on t.account_id = $1 and t.live_mode = $2 and t.id = k.id
+left join sync.objects o
+  on o.account_id = $1 and o.live_mode = $2 and o.kind = '{holder}' and o.id = t.{field}
+where t.{field} is not null
+"""
+
+
+SELECT_HOLDERS: Mapping[str, str] = {
+    kind.name: _holders(kind, *kind.confirmed_inside)
+    for kind in KINDS.values()
+    if kind.confirmed_inside is not None
+}
+
+
+async def select_holders(
+    connection: Connection, scope: Scope, kind: str, ids: Sequence[str]
+) -> dict[str, tuple[str, datetime | None]]:
+    """By object: the id of the one whose read confirms it as well, and when that one is to be read, if that is soon."""
+    rows = await connection.fetch(SELECT_HOLDERS[kind], *scope, ids, QUIET_MAX)
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+SELECT_AWAITED = """
+select account_id, live_mode, kind, id
+from sync.objects
+join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+  using (account_id, live_mode, kind, id)
+where unsettled and missing_since is null and parked_at is null and doubts + contradictions = 0
+  and source is distinct from 'audit'
+"""
+
+
+async def select_awaited(connection: Connection, keys: Sequence[Key]) -> set[Key]:
+    """Those of the objects that a read is to confirm, and of which no read was refused belief."""
+    rows = await connection.fetch(SELECT_AWAITED, *columns_of_keys(Key, keys))
+    return {Key(row[0], row[1], row[2], row[3]) for row in rows}
