@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.requests import Request
@@ -17,12 +18,15 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTAL
 _LACKING = re.compile(r"Object missing required field `(?P<field>.*)`", re.DOTALL)
 _IN_BRACKETS = re.compile(r"(?P<name>[a-z_]+)\[(?P<key>.*)\]", re.DOTALL)
 
+_BOOL = re.compile("true|false")
+_INT = re.compile("-?[0-9]{1,20}", re.ASCII)
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 def read_query(request: Request, into: type[S]) -> S:
     """The query of a request. Raises Problem."""
-    lists, maps = _shapes(into)
+    lists, maps = _fields_of(into, list), _fields_of(into, dict)
     given: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         inner = _IN_BRACKETS.fullmatch(name)
@@ -34,6 +38,11 @@ def read_query(request: Request, into: type[S]) -> S:
             raise _wrong("query", name, "is given more than once")
         of[key] = value.split(",") if key in lists else value
     refuse_unstorable(given, "query")
+    # The conversion takes more ways to write them, which no document tells of.
+    for kind, written, what in ((bool, _BOOL, "true or false"), (int, _INT, "a whole number")):
+        for name in _fields_of(into, kind) & given.keys():
+            if not written.fullmatch(given[name]):
+                raise _wrong("query", name, f"is not {what}", remedy=f"write {what}")
     return _convert(given, into, "query")
 
 
@@ -96,14 +105,14 @@ def _wrong(where: str, path: str, what: str, *, remedy: str | None = None) -> Pr
     )
 
 
-def _shapes(struct: type[msgspec.Struct]) -> tuple[set[str], set[str]]:
-    """The fields that are lists, written with commas, and those that are maps, written with brackets."""
-    hints = get_type_hints(struct)
-    lists = {name for name, hint in hints.items() if list in _origins(hint)}
-    maps = {name for name, hint in hints.items() if dict in _origins(hint)}
-    return lists, maps
+def _fields_of(struct: type[msgspec.Struct], kind: type) -> set[str]:
+    """The fields that may have a value of this kind."""
+    return {name for name, hint in get_type_hints(struct).items() if kind in _kinds(hint)}
 
 
-def _origins(hint: object) -> set[object]:
-    arms = get_args(hint) if get_origin(hint) not in (list, dict) else ()
-    return {get_origin(hint)}.union(*(_origins(arm) for arm in arms))
+def _kinds(hint: object) -> set[object]:
+    """What a value of this type may be, whatever it consists of."""
+    origin = get_origin(hint) or hint
+    if origin in (UnionType, Union):
+        return set().union(*(_kinds(arm) for arm in get_args(hint)))
+    return {origin}
