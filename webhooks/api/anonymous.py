@@ -182,6 +182,7 @@ POST: Operation[Expanding, AnonymousCustomer] = Operation(
     handle=post,
     query=Expanding,
     body=AnonymousCustomer,
+    body_needs=("fingerprint", "email"),
     body_example=_EXAMPLE,
     answers={
         200: Answer(description="It is known already.", type=Customer, example=CUSTOMER),

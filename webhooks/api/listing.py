@@ -10,7 +10,7 @@ from db.records.full import Customer, select_epoch, with_parts
 from db.records.pages import Wanted, select_changed, select_page
 from webhooks.api.examples import CUSTOMER
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
-from webhooks.api.problems import CONFLICT, INVALID, Problem
+from webhooks.api.problems import CONFLICT, Problem
 
 CHANGE_MAX = 2**63 - 1
 
@@ -76,7 +76,7 @@ async def list_customers(call: Call[Listing, NoBody]) -> Reply:
     feed = query.change_after is not None or cursor.startswith("c")
     if feed and cursor.startswith("u"):
         raise Problem(
-            INVALID,
+            CONFLICT,
             "the cursor is not one of the feed",
             field="query.cursor",
             remedy="leave out change_after, or the cursor",

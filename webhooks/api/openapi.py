@@ -107,15 +107,23 @@ def _operation(operation: Operation[Any, Any], schema_of: Mapping[str, Any], com
         described["description"] = operation.description
     if takes_body:
         described["requestBody"] = {
-            "required": bool(components[operation.body.__name__].get("required")),
+            "required": bool(components[operation.body.__name__].get("required") or operation.body_needs),
             "content": {
                 "application/json": {
-                    "schema": schema_of[repr(operation.body)],
+                    "schema": _body_schema(operation, schema_of),
                     "example": dict(operation.body_example),
                 }
             },
         }
     return described
+
+
+def _body_schema(operation: Operation[Any, Any], schema_of: Mapping[str, Any]) -> Json:
+    schema: Json = schema_of[repr(operation.body)]
+    if not operation.body_needs:
+        return schema
+    one = [{"required": [name], "properties": {name: {"type": "string"}}} for name in operation.body_needs]
+    return {"allOf": [schema, {"anyOf": one}]}
 
 
 def _path_parameters(operation: Operation[Any, Any]) -> Iterator[Json]:

@@ -122,6 +122,8 @@ class Operation(Generic[Q, B]):
     query: type[Q]
     body: type[B]
     """`NoBody` for none."""
+    body_needs: tuple[str, ...] = ()
+    """Fields of which the body must have one."""
     body_example: Mapping[str, object] = field(default_factory=dict)
     answers: Mapping[int, Answer]
     """By status, what is no problem."""

@@ -118,6 +118,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         name = html.escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#type-{name}">{name}</a>'
+    if "allOf" in schema:
+        return _type(schema["allOf"][0])
     if "anyOf" in schema:
         return " or ".join(_type(arm) for arm in schema["anyOf"])
     if "enum" in schema:

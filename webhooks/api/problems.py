@@ -58,14 +58,14 @@ WRONG_METHOD = ProblemKind(
 CONFLICT = ProblemKind(
     name="conflict",
     status=409,
-    title="Contradicts what is stored",
-    meaning="The request contradicts what is known of this customer or of another one.",
+    title="Contradicts what is known",
+    meaning="The request contradicts what is known of this customer or of another one, or itself.",
 )
 NO_KEY = ProblemKind(
     name="no_api_key",
     status=409,
     title="Stripe cannot be asked",
-    meaning="The request needs Stripe, and no STRIPE_API_KEY is set.",
+    meaning="The request needs Stripe, and no STRIPE_API_KEY is set, or it is not of this mode and account.",
 )
 TOO_LARGE = ProblemKind(
     name="too_large",

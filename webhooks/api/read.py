@@ -16,7 +16,7 @@ from db.records.customer import StoredCustomer
 from db.records.full import USAGE, Customer, find_customer, select_epoch, with_parts
 from webhooks.api.examples import CUSTOMER
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
-from webhooks.api.problems import INVALID, NO_KEY, NOT_FOUND, NOT_IN_TIME, Problem
+from webhooks.api.problems import NO_KEY, NOT_FOUND, NOT_IN_TIME, Problem
 from webhooks.api.shown import look_up, policy_of
 from webhooks.refreshing import NOT_IN_TIME as NOT_READ_IN_TIME
 from webhooks.refreshing import refresh_customer
@@ -56,8 +56,6 @@ class Reading(Expanding, kw_only=True, forbid_unknown_fields=True):
 async def show(call: Call[Reading, NoBody]) -> Reply:
     """The record; 304 where the client has it already."""
     name, query, database = call.name("customer_id"), call.query, call.context.database
-    if query.wait is not None and not query.fresh:
-        raise Problem(INVALID, "only a refresh waits", field="query.wait", remedy="add fresh=true")
     async with database.connection() as connection:
         scope = await call.scope(connection)
         if not query.fresh:
@@ -136,7 +134,7 @@ def _at_stripe(
         )
     if live_mode != scope.live_mode:
         raise Problem(
-            INVALID, "the API key is of the other mode", field="query.mode", remedy="leave out fresh or mode"
+            NO_KEY, "the API key is of the other mode", field="query.mode", remedy="leave out fresh or mode"
         )
     return CustomerKey(*scope, customer_id)
 

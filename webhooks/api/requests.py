@@ -36,9 +36,12 @@ def read_query(request: Request, into: type[S]) -> S:
             of, key = given, name
         if key in of:
             raise _wrong("query", name, "is given more than once")
-        of[key] = value.split(",") if key in lists else value
+        of[key] = _items(value) if key in lists else value
     refuse_unstorable(given, "query")
-    # The conversion takes more ways to write them, which no document tells of.
+    # The conversion takes more ways to write them, and null for what is left out, which no document tells of.
+    for name in given.keys() - _fields_of(into, str):
+        if str(given[name]).lower() == "null":
+            raise _wrong("query", name, "is null", remedy="leave it out")
     for kind, written, what in ((bool, _BOOL, "true or false"), (int, _INT, "a whole number")):
         for name in _fields_of(into, kind) & given.keys():
             if not written.fullmatch(given[name]):
@@ -103,6 +106,11 @@ def _wrong(where: str, path: str, what: str, *, remedy: str | None = None) -> Pr
         field=shown[:200],
         remedy=remedy or "see /docs for what it may be",
     )
+
+
+def _items(value: str) -> list[str]:
+    """The items of a list that is written with commas; none in an empty text."""
+    return value.split(",") if value else []
 
 
 def _fields_of(struct: type[msgspec.Struct], kind: type) -> set[str]:

@@ -14,7 +14,7 @@ from runtime.budget import Budget
 from runtime.limits import Limits
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
-from webhooks.api.problems import AWAY, INVALID, NO_KEY, STRIPE_REFUSES, Problem
+from webhooks.api.problems import AWAY, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 
 PART = 0.1
 """Of the requests a second that all workers may send, and beside them: what they leave to other software allows it."""
@@ -80,7 +80,7 @@ class Customers:
             )
         if self._live_mode != scope.live_mode:
             raise Problem(
-                INVALID, "the API key is of the other mode", field="query.mode", remedy="leave out mode"
+                NO_KEY, "the API key is of the other mode", field="query.mode", remedy="leave out mode"
             )
         return self._api
 
@@ -106,7 +106,7 @@ class _Body(msgspec.Struct):
 
 def _unknown(customer_id: str, what: str = "is unknown to Stripe") -> Problem:
     return Problem(
-        INVALID,
+        NOT_FOUND,
         f"the customer {customer_id} {what} in this account and mode",
         field="body.stripe_id",
         remedy="give the id of a customer (cus_...), and its account and mode",
@@ -120,7 +120,7 @@ def _failed(error: StripeMissing | StripeRefused | StripeUnavailable, field: str
         )
     if isinstance(error, StripeRefused) and error.account_is_closed:
         return Problem(
-            INVALID,
+            NO_KEY,
             "the API key has no access to this account",
             field="query.account",
             remedy="name an account that is connected, or leave account out",

@@ -366,7 +366,7 @@ PUT: Operation[Expanding, NewCustomer] = Operation(
             headers={"Location": "Where to get it."},
         ),
     },
-    problems=(CONFLICT, NO_KEY, STRIPE_REFUSES),
+    problems=(NOT_FOUND, CONFLICT, NO_KEY, STRIPE_REFUSES),
     path_names={
         "customer_id": {
             "description": "The company's own name of the customer: its custom_uid.",

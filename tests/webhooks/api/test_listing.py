@@ -74,11 +74,19 @@ async def test_pages(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None
             ("status=happy", "query.status"),
             ("cursor=x", "query.cursor"),
             ("change_after=-1", "query.change_after"),
-            (f"change_after=0&cursor=u{0:032x}", "query.cursor"),
+            ("has_access=null", "query.has_access"),
         ):
             refused = await service.get(f"/customers?mode=test&{query}")
             assert 422 == refused.status, query
             assert field in refused.problem("invalid")
+
+
+async def test_cursor_of_another_order(database_url: str) -> None:
+    """The feed does not go on where pages in the order of uids ended."""
+    async with open_service(database_url, api_key=None, working=False) as service:
+        refused = await service.get(f"/customers?mode=test&change_after=0&cursor=u{0:032x}")
+    assert 409 == refused.status
+    assert "query.cursor" in refused.problem("conflict")
 
 
 async def test_feed(database_url: str) -> None:

@@ -92,7 +92,7 @@ async def test_fresh(service: Service) -> None:
     assert (200, "Nova", True) == (fresh.status, fresh.body.get("name"), fresh.body.get("exact")), fresh.body
     assert 404 == (await service.get("/customers/not_stripes?fresh=true")).status
     for query, field in (
-        ("wait=5", "query.wait"),
+        ("mode=null", "query.mode"),
         ("fresh=true&wait=31", "query.wait"),
         ("fresh=maybe", "query.fresh"),
     ):

@@ -136,7 +136,7 @@ async def test_link_to_a_known_customer(service: Service) -> None:
 
 
 async def test_links_that_are_refused(service: Service) -> None:
-    """422 for one that Stripe does not have, 409 for one that is somebody else's, or when the customer has another."""
+    """404 for one that Stripe does not have, 409 for one that is somebody else's, or when the customer has another."""
     await told(service, "cus_one")
     await told(service, "cus_two")
     await told(service, "cus_named", metadata={"custom_uid": "of-metadata"})
@@ -146,7 +146,7 @@ async def test_links_that_are_refused(service: Service) -> None:
         ("one", "cus_two", 409, "conflict", "is linked to cus_one already"),
         ("other", "cus_named", 409, "conflict", "is the customer of-metadata already"),
         ("of-metadata", "cus_two", 409, "conflict", "is linked to cus_named already"),
-        ("other", "cus_unheard", 422, "invalid", "unknown to Stripe"),
+        ("other", "cus_unheard", 404, "not_found", "unknown to Stripe"),
         ("other", "acct_1", 422, "invalid", "body.stripe_id"),
     ):
         refused = await service.put(f"/customers/{name}", {"stripe_id": stripe_id})
@@ -162,7 +162,7 @@ async def test_links_that_are_refused(service: Service) -> None:
     service.harness.api.put(customer("cus_later"))
     service.harness.api.bodies["/v1/customers/cus_later"] |= {"deleted": True}
     deleted = await service.put("/customers/other", {"stripe_id": "cus_later"})
-    assert "deleted" in deleted.problem("invalid")
+    assert "deleted" in deleted.problem("not_found")
 
 
 async def test_created_at_stripe(service: Service) -> None:
