@@ -13,6 +13,8 @@ from runtime.limits import LIVE_ACCOUNT, NO_LIMITS, OURS, SANDBOX_ACCOUNT, Limit
 STRIPE_API_BASE = "https://api.stripe.com"
 DATABASE_URL_REMEDY = f"give it as {EXAMPLE}"
 MIB = 1024 * 1024
+SECRETS = ("DATABASE_URL", "REDIS_URL", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET", "ADMIN_TOKEN")
+"""The variables that hold secrets: each may be given as a file instead, by NAME_FILE (runtime/env_file.py)."""
 
 _API_KEY = re.compile(r"(?:sk|rk)_(test|live)_\S+", re.ASCII)
 _T = TypeVar("_T")

@@ -15,7 +15,7 @@ from billing.kinds.registry import KINDS
 from cli.app import app
 from db.connection import Pool
 from runtime.limits import OPERATION
-from runtime.settings import Settings
+from runtime.settings import SECRETS, Settings
 from sandbox import STORIES
 from tests.places import ROOMS, ROOT
 from webhooks.app import create_app
@@ -157,7 +157,9 @@ def test_variables_exist(page: Path) -> None:
         for code in code_of(claims(page))
         for name in re.findall(r"(?:export |^)([A-Z]+(?:_[A-Z]+)+)(?==|$)", code, re.MULTILINE)
     }
-    assert set() == said - VARIABLES - CONSTANTS
+    as_files = {f"{name}_FILE" for name in SECRETS}
+    for_compose = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
+    assert set() == said - VARIABLES - CONSTANTS - as_files - for_compose
 
 
 SQL = [

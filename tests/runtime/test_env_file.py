@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.env_file import with_env_file
-from runtime.settings import Settings, SettingsError
+from runtime.settings import SECRETS, Settings, SettingsError
 from tests.places import ROOT
 
 
@@ -112,6 +112,46 @@ def test_no_file(tmp_path: Path) -> None:
     assert {"A": "1"} == with_env_file({"A": "1"}, tmp_path / ".env")
     (tmp_path / ".env").mkdir()
     assert {"A": "1"} == with_env_file({"A": "1"}, tmp_path / ".env")
+
+
+def test_secrets_in_files_of_their_own(tmp_path: Path) -> None:
+    """NAME_FILE stands for NAME with the file's content, in the environment and in `.env`; NAME itself wins."""
+    (tmp_path / "key").write_text("rk_test_from_file\n")
+    (tmp_path / "empty").write_text("\n")
+    files = {f"{name}_FILE": str(tmp_path / "key") for name in SECRETS}
+    assert dict.fromkeys(SECRETS, "rk_test_from_file") == {
+        name: value for name, value in read(tmp_path, "", **files).items() if name in SECRETS
+    }
+    lines = f"STRIPE_API_KEY_FILE={tmp_path / 'key'}\nADMIN_TOKEN_FILE={tmp_path / 'key'}"
+    seen = read(tmp_path, lines, ADMIN_TOKEN="given", REDIS_URL_FILE=str(tmp_path / "empty"))
+    assert ("rk_test_from_file", "given", "") == tuple(
+        seen[name] for name in ("STRIPE_API_KEY", "ADMIN_TOKEN", "REDIS_URL")
+    )
+    both = read(tmp_path, "", ADMIN_TOKEN="given", ADMIN_TOKEN_FILE=str(tmp_path / "key"))
+    assert "given" == both["ADMIN_TOKEN"]
+    # Only secrets: nothing else of ours is worth a file, and other programs have such variables.
+    assert "PORT" not in read(tmp_path, "", PORT_FILE=str(tmp_path / "key"))
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"rk_test_1\nrk_test_2\n", "is not one line"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b"x" * 70_000, "is not one line"),
+    ],
+)
+def test_secret_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, remedy: str) -> None:
+    """It is refused with the variable, the path and what to do, and without what the file says."""
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        with_env_file({"STRIPE_API_KEY_FILE": str(tmp_path / "key")}, tmp_path / ".env")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"STRIPE_API_KEY_FILE: {tmp_path / 'key'} ")
+    assert remedy in problem
+    assert "rk_test" not in problem
 
 
 def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
