@@ -18,7 +18,7 @@ def web(
 ) -> None:
     """Receive webhooks: the process that Stripe posts to."""
     settings = Settings.from_env(with_env_file(os.environ)).for_web()
-    configure_logs(settings.log_format, secrets=settings.secrets)
+    configure_logs(settings.log_format, level=settings.log_level, secrets=settings.secrets)
     count_max = connections_max()
     uvicorn.run(
         create_app(settings),

@@ -14,6 +14,6 @@ from worker.process import run
 def worker() -> None:
     """Bring records up to date: apply events, confirm with Stripe, derive. Start as many as you like."""
     settings = Settings.from_env(with_env_file(os.environ))
-    configure_logs(settings.log_format, secrets=settings.secrets)
+    configure_logs(settings.log_format, level=settings.log_level, secrets=settings.secrets)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))

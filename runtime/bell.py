@@ -56,6 +56,7 @@ class Bell:
         self._timeout_seconds = timeout_seconds
         self._wanted = asyncio.Event()
         self._silent_until = 0.0
+        self._failed = False
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -78,8 +79,12 @@ class Bell:
                 await self._client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
         except RedisError as error:
             self._silent_until = time.monotonic() + SILENCE_AFTER_FAILURE_SECONDS
+            self._failed = True
             log.warning("bell not rung", error=repr(error), silent_seconds=SILENCE_AFTER_FAILURE_SECONDS)
             return False
+        if self._failed:
+            self._failed = False
+            log.info("redis is back, the bell rings again")
         return True
 
     async def ring_bulk(self, job: str = "sweep_bulk") -> None:

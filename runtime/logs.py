@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterable, MutableMapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -19,8 +19,12 @@ from runtime.mask import Mask
 QUIET_LIBRARIES = {"arq": logging.WARNING, "asyncio": logging.WARNING, "stripe": logging.WARNING}
 
 
-def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
+def configure_logs(
+    log_format: str, *, level: str = "info", secrets: Iterable[str] = (), stream: TextIO | None = None
+) -> None:
     """Send structlog and the standard library's logging to `stream` (standard output) as `json` or for a `console`.
+
+    What is less than `level` (debug, info, warning, error) is left out.
 
     In every value, tracebacks and messages of libraries included, `secrets` are masked, and so is everything that looks
     like a key or signing secret of Stripe or a password in a URL: a secret in an exception's text must not reach the
@@ -67,9 +71,9 @@ def configure_logs(log_format: str, *, secrets: Iterable[str] = (), stream: Text
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.INFO)
-    for name, level in QUIET_LIBRARIES.items():
-        logging.getLogger(name).setLevel(level)
+    root.setLevel(level.upper())
+    for name, quiet in QUIET_LIBRARIES.items():
+        logging.getLogger(name).setLevel(max(quiet, root.level))
     sys.excepthook = _log_the_end
 
 
@@ -81,17 +85,38 @@ def _log_the_end(kind: type[BaseException], error: BaseException, trace: Traceba
         sys.__excepthook__(kind, error, trace)
 
 
+Server = Literal["postgres", "redis"]
+"""What we need and do not have in our hands."""
+
+
 class Complaints:
     """Faults around us that end only when somebody acts: each is one line, however many of us meet it how often."""
 
     def __init__(self) -> None:
         self._met: dict[str, set[str]] = {}
+        self._away: dict[Server, set[str]] = {}
 
     def about(self, because: str, *, during: str) -> None:
         """Say so, unless it has been said and still holds for somebody."""
         if because not in self._met:
             structlog.get_logger().error("postgres cannot be worked with", because=because)
         self._met.setdefault(because, set()).add(during)
+
+    def away(self, server: Server, error: Exception, *, during: str, **further: object) -> None:
+        """A server does not answer: say so, unless it has been said and still holds for somebody."""
+        if server not in self._away:
+            structlog.get_logger().warning(f"{server} is away", during=during, error=repr(error), **further)
+        self._away.setdefault(server, set()).add(during)
+
+    def back(self, server: Server, *, during: str) -> None:
+        """It answers again; say so if it was away, and is so for nobody any more."""
+        met = self._away.get(server)
+        if met is None:
+            return
+        met.discard(during)
+        if not met:
+            del self._away[server]
+            structlog.get_logger().info(f"{server} is back")
 
     def end(self, *, during: str) -> None:
         """It holds no more for this one; say so if it holds for nobody."""

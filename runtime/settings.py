@@ -13,7 +13,15 @@ from runtime.limits import LIVE_ACCOUNT, NO_LIMITS, OURS, SANDBOX_ACCOUNT, Limit
 STRIPE_API_BASE = "https://api.stripe.com"
 DATABASE_URL_REMEDY = f"give it as {EXAMPLE}"
 MIB = 1024 * 1024
-SECRETS = ("DATABASE_URL", "REDIS_URL", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET", "ADMIN_TOKEN")
+RETENTION_DAYS_MIN = 31
+SECRETS = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "STRIPE_API_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "ADMIN_TOKEN",
+    "READ_TOKEN",
+)
 """The variables that hold secrets: each may be given as a file instead, by NAME_FILE (runtime/env_file.py)."""
 
 _API_KEY = re.compile(r"(?:sk|rk)_(test|live)_\S+", re.ASCII)
@@ -43,8 +51,13 @@ class Settings:
     """None: the admin routes are off."""
     read_token: str | None = field(default=None, repr=False)
     """Whoever has it may read customers through the API, and nothing else. None: only ADMIN_TOKEN may."""
+    metrics_public: bool = False
+    """Whether /metrics needs no token."""
     port: int = 8000
+    worker_port: int | None = None
+    """Where a worker says how it is, and what it has counted; None: nowhere."""
     log_format: str = "json"
+    log_level: str = "info"
     stripe_rate_max: float | None = None
     """Requests a second that all workers together may send to Stripe for one account; None: see `api_limits`."""
     stripe_operation_rate_max: float | None = None
@@ -53,6 +66,8 @@ class Settings:
     """How often /v1/events is read for events that were never delivered. With a few seconds, no webhook is needed."""
     usage_seconds: float = 3600.0
     """How often each customer's metered usage is read; 0: only on request."""
+    retention_days: float | None = None
+    """How long the inbox keeps events that were applied; None: for ever."""
     past_due_has_access: bool = True
     tolerance_seconds: int = 300
     body_bytes_max: int = 2 * MIB
@@ -140,12 +155,16 @@ class Settings:
             stripe_api_base=read("STRIPE_API_BASE", _api_base, STRIPE_API_BASE),
             admin_token=read("ADMIN_TOKEN", str, None),
             read_token=read("READ_TOKEN", str, None),
+            metrics_public=read("METRICS_PUBLIC", _flag, False),
             port=read("PORT", _port, 8000),
+            worker_port=read("WORKER_PORT", _port, None),
             log_format=read("LOG_FORMAT", _log_format, "json"),
+            log_level=read("LOG_LEVEL", _log_level, "info"),
             stripe_rate_max=read("STRIPE_RATE_MAX", _positive, None),
             stripe_operation_rate_max=read("STRIPE_OPERATION_RATE_MAX", _positive, None),
             gap_fill_seconds=read("GAP_FILL_SECONDS", _positive, None) or 300.0,
             usage_seconds=read("USAGE_SECONDS", _not_negative, 3600.0),
+            retention_days=read("RETENTION_DAYS", _retention_days, None),
             past_due_has_access=read("PAST_DUE_HAS_ACCESS", _flag, True),
         )
         if problems:
@@ -264,6 +283,21 @@ def _log_format(text: str) -> str:
     if text not in ("json", "console"):
         raise ValueError("must be json or console")
     return text
+
+
+def _log_level(text: str) -> str:
+    level = text.lower()
+    if level not in ("debug", "info", "warning", "error"):
+        raise ValueError("must be debug, info, warning or error")
+    return level
+
+
+def _retention_days(text: str) -> float | None:
+    if not (re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,6})?", text) and float(text) >= RETENTION_DAYS_MIN):
+        raise ValueError(
+            f"must be a number of days, {RETENTION_DAYS_MIN} or more: Stripe sends events again for up to 30 days"
+        )
+    return float(text)
 
 
 def _flag(text: str) -> bool:

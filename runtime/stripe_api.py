@@ -7,7 +7,8 @@ a refusal; the package parses every body twice and retries by itself, out of sig
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -20,6 +21,7 @@ import msgspec
 from runtime.budget import Budget
 from runtime.limiter import Lane
 from runtime.limits import operation_of
+from runtime.metrics import STRIPE_CALLS
 
 if TYPE_CHECKING:
     import aiohttp
@@ -125,7 +127,8 @@ class StripeApi:
 
         Raises StripeMissing, StripeRefused or StripeUnavailable.
         """
-        return await self._ask("GET", path, account_id=account_id, expands=expands)
+        with _counted("GET", path):
+            return await self._ask("GET", path, account_id=account_id, expands=expands)
 
     async def create(
         self, path: str, fields: Mapping[str, str], *, account_id: str, idempotency_key: str
@@ -143,7 +146,16 @@ class StripeApi:
 
         Raises as `read` does.
         """
-        return await self._ask("POST", path, account_id=account_id, fields=fields)
+        with _counted("POST", path):
+            return await self._ask("POST", path, account_id=account_id, fields=fields)
+
+    async def change(self, path: str, fields: Mapping[str, str], *, account_id: str) -> Answer:
+        """POST to a path of the API that creates or changes something at Stripe: only `subledger attach` does that.
+
+        Raises as `read` does.
+        """
+        with _counted("POST", path):
+            return await self._ask("POST", path, account_id=account_id, fields=fields)
 
     async def _ask(
         self,
@@ -201,6 +213,29 @@ class StripeApi:
                 if size > ANSWER_BYTES_MAX:
                     raise StripeUnavailable(f"an answer is larger than {ANSWER_BYTES_MAX} bytes")
             return response.status, response.headers, b"".join(chunks)
+
+
+@contextmanager
+def _counted(method: str, path: str) -> Iterator[None]:
+    """Count a request and what came of it. One that is cut off because the process stops has no outcome."""
+    outcome = "ok"
+    try:
+        yield
+    except StripeMissing:
+        outcome = "missing"
+        raise
+    except StripeRefused:
+        outcome = "refused"
+        raise
+    except StripeUnavailable as error:
+        outcome = "unavailable" if error.limited_by is None else "limited"
+        raise
+    except BaseException:
+        outcome = ""
+        raise
+    finally:
+        if outcome:
+            STRIPE_CALLS.labels(operation_of(method, path), outcome).inc()
 
 
 def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> StripeError:

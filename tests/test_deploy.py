@@ -64,7 +64,8 @@ def test_image_is_built_in_two_stages_and_runs_as_nobody_special() -> None:
     (pins, *_) = [rest for rest in of("RUN", build) if "requirements.txt" in rest]
     assert "--require-hashes" in pins
     assert ["--from=build"] == [copied.split()[0] for copied in of("COPY", final)]
-    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", *of("USER", final))
+    (user,) = of("USER", final)
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
     assert [f"{settings}" for settings in of("CMD", final)] == ['["subledger", "web"]']
     (health,) = of("HEALTHCHECK", final)
     assert "/healthz" in health
@@ -126,8 +127,9 @@ def test_compose_passes_on_every_setting() -> None:
     assert environment.keys() | {"PORT"} == VARIABLES
     assert environment == COMPOSE["services"]["worker"]["environment"]
     assert environment["STRIPE_WEBHOOK_SECRET"].startswith("${STRIPE_WEBHOOK_SECRET:?")
+    assert environment["WORKER_PORT"] in str(COMPOSE["services"]["worker"]["healthcheck"]["test"])
     for name, value in environment.items():
-        if name not in ("DATABASE_URL", "REDIS_URL", "STRIPE_WEBHOOK_SECRET"):
+        if name not in ("DATABASE_URL", "REDIS_URL", "STRIPE_WEBHOOK_SECRET", "WORKER_PORT"):
             assert f"${{{name}:-}}" == value
 
 

@@ -23,6 +23,7 @@ from webhooks.customers import CustomerRoutes
 from webhooks.database import Database
 from webhooks.endpoint import WebhookEndpoint
 from webhooks.inbox import Inbox
+from webhooks.metrics import MetricsRoute
 
 log = structlog.get_logger()
 
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Starlette:
             *admin_routes.routes,
             *CustomerRoutes(admin).routes,
             *BackfillRoutes(admin).routes,
+            *MetricsRoute(admin, public=settings.metrics_public).routes,
             *api.routes,
         ],
         exception_handlers={

@@ -6,6 +6,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from runtime.envelope import read_envelope
+from runtime.metrics import WEBHOOKS_REFUSED
 from runtime.settings import Settings
 from webhooks.answers import Refusal, json_answer
 from webhooks.bodies import Bodies, GivenUp, too_large
@@ -40,6 +41,8 @@ class WebhookEndpoint:
             answer = json_answer({"error": "the event could not be stored: send it again"}, status=503)
         else:
             answer = RECEIVED
+        if answer is not RECEIVED:
+            WEBHOOKS_REFUSED.labels(answer.status_code).inc()
         await answer(scope, receive, send)
 
     def _signature(self, scope: Scope) -> str:

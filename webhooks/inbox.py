@@ -9,6 +9,7 @@ from db.connection import OwnConnection, PostgresAway, connect, unfit_because
 from db.sync.inbox import SignedEvent, record_events
 from runtime.bell import Bell
 from runtime.logs import Complaints
+from runtime.metrics import STORE_SECONDS, count_received
 
 WAITING_MAX = 10_000
 GROUP_MAX = 1_000
@@ -94,13 +95,16 @@ class Inbox:
 
     async def _commit(self, group: list[_Waiting]) -> None:
         try:
-            await self._record([waiting.event for waiting in group])
+            with STORE_SECONDS.time():
+                new = await self._record([waiting.event for waiting in group])
+            count_received("webhook", events=len(group), new=new)
         except PostgresAway as error:
             await self._drop_connection()
             if because := unfit_because(error):
                 self._complaints.about(because, during="inbox")
             else:
                 log.warning("events not stored", count=len(group), error=repr(error))
+                self._complaints.away("postgres", error, during="inbox")
             for waiting in group:
                 _refuse(waiting, error)
             return
@@ -114,23 +118,26 @@ class Inbox:
             _refuse(group[0], error)
             return
         self._complaints.end(during="inbox")
+        self._complaints.back("postgres", during="inbox")
         for waiting in group:
             if not waiting.stored.done():
                 waiting.stored.set_result(None)
         self._bell.ring_soon()
 
-    async def _record(self, events: list[SignedEvent]) -> None:
-        """Insert in one statement, which is one transaction; retried when only the connection was stale."""
+    async def _record(self, events: list[SignedEvent]) -> int:
+        """Insert in one statement, which is one transaction; retried when only the connection was stale. Returns
+        how many were new.
+        """
         async with asyncio.timeout(INSERT_TIMEOUT_SECONDS):
             fresh = self._connection is None or self._connection.is_closed()
             connection = await self._connect()
             try:
-                await record_events(connection, events)
+                return await record_events(connection, events)
             except PostgresAway:
                 await self._drop_connection()
                 if fresh:
                     raise
-                await record_events(await self._connect(), events)
+                return await record_events(await self._connect(), events)
 
     async def _connect(self) -> OwnConnection:
         if self._connection is None or self._connection.is_closed():

@@ -25,6 +25,7 @@ from db.sync.customers import mark_overdue
 from db.sync.due_reads import seconds_to_next_read
 from db.sync.incarnation import Numbers, keep_one_history
 from runtime.logs import Complaints
+from runtime.metrics import BATCH_SECONDS, OBJECTS_READ, RECORDS_DERIVED
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
 from worker.audit.lists import ask_for_nightly_audits
@@ -128,6 +129,7 @@ class Engine:
                     await self._keep_one_history(connection)
                 await self._held.give_back(connection)
                 while not self._over(started):
+                    began = self._clock()
                     claimed = await apply_batch(
                         connection,
                         served_mode=served_mode,
@@ -137,6 +139,7 @@ class Engine:
                     )
                     applied += claimed
                     if claimed:
+                        self._timed("apply", began)
                         derive_soon()
                     # A batch that was not full has emptied the inbox: an event that comes now rings.
                     if claimed < APPLY_BATCH and not (wait_for_more is not None and await wait_for_more()):
@@ -156,6 +159,7 @@ class Engine:
             started, reads = self._clock(), 0
             async with self._deriving_alongside() as derive_soon:
                 while not self._over(started) and await self._key_may_read():
+                    began = self._clock()
                     begun, refused = await confirm_batch(
                         self._pool,
                         self._lanes.live,
@@ -166,6 +170,9 @@ class Engine:
                         held=self._held.reads,
                     )
                     reads += begun
+                    if begun:
+                        OBJECTS_READ.inc(begun)
+                        self._timed("confirm", began)
                     if refused:
                         self._doubt_key()
                     if not begun and not (linger and await self._read_falls_due(self._lanes.live_mode)):
@@ -195,6 +202,8 @@ class Engine:
                 ):
                     break
                 derived += 1
+                RECORDS_DERIVED.inc()
+                self._timed("heavy", began)
                 log.info("heavy customer derived", duration_ms=self._ms_since(began))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._clock() - began):
@@ -330,8 +339,12 @@ class Engine:
             derived = 0
             while not self._over(started):
                 resolved = await resolve_batch(connection)
+                began = self._clock()
                 claimed = await derive_batch(connection, policy=self._policy, held=self._held.customers)
                 derived += claimed
+                if claimed:
+                    RECORDS_DERIVED.inc(claimed)
+                    self._timed("derive", began)
                 # A change of the catalogue may concern every customer. While customers wait, it marks no more of them:
                 # so a customer with an event meanwhile never waits behind more of them than one batch.
                 fanned_out = 0 if claimed == DERIVE_BATCH else await fan_out_batch(connection)
@@ -411,6 +424,9 @@ class Engine:
     def _over(self, started: float) -> bool:
         return self.stopping.is_set() or self._clock() - started > LOOP_SECONDS_MAX
 
+    def _timed(self, stage: str, began: float) -> None:
+        BATCH_SECONDS.labels(stage).observe(self._clock() - began)
+
     def _ms_since(self, started: float) -> int:
         return round((self._clock() - started) * 1000)
 
@@ -429,11 +445,12 @@ async def keep_trying(
         try:
             await step()
             complaints.end(during=name)
+            complaints.back("postgres", during=name)
         except PostgresAway as error:
             if because := unfit_because(error):
                 complaints.about(because, during=name)
             else:
-                log.warning("postgres is away", during=name, error=repr(error))
+                complaints.away("postgres", error, during=name)
             pause = 3 * pause_seconds
         except Exception:
             # The process continues: what failed is still marked in Postgres, and the next turn tries it again.

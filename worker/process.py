@@ -10,8 +10,9 @@ import gc
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import redis.exceptions
@@ -33,6 +34,8 @@ from runtime.settings import Settings, database_url_doubts
 from runtime.stripe_api import StripeApi
 from worker.engine import Engine, Lanes, keep_trying
 from worker.parts import RENEW_SECONDS, Parts
+from worker.port import Health, open_port
+from worker.retention import Retention
 
 SWEEP_SECONDS = 1.0
 START_AGAIN_SECONDS = 2.0
@@ -109,6 +112,7 @@ class WorkerProcess:
         self._redis_state = "not asked yet"
         self._restarts = dict.fromkeys(LANES, 0)
         self._complaints = Complaints()
+        self._beat_at: float | None = None
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way. Raises TransactionPooling."""
@@ -127,6 +131,7 @@ class WorkerProcess:
                 application_name="subledger worker",
             )
             stack.push_async_callback(_close_pool, pool)
+            await stack.enter_async_context(open_port(self._settings, self._health))
             if await self._is_fit(pool, stop):
                 await self._work(stack, pool, stop)
         log.info("worker stopped", id=self._id)
@@ -140,6 +145,8 @@ class WorkerProcess:
         if lanes is not None:
             with contextlib.suppress(*PostgresAway):
                 await parts.keep(pool)  # a lone worker has everything at once, and waits for nothing
+        days = self._settings.retention_days
+        retention = Retention(pool, age=None if days is None else timedelta(days=days))
         log.info("worker started", id=self._id, confirms=lanes is not None)
         supervisors = [asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES]
         steps: Sequence[tuple[str, Callable[[], Awaitable[object]], float]] = (
@@ -149,6 +156,7 @@ class WorkerProcess:
             ("sweep", engine.sweep_records, SWEEP_SECONDS),
             ("reads", lambda: engine.confirm(linger=False), SWEEP_SECONDS),
             ("heavy customers", engine.derive_heavy, SWEEP_SECONDS),
+            ("retention", retention.turn, SWEEP_SECONDS),
             ("heartbeat", lambda: self._beat(pool, use), BEAT_SECONDS),
             *([("parts", lambda: parts.keep(pool), RENEW_SECONDS)] if lanes is not None else []),
         )
@@ -203,10 +211,11 @@ class WorkerProcess:
                 if because := unfit_because(error):
                     self._complaints.about(because, during="start")
                 else:
-                    log.warning("postgres is away", during="start", error=repr(error))
+                    self._complaints.away("postgres", error, during="start")
                 await asyncio.sleep(START_AGAIN_SECONDS)
                 continue
             self._complaints.end(during="start")
+            self._complaints.back("postgres", during="start")
             if newer:
                 log.warning("migrated by a newer version of Subledger: install that one", migrations=newer)
             return
@@ -235,6 +244,7 @@ class WorkerProcess:
             try:
                 await client.ping()
                 self._redis_state = "ok"
+                self._complaints.back("redis", during=queue)
                 pause = 0.5
                 if queue == LIVE_QUEUE:
                     # Rings may have been wiped or missed while no worker listened: one ring of our own.
@@ -243,7 +253,7 @@ class WorkerProcess:
             except (*RedisError, redis.exceptions.RedisError) as error:
                 self._redis_state = f"away: {error!r}"
                 self._restarts[queue] += 1
-                log.warning("redis is away, the sweep goes on", error=repr(error), retry_seconds=pause)
+                self._complaints.away("redis", error, during=queue, then="the sweep does its work")
             finally:
                 await _close(worker)
             await asyncio.sleep(pause)
@@ -258,6 +268,13 @@ class WorkerProcess:
             detail["stripe"] = use.since_last()
         async with pool.acquire() as connection:
             await beat(connection, self._id, detail)
+        self._beat_at = time.monotonic()
+
+    def _health(self) -> Health:
+        return Health(
+            seconds_since_beat=None if self._beat_at is None else time.monotonic() - self._beat_at,
+            redis=self._redis_state,
+        )
 
 
 async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings, budget: Budget) -> Lanes | None:

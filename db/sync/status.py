@@ -277,6 +277,16 @@ from billing.freshness
 """
 
 
+COUNT_RECORDS = (
+    "select exact, count(*) as records from billing.customers where deleted_at is null group by exact"
+)
+
+
+async def count_records(connection: Connection) -> dict[bool, int]:
+    """How many customers that are not deleted have an exact record, and how many have not; reads all of them."""
+    return {row["exact"]: row["records"] for row in await connection.fetch(COUNT_RECORDS)}
+
+
 async def read_overview(connection: Connection) -> Overview:
     """Count everything; the time it takes grows with the number of rows."""
     customers = await connection.fetch(COUNT_CUSTOMERS)

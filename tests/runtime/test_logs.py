@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.logs import configure_logs
+from runtime.logs import Complaints, configure_logs
 from tests.places import ROOMS
 
 # Assembled here, so that no scanner takes them for leaked keys.
@@ -208,3 +208,36 @@ def test_event_names_are_words_of_the_source() -> None:
         and not (node.args and isinstance(node.args[0], ast.Constant))
     ]
     assert [] == others
+
+
+def test_level_leaves_out_what_is_less(stream: io.StringIO) -> None:
+    """LOG_LEVEL is for our lines and for those of libraries, and makes none of these louder."""
+    configure_logs("json", level="warning", stream=stream)
+    structlog.get_logger().info("customers derived")
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
+    structlog.get_logger().warning("redis is away")
+    assert ["redis is away"] == [line["event"] for line in lines(stream)]
+    configure_logs("json", level="debug", stream=stream)
+    structlog.get_logger().debug("looked")
+    logging.getLogger("arq.worker").info("0.29s → drain()")
+    assert ["redis is away", "looked"] == [line["event"] for line in lines(stream)]
+
+
+def test_away_and_back_are_one_line_each(stream: io.StringIO) -> None:
+    """However many of us meet it how often; it is back once it answers everybody who met it."""
+    configure_logs("json", stream=stream)
+    complaints = Complaints()
+    complaints.back("postgres", during="sweep")
+    for _ in range(3):
+        complaints.away("postgres", OSError("no route"), during="sweep")
+        complaints.away("postgres", OSError("no route"), during="heartbeat")
+    complaints.away("redis", OSError("refused"), during="live", then="the sweep does its work")
+    complaints.back("postgres", during="sweep")
+    complaints.back("postgres", during="scan")
+    assert ["postgres is away", "redis is away"] == [line["event"] for line in lines(stream)]
+    complaints.back("postgres", during="heartbeat")
+    complaints.back("postgres", during="heartbeat")
+    said = [(line["event"], line["level"]) for line in lines(stream)]
+    assert [("postgres is back", "info")] == said[2:]
+    complaints.away("postgres", OSError("again"), during="sweep")
+    assert ("postgres is away", "warning") == (lines(stream)[-1]["event"], lines(stream)[-1]["level"])

@@ -44,12 +44,15 @@ def test_everything_said_is_taken() -> None:
             "READ_TOKEN": "r3ader",
             "PORT": "9000",
             "LOG_FORMAT": "console",
+            "LOG_LEVEL": "WARNING",
+            "RETENTION_DAYS": "400",
             "PAST_DUE_HAS_ACCESS": "no",
         }
     )
     assert settings.live_mode is True
     assert ("whsec_new", "whsec_old") == settings.stripe_webhook_secrets
     assert "http://127.0.0.1:12111" == settings.stripe_api_base
+    assert ("warning", 400) == (settings.log_level, settings.retention_days)
     assert ("adm1n", "r3ader", 9000, "console", False) == (
         settings.admin_token,
         settings.read_token,
@@ -101,6 +104,10 @@ def test_all_problems_are_told_at_once() -> None:
         ("PORT", "65536", "65535"),
         ("PORT", "8_000", "65535"),
         ("LOG_FORMAT", "xml", "json or console"),
+        ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+        ("METRICS_PUBLIC", "perhaps", "true or false"),
+        ("WORKER_PORT", "0", "65535"),
+        ("RETENTION_DAYS", "12", "31 or more"),
         ("PAST_DUE_HAS_ACCESS", "maybe", "true or false"),
     ],
 )

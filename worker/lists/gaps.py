@@ -27,6 +27,7 @@ from db.sync.customers import doubt_starts
 from db.sync.inbox import SignedEvent, reach_milestone, record_events
 from db.sync.refusals import WHOLE_ACCOUNT
 from runtime.envelope import read_envelope
+from runtime.metrics import count_received
 from runtime.stripe_api import StripeApi, StripeRefused
 from worker.live.closed import end_refusal, say_closed
 from worker.payload import NotJson, said_by
@@ -120,7 +121,9 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
             raise NotJson(f"/v1/events answered no list of events: {error}") from None
         if page.data:
             async with pool.acquire() as connection:
-                missed += await record_events(connection, [_event(bytes(raw), gap) for raw in page.data])
+                new = await record_events(connection, [_event(bytes(raw), gap) for raw in page.data])
+            count_received("gap_fill", events=len(page.data), new=new)
+            missed += new
         if not page.has_more or after is None:
             break
     kept_since = begun_at - RETENTION

@@ -3,6 +3,7 @@
 A batch is one transaction, in the lock order: events, objects, mirror tables, customers.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from db.sync.accounts import see_accounts, select_events_since
 from db.sync.customers import mark_stale
 from db.sync.inbox import CLAIM_BYTES_MAX, ClaimedEvent, claim_events, finish_events, reach_milestone
 from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
+from runtime.metrics import EVENTS_APPLIED
 from worker.forget import set_aside_events
 from worker.leases import Held, excusing, holding
 from worker.live.event import EventReading, outcome_of, read_event, read_marks
@@ -142,6 +144,8 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
         if batch.marks:
             await _show(connection, batch)
         await reach_milestone(connection, "apply")
+    for state, count in Counter(reading.outcome.state for reading in readings).items():
+        EVENTS_APPLIED.labels(state).inc(count)
 
 
 async def _without_forgotten(connection: Connection, readings: Sequence[EventReading]) -> list[EventReading]:

@@ -1,0 +1,106 @@
+"""Retention: what is old, applied and cited nowhere leaves the inbox; everything else stays."""
+
+from datetime import timedelta
+
+import pytest
+
+from db.connection import Pool
+from db.sync.inbox import record_events
+from runtime.envelope import read_envelope
+from runtime.settings import Settings, SettingsError
+from tests.harness import customer, event, open_harness, subscription
+from worker import retention as retention_module
+from worker.retention import REST_SECONDS, WHOLE_SECONDS, Retention
+
+AGE = timedelta(days=40)
+OLD = """
+insert into sync.events (account_id, live_mode, event_id, type, payload, state, received_at, applied_at)
+select '', false, 'evt_' || name, '', '', state, now() - age, now() - applied
+from (values
+  ('old', 'applied', interval '41 days', interval '41 days'),
+  ('ignored', 'ignored', interval '41 days', interval '41 days'),
+  ('pending', 'pending', interval '41 days', null),
+  ('parked', 'parked', interval '41 days', interval '41 days'),
+  ('quarantined', 'quarantined', interval '41 days', interval '41 days'),
+  ('cited', 'applied', interval '41 days', interval '41 days'),
+  ('late', 'applied', interval '41 days', interval '1 day'),
+  ('young', 'applied', interval '39 days', interval '39 days')
+) as given (name, state, age, applied)
+"""
+CITE = """
+insert into billing.status_changes (customer_uid, status_after, changed_at, exact, event_id, source)
+values (gen_random_uuid(), 'active', now(), true, 'evt_cited', 'event')
+"""
+
+
+async def names(pool: Pool) -> set[str]:
+    return {row[0].removeprefix("evt_") for row in await pool.fetch("select event_id from sync.events")}
+
+
+async def test_what_leaves_and_what_stays(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches, and then a rest; what was cited or parked is looked at again the next day."""
+    monkeypatch.setattr(retention_module, "BATCH", 2)
+    await pool.execute(OLD)
+    await cite(pool)
+    now = 0.0
+    retention = Retention(pool, age=AGE, clock=lambda: now)
+    left = [await retention.turn() for _ in range(5)]
+    assert (2, 2) == (left[0], sum(left))
+    stays = {"pending", "parked", "quarantined", "cited", "late", "young"}
+    assert stays == await names(pool)
+    # It rests now; an hour later it goes on where it was, and a day later from the beginning.
+    await pool.execute("update sync.events set state = 'applied' where event_id = 'evt_parked'")
+    await pool.execute("delete from billing.status_changes")
+    assert 0 == await retention.turn()
+    now = REST_SECONDS
+    assert 0 == await retention.turn()
+    now = WHOLE_SECONDS
+    assert 2 == sum([await retention.turn() for _ in range(5)])
+    assert stays - {"parked", "cited"} == await names(pool)
+
+
+async def cite(pool: Pool) -> None:
+    await pool.execute(CITE)
+
+
+async def test_nothing_leaves_unless_asked(pool: Pool) -> None:
+    """Without RETENTION_DAYS the inbox keeps every event."""
+    await pool.execute(OLD)
+    assert 0 == await Retention(pool, age=None).turn()
+    assert 8 == len(await names(pool))
+
+
+async def test_i2_trimmed_event_that_comes_again(pool: Pool, database_url: str) -> None:
+    """I2: what Stripe sends again after it was trimmed is applied again, and changes nothing of the record."""
+    async with open_harness(pool, database_url) as room:
+        began = event("customer.subscription.created", subscription(), event_id="evt_old_1")
+        created = event("customer.created", customer(), event_id="evt_old_2")
+        room.api.put(customer(), subscription())
+        await room.receive(created, began)
+        await room.settle()
+        await room.receive(
+            event("customer.subscription.updated", subscription(cancel_at_period_end=True), after=9)
+        )
+        room.api.put(subscription(cancel_at_period_end=True))
+        await room.settle()
+        before = dict(await room.record())
+        changes = await room.fetch("select * from billing.status_changes order by id")
+        assert before["exact"]
+        await room.execute("delete from sync.events where event_id in ('evt_old_1', 'evt_old_2')")
+        async with pool.acquire() as connection:
+            bodies = [read_envelope(body, live_mode_default=False) for body in (created, began)]
+            assert 2 == await record_events(connection, bodies)
+        await room.settle()
+        after = dict(await room.record())
+        assert after.pop("change") >= before.pop("change")
+        assert before == after
+        assert changes == await room.fetch("select * from billing.status_changes order by id")
+
+
+@pytest.mark.parametrize("days", ["30", "0", "-1", "forever"])
+def test_days_too_few(days: str) -> None:
+    """What Stripe may still send again is not to be forgotten: the variable and the reason are named."""
+    with pytest.raises(SettingsError, match="RETENTION_DAYS must be a number of days, 31 or more"):
+        Settings.from_env(
+            {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h", "RETENTION_DAYS": days}
+        )
