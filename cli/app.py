@@ -19,15 +19,17 @@ SUMMARIES = {
     "status": "How far the records are behind, who works, and what to fix.",
     "customer": "One customer's record and timeline, and why it is exact or not.",
     "usage": "Show a customer's metered usage and expected charge.",
+    "attach": "Register the endpoint, backfill, audit, and say whether all is exact.",
     "backfill": "Read an account from its beginning.",
     "audit": "Compare the database with Stripe.",
     "rebuild": "Derive every record again.",
     "forget": "Erase a customer's personal data.",
     "events": "List and show received events, and try them again.",
     "alarms": "List what an operator must see, and clear it.",
+    "doctor": "Look at everything around us, and say what is wrong and what to do.",
 }
 """Each command with the line that `subledger --help` has for it, in this order."""
-GROUPS = {"events", "alarms"}
+GROUPS = {"events", "alarms", "backfill"}
 """Those that have commands of their own, in the `app` of their module."""
 
 

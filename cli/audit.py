@@ -71,10 +71,11 @@ def _ask_and_wait(*, since: str | None, account: str | None, repair: bool) -> Fo
         raise CommandError(
             "without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too"
         )
-    return asyncio.run(_audit(environ, request, live_mode=live_mode))
+    return asyncio.run(run_audit(environ, request, live_mode=live_mode))
 
 
-async def _audit(environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool) -> Found:
+async def run_audit(environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool) -> Found:
+    """Ask for an audit and wait for its end; shows its progress on standard error."""
     async with database(environ) as connection:
         scan, _ = await ask_for_scan(connection, request, live_mode=live_mode)
     with error_console().status("Waiting for a worker") as progress:

@@ -1,4 +1,4 @@
-"""`subledger backfill`: let a worker read the account from its beginning, and watch its progress."""
+"""`subledger backfill`: let a worker read the account from its beginning, watch its progress, list and cancel."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -13,14 +13,25 @@ from cli.connect import database, environment, served_mode
 from cli.errors import CommandError
 from cli.terminal import counted, error_console, show, show_json, shown, span, table
 from db.sync.scan_reports import ScanReport, report_scan
-from db.sync.scans import ScanRequest, select_scan
+from db.sync.scans import ScanRequest, cancel_scan, select_scan, select_scans
 from db.sync.status import select_workers
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 
 POLL_SECONDS = 0.5
 
 
+app = typer.Typer(
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
 def backfill(
+    context: typer.Context,
     objects: Annotated[
         str, typer.Option("--object", metavar="NAMES", help="Which objects: customer,invoice,... or all.")
     ] = "all",
@@ -44,6 +55,8 @@ def backfill(
     An identical unfinished backfill is watched, not started again. Exit code 0: complete; 1: not everything could be
     read.
     """
+    if context.invoked_subcommand is not None:
+        return
     environ = environment()
     try:
         request = read_request(
@@ -58,7 +71,7 @@ def backfill(
             "without STRIPE_API_KEY nothing can be read from Stripe: set it, for the worker too"
         )
     try:
-        report = asyncio.run(_backfill(environ, request, live_mode=live_mode, watch=not detach))
+        report = asyncio.run(run_backfill(environ, request, live_mode=live_mode, watch=not detach))
     except KeyboardInterrupt:
         typer.echo("subledger: no longer watching; the backfill continues", err=True)
         raise typer.Exit(130) from None
@@ -70,9 +83,71 @@ def backfill(
         raise typer.Exit(1)
 
 
-async def _backfill(
-    environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool, watch: bool
+@app.command("list")
+def list_backfills(
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20, as_json: JsonOption = False
+) -> None:
+    """The latest backfills, the newest first, as GET /backfills shows them."""
+    found = asyncio.run(_list(environment(), limit))
+    if as_json:
+        show_json(found)
+    elif not found:
+        typer.echo("There is no backfill yet.")
+    else:
+        show(
+            table(
+                "Backfills",
+                ["id", "status", "account", "requested", "finished", "rows", "step"],
+                [
+                    (
+                        each.id,
+                        each.status,
+                        each.account or "-",
+                        each.requested_at,
+                        each.finished_at,
+                        sum(kind.rows for kind in each.objects),
+                        each.step,
+                    )
+                    for each in found
+                ],
+            )
+        )
+
+
+async def _list(environ: Mapping[str, str], limit: int) -> list[ScanReport]:
+    async with database(environ) as connection:
+        scans = await select_scans(connection, "backfill", limit=limit)
+        return [await report_scan(connection, scan) for scan in scans]
+
+
+@app.command("cancel")
+def cancel(
+    number: Annotated[int, typer.Argument(metavar="ID", help="The backfill's number.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a backfill at its next page; what was stored stays. Exit code 1 if it is over, or there is none."""
+    report = asyncio.run(_cancel(environment(), number))
+    if as_json:
+        show_json(report)
+    else:
+        typer.echo(f"Backfill {number} is canceled: its lists stop at the next page.")
+
+
+async def _cancel(environ: Mapping[str, str], number: int) -> ScanReport:
+    async with database(environ) as connection:
+        canceled = await cancel_scan(connection, number, "backfill")
+        if canceled is not None:
+            return await report_scan(connection, canceled)
+        known = await select_scan(connection, number, "backfill")
+    if known is None:
+        raise CommandError(f"there is no backfill {number}: `subledger backfill list` lists them")
+    raise CommandError(f"backfill {number} is over: it is {known.status}")
+
+
+async def run_backfill(
+    environ: Mapping[str, str], request: ScanRequest, *, live_mode: bool, watch: bool = True
 ) -> ScanReport:
+    """Ask for a backfill and, unless `watch` is false, wait for its end; shows its progress on standard error."""
     async with database(environ) as connection:
         scan, new = await ask_for_scan(connection, request, live_mode=live_mode)
     if watch and not new:

@@ -22,10 +22,17 @@ def environment() -> Mapping[str, str]:
 
     Warns of what is left out of DATABASE_URL.
     """
-    environ = with_env_file(os.environ)
+    environ = unchecked_environment()
     if environ.get("DATABASE_URL", "").strip():
         for doubt in database_url_doubts(database_url_from_env(environ)):
             typer.echo(f"subledger: {doubt}", err=True)
+    return environ
+
+
+def unchecked_environment() -> Mapping[str, str]:
+    """The same, for a command that says itself what is wrong with it."""
+    environ = with_env_file(os.environ)
+    if environ.get("DATABASE_URL", "").strip():
         return environ
     from local.run_file import effective_environment
 

@@ -66,7 +66,7 @@ def status(
                 waited = (datetime.now(UTC) - began).total_seconds()
                 progress.update(Text(f"{news} ({waited:.0f} of {wait:g} s)"))
 
-            health = asyncio.run(_until_settled(environ, live_mode, seconds=wait, report=report))
+            health = asyncio.run(until_settled(environ, live_mode, seconds=wait, report=report))
     if as_json:
         show_json(_document(health))
     else:
@@ -97,7 +97,7 @@ async def _look(environ: Mapping[str, str], live_mode: bool | None) -> Health:
         return await _read_health(connection, live_mode)
 
 
-async def _until_settled(
+async def until_settled(
     environ: Mapping[str, str], live_mode: bool | None, *, seconds: float, report: Callable[[str], None]
 ) -> Health:
     """The state as soon as it is settled, or when the time is over.

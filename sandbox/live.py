@@ -162,6 +162,9 @@ async def live(
     api = create_api(sandbox, place.api_keys, faults=Faults(latency_seconds=place.latency_seconds))
     if place.limits:
         api.gate = Gate(RateLimits() if live_mode else RateLimits(account=25))
+    api.endpoints.register(
+        sandbox.home, url=place.webhook_url, enabled_events=["*"], created=sandbox.now, description="Sandbox"
+    )
     async with serve(api, host=place.host, port=place.port):
         posting = asyncio.create_task(mail.run())
         try:

@@ -14,6 +14,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from sandbox.account import Account
+from sandbox.api.endpoints import PATH as ENDPOINTS_PATH
+from sandbox.api.endpoints import Endpoints
 from sandbox.api.limits import Gate
 from sandbox.api.reads import Reads, Request, parse_parameters
 from sandbox.api.writes import Writes
@@ -59,6 +61,10 @@ class Api:
         """Collections (`disputes`) that a restricted key (rk_...) may not read."""
         self.gate: Gate | None = None
         """Enforces Stripe's limits; None: requests are not counted."""
+        self.unwritable: set[str] = {"webhook_endpoints"}
+        """Collections that a restricted key may read and not write."""
+        self.endpoints = Endpoints()
+        """The webhook endpoints that are registered. They are words only: events are posted by `deliver`."""
         self._api_version = api_version
         self._misbehavior = Misbehavior(faults or Faults(), history)
         self._reads = Reads(sandbox, self._misbehavior)
@@ -88,7 +94,7 @@ class Api:
             version = request_headers.get(b"stripe-version", b"").decode() or version
             self._admit(request_headers, scope)
             await self._misbehavior.before_answer(receive, send)
-            account = self._authenticate(request_headers, scope["path"])
+            account = self._authenticate(request_headers, scope["method"], scope["path"])
             idempotency_key = request_headers.get(b"idempotency-key", b"").decode()
             status, body = 200, self._answer(scope, account, version, form, idempotency_key)
         except RefusedError as refusal:
@@ -121,7 +127,7 @@ class Api:
         if reason is not None:
             raise rate_limited(reason)
 
-    def _authenticate(self, headers: dict[bytes, bytes], path: str) -> Account:
+    def _authenticate(self, headers: dict[bytes, bytes], method: str, path: str) -> Account:
         """The account that a request is about. Raises RefusedError when the key gives no access to it."""
         key = _api_key(headers.get(b"authorization", b"").decode())
         if key is None:
@@ -131,7 +137,8 @@ class Api:
             )
         if key not in self.keys:
             raise RefusedError(401, f"Invalid API Key provided: {key[:8]}****")
-        if key.startswith("rk_") and any(path.startswith(f"/v1/{name}") for name in self.forbidden):
+        closed = self.forbidden if method == "GET" else self.forbidden | self.unwritable
+        if key.startswith("rk_") and any(path.startswith(f"/v1/{name}") for name in closed):
             raise RefusedError(
                 403,
                 f"The provided key '{key[:8]}****' does not have the required permissions for this endpoint.",
@@ -153,6 +160,11 @@ class Api:
         self, scope: Scope, account: Account, version: str, form: bytes, idempotency_key: str
     ) -> bytes:
         path: str = scope["path"]
+        if path.startswith(ENDPOINTS_PATH):
+            given = parse_parameters(scope["query_string"] if scope["method"] == "GET" else form)
+            return msgspec.json.encode(
+                self.endpoints.answer(scope["method"], path, account, given, now=self.sandbox.now)
+            )
         if scope["method"] == "POST" and path == "/v1/invoices/create_preview":
             request = Request(
                 account=account,

@@ -164,6 +164,8 @@ COMMANDS = [
         ["forget", "cus_1", "--yes"],
         ["events", "list"],
         ["alarms", "list"],
+        ["doctor"],
+        ["attach", "--url", "https://example.com/webhooks/stripe"],
     ),
 ]
 

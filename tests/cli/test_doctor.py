@@ -1,0 +1,377 @@
+"""`subledger doctor`: each broken state is named with its remedy, and nothing is said that is not so."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+
+from cli.checks.finding import Finding, State
+from cli.checks.postgres import _of_server
+from cli.checks.settings import read_settings
+from cli.checks.stripe import findings_of
+from cli.doctor import _look
+from cli.event_types import EVENT_TYPES
+from db.connection import Pool
+from db.sync.fitness import Server
+from runtime.webhook_endpoints import Endpoint
+from sandbox import Api, Sandbox, create_api, serve
+from tests.cli.command import subledger
+from tests.ports import closed_port
+
+SECRET_KEY, RESTRICTED_KEY, UNKNOWN_KEY = "sk_test_doctor", "rk_test_doctor", "rk_test_nobody"
+URL = "https://billing.example.com/webhooks/stripe"
+ODD_HERE = {"setting STRIPE_API_BASE", "postgres durability"}
+"""What is odd about every test: Stripe is a double, and what Postgres commits need not last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """A system in good health, which a test makes ill."""
+
+    environ: dict[str, str]
+    pool: Pool
+    api: Api
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """Ours at Stripe; its fields may be set."""
+        (found,) = self.api.endpoints.of(self.api.sandbox.home)
+        return found
+
+    async def look(self, **environ: str) -> dict[str, list[Finding]]:
+        """What the doctor finds that is not well, by check."""
+        found: dict[str, list[Finding]] = {}
+        for each in await _look(self.environ | environ, None):
+            if each.state in (State.WARNING, State.FAILURE) and each.check not in ODD_HERE:
+                found.setdefault(each.check, []).append(each)
+        return found
+
+
+@asynccontextmanager
+async def healthy(pool: Pool, database_url: str, redis_url: str) -> AsyncIterator[Patient]:
+    """Settings, a worker's sign of life, an endpoint, and an event that came."""
+    sandbox = Sandbox(seed=3)
+    sandbox.play("refunded_in_two_parts")
+    events = sandbox.run()
+    api = create_api(sandbox, [SECRET_KEY, RESTRICTED_KEY])
+    api.endpoints.register(sandbox.home, url=URL, enabled_events=EVENT_TYPES, created=sandbox.now)
+    async with serve(api) as api_base:
+        async with pool.acquire() as connection:
+            await connection.execute(
+                "insert into sync.workers (id, detail) values ('host:1:1', '{\"redis\": \"ok\"}')"
+            )
+            await connection.execute(
+                "insert into sync.events (account_id, live_mode, event_id, type, payload, state) "
+                "select '', false, id, '', '', 'applied' from unnest($1::text[]) as came (id)",
+                [each.id for each in events],
+            )
+        yield Patient(
+            environ={
+                "DATABASE_URL": database_url,
+                "REDIS_URL": redis_url,
+                "STRIPE_API_BASE": api_base,
+                "STRIPE_API_KEY": RESTRICTED_KEY,
+                "STRIPE_WEBHOOK_SECRET": "whsec_doctor",
+                "ADMIN_TOKEN": "a-long-enough-token-of-tests",
+            },
+            pool=pool,
+            api=api,
+        )
+
+
+async def test_nothing_is_wrong(pool: Pool, database_url: str, redis_url: str) -> None:
+    """A healthy system: no failure, exit code 0, and every part was looked at; in JSON too."""
+    async with healthy(pool, database_url, redis_url) as patient:
+        assert {} == await patient.look()
+        done = await subledger(database_url, "doctor", "--json", **patient.environ)
+    said = json.loads(done.out)
+    found = {each["check"]: each for each in said["findings"]}
+    failed = [
+        each for each in said["findings"] if each["state"] == "failure" and each["check"] not in ODD_HERE
+    ]
+    assert [] == failed
+    assert (said["ok"], done.code) in ((True, 0), (False, 1))
+    assert {
+        *("setting DATABASE_URL", "setting STRIPE_WEBHOOK_SECRET", "postgres version", "postgres migrations"),
+        *(
+            "postgres rights",
+            "postgres sequences",
+            "clock of postgres",
+            "workers",
+            "lag",
+            "disk of the inbox",
+        ),
+        *("redis connection", "redis eviction", "stripe key", "stripe key and database", "stripe rights"),
+        *("clock of stripe", "arrival of events", "webhook endpoint we_00000000000001"),
+    } <= found.keys()
+    assert "may read all" in found["stripe rights"]["said"]
+
+
+SET_BACK = """
+insert into sync.objects (account_id, live_mode, kind, id, dirty, confirmed)
+values ('', false, 'customer', 'cus_1', 4611686018427387904, 4611686018427387905)
+"""
+IN_DATABASE = [
+    (
+        "update sync.workers set beat_at = now() - interval '1 hour'",
+        "workers",
+        "none is alive",
+        "subledger worker",
+    ),
+    (
+        "insert into sync.workers (id, beat_at) values ('host:2:2', now() - interval '1 hour')",
+        "workers",
+        "lost: host:2:2",
+        "see why",
+    ),
+    ('update sync.workers set detail = \'{"redis": "away"}\'', "workers' redis", "host:1:1", "REDIS_URL"),
+    (
+        (
+            "insert into sync.events (account_id, live_mode, event_id, type, payload, received_at) "
+            "values ('', false, 'evt_late', '', '', now() - interval '10 minutes')"
+        ),
+        "lag",
+        "1 event pending, the oldest for 10 min",
+        "workers",
+    ),
+    (
+        (
+            "insert into sync.events (account_id, live_mode, event_id, type, payload, state) "
+            "values ('', false, 'evt_parked', '', '', 'parked')"
+        ),
+        "parked",
+        "1 event, object or customer given up",
+        "subledger events replay --state parked",
+    ),
+    (
+        "insert into sync.alarms (name, detail, remedy) values ('account acct_1', 'away: call them', 'call them')",
+        "alarm account acct_1",
+        "away",
+        "call them",
+    ),
+    (SET_BACK, "postgres sequences", "sync.tick was set back", "restart a worker"),
+    (
+        "insert into sync.key (account_id, live_mode) values ('acct_other', false)",
+        "stripe key and database",
+        "filled from acct_other, and the key is of acct_sandbox",
+        "a key of acct_other",
+    ),
+    (
+        "insert into sync.key (account_id, live_mode) values ('', true)",
+        "stripe key and database",
+        "serves live mode, and the key is of test mode",
+        "a live key",
+    ),
+    ("delete from sync.events where type = ''", "arrival of events", "has not come", "STRIPE_WEBHOOK_SECRET"),
+]
+
+
+async def test_what_is_wrong_in_the_database(pool: Pool, database_url: str, redis_url: str) -> None:
+    """Workers, lag, what was given up, alarms, sequences, a key of something else, events that do not come."""
+    async with healthy(pool, database_url, redis_url) as patient:
+        for statement, check, said, remedy in IN_DATABASE:
+            kept = {}
+            for name in ("workers", "events", "alarms", "objects", "key"):
+                kept[name] = await pool.fetch(f"select * from sync.{name}")
+            await pool.execute(statement)
+            expect(await patient.look(), check, said, remedy)
+            async with pool.acquire() as connection:
+                for name, rows in kept.items():
+                    await connection.execute(f"delete from sync.{name}")
+                    for row in rows:
+                        named = {key: value for key, value in row.items() if key not in ("seq", "unsettled")}
+                        places = ", ".join(f"${place}" for place in range(1, len(named) + 1))
+                        await connection.execute(
+                            f"insert into sync.{name} ({', '.join(named)}) values ({places})", *named.values()
+                        )
+        assert {} == await patient.look()
+
+
+def expect(found: dict[str, list[Finding]], check: str, said: str, remedy: str) -> None:
+    """This is found, and nothing else."""
+    assert [check] == list(found), found
+    assert any(said in each.said and remedy in each.remedy for each in found[check]), found
+
+
+async def test_what_is_wrong_at_stripe(pool: Pool, database_url: str, redis_url: str) -> None:
+    """The endpoint, and rights that the key lacks: what records need fails, what is only mirrored is a warning."""
+    async with healthy(pool, database_url, redis_url) as patient:
+        home = patient.api.sandbox.home
+        ours = "webhook endpoint we_00000000000001"
+        complete = list(EVENT_TYPES)
+        cases: list[tuple[dict[str, Any], str, State, str]] = [
+            ({"status": "disabled"}, ours, State.FAILURE, "it is disabled: Stripe posts nothing"),
+            (
+                {"enabled_events": [each for each in complete if each != "invoice.paid"]},
+                ours,
+                State.FAILURE,
+                "1 type that records need: invoice.paid",
+            ),
+            (
+                {"enabled_events": [each for each in complete if not each.startswith("payout.")]},
+                ours,
+                State.WARNING,
+                "of the mirror: payout.created",
+            ),
+            ({"api_version": "2019-12-03"}, ours, State.WARNING, "its API version is 2019-12-03"),
+            (
+                {"url": "https://billing.example.com/hooks"},
+                "webhook endpoint",
+                State.FAILURE,
+                "none posts to /webhooks/stripe; there are https://billing.example.com/hooks",
+            ),
+        ]
+        for fields, check, state, said in cases:
+            before = dict(patient.endpoint)
+            patient.endpoint.update(fields)
+            found = await patient.look()
+            expect(found, check, said, "" if "api_version" in fields else "subledger attach --url")
+            assert [state] == [each.state for each in found[check]]
+            patient.endpoint.update(before)
+        patient.endpoint["enabled_events"] = ["*"]
+        assert {} == await patient.look()
+        again = patient.api.endpoints.register(home, url=URL, enabled_events=["*"], created=0)
+        expect(await patient.look(), "webhook endpoint", "two have the same address", "delete one")
+        patient.api.endpoints.of(home)[:] = [
+            each for each in patient.api.endpoints.of(home) if each["id"] != again["id"]
+        ]
+        for forbidden, check, state, said in (
+            ("invoices", "stripe rights", State.FAILURE, "what records need: invoices"),
+            ("payouts", "stripe rights", State.WARNING, "only mirrored: payouts"),
+            ("account", "stripe key", State.WARNING, "may not read its own account"),
+            ("webhook_endpoints", "webhook endpoint", State.WARNING, "may not read endpoints"),
+        ):
+            patient.api.forbidden = {forbidden}
+            found = await patient.look()
+            expect(found, check, said, "allow")
+            assert [state] == [each.state for each in found[check]]
+        patient.api.forbidden = set()
+        expect(
+            await patient.look(STRIPE_API_KEY=UNKNOWN_KEY),
+            "stripe key",
+            "Stripe does not know it",
+            "a valid key",
+        )
+        found = await patient.look(STRIPE_API_KEY=SECRET_KEY)
+        expect(found, "setting STRIPE_API_KEY", "which may do everything", "restricted key")
+        away = f"http://127.0.0.1:{closed_port()}"
+        expect(await patient.look(STRIPE_API_BASE=away), "stripe key", "gives no answer", "firewall")
+
+
+async def test_what_is_wrong_with_servers(
+    pool: Pool, database_url: str, empty_database_url: str, redis_url: str
+) -> None:
+    """Postgres away, not migrated, or closed to this role; Redis away, or one that evicts."""
+    async with healthy(pool, database_url, redis_url) as patient:
+        away = f"postgresql://nobody@127.0.0.1:{closed_port()}/none"
+        found = await patient.look(DATABASE_URL=away)
+        expect(found, "postgres connection", "cannot be reached", "see that Postgres runs")
+        expect(
+            await patient.look(DATABASE_URL=empty_database_url),
+            "postgres migrations",
+            "not migrated",
+            "subledger migrate",
+        )
+        await pool.execute("create role doctor_stranger login password 'stranger'")
+        try:
+            parts = urlsplit(database_url)
+            place = f"doctor_stranger:stranger@{parts.hostname}:{parts.port}"
+            stranger = urlunsplit(parts._replace(netloc=place))
+            found = await patient.look(DATABASE_URL=stranger)
+            assert {"postgres migrations"} <= found.keys(), found
+            assert "the role that migrated" in found["postgres migrations"][0].remedy
+        finally:
+            await pool.execute("drop role doctor_stranger")
+        expect(
+            await patient.look(REDIS_URL=f"redis://127.0.0.1:{closed_port()}/0"),
+            "redis connection",
+            "a second slower",
+            "REDIS_URL",
+        )
+        with evicting(redis_url):
+            expect(await patient.look(), "redis eviction", "allkeys-lru", "noeviction")
+
+
+@contextmanager
+def evicting(redis_url: str) -> Iterator[None]:
+    """A cache in place of a queue, with room for everything."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory", 10 * 2**30)
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 0)
+
+
+async def test_command_that_fails(database_url: str, redis_url: str) -> None:
+    """Exit code 1, what was found and then what to do; settings that cannot be used are findings, not a usage error."""
+    done = await subledger(
+        database_url,
+        "doctor",
+        REDIS_URL=redis_url,
+        STRIPE_API_KEY="pk_test_1",
+        PORT="eighty",
+    )
+    assert 1 == done.code, done.out
+    assert "" == done.err
+    (line,) = done.lines("setting STRIPE_API_KEY")
+    assert "failure" in line
+    assert "publishable key" in line
+    todo = done.out[done.out.index("To do") :]
+    for variable in ("STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET", "PORT"):
+        assert f"setting {variable}" in todo
+    assert "* workers: start `subledger worker`" in todo
+
+
+def test_settings_without_which_nothing_works() -> None:
+    """Each is named; the others are read all the same."""
+    read = read_settings({"STRIPE_API_KEY": "rk_test_1", "ADMIN_TOKEN": "short"})
+    assert {"DATABASE_URL", "REDIS_URL"} == read.unusable
+    states = {(each.check, each.state) for each in read.findings}
+    for name in ("DATABASE_URL", "REDIS_URL", "STRIPE_WEBHOOK_SECRET"):
+        assert (f"setting {name}", State.FAILURE) in states
+    assert ("setting ADMIN_TOKEN", State.WARNING) in states
+    assert not read.settings.live_mode
+
+
+def test_server_that_is_not_fit() -> None:
+    """Too old, a standby, no durability, no connection left, another time: each with its remedy."""
+    fine = Server(
+        version="18.4",
+        version_number=180004,
+        is_standby=False,
+        fsync=True,
+        synchronous_commit="on",
+        connections=10,
+        connections_max=100,
+        now=datetime.now(UTC),
+    )
+    assert {State.OK} == {each.state for each in _of_server(fine)}
+    for changed, check, state, remedy in (
+        ({"version": "14.9", "version_number": 140009}, "version", State.FAILURE, "Postgres 15 or later"),
+        ({"is_standby": True}, "role", State.FAILURE, "target_session_attrs=read-write"),
+        ({"fsync": False}, "durability", State.FAILURE, "fsync = on"),
+        ({"synchronous_commit": "off"}, "durability", State.WARNING, "synchronous_commit = on"),
+        ({"connections": 95}, "connections", State.WARNING, "max_connections"),
+        ({"now": datetime.now(UTC) + timedelta(minutes=3)}, "clock of postgres", State.WARNING, "NTP"),
+    ):
+        server = replace(fine, **changed)
+        (found,) = [each for each in _of_server(server) if each.state is not State.OK]
+        assert check in found.check
+        assert (state, True) == (found.state, remedy in found.remedy)
+
+
+def test_endpoint_in_live_mode_must_be_https() -> None:
+    """Stripe posts live events to nothing else."""
+    endpoint = Endpoint(id="we_1", url="http://host/webhooks/stripe", status="enabled", enabled_events=("*",))
+    (found,) = findings_of(endpoint, live_mode=True)
+    assert (State.FAILURE, "http://host/webhooks/stripe is not https") == (found.state, found.said)
+    (found,) = findings_of(endpoint, live_mode=False)
+    assert State.OK is found.state
