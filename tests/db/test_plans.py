@@ -11,7 +11,7 @@ import pytest
 from db.connection import Connection, connect
 from db.migrate import migrate
 from db.mirror import claims, facts, sizes
-from db.records import customer, full, history, identities, names, records
+from db.records import access, customer, full, history, identities, names, records
 from db.sync import (
     catalogue,
     customers,
@@ -418,6 +418,16 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         full.FIND_CUSTOMER,
         (*SCOPE, "own_7", UUID(int=7)),
         {"customers_pkey", "stripe_customer_is_unique", "custom_uid_is_unique"},
+    ),
+    "may a customer use a product": (
+        access.CHECK_PRODUCT,
+        (*SCOPE, "own_7", None, "prod", None),
+        {"custom_uid_is_unique", "customer_products_uid", "customers_pkey"},
+    ),
+    "may a customer use a feature": (
+        access.CHECK_FEATURE,
+        (*SCOPE, "own_7", None, "key_cus_7", "team_1"),
+        {"custom_uid_is_unique", "customer_products_uid", "customer_features_uid", "customers_pkey"},
     ),
     "an identity by its name": (
         identities.SELECT_NAMED_IDENTITY,
