@@ -482,6 +482,27 @@ async def test_change_whose_event_is_on_its_way(pool: Pool, database_url: str, s
         assert [] == await account.fetch("select * from sync.drift")
 
 
+async def test_nothing_stands_while_events_wait(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """I11: what differs may be what an event of the inbox says that nobody has applied yet: it stays undecided."""
+    async with attached(pool, database_url, sandbox) as account:
+        chosen = await account.fetchval("select min(id) from stripe.customers where deleted_at is null")
+
+        def rename(_path: str, _query: str, body: Any) -> None:
+            for each in body["data"] if body.get("object") == "list" else [body]:
+                if each.get("id") == chosen:
+                    each["name"] = "Changed"
+
+        rewrite(account, rename)
+        await account.execute(
+            "insert into sync.events (account_id, live_mode, event_id, type, payload, received_at) "
+            "values ('', false, 'evt_waiting', 'customer.updated', '', now() - interval '1 minute')"
+        )
+        await account.scanned(await account.request(purpose="audit"))
+        assert [(chosen, False)] == [
+            tuple(row) for row in await account.fetch("select id, verified from sync.drift")
+        ]
+
+
 async def test_payment_inside_an_invoice_that_is_still_to_be_read(
     pool: Pool, database_url: str, sandbox: Sandbox
 ) -> None:

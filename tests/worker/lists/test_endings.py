@@ -153,6 +153,23 @@ async def test_one_customer(pool: Pool, database_url: str, sandbox: Sandbox) -> 
         assert [customer.id] == [row["stripe_customer_id"] for row in rows]
 
 
+async def test_canceled_backfill_of_one_customer_waits_for_nothing(
+    pool: Pool, database_url: str, sandbox: Sandbox
+) -> None:
+    """Its history goes on being read, and the backfill ends at once."""
+    async with attached(pool, database_url, sandbox) as account:
+        customer = next(each for each in sandbox.home.customers() if each.deleted_at is None)
+        scan = await account.request(customer_id=customer.id)
+        await account.engine.scan()
+        assert not await account.fetchval("select finished_at is not null from sync.scans")
+        await account.execute(
+            "update sync.scans set status = 'canceled', due_at = now() where id = $1", scan.id
+        )
+        await account.engine.scan()
+        assert await account.fetchval("select finished_at is not null from sync.scans")
+        assert await account.fetchval("select history_at is not null from sync.customers")
+
+
 async def test_lost_worker_resumes_at_its_cursor(pool: Pool, database_url: str) -> None:
     """A worker that dies between two pages is followed by another, which stores no page twice."""
     sandbox = lived_account(customers=80, clocks=False)

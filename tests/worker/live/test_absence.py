@@ -238,6 +238,22 @@ async def test_id_that_is_chosen_again(deleted_coupon: Harness, after: int) -> N
     assert NOON + 600 == deleted_at.timestamp()
 
 
+async def test_nested_list_of_several_pages(harness: Harness) -> None:
+    """I8: the rest of a cut list is read to its end, however many pages that takes."""
+    cut = subscription(
+        items=listing([item("si_1")], has_more=True, url="/v1/subscription_items?subscription=sub_1")
+    )
+    harness.api.put(customer(), cut)
+    harness.api.bodies["/v1/products/prod_1"] = {"object": "product", "id": "prod_1", "metadata": {}}
+    harness.api.bodies["/v1/prices/price_1"] = item("si_1")["price"]
+    for each, has_more in (("si_2", True), ("si_3", True), ("si_4", False)):
+        harness.api.say("/v1/subscription_items", 200, listing([item(each)], has_more=has_more))
+    await harness.apply(event("customer.created", customer()), event("customer.subscription.created", cut))
+    await harness.settle()
+    items = await harness.fetch("select id from stripe.subscription_items order by position")
+    assert ["si_1", "si_2", "si_3", "si_4"] == [row[0] for row in items]
+
+
 async def test_id_that_was_chosen_again_is_not_deleted_twice(deleted_coupon: Harness) -> None:
     """I8: the first one's deletion is no proof against the second one: that a replica knows it not yet, or answers 404
     later, deletes nothing.

@@ -7,7 +7,9 @@ import pytest
 
 from billing.status import Policy
 from db.connection import Pool, connect
+from db.keys import CustomerKey
 from db.records import records
+from db.records.records import doubt_record
 from tests.harness import Harness, charge, customer, event, sweep
 from tests.system import until
 from worker.live.apply import apply_batch
@@ -103,6 +105,30 @@ async def test_numbers_are_held_until_the_commit(
             assert 2 == await deriving
     finally:
         await first.close()
+
+
+async def test_doubted_record_is_told_to_readers(webhooks_only: Harness, database_url: str) -> None:
+    """A record that stops being exact without being derived has a new number, and readers hear it."""
+    harness = webhooks_only
+    await harness.apply(event("customer.created", customer()))
+    await harness.execute("update billing.customers set exact = true")
+    heard: list[int] = []
+    listener = await connect(database_url, application_name="listener")
+    try:
+        await listener.add_listener("billing_customers", lambda *told: heard.append(int(told[3])))
+        async with harness.pool.acquire() as connection, connection.transaction():
+            await doubt_record(connection, CustomerKey("", False, "cus_1"))
+
+        async def has_heard() -> bool:
+            await listener.execute("select 1")
+            return bool(heard)
+
+        await until(has_heard, what="the notification")
+        record = await harness.record()
+        assert ([record["change"]], False) == (heard, record["exact"])
+        await listener.remove_listener("billing_customers", lambda *_: None)
+    finally:
+        await listener.close()
 
 
 async def test_notify_carries_the_highest_number(webhooks_only: Harness, database_url: str) -> None:

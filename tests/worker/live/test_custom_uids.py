@@ -9,7 +9,9 @@ import pytest
 
 from billing.status import Policy
 from db.connection import Pool
-from tests.harness import NOON, Body, Harness, customer, event
+from db.mirror import claims as stored_claims
+from db.records import names
+from tests.harness import NOON, Body, Harness, customer, event, subscription
 from worker.live.apply import apply_batch
 from worker.live.derive import derive_batch
 
@@ -344,6 +346,27 @@ async def test_a_name_of_a_crowd_is_one_problem(webhooks_only: Harness) -> None:
     assert {*crowd[2:99]} == told.keys()
     assert all("belongs to cus_001," in detail for detail in told.values())
     assert 97 == await harness.fetchval("select count(*) from sync.problems")
+
+
+async def test_a_crowd_takes_no_other_problem_away(
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a name becomes crowded, its claimants lose the problem with the name, and no other one."""
+    harness = webhooks_only
+    monkeypatch.setattr(names, "CLAIMANTS_MAX", 2)
+    monkeypatch.setattr(stored_claims, "CLAIMANTS_MAX", 2)
+    await harness.apply(
+        *(event("customer.created", claims(f"cus_{n}", "guest", born=n)) for n in (1, 2)),
+        event("customer.subscription.created", subscription("sub_2", "cus_2", status="odd")),
+    )
+    kinds = "select customer_id, kind from sync.problems order by 1, 2"
+    assert [("cus_2", "custom_uid_taken"), ("cus_2", "status_unknown")] == [
+        tuple(row) for row in await harness.fetch(kinds)
+    ]
+    await harness.apply(event("customer.created", claims("cus_3", "guest", born=3)))
+    assert [("", "custom_uid_crowded"), ("cus_2", "status_unknown")] == [
+        tuple(row) for row in await harness.fetch(kinds)
+    ]
 
 
 async def test_a_deleted_customer_leaves_its_name(webhooks_only: Harness) -> None:

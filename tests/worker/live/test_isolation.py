@@ -1,7 +1,7 @@
 """One bad event, object or customer never stops another: it is counted, taken alone, parked, and seen."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
@@ -9,9 +9,12 @@ import pytest
 from billing.deadlines import LOOK_MAX
 from billing.kinds.registry import KINDS
 from billing.record import derive_record
+from db.connection import Pool
+from db.keys import CustomerKey
 from db.mirror.facts import SELECT_CUSTOMERS
 from db.mirror.tables import MIRROR
 from db.sync import inbox
+from db.sync.customers import StaleCustomer, park_customer
 from db.sync.inbox import CLAIM_EVENTS, FINISH_EVENTS, claim_events
 from db.sync.objects import CONFIRM_OBJECTS, MARK_OBJECTS
 from db.sync.status import Backlog, select_backlog
@@ -412,6 +415,33 @@ async def test_customer_at_whom_a_rule_fails(webhooks_only: Harness) -> None:
     await harness.apply(event("charge.succeeded", charge("ch_2b", "cus_2"), after=60))
     assert {"cus_1": 2000, "cus_2": 4000, "cus_3": 2000} == await amounts(harness)
     assert 0 == (await backlog(harness)).parked
+
+
+async def test_marks_of_an_event_that_breaks_our_code_without_a_key(webhooks_only: Harness) -> None:
+    """I7: nor is the mark lost where no mode is settled yet; and what could not be read is no payload to be shown."""
+    with broken(read_event, OverflowError("poison")):
+        await webhooks_only.apply(event("customer.updated", customer()))
+    known = await webhooks_only.object("customer", "cus_1")
+    assert (0, 0) == (known["payload_seq"], known["shown_seq"])
+
+
+async def test_customer_that_failed_waits_a_little_longer_each_time(pool: Pool) -> None:
+    """I7: after its first failures a customer is tried again within seconds."""
+    key = CustomerKey("", False, "cus_1")
+    async with pool.acquire() as connection, connection.transaction():
+        for attempts in (1, 3):
+            await connection.execute(
+                "insert into sync.customers (account_id, live_mode, customer_id, stale, stale_since, attempts) "
+                "values ('', false, 'cus_1', 1, now(), $1) "
+                "on conflict (account_id, live_mode, customer_id) do update set attempts = excluded.attempts",
+                attempts,
+            )
+            failed = StaleCustomer(
+                key=key, stale=1, complete=True, attempts=attempts, as_of=datetime.now(UTC)
+            )
+            assert not await park_customer(connection, failed, error="poison", attempts_max=5)
+            waits = await connection.fetchval("select leased_until - now() from sync.customers")
+            assert timedelta(seconds=attempts) == waits
 
 
 async def test_characters_that_postgres_refuses(harness: Harness) -> None:

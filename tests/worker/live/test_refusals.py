@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from db.connection import Pool
+from db.keys import Scope
+from db.sync.refusals import WHOLE_ACCOUNT, end_refusals
 from db.sync.status import select_backlog
 from tests.harness import (
     Api,
@@ -35,7 +38,7 @@ class Connected(Api):
         self.asked_for: list[str] = []
         self.bodies["/v1/events"] = listing([], url="/v1/events")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         account = dict(scope["headers"]).get(b"stripe-account", b"").decode()
         self.asked_for.append(account)
         if account in self.closed:
@@ -100,6 +103,36 @@ async def test_account_that_takes_its_access_back(harness: Harness) -> None:
     }
     assert {} == await alarms(harness)
     assert [] == await harness.fetch("select * from sync.refusals")
+
+
+async def test_histories_wait_for_their_account_alone(pool: Pool) -> None:
+    """An answer wakes the histories that wait if the whole account had been refused, and not if one kind was."""
+    waiting = "select history_at > now() from sync.customers"
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "insert into sync.customers (account_id, live_mode, customer_id, stale, stale_since, history_at) "
+            "values ('acct_1', false, 'cus_1', 1, now(), now() + interval '1 day')"
+        )
+        for kind, waits in (("charge", True), (WHOLE_ACCOUNT, False)):
+            await connection.execute(
+                "insert into sync.refusals (account_id, live_mode, kind, object_id, error, probe_at) "
+                "values ('acct_1', false, $1, '', 'no', now())",
+                kind,
+            )
+            assert [kind] == await end_refusals(connection, Scope("acct_1", False), [kind])
+            assert waits == await connection.fetchval(waiting)
+
+
+async def test_keys_own_account_is_never_closed(harness: Harness) -> None:
+    """What Stripe says of an account that took its access back closes no account of the key's own: its gap is filled
+    again soon, and nothing waits for a probe.
+    """
+    harness.api.say("/v1/events", 403, error("account_invalid", "no access"))
+    await sweep_bulk(harness.engine)
+    assert 0 == await harness.fetchval("select count(*) from sync.refusals")
+    assert await harness.fetchval(
+        "select error is not null and due_at < now() + interval '31 s' from sync.accounts"
+    )
 
 
 async def test_right_that_the_key_lacks(harness: Harness) -> None:
@@ -275,6 +308,7 @@ async def test_customer_that_is_an_account(harness: Harness) -> None:
     record = await harness.record("acct_cust")
     assert ("active", 2000, True) == (record["status"], record["lifetime_revenue"], record["exact"])
     assert not any(path.startswith("/v1/customers") for path in harness.api.asked)
+    assert {f"/v1/{path}" for path in lists} <= {*harness.api.asked}, "what no event told is in none of these"
 
 
 CHARGE: Body = {
