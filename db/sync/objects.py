@@ -380,48 +380,6 @@ async def confirm_objects(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
-    """The newest event that says what an object is, while reads may still be late for it."""
-
-    key: Key
-    deleted: bool  # it says that the object is deleted
-    payload: bytes  # of the newest event with a payload; empty if there is none, or it was erased
-    api_version: str | None
-    doubts: int
-
-
-# A read that began later than $6 after the event needs no witness.
-SELECT_WITNESSES = """
-select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events.api_version, events.type,
-  o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later
-from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
-  as k (account_id, live_mode, kind, id, read_at)
-join sync.objects o using (account_id, live_mode, kind, id)
-left join sync.events on events.seq = o.payload_seq
-where greatest(o.payload_created, o.deleted_event_at) > k.read_at - $6::interval and not o.tombstone
-"""
-
-
-async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetime]) -> list[Witness]:
-    """What events said of these objects, if the reads of them, at these moments by Stripe's clock, may be late."""
-    rows = await connection.fetch(
-        SELECT_WITNESSES, *columns_of_keys(Key, list(read_at)), list(read_at.values()), LATE_MAX
-    )
-    return [
-        Witness(
-            key=Key(row["account_id"], row["live_mode"], row["kind"], row["id"]),
-            # In the second of its deletion an id may have been chosen again.
-            deleted=bool(row["deleted_later"])
-            or (row["deleted_event_at"] is not None and row["type"] == KINDS[row["kind"]].deleted_event),
-            payload=row["payload"] or b"",
-            api_version=row["api_version"],
-            doubts=row["doubts"],
-        )
-        for row in rows
-    ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRead:
     """A read that gave no state, and when to try again."""
 

@@ -16,7 +16,8 @@ from billing.kinds.parse import parse_object
 from billing.kinds.witness import Payload, first_difference
 from db.connection import Connection
 from db.keys import Key
-from db.sync.objects import FailedRead, Witness, select_witnesses
+from db.sync.objects import FailedRead
+from db.sync.witnesses import Witness, select_witnesses
 from runtime.stripe_api import API_VERSION
 from worker.live.answers import Answered
 from worker.payload import NotJson, data_object
