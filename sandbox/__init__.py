@@ -21,6 +21,7 @@ from sandbox.faults import Faults
 from sandbox.history import History
 from sandbox.play import Sandbox
 from sandbox.stories import STORIES, Stage, Story, StoryBrokenError
+from sandbox.thin import STYLES, Style, as_sent
 from sandbox.truth import (
     CustomerKey,
     ExpectedCustomer,
@@ -43,6 +44,7 @@ __all__ = [
     "OLDEST",
     "START",
     "STORIES",
+    "STYLES",
     "Account",
     "Api",
     "CustomerKey",
@@ -63,7 +65,9 @@ __all__ = [
     "Stage",
     "Story",
     "StoryBrokenError",
+    "Style",
     "arrange",
+    "as_sent",
     "create_api",
     "deliver",
     "serve",

@@ -9,6 +9,7 @@ from time import time
 
 from sandbox.live import REPLAY_SECONDS_MAX, Origin, Place, StateFile, live
 from sandbox.periods import DAY
+from sandbox.thin import STYLES
 
 DEFAULT_SPEED = 21_600.0
 EPOCH_BEFORE_NOW = 365 * DAY
@@ -61,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="how long the API takes to answer (default: %(default)s)",
     )
+    parser.add_argument(
+        "--events",
+        choices=STYLES,
+        default="snapshot",
+        help="which events the endpoint gets: snapshot events, thin ones, or both (default: %(default)s)",
+    )
     parser.add_argument("--state", type=Path, help="file in which the account is kept between starts")
     return parser
 
@@ -97,6 +104,7 @@ def main() -> None:
         api_keys=_split(arguments.api_key),
         limits=arguments.limits,
         latency_seconds=arguments.latency_ms / 1000,
+        style=arguments.events,
     )
     asyncio.run(_main(origin, place, arguments.speed, elapsed_seconds, state))
 

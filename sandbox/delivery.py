@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from sandbox.events import Event
+from sandbox.thin import Style, as_sent
 
 _REFUSED_BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
 
@@ -47,6 +48,8 @@ class Plan:
     """Never deliver every n-th event."""
     late_share: float = 0.0
     """Held back until all others have been delivered."""
+    style: Style = "snapshot"
+    """Which events the endpoint gets: snapshot events, thin ones, or both."""
     seed: int = 0
 
 
@@ -85,7 +88,7 @@ def arrange(events: Iterable[Event], plan: Plan) -> tuple[list[Event], list[Even
         if draws.random() < plan.reid_share:
             placed.append((draws.uniform(place, end), _twin(event, draws)))
     placed.sort(key=lambda entry: entry[0])
-    sent = [event for _, event in placed]
+    sent = [sent for _, event in placed for sent in as_sent(event, plan.style)]
     if plan.reverse:
         sent.reverse()
     if plan.shuffle:
@@ -124,7 +127,7 @@ async def deliver(
     async def post_in_turn() -> None:
         for event in waiting:
             if await post(event, url, secrets, own, report, attempts_max, timeout_seconds, with_v0=with_v0):
-                event.delivered = True
+                event.accepted()
                 report.accepted += 1
             else:
                 report.refused += 1

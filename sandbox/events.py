@@ -21,6 +21,12 @@ class Event:
     body: bytes
     serial: int
     delivered: bool = False
+    snapshot: "Event | None" = None
+    """Of a thin event: the snapshot event of the same change, which the log lists."""
+
+    def accepted(self) -> None:
+        """An endpoint has answered 2xx."""
+        (self.snapshot or self).delivered = True
 
 
 @dataclass(slots=True)

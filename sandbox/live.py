@@ -16,6 +16,7 @@ from sandbox.faults import Faults
 from sandbox.life import inhabit
 from sandbox.periods import DAY
 from sandbox.play import Sandbox
+from sandbox.thin import Style, as_sent
 from sandbox.world import MIXED, NEW
 
 TICK_SECONDS = 0.05
@@ -53,6 +54,8 @@ class Place:
     """Whether the API enforces Stripe's limits."""
     latency_seconds: float = 0.0
     """How long the API takes to answer."""
+    style: Style = "snapshot"
+    """Which events the endpoint gets."""
 
 
 def open_account(origin: Origin, *, live_mode: bool) -> Sandbox:
@@ -118,7 +121,8 @@ class Post:
 
     def add(self, events: list[Event]) -> None:
         for event in events:
-            self._queue.put_nowait(event)
+            for sent in as_sent(event, self._place.style):
+                self._queue.put_nowait(sent)
 
     async def run(self) -> None:
         connector = aiohttp.TCPConnector(limit=POSTERS)
@@ -128,7 +132,7 @@ class Post:
     async def _post_in_turn(self, session: aiohttp.ClientSession) -> None:
         while True:
             event = await self._queue.get()
-            event.delivered = await post(
+            if await post(
                 event,
                 self._place.webhook_url,
                 self._place.secrets,
@@ -136,7 +140,8 @@ class Post:
                 self.report,
                 _ATTEMPTS_MAX,
                 _POST_TIMEOUT_SECONDS,
-            )
+            ):
+                event.accepted()
             self.report.seconds.clear()
 
 
