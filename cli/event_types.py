@@ -95,16 +95,26 @@ class _Everything(Mapping[str, object]):
 def marked_by(event_type: str) -> tuple[str, ...]:
     """The kinds of objects that an event of this type may mark, its own first; none for a type we do not act on.
 
-    A thin event has the name of its snapshot twin after `v1.`, and marks only the object that it names.
+    A thin event has the name of its snapshot twin after `v1.`, or a finer one. It marks only the object that it names;
+    what else it concerns is marked once that is read.
     """
-    if event_type.startswith("v1."):
-        own = kind_of(_OBJECTS.get(event_type.removeprefix("v1."), ""))
-        return () if own is None else (own.name,)
-    carried = _OBJECTS.get(event_type)
+    carried = _carried_by(event_type)
     if carried is None:
         return ()
+    own = kind_of(carried)
+    if event_type.startswith("v1.") and carried != "discount":
+        return () if own is None else (own.name,)
     kinds = dict.fromkeys(ref.kind for ref in concerned(event_type, _Everything(carried)))
     return tuple(kinds)
+
+
+def _carried_by(event_type: str) -> str | None:
+    """The object that events of this type carry, or name; None for a type that we do not act on."""
+    name = event_type.removeprefix("v1.")
+    if name == event_type or name in _OBJECTS:
+        return _OBJECTS.get(name)
+    families = {beginning: carried for carried, beginning, _ in _FAMILIES if name.startswith(f"{beginning}.")}
+    return families[max(families, key=len)] if families and name != "invoice.upcoming" else None
 
 
 def is_needed(event_type: str) -> bool:

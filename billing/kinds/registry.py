@@ -130,11 +130,16 @@ def concerned(event_type: str, body: Mapping[str, object]) -> tuple[ObjectRef, .
             refs[ObjectRef(kind.name, own_id)] = None
             if event_type == kind.deleted_event:
                 return tuple(refs)
-    concerns = _CONCERNS_OF_OTHERS.get(name, ()) if kind is None else kind.concerns
+    concerns = concerns_of(name) if kind is None else kind.concerns
     for field, other in concerns:
         for other_id in _ids(body.get(field), other):
             refs[ObjectRef(other, other_id)] = None
     return tuple(refs)
+
+
+def concerns_of(stripe_object: str) -> tuple[tuple[str, str], ...]:
+    """As `Kind.concerns`, of an object that is not mirrored itself, by its `object` field."""
+    return _CONCERNS_OF_OTHERS.get(stripe_object, ())
 
 
 def tells_of_mirrored(event_type: str) -> bool:

@@ -166,6 +166,33 @@ async def select_monotone(
     return {Key(row[0], row[1], kind, row[2]): {MONOTONE[kind]: row[3]} for row in rows}
 
 
+SELECT_RAW: Mapping[str, str] = {
+    kind.name: f"""
+select account_id, live_mode, id, raw::text
+from {kind.table}
+join unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, id) using (account_id, live_mode, id)
+where raw is not null
+"""
+    for kind in KINDS.values()
+}
+"""Per kind: its objects as Stripe last sent them."""
+
+
+async def select_raw(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
+    """These objects as Stripe last sent them, by payload or read, as JSON; without those that are not stored."""
+    found = {}
+    for kind in sorted({key.kind for key in keys}):
+        of_kind = [key for key in keys if key.kind == kind]
+        rows = await connection.fetch(
+            SELECT_RAW[kind],
+            [key.account_id for key in of_kind],
+            [key.live_mode for key in of_kind],
+            [key.id for key in of_kind],
+        )
+        found.update({Key(row[0], row[1], kind, row[2]): row[3] for row in rows})
+    return found
+
+
 async def bury_rows(connection: Connection, deletions: Mapping[Key, datetime], *, by_event: bool) -> None:
     """Note when objects were deleted. An event gives the moment; a read only shows that it has passed."""
     for kind in KINDS:

@@ -33,6 +33,7 @@ class ClaimedEvent:
     created: datetime | None
     payload: bytes
     attempts: int
+    of_own: bool = False  # it names the API key's own account, which was not known when it came
 
     @property
     def key(self) -> EventKey:
@@ -133,7 +134,8 @@ update sync.events e
 set attempts = attempts + 1, leased_until = now() + $2
 from next n
 where (e.account_id, e.live_mode, e.event_id) = (n.account_id, n.live_mode, n.event_id)
-returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.payload, e.attempts
+returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.payload, e.attempts,
+  coalesce(e.account_id = (select k.account_id from sync.key k where k.account_id <> ''), false) as of_own
 """
 
 

@@ -10,6 +10,7 @@ from db.connection import Connection
 from db.keys import CustomerKey, Key, columns_of_keys, in_each_scope
 from db.sync.customers import mark_stale
 from db.sync.inbox import ClaimedEvent
+from db.sync.twins import tell_anew
 
 
 class EventState(StrEnum):
@@ -245,8 +246,15 @@ returning e.account_id, e.live_mode, e.event_id, e.seq, e.type, e.created, e.pay
 
 
 async def replay_events(connection: Connection, event_ids: Sequence[str]) -> list[ClaimedEvent]:
-    """Put these events back to pending, as if they had just come; returns those that were not pending already."""
-    return [ClaimedEvent(**row) for row in await connection.fetch(REPLAY_EVENTS, event_ids)]
+    """Put these events back to pending, as if they had just come; returns those that were not pending already.
+
+    With a thin event comes its snapshot twin, which says more; and neither counts as told already.
+    """
+    events = [ClaimedEvent(**row) for row in await connection.fetch(REPLAY_EVENTS, event_ids)]
+    twins = {twin.id for twin in await tell_anew(connection, [event.key for event in events])}
+    if more := sorted(twins - {event.event_id for event in events}):
+        events += [ClaimedEvent(**row) for row in await connection.fetch(REPLAY_EVENTS, more)]
+    return events
 
 
 REPLAY_STATE = f"""
@@ -277,7 +285,9 @@ async def replay_state(
 ) -> list[ClaimedEvent]:
     """Put the next events of that state, by inbox number, back to pending, as if they had just come."""
     rows = await connection.fetch(REPLAY_STATE, state, event_type, after_seq, limit)
-    return [ClaimedEvent(**row) for row in rows]
+    events = [ClaimedEvent(**row) for row in rows]
+    await tell_anew(connection, [event.key for event in events])
+    return events
 
 
 # Marked again, so that only a read that leaves from now on confirms it. Its customer was not exact, and stays so.

@@ -36,31 +36,38 @@ class Mark:
     event_id: str | None
     event_created: datetime | None
     source: str
-    payload_created: datetime | None = None
+    payload_created: datetime | None = None  # of the payload, or of a thin event in its place
     payload_seq: int = 0  # inbox number of the payload; 0: there is none to show
     terminal: bool = False  # the payload's state is one that Stripe never leaves
     deleted_event_at: datetime | None = None
     asks: bool = True  # a read is to confirm it; False for events of kinds that are confirmed by lists only
+    known_since: int | None = None  # the tick at which another event told the same change; None: none did
+    thin: bool = False  # the event carries no state: a read is to tell what else it concerns
 
 
 MARK_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
-  deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at
+  deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at, thin_tick
 )
 select
-  account_id, live_mode, kind, id, customer_id, event_id, event_created, source, payload_created, payload_seq, terminal,
+  account_id, live_mode, kind, id, customer_id, event_id, event_created, source,
+  case when payload_seq > 0 then payload_created end, payload_seq, terminal,
   deleted_event_at, payload_created, payload_seq, ownerless::int, case when ownerless then now() end,
   -- Below every `confirmed`: nothing is asked of Stripe.
-  case when asks then nextval('sync.tick') else -1 end, case when asks then 0 else nextval('sync.tick') end,
-  case when asks then now() end, case when asks then now() + $13 end
-from unnest(
-  $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
-  $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[]
-) as new (
-  account_id, live_mode, kind, id, customer_id, ownerless, event_id, event_created, source, payload_created,
-  payload_seq, terminal, deleted_event_at, asks
-)
+  case when asks then tick else -1 end, case when asks then 0 else tick end,
+  case when asks then now() end, case when asks then now() + $13 end, case when thin then tick end
+from (
+  select *, coalesce(known_since, nextval('sync.tick')) as tick
+  from unnest(
+    $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
+    $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[], $17::bigint[],
+    $18::boolean[]
+  ) as mark (
+    account_id, live_mode, kind, id, customer_id, ownerless, event_id, event_created, source, payload_created,
+    payload_seq, terminal, deleted_event_at, asks, known_since, thin
+  )
+) new
 order by account_id, live_mode, kind, id
 on conflict (account_id, live_mode, kind, id) do update set
   customer_id = coalesce(excluded.customer_id, o.customer_id),
@@ -70,27 +77,36 @@ on conflict (account_id, live_mode, kind, id) do update set
     when excluded.dirty >= 0 and excluded.dirty < (select max(first_tick) from sync.epochs) then o.confirmed
   end),
   told = greatest(o.told, excluded.told),
-  -- An appointment further away than any that a burst makes is the lease of a read that has begun, or the wait after
-  -- one that failed: this mark is no part of what that read was to see, and begins a burst of its own.
-  first_marked_at = case
-    when o.first_marked_at is null or o.read_at > now() + $15
-    then coalesce(excluded.first_marked_at, o.first_marked_at) else o.first_marked_at
-  end,
-  read_at = case
-    when o.tombstone or excluded.read_at is null then o.read_at
-    when o.parked_at is not null or o.first_marked_at is null or o.read_at > now() + $15 then excluded.read_at
-    else least(excluded.read_at, o.first_marked_at + $15)
-  end,
-  -- A parked object has another chance: the reason why Stripe could not answer may be gone.
-  attempts = case
-    when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
-    else o.attempts
-  end,
-  unreadable = case
-    when o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null) then 0
-    else o.unreadable
-  end,
-  parked_at = case when o.tombstone or excluded.read_at is null then o.parked_at end,
+  (first_marked_at, read_at, attempts, unreadable, parked_at) = (
+    select
+      -- An appointment further away than any that a burst makes is the lease of a read that has begun, or the wait
+      -- after one that failed: this mark is no part of what that read was to see, and begins a burst of its own.
+      case
+        when not known.it and (o.first_marked_at is null or o.read_at > now() + $15)
+        then coalesce(excluded.first_marked_at, o.first_marked_at) else o.first_marked_at
+      end,
+      case
+        when o.tombstone or excluded.read_at is null or known.it then o.read_at
+        when o.parked_at is not null or o.first_marked_at is null or o.read_at > now() + $15 then excluded.read_at
+        else least(excluded.read_at, o.first_marked_at + $15)
+      end,
+      -- A parked object has another chance: the reason why Stripe could not answer may be gone.
+      case
+        when not known.it and (o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null))
+        then 0 else o.attempts
+      end,
+      case
+        when not known.it and (o.first_marked_at is null or (o.parked_at is not null and excluded.read_at is not null))
+        then 0 else o.unreadable
+      end,
+      case when o.tombstone or excluded.read_at is null or known.it then o.parked_at end
+    from (
+      -- A later mark, or a read that began later, has told this change already: it asks for nothing.
+      select excluded.dirty
+        between (select max(first_tick) from sync.epochs) and greatest(o.dirty, o.confirmed - 1) as it
+    ) known
+  ),
+  thin_tick = greatest(o.thin_tick, excluded.thin_tick),
   event_id = case
     when excluded.event_created is null or o.event_created is null or excluded.event_created >= o.event_created
     then coalesce(excluded.event_id, o.event_id) else o.event_id
@@ -101,14 +117,14 @@ on conflict (account_id, live_mode, kind, id) do update set
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
   (payload_created, payload_seq, doubts, doubted_at) = (
-    -- The second witness of reads: the newest payload, whether it is shown or not.
+    -- The second witness of reads: the newest payload, whether it is shown or not; or a thin event, which has none.
     select
       case when newer.it then excluded.payload_created else o.payload_created end,
       case when newer.it then excluded.payload_seq else o.payload_seq end,
       case when newer.it then 0 else o.doubts end,
       case when not newer.it then o.doubted_at end
     from (
-      select excluded.payload_seq > 0
+      select (excluded.payload_seq > 0 or excluded.payload_created is not null)
         and (coalesce(excluded.payload_created, '-infinity'), excluded.payload_seq)
           > (coalesce(o.payload_created, '-infinity'), o.payload_seq) as it
     ) newer
@@ -123,7 +139,14 @@ on conflict (account_id, live_mode, kind, id) do update set
       case when show.it then excluded.terminal else o.terminal end
     from (
       select excluded.shown_seq > 0
-        and (not o.tombstone or excluded.shown_created <= coalesce(o.deleted_event_at, 'infinity')) and case
+        and (not o.tombstone or excluded.shown_created <= coalesce(o.deleted_event_at, 'infinity'))
+        -- A read that began after the change was told is newer than any payload about it, whatever clocks say.
+        and (
+          o.tombstone
+          or not greatest(excluded.dirty, excluded.told)
+            between (select max(first_tick) from sync.epochs) and o.confirmed - 1
+        )
+        and case
         when excluded.terminal = o.terminal then
           (coalesce(excluded.shown_created, '-infinity'), excluded.shown_seq)
             > (coalesce(o.shown_created, '-infinity'), o.shown_seq)
@@ -132,7 +155,8 @@ on conflict (account_id, live_mode, kind, id) do update set
     ) show
   )
 returning o.account_id, o.live_mode, o.kind, o.id, o.shown_seq, o.customer_id,
-  o.shown_seq = 0 and o.confirmed = 0 and not o.tombstone as unseen
+  o.shown_seq = 0 and o.confirmed = 0 and not o.tombstone as unseen, o.payload_seq,
+  o.confirmed > o.dirty and not o.tombstone as confirmed, o.shown_created
 """
 
 
@@ -145,6 +169,9 @@ class Marked:
     )
     customer_id: str | None
     unseen: bool  # no payload of it was ever shown, and no read stored
+    payload_seq: int  # the inbox number of the newest payload
+    confirmed: bool  # a read that began after its latest mark is stored
+    shown_created: datetime | None  # Stripe's time of the payload or read last shown
 
 
 async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Key, Marked]:
@@ -164,9 +191,18 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         [mark.deleted_event_at for mark in marks],
         QUIET_MAX,
         [mark.asks for mark in marks],
+        [mark.known_since for mark in marks],
+        [mark.thin for mark in marks],
     )
     return {
-        Key(row[0], row[1], row[2], row[3]): Marked(shown_seq=row[4], customer_id=row[5], unseen=row[6])
+        Key(row[0], row[1], row[2], row[3]): Marked(
+            shown_seq=row[4],
+            customer_id=row[5],
+            unseen=row[6],
+            payload_seq=row[7],
+            confirmed=row[8],
+            shown_created=row[9],
+        )
         for row in rows
     }
 
@@ -319,6 +355,11 @@ on conflict (account_id, live_mode, kind, id) do update set
   attempts = 0, unreadable = 0, error = null, missing_since = null, parked_at = null,
   contradictions = 0, contradicted_at = null, doubts = 0, doubted_at = null,
   late_reads = excluded.late_reads,
+  -- Told once: `returning` shows no former value.
+  thin_tick = case
+    when o.thin_tick > excluded.confirmed then o.thin_tick
+    when o.thin_tick > 0 then -o.thin_tick
+  end,
   -- A mark that came after the tick keeps its own appointment. An object that only lists confirm gets one where an
   -- event came after the tick: the next list may be far away.
   dirty = case when excluded.confirmed > o.told then o.dirty else greatest(o.dirty, o.told) end,
@@ -331,7 +372,8 @@ on conflict (account_id, live_mode, kind, id) do update set
     else coalesce(o.read_at, now())
   end
 where o.confirmed < excluded.confirmed and not o.tombstone
-returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id, o.confirmed = 0 as named
+returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id, o.confirmed = 0 as named,
+  case when o.thin_tick < 0 then -o.thin_tick end as thin_tick
 """
 
 
@@ -341,6 +383,7 @@ class Confirmed:
 
     deleted_event_at: datetime | None
     customer_id: str | None
+    thin_tick: int | None = None  # of the thin event that this reading is the first to tell more of
 
 
 async def confirm_objects(
@@ -372,7 +415,7 @@ async def confirm_objects(
     )
     keys = [Key(row[0], row[1], row[2], row[3]) for row in rows]
     passed = {
-        key: Confirmed(deleted_event_at=row[4], customer_id=row[5])
+        key: Confirmed(deleted_event_at=row[4], customer_id=row[5], thin_tick=row["thin_tick"])
         for key, row in zip(keys, rows, strict=True)
         if not row["named"]
     }

@@ -17,6 +17,7 @@ class Witness:
     key: Key
     deleted: bool  # it says that the object is deleted
     payload: bytes  # of the newest event with a payload; empty if there is none, or it was erased
+    changed_since: bool  # the newest is a thin event, and is later than what is stored
     api_version: str | None
     doubts: int
 
@@ -24,7 +25,8 @@ class Witness:
 # A read that began later than $6 after the event needs no witness.
 SELECT_WITNESSES = """
 select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events.api_version, events.type,
-  o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later
+  o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later,
+  o.payload_seq = 0 and o.shown_created < o.payload_created as changed_since
 from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
   as k (account_id, live_mode, kind, id, read_at)
 join sync.objects o using (account_id, live_mode, kind, id)
@@ -45,6 +47,7 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             deleted=bool(row["deleted_later"])
             or (row["deleted_event_at"] is not None and row["type"] == KINDS[row["kind"]].deleted_event),
             payload=row["payload"] or b"",
+            changed_since=bool(row["changed_since"]),
             api_version=row["api_version"],
             doubts=row["doubts"],
         )

@@ -350,6 +350,8 @@ def test_types_mark_what_the_registry_says() -> None:
     assert ("invoice",) == marked_by("invoice.deleted"), "a deletion is about the invoice alone"
     assert ("customer", "subscription") == marked_by("customer.discount.created")
     assert ("subscription",) == marked_by("v1.customer.subscription.updated")
+    assert ("subscription",) == marked_by("v1.customer.subscription.item_price_changed"), "a finer type"
+    assert ("customer", "subscription") == marked_by("v1.customer.discount.created")
     assert (
         () == marked_by("topup.succeeded") == marked_by("invoice.upcoming") == marked_by("v1.topup.succeeded")
     )

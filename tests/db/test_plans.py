@@ -22,6 +22,7 @@ from db.sync import (
     inbox_admin,
     status,
     stretches,
+    twins,
     usage,
 )
 from local.clean import throwaway_home
@@ -121,6 +122,8 @@ from generate_series(1, $2::int) n,
   (values ('customer', 'cus_', true), ('subscription', 'sub_', true), ('invoice', 'in_', true),
     ('invoice_payment', 'inpay_', false), ('charge', 'ch_', true), ('refund', 're_', false),
     ('dispute', 'dp_', false)) kinds (kind, prefix, named);
+insert into sync.twins (account_id, live_mode, event_id, twin_id, tick)
+select $1, false, 'evt_thin_' || n, 'evt_' || n, 1 from generate_series(1, $2::int) n;
 insert into billing.customers (
   uid, account_id, live_mode, stripe_customer_id, custom_uid, email, status, stripe_subscription_id, change
 )
@@ -164,7 +167,7 @@ select uid, 'active', now(), true, 'event' from billing.customers where account_
 
 SMALL = {
     *("products", "prices", "features", "coupons", "milestones", "accounts", "heavy"),
-    *("alarms", "workers", "problems"),
+    *("alarms", "workers", "problems", "key", "refusals"),
 }
 """Tables that may be read from end to end: a catalogue is small compared to its customers, and few are heavy."""
 
@@ -274,6 +277,16 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         inbox.CLAIM_EVENTS,
         (BATCH, LEASE, None, 1_000_000),
         {"events_pending", "events_pkey"},
+    ),
+    "told by a thin event": (
+        twins.SELECT_KNOWN_SINCE,
+        ([SCOPE[0]] * BATCH, [SCOPE[1]] * BATCH, ids("evt")[:BATCH]),
+        {"twins_by_twin"},
+    ),
+    "told by a snapshot event": (
+        twins.SELECT_APPLIED,
+        ([SCOPE[0]] * BATCH, [SCOPE[1]] * BATCH, ids("evt")[:BATCH]),
+        {"events_pkey"},
     ),
     "claim reads": (
         due_reads.CLAIM_READS,

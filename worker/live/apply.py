@@ -5,7 +5,7 @@ A batch is one transaction, in the lock order: events, objects, mirror tables, c
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -21,10 +21,10 @@ from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from runtime.metrics import EVENTS_APPLIED
 from worker.forget import set_aside_events
 from worker.leases import Held, excusing, holding
-from worker.live.event import EventReading, outcome_of, read_event, read_marks
+from worker.live.event import EventReading, outcome_of, read_event, read_marks_alone
 from worker.live.marks import event_mark, join_marks, named_mark, without_past_deletion
 from worker.live.mirror import Shown, write_mirror
-from worker.payload import data_object
+from worker.live.twins import find_contradicted, tell_twins
 from worker.retry import ATTEMPTS_MAX, TryLater, retry_conflicts
 
 BATCH = 500
@@ -99,7 +99,7 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
     served = served_mode is None or event.live_mode == served_mode
     if served and event.attempts <= ATTEMPTS_MAX + 1:
         try:
-            return read_marks(event, data_object(event.payload)[1], parked)
+            return read_marks_alone(event, parked)
         except Exception as failure:  # noqa: BLE001 - the same
             log.error("event not even marked", event_id=event.event_id, type=event.type, error=repr(failure))
     return EventReading(event=event, outcome=parked)
@@ -124,6 +124,8 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
         customer_id=reading.customer_id,
         deleted=reading.deleted,
         first_of_customer=reading.first_of_customer,
+        thin=reading.thin,
+        twin_id=reading.twin_id,
     )
     try:
         await retry_conflicts(lambda: _apply(connection, [marks]))
@@ -136,10 +138,10 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
 
 async def _apply(connection: Connection, readings: Sequence[EventReading]) -> None:
     async with connection.transaction():
-        await see_accounts(connection, {each.event.key.scope for each in readings})
+        await see_accounts(connection, {each.scope for each in readings})
         await finish_events(connection, [reading.outcome for reading in readings])
         batch = _Batch()
-        for reading in await _without_forgotten(connection, readings):
+        for reading in await tell_twins(connection, await _without_forgotten(connection, readings)):
             batch.add(reading)
         if batch.marks:
             await _show(connection, batch)
@@ -155,10 +157,7 @@ async def _without_forgotten(connection: Connection, readings: Sequence[EventRea
         connection,
         {key: each.event for key, each in by_key.items()},
         {
-            key: [
-                Key(key.account_id, key.live_mode, *ref)
-                for ref in (*each.concerns, *each.found_inside, *each.references)
-            ]
+            key: [Key(*each.scope, *ref) for ref in (*each.concerns, *each.found_inside, *each.references)]
             for key, each in by_key.items()
         },
     )
@@ -178,12 +177,19 @@ class _Batch:
     recreated: dict[Key, datetime] = field(default_factory=dict)  # of ids that may have been used before
 
     def add(self, reading: EventReading) -> None:
-        event = reading.event
-        scope = event.key.scope
+        event, scope = reading.event, reading.scope
         for ref in reading.concerns:
             key = Key(*scope, *ref)
             shown = reading.payloads.get(ref)
-            mark = event_mark(key, event, shown, owner=reading.customer_id, deleted=ref == reading.deleted)
+            mark = event_mark(
+                key,
+                event,
+                shown,
+                owner=reading.customer_id,
+                deleted=ref == reading.deleted,
+                known_since=reading.known_since,
+                thin=reading.thin,
+            )
             if ref == reading.deleted and event.created is not None:
                 self.deletions.setdefault(key, event.created)
             if event.created is not None and _may_recreate(event, ref.kind):
@@ -215,8 +221,11 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     named = [named_mark(key, customer) for key, customer in unknown.items()]
     if batch.recreated:
         await raise_recreated(connection, batch.recreated)
-    marks = [without_past_deletion(mark, batch.recreated.get(mark.key)) for mark in batch.marks.values()]
-    marked = await mark_objects(connection, [*marks, *named])
+    marks = {key: without_past_deletion(mark, batch.recreated.get(key)) for key, mark in batch.marks.items()}
+    marked = await mark_objects(connection, [*marks.values(), *named])
+    if contradicted := await find_contradicted(connection, marks, marked):
+        anew = [replace(marks[key], known_since=None) for key in sorted(contradicted)]
+        marked |= await mark_objects(connection, anew)
     shown = {
         key: payload
         for key, payload in batch.payloads.items()

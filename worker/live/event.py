@@ -1,11 +1,11 @@
 """What one event says of Stripe's objects: which it concerns, and what may be shown of them. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from billing.kinds.fields import UnknownShape
-from billing.kinds.found import ObjectRef, is_id_of
+from billing.kinds.found import ObjectRef, is_id
 from billing.kinds.parse import parse_object
 from billing.kinds.registry import (
     KINDS,
@@ -15,6 +15,8 @@ from billing.kinds.registry import (
     kind_of,
     tells_of_mirrored,
 )
+from billing.kinds.thin import Named, named_by, snapshot_type
+from db.keys import Scope
 from db.sync.inbox import ClaimedEvent, Outcome
 from worker.live.mirror import Shown
 from worker.payload import NotJson, as_text, data_object, read_object
@@ -39,6 +41,14 @@ class EventReading:
     )  # others, with the customer they belong to
     deleted: ObjectRef | None = None
     first_of_customer: str | None = None  # customer.created: its history is known from the start
+    thin: bool = False  # it carries no state
+    twin_id: str | None = None  # of a thin event: the snapshot event about the same change
+    known_since: int | None = None  # the tick at which its twin told the same change
+
+    @property
+    def scope(self) -> Scope:
+        """Whose objects it is about. The key's own account is '', also if the event came before that was known."""
+        return Scope("", self.event.live_mode) if self.event.of_own else self.event.key.scope
 
 
 def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool) -> EventReading:
@@ -52,20 +62,11 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
     try:
         raw, body = data_object(event.payload)
     except NotJson as not_snapshot:
-        related = _related_object(event)
-        if related is None and _says_nothing(event):
-            reason = f"{event.type or 'an event without a type'} carries no object"
-            return EventReading(event=event, outcome=outcome_of(event, "ignored", reason))
-        if related is None:
-            return EventReading(event=event, outcome=outcome_of(event, "parked", str(not_snapshot)))
-        return EventReading(event=event, outcome=outcome_of(event, "applied"), concerns=(related,))
+        return _read_without_data(event, str(not_snapshot))
     reading = read_marks(event, body, outcome_of(event, "applied"))
     if not reading.concerns:
-        reason = f"{event.type or 'an event without a type'} concerns nothing that is mirrored"
-        return EventReading(event=event, outcome=outcome_of(event, "ignored", reason))
+        return EventReading(event=event, outcome=outcome_of(event, "ignored", _concerns_nothing(event)))
     own = reading.concerns[0]
-    if event.type == "customer.created":
-        reading.first_of_customer = own.id
     stripe_object = body.get("object")
     if not (isinstance(stripe_object, str) and kind_of(stripe_object)):
         return reading  # an object that is not mirrored, but names some that are
@@ -78,17 +79,75 @@ def read_event(event: ClaimedEvent, *, served_mode: bool | None, confirms: bool)
     return reading
 
 
+def read_marks_alone(event: ClaimedEvent, outcome: Outcome) -> EventReading:
+    """As `read_marks`, of a snapshot event or a thin one. Raises NotJson."""
+    try:
+        return read_marks(event, data_object(event.payload)[1], outcome)
+    except NotJson:
+        whole = read_object(event.payload)
+        return _read_thin(event, outcome, whole, named_by(event.type, whole.get("related_object")))
+
+
 def read_marks(event: ClaimedEvent, body: Mapping[str, Any], outcome: Outcome) -> EventReading:
     """What an event says even if its payload makes no sense: what is to be read, and its customer."""
     concerns = concerned(event.type, body)
-    deleted = concerns[0] if concerns and event.type == KINDS[concerns[0].kind].deleted_event else None
+    return _marking(event, outcome, concerns, customer_named_by(body) if concerns else None)
+
+
+def _marking(
+    event: ClaimedEvent, outcome: Outcome, concerns: tuple[ObjectRef, ...], customer_id: str | None
+) -> EventReading:
+    own = concerns[0] if concerns else None
     return EventReading(
         event=event,
         outcome=outcome,
         concerns=concerns,
-        customer_id=customer_named_by(body) if concerns else None,
-        deleted=deleted,
+        customer_id=customer_id,
+        deleted=own if own is not None and event.type == KINDS[own.kind].deleted_event else None,
+        first_of_customer=own.id
+        if own is not None and own.kind == "customer" and event.type == "customer.created"
+        else None,
     )
+
+
+def _read_without_data(event: ClaimedEvent, not_snapshot: str) -> EventReading:
+    """A thin event, or one that carries nothing, as a `ping` does."""
+    try:
+        whole = read_object(event.payload)
+    except NotJson:
+        return EventReading(event=event, outcome=outcome_of(event, "parked", not_snapshot))
+    if whole.get("object") != "v2.core.event" and "related_object" not in whole:
+        if _says_nothing(event, whole):
+            reason = f"{event.type or 'an event without a type'} carries no object"
+            return EventReading(event=event, outcome=outcome_of(event, "ignored", reason))
+        return EventReading(event=event, outcome=outcome_of(event, "parked", not_snapshot))
+    named = named_by(event.type, whole.get("related_object"))
+    if named.nameless:
+        reason = f"{event.type} names no object"
+        return EventReading(event=event, outcome=outcome_of(event, "parked", reason))
+    if not named.concerns:
+        return EventReading(event=event, outcome=outcome_of(event, "ignored", _concerns_nothing(event)))
+    return _read_thin(event, outcome_of(event, "applied"), whole, named)
+
+
+def _read_thin(event: ClaimedEvent, outcome: Outcome, whole: Mapping[str, Any], named: Named) -> EventReading:
+    # From here on it is the snapshot event about the same change, without a payload. That one's time has whole seconds,
+    # and so have those of all events that this one is compared with.
+    second = None if event.created is None else event.created.replace(microsecond=0)
+    twin = whole.get("snapshot_event")
+    reading = _marking(
+        replace(event, type=snapshot_type(event.type), created=second),
+        outcome,
+        named.concerns,
+        named.customer_id,
+    )
+    reading.thin = True
+    reading.twin_id = twin if is_id(twin) else None
+    return reading
+
+
+def _concerns_nothing(event: ClaimedEvent) -> str:
+    return f"{event.type or 'an event without a type'} concerns nothing that is mirrored"
 
 
 def _collect(reading: EventReading, raw: str, body: Mapping[str, object]) -> None:
@@ -122,25 +181,8 @@ def outcome_of(event: ClaimedEvent, state: str, error: str | None = None) -> Out
     return Outcome(key=event.key, state=state, error=error)
 
 
-def _says_nothing(event: ClaimedEvent) -> bool:
+def _says_nothing(event: ClaimedEvent, whole: Mapping[str, Any]) -> bool:
     """Whether it carries no object, and its type is not of those that do, as a `ping` is."""
-    try:
-        whole = read_object(event.payload)
-    except NotJson:
-        return False
     data = whole.get("data")
     carried = data.get("object") if isinstance(data, dict) else data
     return not carried and whole.get("object") == "event" and not tells_of_mirrored(event.type)
-
-
-def _related_object(event: ClaimedEvent) -> ObjectRef | None:
-    """The object that a thin event names; it carries no state."""
-    try:
-        related = read_object(event.payload).get("related_object")
-    except NotJson:
-        return None
-    if not isinstance(related, dict):
-        return None
-    kind = kind_of(str(related.get("type")))
-    object_id = related.get("id")
-    return ObjectRef(kind.name, object_id) if kind is not None and is_id_of(object_id, kind.name) else None

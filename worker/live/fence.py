@@ -40,6 +40,7 @@ from worker.forget import set_aside_answers
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, is_terminal, write_mirror
+from worker.live.twins import marks_around
 from worker.live.witness import doubt_late
 from worker.payload import as_text
 from worker.retry import TryLater, retry_conflicts
@@ -154,10 +155,17 @@ async def store_answers(
             for key, each in passed.items()
             if each.customer_id is not None and key.kind not in LIST_CONFIRMED
         }
+        around = marks_around(by_key, passed, source=source)
         unread = inside.unreadable | {key: each.parsed.customer_id for key, each in lost.items()}
-        if unread:
+        if unread or around:
             marks = [bare_mark(key, source=source, customer_id=owner) for key, owner in unread.items()]
-            await mark_objects(connection, marks)
+            around = [mark for mark in around if mark.key not in unread]
+            marked = await mark_objects(connection, [*marks, *around])
+            stale |= {
+                CustomerKey(*mark.key.scope, owner)
+                for mark in around
+                if (owner := marked[mark.key].customer_id) is not None and not marked[mark.key].confirmed
+            }
             if not_understood is not None:
                 not_understood.update(inside.unreadable)
             stale |= {

@@ -4,13 +4,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from billing.kinds.registry import KINDS
+from billing.kinds.thin import ANNOUNCEMENTS
 from db.keys import Key
 from db.sync.inbox import ClaimedEvent
 from db.sync.objects import Mark
 from worker.live.mirror import Shown, is_terminal
 
 
-def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
+def bare_mark(
+    key: Key, *, source: str, customer_id: str | None = None, known_since: int | None = None
+) -> Mark:
     """A mark that says only: read this object. Until it is read, its customer, if known, is not exact."""
     kind = KINDS[key.kind]
     return Mark(
@@ -20,6 +23,7 @@ def bare_mark(key: Key, *, source: str, customer_id: str | None = None) -> Mark:
         event_id=None,
         event_created=None,
         source=source,
+        known_since=known_since,
     )
 
 
@@ -28,14 +32,26 @@ JUST_BEFORE = timedelta(milliseconds=1)
 
 
 def event_mark(
-    key: Key, event: ClaimedEvent, shown: Shown | None, *, owner: str | None, deleted: bool
+    key: Key,
+    event: ClaimedEvent,
+    shown: Shown | None,
+    *,
+    owner: str | None,
+    deleted: bool,
+    known_since: int | None = None,
+    thin: bool = False,
 ) -> Mark:
+    """The mark of an object that an event concerns; `owner` is the customer that the event names.
+
+    `known_since`: the tick at which the event's twin told the same change. `thin`: the event carries no state.
+    """
     kind = KINDS[key.kind]
     customer_id = None if shown is None else shown.parsed.customer_id
     if kind.id_is_customers:
         customer_id = key.id
     owned = kind.confirmed_by == "reads" and not kind.catalogue
-    payload_created = None if shown is None else event.created
+    tells = shown is not None or (thin and not deleted and event.type not in ANNOUNCEMENTS)
+    payload_created = event.created if tells else None
     if payload_created is not None and event.type.endswith(".created") and not kind.id_is_chosen:
         payload_created -= JUST_BEFORE
     return Mark(
@@ -51,6 +67,8 @@ def event_mark(
         terminal=shown is not None and is_terminal(shown.parsed),
         deleted_event_at=event.created if deleted else None,
         asks=kind.confirmed_by == "reads",
+        known_since=known_since,
+        thin=thin and kind.confirmed_by == "reads",
     )
 
 
@@ -93,6 +111,11 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         terminal=payload.terminal,
         deleted_event_at=earlier.deleted_event_at or later.deleted_event_at,
         asks=later.asks,
+        # A change that nobody has told yet is one even beside others.
+        known_since=None
+        if earlier.known_since is None or later.known_since is None
+        else max(earlier.known_since, later.known_since),
+        thin=earlier.thin or later.thin,
     )
     return joined, keep_payload
 
