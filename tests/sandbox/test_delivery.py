@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import time
 
+import msgspec
 import pytest
 import stripe
 from starlette.types import Receive, Scope, Send
+from stripe.v2.core._event import UnknownEventNotification
 
-from sandbox import Event, Plan, Sandbox, arrange, deliver, serve, sign
+from sandbox import STYLES, Event, Plan, Sandbox, arrange, deliver, serve, sign
 
 SECRET = "whsec_first"
 
@@ -142,3 +144,24 @@ async def test_dropped_events_stay_undelivered() -> None:
     assert report.dropped
     assert not set(ids(report.dropped)) & set(door.received)
     assert set(ids(report.dropped)) == {event.id for event in events if not event.delivered}
+
+
+def test_styles() -> None:
+    """An endpoint gets snapshot events, thin ones, or both; Stripe's own library knows each thin event, and its twin is
+    a snapshot event of the account. Finer ones have none.
+    """
+    sandbox = Sandbox(1)
+    sandbox.play(["three_renewals", "canceled_now"])
+    events = sandbox.run()
+    sent = {style: arrange(events, Plan(style=style))[0] for style in STYLES}
+    assert events == sent["snapshot"]
+    assert sorted(ids(sent["both"])) == sorted(ids(sent["snapshot"]) + ids(sent["thin"]))
+    client = stripe.StripeClient("sk_test_1")
+    twins = []
+    for event in sent["thin"]:
+        known = client.parse_event_notification(event.body, sign(event.body, SECRET), SECRET)
+        assert known.type == event.type
+        assert not isinstance(known, UnknownEventNotification), event.type
+        twins.append(msgspec.json.decode(event.body)["snapshot_event"])
+        assert event.snapshot in events
+    assert set(ids(events)) == {twin for twin in twins if twin is not None}

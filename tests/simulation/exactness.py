@@ -5,6 +5,7 @@ import json
 
 from db.connection import Connection
 from sandbox import Sandbox
+from sandbox.thin import thin_id
 from sandbox.truth import CustomerKey, ExpectedCustomer
 
 # What was derived from all that is known: `exact` is no word about what waits to be derived.
@@ -16,7 +17,12 @@ join sync.customers s
 where c.exact and not c.live_mode and s.stale <= s.derived
   and not exists (select from sync.objects where touched > resolved)
 """
-SELECT_TOLD = "select event_id from sync.events where state in ('applied', 'ignored')"
+SELECT_TOLD = "select event_id, type, state from sync.events where state in ('applied', 'ignored')"
+
+# A thin event tells of a new object, and nobody knows whose it is until it is read.
+SELECT_UNREAD = """
+select id from sync.objects where unsettled and thin_tick > 0 and confirmed = 0 and customer_id is null
+"""
 
 OF_OTHERS = {
     "custom_uid": "events about other customers decide who has a name",
@@ -34,11 +40,14 @@ async def falsely_exact(connection: Connection, sandbox: Sandbox) -> tuple[int, 
     """How many records say that they are exact, while nothing about their customer is still on its way; and every field
     in which one of them differs from the truth.
     """
-    told = {row[0] for row in await connection.fetch(SELECT_TOLD)}
+    rows = await connection.fetch(SELECT_TOLD)
+    # A thin event that is ignored names nothing: its twin has not told it.
+    told = {row["event_id"] for row in rows if row["state"] == "applied" or not row["type"].startswith("v1.")}
+    unread = {row[0] for row in await connection.fetch(SELECT_UNREAD)}
     untold = {
         CustomerKey(event.account_id, event.live_mode, _whose(event.type, event.object_id, event.customer))
         for event in sandbox.events
-        if event.id not in told
+        if event.id not in told and (thin_id(event.id) not in told or event.object_id in unread)
     }
     rows = await connection.fetch(SELECT_EXACT)
     truth = sandbox.truth() if rows else {}

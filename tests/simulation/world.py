@@ -38,7 +38,9 @@ from sandbox import (
     Faults,
     Plan,
     Sandbox,
+    Style,
     arrange,
+    as_sent,
     create_api,
     serve,
 )
@@ -84,6 +86,8 @@ REVOKED_SHARE = 0.15
 """Of the steps: those in which a connected account takes its access back, or gives it again."""
 STRANGER_SHARE = 0.2
 """How probably a worker with a key of the other mode comes, or goes, when workers are woken."""
+STYLES: dict[int, Style] = {2: "thin", 4: "both"}
+"""Of every five worlds, those whose endpoint gets other events than snapshot events."""
 LOSSES_EVERY = 4
 """In every so many worlds Postgres fails over once, and loses what was committed in the last step."""
 LOSS_AFTER = 160
@@ -241,6 +245,7 @@ class World:
             # A world leaps over weeks, in which a real worker would have filled its gaps a thousand times.
             event_retention_seconds=YEAR,
         )
+        self.style = STYLES.get(seed % 5, "snapshot")
         for account_id in CONNECTED:
             self.sandbox.account(account_id)
         self.began = self.elapsed = float(self.sandbox.now)
@@ -252,7 +257,7 @@ class World:
             error_share=0.04,
             reset_share=0.04,
             stale_share=0.4,
-            stale_seconds=self.draws.choice(STALE_SECONDS),
+            stale_seconds=self._lag(),
             hidden_when_new_seconds=self.draws.choice(HIDDEN_SECONDS),
             seed=seed,
         )
@@ -270,6 +275,11 @@ class World:
         self.kept = False
         self.workers = [Worker(self, n) for n in range(WORKERS)]
         self.stranger = Worker(self, WORKERS + 1, foreign=True)
+
+    def _lag(self) -> float:
+        """How far reads lag behind. The first read of an object that only thin events have told of has no witness."""
+        drawn = self.draws.choice(STALE_SECONDS)
+        return STALE_SECONDS[0] if self.style == "thin" else drawn
 
     def clock(self) -> float:
         """Seconds since 1970 of the world, which is the sandbox's clock with fractions."""
@@ -451,7 +461,7 @@ class World:
         self.facts["events"] += len(events)
         self.facts["dropped"] += len(dropped)
         self.facts["doubled"] += len(sent) + len(dropped) - len(events)
-        for event in sent:
+        for event in [each for told in sent for each in as_sent(told, self.style)]:
             luck = 1.0 if arrives else self.draws.random()
             due = self.step + (self.draws.randint(1, 6) if luck < 0.3 else 0)
             if luck < AT_THE_END_SHARE:
