@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -243,6 +244,29 @@ async def change_identity(
     """
     said = msgspec.json.encode(changes).decode()
     return _one(await connection.fetch(CHANGE_IDENTITY, *scope, uid, said))
+
+
+GIVE_GRANT = """
+update billing.identities set sandbox_product_id = $4, sandbox_end = $5
+where account_id = $1 and live_mode = $2 and uid = $3
+"""
+
+
+async def give_grant(connection: Connection, scope: Scope, uid: UUID, product_id: str, end: datetime) -> None:
+    """Give access to this product until then, in place of the grant before."""
+    await connection.execute(GIVE_GRANT, *scope, uid, product_id, end)
+
+
+# An end in the past and no NULL: it outranks what Stripe's metadata states.
+END_GRANT = """
+update billing.identities set sandbox_end = now()
+where account_id = $1 and live_mode = $2 and uid = $3 and (sandbox_end > now() or sandbox_end is null and $4)
+"""
+
+
+async def end_grant(connection: Connection, scope: Scope, uid: UUID, *, stated_elsewhere: bool) -> None:
+    """End the grant that runs; `stated_elsewhere`: also one that was not given here."""
+    await connection.execute(END_GRANT, *scope, uid, stated_elsewhere)
 
 
 IS_AT_STRIPE = """

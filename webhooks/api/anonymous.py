@@ -127,7 +127,7 @@ async def _identify(
     connection: Connection, scope: Scope, record: StoredCustomer, custom_uid: str
 ) -> StoredIdentity:
     """In a transaction that holds the lock of the name."""
-    identity = await _identity_of(connection, scope, record)
+    identity = await identity_of(connection, scope, record)
     if identity.custom_uid == custom_uid:
         return identity
     if identity.custom_uid is not None or record.custom_uid not in (None, custom_uid):
@@ -141,7 +141,7 @@ async def _identify(
     if target is None:
         named = await find_by_name(connection, scope, custom_uid)
         if named is not None and named.uid != record.uid:
-            target = await _identity_of(connection, scope, named)
+            target = await identity_of(connection, scope, named)
     if target is None:
         return await name_identity(connection, scope, identity.uid, custom_uid) or identity
     if not await merge_identities(connection, scope, identity, target):
@@ -155,8 +155,8 @@ async def _identify(
     return await select_identity(connection, scope, target.uid) or target
 
 
-async def _identity_of(connection: Connection, scope: Scope, record: StoredCustomer) -> StoredIdentity:
-    """The customer's identity, which it gets if it has none."""
+async def identity_of(connection: Connection, scope: Scope, record: StoredCustomer) -> StoredIdentity:
+    """The customer's identity, which it gets if it has none. In a transaction. Raises Problem."""
     identity = await select_identity(connection, scope, record.uid)
     if identity is None:
         fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from webhooks.api import anonymous, check, listing, read, write
+from webhooks.api import anonymous, check, grants, listing, read, write
 from webhooks.api.openapi import document_of
 from webhooks.api.operation import Context, Operation
 from webhooks.api.page import page_of
@@ -21,6 +21,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     anonymous.POST,
     anonymous.IDENTIFY,
     check.CHECK,
+    grants.GRANT,
+    grants.END,
 )
 """In the order in which /docs lists them."""
 

@@ -62,3 +62,12 @@ UNLINKED = replace(
     change=4712,
 )
 """One that Stripe does not know."""
+
+GRANTED = replace(
+    UNLINKED,
+    has_access=True,
+    product_id="pro",
+    sandbox_end=datetime(2026, 12, 14, 12, tzinfo=UTC),
+    change=4713,
+)
+"""The same, with a grant."""
