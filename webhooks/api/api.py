@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from webhooks.api import anonymous, check, grants, listing, read, write
+from webhooks.api import anonymous, check, entities, grants, listing, read, write
 from webhooks.api.openapi import document_of
 from webhooks.api.operation import Context, Operation
 from webhooks.api.page import page_of
@@ -23,6 +23,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     check.CHECK,
     grants.GRANT,
     grants.END,
+    entities.PUT,
+    entities.SHOW,
+    entities.REMOVE,
 )
 """In the order in which /docs lists them."""
 

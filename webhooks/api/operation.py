@@ -137,5 +137,6 @@ class Operation(Generic[Q, B]):
 
 PATH_NAMES: Mapping[str, str] = {
     "customer_id": "The customer's custom_uid, uid or Stripe id (`cus_...`).",
+    "entity_id": "The company's own id of the entity, as `entity_id` in the metadata of subscriptions names it.",
 }
 """What the names in paths are."""
