@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.backfill import measure_backfill, written_lists
+from bench.growth import measure_growth
 from bench.limited import measure_burst, measure_mixed, renewing_account
 from bench.parts import (
     WARM_UP,
@@ -48,6 +49,11 @@ class Part(enum.StrEnum):
     BACKFILL = "backfill"
     RENEWALS = "renewals"
     LIMITS = "limits"
+    GROWTH = "growth"
+
+
+LONG = {Part.GROWTH}
+"""Parts that take many minutes: measured only if they are asked for, or in a smoke run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,11 @@ class Sizes:
     """Customers of the mixed life under Stripe's limits."""
     limits_latency_ms: float = 80.0
     limits_workers: tuple[int, ...] = (1, 4)
+    growth: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    """Numbers of customers beside which events and records are measured."""
+    growth_events: int = 3_000
+    growth_records: int = 3_000
+    """Records that are derived again."""
     stories_every: int = 1
     """1: every story of the sandbox; n: every n-th."""
 
@@ -95,8 +106,14 @@ QUICK = Sizes(
     limits_customers=3,
     limits_latency_ms=5.0,
     limits_workers=(2,),
+    growth=(60, 120),
+    growth_events=60,
+    growth_records=20,
     stories_every=12,
 )
+GROWTH_CUSTOMERS = 100
+"""Customers of the small account that is multiplied: fewer, and the planner would see few different values."""
+GROWTH_STORIES_EVERY = 8
 EVENTS_PER_CUSTOMER_MIN = 20
 """The stories make about 55: enough customers are played for the events that are needed."""
 
@@ -120,6 +137,9 @@ def main(
     seconds: Annotated[float | None, typer.Option(min=1, help="How long latency is watched.")] = None,
     backfill_customers: Annotated[int | None, typer.Option(min=1, help="Customers of a backfill.")] = None,
     renewals: Annotated[int | None, typer.Option(min=1, help="Subscriptions that renew at one time.")] = None,
+    customers: Annotated[
+        list[int] | None, typer.Option(min=1, help="A size of growth; may be repeated.")
+    ] = None,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this part; may be repeated.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
@@ -136,11 +156,13 @@ def main(
         backfill_customers=backfill_customers or base.backfill_customers,
         renewals=renewals or base.renewals,
         limits_renewals=renewals or base.limits_renewals,
+        growth=tuple(sorted(customers)) if customers else base.growth,
     )
     figures: Figures = {}
     try:
         with machine() as servers:
-            asyncio.run(_measure(servers, sizes, set(only or Part), figures, grow=bool(only) and not quick))
+            parts = set(only or Part) if only or quick else set(Part) - LONG
+            asyncio.run(_measure(servers, sizes, parts, figures, grow=bool(only) and not quick))
     except BenchError as error:
         raise SystemExit(f"bench: {error}") from None
     finally:
@@ -163,6 +185,8 @@ async def _measure(servers: Machine, sizes: Sizes, parts: set[Part], figures: Fi
         figures["renewals"] = await measure_renewals(servers, subscriptions=sizes.renewals)
     if Part.LIMITS in parts:
         await _measure_under_limits(servers, sizes, figures)
+    if Part.GROWTH in parts:
+        await _measure_growth(servers, sizes, figures)
 
 
 async def _measure_webhooks_alone(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:
@@ -271,6 +295,37 @@ async def _measure_under_limits(servers: Machine, sizes: Sizes, figures: Figures
             found["renewals"].append(
                 await measure_burst(servers, account, site, workers=workers, latency_ms=latency_ms)
             )
+
+
+async def _measure_growth(servers: Machine, sizes: Sizes, figures: Figures) -> None:
+    """The same events and records beside ever more customers."""
+    console.print(f"Growth up to {max(sizes.growth):,} customers")
+    events = len(sizes.growth) * sizes.growth_events
+    async with (
+        played_account(
+            servers,
+            "small",
+            customers=min(GROWTH_CUSTOMERS, min(sizes.growth) // 2),
+            stories_every=max(sizes.stories_every, GROWTH_STORIES_EVERY),
+            served=True,
+        ) as account,
+        played_account(
+            servers,
+            "newcomers",
+            customers=events // EVENTS_PER_CUSTOMER_MIN + 1,
+            stories_every=sizes.stories_every,
+            seed=12,
+            served=False,
+        ) as newcomers,
+    ):
+        figures["growth"] = await measure_growth(
+            servers,
+            account,
+            newcomers,
+            customers=sizes.growth,
+            count=sizes.growth_events,
+            derived=sizes.growth_records,
+        )
 
 
 async def facts(servers: Machine) -> Figures:
@@ -393,6 +448,24 @@ def table(figures: Figures) -> Table:
             )
             workers = "1 worker" if found["workers"] == 1 else f"{found['workers']} workers"
             row(f"under limits, {what}, {workers}, events/s", {"median": found["per_second"]}, notes, None)
+    for found in figures.get("growth", ()):
+        beside = f"beside {found['customers']:,} customers"
+        for name, what in (
+            ("through", "through, provisional, live, events/s"),
+            ("derived", "derived again, records/s"),
+        ):
+            each = found[name]
+            whole = ", ".join(f"{table} {times:g}x" for table, times in each["read_whole"].items())
+            notes = "CPU us each: " + ", ".join(
+                f"{of.removesuffix('_cpu_us')} {value:.0f}"
+                for of, value in each.items()
+                if of.endswith("_cpu_us")
+            )
+            notes += f"; read from end to end: {whole or 'no large table'}"
+            row(f"{beside}, {what}", {"median": each["per_second"]}, notes, each["others_share"])
+        asked = found["asked"]
+        notes = f"freshness {asked['freshness_ms']:.1f} ms, one customer {asked['customer_ms']:.1f} ms"
+        row(f"{beside}, /status, ms", {"median": asked["status_ms"]}, notes, None, digits=1)
     for name, what in (("latency", "post to record, ms"), ("latency_exact", "  during reads, ms")):
         if name in figures:
             found = figures[name]

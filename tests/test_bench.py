@@ -84,3 +84,9 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
     assert found["refused"].keys() <= {"global-rate", "endpoint-rate"}
     assert 0 < found["api_calls_per_1000_events"] < 1000
     assert found["records"] > 0
+
+    for wanted, found in zip(sizes["growth"], figures["growth"], strict=True):
+        assert wanted / 2 < found["customers"] < 2 * wanted
+        assert found["through"]["per_second"] > 0
+        assert found["derived"]["per_second"] > 0
+        assert found["asked"]["status_ms"] > 0

@@ -1,0 +1,281 @@
+"""Growth: what an event and a record cost beside 10,000, 100,000 and 1,000,000 customers.
+
+A small account is played, read and derived by the real worker. Its rows are then multiplied in SQL under new ids, with
+all their history, so that a million customers take minutes. The catalogue stays as it is: customers share products.
+Raw JSON is left out, since no derivation reads it, and so is the inbox.
+"""
+
+import time
+from collections.abc import Awaitable, Sequence
+
+import msgspec
+
+from bench.parts import CONNECTIONS, Account, Figures, describe, filled_inbox
+from bench.plans import Plan
+from bench.system import Machine, Meter, Site, ready, settled, watch, worker_ready
+from billing.record import customer_uid
+from db.connection import OwnConnection
+from db.sync.status import select_backlog
+
+CATALOGUE = ("features", "products", "prices", "plans", "coupons", "meters", "payouts")
+"""Tables, and kinds of sync.objects, of which a larger company does not have more rows."""
+
+LEFT = (
+    "sync.events",
+    "sync.workers",
+    "sync.milestones",
+    "sync.scan_windows",
+    "sync.accounts",
+    "sync.problems",
+)
+"""Tables that do not grow with customers, or whose rows no customer needs."""
+
+COPIES_AT_ONCE = 250
+"""Copies of the whole account in one statement: bounds the memory of sorts and the size of a transaction."""
+
+SELECT_TABLES = """
+select c.oid::regclass::text as name from pg_class c
+where c.relkind = 'r' and c.relpersistence = 'p' and c.relnamespace in (
+  select oid from pg_namespace where nspname in ('stripe', 'billing', 'sync')
+) order by 1
+"""
+
+SELECT_COLUMNS = """
+select attname as name, format_type(atttypid, null) as type from pg_attribute
+where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = '' and attidentity = ''
+order by attnum
+"""
+
+SELECT_SOME = """
+select account_id, live_mode, customer_id from sync.customers where complete order by random() limit $1
+"""
+
+MARK = """
+update sync.customers c set stale = stale + 1, stale_since = now()
+from unnest($1::text[], $2::boolean[], $3::text[]) as s (account_id, live_mode, customer_id)
+where (c.account_id, c.live_mode, c.customer_id) = (s.account_id, s.live_mode, s.customer_id)
+"""
+
+SELECT_READ_WHOLE = """
+select schemaname || '.' || relname as name, seq_tup_read::float8 / n_live_tup as times
+from pg_stat_user_tables where n_live_tup > $1
+"""
+
+LARGE = 5_000
+"""Rows from which on a table must not be read from end to end again and again."""
+
+
+async def measure_growth(
+    machine: Machine,
+    account: Account,
+    newcomers: Account,
+    *,
+    customers: Sequence[int],
+    count: int,
+    derived: int,
+) -> list[Figures]:
+    """One entry for each number of customers: newcomers' events through to records, and old records derived again.
+
+    `account` is the small account that is multiplied; its API is served. `newcomers` has `count` events for each number
+    of customers.
+    """
+    site = await filled_inbox(machine, account, account.events)
+    connection = await watch(site)
+    found: list[Figures] = []
+    try:
+        with machine.worker(site, api_port=account.api_port) as worker:
+            await settled(connection, worker, exact=True, events=account.events)
+        await describe(connection, exact=True)
+        multiplied = Multiplied(connection)
+        await multiplied.begin()
+        for at, number in enumerate(customers):
+            began = time.monotonic()
+            await multiplied.grow_to(number)
+            grown_seconds = time.monotonic() - began
+            plan = Plan(
+                port=0, path=newcomers.events_path, first=at * count, count=count, connections=CONNECTIONS
+            )
+            found.append(
+                {
+                    "customers": await connection.fetchval("select count(*) from billing.customers"),
+                    "database_bytes": await connection.fetchval(
+                        "select pg_database_size(current_database())"
+                    ),
+                    "grown_seconds": grown_seconds,
+                    **await _measure(machine, site, connection, plan, derived=derived),
+                }
+            )
+    finally:
+        await connection.close()
+    return found
+
+
+async def _measure(
+    machine: Machine, site: Site, connection: OwnConnection, plan: Plan, *, derived: int
+) -> dict[str, Figures]:
+    """What newcomers' events cost, what records derived again cost, and what questions of operators take."""
+    stored = await connection.fetchval("select count(*) from sync.events")
+    again = await connection.fetch(SELECT_SOME, derived)
+    with machine.web(site) as web, machine.worker(site, api_port=None) as worker:
+        await ready(web, "/readyz")
+        await worker_ready(connection, worker)
+        await settled(connection, worker, exact=False, events=stored)
+
+        read = await _read_whole(connection)
+        meter = Meter(web=web, worker=worker, postgres=machine.postgres)
+        outcome = await machine.load(msgspec.structs.replace(plan, port=web.port), begin=meter.start)
+        ended = await settled(connection, worker, exact=False, events=stored + plan.count)
+        through = {
+            **_cpu(meter, plan.count),
+            "per_second": plan.count / (ended - outcome.began),
+            "accepted_per_second": outcome.per_second,
+            "read_whole": _since(read, await _read_whole(connection)),
+        }
+
+        read = await _read_whole(connection)
+        meter = Meter(worker=worker, postgres=machine.postgres)
+        began = time.monotonic()
+        await connection.execute(MARK, *map(list, zip(*again, strict=True)))
+        ended = await settled(connection, worker, exact=False, events=stored + plan.count)
+        records = {
+            **_cpu(meter, len(again)),
+            "per_second": len(again) / (ended - began),
+            "read_whole": _since(read, await _read_whole(connection)),
+        }
+    return {
+        "through": through,
+        "derived": records,
+        "asked": {
+            "status_ms": await _milliseconds(select_backlog(connection, live_mode=False)),
+            "freshness_ms": await _milliseconds(connection.fetch("select * from billing.freshness")),
+            "customer_ms": await _milliseconds(
+                connection.fetch(
+                    "select * from billing.customers where (account_id, live_mode, stripe_customer_id) = ($1, $2, $3)",
+                    *again[0],
+                )
+            ),
+        },
+    }
+
+
+async def _read_whole(connection: OwnConnection) -> dict[str, float]:
+    """How often each large table has been read from end to end."""
+    await connection.execute("select pg_stat_clear_snapshot()")
+    return {row["name"]: row["times"] for row in await connection.fetch(SELECT_READ_WHOLE, LARGE)}
+
+
+def _since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    times = {name: round(each - before.get(name, 0.0), 1) for name, each in after.items()}
+    return {name: each for name, each in times.items() if each}
+
+
+async def _milliseconds(asking: Awaitable[object]) -> float:
+    began = time.monotonic()
+    await asking
+    return 1000 * (time.monotonic() - began)
+
+
+class Multiplied:
+    """Copies of everything that the customers of an account have, under ids of their own."""
+
+    def __init__(self, connection: OwnConnection) -> None:
+        self._connection = connection
+        self._copies = 0
+        self._tables: dict[str, str] = {}
+        """How the rows of a table are copied, as SQL; $1 and $2 are the first copy and the last."""
+
+    async def begin(self) -> None:
+        """Keep the rows of the account as they are now."""
+        await self._connection.execute("set session_replication_role = replica; set track_counts = off")
+        prefixes = await self._connection.fetch(
+            "select distinct split_part(id, '_', 1) || '_' as prefix from sync.objects where kind <> all($1)",
+            CATALOGUE,
+        )
+        owned = [row["prefix"] for row in prefixes]
+        self._customers = await self._connection.fetch(
+            "select uid, account_id, live_mode, stripe_customer_id from billing.customers"
+        )
+        await self._connection.execute(
+            "create temporary table copied_uids (old uuid, copy int, new uuid, primary key (old, copy))"
+        )
+        for table in await self._connection.fetch(SELECT_TABLES):
+            name = table["name"]
+            if name in LEFT or name.partition(".")[2] in CATALOGUE:
+                continue
+            kept = "kept_" + name.replace(".", "_")
+            where = " where kind <> all($1)" if name == "sync.objects" else ""
+            await self._connection.execute(f"create temporary table {kept} as select * from {name} limit 0")
+            await self._connection.execute(
+                f"insert into {kept} select * from {name}{where}", *([CATALOGUE] if where else [])
+            )
+            if copying := await self._copying(name, kept, owned):
+                self._tables[name] = copying
+
+    async def _copying(self, table: str, kept: str, owned: list[str]) -> str | None:
+        """The statement that copies a table's rows; None if no row names anything of a customer."""
+        names: list[str] = []
+        values: list[str] = []
+        joined = ""
+        renamed = False
+        columns = await self._connection.fetch(SELECT_COLUMNS, table)
+        of_customer = "customer_uid" if "customer_uid" in {column["name"] for column in columns} else "uid"
+        for column in columns:
+            name, of = column["name"], column["type"]
+            names.append(name)
+            if name == of_customer:
+                joined = f" left join copied_uids u on u.old = k.{name} and u.copy = n"
+                values.append(f"coalesce(u.new, md5(k.{name}::text || n)::uuid)")
+            elif of == "uuid":
+                values.append(f"md5(k.{name}::text || n)::uuid")
+            elif name == "raw":
+                values.append("'{}'")
+            elif name == "change":
+                values.append("nextval('billing.change')")
+            elif of == "text" and (
+                name in ("custom_uid", "fingerprint")
+                or await self._connection.fetchval(
+                    f"select exists (select from {kept} where {name} like any($1))",
+                    [prefix.replace("_", r"\_") + "%" for prefix in owned],
+                )
+            ):
+                values.append(f"k.{name} || '_' || n")
+                renamed = True
+            else:
+                values.append(f"k.{name}")
+        if not renamed:
+            return None
+        return (
+            f"insert into {table} ({', '.join(names)}) select {', '.join(values)} "
+            f"from generate_series($1::int, $2::int) n cross join {kept} k{joined}"
+        )
+
+    async def grow_to(self, customers: int) -> None:
+        """Copy until there are about so many customers, and have Postgres know it, as after a night."""
+        wanted = max(customers // len(self._customers) - 1, 0)
+        while self._copies < wanted:
+            first, last = self._copies + 1, min(self._copies + COPIES_AT_ONCE, wanted)
+            await self._connection.execute("truncate copied_uids")
+            await self._connection.copy_records_to_table(
+                "copied_uids",
+                records=[
+                    (
+                        row["uid"],
+                        copy,
+                        customer_uid(
+                            row["account_id"], row["live_mode"], f"{row['stripe_customer_id']}_{copy}"
+                        ),
+                    )
+                    for row in self._customers
+                    for copy in range(first, last + 1)
+                ],
+            )
+            for copying in self._tables.values():
+                await self._connection.execute(copying, first, last)
+            self._copies = last
+        await self._connection.execute("vacuum analyze")
+
+
+def _cpu(meter: Meter, count: int) -> dict[str, float]:
+    used = meter.stop()
+    others = used.pop("others_share")
+    return {f"{name}_cpu_us": 1e6 * value / count for name, value in used.items()} | {"others_share": others}
