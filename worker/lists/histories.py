@@ -6,11 +6,13 @@ was read to its end is the customer complete.
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote
 
 import structlog
 
+from billing.kinds.checkout import CheckoutSession
 from billing.kinds.payments import Charge
 from billing.kinds.registry import KINDS
 from db.connection import Pool, PostgresAway
@@ -122,13 +124,37 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
     log.info("history pulled", customer=customer_id)
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What the lists of a customer have named."""
+
+    disputed: list[str] = field(default_factory=list)
+    """Charges."""
+    charged: set[str | None] = field(default_factory=set)
+    """PaymentIntents of charges."""
+    checked_out: set[str] = field(default_factory=set)
+    """PaymentIntents of completed Checkout sessions."""
+
+    def note(self, facts: object) -> None:
+        match facts:
+            case Charge():
+                self.charged.add(facts.payment_intent_id)
+                if facts.disputed:
+                    self.disputed.append(facts.id)
+            case CheckoutSession(status="complete", payment_intent_id=str(intent_id)):
+                self.checked_out.add(intent_id)
+            case _:
+                pass
+
+
 async def _pull_lists(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
-    disputed: list[str] = []
+    seen = _Seen()
     for kind in LISTS:
-        disputed += await _read_list(
-            pool, stripe, history, kind, f"customer={quote(history.key.id, safe='')}"
-        )
-    await _read_disputes(pool, stripe, history, disputed)
+        await _read_list(pool, stripe, history, kind, f"customer={quote(history.key.id, safe='')}", seen)
+    # A guest's charge names no customer, so it is in none of the lists: its session does.
+    for intent_id in sorted(seen.checked_out - seen.charged):
+        await _read_charges_of(pool, stripe, history, intent_id, seen)
+    await _read_disputes(pool, stripe, history, seen)
     async with pool.acquire() as connection:
         entitles = await has_features(connection, history.key.scope)
     if entitles:
@@ -140,22 +166,26 @@ async def _pull_lists_of_account(pool: Pool, stripe: StripeApi, history: DueHist
     their payment intents only.
     """
     whose = f"customer_account={quote(history.key.id, safe='')}"
-    disputed: list[str] = []
+    seen = _Seen()
     for kind in LISTS:
         if kind != "charge":
-            disputed += await _read_list(pool, stripe, history, kind, whose)
+            await _read_list(pool, stripe, history, kind, whose, seen)
     path = f"{KINDS['payment_intent'].list_path}?{whose}"
     for intent in await read_rest(stripe, path, None, account_id=history.key.account_id):
-        of_intent = f"payment_intent={quote(str(intent['id']), safe='')}"
-        disputed += await _read_list(pool, stripe, history, "charge", of_intent)
-    await _read_disputes(pool, stripe, history, disputed)
+        await _read_charges_of(pool, stripe, history, str(intent["id"]), seen)
+    await _read_disputes(pool, stripe, history, seen)
 
 
-async def _read_disputes(
-    pool: Pool, stripe: StripeApi, history: DueHistory, charge_ids: Sequence[str]
+async def _read_charges_of(
+    pool: Pool, stripe: StripeApi, history: DueHistory, intent_id: str, seen: _Seen
 ) -> None:
-    for charge_id in charge_ids:
-        await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}")
+    of_intent = f"payment_intent={quote(intent_id, safe='')}"
+    await _read_list(pool, stripe, history, "charge", of_intent, seen)
+
+
+async def _read_disputes(pool: Pool, stripe: StripeApi, history: DueHistory, seen: _Seen) -> None:
+    for charge_id in seen.disputed:
+        await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}", seen)
 
 
 async def _read_customer(pool: Pool, stripe: StripeApi, history: DueHistory) -> bool:
@@ -169,18 +199,18 @@ async def _read_customer(pool: Pool, stripe: StripeApi, history: DueHistory) -> 
         return True
 
 
-async def _read_list(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str, whose: str) -> list[str]:
-    """Read a list to its end, storing each page; returns the disputed charges among its objects. An object that cannot
-    be stored as it came is left to a read by its id.
+async def _read_list(
+    pool: Pool, stripe: StripeApi, history: DueHistory, kind: str, whose: str, seen: _Seen
+) -> None:
+    """Read a list to its end, storing each page and noting what its objects name. An object that cannot be stored as it
+    came is left to a read by its id.
     """
     account_id, live_mode, customer_id = history.key
-    disputed: list[str] = []
     pages = each_page(pool, stripe, KINDS[kind], account_id=account_id, live_mode=live_mode, variant=whose)
     async for page in pages:
-        parsed = [each.parsed for each in (*page.answers, *page.cut)]
-        disputed += [each.id for each in parsed if isinstance(each.facts, Charge) and each.facts.disputed]
+        for each in (*page.answers, *page.cut):
+            seen.note(each.parsed.facts)
         await _store(pool, page.answers, {*page.unreadable, *(each.key for each in page.cut)}, customer_id)
-    return disputed
 
 
 async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key], customer_id: str) -> None:

@@ -1,10 +1,20 @@
-"""Histories pulled on request: a pull answers only requests made before it began."""
+"""Histories: what a pull answers, and what it reads."""
 
 import asyncio
 
 from db.keys import CustomerKey
 from db.records.refresh import select_refresh_state, want_refresh
-from tests.harness import Body, Harness, customer, event, listing, subscription
+from tests.harness import (
+    NOON,
+    Body,
+    Harness,
+    charge,
+    customer,
+    event,
+    listing,
+    subscription,
+    sweep_bulk,
+)
 from worker.lists.histories import LISTS
 
 KEY = CustomerKey("", False, "cus_1")
@@ -86,3 +96,33 @@ async def test_late_creation_cancels_no_refresh(harness: Harness) -> None:
     await harness.settle()
     assert await finished(harness)
     assert (await harness.record())["status"] == "active"
+
+
+async def test_guests_charge_in_the_history_of_its_owner(harness: Harness) -> None:
+    """I8, I11: the lists of a customer hold its sessions and not the charges of guests: these are read by their
+    payments before the customer is complete, and so exact.
+    """
+    session = {
+        "object": "checkout.session",
+        "id": "cs_1",
+        "customer": "cus_1",
+        "created": NOON,
+        "livemode": False,
+        "metadata": {},
+        "mode": "payment",
+        "status": "complete",
+        "payment_intent": "pi_1",
+        "payment_status": "paid",
+    }
+    harness.api.put(customer())
+    lists_hold(harness)
+    harness.api.bodies["/v1/checkout/sessions"] = listing([session], url="/v1/checkout/sessions")
+    guest = charge("ch_guest", None, payment_intent="pi_1")
+    for of_customer_then_of_payment in ([], [guest]):
+        harness.api.say("/v1/charges", 200, listing(of_customer_then_of_payment, url="/v1/charges"))
+    await harness.apply(event("customer.updated", customer()))
+    await refresh(harness)
+    await sweep_bulk(harness.engine)
+    await harness.settle()
+    record = await harness.record()
+    assert (True, 2000) == (record["exact"], record["lifetime_revenue"])
