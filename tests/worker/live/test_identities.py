@@ -107,6 +107,16 @@ async def test_linking_ones_own_name_is_one_insert(webhooks_only: Harness) -> No
     assert {4} == {each.version for each in unlinked}
 
 
+async def test_a_moment_must_be_a_moment(webhooks_only: Harness) -> None:
+    """I7: 'infinity' compares with no moment in the rules, and would park the customer: the database refuses it."""
+    for column in ("sandbox_end", "last_seen", "created_at"):
+        with pytest.raises(asyncpg.CheckViolationError, match="moments_are_finite"):
+            await webhooks_only.execute(
+                f"insert into billing.identities (stripe_customer_id, live_mode, {column}) "
+                "values ('cus_1', false, 'infinity')"
+            )
+
+
 async def test_own_uid_may_be_anything_but_anothers(webhooks_only: Harness) -> None:
     """A random uid, and the one that the customer has already, are both taken."""
     harness = webhooks_only
