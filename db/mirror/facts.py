@@ -174,12 +174,16 @@ where f.account_id = $1 and f.live_mode = $2 and f.id = any ($3::text[])
 """
 
 # Catalogue objects do not count: a price that waits for its read makes no customer inexact. Nor do kinds that only
-# lists confirm, although they name their customer.
+# lists confirm, although they name their customer. Of an account that took its access back, nothing is settled.
 SELECT_UNSETTLED_CUSTOMERS = """
 select distinct o.customer_id
 from sync.objects o
 where o.account_id = $1 and o.live_mode = $2 and o.customer_id = any ($3::text[]) and o.unsettled
   and o.kind <> all ($4::text[])
+union
+select c.id
+from sync.refusals r, unnest($3::text[]) as c (id)
+where r.account_id = $1 and r.live_mode = $2 and r.kind = ''
 """
 
 SELECT_UNSETTLED_OBJECTS = """

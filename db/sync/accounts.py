@@ -121,13 +121,16 @@ async def claim_gap(connection: Connection, *, live_mode: bool, lease: timedelta
     return None if row is None else DueGap(**row)
 
 
+FILL_TAKES = timedelta(minutes=2)
+"""A fill that has not ended so long after it was due is late: until it ends, what no webhook brought may be lacking."""
+
 FINISH_GAP = """
 update sync.accounts
 set cursor_at = case
     when cursor_at > now() + $6 then least($3, now() + $6)
     else greatest(cursor_at, least($3, now() + $6))
   end,
-  filled_at = now(), due_at = now() + $4, error = null,
+  filled_at = now(), due_at = now() + $4, fill_by = now() + $4 + $8, error = null,
   events_since = coalesce($5, events_since)
 from sync.current_incarnation i
 where account_id = $1 and live_mode = $2 and $7 between i.first_tick and i.last_tick
@@ -149,7 +152,9 @@ async def finish_gap(
     events that it stored may be lost, and the cursor stays.
     """
     finished = await connection.fetchval(
-        FINISH_GAP, gap.account_id, gap.live_mode, cursor_at, next_fill, since, CLOCKS_APART, gap.tick
+        FINISH_GAP,
+        *(gap.account_id, gap.live_mode, cursor_at, next_fill, since, CLOCKS_APART, gap.tick),
+        FILL_TAKES,
     )
     return bool(finished)
 

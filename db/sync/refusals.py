@@ -60,14 +60,35 @@ insert into sync.refusals (account_id, live_mode, kind, object_id, error, probe_
 values ($1, $2, $3, $4, $5, now())
 on conflict (account_id, live_mode, kind) do update set
   error = excluded.error, probe_at = greatest(refusals.probe_at, now() + $6)
+returning xmax = 0
+"""
+
+# In the order of all locks on customers.
+MARK_ACCOUNT = """
+with concerned as (
+  select account_id, live_mode, customer_id
+  from sync.customers
+  where account_id = $1 and live_mode = $2
+  order by 1, 2, 3
+  for no key update
+)
+update sync.customers c
+set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
+from concerned o
+where (c.account_id, c.live_mode, c.customer_id) = (o.account_id, o.live_mode, o.customer_id)
 """
 
 
 async def note_refusal(
     connection: Connection, scope: Scope, *, kind: str, object_id: str, error: str
 ) -> None:
-    """Nothing that this covers is asked for from now on, but for one request now and then."""
-    await connection.execute(NOTE_REFUSAL, *scope, kind, object_id, error, PROBE_EVERY)
+    """Nothing that this covers is asked for from now on, but for one request now and then. No record of an account that
+    is closed as a whole is exact: Stripe sends no events of it any more.
+    """
+    async with connection.transaction():
+        new = await connection.fetchval(NOTE_REFUSAL, *scope, kind, object_id, error, PROBE_EVERY)
+        if new and kind == WHOLE_ACCOUNT:
+            await connection.execute(MARK_ACCOUNT, *scope)
 
 
 END_REFUSAL = (
@@ -112,6 +133,7 @@ async def end_refusals(connection: Connection, scope: Scope, kinds: Collection[s
         await connection.execute(WAKE_OBJECTS, *scope, kind)
         if kind == WHOLE_ACCOUNT:
             await connection.execute(WAKE_HISTORIES, *scope)
+            await connection.execute(MARK_ACCOUNT, *scope)
     return ended
 
 

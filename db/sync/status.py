@@ -64,7 +64,8 @@ select
   (
     select count(*)
     from sync.objects
-    where read_at is not null and not tombstone and dirty >= confirmed and missing_since is null and parked_at is null
+    -- That is: not a tombstone, and dirty >= confirmed. Many more have a read that is due at a deadline.
+    where unsettled and read_at is not null and missing_since is null and parked_at is null
       and live_mode = $1 and kind <> all ($2::text[]) and account_id not in (select account_id from closed)
   ) + (
     select count(*)

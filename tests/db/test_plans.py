@@ -493,7 +493,7 @@ BY_INDEX: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         status.SELECT_BACKLOG,
         (False, ["payment_intent"]),
         {
-            *("events_pending", "events_parked", "objects_due", "objects_unresolved", "objects_unsettled"),
+            *("events_pending", "events_parked", "objects_unresolved", "objects_unsettled"),
             *("customers_stale", "customers_history", "customers_parked"),
         },
     ),

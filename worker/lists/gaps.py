@@ -16,6 +16,7 @@ from db.sync.accounts import (
     CLOCKS_APART,
     DueGap,
     claim_gap,
+    clear_alarms,
     clear_key_alarms,
     events_expired,
     finish_gap,
@@ -41,6 +42,7 @@ FIRST_LOOK_BACK = timedelta(hours=1)
 RETENTION = timedelta(days=30)
 CLOSED_AGAIN_AFTER = timedelta(seconds=10)
 """An account that has taken its access back is probed by its fill: as often as others are filled, but no more."""
+FORBIDDEN = 403
 LOST = "Postgres lost transactions while the gap was filled: it is filled again"
 
 log = structlog.get_logger()
@@ -82,6 +84,8 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
             async with pool.acquire() as connection:
                 if closed:
                     await say_closed(connection, gap.scope, object_id="", error=said)
+                elif isinstance(error, StripeRefused) and error.status == FORBIDDEN:
+                    await _say_refused(connection, gap, said)
                 await postpone_gap(connection, gap, error=said, retry_after=again)
 
 
@@ -139,6 +143,7 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
             if gap.events_since is None and changed is not None:
                 await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
             await clear_key_alarms(connection)
+            await clear_alarms(connection, [events_refused(gap.account_id)])
             await reach_milestone(connection, "gap_fill")
 
     async def reopen() -> None:
@@ -157,6 +162,20 @@ def _event(body: bytes, gap: DueGap) -> SignedEvent:
     """The event as a webhook would have brought it. In a list of its account's, an event does not name the account."""
     event = read_envelope(body, live_mode_default=gap.live_mode)
     return replace(event, account_id=gap.account_id, live_mode=gap.live_mode)
+
+
+async def _say_refused(connection: Connection, gap: DueGap, error: str) -> None:
+    """The key may not read events: what no webhook brings is never found, so somebody must act."""
+    remedy = "give the API key the right to read events"
+    detail = f"Stripe refuses the list of events ({error}); {remedy}"
+    await raise_alarm(
+        connection, events_refused(gap.account_id), detail, remedy=remedy, account_id=gap.account_id
+    )
+
+
+def events_refused(account_id: str) -> str:
+    """The alarm's name. A fill that ends clears it."""
+    return f"events refused {account_id}".rstrip()
 
 
 async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:

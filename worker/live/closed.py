@@ -7,7 +7,7 @@ from db.sync.refusals import WHOLE_ACCOUNT, end_refusals, note_refusal
 
 
 async def say_closed(connection: Connection, scope: Scope, *, object_id: str, error: str) -> None:
-    """A connected account has taken its access back: nothing of it is asked for, its records stay as they are."""
+    """A connected account has taken its access back: nothing of it is asked for, and its records stay, inexact."""
     what = f"asked for {object_id}" if object_id else "asked for its events"
     said = f"account {scope.account_id} may not be read any more, {what} ({error})"
     remedy = (

@@ -135,6 +135,42 @@ async def test_keys_own_account_is_never_closed(harness: Harness) -> None:
     )
 
 
+async def test_records_of_an_account_that_was_exact_before_it_closed(harness: Harness) -> None:
+    """I8, I11: nothing can be known of an account that took its access back, so none of its records is exact; when it
+    is back, they are again. Records of others stay as they are.
+    """
+    assert isinstance(harness.api, Connected)
+    harness.api.put(customer("cus_1"))
+    for account in ("", "acct_gone"):
+        await harness.apply(event("customer.created", customer("cus_1"), account=account or None))
+    await turn(harness)
+    exact = "select account_id, exact from billing.customers"
+    assert {"": True, "acct_gone": True} == {row[0]: row[1] for row in await harness.fetch(exact)}
+    for closed, expected in (({"acct_gone"}, False), (set[str](), True)):
+        harness.api.closed = closed
+        await turn(harness)
+        await turn(harness)
+        assert {"": True, "acct_gone": expected} == {row[0]: row[1] for row in await harness.fetch(exact)}
+
+
+async def test_a_key_that_may_not_read_events(harness: Harness) -> None:
+    """I10, I12: what no webhook brings is never found then: an alarm says so, and records are behind, until it is."""
+    assert isinstance(harness.api, Connected)
+    late = "update sync.accounts set seen_at = now() - interval '3 minutes', fill_by = now() - interval '1 second'"
+    fresh = "select behind_because from billing.freshness"
+    harness.api.say("/v1/events", 403, error("", "the key lacks a right"))
+    await turn(harness)
+    await harness.execute(late)
+    (alarm,) = (await alarms(harness)).values()
+    assert "give the API key the right to read events" == alarm["remedy"]
+    ((because,),) = await harness.fetch(fresh)
+    assert "gaps have not been filled in time: own account" in because
+    await turn(harness)
+    assert {} == await alarms(harness)
+    ((because,),) = await harness.fetch(fresh)
+    assert "gaps" not in (because or "")
+
+
 async def test_right_that_the_key_lacks(harness: Harness) -> None:
     """I12: 403 for a kind: many objects make one request now and then, and no other kind waits."""
     names = [f"cus_{n}" for n in range(30)]
