@@ -101,10 +101,10 @@ class StripeApi:
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
         """Requests sent since the start."""
-        self.unexpandable: dict[str, frozenset[str]] = {}
-        """The expansions that this API has refused, by kind: its reads leave them out."""
-        self.unlistable: set[str] = set()
-        """The kinds of whose lists this API has refused a stretch: their objects are read by their ids."""
+        self.unexpandable: dict[tuple[str, str], frozenset[str]] = {}
+        """The expansions that this API has refused, by account and kind: its reads leave them out."""
+        self.unlistable: set[tuple[str, str]] = set()
+        """Accounts and kinds of whose lists this API has refused a stretch: their objects are read by their ids."""
 
     async def __aenter__(self) -> Self:
         import aiohttp  # a third of a second: commands that ask Stripe nothing do without

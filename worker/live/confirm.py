@@ -305,8 +305,12 @@ async def _read_page(pool: Pool, stripe: StripeApi, stretch: Stretch) -> _Outcom
         log.warning(
             "list not read, its objects are read by their ids", kind=stretch.kind.name, error=str(error)
         )
-        if stretch.after is None and isinstance(error, (StripeMissing, StripeRefused)):
-            stripe.unlistable.add(stretch.kind.name)
+        # Only what is said of the list itself: a right, a key or an account may be given back.
+        of_list = isinstance(error, StripeMissing) or (
+            isinstance(error, StripeRefused) and error.status == 400
+        )
+        if stretch.after is None and of_list:
+            stripe.unlistable.add((stretch.scope.account_id, stretch.kind.name))
         return _Outcome(unshown=stretch.reads)
     return _Outcome(answers=page.answers, others=page.others, rest=page.rest, unshown=page.unshown)
 

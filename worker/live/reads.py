@@ -87,7 +87,7 @@ async def _read_expanded(
     stripe: StripeApi, kind: Kind, path: str, *, account_id: str
 ) -> tuple[Answer, tuple[str, ...]]:
     """The object with the registry's expansions, but for those that this API refuses (400, naming them)."""
-    refused_before = stripe.unexpandable.get(kind.name, frozenset())
+    refused_before = stripe.unexpandable.get((account_id, kind.name), frozenset())
     left_out = refused_before
     while True:
         expands = tuple(each for each in kind.expands if each not in left_out)
@@ -100,7 +100,7 @@ async def _read_expanded(
             left_out |= {each for each in expands if each in str(refused)} or set(expands)
             continue
         if left_out != refused_before:
-            stripe.unexpandable[kind.name] = left_out
+            stripe.unexpandable[account_id, kind.name] = left_out
         return answer, tuple(sorted(left_out))
 
 

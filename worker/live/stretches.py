@@ -53,8 +53,10 @@ class Plan:
     """What comes inside the answer about an object that is due a little later, at that moment."""
 
 
-async def plan_reads(connection: Connection, due: Sequence[DueRead], *, unlistable: Container[str]) -> Plan:
-    """Plan the reads of what is due. `unlistable`: the kinds of whose lists this API refuses stretches."""
+async def plan_reads(
+    connection: Connection, due: Sequence[DueRead], *, unlistable: Container[tuple[str, str]]
+) -> Plan:
+    """Plan the reads of what is due. `unlistable`: the accounts and kinds of whose lists this API refuses stretches."""
     plan = Plan()
     keys = {read.key for read in due}
     for (scope, name), reads in _by_kind(due).items():
@@ -62,7 +64,7 @@ async def plan_reads(connection: Connection, due: Sequence[DueRead], *, unlistab
         if kind.confirmed_inside is not None:
             reads = await _without_inside(connection, plan, scope, kind, reads, keys)
         simple = {read.key.id: read for read in reads if not read.by_id_only}
-        if kind.confirmed_along is None or name in unlistable or len(simple) < 2:
+        if kind.confirmed_along is None or (scope.account_id, name) in unlistable or len(simple) < 2:
             plan.alone += reads
             continue
         stretches = stretches_of(

@@ -243,6 +243,18 @@ async def test_expansion_that_is_refused_is_left_out(harness: Harness) -> None:
     assert (await harness.record("cus_2"))["exact"]
 
 
+async def test_expansion_that_one_account_is_refused_is_asked_for_by_others(harness: Harness) -> None:
+    """I7: what the API refuses to expand for one account is left out for that account only."""
+    harness.api.put(customer())
+    harness.api.say("/v1/customers/cus_1", 400, error("", "This property cannot be expanded (tax_ids)."))
+    harness.api.bodies["/v1/customers/cus_1/tax_ids"] = listing([])
+    for account, alarmed in (("acct_1", 1), (None, 0)):
+        await harness.execute("delete from sync.alarms")
+        await harness.apply(event("customer.created", customer(), account=account))
+        await harness.settle()
+        assert alarmed == len(await alarms(harness))
+
+
 async def test_price_list_that_is_missing(harness: Harness) -> None:
     """I8: a 404 of a product's price list is no 404 of the product."""
     harness.api.put(PRODUCT)

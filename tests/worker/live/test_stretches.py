@@ -17,6 +17,7 @@ from tests.harness import (
     Harness,
     charge,
     customer,
+    error,
     event,
     listing,
     refund,
@@ -175,6 +176,34 @@ async def test_list_that_is_refused_is_not_asked_for_again(harness: Harness) -> 
         assert await is_exact(harness)
     assert 1 == harness.api.asked.count(CHARGES)
     assert 8 == asked(harness, CHARGES) - 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_list_that_is_refused_for_a_while_is_asked_for_again(harness: Harness, status: int) -> None:
+    """I7: a key, a right or an account that is refused once costs one page, and not all pages from then on."""
+    await settled(harness, *NEIGHBOURS)
+    harness.api.say(CHARGES, status, error("account_invalid", "no access"))
+    for after, requests in ((3600, [CHARGES, *(f"{CHARGES}/ch_{n}" for n in range(4))]), (3700, [CHARGES])):
+        harness.api.asked.clear()
+        await harness.apply(*changed(*NEIGHBOURS, after=after))
+        await harness.settle()
+        assert await is_exact(harness)
+        assert requests == sorted(path for path in harness.api.asked if path.startswith(CHARGES))
+
+
+async def test_list_that_one_account_is_refused_is_asked_for_by_others(harness: Harness) -> None:
+    """I7: a 400 for a connected account takes its pages only."""
+    await settled(harness, *NEIGHBOURS)
+    for account in ("acct_1", None):
+        if account:
+            harness.api.say(CHARGES, 400, error("", "no such list"))
+        for after in (3600, 3700):
+            harness.api.asked.clear()
+            await harness.apply(
+                *(event("charge.updated", each, account=account, after=after) for each in NEIGHBOURS)
+            )
+            await harness.settle()
+        assert (0 if account else 1) == harness.api.asked.count(CHARGES)
 
 
 async def test_pages_stop_when_everything_was_shown(harness: Harness) -> None:
