@@ -46,6 +46,16 @@ async def lock_name(connection: Connection, scope: Scope, custom_uid: str) -> No
     await connection.execute(LOCK_NAME, *scope, custom_uid)
 
 
+LOCK_UID = "select pg_advisory_xact_lock(hashtextextended(format('subledger uid %s', $1::uuid), 0))"
+
+
+async def lock_uid(connection: Connection, uid: UUID) -> None:
+    """Let nobody else merge the identity with this uid, or make it anew, until the transaction ends. Whoever needs the
+    lock of a name, too, takes that one first.
+    """
+    await connection.execute(LOCK_UID, uid)
+
+
 SELECT_NAMED_IDENTITY = f"""
 select {_COLUMNS}
 from billing.identities

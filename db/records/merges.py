@@ -4,7 +4,7 @@ from uuid import UUID
 
 from db.connection import Connection
 from db.keys import Scope
-from db.records.identities import StoredIdentity
+from db.records.identities import StoredIdentity, lock_uid
 
 SELECT_MERGED_INTO = """
 select into_uid from billing.merges where account_id = $1 and live_mode = $2 and merged_uid = $3
@@ -64,10 +64,16 @@ where e.customer_uid = $1 and not exists (
 
 REMOVE_ENTITIES = "delete from billing.local_entities where customer_uid = $1"
 
+# A service that writes identities by SQL may have used a merged uid again.
 RECORD_MERGE = """
 insert into billing.merges
   (account_id, live_mode, merged_uid, into_uid, merged_stripe_customer_id, merged_custom_uid)
 values ($1, $2, $3, $4, $5, $6)
+on conflict (merged_uid) do update set
+  into_uid = excluded.into_uid,
+  merged_stripe_customer_id = coalesce(excluded.merged_stripe_customer_id, merges.merged_stripe_customer_id),
+  merged_custom_uid = coalesce(excluded.merged_custom_uid, merges.merged_custom_uid),
+  merged_at = excluded.merged_at
 """
 
 FOLLOW_MERGE = """
@@ -83,6 +89,7 @@ async def merge_identities(
 
     Both records are derived after this: the parts of the first one's follow its Stripe customer.
     """
+    await lock_uid(connection, merged.uid)
     rows = await connection.fetch(LOCK_IDENTITIES, *scope, [merged.uid, into.uid])
     if len(rows) != 2 or all(row["stripe_customer_id"] is not None for row in rows):
         return False

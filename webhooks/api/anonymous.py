@@ -17,6 +17,7 @@ from db.records.identities import (
     StoredIdentity,
     insert_identity,
     lock_name,
+    lock_uid,
     name_identity,
     select_identity,
     select_named_identity,
@@ -81,6 +82,8 @@ async def post(call: Call[Expanding, AnonymousCustomer]) -> Reply:
                 send_email_receipts=body.send_email_receipts,
                 metadata=body.metadata,
             )
+            # Without the lock, one that is merged just now would be made anew.
+            await lock_uid(connection, uid)
             into = await select_merged_into(connection, scope, uid)
             created = await insert_identity(connection, scope, fields) if into is None else None
             identity = created or await select_identity(connection, scope, into or uid)

@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+from db.records.merges import SELECT_MERGED_INTO
+from tests import faults
 from tests.harness import charge, customer, event
-from tests.webhooks.api.client import Service
+from tests.system import until
+from tests.webhooks.api.client import Answered, Service, open_service
+from webhooks.api import shown
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -190,3 +194,49 @@ async def test_merged_one_after_another(service: Service) -> None:
     assert 5 == await service.harness.fetchval(
         "select count(*) from billing.merges where into_uid = $1::text::uuid", left
     )
+
+
+WAITING = """
+select exists (
+  select from pg_locks
+  where not granted and locktype = 'advisory'
+    and database = (select oid from pg_database where datname = current_database())
+)
+"""
+
+
+async def test_merged_while_it_comes_again(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest who is merged just while the fingerprint comes again is not made anew, and leads to the one that is left;
+    one that was made anew all the same is merged once more.
+    """
+    monkeypatch.setattr(shown, "DERIVED_SECONDS", 0.0)
+    async with open_service(database_url, api_key=None, working=False) as service:
+        named = (await service.put("/customers/named?mode=test")).body["uid"]
+        guest = (await service.post("/customers?mode=test", {"fingerprint": "fp"})).body["uid"]
+        merging: list[asyncio.Task[Answered]] = []
+
+        async def merge(_: faults.Call) -> None:
+            task = asyncio.create_task(
+                service.post(f"/customers/{guest}/identify?mode=test", {"custom_uid": "named"})
+            )
+            merging.append(task)
+
+            async def ended_or_waits() -> bool:
+                return task.done() or await service.harness.fetchval(WAITING)
+
+            await until(ended_or_waits, what="the merge, or its wait")
+
+        with faults.after(SELECT_MERGED_INTO, merge, times=1):
+            assert 200 == (await service.post("/customers?mode=test", {"fingerprint": "fp"})).status
+        assert (200, named) == ((await merging[0]).status, merging[0].result().body["uid"])
+        identities = "select uid::text from billing.identities order by uid"
+        assert [named] == [row["uid"] for row in await service.harness.fetch(identities)]
+        again = await service.post("/customers?mode=test", {"fingerprint": "fp"})
+        assert (200, named) == (again.status, again.body["uid"])
+
+        await service.harness.execute(
+            "insert into billing.identities (live_mode, uid) values (false, $1::text::uuid)", guest
+        )
+        once_more = await service.post(f"/customers/{guest}/identify?mode=test", {"custom_uid": "named"})
+        assert (200, named) == (once_more.status, once_more.body["uid"])
+        assert [named] == [row["uid"] for row in await service.harness.fetch(identities)]
