@@ -9,12 +9,12 @@ from msgspec import Meta
 from db.records.full import Customer, select_epoch, with_parts
 from db.records.pages import Wanted, select_changed, select_page
 from webhooks.api.examples import CUSTOMER
-from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
+from webhooks.api.operation import END, Answer, Call, NoBody, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, Problem
 
 CHANGE_MAX = 2**63 - 1
 
-Text: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
+Text: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00]*" + END)]
 Status: TypeAlias = Literal["trialing", "active", "past_due", "canceled", "ended", "none"]
 
 
@@ -45,7 +45,7 @@ class Listing(Where, kw_only=True, forbid_unknown_fields=True):
     ] = None
     limit: Annotated[int, Meta(ge=1, le=200, description="Customers on a page, at most.")] = 50
     cursor: Annotated[
-        Annotated[str, Meta(pattern=r"^([u][0-9a-f]{32}|[c][0-9]{1,18})$")] | None,
+        Annotated[str, Meta(pattern=r"^([u][0-9a-f]{32}|[c][0-9]{1,18})" + END)] | None,
         Meta(description="next_cursor of the page before, with everything else as before."),
     ] = None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from webhooks.api.operation import PATH_NAMES, Answer, NoBody, Operation
+from webhooks.api.operation import END, PATH_NAMES, Answer, NoBody, Operation
 from webhooks.api.problems import (
     AWAY,
     FAULT,
@@ -134,7 +134,7 @@ def _path_parameters(operation: Operation[Any, Any]) -> Iterator[Json]:
             "required": True,
             "description": PATH_NAMES[name],
             "schema": {"type": "string", "pattern": NAME},
-            **operation.path_names.get(name, {}),
+            **_tidy(operation.path_names.get(name, {})),
         }
 
 
@@ -192,13 +192,15 @@ def _problems(kinds: set[ProblemKind]) -> Json:
 
 
 def _tidy(schema: Any) -> Any:
-    """Without the titles that repeat the names of our classes."""
+    """Without the titles that repeat the names of our classes, and with patterns as JSON Schema has them."""
     match schema:
         case {"format": "decimal"}:
             return {"type": "number"}
         case dict():
             return {
-                name: _tidy(value)
+                name: value.replace(END, "$")
+                if name == "pattern" and isinstance(value, str)
+                else _tidy(value)
                 for name, value in schema.items()
                 if not (name == "title" and isinstance(value, str))
             }

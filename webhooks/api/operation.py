@@ -21,6 +21,9 @@ from webhooks.api.stripe import Customers
 from webhooks.database import Database
 from webhooks.ids import id_in_path
 
+END = r"\Z"
+"""The end of a text, in patterns: before `$` Python admits a newline. The document shows it as `$`."""
+
 Method = Literal["GET", "PUT", "POST", "PATCH", "DELETE"]
 
 
@@ -41,7 +44,7 @@ class Where(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=255,
-            pattern=r"^(acct_[A-Za-z0-9_]+)?$",
+            pattern=r"^(acct_[A-Za-z0-9_]+)?" + END,
             description="A connected account, `acct_...`. Left out: the account that the API key belongs to.",
         ),
     ] = ""

@@ -30,23 +30,23 @@ from db.records.identities import (
 )
 from db.records.refresh import want_refresh
 from webhooks.api.examples import CUSTOMER, UNLINKED
-from webhooks.api.operation import Answer, Call, Context, Operation, Reply
+from webhooks.api.operation import END, Answer, Call, Context, Operation, Reply
 from webhooks.api.problems import CONFLICT, INVALID, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.read import Expanding, found_customer
 from webhooks.api.shown import policy_of, shown
 
-STORABLE = r"^[^\x00]+$"
+STORABLE = r"^[^\x00]+" + END
 """Postgres stores no U+0000."""
-CUSTOM_UID = r"^(?!\.{1,2}$|cus_)[A-Za-z0-9._~-]{1,255}$"
+CUSTOM_UID = r"^(?!\.{1,2}$|cus_)[A-Za-z0-9._~-]{1,255}" + END
 
 # Stripe's limits, where it has one: what is set here may be passed on.
 Name: TypeAlias = Annotated[str, Meta(max_length=256, pattern=STORABLE)]
-Email: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+Email: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^[^@\s\x00]+@[^@\s\x00]+" + END)]
 Description: TypeAlias = Annotated[str, Meta(max_length=350, pattern=STORABLE)]
 Fingerprint: TypeAlias = Annotated[str, Meta(max_length=255, pattern=STORABLE)]
-StripeId: TypeAlias = Annotated[str, Meta(pattern=r"^cus_[A-Za-z0-9_]{1,251}$")]
-MetadataKey: TypeAlias = Annotated[str, Meta(max_length=40, pattern=r"^[^\[\]\x00]+$")]
-MetadataText: TypeAlias = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*$")]
+StripeId: TypeAlias = Annotated[str, Meta(pattern=r"^cus_[A-Za-z0-9_]{1,251}" + END)]
+MetadataKey: TypeAlias = Annotated[str, Meta(max_length=40, pattern=r"^[^\[\]\x00]+" + END)]
+MetadataText: TypeAlias = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*" + END)]
 
 _FINGERPRINT = Meta(description="What recognises a customer who has not signed up yet.")
 _RECEIPTS = Meta(description="Whether the customer wants receipts by mail. null: not said.")

@@ -73,6 +73,7 @@ async def test_pages(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None
             ("limit=201", "query.limit"),
             ("status=happy", "query.status"),
             ("cursor=x", "query.cursor"),
+            (f"cursor=u{0:032x}%0A", "query.cursor"),
             ("change_after=-1", "query.change_after"),
             ("has_access=null", "query.has_access"),
         ):

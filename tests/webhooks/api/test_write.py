@@ -221,10 +221,12 @@ async def test_bodies_that_do_not_fit(service: Service) -> None:
         ({"name": 5}, "body.name"),
         ({"name": ""}, "body.name"),
         ({"email": "nobody"}, "body.email"),
+        ({"email": "a@b.c\n"}, "body.email"),
         ({"metadata": {"a": 1}}, "body.metadata"),
         ({"metadata": {"a[b]": "x"}}, "body.metadata"),
         ({"metadata": {str(n): "x" for n in range(51)}}, "body.metadata"),
         ({"stripe_id": "cus_1/../2"}, "body.stripe_id"),
+        ({"stripe_id": "cus_1\n"}, "body.stripe_id"),
         ({"send_email_receipts": "yes"}, "body.send_email_receipts"),
     ):
         refused = await service.put("/customers/unfit", body)
