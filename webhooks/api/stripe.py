@@ -53,7 +53,15 @@ class Customers:
             raise _unknown(key.id) from None
         except (StripeRefused, StripeUnavailable) as error:
             raise _failed(error, "body.stripe_id") from None
-        if _Body.of(answer.body).deleted:
+        found = _Body.of(answer.body)
+        if (found.object, found.id) != ("customer", key.id):
+            raise Problem(
+                STRIPE_REFUSES,
+                f"Stripe answered the question for {key.id} with something else",
+                field="body.stripe_id",
+                remedy="send the request again; if this stays, look at STRIPE_API_BASE and what is between",
+            )
+        if found.deleted:
             raise _unknown(key.id, "is deleted at Stripe")
 
     async def create(self, scope: Scope, fields: Mapping[str, str], *, idempotency_key: str) -> str:
@@ -93,6 +101,7 @@ def _part_of(limits: Limits) -> Limits:
 class _Body(msgspec.Struct):
     """What matters here of a customer."""
 
+    object: str = ""
     id: str = ""
     deleted: bool = False
 
