@@ -225,6 +225,13 @@ async def name_identity(
     return _one(await connection.fetch(NAME_IDENTITY, *scope, uid, custom_uid))
 
 
+METADATA_KEYS_MAX = 50
+"""Stripe's limit."""
+
+_METADATA = "case when jsonb_typeof(metadata) = 'object' then metadata else '{}' end"
+_CHANGED_METADATA = f"jsonb_strip_nulls({_METADATA} || ($4::jsonb -> 'metadata'))"
+
+# Who has more keys, by SQL or a merge, may still change and remove some.
 CHANGE_IDENTITY = f"""
 update billing.identities
 set
@@ -235,13 +242,10 @@ set
   send_email_receipts = case
     when $4::jsonb ? 'send_email_receipts' then ($4::jsonb ->> 'send_email_receipts')::boolean else send_email_receipts
   end,
-  metadata = case
-    when $4::jsonb ? 'metadata' then jsonb_strip_nulls(
-      case when jsonb_typeof(metadata) = 'object' then metadata else '{{}}' end || ($4::jsonb -> 'metadata')
-    )
-    else metadata
-  end
+  metadata = case when $4::jsonb ? 'metadata' then {_CHANGED_METADATA} else metadata end
 where account_id = $1 and live_mode = $2 and uid = $3
+  and (select count(*) from jsonb_object_keys({_CHANGED_METADATA}))
+    <= greatest({METADATA_KEYS_MAX}, (select count(*) from jsonb_object_keys({_METADATA})))
 returning {_COLUMNS}
 """
 
@@ -249,8 +253,8 @@ returning {_COLUMNS}
 async def change_identity(
     connection: Connection, scope: Scope, uid: UUID, changes: Mapping[str, object]
 ) -> StoredIdentity | None:
-    """Set those of its fields that are named, null for none; `metadata` is merged, and null removes a key. None if
-    there is no such identity.
+    """Set those of its fields that are named, null for none; `metadata` is merged, and null removes a key. None,
+    and nothing is set, if there is no such identity, or it would get more than METADATA_KEYS_MAX keys.
     """
     said = msgspec.json.encode(changes).decode()
     return _one(await connection.fetch(CHANGE_IDENTITY, *scope, uid, said))

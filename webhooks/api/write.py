@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -16,6 +16,7 @@ from db.mirror.claims import select_claims
 from db.records.customer import StoredCustomer
 from db.records.full import Customer, find_by_name, find_by_stripe_id, with_parts
 from db.records.identities import (
+    METADATA_KEYS_MAX,
     IdentityFields,
     StoredIdentity,
     change_identity,
@@ -65,7 +66,13 @@ class NewCustomer(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     description: Annotated[Description | None, Meta(description="For people.")] = None
     metadata: Annotated[
         dict[MetadataKey, MetadataText],
-        Meta(max_length=50, description="Whatever the company keeps with it."),
+        Meta(
+            max_length=METADATA_KEYS_MAX,
+            description=(
+                "Whatever the company keeps with it. With create_in_stripe one key less, unless custom_uid is among "
+                "them: that one is added."
+            ),
+        ),
     ] = msgspec.field(default_factory=dict)
     fingerprint: Annotated[Fingerprint | None, _FINGERPRINT] = None
     send_email_receipts: Annotated[bool | None, _RECEIPTS] = None
@@ -89,7 +96,7 @@ class CustomerChanges(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     description: Annotated[Description | UnsetType | None, Meta(description="For people.")] = UNSET
     metadata: Annotated[
         dict[MetadataKey, MetadataText | None] | UnsetType,
-        Meta(description="Keys to set; null removes a key, and others stay."),
+        Meta(description="Keys to set; null removes a key, and others stay: 50 at most in all."),
     ] = UNSET
     fingerprint: Annotated[Fingerprint | UnsetType | None, _FINGERPRINT] = UNSET
     send_email_receipts: Annotated[bool | UnsetType | None, _RECEIPTS] = UNSET
@@ -111,6 +118,13 @@ async def put(call: Call[Expanding, NewCustomer]) -> Reply:
     """The customer with this custom_uid, created if there is none."""
     context, body = call.context, call.body
     custom_uid = require_custom_uid(call.request.path_params["customer_id"], "path.customer_id")
+    if body.create_in_stripe and len(body.metadata.keys() | {"custom_uid"}) > METADATA_KEYS_MAX:
+        raise Problem(
+            INVALID,
+            f"custom_uid is added at Stripe, which takes {METADATA_KEYS_MAX} keys in all",
+            field="body.metadata",
+            remedy=f"give {METADATA_KEYS_MAX - 1} keys, or leave out create_in_stripe",
+        )
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
     if body.stripe_id is not None:
@@ -231,7 +245,7 @@ async def _change(
     connection: Connection,
     scope: Scope,
     record: StoredCustomer,
-    said: Mapping[str, object],
+    said: Mapping[str, Any],
     stripe_id: str | None,
 ) -> _Settled:
     """Change the customer's identity, which it gets if it has none."""
@@ -257,8 +271,23 @@ async def _change(
         settled = await _link(connection, scope, identity, stripe_id or "")
     if said:
         changed = await change_identity(connection, scope, identity.uid, said)
-        settled = _Settled(identity=changed or settled.identity, linked=settled.linked)
+        if changed is None:
+            raise _not_changed(settled.identity or identity, said)
+        settled = _Settled(identity=changed, linked=settled.linked)
     return settled
+
+
+def _not_changed(identity: StoredIdentity, said: Mapping[str, Any]) -> Problem:
+    metadata = identity.metadata | said.get("metadata", {})
+    count = sum(value is not None for value in metadata.values())
+    if count > METADATA_KEYS_MAX:
+        return Problem(
+            CONFLICT,
+            f"the customer would have {count} keys, and may have {METADATA_KEYS_MAX}",
+            field="body.metadata",
+            remedy="set others to null",
+        )
+    return Problem(CONFLICT, "somebody else changes this customer just now", remedy="send the request again")
 
 
 async def _link(connection: Connection, scope: Scope, identity: StoredIdentity, stripe_id: str) -> _Settled:
@@ -291,6 +320,14 @@ async def _create_at_stripe(context: Context, scope: Scope, identity: StoredIden
     }
     metadata = {key: value for key, value in identity.metadata.items() if isinstance(value, str)}
     metadata["custom_uid"] = identity.custom_uid or ""
+    if len(metadata) > METADATA_KEYS_MAX:
+        raise Problem(
+            CONFLICT,
+            f"the customer has {len(metadata) - 1} keys of metadata, and custom_uid is added at Stripe, which takes "
+            f"{METADATA_KEYS_MAX}",
+            field="body.create_in_stripe",
+            remedy="remove keys first, by PATCH",
+        )
     fields |= {f"metadata[{key}]": value for key, value in metadata.items()}
     stripe_id = await context.stripe.create(scope, fields, idempotency_key=f"subledger-{identity.uid}")
     async with context.database.connection() as connection:

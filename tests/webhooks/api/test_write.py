@@ -189,6 +189,40 @@ async def test_created_at_stripe(service: Service) -> None:
     assert (200, True) == (later.status, later.body["stripe_customer_id"].startswith("cus_"))
 
 
+def keys(count: int) -> dict[str, str]:
+    """So many keys of metadata."""
+    return {f"key_{number}": "x" for number in range(count)}
+
+
+async def test_fifty_keys_of_metadata(service: Service) -> None:
+    """There and here: custom_uid is one of those at Stripe, and what a change would add counts with what is there."""
+    many = await service.put("/customers/many", {"metadata": keys(50), "create_in_stripe": True})
+    assert 422 == many.status
+    assert "body.metadata: custom_uid is added at Stripe" in many.problem("invalid")
+    assert 404 == (await service.get("/customers/many")).status
+    assert 201 == (await service.put("/customers/many", {"metadata": keys(50)})).status
+    later = await service.put("/customers/many", {"create_in_stripe": True})
+    assert 409 == later.status
+    assert "has 50 keys" in later.problem("conflict")
+    for metadata, status in (
+        ({"one": "more"}, 409),
+        ({"one": "more", "key_0": None}, 200),
+        (keys(1), 409),
+        ({"key_1": "y"}, 200),
+    ):
+        changed = await service.patch("/customers/many", {"name": "Many", "metadata": metadata})
+        assert status == changed.status, (metadata, changed.body)
+        if status == 409:
+            assert "body.metadata: the customer would have 51 keys" in changed.problem("conflict")
+    await service.harness.execute(
+        "update billing.identities set metadata = metadata || jsonb_build_object('a', '1', 'b', '2') "
+        "where custom_uid = 'many'"
+    )
+    assert 200 == (await service.patch("/customers/many", {"metadata": {"a": None}})).status
+    fits = {"metadata": {**keys(49), "custom_uid": "fits"}, "create_in_stripe": True}
+    assert 201 == (await service.put("/customers/fits", fits)).status
+
+
 async def test_changes(service: Service) -> None:
     """PATCH sets what is named, null removes, and metadata is merged; whoever has no identity gets one."""
     await service.put("/customers/change", {"name": "A", "email": "a@b.c", "metadata": {"a": "1", "b": "2"}})
