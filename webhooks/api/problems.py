@@ -83,7 +83,10 @@ AWAY = ProblemKind(
     name="away",
     status=503,
     title="Try again later",
-    meaning="Postgres or Stripe is away or cannot be worked with. Nothing was done.",
+    meaning=(
+        "Postgres or Stripe is away or cannot be worked with. `detail` says what was done already; otherwise nothing "
+        "was. Send the request again."
+    ),
 )
 NOT_IN_TIME = ProblemKind(
     name="not_in_time",

@@ -329,7 +329,15 @@ async def _create_at_stripe(context: Context, scope: Scope, identity: StoredIden
             remedy="remove keys first, by PATCH",
         )
     fields |= {f"metadata[{key}]": value for key, value in metadata.items()}
-    stripe_id = await context.stripe.create(scope, fields, idempotency_key=f"subledger-{identity.uid}")
+    try:
+        stripe_id = await context.stripe.create(scope, fields, idempotency_key=f"subledger-{identity.uid}")
+    except Problem as problem:
+        raise Problem(
+            problem.kind,
+            f"the customer {identity.custom_uid} is kept here, without a customer at Stripe: {problem.detail}",
+            field=problem.field,
+            remedy=problem.remedy,
+        ) from None
     async with context.database.connection() as connection:
         linked = await link_identity(connection, scope, identity.uid, stripe_id)
         linked = linked or await select_identity(connection, scope, identity.uid)

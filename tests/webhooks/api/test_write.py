@@ -8,6 +8,7 @@ import pytest
 from tests.harness import NOON, charge, customer, error, event
 from tests.webhooks.api.client import Service, open_service
 from webhooks.api import shown
+from webhooks.api.problems import AWAY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -187,6 +188,21 @@ async def test_created_at_stripe(service: Service) -> None:
     )
     later = await service.put("/customers/plain", {"create_in_stripe": True})
     assert (200, True) == (later.status, later.body["stripe_customer_id"].startswith("cus_"))
+
+
+async def test_not_created_at_stripe(database_url: str) -> None:
+    """If Stripe fails or refuses, the answer says that the customer is here all the same; asked again, it is linked."""
+    async with open_service(database_url, working=False) as service:
+        said = {"create_in_stripe": True}
+        for status, answered, kind in ((503, 500, "away"), (502, 400, "stripe_refuses")):
+            service.harness.api.say("/v1/customers", answered, error("api_error", "No."))
+            failed = await service.put("/customers/late", said)
+            assert status == failed.status
+            assert "customer late is kept here, without a customer at Stripe" in failed.problem(kind)
+        assert 1 == await service.harness.fetchval(
+            "select count(*) from billing.identities where custom_uid = 'late' and stripe_customer_id is null"
+        )
+    assert "Nothing was done." not in AWAY.meaning
 
 
 def keys(count: int) -> dict[str, str]:
