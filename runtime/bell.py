@@ -36,15 +36,29 @@ def connect_redis(redis_url: str, *, timeout_seconds: float = SOCKET_TIMEOUT_SEC
 
     Opens nothing yet, so processes start without Redis; a hung server costs `timeout_seconds` a command.
     """
-    pool = BlockingConnectionPool.from_url(
+    pool = _pool(redis_url, timeout_seconds)
+    return ArqRedis(
+        pool, job_serializer=serialize_job, job_deserializer=deserialize_job, default_queue_name=LIVE_QUEUE
+    )
+
+
+def takes_url(redis_url: str) -> bool:
+    """Whether redis-py takes the URL with its parameters; opens nothing."""
+    try:
+        # Most parameters are looked at when the first connection is made, which is after the start.
+        _pool(redis_url, SOCKET_TIMEOUT_SECONDS).make_connection()  # type: ignore[no-untyped-call]
+    except Exception:  # noqa: BLE001 - it has no error of its own for this: TypeError, ValueError, AttributeError ...
+        return False
+    return True
+
+
+def _pool(redis_url: str, timeout_seconds: float) -> BlockingConnectionPool:
+    return BlockingConnectionPool.from_url(
         redis_url,
         max_connections=20,
         timeout=timeout_seconds,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
-    )
-    return ArqRedis(
-        pool, job_serializer=serialize_job, job_deserializer=deserialize_job, default_queue_name=LIVE_QUEUE
     )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from db.address import EXAMPLE, is_loopback, read_address, secrets_of
 from runtime.limits import LIVE_ACCOUNT, NO_LIMITS, OURS, SANDBOX_ACCOUNT, Limits, limits_of
@@ -247,7 +247,29 @@ def _database_url(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    return _url_with_scheme(text, ("redis", "rediss", "unix"), "redis://HOST:6379/0")
+    text = _url_with_scheme(text, ("redis", "rediss", "unix"), "redis://HOST:6379/0")
+    parts = urlsplit(text)
+    if parts.query:
+        from runtime.bell import takes_url  # the client of Redis loads longer than most commands take
+
+        if not takes_url(text):
+            names = (name for name, _ in parse_qsl(parts.query))
+            refused = (
+                name for name in names if not takes_url(f"{parts.scheme}://?{_only(parts.query, name)}")
+            )
+            # With an @ behind it, the question mark may be part of a password.
+            shown = None if "@" in parts.query else next(refused, None)
+            which = "a parameter" if shown is None else f"the parameter {shown}"
+            raise ValueError(
+                f"has {which} that the client of Redis does not take with {parts.scheme}://, or not with this value: "
+                "leave it out (TLS and its parameters need rediss://), and write special characters %-encoded"
+            )
+    return text
+
+
+def _only(query: str, name: str) -> str:
+    """The query with this parameter alone."""
+    return urlencode([each for each in parse_qsl(query) if each[0] == name])
 
 
 def _api_base(text: str) -> str:

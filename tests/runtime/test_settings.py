@@ -93,6 +93,16 @@ def test_all_problems_are_told_at_once() -> None:
         ),
         ("DATABASE_URL", "postgresql://app:pa55word@db", "names no database"),
         ("REDIS_URL", "http://localhost", "must start with redis://"),
+        ("REDIS_URL", "redis://:pa55word@localhost/0?family=0", "the parameter family that"),
+        ("REDIS_URL", "redis://:pa55word@localhost/0?db=0&keepalive=1", "the parameter keepalive that"),
+        ("REDIS_URL", "redis://localhost?password=pa55word&ssl_cert_reqs=none", "need rediss://"),
+        (
+            "REDIS_URL",
+            "rediss://:pa55word@localhost?ssl_cert_reqs=perhaps",
+            "the parameter ssl_cert_reqs that",
+        ),
+        ("REDIS_URL", "redis://localhost?db=pa55word", "the parameter db that"),
+        ("REDIS_URL", "redis://user:6379?pa55word=1@localhost", "has a parameter that"),
         ("STRIPE_API_KEY", "pk_live_1", "publishable"),
         ("STRIPE_API_KEY", "whsec_1", "sk_test_"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_a,,whsec_b", "empty entry"),
@@ -118,6 +128,12 @@ def test_problem_names_variable_and_remedy_never_the_value(variable: str, value:
     assert remedy in problem
     assert not value or value not in problem
     assert "pa55word" not in problem
+
+
+def test_parameters_that_the_client_of_redis_knows_are_taken() -> None:
+    """Nothing that works is refused at the start."""
+    for url in ("redis://localhost?db=1&health_check_interval=5", "rediss://localhost/0?ssl_cert_reqs=none"):
+        assert url == Settings.from_env(LEAST | {"REDIS_URL": url}).redis_url
 
 
 def test_web_refuses_to_start_without_a_signing_secret() -> None:
