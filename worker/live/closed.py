@@ -1,7 +1,8 @@
 """Accounts and kinds that Stripe refuses: one alarm, and one request now and then, until they can be read again."""
 
+from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
-from db.keys import Scope
+from db.keys import Key, Scope
 from db.sync.accounts import clear_alarms, raise_alarm
 from db.sync.refusals import WHOLE_ACCOUNT, end_refusals, note_refusal
 
@@ -19,12 +20,26 @@ async def say_closed(connection: Connection, scope: Scope, *, object_id: str, er
     await note_refusal(connection, scope, kind=WHOLE_ACCOUNT, object_id=object_id, error=error)
 
 
+async def say_forbidden(connection: Connection, key: Key, *, error: str) -> None:
+    """The key lacks the right to read this object, and so its kind: one alarm for the kind, with the remedy."""
+    kind = KINDS[key.kind]
+    follows = "its rows stay as they are" if kind.name in LIST_CONFIRMED else "its customers stay inexact"
+    remedy = f"give the API key the right to read {kind.list_path or kind.retrieve_path.partition('?')[0]}"
+    said = f"{remedy}, or {follows} ({error})"
+    await raise_alarm(connection, kind_refused(key), said, remedy=remedy, account_id=key.account_id)
+
+
 async def end_refusal(connection: Connection, scope: Scope, kind: str) -> None:
     """It can be read again: what waited is due, and the alarm of the account ends."""
     async with connection.transaction():
         ended = await end_refusals(connection, scope, [kind])
         if WHOLE_ACCOUNT in ended:
             await clear_alarms(connection, [account_closed(scope.account_id)])
+
+
+def kind_refused(key: Key) -> str:
+    """The name of the alarm that the kind of this object may not be read."""
+    return f"reads of {key.kind} refused {key.account_id}".strip()
 
 
 def account_closed(account_id: str) -> str:

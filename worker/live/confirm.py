@@ -12,8 +12,7 @@ from datetime import timedelta
 import asyncpg
 import structlog
 
-from billing.kinds.kind import Kind
-from billing.kinds.registry import KINDS, LIST_CONFIRMED
+from billing.kinds.registry import KINDS
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key
 from db.sync.accounts import clear_alarms, clear_key_alarms, raise_alarm
@@ -25,7 +24,7 @@ from db.sync.stretches import select_awaited
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.answers import Answered
-from worker.live.closed import end_refusal, say_closed
+from worker.live.closed import end_refusal, kind_refused, say_closed, say_forbidden
 from worker.live.fence import judge_absence, judge_absent, store_safely
 from worker.live.reads import read_whole
 from worker.live.stretches import Stretch, keys_inside, plan_reads, read_stretch
@@ -245,16 +244,10 @@ async def _say_refused(connection: Connection, answers: list[Answered], failures
         if failure.closed:
             await say_closed(connection, failure.key.scope, object_id=failure.key.id, error=failure.error)
             continue
-        kind = KINDS[failure.key.kind]
-        follows = "its rows stay as they are" if kind.name in LIST_CONFIRMED else "its customers stay inexact"
-        remedy = f"give the API key the right to read {_path_of(kind)}"
-        said = f"{remedy}, or {follows} ({failure.error})"
-        account_id = failure.key.account_id
-        await raise_alarm(connection, kind_refused(failure.key), said, remedy=remedy, account_id=account_id)
+        await say_forbidden(connection, failure.key, error=failure.error)
         if failure.forbidden:
-            await note_refusal(
-                connection, failure.key.scope, kind=kind.name, object_id=failure.key.id, error=failure.error
-            )
+            key = failure.key
+            await note_refusal(connection, key.scope, kind=key.kind, object_id=key.id, error=failure.error)
     for failure in [each for each in failures if each.odd][:ODD_ALARMS_AT_ONCE]:
         key = failure.key
         said = f"Stripe refuses to answer about {key.kind} {key.id}, so its customer stays inexact ({failure.error})"
@@ -270,20 +263,12 @@ async def _say_readable(connection: Connection, answers: list[Answered], refusal
             await end_refusal(connection, answered[0].scope, refusal.kind)
 
 
-def kind_refused(key: Key) -> str:
-    return f"reads of {key.kind} refused {key.account_id}".strip()
-
-
 def object_refused(key: Key) -> str:
     return f"read of {key.kind} {key.id} refused {key.account_id}".strip()
 
 
 def expansion_refused(key: Key) -> str:
     return f"parts of {key.kind} refused {key.account_id}".strip()
-
-
-def _path_of(kind: Kind) -> str:
-    return kind.list_path or kind.retrieve_path.partition("?")[0]
 
 
 async def _postpone(connection: Connection, failures: list[FailedRead]) -> None:
