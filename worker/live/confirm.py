@@ -240,14 +240,14 @@ async def _say_refused(connection: Connection, answers: list[Answered], failures
         await raise_alarm(
             connection, expansion_refused(answer.key), said, remedy=remedy, account_id=answer.key.account_id
         )
-    for failure in {kind_refused(each.key): each for each in failures if each.refused}.values():
+    # A key that Stripe does not know lacks no right: the alarm `api key` says what is wrong.
+    for failure in {kind_refused(each.key): each for each in failures if each.forbidden}.values():
         if failure.closed:
             await say_closed(connection, failure.key.scope, object_id=failure.key.id, error=failure.error)
             continue
-        await say_forbidden(connection, failure.key, error=failure.error)
-        if failure.forbidden:
-            key = failure.key
-            await note_refusal(connection, key.scope, kind=key.kind, object_id=key.id, error=failure.error)
+        key = failure.key
+        await say_forbidden(connection, key, error=failure.error)
+        await note_refusal(connection, key.scope, kind=key.kind, object_id=key.id, error=failure.error)
     for failure in [each for each in failures if each.odd][:ODD_ALARMS_AT_ONCE]:
         key = failure.key
         said = f"Stripe refuses to answer about {key.kind} {key.id}, so its customer stays inexact ({failure.error})"

@@ -25,6 +25,7 @@ from tests.harness import (
     sweep,
     sweep_bulk,
 )
+from worker import engine
 
 PRODUCT: Body = {"object": "product", "id": "prod_1", "created": 1, "name": "Pro", "metadata": {}}
 
@@ -194,6 +195,26 @@ async def test_right_that_the_key_lacks(harness: Harness) -> None:
     await harness.execute("update sync.refusals set probe_at = now()")
     await harness.settle()
     assert 30 == await harness.fetchval("select count(*) from billing.customers where exact")
+    assert {} == await alarms(harness)
+
+
+async def test_key_that_stripe_does_not_know_is_one_alarm(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I12: 401 for objects of two kinds: the alarm speaks of the key, and none of a right that it lacks."""
+    await harness.apply(
+        event("customer.created", customer()), event("customer.subscription.created", subscription())
+    )
+    monkeypatch.setattr(engine, "KEY_CHECK_SECONDS", 0.0)
+    for path in ("/v1/account", "/v1/customers/cus_1", "/v1/subscriptions/sub_1"):
+        for _ in range(9):
+            harness.api.say(path, 401, error("", "Invalid API Key"))
+    await harness.confirm(times=2)
+    await turn(harness)
+    assert ["api key"] == list(await alarms(harness))
+    harness.api.scripted.clear()
+    harness.api.put(customer(), subscription())
+    await harness.settle()
     assert {} == await alarms(harness)
 
 
