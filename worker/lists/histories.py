@@ -5,7 +5,8 @@ was read to its end is the customer complete.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from billing.kinds.payments import Charge
 from billing.kinds.registry import KINDS
 from db.connection import Pool, PostgresAway
 from db.keys import Key
+from db.sync.accounts import clear_alarms
 from db.sync.entitlements import has_features
 from db.sync.histories import (
     DueHistory,
@@ -31,7 +33,7 @@ from db.sync.refusals import WHOLE_ACCOUNT, is_deleted, select_refusals
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.answers import Answered
-from worker.live.closed import say_closed
+from worker.live.closed import kind_refused, say_closed, say_forbidden
 from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
 from worker.live.pages import each_page
@@ -171,7 +173,9 @@ async def _pull_lists_of_account(pool: Pool, stripe: StripeApi, history: DueHist
         if kind != "charge":
             await _read_list(pool, stripe, history, kind, whose, seen)
     path = f"{KINDS['payment_intent'].list_path}?{whose}"
-    for intent in await read_rest(stripe, path, None, account_id=history.key.account_id):
+    async with _saying_forbidden(pool, history, "payment_intent"):
+        intents = await read_rest(stripe, path, None, account_id=history.key.account_id)
+    for intent in intents:
         await _read_charges_of(pool, stripe, history, str(intent["id"]), seen)
     await _read_disputes(pool, stripe, history, seen)
 
@@ -199,6 +203,21 @@ async def _read_customer(pool: Pool, stripe: StripeApi, history: DueHistory) -> 
         return True
 
 
+@asynccontextmanager
+async def _saying_forbidden(pool: Pool, history: DueHistory, kind: str) -> AsyncIterator[None]:
+    """Alarm if the key lacks the right to read this kind, and take the alarm back once it has it."""
+    key = Key(*history.key.scope, kind, history.key.id)
+    try:
+        yield
+    except StripeRefused as refused:
+        if refused.status == 403 and not (key.account_id and refused.account_is_closed):
+            async with pool.acquire() as connection:
+                await say_forbidden(connection, key, error=said_by(refused))
+        raise
+    async with pool.acquire() as connection:
+        await clear_alarms(connection, [kind_refused(key)])
+
+
 async def _read_list(
     pool: Pool, stripe: StripeApi, history: DueHistory, kind: str, whose: str, seen: _Seen
 ) -> None:
@@ -207,10 +226,13 @@ async def _read_list(
     """
     account_id, live_mode, customer_id = history.key
     pages = each_page(pool, stripe, KINDS[kind], account_id=account_id, live_mode=live_mode, variant=whose)
-    async for page in pages:
-        for each in (*page.answers, *page.cut):
-            seen.note(each.parsed.facts)
-        await _store(pool, page.answers, {*page.unreadable, *(each.key for each in page.cut)}, customer_id)
+    async with _saying_forbidden(pool, history, kind):
+        async for page in pages:
+            for each in (*page.answers, *page.cut):
+                seen.note(each.parsed.facts)
+            await _store(
+                pool, page.answers, {*page.unreadable, *(each.key for each in page.cut)}, customer_id
+            )
 
 
 async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key], customer_id: str) -> None:
@@ -226,6 +248,7 @@ async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key
 
 async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str) -> bool:
     """Read and store one object; True if Stripe says that it is deleted."""
-    answer = await read_now(pool, stripe, Key(*history.key.scope, kind, history.key.id))
+    async with _saying_forbidden(pool, history, kind):
+        answer = await read_now(pool, stripe, Key(*history.key.scope, kind, history.key.id))
     await _store(pool, [answer], (), history.key.id)
     return answer.parsed.deleted

@@ -351,6 +351,31 @@ async def test_refused_lists_of_a_living_customer_prove_nothing(harness: Harness
     assert not (await harness.record())["exact"]
 
 
+async def test_list_that_the_key_may_not_read(harness: Harness) -> None:
+    """I12: 403 for a list of customers' histories: one alarm for the kind, with the remedy, until it can be read."""
+    names = ("cus_1", "cus_2")
+    harness.api.put(*(customer(name) for name in names))
+    for path in LISTED:
+        harness.api.bodies[f"/v1/{path}"] = listing([], url=f"/v1/{path}")
+    for name in names:
+        harness.api.say("/v1/invoices", 403, error("", "the key lacks a right"))
+        await harness.apply(event("customer.updated", customer(name)))
+    await harness.settle()
+    await turn(harness)
+    (alarm,) = (await alarms(harness)).values()
+    assert ("reads of invoice refused", "give the API key the right to read /v1/invoices") == (
+        alarm["name"],
+        alarm["remedy"],
+    )
+    for name in names:
+        assert not (await harness.record(name))["exact"]
+    await turn(harness)
+    await harness.settle()
+    assert {} == await alarms(harness)
+    for name in names:
+        assert (await harness.record(name))["exact"]
+
+
 async def test_customer_that_is_an_account(harness: Harness) -> None:
     """Accounts v2: `customer` is null, and the account stands for the customer. No such customer is asked for; its
     history comes by customer_account, its charges by their payment intents; and it becomes exact.
@@ -379,6 +404,16 @@ async def test_customer_that_is_an_account(harness: Harness) -> None:
     assert not any(path.startswith("/v1/customers") for path in harness.api.asked)
     assert {f"/v1/{path}" for path in lists} <= {*harness.api.asked}, "what no event told is in none of these"
 
+
+LISTED = (
+    "subscriptions",
+    "subscription_schedules",
+    "invoices",
+    "charges",
+    "credit_notes",
+    "checkout/sessions",
+)
+"""Of each customer's history."""
 
 CHARGE: Body = {
     "object": "charge",
