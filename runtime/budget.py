@@ -74,12 +74,12 @@ class Budget:
     async def enter(self, lane: Lane, account_id: str, operation: str) -> Ticket:
         """Wait for the turn of a request on behalf of an account. `leave` must follow when the request is over."""
         ticket = self._limiter.ask(lane, account_id, operation)
-        self._let_pass()
-        if ticket.passed:
-            return ticket
-        self._waited.add(lane)
-        turn = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         try:
+            self._let_pass()
+            if ticket.passed:
+                return ticket
+            self._waited.add(lane)
+            turn = self._waiting[ticket] = asyncio.get_running_loop().create_future()
             await turn
         except BaseException:
             if ticket.passed:
@@ -106,12 +106,18 @@ class Budget:
         if now >= self.part_until:
             self.part_until = inf
             self._limiter.set_part(0.0, now)
-        for ticket in self._limiter.passing(now):
-            self.passed[ticket.lane] += 1
-            self.last_passed_at = now
-            turn = self._waiting.get(ticket)
-            if turn is not None and not turn.done():
-                turn.set_result(None)
+        try:
+            for ticket in self._limiter.passing(now):
+                self.passed[ticket.lane] += 1
+                self.last_passed_at = now
+                turn = self._waiting.get(ticket)
+                if turn is not None and not turn.done():
+                    turn.set_result(None)
+        finally:
+            self._set_timer(now)
+
+    def _set_timer(self, now: float) -> None:
+        """Whatever happened: without a timer those that wait would wait until somebody else asks."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

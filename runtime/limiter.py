@@ -389,9 +389,13 @@ class Limiter:
         return bucket
 
     def _forget_idle(self, now: float, *, but: str) -> None:
-        """Forget the full buckets, but for one account's: of thousands of accounts few are asked at a time."""
+        """Forget the full buckets: of thousands of accounts few are asked at a time.
+
+        Those of one account stay, and those of every account that has a request waiting: it is about to use them.
+        """
+        kept = {but, *(line.key[0] for line in self._lines.values())}
         for key, bucket in list(self._buckets.items()):
-            if key[0] == but:
+            if key[0] in kept:
                 continue
             is_account = not key[1]
             size = self._size(is_account=is_account)

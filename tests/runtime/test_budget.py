@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from runtime.budget import Budget
 from runtime.limiter import Lane
 from runtime.limits import Limits
@@ -57,3 +59,16 @@ async def test_nothing_passes_without_a_part() -> None:
     budget.set_part(1.0)
     budget.leave(await waiting)
     assert budget.requests_within(30.0) > 2000
+
+
+async def test_request_that_cannot_ask_keeps_no_place() -> None:
+    """If asking for a turn fails, the request does not wait on as one that nobody will ever take out."""
+    moments = [0.0]
+    budget = Budget(Limits(account=100.0, operation=100.0), clock=lambda: moments[-1])
+    moments.clear()
+    with pytest.raises(IndexError):
+        await budget.enter(Lane.LIVE, "", OPERATION)
+    assert 0 == sum(budget.waiting.values())
+    moments.append(1.0)
+    budget.leave(await budget.enter(Lane.LIVE, "", OPERATION))
+    assert 1 == budget.passed[Lane.LIVE]

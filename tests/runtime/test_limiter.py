@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime import limiter as limiter_module
 from runtime.limiter import SLACK, Lane, Limiter, Ticket, size_of
 from runtime.limits import NO_LIMITS, Limits, limits_of, operation_of
 
@@ -305,6 +306,26 @@ def test_thousands_of_accounts_are_forgotten_again() -> None:
         for ticket in limiter.passing(float(number)):
             limiter.done(ticket)
     assert len(limiter._buckets) <= 2_003
+
+
+def test_a_bucket_that_a_waiting_request_needs_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While buckets are forgotten to make room, those of every account that waits stay: its request passes."""
+    monkeypatch.setattr(limiter_module, "BUCKETS_MAX", 6)
+    limiter = Limiter(LIMITS, now=0.0)
+    for account_id in ("acct_waits", "acct_1", "acct_2"):
+        limiter.ask(Lane.LIVE, account_id, OPERATIONS[0])
+    for ticket in limiter.passing(0.0):
+        limiter.done(ticket)
+    for _ in range(3):
+        limiter.ask(Lane.LIVE, "acct_waits", OPERATIONS[0])
+    for ticket in limiter.passing(0.0):
+        limiter.done(ticket)
+    waiting = sum(limiter.waiting.values())
+    assert waiting
+    limiter.ask(Lane.LIVE, "acct_new", OPERATIONS[0])
+    passed = limiter.passing(5.0)
+    assert {"acct_waits", "acct_new"} == {ticket.account_id for ticket in passed}
+    assert {"acct_waits", "acct_new"} == {account_id for account_id, _ in limiter._buckets}
 
 
 @pytest.mark.parametrize(
