@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import secrets
 import signal
 import socket
 import time
@@ -108,7 +109,9 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._id = f"{socket.gethostname()}:{os.getpid()}:{int(datetime.now().astimezone().timestamp())}"
+        started = int(datetime.now().astimezone().timestamp())
+        # The random end: in two containers all the rest can be equal.
+        self._id = f"{socket.gethostname()}:{os.getpid()}:{started}:{secrets.token_hex(4)}"
         self._redis_state = "not asked yet"
         self._restarts = dict.fromkeys(LANES, 0)
         self._complaints = Complaints()

@@ -15,7 +15,9 @@ from db.sync.workers import Holder, beat, leave, select_holders, take_part
 from runtime.budget import Budget
 from runtime.limiter import Lane
 from runtime.limits import Limits
+from runtime.settings import Settings
 from worker.parts import HOLDS_SECONDS, Parts, part_of
+from worker.process import WorkerProcess
 
 LIMITS = Limits(account=20.0, operation=20.0)
 STEP_SECONDS = 0.05
@@ -23,6 +25,14 @@ STEP_SECONDS = 0.05
 
 def holder(name: str, part: float = 0.0, wants: int = 1) -> Holder:
     return Holder(id=name, part=part, wants=wants)
+
+
+def test_no_two_workers_have_one_id() -> None:
+    """In two containers, host name, process number and second of the start can be equal. Two workers with one id would
+    each take the other's part for their own, and the whole limit both.
+    """
+    configured = Settings(database_url="", redis_url="")
+    assert 20 == len({WorkerProcess(configured)._id for _ in range(20)})
 
 
 @pytest.mark.parametrize(
