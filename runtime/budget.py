@@ -97,7 +97,7 @@ class Budget:
         self._let_pass()
 
     def limited(self, ticket: Ticket, reason: str) -> None:
-        """Stripe has refused the request as one too many, for this reason (Stripe-Rate-Limited-Reason)."""
+        """Stripe has refused the request as one too many, for this reason (`StripeUnavailable.limited_by`)."""
         self.refusals[reason] += 1
         self._limiter.refused(ticket, reason, self._clock())
 

@@ -257,7 +257,7 @@ class Limiter:
             self._buckets[key].under_way -= 1
 
     def refused(self, ticket: Ticket, reason: str, now: float) -> None:
-        """Stripe has refused a request that passed, for this reason (Stripe-Rate-Limited-Reason).
+        """Stripe has refused a request that passed, for this reason (`StripeUnavailable.limited_by`).
 
         A lock on one object says nothing about the rate. An unknown reason is taken to be about the operation.
         """

@@ -43,7 +43,7 @@ class StripeUnavailable(StripeError):
     def __init__(self, message: str, *, limited_by: str | None = None) -> None:
         super().__init__(message)
         self.limited_by = limited_by
-        """Stripe-Rate-Limited-Reason; None if Stripe did not say too many."""
+        """Stripe-Rate-Limited-Reason; without it `lock_timeout` or `unknown`. None if Stripe did not say too many."""
 
 
 class StripeMissing(StripeError):
@@ -244,7 +244,9 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
         "\0", ""
     )  # a text in Postgres cannot hold it
     if status == 429 or (status == 400 and code == "rate_limit"):
-        reason = headers.get("Stripe-Rate-Limited-Reason", "lock_timeout")
+        reason = headers.get("Stripe-Rate-Limited-Reason")
+        if not reason:
+            reason = "lock_timeout" if code == "lock_timeout" else "unknown"
         return StripeUnavailable(f"limited ({reason}): {said}", limited_by=reason)
     if status == 404:
         return StripeMissing(said)
