@@ -11,11 +11,16 @@ from runtime.limiter import PLACES_MAX, Lane, Limiter, Ticket
 from runtime.limits import NO_LIMITS, Limits
 
 
+class NoTurn(Exception):
+    """A request would have to wait for its turn longer than this budget allows, or beside too many: it was not sent."""
+
+
 class Budget:
     """What one process may ask of Stripe, in both lanes. `limits` are those of all workers together; `part` is this
     worker's share of them until it is set (worker/parts.py): 0 lets nothing pass.
 
-    `clock` gives seconds that never run backwards.
+    `wait_seconds_max` and `waiting_max` say how long a request waits for its turn, and how many wait at a time; workers
+    wait as long as it takes. `clock` gives seconds that never run backwards.
     """
 
     def __init__(
@@ -24,10 +29,14 @@ class Budget:
         *,
         part: float = 1.0,
         places_max: int = PLACES_MAX,
+        wait_seconds_max: float | None = None,
+        waiting_max: float = inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
         self._clock = clock
+        self._wait_seconds_max = wait_seconds_max
+        self._waiting_max = waiting_max
         self._limiter = Limiter(limits, now=clock(), part=part, places_max=places_max)
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -72,15 +81,24 @@ class Budget:
         return self._limiter.requests_within(seconds)
 
     async def enter(self, lane: Lane, account_id: str, operation: str) -> Ticket:
-        """Wait for the turn of a request on behalf of an account. `leave` must follow when the request is over."""
+        """Wait for the turn of a request on behalf of an account. `leave` must follow when the request is over.
+
+        Raises NoTurn, if this budget bounds the wait.
+        """
         ticket = self._limiter.ask(lane, account_id, operation)
         try:
             self._let_pass()
             if ticket.passed:
                 return ticket
+            if len(self._waiting) >= self._waiting_max:
+                raise NoTurn(f"{len(self._waiting)} requests wait already")
             self._waited.add(lane)
             turn = self._waiting[ticket] = asyncio.get_running_loop().create_future()
-            await turn
+            try:
+                async with asyncio.timeout(self._wait_seconds_max):
+                    await turn
+            except TimeoutError:
+                raise NoTurn(f"no turn came in {self._wait_seconds_max:g} s") from None
         except BaseException:
             if ticket.passed:
                 self.leave(ticket)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from runtime.budget import Budget
+from runtime.budget import Budget, NoTurn
 from runtime.limiter import Lane
 from runtime.limits import operation_of
 from runtime.metrics import STRIPE_CALLS
@@ -44,6 +44,10 @@ class StripeUnavailable(StripeError):
         super().__init__(message)
         self.limited_by = limited_by
         """Stripe-Rate-Limited-Reason; without it `lock_timeout` or `unknown`. None if Stripe did not say too many."""
+
+
+class StripeNotAsked(StripeUnavailable):
+    """No request was sent: its turn did not come in time. Only a budget that bounds the wait lets this happen."""
 
 
 class StripeMissing(StripeError):
@@ -171,7 +175,10 @@ class StripeApi:
 
         query = "&".join(f"expand[]={quote(expand, safe='.')}" for expand in expands)
         url = f"{self._base}{path}{'&' if '?' in path else '?'}{query}" if query else f"{self._base}{path}"
-        turn = await self.budget.enter(self.lane, account_id, operation_of(method, path))
+        try:
+            turn = await self.budget.enter(self.lane, account_id, operation_of(method, path))
+        except NoTurn as error:
+            raise StripeNotAsked(f"too much is asked of it: {error}") from None
         try:
             self.requests += 1
             began = time.monotonic()
@@ -217,7 +224,9 @@ class StripeApi:
 
 @contextmanager
 def _counted(method: str, path: str) -> Iterator[None]:
-    """Count a request and what came of it. One that is cut off because the process stops has no outcome."""
+    """Count a request and what came of it. One that was not sent, or is cut off because the process stops, has no
+    outcome.
+    """
     outcome = "ok"
     try:
         yield
@@ -226,6 +235,9 @@ def _counted(method: str, path: str) -> Iterator[None]:
         raise
     except StripeRefused:
         outcome = "refused"
+        raise
+    except StripeNotAsked:
+        outcome = ""
         raise
     except StripeUnavailable as error:
         outcome = "unavailable" if error.limited_by is None else "limited"

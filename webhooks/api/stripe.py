@@ -13,12 +13,18 @@ from db.keys import CustomerKey, Scope
 from runtime.budget import Budget
 from runtime.limits import Limits
 from runtime.settings import Settings
-from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from runtime.stripe_api import StripeApi, StripeMissing, StripeNotAsked, StripeRefused, StripeUnavailable
 from webhooks.api.problems import AWAY, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 
 PART = 0.1
 """Of the requests a second that all workers may send, and beside them: what they leave to other software allows it."""
+RATE_MIN = 3.0
+"""Requests a second that this part is at least, if the limit itself is not lower: customers are created in bursts."""
 CONCURRENCY_MAX = 8
+TURN_SECONDS_MAX = 5.0
+"""How long a request waits for its turn: whoever asked has gone before long. One that was sent is waited for."""
+WAITING_MAX = 50
+"""Requests that wait for their turn; with more of them the last ones' turns would not come in time."""
 
 
 class Customers:
@@ -31,7 +37,12 @@ class Customers:
             self._api = StripeApi(
                 api_key=settings.stripe_api_key,
                 api_base=settings.stripe_api_base,
-                budget=Budget(_part_of(settings.api_limits), places_max=CONCURRENCY_MAX),
+                budget=Budget(
+                    part_of(settings.api_limits),
+                    places_max=CONCURRENCY_MAX,
+                    wait_seconds_max=TURN_SECONDS_MAX,
+                    waiting_max=WAITING_MAX,
+                ),
             )
 
     async def start(self) -> None:
@@ -93,9 +104,13 @@ class Customers:
         return self._api
 
 
-def _part_of(limits: Limits) -> Limits:
-    """One request a second at least: with less nothing would pass."""
-    return Limits(account=max(limits.account * PART, 1.0), operation=max(limits.operation * PART, 1.0))
+def part_of(limits: Limits) -> Limits:
+    """What the API may send of these limits, which are those of all workers."""
+
+    def part(limit: float) -> float:
+        return min(limit, max(limit * PART, RATE_MIN))
+
+    return Limits(account=part(limits.account), operation=part(limits.operation))
 
 
 class _Body(msgspec.Struct):
@@ -125,7 +140,11 @@ def _unknown(customer_id: str, what: str = "is unknown to Stripe") -> Problem:
 def _failed(error: StripeMissing | StripeRefused | StripeUnavailable, field: str) -> Problem:
     if isinstance(error, StripeUnavailable):
         return Problem(
-            AWAY, f"Stripe cannot be asked just now: {error}", field=field, remedy="send the request again"
+            AWAY,
+            f"Stripe cannot be asked just now: {error}",
+            field=field,
+            remedy="send the request again",
+            headers={"Retry-After": f"{TURN_SECONDS_MAX:.0f}"} if isinstance(error, StripeNotAsked) else None,
         )
     if isinstance(error, StripeRefused) and error.account_is_closed:
         return Problem(

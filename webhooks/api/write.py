@@ -337,6 +337,7 @@ async def _create_at_stripe(context: Context, scope: Scope, identity: StoredIden
             f"the customer {identity.custom_uid} is kept here, without a customer at Stripe: {problem.detail}",
             field=problem.field,
             remedy=problem.remedy,
+            headers=problem.headers,
         ) from None
     async with context.database.connection() as connection:
         linked = await link_identity(connection, scope, identity.uid, stripe_id)
