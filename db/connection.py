@@ -71,6 +71,10 @@ PostgresAway = (
     asyncpg.LockNotAvailableError,
 )
 
+# Failures of Postgres's storage or of its code (classes 58 and XX): of a page, a file or an index more often than of a
+# row. Postgres is there, and what lies elsewhere can be worked on.
+PostgresFails = (asyncpg.PostgresSystemError, asyncpg.InternalServerError)
+
 # Failures caused by the values that a statement was given: trying again changes nothing. Program limits count too: a
 # text too long for an index (54000), a structure nested too deeply (54001).
 PostgresRefuses = (

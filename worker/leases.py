@@ -18,6 +18,7 @@ from db.connection import (
     PATIENT_TIMEOUT_SECONDS,
     Connection,
     PostgresAway,
+    PostgresFails,
     PostgresUnfit,
 )
 from db.sync.customers import StaleCustomer, release_stale
@@ -75,7 +76,7 @@ class Held(Generic[T]):
                 rows  # no row makes a pooler, a role or a schema what it is, or holds a lock for so long
             )
             raise
-        except PostgresAway:
+        except (*PostgresAway, *PostgresFails):
             self.losses += 1
             if self.losses <= GIVEN_BACK_MAX and time.monotonic() - started < self.patience * CUT_OFF_SECONDS:
                 self.rows += [row for row in rows if row.attempts == 1]

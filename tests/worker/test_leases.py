@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 
 from billing.kinds.registry import KINDS
 from db.connection import PostgresAway, connect
 from db.mirror.facts import SELECT_CUSTOMERS
+from db.mirror.tables import MIRROR
 from db.sync.inbox import FINISH_EVENTS
 from db.sync.objects import CONFIRM_OBJECTS
-from tests.faults import Call, about, before, losing_connections_at
+from tests.faults import Call, about, before, failing, losing_connections_at
 from tests.harness import Harness, customer, event, listing, sweep, sweep_bulk
 from worker import leases
 from worker.lists import histories
@@ -178,6 +180,46 @@ async def test_i7_work_that_is_cut_off_counts_as_tried(
     assert "cut off" in await harness.fetchval(
         "select error from sync.customers where customer_id = 'cus_slow'"
     )
+
+
+async def test_i12_storage_that_fails_parks_no_event(harness: Harness) -> None:
+    """I12: errors of Postgres's storage or code for a while: the events wait, are applied, and no attempt counts."""
+    await harness.receive(event("customer.created", customer()), event("customer.created", customer("cus_2")))
+    for error in (asyncpg.PostgresIOError, asyncpg.IndexCorruptedError, asyncpg.InternalServerError):
+        with failing(MIRROR["customer"].write, error("could not read block 7")), pytest.raises(error):
+            await harness.engine.apply()
+        assert {"pending"} == set((await harness.event_states()).values())
+    await harness.engine.apply()
+    assert [("applied", 1)] * 2 == [
+        tuple(row) for row in await harness.fetch("select state, attempts from sync.events")
+    ]
+
+
+async def test_i7_event_at_which_storage_always_fails_is_parked_in_the_end(harness: Harness) -> None:
+    """I7: an event that lies with a broken page is stopped by its attempts, a lease apart, with its marks kept; its
+    neighbour is applied.
+    """
+    await harness.receive(
+        event("customer.created", customer("cus_1"), event_id="evt_bad"),
+        event("customer.created", customer("cus_2"), event_id="evt_good"),
+    )
+    broken = asyncpg.DataCorruptedError("invalid page in block 7")
+    tried = 0
+    with failing(MIRROR["customer"].write, broken, when=about("cus_1")):
+        while "pending" in (await harness.event_states()).values():
+            assert tried <= leases.GIVEN_BACK_MAX + 2 * ATTEMPTS_MAX
+            tried += 1
+            await harness.execute(
+                "update sync.events set leased_until = now() - interval '1 s' where attempts > 0"
+            )
+            with contextlib.suppress(asyncpg.DataCorruptedError):
+                await harness.engine.apply()
+            assert 0 == await harness.fetchval(
+                "select count(*) from sync.events where state = 'pending' and attempts > 0 and leased_until is null"
+            )
+    assert tried > ATTEMPTS_MAX
+    assert {"evt_bad": "parked", "evt_good": "applied"} == await harness.event_states()
+    assert 1 == await harness.fetchval("select count(*) from sync.objects where id = 'cus_1' and dirty > 0")
 
 
 async def test_i12_waiting_for_a_lock_is_not_tried(harness: Harness) -> None:

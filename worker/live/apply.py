@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
-from db.connection import Connection
+from db.connection import Connection, PostgresFails
 from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows
 from db.sync.accounts import see_accounts, select_events_since
@@ -30,6 +30,8 @@ from worker.retry import ATTEMPTS_MAX, TryLater, retry_conflicts
 BATCH = 500
 LEASE = timedelta(seconds=60)
 
+NotTheEvent = (*TryLater, *PostgresFails)
+"""Failures for which no event is parked at once. One that always meets them is stopped by its attempts."""
 
 log = structlog.get_logger()
 
@@ -73,7 +75,7 @@ async def _apply_fresh(connection: Connection, readings: Sequence[EventReading])
         return
     try:
         await retry_conflicts(lambda: _apply(connection, readings))
-    except TryLater:
+    except NotTheEvent:
         raise
     except Exception as error:  # noqa: BLE001 - one bad event must never stop another (I7)
         log.warning("batch not applied, taking its events one by one", count=len(readings), error=repr(error))
@@ -111,7 +113,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
     try:
         await retry_conflicts(lambda: _apply(connection, [reading]))
         return
-    except TryLater:
+    except NotTheEvent:
         raise
     except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
         error = f"its payload cannot be written: {failure!r}"
@@ -129,7 +131,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
     )
     try:
         await retry_conflicts(lambda: _apply(connection, [marks]))
-    except TryLater:
+    except NotTheEvent:
         raise
     except Exception as failure:  # noqa: BLE001 - the same
         log.error("event not even marked", event_id=event.event_id, type=event.type, error=repr(failure))
