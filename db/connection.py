@@ -28,6 +28,19 @@ class TransactionPooling(Exception):
         )
 
 
+ENCODING = "select pg_encoding_to_char(encoding) from pg_database where datname = current_database()"
+
+
+class NotUtf8(Exception):
+    """The database cannot hold every character that Stripe sends."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"the database is encoded in {encoding}, which cannot hold every text that Stripe sends: let DATABASE_URL "
+            "name one that was made with `create database NAME encoding 'UTF8' template template0`"
+        )
+
+
 class NotMigrated(Exception):
     """The database lacks a migration."""
 
@@ -45,6 +58,7 @@ NOT_MIGRATED = "not migrated: run `subledger migrate`"
 # Failures that end only when somebody changes something: the address, the pooler, the role, the schema.
 PostgresUnfit = (
     TransactionPooling,
+    NotUtf8,
     *NotOurSchema,
     # What we prepared is in a session that a pooler has taken away from us.
     asyncpg.InvalidSQLStatementNameError,
@@ -120,7 +134,7 @@ end $$;
 def unfit_because(error: Exception) -> str | None:
     """Why Postgres cannot be worked with, and the remedy, in a sentence; None if it may work again on its own."""
     match error:
-        case TransactionPooling():
+        case TransactionPooling() | NotUtf8():
             return str(error)
         case asyncpg.InvalidSQLStatementNameError() | asyncpg.DuplicatePreparedStatementError():
             return str(TransactionPooling())

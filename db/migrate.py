@@ -14,7 +14,14 @@ from typing import Any, TypeVar
 import asyncpg
 
 from db.address import read_address, secrets_of
-from db.connection import OwnConnection, PostgresAway, TransactionPooling, require_own_sessions
+from db.connection import (
+    ENCODING,
+    NotUtf8,
+    OwnConnection,
+    PostgresAway,
+    TransactionPooling,
+    require_own_sessions,
+)
 
 T = TypeVar("T")
 
@@ -41,6 +48,9 @@ def migrate(
     transaction, which leaves nothing behind when it does not get a table's lock in time, or builds one index. The
     database itself must exist. Blocks until done: in a coroutine, call it in a thread. Raises MigrationError.
     """
+    encoding = _asked(database_url, _encoding, otherwise="UTF8")
+    if encoding != "UTF8":
+        raise MigrationError(str(NotUtf8(encoding)))
     program = Path(sysconfig.get_path("scripts")) / "dbmate"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
     environment["DATABASE_URL"] = _url_for_dbmate(database_url)
@@ -108,6 +118,10 @@ UNRELEASED = (
 
 HAS_UNRELEASED_SCHEMA = f"select exists (select from {MIGRATIONS_TABLE} where version like '20261122%')"
 """Migrations of that time were numbered by their date."""
+
+
+async def _encoding(connection: OwnConnection) -> str:
+    return str(await connection.fetchval(ENCODING))
 
 
 async def _has_unreleased_schema(connection: OwnConnection) -> bool:

@@ -8,6 +8,7 @@ from db.connection import (
     NOT_MIGRATED,
     Connection,
     NotOurSchema,
+    NotUtf8,
     Pool,
     PostgresAway,
     PostgresUnfit,
@@ -60,7 +61,7 @@ class Database:
 def state_of(error: Exception) -> str:
     """What Postgres is or does. Anyone may read it, so it says no more about the database than what is to be done."""
     match error:
-        case TransactionPooling():
+        case TransactionPooling() | NotUtf8():
             return str(error)
         case _ if isinstance(error, NotOurSchema):
             return NOT_MIGRATED

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from billing.kinds.registry import LIST_CONFIRMED
-from db.connection import Connection, NotMigrated
+from db.connection import ENCODING, Connection, NotMigrated, NotUtf8
 from db.migrate import MIGRATIONS, MIGRATIONS_TABLE
 from db.sync.histories import HISTORY_ATTEMPTS_MAX
 from db.sync.workers import LOST_AFTER_SECONDS
@@ -122,8 +122,11 @@ SELECT_MIGRATED = f"select version, (select 1 from sync.milestones limit 1) from
 async def require_migrated(connection: Connection) -> list[str]:
     """The migrations that only a newer version of Subledger can have made.
 
-    Raises one of PostgresUnfit if the database lacks one that this version needs.
+    Raises one of PostgresUnfit if the database lacks one that this version needs, or is not encoded in UTF8.
     """
+    encoding: str = await connection.fetchval(ENCODING)
+    if encoding != "UTF8":
+        raise NotUtf8(encoding)
     versions = {row[0] for row in await connection.fetch(SELECT_MIGRATED)}
     needed = {file.name.partition("_")[0] for file in MIGRATIONS.glob("*.sql")}
     if lacking := needed - versions:

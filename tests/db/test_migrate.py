@@ -8,8 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from db.connection import OwnConnection
+from db.connection import NotUtf8, OwnConnection
 from db.migrate import READERS, MigrationError, migrate, readers_to_create
+from db.sync.status import require_migrated
 from tests.cli.command import subledger
 from tests.conftest import Services
 from tests.databases import at_database
@@ -51,6 +52,27 @@ async def test_failed_migration_leaves_nothing_and_says_why(empty_database_url: 
         assert await connection.fetchval("select to_regclass('half')") is None
     finally:
         await connection.close()
+
+
+async def test_database_that_is_not_utf8_is_refused(empty_database_url: str) -> None:
+    """What Stripe sends may not fit in it: nothing is done, and one sentence says what to do instead."""
+    name = f"{urlsplit(empty_database_url).path[1:]}_latin"
+    administrator = await asyncpg.connect(empty_database_url)
+    try:
+        await administrator.execute(f"create database {name} encoding 'LATIN1' locale 'C' template template0")
+        latin = at_database(empty_database_url, name)
+        with pytest.raises(MigrationError, match=r"encoded in LATIN1.*encoding 'UTF8' template template0"):
+            migrate(latin)
+        connection = await asyncpg.connect(latin)
+        try:
+            assert await connection.fetchval("select to_regclass('subledger_migrations')") is None
+            with pytest.raises(NotUtf8, match="encoded in LATIN1"):
+                await require_migrated(connection)
+        finally:
+            await connection.close()
+    finally:
+        await administrator.execute(f"drop database if exists {name} with (force)")
+        await administrator.close()
 
 
 async def test_database_from_before_the_first_release_is_refused(empty_database_url: str) -> None:
