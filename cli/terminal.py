@@ -40,11 +40,15 @@ def _escape(character: str) -> str:
 def pretty_json(value: object) -> str:
     """The value as indented JSON that is safe on a terminal. Raises ValueError for values that JSON lacks (NaN)."""
     built: Any = msgspec.to_builtins(value, builtin_types=(float, Decimal))
-    text = json.dumps(built, indent=2, ensure_ascii=False, allow_nan=False, default=float)
+    text = json.dumps(built, indent=2, ensure_ascii=False, allow_nan=False, default=_number)
     if text.replace("\n", "").isprintable():
         return text
     # Such characters occur only inside strings, where JSON has an escape for each UTF-16 unit.
     return "".join(each if each == "\n" or each.isprintable() else _json_escape(each) for each in text)
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _json_escape(character: str) -> str:
