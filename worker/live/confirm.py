@@ -66,7 +66,7 @@ async def confirm_batch(
                 if await turn.store_what_comes(wait_seconds=CLAIM_EVERY_SECONDS if goes_on else None):
                     stored()
                 if goes_on and len(turn.under_way) <= limit // 2:
-                    await turn.begin(limit - len(turn.under_way))
+                    await turn.begin_more(limit - len(turn.under_way))
         finally:
             await turn.end()
     return turn.begun, turn.refused
@@ -120,6 +120,14 @@ class _Turn:
         self._read_alone(plan.alone)
         for stretch in plan.stretches:
             self._start(_read_page(self._pool, self._stripe, stretch))
+
+    async def begin_more(self, limit: int) -> None:
+        """The same beside reads that are under way: should Postgres be away, their answers still wait for it."""
+        try:
+            await self.begin(limit)
+        except PostgresAway:
+            if not self.tasks:
+                raise
 
     def _read_alone(self, reads: Iterable[DueRead]) -> None:
         for each in reads:
