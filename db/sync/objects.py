@@ -360,8 +360,8 @@ on conflict (account_id, live_mode, kind, id) do update set
     when o.thin_tick > excluded.confirmed then o.thin_tick
     when o.thin_tick > 0 then -o.thin_tick
   end,
-  -- A mark that came after the tick keeps its own appointment. An object that only lists confirm gets one where an
-  -- event came after the tick: the next list may be far away.
+  -- A mark that came after the tick keeps its own appointment, but not the lease of a claim that found this read under
+  -- way. An object that only lists confirm gets one where an event came after the tick: the next list may be far away.
   dirty = case when excluded.confirmed > o.told then o.dirty else greatest(o.dirty, o.told) end,
   first_marked_at = case
     when excluded.tombstone or excluded.confirmed > greatest(o.dirty, o.told) then null else o.first_marked_at
@@ -369,7 +369,7 @@ on conflict (account_id, live_mode, kind, id) do update set
   read_at = case
     when excluded.tombstone then null
     when excluded.confirmed > greatest(o.dirty, o.told) then excluded.read_at
-    else coalesce(o.read_at, now())
+    else least(coalesce(o.read_at, now()), now() + interval '5 seconds')
   end
 where o.confirmed < excluded.confirmed and not o.tombstone
 returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id, o.confirmed = 0 as named,

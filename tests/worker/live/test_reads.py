@@ -27,6 +27,7 @@ from tests.harness import (
     sweep,
     sweep_bulk,
 )
+from tests.system import until
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -553,3 +554,26 @@ async def test_kind_that_the_key_may_not_read(harness: Harness) -> None:
     await harness.settle()
     assert (await harness.record())["exact"] is True
     assert 0 == await harness.fetchval("select count(*) from sync.alarms")
+
+
+async def test_mark_that_comes_during_a_long_read_waits_for_no_lease(harness: Harness) -> None:
+    """The worker claims it, and finds the earlier read under way: once that is stored, it is read again soon."""
+    harness.api.put(customer())
+    await harness.apply(event("customer.created", customer()))
+    await harness.settle()
+    await harness.apply(event("customer.updated", customer(name="Ada"), after=40))
+    gate = harness.api.hold("/v1/customers/cus_1")
+    await harness.make_due()
+    reading = asyncio.create_task(harness.engine.confirm(linger=False))
+    await gate.reached_by(reading)
+    await harness.apply(event("customer.updated", customer(name="Ada L."), after=41))
+    waits = "select extract(epoch from read_at - now())::float8 from sync.objects where kind = 'customer'"
+    await harness.make_due()
+
+    async def claimed() -> bool:
+        return bool(await harness.fetchval(waits) > 5)
+
+    await until(claimed, what="the second claim")
+    gate.open.set()
+    await reading
+    assert await harness.fetchval(waits) <= 5
