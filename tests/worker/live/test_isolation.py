@@ -122,7 +122,7 @@ async def test_i14_a_claim_is_bounded_by_bytes(
     taken: list[list[str]] = []
 
     async def note(call: Call) -> None:
-        taken.append([row["event_id"] for row in call.answer])
+        taken.append(sorted(row["event_id"] for row in call.answer))
 
     with after(CLAIM_EVENTS, note):
         async with harness.pool.acquire() as connection:
