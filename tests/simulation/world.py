@@ -157,8 +157,13 @@ class Ground:
 async def _begin_session(connection: Connection) -> None:
     """As each session of ours begins; nobody dies of it."""
     mortal = living.set(None)
-    await connection.execute(BEGIN_SESSION)
-    living.reset(mortal)
+    try:
+        await connection.execute(BEGIN_SESSION)
+    except asyncpg.DeadlockDetectedError as error:
+        # With the failover, which locks all tables one after the other: a standby would not have answered yet.
+        raise asyncpg.CannotConnectNowError("the standby is not there yet") from error
+    finally:
+        living.reset(mortal)
 
 
 async def _keep_as_it_is(_: Connection) -> None:
