@@ -192,6 +192,23 @@ def _limit(api: Api, asked: dict[str, str]) -> None:
         api.gate = Gate(RateLimits(account=int(asked["account"]), operation=int(asked["operation"])))
 
 
+def serve(app: ASGIApp, *, port: int) -> None:
+    """Answer on this port until the process is ended."""
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        date_header=False,
+        server_header=False,
+    )
+    asyncio.run(uvicorn.Server(config).serve())
+
+
 def main() -> None:
     port, folder, customers, seed, stories_every = sys.argv[1:]
     if port == "lists":
@@ -208,19 +225,7 @@ def main() -> None:
         return
     sandbox = play(Path(folder), customers=int(customers), seed=int(seed), stories_every=int(stories_every))
     if int(port):
-        config = uvicorn.Config(
-            with_tally(create_api(sandbox, [API_KEY])),
-            host="127.0.0.1",
-            port=int(port),
-            loop="uvloop",
-            http="httptools",
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            date_header=False,
-            server_header=False,
-        )
-        asyncio.run(uvicorn.Server(config).serve())
+        serve(with_tally(create_api(sandbox, [API_KEY])), port=int(port))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from bench.account import with_tally
+from bench.account import serve, with_tally
 from bench.parts import CONNECTIONS, Figures, calls_since, cpu_per_event, describe, spread_all
 from bench.plans import API_KEY, Plan
 from bench.system import (
@@ -149,19 +148,7 @@ class Renewals:
 
 def main() -> None:
     port, folder, subscriptions = sys.argv[1:]
-    config = uvicorn.Config(
-        Renewals(Path(folder), subscriptions=int(subscriptions)),
-        host="127.0.0.1",
-        port=int(port),
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        date_header=False,
-        server_header=False,
-    )
-    asyncio.run(uvicorn.Server(config).serve())
+    serve(Renewals(Path(folder), subscriptions=int(subscriptions)), port=int(port))
 
 
 if __name__ == "__main__":
