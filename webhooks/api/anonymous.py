@@ -23,12 +23,13 @@ from db.records.identities import (
     select_named_identity,
 )
 from db.records.merges import merge_identities, select_merged_into
-from webhooks.api.examples import CUSTOMER, UNLINKED
+from webhooks.api.examples import CUSTOMER
 from webhooks.api.operation import Answer, Call, Operation, Reply
 from webhooks.api.problems import CONFLICT, INVALID, NOT_FOUND, Problem
 from webhooks.api.read import Expanding, found_customer
 from webhooks.api.shown import policy_of, shown
 from webhooks.api.write import (
+    CREATED,
     CUSTOM_UID,
     Description,
     Email,
@@ -189,12 +190,7 @@ POST: Operation[Expanding, AnonymousCustomer] = Operation(
     body_example=_EXAMPLE,
     answers={
         200: Answer(description="It is known already.", type=Customer, example=CUSTOMER),
-        201: Answer(
-            description="It was created. Location names it.",
-            type=Customer,
-            example=UNLINKED,
-            headers={"Location": "Where to get it."},
-        ),
+        201: CREATED,
     },
     problems=(NOT_FOUND,),
 )

@@ -390,6 +390,13 @@ _EXAMPLE: Mapping[str, object] = {
     "metadata": {"company": "Analytical Engines"},
 }
 
+CREATED = Answer(
+    description="It was created. Location names it.",
+    type=Customer,
+    example=UNLINKED,
+    headers={"Location": "Where to get it."},
+)
+
 PUT: Operation[Expanding, NewCustomer] = Operation(
     method="PUT",
     path="/customers/{customer_id}",
@@ -405,12 +412,7 @@ PUT: Operation[Expanding, NewCustomer] = Operation(
     body_example=_EXAMPLE,
     answers={
         200: Answer(description="The customer exists already.", type=Customer, example=CUSTOMER),
-        201: Answer(
-            description="It was created. Location names it.",
-            type=Customer,
-            example=UNLINKED,
-            headers={"Location": "Where to get it."},
-        ),
+        201: CREATED,
     },
     problems=(NOT_FOUND, CONFLICT, NO_KEY, STRIPE_REFUSES),
     path_names={
