@@ -64,9 +64,14 @@ class StripeRefused(StripeError):
         """Stripe's word for the reason; None if it gives none."""
 
     @property
+    def forbidden(self) -> bool:
+        """Whether the key lacks a right, or the access to the account."""
+        return self.status == 403
+
+    @property
     def account_is_closed(self) -> bool:
         """Whether a connected account has taken its access back (or never gave it): nothing of it can be read."""
-        return self.status == 403 and self.code == "account_invalid"
+        return self.forbidden and self.code == "account_invalid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

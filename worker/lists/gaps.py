@@ -42,7 +42,6 @@ FIRST_LOOK_BACK = timedelta(hours=1)
 RETENTION = timedelta(days=30)
 CLOSED_AGAIN_AFTER = timedelta(seconds=10)
 """An account that has taken its access back is probed by its fill: as often as others are filled, but no more."""
-FORBIDDEN = 403
 LOST = "Postgres lost transactions while the gap was filled: it is filled again"
 
 log = structlog.get_logger()
@@ -84,7 +83,7 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
             async with pool.acquire() as connection:
                 if closed:
                     await say_closed(connection, gap.scope, object_id="", error=said)
-                elif isinstance(error, StripeRefused) and error.status == FORBIDDEN:
+                elif isinstance(error, StripeRefused) and error.forbidden:
                     await _say_refused(connection, gap, said)
                 await postpone_gap(connection, gap, error=said, retry_after=again)
 

@@ -210,7 +210,7 @@ async def _saying_forbidden(pool: Pool, history: DueHistory, kind: str) -> Async
     try:
         yield
     except StripeRefused as refused:
-        if refused.status == 403 and not (key.account_id and refused.account_is_closed):
+        if refused.forbidden and not (key.account_id and refused.account_is_closed):
             async with pool.acquire() as connection:
                 await say_forbidden(connection, key, error=said_by(refused))
         raise

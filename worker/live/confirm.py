@@ -336,7 +336,7 @@ async def _read_by_id(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
             # Ever less often: nothing changes until somebody acts.
             retry_after=timedelta(minutes=min(4 ** min(due.attempts - 1, 5), 360)),
             refused=refused.status in (401, 403),
-            forbidden=refused.status == 403,
+            forbidden=refused.forbidden,
             closed=refused.account_is_closed and due.key.account_id != "",
             odd=refused.status not in (401, 403),
         )
