@@ -15,6 +15,7 @@ from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key
 from db.sync.audits import Unread, note_unread
 from db.sync.incarnation import select_incarnation
+from db.sync.not_understood import note_not_understood
 from db.sync.objects import mark_objects
 from db.sync.windows import Advance, LostWindow, Window, WindowKey, advance_windows, key_of
 from worker.audit.lists import audit_page
@@ -165,4 +166,6 @@ async def _store_pages(
             if unread:
                 marks = [bare_mark(key, source=scan.purpose, customer_id=unread[key]) for key in unread]
                 await mark_objects(connection, marks)
+                owners = {key: owner for read in reads for key, owner in read.page.owners.items()}
+                await note_not_understood(connection, owners)
     return ticks

@@ -155,6 +155,22 @@ def customer_named_by(body: Mapping[str, object]) -> str | None:
     return found if is_id_of(found, "customer") else None
 
 
+def owner_named_by(body: Mapping[str, object]) -> ObjectRef | None:
+    """What leads to the customer of an object whose kind names none, even if nothing else of it can be read.
+
+    The charge of a refund or dispute or, if it names none, its PaymentIntent; the invoice of a payment. None if that
+    cannot be read either.
+    """
+    name = body.get("object")
+    kind = kind_of(name) if isinstance(name, str) else None
+    if kind is None or not kind.ownerless:
+        return None
+    for field, named in (*kind.belongs_to, ("payment_intent_id", "payment_intent")):
+        for object_id in _ids(body.get(field.removesuffix("_id")), named):
+            return ObjectRef(named, object_id)
+    return None
+
+
 def _subject(body: object) -> Mapping[str, object]:
     """The object that an event is about, given that object or the whole event."""
     if isinstance(body, Mapping) and body.get("object") == "event":

@@ -32,6 +32,11 @@ from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import Scope
 from db.mirror.claims import select_crowded, select_first_claims
+from db.mirror.not_understood import (
+    has_not_understood,
+    select_not_understood,
+    select_not_understood_intents,
+)
 
 PORTION_ROWS = 500
 """Rows that are fetched and made into facts at a time, where there are many."""
@@ -465,6 +470,15 @@ async def _select_unsettled(
                 unsettled |= {owner_of[row[0]] for row in rows}
         if len(part) == PORTION_IDS:
             await asyncio.sleep(0)
+    # Others have no mirror row that leads to their customer: they could not be understood.
+    if await has_not_understood(connection, scope):
+        unsettled |= await select_not_understood_intents(connection, scope, ids)
+        for kind, of in (("invoice", invoices), ("charge", charges)):
+            named = ((each.id, customer) for customer, group in of.items() for each in group)
+            for some in _portions(named):
+                customer_of = dict(some)
+                found = await select_not_understood(connection, scope, kind, list(customer_of))
+                unsettled |= {customer_of[each] for each in found}
     return unsettled
 
 

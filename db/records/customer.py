@@ -143,6 +143,14 @@ with charges as materialized (
     where r.account_id = $1 and r.live_mode = $2 and r.charge_id in (select charge_id from charges)
   union select 'dispute', d.id from stripe.disputes d
     where d.account_id = $1 and d.live_mode = $2 and d.charge_id in (select charge_id from charges)
+  union select u.kind, u.id from sync.not_understood u
+    where u.account_id = $1 and u.live_mode = $2 and (
+      (u.named_kind = 'charge' and u.named_id in (select charge_id from charges))
+      or (u.named_kind = 'invoice' and u.named_id in (select id from invoices))
+      or (u.named_kind = 'payment_intent' and u.named_id in (
+        select id from stripe.payment_intents where account_id = $1 and live_mode = $2 and customer_id = $3
+      ))
+    )
   union select kind, id from sync.objects
     where account_id = $1 and live_mode = $2 and customer_id = $3 and unsettled
       and kind not in ({", ".join(f"'{kind}'" for kind in sorted(LIST_CONFIRMED))})

@@ -9,6 +9,7 @@ import asyncpg
 
 from db.connection import Connection
 from db.keys import CustomerKey, Key, Scope, columns_of_keys
+from db.sync.not_understood import select_named
 
 FIRST_SIGHT = timedelta(seconds=10)
 """How long its customer.created may be late before a customer's history is pulled."""
@@ -356,6 +357,18 @@ join lateral (
 where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
 """
 
+SELECT_OWNERS_OF_INVOICES = """
+select distinct customer_id
+from stripe.invoices
+where account_id = $1 and live_mode = $2 and id = any ($3::text[]) and customer_id is not null
+"""
+
+SELECT_OWNERS_OF_INTENTS = """
+select distinct customer_id
+from stripe.payment_intents
+where account_id = $1 and live_mode = $2 and id = any ($3::text[]) and customer_id is not null
+"""
+
 
 async def resolve_touched(connection: Connection, touched: Sequence[TouchedObject]) -> None:
     """Mark the customers that the touched rows concern, from committed rows only (ARCHITECTURE.md, deriving).
@@ -373,6 +386,19 @@ async def resolve_touched(connection: Connection, touched: Sequence[TouchedObjec
     concerned: set[CustomerKey] = set()
     for scope, of in ids.items():
         charges, refunds, disputes = of.get("charge", []), of.get("refund", []), of.get("dispute", [])
+        named: dict[str, list[str]] = {}
+        for kind in ("refund", "dispute", "invoice_payment"):
+            if kind in of:
+                for ref in await select_named(connection, scope, kind, of[kind]):
+                    named.setdefault(ref.kind, []).append(ref.id)
+        charges = [*charges, *named.get("charge", ())]
+        for statement, kind in (
+            (SELECT_OWNERS_OF_INVOICES, "invoice"),
+            (SELECT_OWNERS_OF_INTENTS, "payment_intent"),
+        ):
+            if kind in named:
+                rows = await connection.fetch(statement, *scope, named[kind])
+                concerned |= {CustomerKey(*scope, row[0]) for row in rows}
         if charges or refunds or disputes:
             rows = await connection.fetch(SELECT_OWNERS_OF_CHARGES, *scope, charges, refunds, disputes)
             concerned |= {CustomerKey(*scope, row[0]) for row in rows}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
 from db.keys import CustomerKey, Key, columns_of_keys
@@ -440,6 +441,7 @@ class FailedRead:
     closed: bool = False  # the account has taken its access back
     absent: bool = False  # Stripe answered 404
     odd: bool = False  # Stripe objects to this very request
+    owner: ObjectRef | None = None  # of what was not understood and names no customer: what leads to one
 
     @property
     def answered(self) -> bool:
@@ -493,7 +495,7 @@ set error = f.error,
   contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end,
   touched = o.touched + f.touches::int,
   touched_at = case when f.touches and o.touched <= o.resolved then now() else o.touched_at end
-from (select *, (ownerless and (missing or parked)) or unsettles as touches from failed) f
+from (select *, (ownerless and (missing or parked or unreadable)) or unsettles as touches from failed) f
 where (o.account_id, o.live_mode, o.kind, o.id) = (f.account_id, f.live_mode, f.kind, f.id)
 returning o.account_id, o.live_mode, o.customer_id, o.kind
 """

@@ -6,8 +6,9 @@ from datetime import datetime
 import structlog
 
 from billing.kinds.fields import UnknownShape
+from billing.kinds.found import ObjectRef
 from billing.kinds.parse import Parsed, nested_lists, parse_object
-from billing.kinds.registry import KINDS, LIST_CONFIRMED, customer_named_by, kind_of
+from billing.kinds.registry import KINDS, LIST_CONFIRMED, customer_named_by, kind_of, owner_named_by
 from db.keys import Key
 from worker.live.mirror import Shown
 from worker.payload import as_text
@@ -48,6 +49,8 @@ class Inside:
     """To be fetched, each with the customer that it belongs to."""
     unreadable: dict[Key, str | None] = field(default_factory=dict)
     """Objects that records depend on and that could not be parsed, each with the customer that it belongs to."""
+    owners: dict[Key, ObjectRef] = field(default_factory=dict)
+    """Of these: what leads to the customer, if their kind names none."""
 
 
 def unpack(answer: Answered, inside: Inside) -> list[Answered]:
@@ -69,6 +72,8 @@ def unpack(answer: Answered, inside: Inside) -> list[Answered]:
                 if inner_kind is not None and inner_kind.name not in LIST_CONFIRMED:
                     key = Key(account_id, live_mode, inner_kind.name, str(body[inner_kind.id_field]))
                     inside.unreadable.setdefault(key, owner or customer_named_by(body))
+                    if ref := owner_named_by(body):
+                        inside.owners[key] = ref
                 continue
             todo.append(inner)
             key, kind = Key(account_id, live_mode, inner.kind, inner.id), KINDS[inner.kind]

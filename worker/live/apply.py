@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from billing.kinds.found import ObjectRef
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection, PostgresFails
 from db.keys import CustomerKey, Key
@@ -17,6 +18,7 @@ from db.mirror.tables import bury_rows
 from db.sync.accounts import see_accounts, select_events_since
 from db.sync.customers import mark_stale
 from db.sync.inbox import CLAIM_BYTES_MAX, ClaimedEvent, claim_events, finish_events, reach_milestone
+from db.sync.not_understood import note_not_understood
 from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
 from runtime.metrics import EVENTS_APPLIED
 from worker.forget import set_aside_events
@@ -124,6 +126,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
         outcome=parked,
         concerns=reading.concerns,
         customer_id=reading.customer_id,
+        owner=reading.owner,
         deleted=reading.deleted,
         first_of_customer=reading.first_of_customer,
         thin=reading.thin,
@@ -177,6 +180,7 @@ class _Batch:
     firsts: dict[CustomerKey, datetime | None] = field(default_factory=dict)
     deletions: dict[Key, datetime] = field(default_factory=dict)
     recreated: dict[Key, datetime] = field(default_factory=dict)  # of ids that may have been used before
+    not_understood: dict[Key, ObjectRef] = field(default_factory=dict)  # with what leads to their customers
 
     def add(self, reading: EventReading) -> None:
         event, scope = reading.event, reading.scope
@@ -203,6 +207,8 @@ class _Batch:
             self.marks[key] = mark
             if shown is not None:
                 self.payloads[key] = shown
+        if reading.owner is not None and reading.concerns and reading.concerns[0] not in reading.payloads:
+            self.not_understood[Key(*scope, *reading.concerns[0])] = reading.owner
         for ref, shown in reading.found_inside.items():
             self.found_inside[Key(*scope, *ref)] = shown
             self.references.setdefault(Key(*scope, *ref), shown.parsed.customer_id)
@@ -225,6 +231,7 @@ async def _show(connection: Connection, batch: _Batch) -> None:
         await raise_recreated(connection, batch.recreated)
     marks = {key: without_past_deletion(mark, batch.recreated.get(key)) for key, mark in batch.marks.items()}
     marked = await mark_objects(connection, [*marks.values(), *named])
+    await note_not_understood(connection, batch.not_understood)
     if contradicted := await find_contradicted(connection, marks, marked):
         anew = [replace(marks[key], known_since=None) for key in sorted(contradicted)]
         marked |= await mark_objects(connection, anew)

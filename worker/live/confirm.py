@@ -18,6 +18,7 @@ from db.keys import Key
 from db.sync.accounts import clear_alarms, clear_key_alarms, raise_alarm
 from db.sync.customers import mark_stale
 from db.sync.due_reads import DueRead, claim_reads, defer_reads
+from db.sync.not_understood import note_not_understood
 from db.sync.objects import FailedRead, postpone_reads
 from db.sync.refusals import Refusal, note_refusal, select_refusals, take_probe
 from db.sync.stretches import select_awaited
@@ -26,7 +27,7 @@ from worker.leases import Held, holding
 from worker.live.answers import Answered
 from worker.live.closed import end_refusal, kind_refused, say_closed, say_forbidden
 from worker.live.fence import judge_absence, judge_absent, store_safely
-from worker.live.reads import read_whole
+from worker.live.reads import NotUnderstood, read_whole
 from worker.live.stretches import Stretch, keys_inside, plan_reads, read_stretch
 from worker.retry import backoff_seconds, retry_conflicts
 
@@ -282,6 +283,8 @@ def expansion_refused(key: Key) -> str:
 async def _postpone(connection: Connection, failures: list[FailedRead]) -> None:
     async with connection.transaction():
         stale = await postpone_reads(connection, failures)
+        owners = {failure.key: failure.owner for failure in failures if failure.owner is not None}
+        await note_not_understood(connection, owners)
         if stale:
             await mark_stale(connection, list(set(stale)))
 
@@ -349,4 +352,5 @@ async def _read_by_id(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
             error=repr(unreadable),
             retry_after=timedelta(seconds=seconds),
             unreadable=True,
+            owner=unreadable.owner if isinstance(unreadable, NotUnderstood) else None,
         )

@@ -13,6 +13,7 @@ from billing.kinds.registry import (
     concerned,
     customer_named_by,
     kind_of,
+    owner_named_by,
     tells_of_mirrored,
 )
 from billing.kinds.thin import Named, named_by, snapshot_type
@@ -32,6 +33,7 @@ class EventReading:
     customer_id: str | None = (
         None  # the customer that the event's object names, and so the owner of what it concerns
     )
+    owner: ObjectRef | None = None  # what leads to the customer, if the object's kind names none
     payloads: dict[ObjectRef, Shown] = field(default_factory=dict)  # of objects that it concerns
     found_inside: dict[ObjectRef, Shown] = field(
         default_factory=dict
@@ -91,7 +93,9 @@ def read_marks_alone(event: ClaimedEvent, outcome: Outcome) -> EventReading:
 def read_marks(event: ClaimedEvent, body: Mapping[str, Any], outcome: Outcome) -> EventReading:
     """What an event says even if its payload makes no sense: what is to be read, and its customer."""
     concerns = concerned(event.type, body)
-    return _marking(event, outcome, concerns, customer_named_by(body) if concerns else None)
+    reading = _marking(event, outcome, concerns, customer_named_by(body) if concerns else None)
+    reading.owner = owner_named_by(body)
+    return reading
 
 
 def _marking(

@@ -15,7 +15,7 @@ import structlog
 from billing.deadlines import next_look
 from billing.kinds.monotone import MONOTONE, goes_back
 from billing.kinds.parse import parse_object
-from billing.kinds.registry import KINDS, LIST_CONFIRMED
+from billing.kinds.registry import KINDS, LIST_CONFIRMED, owner_named_by
 from billing.kinds.subscriptions import Subscription
 from db.connection import Connection, PostgresRefuses
 from db.keys import CustomerKey, Key
@@ -25,6 +25,7 @@ from db.sync.coverage import mark_known_stale
 from db.sync.customers import mark_stale
 from db.sync.due_reads import DueRead
 from db.sync.incarnation import select_incarnation
+from db.sync.not_understood import note_not_understood
 from db.sync.objects import (
     Confirmed,
     FailedRead,
@@ -42,7 +43,7 @@ from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, is_terminal, write_mirror
 from worker.live.twins import marks_around
 from worker.live.witness import doubt_late
-from worker.payload import as_text
+from worker.payload import as_text, read_object
 from worker.retry import TryLater, retry_conflicts
 
 # Reads may lag behind the event that announced a change. After these, one more an hour after the first is believed.
@@ -80,18 +81,29 @@ async def store_safely(
                 for failure in await store_safely(connection, [answer], source=source, of_whole=of_whole)
             ]
         key = answers[0].key
+        owner = owner_named_by(read_object(answers[0].raw.encode()))
         log.error("answer not stored", kind=key.kind, id=key.id, error=repr(error))
         if isinstance(error, PostgresRefuses):
             said = f"Postgres refuses the answer: {error}"
             return [
                 FailedRead(
-                    key=key, tick=answers[0].tick, error=said, retry_after=timedelta(hours=1), parked=True
+                    key=key,
+                    tick=answers[0].tick,
+                    error=said,
+                    retry_after=timedelta(hours=1),
+                    parked=True,
+                    owner=owner,
                 )
             ]
         said = f"an internal error: {error!r}"
         return [
             FailedRead(
-                key=key, tick=answers[0].tick, error=said, retry_after=NOT_STORED_AGAIN_AFTER, unreadable=True
+                key=key,
+                tick=answers[0].tick,
+                error=said,
+                retry_after=NOT_STORED_AGAIN_AFTER,
+                unreadable=True,
+                owner=owner,
             )
         ]
 
@@ -161,6 +173,7 @@ async def store_answers(
             marks = [bare_mark(key, source=source, customer_id=owner) for key, owner in unread.items()]
             around = [mark for mark in around if mark.key not in unread]
             marked = await mark_objects(connection, [*marks, *around])
+            await note_not_understood(connection, inside.owners)
             stale |= {
                 CustomerKey(*mark.key.scope, owner)
                 for mark in around

@@ -10,10 +10,10 @@ import msgspec
 import structlog
 
 from billing.kinds.fields import UnknownShape
-from billing.kinds.found import is_id
+from billing.kinds.found import ObjectRef, is_id
 from billing.kinds.kind import Kind
 from billing.kinds.parse import nested_lists, parse_object
-from billing.kinds.registry import customer_named_by
+from billing.kinds.registry import customer_named_by, owner_named_by
 from db.connection import Pool
 from db.keys import Key
 from db.sync.objects import draw_tick
@@ -46,13 +46,15 @@ _decode_page = msgspec.json.Decoder(_Page).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page's content. `unreadable` are objects whose shape we do not know, each with the customer that it names;
-    `cut` are objects inside which a list ends too early. Both are to be read by id.
+    """A page's content. `unreadable` are objects whose shape we do not know, each with the customer that it names, and
+    `owners` what leads to the customers of those whose kind names none. `cut` are objects inside which a list ends too
+    early. Unreadable and cut ones are to be read by id.
     """
 
     tick: int
     answers: tuple[Answered, ...]
     unreadable: Mapping[Key, str | None]
+    owners: Mapping[Key, ObjectRef]
     cut: tuple[Answered, ...]
     last_id: str | None
     has_more: bool
@@ -136,6 +138,7 @@ async def read_page(
         raise NotJson(f"{kind.list_path} answered no list: {error}") from None
     answers: list[Answered] = []
     unreadable: dict[Key, str | None] = {}
+    owners: dict[Key, ObjectRef] = {}
     cut: list[Answered] = []
     completed = 0
     last_id: str | None = None
@@ -159,7 +162,10 @@ async def read_page(
             parsed = parse_object(body, asked=True)
         except UnknownShape as unknown:
             log.error("object not understood", kind=kind.name, id=object_id, error=str(unknown))
-            unreadable[Key(account_id, live_mode, kind.name, object_id)] = customer_named_by(body)
+            key = Key(account_id, live_mode, kind.name, object_id)
+            unreadable[key] = customer_named_by(body)
+            if owner := owner_named_by(body):
+                owners[key] = owner
             continue
         (cut if is_cut else answers).append(
             Answered(
@@ -174,6 +180,7 @@ async def read_page(
         tick=tick,
         answers=tuple(answers),
         unreadable=unreadable,
+        owners=owners,
         cut=tuple(cut),
         last_id=last_id,
         has_more=page.has_more and last_id is not None,

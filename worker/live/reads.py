@@ -8,9 +8,10 @@ from urllib.parse import quote
 import structlog
 
 from billing.kinds.fields import UnknownShape
+from billing.kinds.found import ObjectRef
 from billing.kinds.kind import Kind
 from billing.kinds.parse import nested_lists, parse_object
-from billing.kinds.registry import KINDS
+from billing.kinds.registry import KINDS, owner_named_by
 from db.connection import Pool
 from db.keys import Key
 from db.sync.due_reads import DueRead
@@ -23,6 +24,15 @@ log = structlog.get_logger()
 
 REST_PAGES_MAX = 1_000
 """Of the rest of one list: Stripe ends all that we know of long before."""
+
+
+class NotUnderstood(UnknownShape):
+    """An answer came, and its shape is not known."""
+
+    def __init__(self, message: str, *, owner: ObjectRef | None) -> None:
+        super().__init__(message)
+        self.owner = owner
+        """What leads to the customer, if the object's kind names none."""
 
 
 async def due_now(pool: Pool, key: Key) -> DueRead:
@@ -56,7 +66,10 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         body = {"object": kind.stripe_object, kind.id_field: object_id, kind.list_field: held}
         text = as_text(body).encode()
     cut = await complete_lists(stripe, body, account_id=account_id)
-    parsed = parse_object(body, asked=not left_out)
+    try:
+        parsed = parse_object(body, asked=not left_out)
+    except UnknownShape as unknown:
+        raise NotUnderstood(str(unknown), owner=owner_named_by(body)) from unknown
     if (parsed.kind, parsed.id) != (kind_name, object_id):
         raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
     raw = as_text(body) if cut else text.decode()

@@ -1,13 +1,15 @@
 """What is still to be read keeps its customer's record from being exact, whatever became of the event or the read."""
 
 import asyncio
+import json
 
 from billing.kinds.parse import parse_object
-from db.keys import Key
+from db.keys import CustomerKey, Key
+from db.records.customer import select_unsettled
 from db.sync.inbox import claim_events
 from db.sync.objects import mark_objects
 from tests.faults import broken
-from tests.harness import Body, Harness, charge, customer, event, listing, refund
+from tests.harness import NOON, Body, Harness, charge, customer, event, listing, refund
 from worker.live import apply
 from worker.live.marks import bare_mark
 from worker.retry import ATTEMPTS_MAX
@@ -184,3 +186,84 @@ async def test_answer_of_a_lease_that_ran_out(harness: Harness) -> None:
     assert fenced["missing_since"] is None
     assert fenced["error"] is None
     assert (await harness.record())["exact"]
+
+
+def dispute(dispute_id: str, **fields: object) -> Body:
+    """A dispute of an amount that we do not understand."""
+    return {
+        "object": "dispute", "id": dispute_id, "created": NOON, "status": "lost", "amount": {"new": "shape"},
+        "currency": "usd",
+    } | fields  # fmt: skip
+
+
+async def test_i11_what_is_not_understood_and_names_no_customer(harness: Harness) -> None:
+    """I7, I11: a dispute or refund that nobody understands makes the customer inexact whose charge or PaymentIntent it
+    names, until it is understood, in whatever order they come; nobody else.
+    """
+    guest = charge("ch_2", None, payment_intent="pi_2")
+    intent = {
+        "object": "payment_intent", "id": "pi_2", "customer": "cus_2", "created": NOON, "livemode": False,
+        "metadata": {}, "amount": 2000, "currency": "usd", "status": "succeeded", "latest_charge": "ch_2",
+    }  # fmt: skip
+    numbers = range(1, 7)
+    strange = {
+        1: dispute("dp_1", charge="ch_1"),
+        2: refund("re_2", amount=[20], charge=None, payment_intent="pi_2"),
+        3: dispute("dp_3", charge={"object": "charge", "id": "ch_3"}),
+        4: dispute("dp_4", charge="ch_4"),
+        5: refund("re_5", "ch_5", amount=5, status=["new"]),
+    }
+    charges = {number: charge(f"ch_{number}", f"cus_{number}") for number in numbers} | {2: guest}
+    harness.api.put(*(customer(f"cus_{number}") for number in numbers), *charges.values(), *strange.values())
+    await harness.apply(*(event("customer.created", customer(f"cus_{number}")) for number in numbers))
+    await harness.apply(
+        event("payment_intent.succeeded", intent),
+        *(event("charge.succeeded", charges[number]) for number in numbers if number != 4),
+    )
+    await harness.settle()
+
+    async def exact() -> list[int]:
+        return [number for number in numbers if (await harness.record(f"cus_{number}"))["exact"]]
+
+    assert list(numbers) == await exact()
+    thin = {
+        "id": "evt_thin", "object": "v2.core.event", "type": "v1.charge.dispute.created", "livemode": False,
+        "created": "2026-09-21T13:46:45Z",
+        "related_object": {"id": "dp_3", "type": "dispute", "url": "/v1/disputes/dp_3"},
+    }  # fmt: skip
+    # The fourth comes before its charge is known, which waits; the fifth is refused by the mirror alone.
+    for _ in range(20):
+        harness.api.say("/v1/charges/ch_4", 503, {})
+    await harness.apply(
+        event("charge.dispute.created", strange[1], after=5),
+        event("refund.created", strange[2], after=5),
+        json.dumps(thin).encode(),
+        event("charge.dispute.created", strange[4], after=5),
+        event("refund.created", strange[5], after=5),
+    )
+    await harness.confirm(times=2)
+    assert [4, 6] == await exact()
+    for number in (1, 2, 3, 5):
+        assert (await harness.object("charge", f"ch_{number}"))["confirmed"]
+    harness.api.scripted.clear()
+    await harness.settle()
+    parked = await harness.fetch("select id from sync.objects where parked_at is not null order by id")
+    assert ["dp_1", "dp_3", "dp_4", "re_2", "re_5"] == [row[0] for row in parked]
+    assert [6] == await exact()
+    async with harness.pool.acquire() as connection:
+        waiting = await select_unsettled(connection, CustomerKey("", False, "cus_1"))
+        assert ["dp_1"] == [each.id for each in waiting]
+    # Stripe's answers are understood: with a new version of ours, or by the next event.
+    understood = {
+        number: each | {"amount": 2000, "status": "lost" if each["object"] == "dispute" else "succeeded"}
+        for number, each in strange.items()
+    }
+    understood[2]["charge"] = "ch_2"
+    harness.api.put(*understood.values())
+    await harness.execute(
+        "update sync.objects set parked_at = null, read_at = now() where parked_at is not null"
+    )
+    await harness.settle()
+    assert list(numbers) == await exact()
+    assert [0] * 5 == [(await harness.record(f"cus_{number}"))["lifetime_revenue"] for number in range(1, 6)]
+    assert 0 == await harness.fetchval("select count(*) from sync.not_understood")
