@@ -41,6 +41,7 @@ from db.sync.inbox_admin import (
     select_parked_customers,
     select_parked_objects,
 )
+from runtime.settings import redis_url_from_env
 from worker.live.event import read_event
 from worker.retry import retry_conflicts
 
@@ -330,11 +331,12 @@ def replay(
     if state in (EventState.PENDING, EventState.APPLIED):
         raise typer.BadParameter(f"events that are {state} are replayed by id only", param_hint="--state")
     environ = environment()
+    redis_url = redis_url_from_env(environ)
     if state is not None:
-        done = asyncio.run(_replay_state(environ, state, event_type))
+        done = asyncio.run(_replay_state(environ, redis_url, state, event_type))
         typer.echo(done.sentence())
         return
-    done = asyncio.run(_replay_ids(environ, list(dict.fromkeys(ids or ()))))
+    done = asyncio.run(_replay_ids(environ, redis_url, list(dict.fromkeys(ids or ()))))
     typer.echo(done.sentence())
     for name, why in done.refused.items():
         typer.echo(f"subledger: {shown(name)} {why}", err=True)
@@ -371,7 +373,7 @@ class Replayed:
         return f"{', '.join(parts)}.{unheard}"
 
 
-async def _replay_ids(environ: Mapping[str, str], ids: Sequence[str]) -> Replayed:
+async def _replay_ids(environ: Mapping[str, str], redis_url: str | None, ids: Sequence[str]) -> Replayed:
     done = Replayed()
     async with database(environ) as connection:
         for name in ids:
@@ -393,11 +395,13 @@ async def _replay_ids(environ: Mapping[str, str], ids: Sequence[str]) -> Replaye
                 )
             else:
                 done.refused[name] = "is the id of no known event, object or customer"
-    await _ring(environ, done)
+    await _ring(redis_url, done)
     return done
 
 
-async def _replay_state(environ: Mapping[str, str], state: EventState, event_type: str | None) -> Replayed:
+async def _replay_state(
+    environ: Mapping[str, str], redis_url: str | None, state: EventState, event_type: str | None
+) -> Replayed:
     done = Replayed()
     async with database(environ) as connection:
         last_seq: int | None = -1
@@ -408,7 +412,7 @@ async def _replay_state(environ: Mapping[str, str], state: EventState, event_typ
             objects = await select_parked_objects(connection, limit=None)
             marks = await select_parked_customers(connection, limit=None)
             await _replay_objects_and_customers(connection, done, objects, marks)
-    await _ring(environ, done)
+    await _ring(redis_url, done)
     return done
 
 
@@ -460,9 +464,8 @@ async def _replay_objects_and_customers(
     await retry_conflicts(replay_them)
 
 
-async def _ring(environ: Mapping[str, str], done: Replayed) -> None:
+async def _ring(redis_url: str | None, done: Replayed) -> None:
     """Wake the workers if Redis is there; without it they find the work by their sweep."""
-    redis_url = environ.get("REDIS_URL", "").strip()
     if not done or not redis_url:
         done.rung = None if not done else False
         return

@@ -183,6 +183,15 @@ def database_url_from_env(environ: Mapping[str, str]) -> str:
         raise SettingsError([f"DATABASE_URL {error}"]) from None
 
 
+def redis_url_from_env(environ: Mapping[str, str]) -> str | None:
+    """REDIS_URL, for a command that only rings; None if there is none. Raises SettingsError."""
+    text = environ.get("REDIS_URL", "").strip()
+    try:
+        return _redis_url(text) if text else None
+    except ValueError as error:
+        raise SettingsError([f"REDIS_URL {error}"]) from None
+
+
 def database_url_doubts(database_url: str) -> list[str]:
     """Warnings for the start: parameters of DATABASE_URL that are left out. Of an URL that has been checked."""
     return read_address(database_url).doubts

@@ -110,6 +110,16 @@ def test_no_summary_is_cut(tmp_path: Path, arguments: list[str]) -> None:
             "REDIS_URL must start with redis://",
         ),
         ("worker", {"REDIS_URL": "redis://127.0.0.1:1"}, "DATABASE_URL is not set"),
+        (
+            "events replay evt_1",
+            {"DATABASE_URL": URL, "REDIS_URL": "http://:pa55word@x"},
+            "REDIS_URL must start with redis:// or rediss:// or unix://, as in redis://HOST:6379/0",
+        ),
+        (
+            "events replay --state parked",
+            {"DATABASE_URL": URL, "REDIS_URL": "redis://h/0?nonsense=1"},
+            "REDIS_URL has the parameter nonsense",
+        ),
         ("up", {"PORT": "0"}, "PORT must be a whole number"),
     ],
 )
@@ -117,7 +127,7 @@ def test_failure_is_one_message_without_secrets(
     tmp_path: Path, name: str, given: dict[str, str], message: str
 ) -> None:
     """Exit code 1, what was wrong and nothing else: no traceback, no password."""
-    done = subledger(tmp_path, name, **given)
+    done = subledger(tmp_path, *name.split(), **given)
     assert (1, "") == (done.returncode, done.stdout)
     assert done.stderr.startswith("subledger: ")
     assert message in done.stderr
