@@ -328,6 +328,45 @@ def test_a_bucket_that_a_waiting_request_needs_is_not_forgotten(monkeypatch: pyt
     assert {"acct_waits", "acct_new"} == {account_id for account_id, _ in limiter._buckets}
 
 
+def test_a_bucket_in_use_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a request is under way the buckets of its account stay, however full they are: it is taken off them when it
+    is over.
+    """
+    monkeypatch.setattr(limiter_module, "BUCKETS_MAX", 2)
+    limiter = Limiter(LIMITS, now=0.0)
+    slow = limiter.ask(Lane.LIVE, "acct_slow", OPERATIONS[0])
+    assert [slow] == limiter.passing(0.0)
+    for moment, account_id in ((60.0, "acct_1"), (120.0, "acct_2")):
+        ticket = limiter.ask(Lane.LIVE, account_id, OPERATIONS[0])
+        assert [ticket] == limiter.passing(moment)
+        limiter.done(ticket)
+    limiter.done(slow)
+    limiter.ask(Lane.LIVE, "acct_3", OPERATIONS[0])
+    limiter.passing(180.0)
+    assert {"acct_3"} == {account_id for account_id, _ in limiter._buckets}
+
+
+@pytest.mark.parametrize(
+    ("rate", "of_one", "live_mode", "limits"),
+    [
+        (100.0, None, True, (100.0, 25.0)),
+        (60.0, None, True, (60.0, 15.0)),
+        (15.0, None, False, (15.0, 15.0)),
+        (400.0, None, True, (400.0, 25.0)),
+        (60.0, 40.0, True, (60.0, 40.0)),
+        (10.0, 40.0, True, (10.0, 10.0)),
+    ],
+)
+def test_the_limit_of_an_operation(
+    rate: float, of_one: float | None, live_mode: bool, limits: tuple[float, float]
+) -> None:
+    """Of an operation the same share as of the account, of what Stripe publishes: in live mode 100 a second and 25, in
+    a sandbox 25 of both; what the operator says counts, but never more than of the account.
+    """
+    found = limits_of(rate, of_one, live_mode=live_mode)
+    assert limits == (found.account, found.operation)
+
+
 @pytest.mark.parametrize(
     ("path", "operation"),
     [

@@ -40,12 +40,21 @@ def test_no_two_workers_have_one_id() -> None:
     [
         (holder("a"), [], 1.0),
         (holder("b"), [holder("a", 1.0)], 0.0),
+        (holder("b"), [holder("a", 0.6)], 0.4),
         (holder("a", 1.0), [holder("a", 1.0), holder("b")], 0.5),
         (holder("a", 1.0, 8), [holder("a", 1.0), holder("b"), holder("c")], 0.8),
         (holder("b"), [holder("a", 0.7), holder("b")], 0.3),
         (holder("e"), [holder(name, 0.1) for name in "abcd"], 0.0),
     ],
-    ids=["alone", "nothing left", "half", "more to who waits", "what is left", "too many"],
+    ids=[
+        "alone",
+        "nothing left",
+        "what is left to a new one",
+        "half",
+        "more to who waits",
+        "what is left",
+        "too many",
+    ],
 )
 def test_the_part_of_a_worker(own: Holder, others: Sequence[Holder], part: float) -> None:
     """As much as it wants beside the others, never more than they leave, and nothing for more workers than parts."""
