@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from db.records.merges import SELECT_MERGED_INTO
+from db.records.merges import LOCK_IDENTITIES, SELECT_MERGED_INTO
 from tests import faults
 from tests.harness import charge, customer, event
 from tests.system import until
@@ -103,12 +103,32 @@ async def test_merged(service: Service) -> None:
                 uid,
                 name,
             )
-    await harness.execute(
-        "update billing.identities set sandbox_end = now() + interval '1 day', sandbox_product_id = 'pro' "
-        "where uid = $1::text::uuid",
-        guest["uid"],
-    )
-    merged = await identified(service, guest["uid"], "merged")
+    for uid, days, product_id in ((named["uid"], 1, "basic"), (guest["uid"], 2, "pro")):
+        await harness.execute(
+            "update billing.identities set sandbox_end = now() + $2 * interval '1 day', sandbox_product_id = $3, "
+            "created_at = created_at - $2 * interval '1 day', last_seen = now() + $2 * interval '1 hour' "
+            "where uid = $1::text::uuid",
+            uid,
+            days,
+            product_id,
+        )
+    times = "select sandbox_end, created_at, last_seen from billing.identities where uid = $1::text::uuid"
+    (of_the_guest,) = await harness.fetch(times, guest["uid"])
+    unlocked: list[object] = []
+
+    async def look(_: faults.Call) -> None:
+        # Who links one of the two to a customer of Stripe's meanwhile must wait: two links cannot become one.
+        unlocked.extend(
+            await harness.fetch(
+                "select uid from billing.identities where uid = any ($1::text[]::uuid[]) for update skip locked",
+                [named["uid"], guest["uid"]],
+            )
+        )
+
+    with faults.after(LOCK_IDENTITIES, look):
+        merged = await identified(service, guest["uid"], "merged")
+    assert [] == unlocked
+    assert [of_the_guest] == await harness.fetch(times, named["uid"]), "the later end, the earlier beginning"
     assert (named["uid"], "Named", "g@x.y", "fp_m", {"a": "named", "b": "guest"}, True, "pro") == (
         merged["uid"],
         merged["name"],
