@@ -1,16 +1,21 @@
 """What Stripe's lists leave out by default: archived prices, test clocks; inline prices."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from billing.record import Policy
 from db.connection import Pool
+from db.sync.scans import claim_scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
 from tests.truth import different_records
 from tests.worker.account import Attached, attached, prices_of
 from tests.worker.lists.test_endings import refuse
 from worker.audit import objects
+from worker.lists.clocks import clocks_of, each_clock
+from worker.lists.steps import Turn
 
 INLINE = 5
 
@@ -163,6 +168,37 @@ async def test_who_is_on_a_test_clock(pool: Pool, database_url: str, sandbox: Sa
         ended = await account.scanned(await account.request(purpose="audit"))
         assert ("complete", None) == (ended["status"], ended["error"])
         assert [] == await account.fetch("select kind, id, what, fields from sync.drift")
+
+
+async def test_clocks_that_take_several_turns(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """I10: if a worker's time is up after each clock, the next turn goes on with the next one, and none is left out."""
+    async with attached(pool, database_url, sandbox) as account:
+        asked = await account.request()
+        await account.execute(
+            "update sync.scans set step = 'clocks', status = 'running' where id = $1", asked.id
+        )
+        turn = Turn(
+            pool=pool,
+            stripe=account.lanes.bulk,
+            policy=Policy(),
+            derive=account.engine.derive,
+            over=lambda: True,
+        )
+        done: list[str] = []
+
+        async def note(clock: str) -> None:
+            done.append(clock)
+
+        ended: list[bool] = []
+        while not any(ended):
+            async with pool.acquire() as connection:
+                scan = await claim_scan(connection, live_mode=False, lease=timedelta(0))
+            assert scan is not None
+            ended.append(await each_clock(turn, scan, note))
+        clocks, withheld = await clocks_of(turn, asked)
+        assert (clocks, None) == (done, withheld)
+        assert [False] * (len(clocks) - 1) + [True] == ended
+        assert "customers" == await account.fetchval("select step from sync.scans")
 
 
 async def test_history_that_cannot_be_read(pool: Pool, database_url: str, sandbox: Sandbox) -> None:

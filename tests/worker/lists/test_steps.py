@@ -1,6 +1,6 @@
 """The table of steps: in which order each kind of scan does what, and what follows if a step is given up."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,9 +8,10 @@ import pytest
 from billing.kinds.found import ObjectRef
 from billing.kinds.lists import listed_kinds
 from db.sync.scans import Scan
-from worker.lists.steps import Place, Step, next_step, step_after_failure, step_of
+from worker.lists.steps import BEGINNING, Place, Step, bounds_of, next_step, step_after_failure, step_of
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
 def scan(step: str = "begin", **given: Any) -> Scan:
@@ -121,6 +122,20 @@ def test_every_step_has_its_place() -> None:
         for customer in (None, "cus_1")
     )
     assert {*Step} == {step for given in orders for step in order(**given)}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (BEGINNING, NOW + SECOND)),
+        ({"since": NOW - HOUR}, (NOW - HOUR, NOW + SECOND)),
+        ({"until": NOW - HOUR}, (BEGINNING, NOW - HOUR)),
+        ({"until": NOW + HOUR}, (BEGINNING, NOW + SECOND)),
+    ],
+)
+def test_bounds(given: dict[str, Any], expected: tuple[datetime, datetime]) -> None:
+    """What was created in the second of the horizon is covered, and nothing after it: that is what events tell."""
+    assert expected == bounds_of(scan(**given), NOW + SECOND / 2)
 
 
 @pytest.mark.parametrize(
