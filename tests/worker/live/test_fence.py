@@ -262,6 +262,25 @@ async def test_nothing_gets_past_a_tombstone(harness: Harness) -> None:
     assert record["deleted_at"] is not None
 
 
+async def test_each_old_answer_of_a_batch_is_found(harness: Harness) -> None:
+    """I5: of answers that are stored together each one that takes back what Stripe never takes back is asked for again,
+    wherever it stands among the others, and these are stored.
+    """
+    names = ["sub_1", "sub_2", "sub_3"]
+    await harness.apply(
+        event("customer.created", customer()),
+        *(event("customer.subscription.deleted", subscription(name, status="canceled")) for name in names),
+    )
+    async with harness.pool.acquire() as connection:
+        for old in names:
+            tick = await draw_tick(connection)
+            bodies = [subscription(name, status="active" if name == old else "canceled") for name in names]
+            answers = [answered(tick, body, seconds=3600) for body in bodies]
+            failures = await store_answers(connection, answers, source="event")
+            assert [(old, True)] == [(each.key.id, each.contradicts) for each in failures]
+    assert {"canceled"} == {row[0] for row in await harness.fetch("select status from stripe.subscriptions")}
+
+
 async def test_one_read_confirms_what_it_carries_whole(harness: Harness) -> None:
     """A charge is read with its refunds, so the refund that came with it needs no read of its own."""
     harness.api.now = NOON + 100  # long enough after every event for an answer to be believed

@@ -138,6 +138,25 @@ async def test_restricted_key_settles_the_mode(harness: Harness) -> None:
     assert "acct_room" == await harness.fetchval("select account_id from sync.key")
 
 
+async def test_restricted_key_after_a_strangers(harness: Harness) -> None:
+    """I9: the last key that told its account was of another one. A key that may not tell is taken for that one: it
+    applies nothing, and the alarm stands until a key tells that it is of ours.
+    """
+    await work(harness)
+    async with beside(harness, api=saying(200, {"object": "account", "id": "acct_stranger"})) as stranger:
+        await work(stranger)
+    await harness.receive(event("customer.created", customer(), event_id="evt_mine"))
+    async with beside(harness, api=saying(403, {})) as restricted:
+        await work(restricted)
+        assert {"/v1/account"} == set(restricted.api.asked), "it reads nothing"
+    assert {"evt_mine": "pending"} == await harness.event_states()
+    assert ["api key of another account"] == list(await alarms(harness))
+    async with beside(harness) as ours:
+        await work(ours)
+    assert {"evt_mine": "applied"} == await harness.event_states()
+    assert {} == await alarms(harness)
+
+
 async def test_silent_stripe_delays_no_event(
     pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
