@@ -4,6 +4,8 @@ import pytest
 
 from cli.connect import find_one
 from db.connection import Pool
+from db.keys import CustomerKey
+from db.records.customer import select_last_events
 from tests.cli.command import subledger
 from tests.harness import (
     NOON,
@@ -15,6 +17,7 @@ from tests.harness import (
     item,
     listing,
     open_harness,
+    refund,
     subscription,
 )
 from tests.worker.lists.test_features import summary
@@ -120,6 +123,53 @@ async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> N
     assert product.startswith("prod_1 sub_1 active active yes 3 2026-09-")
     assert "plan=pro" in page.lines("metadata")[0]
     assert ["feat_1 1 -"] == page.lines("feat_1")
+
+
+def thing(kind: str, object_id: str, **fields: object) -> Body:
+    """An object of the customer's as its event shows it, reduced to what it must have."""
+    return {
+        "object": kind,
+        "id": object_id,
+        "created": NOON,
+        "livemode": False,
+        "customer": "cus_1",
+        "metadata": {},
+    } | fields
+
+
+async def test_every_object_of_the_customer_shows_its_event(pool: Pool, database_url: str) -> None:
+    """Of each kind, the objects that are read and settled, too; and no object of another customer."""
+    events = [
+        event("customer.created", ANNA),
+        event("customer.subscription.created", subscription()),
+        event("subscription_schedule.created", thing("subscription_schedule", "sub_sched_1", phases=[])),
+        event(
+            "checkout.session.completed", thing("checkout.session", "cs_1", status="complete", mode="payment")
+        ),
+        event("invoice.created", thing("invoice", "in_1", status="open", currency="usd", lines=listing([]))),
+        event("credit_note.created", thing("credit_note", "cn_1", invoice="in_1", status="issued")),
+        event("invoice_payment.paid", thing("invoice_payment", "inpay_1", invoice="in_1", status="paid")),
+        event("charge.succeeded", charge()),
+        event("refund.created", refund()),
+        event(
+            "charge.dispute.created", thing("dispute", "dp_1", charge="ch_1", status="lost", currency="usd")
+        ),
+        event("customer.created", customer("cus_2")),
+        event(
+            "subscription_schedule.created",
+            thing("subscription_schedule", "sub_sched_2", customer="cus_2", phases=[]),
+        ),
+        event("charge.succeeded", charge("ch_2", "cus_2")),
+    ]
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(*events)
+        await harness.execute("update sync.objects set confirmed = nextval('sync.tick')")
+        async with harness.pool.acquire() as connection:
+            shown = await select_last_events(connection, CustomerKey("", False, "cus_1"), limit=100)
+    assert {
+        "charge ch_1", "checkout_session cs_1", "credit_note cn_1", "customer cus_1", "dispute dp_1", "invoice in_1",
+        "invoice_payment inpay_1", "refund re_1", "subscription sub_1", "subscription_schedule sub_sched_1",
+    } == {name for each in shown for name in each.objects}  # fmt: skip
 
 
 async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: str) -> None:

@@ -127,6 +127,27 @@ async def test_change_is_shown_confirmed_and_dated_by_its_event(harness: Harness
     assert 6000 == await mrr(harness)
 
 
+async def test_each_currency_has_a_history_of_its_own(harness: Harness) -> None:
+    """A subscription in euros begins beside one in dollars: what is confirmed in one currency ends no other history."""
+    await begun(harness)
+    euros = price(
+        id="price_2", currency="eur", unit_amount=900, unit_amount_decimal="900", currency_options=None
+    )
+    beside = to_price(id="sub_2", currency="eur", items=listing([item("si_2") | {"price": euros}]))
+    harness.api.put(euros, beside)
+    await harness.apply(event("customer.subscription.created", beside, after=DAY))
+    await harness.settle()
+    harness.api.put(to_price(quantity=3))
+    await harness.apply(event("customer.subscription.updated", to_price(quantity=3), after=10 * DAY))
+    await harness.settle()
+    rows = await harness.fetch(
+        "select currency, mrr_before, mrr_after, exact from billing.mrr_changes order by id"
+    )
+    assert [("usd", 0, 2000, True), ("eur", 0, 900, True), ("usd", 2000, 6000, True)] == [
+        tuple(row) for row in rows
+    ]
+
+
 async def test_items_that_were_left_out_are_not_worth_nothing(harness: Harness) -> None:
     """I8: an event shows the first items only: the sum is not known, rather than too small, until the read has all."""
     await begun(harness)
