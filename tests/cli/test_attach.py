@@ -15,9 +15,11 @@ from cli.connect import settings
 from cli.errors import CommandError
 from cli.event_types import EVENT_TYPES
 from db.connection import Pool
+from db.sync.fitness import Exactness, count_exact
 from runtime.webhook_endpoints import list_endpoints
 from sandbox import Sandbox
 from tests.cli.command import subledger
+from tests.harness import customer, event, open_harness
 from tests.worker.account import API_KEY, attached, lived_account
 from tests.worker.account import Attached as Room
 
@@ -159,6 +161,29 @@ async def test_address_that_cannot_be_right(database_url: str, url: str, said: s
     done = await subledger(database_url, "attach", "--url", url, STRIPE_API_KEY="sk_test_1")
     assert 2 == done.code
     assert said in " ".join(done.err.split())
+
+
+async def test_who_is_stuck(pool: Pool, database_url: str) -> None:
+    """Whose history is not known, of whom an object is missing or was given up, or whose record was: they do not become
+    exact on their own. Who waits for a read does, whatever another account's customer of the same id lacks.
+    """
+    names = ("cus_exact", "cus_waiting", "cus_missing", "cus_unreadable", "cus_unknown", "cus_parked")
+    async with open_harness(pool, database_url, api_key=None) as harness:
+        await harness.apply(
+            *(event("customer.created", customer(name)) for name in names),
+            event("customer.created", customer("cus_waiting"), account="acct_1"),
+        )
+        for statement in (
+            "update billing.customers set exact = true where stripe_customer_id = 'cus_exact'",
+            "update sync.objects set missing_since = now() where id = 'cus_missing'",
+            "update sync.objects set parked_at = now() where id = 'cus_unreadable'",
+            "update sync.customers set complete = customer_id <> 'cus_unknown' and account_id = ''",
+            "update sync.customers set parked_at = now() where customer_id = 'cus_parked'",
+        ):
+            await harness.execute(statement)
+        async with pool.acquire() as connection:
+            count = await count_exact(connection, live_mode=False)
+    assert Exactness(customers=6, exact=1, stuck=4) == count
 
 
 def test_what_is_exact() -> None:

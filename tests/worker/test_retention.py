@@ -59,6 +59,22 @@ async def test_what_leaves_and_what_stays(pool: Pool, monkeypatch: pytest.Monkey
     assert stays - {"parked", "cited"} == await names(pool)
 
 
+async def test_i4_an_event_that_is_replayed_meanwhile_stays(pool: Pool) -> None:
+    """I4: an event that is given back to be applied again, at the moment when it is old enough to leave, is not taken
+    out of the inbox; and the others do not wait for it.
+    """
+    await pool.execute(OLD)
+    await cite(pool)
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("update sync.events set state = 'pending' where event_id = 'evt_old'")
+            assert 1 == await Retention(pool, age=AGE).turn()
+        assert "ignored" not in await names(pool)
+        assert "pending" == await connection.fetchval(
+            "select state from sync.events where event_id = 'evt_old'"
+        )
+
+
 async def cite(pool: Pool) -> None:
     await pool.execute(CITE)
 
