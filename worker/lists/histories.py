@@ -5,7 +5,7 @@ was read to its end is the customer complete.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,12 +37,14 @@ from worker.live.closed import kind_refused, say_closed, say_forbidden
 from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
 from worker.live.pages import each_page
-from worker.live.reads import read_now, read_rest
+from worker.live.reads import read_of, read_rest, read_whole
 from worker.payload import said_by
 from worker.retry import backoff_seconds
 
 BATCH = 8
 LEASE = timedelta(minutes=5)
+STORED_AT_ONCE = 100
+"""Of one history: how many objects are kept in memory before they are stored."""
 CLOSED_AGAIN_AFTER = timedelta(hours=1)
 """Of an account that has taken its access back; once it can be read again, they are due at once."""
 
@@ -71,7 +73,8 @@ async def pull_histories(
                 await postpone_history(connection, history, error=said, retry_after=CLOSED_AGAIN_AFTER)
     asked = [history for history in due if history.key.account_id not in closed]
     with holding(held, asked):
-        pulls = [asyncio.create_task(_pull_safely(pool, stripe, history)) for history in asked]
+        store = _Store(pool)
+        pulls = [asyncio.create_task(_pull_safely(pool, stripe, history, store)) for history in asked]
         try:
             await asyncio.gather(*pulls)
         finally:
@@ -82,10 +85,10 @@ async def pull_histories(
     return len(due)
 
 
-async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
+async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Store") -> None:
     seconds = backoff_seconds(history.attempts, longest=3600.0)
     try:
-        await pull_history(pool, stripe, history)
+        await _pull(pool, stripe, history, store)
     except PostgresAway:
         raise  # it is given back
     except Exception as error:  # noqa: BLE001 - one customer's failure must never stop another (I7)
@@ -101,23 +104,21 @@ async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
             await postpone_history(connection, history, error=said, retry_after=timedelta(seconds=seconds))
 
 
-async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
+async def _pull(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Store") -> None:
     """Read every list of one customer through the fence, then call it complete.
 
-    Raises StripeError and UnknownShape; what was stored until then stays.
+    Raises StripeError and UnknownShape; what was read until then is stored.
     """
     customer_id = history.key.id
-    if customer_id.startswith(ACCOUNT_PREFIX):
-        await _pull_lists_of_account(pool, stripe, history)
-    else:
-        deleted = await _read_customer(pool, stripe, history)
-        try:
-            await _pull_lists(pool, stripe, history)
-        except (StripeMissing, StripeRefused) as refused:
-            # Stripe may know nothing more of a deleted customer: then there is nothing more to be read.
-            if not deleted or (isinstance(refused, StripeRefused) and refused.status != 400):
-                raise
-            log.info("a deleted customer has no lists", customer=customer_id, error=str(refused))
+    pull = _Pull(pool, stripe, history, store)
+    try:
+        await pull.read_everything()
+    except PostgresAway:
+        raise
+    except Exception:
+        await pull.store()
+        raise
+    await pull.store()
     async with pool.acquire() as connection:
         if not await finish_history(connection, history):
             # It began in another incarnation of the database: it is begun again.
@@ -127,128 +128,210 @@ async def pull_history(pool: Pool, stripe: StripeApi, history: DueHistory) -> No
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What the lists of a customer have named."""
+class _Found:
+    """What a pull has read and is not stored yet."""
 
-    disputed: list[str] = field(default_factory=list)
-    """Charges."""
-    charged: set[str | None] = field(default_factory=set)
-    """PaymentIntents of charges."""
-    checked_out: set[str] = field(default_factory=set)
-    """PaymentIntents of completed Checkout sessions."""
+    owner: str
+    """The customer."""
+    answers: list[Answered] = field(default_factory=list)
+    unread: set[Key] = field(default_factory=set)
+    """What is left to reads by ids, since it cannot be stored as it came."""
+    readable: set[str] = field(default_factory=set)
+    """Alarms about rights that the key has."""
 
-    def note(self, facts: object) -> None:
+
+class _Store:
+    """Stores what pulls have read: what comes while a transaction is under way goes together into the next one."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._waiting: list[tuple[_Found, asyncio.Future[None]]] = []
+        self._turn = asyncio.Lock()
+
+    async def put(self, found: _Found) -> None:
+        """Return when it is stored."""
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((found, stored))
+        async with self._turn:
+            if not stored.done():
+                waiting, self._waiting = self._waiting, []
+                await self._store_safely(waiting)
+        await stored
+
+    async def _store_safely(self, waiting: Sequence[tuple[_Found, asyncio.Future[None]]]) -> None:
+        """Store all of it together; if that fails, each by itself, so that who waits gets no error but its own."""
+        try:
+            await self._store([found for found, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - one customer's failure must never stop another (I7)
+            if len(waiting) > 1 and not isinstance(error, PostgresAway):
+                for each in waiting:
+                    await self._store_safely([each])
+                return
+            for _, stored in waiting:
+                stored.set_exception(error)
+        except BaseException:
+            for _, stored in waiting:
+                stored.cancel()
+            raise
+        else:
+            for _, stored in waiting:
+                stored.set_result(None)
+
+    async def _store(self, groups: Sequence[_Found]) -> None:
+        answers = [answer for found in groups for answer in found.answers]
+        owners = {answer.key: found.owner for found in groups for answer in found.answers}
+        owners |= {key: found.owner for found in groups for key in found.unread}
+        async with self._pool.acquire() as connection:
+            failures = await store_safely(connection, answers, source="backfill")
+            await ask_again(connection, [each for each in failures if each.answered])
+            left = {key for found in groups for key in found.unread}
+            left |= {each.key for each in failures if not each.answered}
+            if left:
+                # They belong to these customers: until they are read, those are not exact.
+                marks = [
+                    bare_mark(key, source="backfill", customer_id=owners.get(key)) for key in sorted(left)
+                ]
+                await mark_objects(connection, marks)
+            if readable := {name for found in groups for name in found.readable}:
+                await clear_alarms(connection, readable)
+
+
+class _Pull:
+    """The pull of one history.
+
+    Its tick is the one with which it was claimed, before its first request; only further pages draw their own. What it
+    reads is stored together: a transaction costs more than the few objects of a list.
+    """
+
+    def __init__(self, pool: Pool, stripe: StripeApi, history: DueHistory, store: _Store) -> None:
+        self._pool = pool
+        self._stripe = stripe
+        self._history = history
+        self._store = store
+        self._found = _Found(history.key.id)
+        self._disputed: list[str] = []
+        """Charges."""
+        self._charged: set[str | None] = set()
+        """PaymentIntents of charges."""
+        self._checked_out: set[str] = set()
+        """PaymentIntents of completed Checkout sessions."""
+
+    async def read_everything(self) -> None:
+        """The customer itself and all its lists. Raises StripeError and UnknownShape."""
+        customer_id = self._history.key.id
+        if customer_id.startswith(ACCOUNT_PREFIX):
+            await self._read_lists_of_account()
+            return
+        deleted = await self._read_customer()
+        try:
+            await self._read_lists()
+        except (StripeMissing, StripeRefused) as refused:
+            # Stripe may know nothing more of a deleted customer: then there is nothing more to be read.
+            if not deleted or (isinstance(refused, StripeRefused) and refused.status != 400):
+                raise
+            log.info("a deleted customer has no lists", customer=customer_id, error=str(refused))
+
+    async def store(self) -> None:
+        """Store what was read since the last time, and take back alarms about what could be read."""
+        found, self._found = self._found, _Found(self._history.key.id)
+        await self._store.put(found)
+
+    async def _read_lists(self) -> None:
+        for kind in LISTS:
+            await self._read_list(kind, f"customer={quote(self._history.key.id, safe='')}")
+        # A guest's charge names no customer, so it is in none of the lists: its session does.
+        for intent_id in sorted(self._checked_out - self._charged):
+            await self._read_charges_of(intent_id)
+        await self._read_disputes()
+        async with self._pool.acquire() as connection:
+            entitles = await has_features(connection, self._history.key.scope)
+        if entitles:
+            await self._read_by_id("active_entitlement_summary")
+
+    async def _read_lists_of_account(self) -> None:
+        """The lists of a customer that is an Account (v2): there is no customer to be read, and its charges are listed
+        by their payment intents only.
+        """
+        whose = f"customer_account={quote(self._history.key.id, safe='')}"
+        for kind in LISTS:
+            if kind != "charge":
+                await self._read_list(kind, whose)
+        path = f"{KINDS['payment_intent'].list_path}?{whose}"
+        async with self._saying_forbidden("payment_intent"):
+            intents = await read_rest(self._stripe, path, None, account_id=self._history.key.account_id)
+        for intent in intents:
+            await self._read_charges_of(str(intent["id"]))
+        await self._read_disputes()
+
+    async def _read_charges_of(self, intent_id: str) -> None:
+        await self._read_list("charge", f"payment_intent={quote(intent_id, safe='')}")
+
+    async def _read_disputes(self) -> None:
+        for charge_id in self._disputed:
+            await self._read_list("dispute", f"charge={quote(charge_id, safe='')}")
+
+    async def _read_customer(self) -> bool:
+        """Read the customer itself; True if it is deleted, also if Stripe has forgotten it since."""
+        key = self._history.key
+        try:
+            return await self._read_by_id("customer")
+        except StripeMissing:
+            async with self._pool.acquire() as connection:
+                if not await is_deleted(connection, Key(*key.scope, "customer", key.id)):
+                    raise
+            return True
+
+    async def _read_by_id(self, kind: str) -> bool:
+        """Read one object; True if Stripe says that it is deleted."""
+        key = Key(*self._history.key.scope, kind, self._history.key.id)
+        async with self._saying_forbidden(kind):
+            answer = await read_whole(self._stripe, read_of(key, tick=self._history.tick))
+        self._found.answers.append(answer)
+        return answer.parsed.deleted
+
+    async def _read_list(self, kind: str, whose: str) -> None:
+        """Read a list to its end, noting what its objects name. An object that cannot be stored as it came is left to a
+        read by its id.
+        """
+        account_id, live_mode, _ = self._history.key
+        pages = each_page(
+            self._pool,
+            self._stripe,
+            KINDS[kind],
+            account_id=account_id,
+            live_mode=live_mode,
+            variant=whose,
+            tick=self._history.tick,
+        )
+        async with self._saying_forbidden(kind):
+            async for page in pages:
+                for each in (*page.answers, *page.cut):
+                    self._note(each.parsed.facts)
+                self._found.answers += page.answers
+                self._found.unread |= {*page.unreadable, *(each.key for each in page.cut)}
+                if len(self._found.answers) >= STORED_AT_ONCE:
+                    await self.store()
+
+    def _note(self, facts: object) -> None:
         match facts:
             case Charge():
-                self.charged.add(facts.payment_intent_id)
+                self._charged.add(facts.payment_intent_id)
                 if facts.disputed:
-                    self.disputed.append(facts.id)
+                    self._disputed.append(facts.id)
             case CheckoutSession(status="complete", payment_intent_id=str(intent_id)):
-                self.checked_out.add(intent_id)
+                self._checked_out.add(intent_id)
             case _:
                 pass
 
-
-async def _pull_lists(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
-    seen = _Seen()
-    for kind in LISTS:
-        await _read_list(pool, stripe, history, kind, f"customer={quote(history.key.id, safe='')}", seen)
-    # A guest's charge names no customer, so it is in none of the lists: its session does.
-    for intent_id in sorted(seen.checked_out - seen.charged):
-        await _read_charges_of(pool, stripe, history, intent_id, seen)
-    await _read_disputes(pool, stripe, history, seen)
-    async with pool.acquire() as connection:
-        entitles = await has_features(connection, history.key.scope)
-    if entitles:
-        await _read_by_id(pool, stripe, history, "active_entitlement_summary")
-
-
-async def _pull_lists_of_account(pool: Pool, stripe: StripeApi, history: DueHistory) -> None:
-    """The lists of a customer that is an Account (v2): there is no customer to be read, and its charges are listed by
-    their payment intents only.
-    """
-    whose = f"customer_account={quote(history.key.id, safe='')}"
-    seen = _Seen()
-    for kind in LISTS:
-        if kind != "charge":
-            await _read_list(pool, stripe, history, kind, whose, seen)
-    path = f"{KINDS['payment_intent'].list_path}?{whose}"
-    async with _saying_forbidden(pool, history, "payment_intent"):
-        intents = await read_rest(stripe, path, None, account_id=history.key.account_id)
-    for intent in intents:
-        await _read_charges_of(pool, stripe, history, str(intent["id"]), seen)
-    await _read_disputes(pool, stripe, history, seen)
-
-
-async def _read_charges_of(
-    pool: Pool, stripe: StripeApi, history: DueHistory, intent_id: str, seen: _Seen
-) -> None:
-    of_intent = f"payment_intent={quote(intent_id, safe='')}"
-    await _read_list(pool, stripe, history, "charge", of_intent, seen)
-
-
-async def _read_disputes(pool: Pool, stripe: StripeApi, history: DueHistory, seen: _Seen) -> None:
-    for charge_id in seen.disputed:
-        await _read_list(pool, stripe, history, "dispute", f"charge={quote(charge_id, safe='')}", seen)
-
-
-async def _read_customer(pool: Pool, stripe: StripeApi, history: DueHistory) -> bool:
-    """Read the customer itself; True if it is deleted, also if Stripe has forgotten it since."""
-    try:
-        return await _read_by_id(pool, stripe, history, "customer")
-    except StripeMissing:
-        async with pool.acquire() as connection:
-            if not await is_deleted(connection, Key(*history.key.scope, "customer", history.key.id)):
-                raise
-        return True
-
-
-@asynccontextmanager
-async def _saying_forbidden(pool: Pool, history: DueHistory, kind: str) -> AsyncIterator[None]:
-    """Alarm if the key lacks the right to read this kind, and take the alarm back once it has it."""
-    key = Key(*history.key.scope, kind, history.key.id)
-    try:
-        yield
-    except StripeRefused as refused:
-        if refused.forbidden and not (key.account_id and refused.account_is_closed):
-            async with pool.acquire() as connection:
-                await say_forbidden(connection, key, error=said_by(refused))
-        raise
-    async with pool.acquire() as connection:
-        await clear_alarms(connection, [kind_refused(key)])
-
-
-async def _read_list(
-    pool: Pool, stripe: StripeApi, history: DueHistory, kind: str, whose: str, seen: _Seen
-) -> None:
-    """Read a list to its end, storing each page and noting what its objects name. An object that cannot be stored as it
-    came is left to a read by its id.
-    """
-    account_id, live_mode, customer_id = history.key
-    pages = each_page(pool, stripe, KINDS[kind], account_id=account_id, live_mode=live_mode, variant=whose)
-    async with _saying_forbidden(pool, history, kind):
-        async for page in pages:
-            for each in (*page.answers, *page.cut):
-                seen.note(each.parsed.facts)
-            await _store(
-                pool, page.answers, {*page.unreadable, *(each.key for each in page.cut)}, customer_id
-            )
-
-
-async def _store(pool: Pool, answers: Sequence[Answered], unread: Collection[Key], customer_id: str) -> None:
-    async with pool.acquire() as connection:
-        failures = await store_safely(connection, list(answers), source="backfill")
-        await ask_again(connection, [each for each in failures if each.answered])
-        marked = sorted({*unread, *(each.key for each in failures if not each.answered)})
-        if marked:
-            # They belong to this customer: until they are read, it is not exact.
-            marks = [bare_mark(key, source="backfill", customer_id=customer_id) for key in marked]
-            await mark_objects(connection, marks)
-
-
-async def _read_by_id(pool: Pool, stripe: StripeApi, history: DueHistory, kind: str) -> bool:
-    """Read and store one object; True if Stripe says that it is deleted."""
-    async with _saying_forbidden(pool, history, kind):
-        answer = await read_now(pool, stripe, Key(*history.key.scope, kind, history.key.id))
-    await _store(pool, [answer], (), history.key.id)
-    return answer.parsed.deleted
+    @asynccontextmanager
+    async def _saying_forbidden(self, kind: str) -> AsyncIterator[None]:
+        """Alarm if the key lacks the right to read this kind, and have the alarm taken back once it has it."""
+        key = Key(*self._history.key.scope, kind, self._history.key.id)
+        try:
+            yield
+        except StripeRefused as refused:
+            if refused.forbidden and not (key.account_id and refused.account_is_closed):
+                async with self._pool.acquire() as connection:
+                    await say_forbidden(connection, key, error=said_by(refused))
+            raise
+        self._found.readable.add(kind_refused(key))

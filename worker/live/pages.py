@@ -196,16 +196,19 @@ async def each_page(
     account_id: str,
     live_mode: bool,
     variant: str,
+    tick: int | None = None,
     cut_lists_max: int = CUT_LISTS_MAX,
 ) -> AsyncIterator[Page]:
-    """The pages of a list that is filtered by its owner (`variant`, a query), to its end.
+    """The pages of a list that is filtered by its owner (`variant`, a query), to its end. `tick`: one for the first
+    page, drawn and committed before, if there is one.
 
     Raises StripeError.
     """
     after: str | None = None
     for _ in range(PAGES_MAX):
-        async with pool.acquire() as connection:
-            tick = await draw_tick(connection)
+        if tick is None or after is not None:
+            async with pool.acquire() as connection:
+                tick = await draw_tick(connection)
         page = await read_page(
             stripe,
             kind,

@@ -38,7 +38,11 @@ class NotUnderstood(UnknownShape):
 async def due_now(pool: Pool, key: Key) -> DueRead:
     """A read, its tick drawn, of an object for which there is no appointment, and so none that a failure would move."""
     async with pool.acquire() as connection:
-        tick = await draw_tick(connection)
+        return read_of(key, tick=await draw_tick(connection))
+
+
+def read_of(key: Key, *, tick: int) -> DueRead:
+    """The same, if its tick is drawn and committed."""
     return DueRead(key=key, tick=tick, attempts=1, never_read=False, deleted_event_at=None)
 
 

@@ -4,6 +4,8 @@ import asyncio
 
 from db.keys import CustomerKey
 from db.records.refresh import select_refresh_state, want_refresh
+from db.sync.objects import CONFIRM_OBJECTS
+from tests.faults import Call, after
 from tests.harness import (
     NOON,
     Body,
@@ -126,3 +128,25 @@ async def test_guests_charge_in_the_history_of_its_owner(harness: Harness) -> No
     await harness.settle()
     record = await harness.record()
     assert (True, 2000) == (record["exact"], record["lifetime_revenue"])
+
+
+async def test_lists_of_a_history_are_stored_together(harness: Harness) -> None:
+    """The objects of all lists take one transaction; and if a later list cannot be read, they are kept all the same."""
+    stored: list[int] = []
+
+    async def note(call: Call) -> None:
+        stored.append(len(call.args[3]))
+
+    harness.api.put(customer())
+    lists_hold(harness, subscription())
+    harness.api.bodies["/v1/charges"] = listing([charge()], url="/v1/charges")
+    await harness.apply(event("customer.updated", customer()))
+    await refresh(harness)
+    harness.api.say("/v1/credit_notes", 400, {"error": {"type": "invalid_request_error", "message": "no"}})
+    with after(CONFIRM_OBJECTS, note):
+        await sweep_bulk(harness.engine)
+        assert len(stored) == 1
+        assert stored[0] >= 3  # customer, subscription, charge
+        await harness.settle()
+        record = await harness.record()
+        assert ("active", 2000, False) == (record["status"], record["lifetime_revenue"], record["exact"])
