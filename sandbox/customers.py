@@ -1,6 +1,6 @@
 """Customers of the account, and their Checkout sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sandbox.objects import (
     CheckoutSession,
@@ -99,6 +99,18 @@ class Customers:
         customer.email = email or customer.email
         customer.metadata = dict(customer.metadata if metadata is None else metadata)
         self._store.emit("customer.updated", customer)
+
+    def set_fields(
+        self, customer: Customer, texts: Mapping[str, str | None], metadata: Mapping[str, str | None]
+    ) -> None:
+        """Set what is named, as a request to the API does; None removes. What changes nothing is no event."""
+        before = (customer.name, customer.email, customer.description, customer.metadata)
+        for name, text in texts.items():
+            setattr(customer, name, text)
+        kept = {key: value for key, value in customer.metadata.items() if key not in metadata}
+        customer.metadata = kept | {key: value for key, value in metadata.items() if value is not None}
+        if before != (customer.name, customer.email, customer.description, customer.metadata):
+            self._store.emit("customer.updated", customer)
 
     def set_payment_method(self, customer: Customer, payment_method: str | None) -> None:
         """Set how payments behave from now on; None removes what is on file."""

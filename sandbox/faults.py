@@ -35,6 +35,10 @@ class Faults:
     """500."""
     reset_share: float = 0.0
     """The connection breaks in the middle of the answer."""
+    lost_share: float = 0.0
+    """A request that changes something is carried out, and the connection breaks before its answer."""
+    failed_share: float = 0.0
+    """The same, answered 500: also when the request is sent again with its idempotency key."""
     hang_share: float = 0.0
     """No answer until the client gives up."""
     stale_share: float = 0.0
@@ -92,6 +96,16 @@ class Misbehavior:
         if self._happens(faults.reset_share):
             await _send_half(send)
             raise BrokenOffError
+
+    async def after_write(self, send: Send) -> None:
+        """Break the answer off to a request that was carried out. Raises BrokenOffError."""
+        if self._happens(self.faults.lost_share):
+            await _send_half(send)
+            raise BrokenOffError
+
+    def fails_write(self) -> bool:
+        """Whether a request that is carried out is answered 500."""
+        return self._happens(self.faults.failed_share)
 
     # What the answer shows
 

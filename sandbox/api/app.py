@@ -4,6 +4,7 @@ Benchmarks measure against this API too, so it keeps its answers as bytes and re
 sandbox changes.
 """
 
+import re
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from sandbox.refusals import RefusedError, rate_limited, unrecognized
 from sandbox.versions import ENDIVE
 from sandbox.versions import version as known_version
 
+_WRITTEN = re.compile(r"/v1/customers(/[^/]+)?")
+"""The addresses to which customers are written."""
 _KEY_PREFIXES = {"sk_test_": False, "rk_test_": False, "sk_live_": True, "rk_live_": True}
 """The prefixes of keys, and whether they select live mode."""
 
@@ -97,6 +100,8 @@ class Api:
             account = self._authenticate(request_headers, scope["method"], scope["path"])
             idempotency_key = request_headers.get(b"idempotency-key", b"").decode()
             status, body = 200, self._answer(scope, account, version, form, idempotency_key)
+            if scope["method"] == "POST":
+                await self._misbehavior.after_write(send)
         except RefusedError as refusal:
             self.tally.refused += 1
             status, body, headers = refusal.status, msgspec.json.encode(refusal.body), refusal.headers
@@ -174,8 +179,15 @@ class Api:
                 parameters=parse_parameters(form),
             )
             return msgspec.json.encode(self._reads.preview(request))
-        if scope["method"] == "POST" and path == "/v1/customers":
-            return self._writes.once(account, known_version(version), path, form, idempotency_key)
+        if scope["method"] == "POST" and _WRITTEN.fullmatch(path):
+            return self._writes.once(
+                account,
+                known_version(version),
+                path,
+                form,
+                idempotency_key,
+                fails=self._misbehavior.fails_write(),
+            )
         if scope["method"] != "GET":
             raise unrecognized(scope["method"], path)
         query: bytes = scope["query_string"]

@@ -573,3 +573,31 @@ async def test_customers_are_created_once_per_key() -> None:
     assert (200, "Ada", {"custom_uid": "u"}) == (first[0], first[1]["name"], first[1]["metadata"])
     assert first == again
     assert (400, "idempotency_error") == (other[0], other[1]["error"]["type"])
+
+
+async def test_customers_are_changed(client: Client, api: Api, sandbox: Sandbox) -> None:
+    """A POST sets what it names, an empty text removes; what changes nothing is no event; deleted ones are unknown."""
+    customer = sandbox.home.clients.create("Ada", "a@example.com", metadata={"a": "1", "b": "2"})
+    path, known = f"customers/{customer.id}", len(sandbox.events)
+    form = {"name": "Grace", "email": "", "metadata[a]": "", "metadata[c]": "3"}
+    for _ in range(2):
+        answer = await client.post(path, **form)
+        assert (200, "Grace", None, {"b": "2", "c": "3"}) == (
+            answer.status,
+            answer.body["name"],
+            answer.body["email"],
+            answer.body["metadata"],
+        )
+    assert ["customer.updated"] == [event.type for event in sandbox.events[known:]]
+    assert 400 == (await client.post(path, balance="5")).status
+    many = {f"metadata[k{number}]": "x" for number in range(49)}
+    assert "metadata" == (await client.post(path, **many)).body["error"]["param"]
+    api.faults = Faults(failed_share=1.0)
+    assert (500, "Failed") == ((await client.post(path, name="Failed")).status, customer.name)
+    api.faults = Faults(lost_share=1.0)
+    with pytest.raises(aiohttp.ClientError):
+        await client.post(path, name="Lost")
+    assert "Lost" == customer.name
+    api.faults = Faults()
+    sandbox.home.clients.delete(customer)
+    assert "resource_missing" == (await client.post(path, name="Late")).body["error"]["code"]
