@@ -54,6 +54,8 @@ class Identity:
     sandbox_end: datetime | None
     last_seen: datetime | None
     created_at: datetime
+    # Fields that were set here and are on their way to Stripe: see billing/pushes.py.
+    pushed: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

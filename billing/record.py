@@ -16,6 +16,7 @@ from billing.grants import grant_of
 from billing.mrr import CustomerMrr, Mrr
 from billing.problems import CUSTOM_UID_TAKEN, Problem, status_unknown
 from billing.products import NAMESPACE, Catalogue, CustomerProduct, items_by_subscription, products_of
+from billing.pushes import metadata_with, text_with
 from billing.renewals import renewal_number
 from billing.revenue import Revenue, main_revenue, revenue_of
 from billing.status import Policy, Status, current_of, is_known, standing_of
@@ -125,7 +126,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
     `as_of` decides only whether a grant still runs and which discounts have ended; everything else changes when Stripe
     says so.
     """
-    identity, customer = facts.identity, facts.customer
+    identity = facts.identity
     uid = uid_of(facts)
     standings = [
         standing_of(subscription, deleted_at=facts.deleted_at, policy=policy)
@@ -169,17 +170,11 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         stripe_customer_id=facts.customer_id if uid_of_unlinked(facts.customer_id) is None else None,
         account_id=facts.account_id,
         live_mode=facts.live_mode,
-        name=_said(None if customer is None else customer.name, None if identity is None else identity.name),
-        email=_said(
-            None if customer is None else customer.email, None if identity is None else identity.email
-        ),
-        description=_said(
-            None if customer is None else customer.description,
-            None if identity is None else identity.description,
-        ),
+        name=_text_of(facts, "name"),
+        email=_text_of(facts, "email"),
+        description=_text_of(facts, "description"),
         fingerprint=None if identity is None else identity.fingerprint,
-        metadata=({} if identity is None else identity.metadata)
-        | ({} if customer is None else customer.metadata),
+        metadata=_metadata_of(facts),
         send_email_receipts=None if identity is None else identity.send_email_receipts,
         status=None if current is None else current.status,
         has_access=granted is not None or any(standing.has_access for standing in live),
@@ -229,9 +224,21 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
     )
 
 
-def _said(at_stripe: str | None, here: str | None) -> str | None:
-    """What Stripe says; where it says nothing, what was said here."""
-    return here if at_stripe is None else at_stripe
+def _text_of(facts: CustomerFacts, name: str) -> str | None:
+    """What is on its way to Stripe; else what Stripe says; where it says nothing, what was said here."""
+    at_stripe: str | None = None if facts.customer is None else getattr(facts.customer, name)
+    if facts.identity is None:
+        return at_stripe
+    here: str | None = getattr(facts.identity, name)
+    return text_with(facts.identity.pushed, name, here if at_stripe is None else at_stripe)
+
+
+def _metadata_of(facts: CustomerFacts) -> dict[str, str]:
+    """The same, key by key."""
+    at_stripe = {} if facts.customer is None else facts.customer.metadata
+    if facts.identity is None:
+        return dict(at_stripe)
+    return metadata_with(facts.identity.pushed, facts.identity.metadata | at_stripe)
 
 
 def _first_seen(facts: CustomerFacts) -> datetime | None:

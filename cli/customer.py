@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from msgspec import UnsetType
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -91,7 +92,11 @@ class CustomerView:
     def document(self) -> dict[str, object]:
         """The whole record with its parts and sources."""
         return {
-            **{field.name: getattr(self.record, field.name) for field in dataclasses.fields(self.record)},
+            **{
+                field.name: value
+                for field in dataclasses.fields(self.record)
+                if not isinstance(value := getattr(self.record, field.name), UnsetType)
+            },
             "problems": self.problems,
             "last_events": self.last_events,
             "unsettled_objects": [
@@ -177,6 +182,7 @@ def _mode(record: StoredCustomer) -> str:
 def _page(view: CustomerView) -> Iterator[RenderableType]:
     yield from _identity(view.record)
     yield from _exactness(view)
+    yield from _push(view.record)
     yield Text()
     yield from _subscription(view.record)
     yield Text()
@@ -275,6 +281,19 @@ def _exactness(view: CustomerView) -> Iterator[RenderableType]:
         yield Text(f"  {shown(reason)}", overflow="fold")
     if len(reasons) > REASONS_SHOWN_MAX:
         yield Text(f"  and {len(reasons) - REASONS_SHOWN_MAX:,} more: see --json", style="dim")
+
+
+def _push(record: Customer) -> Iterator[RenderableType]:
+    if isinstance(record.push, UnsetType):
+        return
+    for said, names in (
+        ("Set here, and not at Stripe yet", record.push.fields),
+        ("Set here, and refused by Stripe", record.push.refused),
+    ):
+        if names:
+            yield Text(f"{said}: {shown(', '.join(names))}.", style="yellow", overflow="fold")
+    if record.push.error:
+        yield Text(f"  {shown(record.push.error)}", overflow="fold")
 
 
 def _subscription(record: StoredCustomer) -> Iterator[RenderableType]:

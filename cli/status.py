@@ -230,6 +230,12 @@ def _backlog_rows(health: Health) -> Iterator[tuple[object, object, object]]:
             "contradictions that somebody should fix",
             "somebody should fix them: see below",
         ),
+        (
+            "pending pushes",
+            backlog.pending_pushes,
+            "customers written here, and not at Stripe yet",
+            "customers written here, and not at Stripe yet: `push` in GET /customers/ID says why",
+        ),
     ]
     for name, count, meaning, remedy in counts:
         if count is None:

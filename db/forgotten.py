@@ -299,6 +299,8 @@ FORGET_USAGE = """
 delete from sync.usage where account_id = $1 and live_mode = $2 and customer_id = $3
 """
 
+ERASE_PUSHES = "delete from sync.pushes where account_id = $1 and live_mode = $2 and customer_id = $3"
+
 MOVE_STATUS_CHANGES = """
 update billing.status_changes set customer_uid = $4
 where customer_uid = (
@@ -318,6 +320,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
         ERASE_MERGES,
         ERASE_USAGE,
         FORGET_USAGE,
+        ERASE_PUSHES,
     ):
         await connection.execute(statement, *key)
     for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, *MOVE_PARTS.values()):

@@ -40,10 +40,12 @@ class StripeError(Exception):
 class StripeUnavailable(StripeError):
     """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
 
-    def __init__(self, message: str, *, limited_by: str | None = None) -> None:
+    def __init__(self, message: str, *, limited_by: str | None = None, is_an_answer: bool = False) -> None:
         super().__init__(message)
         self.limited_by = limited_by
         """Stripe-Rate-Limited-Reason; without it `lock_timeout` or `unknown`. None if Stripe did not say too many."""
+        self.is_an_answer = is_an_answer
+        """Whether it is a 5xx: for the same idempotency key Stripe would repeat it."""
 
 
 class StripeNotAsked(StripeUnavailable):
@@ -148,7 +150,8 @@ class StripeApi:
         Raises as `read` does.
         """
         headers = {"Idempotency-Key": idempotency_key}
-        return await self._ask("POST", path, account_id=account_id, fields=fields, headers=headers)
+        with _counted("POST", path):
+            return await self._ask("POST", path, account_id=account_id, fields=fields, headers=headers)
 
     async def preview(self, path: str, fields: Mapping[str, str], *, account_id: str) -> Answer:
         """POST to a path of the API that only computes an answer, and creates and changes nothing at Stripe.
@@ -269,7 +272,7 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
         return StripeMissing(said)
     if status in (400, 401, 402, 403):
         return StripeRefused(said, status=status, code=code)
-    return StripeUnavailable(said)
+    return StripeUnavailable(said, is_an_answer=status >= 500)
 
 
 def _stripe_error(body: bytes) -> tuple[str | None, str]:

@@ -42,6 +42,7 @@ EMPTY = State(
         quarantined_events=0,
         quarantined_of_served_mode=0,
         problems=0,
+        pending_pushes=0,
         behind=False,
         behind_because=None,
     ),

@@ -30,7 +30,9 @@ async def refresh(
 async def test_refresh_without_any_webhook(
     pool: Pool, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    """A customer that no webhook announced is read from Stripe's lists, and answered with an exact record."""
+    """A customer that no webhook announced is read from Stripe's lists, and answered with an exact record. What is then
+    set of one here, the worker sends to Stripe.
+    """
     sandbox = Sandbox(seed=5)
     sandbox.play(customers=1)
     sandbox.run()
@@ -74,6 +76,24 @@ async def test_refresh_without_any_webhook(
             assert 0 == await pool.fetchval(f"select count(*) from {table} where {column} = 'cus_nobody'")
         assert 422 == (await refresh(system, "cus_x", wait="31"))[0]
         assert 401 == (await refresh(system, "cus_x", token="wrong"))[0]
+        await _reaches_stripe(system, sandbox, truth[0].stripe_customer_id)
+
+
+async def _reaches_stripe(system: System, sandbox: Sandbox, customer_id: str) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.patch(
+            f"{system.base_url}/customers/{customer_id}",
+            json={"name": "Set here"},
+            headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
+        ) as answer,
+    ):
+        assert (200, "Set here") == (answer.status, (await answer.json())["name"])
+
+    async def has_it() -> object:
+        return sandbox.home.customer(customer_id).name == "Set here"
+
+    await until(has_it, what="the name at Stripe")
 
 
 async def test_refresh_needs_a_key(database_url: str, redis_url: str, tmp_path: Path) -> None:

@@ -163,6 +163,11 @@ def _of_backlog(backlog: Backlog) -> Iterator[Metric]:
         },
     )
     yield gauge("subledger_problems", "Contradictions that somebody should fix.", backlog.problems)
+    yield gauge(
+        "subledger_pushes_pending",
+        "Customers of whom something that was set here has not reached Stripe yet.",
+        backlog.pending_pushes,
+    )
     yield gauge("subledger_alarms", "Alarms that stand.", len(backlog.alarms))
     yield gauge(
         "subledger_behind", "1 if records, exact ones too, may be older than Stripe's events.", backlog.behind

@@ -41,6 +41,7 @@ from worker.live.confirm import confirm_batch
 from worker.live.derive import BATCH as DERIVE_BATCH
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
 from worker.live.heavy import derive_heavy
+from worker.live.push import push_batch
 from worker.scanner import Scanner
 from worker.usage import refresh_usage
 
@@ -95,6 +96,7 @@ class Engine:
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
         self._deriving_heavy = asyncio.Lock()
+        self._pushing = asyncio.Lock()
         self._bulk = asyncio.Lock()
         self._filling = asyncio.Lock()
         self._scanning = asyncio.Lock()
@@ -180,6 +182,23 @@ class Engine:
             if reads:
                 log.info("objects read", count=reads, duration_ms=self._ms_since(started))
             return reads
+
+    async def push(self) -> int:
+        """Send to Stripe what was set here; returns how many requests were begun."""
+        if self._lanes is None or self._pushing.locked():
+            return 0
+        async with self._pushing:
+            started, pushed = self._clock(), 0
+            while not self._over(started) and await self._key_may_read():
+                begun, refused = await push_batch(
+                    self._pool, self._lanes.live, live_mode=self._lanes.live_mode, held=self._held.pushes
+                )
+                pushed += begun
+                if refused:
+                    self._doubt_key()
+                if not begun:
+                    break
+            return pushed
 
     async def derive(self) -> int:
         """Derive every stale customer; returns how many were derived."""

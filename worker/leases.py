@@ -25,6 +25,7 @@ from db.sync.customers import StaleCustomer, release_stale
 from db.sync.due_reads import DueRead, release_reads
 from db.sync.histories import DueHistory, release_histories
 from db.sync.inbox import ClaimedEvent, release_events
+from db.sync.pushes import DuePush, release_pushes
 
 GIVEN_BACK_MAX = 3
 """Times in a row. A row that always brings Postgres down must in the end be stopped by its attempt count."""
@@ -128,6 +129,7 @@ class HeldLeases:
     )
     reads: Held[DueRead] = field(default_factory=lambda: Held(release_reads))
     histories: Held[DueHistory] = field(default_factory=lambda: Held(release_histories))
+    pushes: Held[DuePush] = field(default_factory=lambda: Held(release_pushes))
 
     async def give_back(self, connection: Connection) -> None:
         """Give up the leases of what is noted, as if it had never been claimed."""

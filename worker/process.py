@@ -158,6 +158,7 @@ class WorkerProcess:
             ("gaps", engine.fill_gaps, SWEEP_SECONDS),
             ("sweep", engine.sweep_records, SWEEP_SECONDS),
             ("reads", lambda: engine.confirm(linger=False), SWEEP_SECONDS),
+            ("pushes", engine.push, SWEEP_SECONDS),
             ("heavy customers", engine.derive_heavy, SWEEP_SECONDS),
             ("retention", retention.turn, SWEEP_SECONDS),
             ("heartbeat", lambda: self._beat(pool, use), BEAT_SECONDS),

@@ -28,6 +28,7 @@ from billing.kinds.subscriptions import (
     SubscriptionScheduleItem,
 )
 from billing.products import stated_version
+from billing.pushes import joined
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import Scope
@@ -61,10 +62,23 @@ uid::text, custom_uid, name, email, description, fingerprint, send_email_receipt
   sandbox_end, last_seen, created_at
 """
 
+# With what is on its way to Stripe (sync.pushes). What Stripe has got counts until a read that began afterwards is
+# stored. `offset 0`: looked up by keys, whatever a planner without statistics estimates.
 SELECT_IDENTITIES = f"""
-select stripe_customer_id as customer_id, {_IDENTITY}
-from billing.identities
-where account_id = $1 and live_mode = $2 and stripe_customer_id = any ($3::text[])
+select stripe_customer_id as customer_id, {_IDENTITY}, push.sent, push.sending, push.wanted
+from billing.identities i
+left join lateral (
+  select p.sending, p.wanted, case when not exists (
+    select from sync.objects o
+    where o.account_id = $1 and o.live_mode = $2 and o.kind = 'customer' and o.id = p.customer_id
+      and (o.confirmed > p.sent_tick or o.tombstone)
+    offset 0
+  ) then p.sent end as sent
+  from sync.pushes p
+  where p.account_id = $1 and p.live_mode = $2 and p.customer_id = i.stripe_customer_id
+  offset 0
+) push on true
+where i.account_id = $1 and i.live_mode = $2 and i.stripe_customer_id = any ($3::text[])
 """
 
 # `coalesce`: by the uid alone, whatever a planner thinks of how many are not linked.
@@ -523,4 +537,10 @@ def _identity(row: asyncpg.Record) -> Identity:
     written = msgspec.json.decode(values["metadata"])  # by a service, which may write anything
     found = written.items() if isinstance(written, dict) else ()
     values["metadata"] = {name: text for name, text in found if isinstance(text, str)}
+    stages = [values.pop(stage, None) for stage in ("sent", "sending", "wanted")]
+    if any(stages):
+        values["pushed"] = joined([None if stage is None else _decode_fields(stage) for stage in stages])
     return Identity(**values)
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, object]).decode

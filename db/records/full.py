@@ -1,7 +1,7 @@
 """A customer's record as it is shown everywhere: by the API, by a refresh and by the command line."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,6 +19,7 @@ from db.keys import CustomerKey, Scope
 from db.records.customer import StoredCustomer, read_rows, select_part, select_status_changes
 from db.records.history import StatusChange
 from db.records.parts import RECORD_PARTS
+from db.sync.pushes import Push, select_pushes
 from db.sync.usage import select_usage_rows
 
 T = TypeVar("T")
@@ -48,6 +49,8 @@ class Customer(StoredCustomer):
     mrr: tuple[CustomerMrr, ...] | UnsetType = UNSET
     usage: tuple[CustomerUsage, ...] | UnsetType = UNSET
     status_changes: tuple[StatusChange, ...] | UnsetType = UNSET
+    push: Push | UnsetType = UNSET
+    """What Stripe has not got yet of what was set here, or has refused; absent for nearly all customers."""
 
 
 def rows_of(part: tuple[T, ...] | UnsetType) -> tuple[T, ...]:
@@ -123,8 +126,24 @@ select {names_of(columns_of(Entity))} from billing.entities where customer_uid =
 """
 
 
+async def _pushes_of(connection: Connection, records: Collection[StoredCustomer]) -> dict[UUID, Push]:
+    """What of these customers is on its way to Stripe, by uid: of nearly all nothing."""
+    keys = {
+        CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id): record.uid
+        for record in records
+        if record.stripe_customer_id is not None
+    }
+    return {keys[key]: push for key, push in (await select_pushes(connection, keys)).items()}
+
+
+async def listed(connection: Connection, records: Collection[StoredCustomer]) -> list[Customer]:
+    """The records without parts, and what of them is on its way to Stripe."""
+    pushes = await _pushes_of(connection, records)
+    return [Customer(**_fields(record), push=pushes.get(record.uid, UNSET)) for record in records]  # type: ignore[arg-type]  # as below
+
+
 async def with_parts(connection: Connection, record: StoredCustomer, expand: Collection[str]) -> Customer:
-    """The record with those of its parts that `expand` names (`EXPANDS`)."""
+    """The record with those of its parts that `expand` names (`EXPANDS`), and what is on its way to Stripe."""
     parts: dict[str, tuple[object, ...]] = {
         part.shown_as: tuple(await select_part(connection, part.row, record.uid))
         for name, part in RECORD_PARTS.items()
@@ -137,7 +156,8 @@ async def with_parts(connection: Connection, record: StoredCustomer, expand: Col
         parts["usage"] = tuple(await select_usage_rows(connection, key))
     if TIMELINE in expand:
         parts["status_changes"] = tuple(await select_status_changes(connection, record.uid))
-    return Customer(**_fields(record), **parts)  # type: ignore[arg-type]  # the parts are those of its fields
+    (whole,) = [record] if isinstance(record, Customer) else await listed(connection, [record])
+    return replace(whole, **parts)  # type: ignore[arg-type]  # the parts are those of its fields
 
 
 def _fields(record: StoredCustomer) -> Mapping[str, object]:

@@ -144,6 +144,16 @@ async def insert_identity(
     )
 
 
+LOCK_IDENTITY = """
+select from billing.identities where account_id = $1 and live_mode = $2 and uid = $3 for no key update
+"""
+
+
+async def lock_identity(connection: Connection, scope: Scope, uid: UUID) -> None:
+    """Let nobody else change it until the transaction ends: taken before the locks of what follows from it."""
+    await connection.execute(LOCK_IDENTITY, *scope, uid)
+
+
 LINK_IDENTITY = f"""
 update billing.identities i
 set stripe_customer_id = $4

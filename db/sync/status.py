@@ -41,6 +41,8 @@ class Backlog:
     quarantined_of_served_mode: int
     """Those of them that are of the mode that this database serves: they belong into the records."""
     problems: int
+    pending_pushes: int
+    """Customers of whom something that was set here has not reached Stripe yet."""
     behind: bool
     """As `billing.freshness.behind`: records, exact ones too, may be older than what Stripe has sent."""
     behind_because: str | None
@@ -90,6 +92,7 @@ select
     where state = 'quarantined' and live_mode = coalesce($1, (select live_mode from sync.key limit 1), live_mode)
   ) as quarantined_of_served_mode,
   (select count(*) from sync.problems) as problems,
+  (select count(*) from sync.pushes where due_at is not null) as pending_pushes,
   f.behind,
   f.behind_because
 from billing.freshness f

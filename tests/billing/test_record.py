@@ -254,6 +254,7 @@ METADATA = [
     {"renewals_before_import": "3", "entity_id": "e"},
     {"renewals_before_import": "-3"},
 ]
+PUSHED = [{}, {}, {"name": "set", "email": None}, {"metadata": {"version": None, "plan": "set"}}]
 
 
 def any_of(kind: type, **fixed: Any) -> st.SearchStrategy[Any]:
@@ -297,7 +298,7 @@ ANY_FACTS = st.builds(
     deleted_at=st.none() | st.sampled_from(TIMES),
     complete=st.booleans(),
     settled=st.booleans(),
-    identity=st.none() | any_of(Identity, uid=st.just(OUR_UID)),
+    identity=st.none() | any_of(Identity, uid=st.just(OUR_UID), pushed=st.sampled_from(PUSHED)),
     subscriptions=several(Subscription),
     items=several(SubscriptionItem),
     invoices=several(Invoice),

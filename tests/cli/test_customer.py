@@ -6,6 +6,7 @@ from cli.connect import find_one
 from db.connection import Pool
 from db.keys import CustomerKey
 from db.records.customer import select_last_events
+from db.sync.pushes import want_push
 from tests.cli.command import subledger
 from tests.harness import (
     NOON,
@@ -102,11 +103,14 @@ async def test_all_names_lead_to_the_whole_record(pool: Pool, database_url: str)
 
 
 async def test_page_shows_money_and_timeline(pool: Pool, database_url: str) -> None:
-    """Yen have no cents, dinars have a thousand; the history is in order."""
+    """Yen have no cents, dinars have a thousand; the history is in order. What waits for Stripe is named."""
     async with open_harness(pool, database_url, api_key=None) as harness:
         await story(harness)
+        async with pool.acquire() as connection:
+            await want_push(connection, CustomerKey("", False, "cus_1"), {"metadata": {"plan": "pro"}})
     page = await subledger(database_url, "customer", "cus_1")
     assert (0, "") == (page.code, page.err)
+    assert ["Set here, and not at Stripe yet: metadata.plan."] == page.lines("Set here")
     assert ["lifetime revenue 1,234.56 USD"] == page.lines("lifetime")
     assert ["monthly (MRR) 1,234.50 USD"] == page.lines("monthly")
     assert ["USD 1,234.56 0.00 0.00 0.00 1,234.56"] == page.lines("USD")

@@ -20,6 +20,7 @@ from db.sync import (
     histories,
     inbox,
     inbox_admin,
+    pushes,
     status,
     stretches,
     twins,
@@ -122,6 +123,10 @@ from generate_series(1, $2::int) n,
   (values ('customer', 'cus_', true), ('subscription', 'sub_', true), ('invoice', 'in_', true),
     ('invoice_payment', 'inpay_', false), ('charge', 'ch_', true), ('refund', 're_', false),
     ('dispute', 'dp_', false)) kinds (kind, prefix, named);
+insert into sync.pushes (account_id, live_mode, customer_id, wanted, refused, due_at)
+select $1, false, 'cus_' || n, case when n % 100 = 0 then '{"name": "x"}'::jsonb end,
+  case when n % 100 > 0 then '{"name": "x"}'::jsonb end, case when n % 100 = 0 then now() end
+from generate_series(1, $2::int) n;
 insert into sync.twins (account_id, live_mode, event_id, twin_id, tick)
 select $1, false, 'evt_thin_' || n, 'evt_' || n, 1 from generate_series(1, $2::int) n;
 insert into billing.customers (
@@ -181,6 +186,7 @@ WAITING = {
     "customers_rederive",
     "usage_due",
     "usage_asked",
+    "pushes_due",
 }
 """Indexes of what waits for work: a `limit` ends their scans, whatever the planner thinks that they hold."""
 IN_ORDER = {"uid_claims_order"}
@@ -377,7 +383,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "facts: identities": (
         facts.SELECT_IDENTITIES,
         (*SCOPE, ids("cus")),
-        {"identities_account_id_live_mode_stripe_customer_id_key"},
+        {"identities_account_id_live_mode_stripe_customer_id_key", "pushes_pkey"},
     ),
     "facts: identities without a Stripe customer": (
         facts.SELECT_UNLINKED_IDENTITIES,
@@ -410,6 +416,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     ),
     "claim usage": (usage.CLAIM_USAGE, (False, 8, LEASE), {"usage_due", "usage_pkey"}),
     "claim usage asked for": (usage.CLAIM_ASKED_USAGE, (False, 8, LEASE), {"usage_asked", "usage_pkey"}),
+    "claim pushes": (pushes.CLAIM_PUSHES, (False, [], 8, LEASE, None), {"pushes_due", "pushes_pkey"}),
     "claims of customers": (claims.SELECT_CLAIMS, (*SCOPE, ids("cus")), {"uid_claims_pkey"}),
     "first claims": (claims.SELECT_FIRST_CLAIMS, (*SCOPE, CLAIMED, 2), {"uid_claims_order"}),
     "crowded names": (claims.SELECT_CROWDED, (*SCOPE, CLAIMED), {"problems_pkey"}),

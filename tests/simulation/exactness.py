@@ -15,6 +15,12 @@ from billing.customers c
 join sync.customers s
   on s.account_id = c.account_id and s.live_mode = c.live_mode and s.customer_id = c.stripe_customer_id
 where c.exact and not c.live_mode and s.stale <= s.derived
+  -- What was set here is shown before Stripe has got it.
+  and not exists (
+    select from sync.pushes p
+    where p.account_id = c.account_id and p.live_mode = c.live_mode and p.customer_id = c.stripe_customer_id
+      and p.due_at is not null
+  )
   and not exists (select from sync.objects where touched > resolved)
 """
 SELECT_TOLD = "select event_id, type, state from sync.events where state in ('applied', 'ignored')"

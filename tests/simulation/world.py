@@ -25,7 +25,9 @@ from billing.record import Derived, Policy, derive_record
 from db import keys
 from db.connection import BEGIN_SESSION, Connection, Pool, PostgresAway
 from db.sync.accounts import see_accounts
+from db.sync.customers import mark_stale
 from db.sync.inbox import record_events
+from db.sync.pushes import want_push
 from runtime.budget import Budget
 from runtime.envelope import read_envelope
 from runtime.limiter import Ticket
@@ -80,6 +82,10 @@ REST_EVERY = 130
 REST_SECONDS = (1.6, 2.5)
 EDITED = 6
 """Customers whom the company edits at one moment."""
+PUSHES_EVERY = 5
+"""In every so many worlds a service sets fields of customers here, which go to Stripe."""
+PUSHED_SHARE = 0.6
+"""Of the steps of such a world: those in which it does."""
 FAILING_SHARE = 0.2
 """Of the customers: those whose record cannot be derived at the first try, as when memory is short."""
 REVOKED_SHARE = 0.15
@@ -278,6 +284,8 @@ class World:
         self.rests_at = REST_EVERY
         self.loses_after = LOSS_AFTER if seed % LOSSES_EVERY == 1 else None
         self.kept = False
+        # Of its own, so that all other worlds stay as they are.
+        self.setting = Random(f"{seed}:pushes") if seed % PUSHES_EVERY == 3 else None  # noqa: S311 - replayable
         self.workers = [Worker(self, n) for n in range(WORKERS)]
         self.stranger = Worker(self, WORKERS + 1, foreign=True)
 
@@ -395,6 +403,7 @@ class World:
             await self._before_a_leap()
         await self.pass_time(self.sandbox.now - self.elapsed)
         self._post(events)
+        await self._set_here()
         # Reads that were wanted before meet changes that no event has announced yet.
         await self._work()
         self.history.tell()
@@ -432,6 +441,21 @@ class World:
         looked_at, wrong = await falsely_exact(self.ground.connection, self.sandbox)
         self.facts["exact at rest"] += looked_at
         self.falsely_exact += [f"step {self.step}: {line}" for line in wrong]
+
+    async def _set_here(self) -> None:
+        """A service sets something of a customer that has a record."""
+        if self.setting is None or self.setting.random() >= PUSHED_SHARE:
+            return
+        rows = await self.ground.connection.fetch(SELECT_SETTABLE)
+        if not rows:
+            return
+        key = keys.CustomerKey(*self.setting.choice(rows))
+        fields = {"description": f"step {self.step}", "metadata": {"step": str(self.step), "before": None}}
+        async with self.ground.connection.transaction():
+            await self.ground.connection.execute(GIVE_IDENTITY, *key)
+            await want_push(self.ground.connection, key, fields)
+            await mark_stale(self.ground.connection, [key])
+        self.facts["set here"] += 1
 
     async def _fail_over(self) -> None:
         """A standby takes the place of Postgres, while workers are at work. What was committed in one step is lost."""
@@ -500,6 +524,8 @@ class World:
         for worker in self.workers:
             for name in worker.choose(self.draws):
                 worker.start(name)
+            if self.setting is not None and self.setting.random() < PUSHED_SHARE:
+                worker.start("push")
         running = [task for worker in self.workers for task in worker.tasks.values()]
         if running:
             await asyncio.wait(running, timeout=self.draws.choice((0.0, 0.004, 0.015)))
@@ -576,6 +602,7 @@ class World:
         for round_, wait in enumerate(waits):
             await sweep_bulk(engine)
             await sweep(engine)
+            await engine.push()
             left = await self.ground.connection.fetch(LEFT)
             if not left and round_ > 0:
                 break
@@ -598,6 +625,19 @@ union all
 select 'stale', customer_id, error from sync.customers where stale > derived
 union all
 select 'history', customer_id, history_error from sync.customers where history_at is not null
+union all
+select 'push', customer_id, error from sync.pushes where due_at is not null
+"""
+
+SELECT_SETTABLE = """
+select account_id, live_mode, stripe_customer_id from billing.customers
+where stripe_customer_id is not null and deleted_at is null and account_id = ''
+order by 1, 2, 3
+"""
+# Younger than anything: it changes nothing of the record but what is set.
+GIVE_IDENTITY = """
+insert into billing.identities (account_id, live_mode, stripe_customer_id, created_at) values ($1, $2, $3, '2200-01-01')
+on conflict do nothing
 """
 
 
@@ -640,6 +680,7 @@ class Worker:
             "confirm": functools.partial(self.engine.confirm, linger=False),
             "sweep": functools.partial(sweep, self.engine),
             "sweep_bulk": functools.partial(sweep_bulk, self.engine),
+            "push": self.engine.push,
         }
         self.tasks[name] = asyncio.create_task(as_mortal(self.mortal, loops[name]()))
 

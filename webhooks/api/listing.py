@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from db.records.full import Customer, select_epoch, with_parts
+from db.records.full import Customer, listed, select_epoch
 from db.records.pages import Wanted, select_changed, select_page
 from webhooks.api.examples import CUSTOMER
 from webhooks.api.operation import END, Answer, Call, NoBody, Operation, Reply, Where
@@ -101,7 +101,7 @@ async def list_customers(call: Call[Listing, NoBody]) -> Reply:
             start = UUID(cursor[1:]) if cursor else None
             page = await select_page(connection, scope, wanted, after=start, limit=query.limit)
             following = f"u{page.reached.hex}" if isinstance(page.reached, UUID) else ""
-        data = [await with_parts(connection, record, ()) for record in page.customers]
+        data = await listed(connection, page.customers)
     return Reply(
         content=CustomerPage(
             data=data, next_cursor=following if page.more else None, change=change, epoch=epoch

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from starlette.requests import Request
 
 from billing.kinds.found import is_id_of
@@ -13,7 +13,7 @@ from billing.record import Policy
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.records.customer import StoredCustomer
-from db.records.full import USAGE, Customer, find_customer, select_epoch, with_parts
+from db.records.full import USAGE, Customer, find_customer, listed, select_epoch, with_parts
 from webhooks.api.examples import CUSTOMER
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
 from webhooks.api.problems import NO_KEY, NOT_FOUND, NOT_IN_TIME, Problem
@@ -70,11 +70,12 @@ async def show(call: Call[Reading, NoBody]) -> Reply:
 
 async def _reply(connection: Connection, scope: Scope, name: str, call: Call[Reading, NoBody]) -> Reply:
     record = await found_customer(connection, scope, name, policy=policy_of(call.context))
-    tag = await tag_of(connection, record, call.query.expand)
+    (shown,) = await listed(connection, [record])
+    tag = await tag_of(connection, shown, call.query.expand)
     headers = {} if tag is None else {"ETag": tag}
     if tag is not None and is_known(call.request, tag):
         return Reply(content=None, status=304, headers=headers)
-    return Reply(content=await with_parts(connection, record, call.query.expand), headers=headers)
+    return Reply(content=await with_parts(connection, shown, call.query.expand), headers=headers)
 
 
 async def found_customer(
@@ -97,13 +98,13 @@ def not_found(name: str) -> Problem:
     )
 
 
-async def tag_of(connection: Connection, record: StoredCustomer, expand: Collection[str]) -> str | None:
-    """The ETag of a record; None if it shows what changes without its `change`.
+async def tag_of(connection: Connection, record: Customer, expand: Collection[str]) -> str | None:
+    """The ETag of a record; None if it shows what changes without its `change`: usage, or a push.
 
     A number of `change` means something only within its epoch.
     """
     epoch = await select_epoch(connection)
-    if USAGE in expand or epoch is None or not record.change:
+    if USAGE in expand or epoch is None or not record.change or record.push is not UNSET:
         return None
     return f'W/"{".".join([epoch.hex[:12], str(record.change), *sorted(set(expand))])}"'
 
@@ -175,7 +176,7 @@ SHOW = Operation(
             description="The record.",
             type=Customer,
             example=CUSTOMER,
-            headers={"ETag": "Stands for this state of the record. Absent with expand=usage."},
+            headers={"ETag": "Stands for this state of the record. Absent with expand=usage, and with push."},
         ),
         304: Answer(description="The client has it already, as If-None-Match says."),
     },

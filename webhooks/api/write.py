@@ -33,6 +33,7 @@ from db.records.refresh import want_refresh
 from webhooks.api.examples import CUSTOMER, UNLINKED
 from webhooks.api.operation import END, Answer, Call, Context, Operation, Reply
 from webhooks.api.problems import CONFLICT, INVALID, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
+from webhooks.api.pushing import push_what_is_stripes
 from webhooks.api.read import Expanding, found_customer
 from webhooks.api.shown import policy_of, shown
 
@@ -257,19 +258,11 @@ async def _change(
         raise Problem(
             CONFLICT, "somebody else changes this customer just now", remedy="send the request again"
         )
-    if identity.stripe_customer_id is not None:
-        for field in ("name", "email", "description"):
-            if field in said:
-                raise Problem(
-                    CONFLICT,
-                    f"Stripe knows the customer ({identity.stripe_customer_id}), so its {field} is what Stripe says",
-                    field=f"body.{field}",
-                    remedy="change it at Stripe: the record follows",
-                )
     settled = _Settled(identity=identity)
     if stripe_id not in (None, identity.stripe_customer_id):
         settled = await _link(connection, scope, identity, stripe_id or "")
     if said:
+        said = await push_what_is_stripes(connection, record, settled.identity or identity, said)
         changed = await change_identity(connection, scope, identity.uid, said)
         if changed is None:
             raise _not_changed(settled.identity or identity, said)
@@ -428,7 +421,10 @@ PATCH: Operation[Expanding, CustomerChanges] = Operation(
     path="/customers/{customer_id}",
     name="changeCustomer",
     summary="Change a customer",
-    description="Name, email and description of a customer that Stripe knows are changed there.",
+    description=(
+        "Name, email, description and metadata of a customer that Stripe knows are changed there, too: a worker sends "
+        "them. Until Stripe has got them, the record shows what was set here, and push what is on its way."
+    ),
     handle=patch,
     query=Expanding,
     body=CustomerChanges,
