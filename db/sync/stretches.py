@@ -21,6 +21,10 @@ class Second:
     """Of this second, these included. Not counted further than reading them by their ids would cost."""
     rows_after: int
     """Between this second and the next one that holds an object to read; at most a page."""
+    guessed: bool = False
+    """Whether it holds objects that thin events have told of and that nobody has read yet: it is the second of their
+    latest event, and if that was their creation, they lie there or a little before.
+    """
 
 
 # What Stripe's lists leave out is never looked for there: deleted objects, and what lives on a test clock.
@@ -31,17 +35,21 @@ def _seconds(kind: Kind, along: str) -> str:
     of_scope = f"from {kind.table} t where t.account_id = $1 and t.live_mode = $2"
     return f"""
 with due as (
-  select date_trunc('second', t.{along}) as begins, array_agg(t.id) as ids
+  select date_trunc('second', coalesce(t.{along}, o.event_created)) as begins, array_agg(k.id) as ids,
+    count(*) filter (where t.id is null) as guessed
   from unnest($3::text[]) as k (id)
-  join {kind.table} t on t.account_id = $1 and t.live_mode = $2 and t.id = k.id
-  where t.{along} is not null and {listed}
+  left join {kind.table} t on t.account_id = $1 and t.live_mode = $2 and t.id = k.id
+  left join sync.objects o
+    on o.account_id = $1 and o.live_mode = $2 and o.kind = '{kind.name}' and o.id = k.id
+      and t.id is null and o.confirmed = 0
+  where coalesce(t.{along}, o.event_created) is not null and {listed}
   group by 1
 ), seconds as (
-  select begins, ids, lead(begins) over (order by begins) as next from due
+  select begins, ids, guessed, lead(begins) over (order by begins) as next from due
 )
 select
-  begins, ids,
-  (
+  begins, ids, guessed,
+  guessed + (
     select count(*)
     from (
       select {of_scope} and t.{along} >= s.begins and t.{along} < s.begins + interval '1 second'
@@ -71,10 +79,20 @@ async def select_seconds(
     connection: Connection, scope: Scope, kind: str, ids: Sequence[str], *, page: int
 ) -> list[Second]:
     """The seconds of the kind's list in which these objects lie, in their order. Objects of which the mirror does not
-    know where they lie, or that are in no list, are left out. `page`: objects in one page of the list.
+    know where they lie, or that are in no list, are left out; but where those that thin events have told of and nobody
+    has read lie is guessed. `page`: objects in one page of the list.
     """
     rows = await connection.fetch(SELECT_SECONDS[kind], *scope, ids, page)
-    return [Second(begins=row[0], ids=tuple(row[1]), rows=row[2], rows_after=row[3]) for row in rows]
+    return [
+        Second(
+            begins=row["begins"],
+            ids=tuple(row["ids"]),
+            rows=row["rows"],
+            rows_after=row["rows_after"],
+            guessed=row["guessed"] > 0,
+        )
+        for row in rows
+    ]
 
 
 def _holders(kind: Kind, field: str, holder: str) -> str:

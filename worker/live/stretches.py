@@ -7,7 +7,7 @@ What a page does not show is asked for by its id: absence is not evidence (ARCHI
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import ceil
 
 from billing.kinds.kind import Kind
@@ -23,6 +23,8 @@ from worker.live.pages import PAGE, SECOND, read_page
 
 BRIDGED_ROWS_MAX = PAGE // 2
 """Rows between two due objects that one stretch takes in: more would cost as many pages as it saves reads."""
+TOLD_AFTER_MAX = timedelta(seconds=5)
+"""How long after its creation a new object's thin event may be created: a charge's tells that it has succeeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,7 @@ def stretches_of(
                 Stretch(
                     scope=scope,
                     kind=kind,
-                    low=run[0].begins,
+                    low=run[0].begins - TOLD_AFTER_MAX if run[0].guessed else run[0].begins,
                     high=run[-1].begins + SECOND,
                     reads=reads,
                     pages=pages,

@@ -339,6 +339,15 @@ def test_stretches_take_fewer_requests(seconds: list[Second], expected: list[str
     assert all(stretch.pages < len(stretch.reads) for stretch in found)
 
 
+def test_where_a_new_object_lies_is_guessed() -> None:
+    """The second of its thin event may be some seconds after the one in which it was made."""
+    reads = {name: due(name) for name in "ab"}
+    at = second(0, "ab", 2)
+    for guessed, low in ((False, 0), (True, -5)):
+        (found,) = stretches_of(HOME, KINDS["charge"], [replace(at, guessed=guessed)], reads)
+        assert at.begins + timedelta(seconds=low) == found.low
+
+
 def test_doubtful_objects_are_read_by_their_ids() -> None:
     """Pages lag, and leave out what is gone: after a doubt, a 404 or a deletion only the object itself says more."""
     at = datetime.fromtimestamp(NOON, UTC)

@@ -46,6 +46,26 @@ async def told(harness: Harness, *names: str) -> tuple[object, ...]:
     return tuple(record[name] for name in names)
 
 
+async def test_new_objects_of_thin_events_are_read_by_one_page(harness: Harness) -> None:
+    """Where an object lies in its list that only thin events have told of, their time says: four cost one request, and
+    a fifth, which is older than its event, one of its own.
+    """
+    charges = [charge(f"ch_{number}") for number in range(4)]
+    older = charge("ch_older", created=NOON - 86_400)
+    harness.api.put(customer(), *charges, older)
+    harness.api.bodies["/v1/charges"] = listing(charges)
+    await harness.apply(
+        event("customer.created", customer()),
+        *(thin("charge.succeeded", "charge", each["id"], at=0.5) for each in charges),
+        thin("charge.updated", "charge", "ch_older", at=0.5),
+    )
+    await harness.settle()
+    assert ["/v1/charges", "/v1/charges/ch_older"] == [
+        path for path in harness.api.asked if path.startswith("/v1/charges")
+    ]
+    assert (True, 10_000) == await told(harness, "exact", "lifetime_revenue")
+
+
 async def test_twins_in_any_order_are_one_read(harness: Harness) -> None:
     """I2: whichever of a thin event and its snapshot twin comes later, even after the read that the other one caused:
     the change is read once. So are two thin events with one twin. The later one's payload takes nothing back.

@@ -25,7 +25,7 @@ order by account_id, stripe_customer_id
 
 async def test_all_styles_give_equal_records(pool: Pool, database_url: str) -> None:
     """I2, I3: one account, and one connected to it, told in three styles: every record is true, exact and the same.
-    Thin events beside their twins cost no more requests, and alone no more than one for each object; the twins of all
+    Thin events beside their twins cost no more requests, and alone at most one for two objects; the twins of all
     events, which a fill of gaps brings afterwards, cost none.
     """
     sandbox = Sandbox(seed=23, event_retention_seconds=10**9)
@@ -66,6 +66,5 @@ async def test_all_styles_give_equal_records(pool: Pool, database_url: str) -> N
     assert records["snapshot"] == records["thin"] == records["both"]
     # Which of two objects is read first is decided by chance; and one of them may bring the other.
     assert calls["both"] <= CHANCE * calls["snapshot"], calls
-    assert calls["thin"] <= objects, (
-        "nobody knows where a new object lies in a list, so each is read by its id, once"
-    )
+    # Where a new object lies in a list, its thin event says; but not inside which other one it comes.
+    assert calls["thin"] <= objects / 2, calls
