@@ -164,3 +164,35 @@ async def test_i7_nobody_waits_for_what_another_claims(pool: Pool) -> None:
                 async with second.transaction():
                     await second.execute("set local lock_timeout = '10s'")
                     assert (name, ["b"]) == (name, await claim(second))
+
+
+LOST: dict[str, tuple[Claim, str]] = {
+    "events": (
+        _events,
+        """insert into sync.events (account_id, live_mode, event_id, type, payload, attempts, leased_until)
+        values ('', false, 'a', '', '', 1, now() + interval '1 h'),
+          ('', false, 'b', '', '', 1, now() - interval '1 s'),
+          ('', false, 'c', '', '', 1, null), ('', false, 'd', '', '', 0, null), ('', false, 'e', '', '', 0, null)""",
+    ),
+    "stale customers": (
+        _stale,
+        """insert into sync.customers
+          (account_id, live_mode, customer_id, stale, stale_since, attempts, leased_until)
+        values ('', false, 'a', 1, now() - interval '5 s', 1, now() + interval '1 h'),
+          ('', false, 'b', 1, now() - interval '4 s', 1, now() - interval '1 s'),
+          ('', false, 'c', 1, now() - interval '3 s', 1, null),
+          ('', false, 'd', 1, now() - interval '2 s', 0, null), ('', false, 'e', 1, now(), 0, null)""",
+    ),
+}
+"""Another worker works on a; one was lost with b; c was tried and given back; d and e are new."""
+
+
+async def test_i4_what_was_tried_before_is_taken_alone(pool: Pool) -> None:
+    """I4, I7: what a lost worker held, or one that ended gave back, is taken again, one at a time and before what is
+    new; and what another worker still holds keeps nobody from it.
+    """
+    async with pool.acquire() as connection:
+        for name, (claim, rows) in LOST.items():
+            await connection.execute(rows)
+            claimed = [sorted(await claim(connection)) for _ in range(4)]
+            assert (name, [["b"], ["c"], ["d", "e"], []]) == (name, claimed)

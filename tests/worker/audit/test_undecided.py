@@ -559,6 +559,32 @@ async def test_what_was_read_since_is_not_written_over(
         assert [("customer", ["email"])] * 2 + [("record", ["name"])] == [tuple(row) for row in rows]
 
 
+async def test_customer_that_is_deleted_between_list_and_read(
+    pool: Pool, database_url: str, sandbox: Sandbox
+) -> None:
+    """I11: a customer that the list still shows, that has no row, and whose read says that it is deleted, lacks the row
+    that says so; the audit goes on.
+    """
+    async with attached(pool, database_url, sandbox) as account:
+        chosen = await account.fetchval(
+            "delete from stripe.customers where id = (select min(id) from stripe.customers where deleted_at is null) "
+            "returning id"
+        )
+
+        def delete(path: str, _query: str, body: Any) -> None:
+            if path == f"/v1/customers/{chosen}":
+                body.clear()
+                body.update(id=chosen, object="customer", deleted=True)
+
+        rewrite(account, delete)
+        ended = await account.scanned(await account.request(purpose="audit"))
+        assert ("complete", None) == (ended["status"], ended["error"])
+        rows = await account.fetch(
+            "select id, what, fields, verified from sync.drift where kind = 'customer'"
+        )
+        assert [(chosen, "lacking", ["deleted_at"], True)] == [tuple(row) for row in rows]
+
+
 async def test_customer_that_moves_without_an_end(
     pool: Pool, database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from billing.record import Policy
 from db.connection import Pool
+from db.sync.histories import select_clock_histories
 from db.sync.scans import claim_scan
 from sandbox import Sandbox
 from sandbox.api import RefusedError
@@ -217,6 +218,22 @@ async def test_history_that_cannot_be_read(pool: Pool, database_url: str, sandbo
         assert ended["error"].startswith(f"customer {unread}, on a test clock: ")
         rows = await account.fetch("select customer_id from sync.customers where not complete")
         assert [unread] == [row["customer_id"] for row in rows]
+
+
+async def test_which_histories_are_waited_for(pool: Pool) -> None:
+    """A backfill ends without the histories of customers who live by real time, or are deleted."""
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "insert into stripe.customers (account_id, live_mode, id, test_clock, deleted_at) values "
+            "('', false, 'cus_clock', 'clock_1', null), ('', false, 'cus_read', 'clock_1', null), "
+            "('', false, 'cus_none', null, null), ('', false, 'cus_deleted', 'clock_1', now())"
+        )
+        await connection.execute(
+            "insert into sync.customers (account_id, live_mode, customer_id, history_at) "
+            "select account_id, live_mode, id, case when id <> 'cus_read' then now() end from stripe.customers"
+        )
+        wanted = await select_clock_histories(connection, "", live_mode=False, limit=9)
+    assert ["cus_clock"] == [each.customer_id for each in wanted]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -13,7 +13,7 @@ from db.sync.objects import CONFIRM_OBJECTS, Mark, draw_tick, mark_objects
 from tests.faults import Call, before
 from tests.harness import NOON, Harness, charge, customer, event, refund, subscription
 from tests.system import until
-from worker.live.answers import Answered
+from worker.live.answers import Answered, Inside, unpack
 from worker.live.apply import apply_batch
 from worker.live.fence import store_answers
 from worker.retry import retry_conflicts
@@ -302,6 +302,14 @@ async def test_one_read_confirms_what_it_carries_whole(harness: Harness) -> None
         for row in await harness.fetch("select currency, gross, refunded from billing.customer_revenue")
     ]
     assert (await harness.record())["exact"]
+
+
+def test_what_is_not_understood_inside_names_its_customer() -> None:
+    """I11: what cannot be understood, inside an object that names no customer, is marked for whom it names itself."""
+    inside = Inside()
+    outer = answered(1, refund() | {"charge": charge(amount="many")})
+    assert [outer] == unpack(outer, inside)
+    assert {Key("", False, "charge", "ch_1"): "cus_1"} == inside.unreadable
 
 
 async def test_ticks_only_grow(pool: Pool) -> None:
