@@ -235,6 +235,16 @@ async def name_identity(
     return _one(await connection.fetch(NAME_IDENTITY, *scope, uid, custom_uid))
 
 
+GIVE_UP_NAME = """
+update billing.identities set custom_uid = null where account_id = $1 and live_mode = $2 and uid = $3
+"""
+
+
+async def give_up_name(connection: Connection, scope: Scope, uid: UUID) -> None:
+    """Take its name from the identity with this uid, for a customer that follows one which was deleted at Stripe."""
+    await connection.execute(GIVE_UP_NAME, *scope, uid)
+
+
 METADATA_KEYS_MAX = 50
 """Stripe's limit."""
 

@@ -17,6 +17,19 @@ async def select_merged_into(connection: Connection, scope: Scope, uid: UUID) ->
     return found
 
 
+# A service that writes identities by SQL may have used a merged uid again.
+LEADS_TO = f"""
+{SELECT_MERGED_INTO.strip()}
+  and not exists (select from billing.identities where account_id = $1 and live_mode = $2 and uid = $3)
+"""
+
+
+async def leads_to(connection: Connection, scope: Scope, uid: UUID) -> UUID | None:
+    """The customer to which this uid leads since a merge, whether or not a worker has derived the records anew."""
+    found: UUID | None = await connection.fetchval(LEADS_TO, *scope, uid)
+    return found
+
+
 LOCK_IDENTITIES = """
 select uid, stripe_customer_id
 from billing.identities
@@ -64,7 +77,6 @@ where e.customer_uid = $1 and not exists (
 
 REMOVE_ENTITIES = "delete from billing.local_entities where customer_uid = $1"
 
-# A service that writes identities by SQL may have used a merged uid again.
 RECORD_MERGE = """
 insert into billing.merges
   (account_id, live_mode, merged_uid, into_uid, merged_stripe_customer_id, merged_custom_uid)

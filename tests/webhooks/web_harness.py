@@ -148,7 +148,8 @@ class Door:
 @asynccontextmanager
 async def client_of(port: int) -> AsyncIterator[Door]:
     """A client of what listens, or is about to listen, on a port of this machine; entered once /healthz answers."""
-    connector = aiohttp.TCPConnector(limit=0)
+    # Shorter than the server's, which would close a connection while a request is on its way.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
     async with aiohttp.ClientSession(
         connector=connector, timeout=aiohttp.ClientTimeout(total=120)
     ) as session:

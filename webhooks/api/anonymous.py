@@ -11,10 +11,11 @@ from msgspec import Meta
 from db.connection import Connection
 from db.keys import Scope
 from db.records.customer import StoredCustomer
-from db.records.full import Customer, find_by_name
+from db.records.full import Customer
 from db.records.identities import (
     IdentityFields,
     StoredIdentity,
+    give_up_name,
     insert_identity,
     lock_name,
     lock_uid,
@@ -24,6 +25,7 @@ from db.records.identities import (
 )
 from db.records.merges import merge_identities, select_merged_into
 from webhooks.api.examples import CUSTOMER
+from webhooks.api.naming import customer_to_change, identity_of, name_given, owner_of, require_no_uid
 from webhooks.api.operation import Answer, Call, Operation, Reply
 from webhooks.api.problems import CONFLICT, INVALID, NOT_FOUND, Problem
 from webhooks.api.read import Expanding, found_customer
@@ -120,9 +122,12 @@ async def identify(call: Call[Expanding, Identification]) -> Reply:
     require_custom_uid(custom_uid, "body.custom_uid")
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
-        record = await found_customer(connection, scope, call.name("customer_id"), policy=policy_of(context))
+        record = await customer_to_change(
+            connection, scope, call.name("customer_id"), policy=policy_of(context)
+        )
         async with connection.transaction():
             await lock_name(connection, scope, custom_uid)
+            await require_no_uid(connection, scope, custom_uid, "body.custom_uid")
             identity = await _identify(connection, scope, record, custom_uid)
     return Reply(content=await shown(context, scope, identity, call.query.expand))
 
@@ -134,18 +139,21 @@ async def _identify(
     identity = await identity_of(connection, scope, record)
     if identity.custom_uid == custom_uid:
         return identity
-    if identity.custom_uid is not None or record.custom_uid not in (None, custom_uid):
+    given = identity.custom_uid or await name_given(connection, scope, record)
+    if given not in (None, custom_uid):
         raise Problem(
             CONFLICT,
-            f"the customer is {identity.custom_uid or record.custom_uid} already",
+            f"the customer is {given} already",
             field="body.custom_uid",
             remedy="a customer that has a name keeps it",
         )
+    named = await owner_of(connection, scope, custom_uid)
+    if named is not None and named.deleted_at is not None:
+        await give_up_name(connection, scope, named.uid)
+        named = None
     target = await select_named_identity(connection, scope, custom_uid)
-    if target is None:
-        named = await find_by_name(connection, scope, custom_uid)
-        if named is not None and named.uid != record.uid:
-            target = await identity_of(connection, scope, named)
+    if target is None and named is not None and named.uid != record.uid:
+        target = await identity_of(connection, scope, named)
     if target is None:
         return await name_identity(connection, scope, identity.uid, custom_uid) or identity
     if not await merge_identities(connection, scope, identity, target):
@@ -157,19 +165,6 @@ async def _identify(
             remedy="a record has one customer of Stripe's: move the subscriptions of one of them at Stripe",
         )
     return await select_identity(connection, scope, target.uid) or target
-
-
-async def identity_of(connection: Connection, scope: Scope, record: StoredCustomer) -> StoredIdentity:
-    """The customer's identity, which it gets if it has none. In a transaction. Raises Problem."""
-    identity = await select_identity(connection, scope, record.uid)
-    if identity is None:
-        fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
-        identity = await insert_identity(connection, scope, fields)
-    if identity is None:
-        raise Problem(
-            CONFLICT, "somebody else changes this customer just now", remedy="send the request again"
-        )
-    return identity
 
 
 _EXAMPLE: Mapping[str, object] = {"fingerprint": "fp_abc123", "email": "ada@example.com"}

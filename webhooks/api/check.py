@@ -10,6 +10,8 @@ from db.connection import Connection
 from db.keys import Scope
 from db.records.access import Access, check_feature, check_product
 from db.records.customer import StoredCustomer
+from db.records.full import uid_in
+from db.records.merges import leads_to
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
 from webhooks.api.problems import INVALID, NOT_FOUND, Problem
 from webhooks.api.read import found_customer
@@ -64,9 +66,12 @@ async def check(call: Call[Checking, NoBody]) -> Reply:
         )
     async with call.context.database.connection() as connection:
         scope = await call.scope(connection)
+        uid = uid_in(name)
+        if uid is not None and (into := await leads_to(connection, scope, uid)) is not None:
+            name = str(into)
         access = await _asked(connection, scope, name, query)
         if access is None:
-            # It may have been created a moment ago, or merged into another one.
+            # It may have been created a moment ago.
             record = await found_customer(connection, scope, name, policy=policy_of(call.context))
             access = await _asked(connection, scope, str(record.uid), query) or _foreseen(record, query)
     return Reply(content=_enough(access, query.required))

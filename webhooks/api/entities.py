@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Meta
 
 from db.connection import Connection
-from db.records.customer import StoredCustomer
 from db.records.entities import EntityWithProducts, find_entity, put_entity, remove_entity
+from db.records.identities import lock_uid
+from db.records.merges import leads_to
+from webhooks.api.naming import customer_to_change
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, INVALID, NOT_FOUND, Problem
 from webhooks.api.read import found_customer
@@ -37,12 +39,12 @@ class EntityFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 async def put(call: Call[Where, EntityFields]) -> Reply:
     """The entity as it is now."""
     entity_id, body = _entity_id(call), call.body
-    async with call.context.database.connection() as connection:
-        customer = await _customer(connection, call)
+    async with call.context.database.connection() as connection, connection.transaction():
+        uid = await _uid_to_change(connection, call)
         created = await put_entity(
-            connection, customer.uid, entity_id, type_=body.type, name=body.name, metadata=body.metadata
+            connection, uid, entity_id, type_=body.type, name=body.name, metadata=body.metadata
         )
-        entity = await _found(connection, customer, entity_id)
+        entity = await _found(connection, uid, entity_id)
     return Reply(content=entity, status=201 if created else 200)
 
 
@@ -50,17 +52,18 @@ async def show(call: Call[Where, NoBody]) -> Reply:
     """The entity, whether services have written it or subscriptions name it."""
     entity_id = _entity_id(call)
     async with call.context.database.connection() as connection:
-        customer = await _customer(connection, call)
-        return Reply(content=await _found(connection, customer, entity_id))
+        scope, name = await call.scope(connection), call.name("customer_id")
+        customer = await found_customer(connection, scope, name, policy=policy_of(call.context))
+        return Reply(content=await _found(connection, customer.uid, entity_id))
 
 
 async def remove(call: Call[Where, NoBody]) -> Reply:
     """What services have written of it is gone."""
     entity_id = _entity_id(call)
-    async with call.context.database.connection() as connection:
-        customer = await _customer(connection, call)
-        if not await remove_entity(connection, customer.uid, entity_id):
-            await _found(connection, customer, entity_id)
+    async with call.context.database.connection() as connection, connection.transaction():
+        uid = await _uid_to_change(connection, call)
+        if not await remove_entity(connection, uid, entity_id):
+            await _found(connection, uid, entity_id)
             raise Problem(
                 CONFLICT,
                 f"only subscriptions name the entity {entity_id}, by their metadata",
@@ -82,13 +85,16 @@ def _entity_id(call: Call[Any, Any]) -> str:
     return entity_id
 
 
-async def _customer(connection: Connection, call: Call[Any, Any]) -> StoredCustomer:
-    scope = await call.scope(connection)
-    return await found_customer(connection, scope, call.name("customer_id"), policy=policy_of(call.context))
+async def _uid_to_change(connection: Connection, call: Call[Any, Any]) -> UUID:
+    """The uid of the customer, which nobody merges until the transaction ends."""
+    scope, name = await call.scope(connection), call.name("customer_id")
+    customer = await customer_to_change(connection, scope, name, policy=policy_of(call.context))
+    await lock_uid(connection, customer.uid)
+    return await leads_to(connection, scope, customer.uid) or customer.uid
 
 
-async def _found(connection: Connection, customer: StoredCustomer, entity_id: str) -> EntityWithProducts:
-    entity = await find_entity(connection, customer.uid, entity_id)
+async def _found(connection: Connection, uid: UUID, entity_id: str) -> EntityWithProducts:
+    entity = await find_entity(connection, uid, entity_id)
     if entity is None:
         raise Problem(
             NOT_FOUND,

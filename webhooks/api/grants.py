@@ -10,11 +10,11 @@ from billing.status import Status
 from db.records.customer import StoredCustomer
 from db.records.full import Customer
 from db.records.identities import end_grant, give_grant, select_identity
-from webhooks.api.anonymous import identity_of
 from webhooks.api.examples import CUSTOMER, GRANTED
+from webhooks.api.naming import customer_to_change, identity_of
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply
 from webhooks.api.problems import CONFLICT, INVALID, NOT_FOUND, Problem
-from webhooks.api.read import Expanding, found_customer
+from webhooks.api.read import Expanding
 from webhooks.api.shown import policy_of, shown
 from webhooks.api.write import STORABLE
 
@@ -48,7 +48,9 @@ async def grant(call: Call[Expanding, NewGrant]) -> Reply:
     context, body = call.context, call.body
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
-        record = await found_customer(connection, scope, call.name("customer_id"), policy=policy_of(context))
+        record = await customer_to_change(
+            connection, scope, call.name("customer_id"), policy=policy_of(context)
+        )
         end = _end_of(body)
         _require_grantable(record)
         async with connection.transaction():
@@ -104,7 +106,9 @@ async def end(call: Call[Expanding, NoBody]) -> Reply:
     context = call.context
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
-        record = await found_customer(connection, scope, call.name("customer_id"), policy=policy_of(context))
+        record = await customer_to_change(
+            connection, scope, call.name("customer_id"), policy=policy_of(context)
+        )
         runs = record.sandbox_end is not None and record.sandbox_end > datetime.now(UTC)
         async with connection.transaction():
             if runs:  # perhaps by Stripe's metadata, which what is said here outranks

@@ -13,7 +13,7 @@ from billing.record import Policy
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.records.customer import StoredCustomer
-from db.records.full import USAGE, Customer, find_customer, listed, select_epoch, with_parts
+from db.records.full import ENTITIES, USAGE, Customer, find_customer, listed, select_epoch, with_parts
 from webhooks.api.examples import CUSTOMER
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
 from webhooks.api.problems import NO_KEY, NOT_FOUND, NOT_IN_TIME, Problem
@@ -104,7 +104,8 @@ async def tag_of(connection: Connection, record: Customer, expand: Collection[st
     A number of `change` means something only within its epoch.
     """
     epoch = await select_epoch(connection)
-    if USAGE in expand or epoch is None or not record.change or record.push is not UNSET:
+    changes_apart = not {ENTITIES, USAGE}.isdisjoint(expand) or record.push is not UNSET
+    if changes_apart or epoch is None or not record.change:
         return None
     return f'W/"{".".join([epoch.hex[:12], str(record.change), *sorted(set(expand))])}"'
 
@@ -176,7 +177,9 @@ SHOW = Operation(
             description="The record.",
             type=Customer,
             example=CUSTOMER,
-            headers={"ETag": "Stands for this state of the record. Absent with expand=usage, and with push."},
+            headers={
+                "ETag": "Stands for this state of the record. Absent with expand=entities or usage, and with push."
+            },
         ),
         304: Answer(description="The client has it already, as If-None-Match says."),
     },

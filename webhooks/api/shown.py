@@ -19,7 +19,7 @@ from db.records.identities import (
     select_named_identity,
     select_stale,
 )
-from db.records.merges import select_merged_into
+from db.records.merges import leads_to
 from webhooks.api.operation import Context
 from webhooks.refreshing import wait_until
 
@@ -33,15 +33,17 @@ async def look_up(
     """The customer with this uid, Stripe id or custom_uid: its record, or, of one whose record no worker has stored
     yet, what it will be.
     """
+    uid = uid_in(name)
+    if uid is not None and (into := await leads_to(connection, scope, uid)) is not None:
+        return await look_up(connection, scope, str(into), policy=policy)
     record = await find_customer(connection, scope, name)
-    if record is not None:
+    if record is not None and uid in (None, record.uid):
         return record
-    identity = await select_named_identity(connection, scope, name)
-    if identity is None and (uid := uid_in(name)) is not None:
-        identity = await select_identity(connection, scope, uid)
-        if identity is None and (into := await select_merged_into(connection, scope, uid)) is not None:
-            return await look_up(connection, scope, str(into), policy=policy)
-    return None if identity is None else await _foreseen(connection, scope, identity, policy)
+    # Somebody may have given another customer this uid as its name.
+    identity = None if uid is None else await select_identity(connection, scope, uid)
+    if identity is None and record is None:
+        identity = await select_named_identity(connection, scope, name)
+    return record if identity is None else await _foreseen(connection, scope, identity, policy)
 
 
 async def shown(

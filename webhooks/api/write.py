@@ -8,18 +8,17 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from billing.claims import is_url_safe
-from billing.facts import unlinked_key
 from billing.kinds.found import is_id_of
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
-from db.mirror.claims import select_claims
 from db.records.customer import StoredCustomer
-from db.records.full import Customer, find_by_name, find_by_stripe_id, with_parts
+from db.records.full import Customer, find_by_stripe_id, with_parts
 from db.records.identities import (
     METADATA_KEYS_MAX,
     IdentityFields,
     StoredIdentity,
     change_identity,
+    give_up_name,
     insert_identity,
     is_at_stripe,
     link_identity,
@@ -31,10 +30,11 @@ from db.records.identities import (
 )
 from db.records.refresh import want_refresh
 from webhooks.api.examples import CUSTOMER, UNLINKED
+from webhooks.api.naming import customer_to_change, identity_of, name_given, owner_of, require_no_uid
 from webhooks.api.operation import END, Answer, Call, Context, Operation, Reply
 from webhooks.api.problems import CONFLICT, INVALID, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.pushing import push_what_is_stripes
-from webhooks.api.read import Expanding, found_customer
+from webhooks.api.read import Expanding
 from webhooks.api.shown import policy_of, shown
 
 STORABLE = r"^[^\x00]+" + END
@@ -132,6 +132,7 @@ async def put(call: Call[Expanding, NewCustomer]) -> Reply:
         await _require_at_stripe(context, CustomerKey(*scope, body.stripe_id))
     async with context.database.connection() as connection, connection.transaction():
         await lock_name(connection, scope, custom_uid)
+        await require_no_uid(connection, scope, custom_uid, "path.customer_id")
         settled = await _get_or_create(connection, scope, custom_uid, body)
     identity = settled.identity
     if body.create_in_stripe and identity is not None and identity.stripe_customer_id is None:
@@ -153,7 +154,7 @@ async def patch(call: Call[Expanding, CustomerChanges]) -> Reply:
     stripe_id: str | None = said.pop("stripe_id", None)
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
-        record = await found_customer(connection, scope, name, policy=policy_of(context))
+        record = await customer_to_change(connection, scope, name, policy=policy_of(context))
     if stripe_id is not None:
         await _require_at_stripe(context, CustomerKey(*scope, stripe_id))
     async with context.database.connection() as connection, connection.transaction():
@@ -194,39 +195,50 @@ async def _get_or_create(
     connection: Connection, scope: Scope, custom_uid: str, body: NewCustomer
 ) -> _Settled:
     """In a transaction that holds the lock of the name."""
+    record = await owner_of(connection, scope, custom_uid)
+    if record is not None and record.deleted_at is not None and _wants_another(record, body):
+        await give_up_name(connection, scope, record.uid)
+        record = None
     identity = await select_named_identity(connection, scope, custom_uid)
     if identity is not None:
         if body.stripe_id in (None, identity.stripe_customer_id):
             return _Settled(identity=identity)
         return await _link(connection, scope, identity, body.stripe_id or "")
-    record = await find_by_name(connection, scope, custom_uid)
-    if record is not None and await _was_named_by_us(connection, scope, record):
+    if record is not None:
         if body.stripe_id not in (None, record.stripe_customer_id):
             raise _linked_already(record.stripe_customer_id)
         return _Settled(identity=None, record=record)
     created = True
     if body.stripe_id is not None:
+        at_stripe = await find_by_stripe_id(connection, CustomerKey(*scope, body.stripe_id))
+        created = at_stripe is None
+        await _require_unnamed(connection, scope, at_stripe, custom_uid)
         linked = await select_linked_identity(connection, scope, body.stripe_id)
         if linked is not None:
             named = await name_identity(connection, scope, linked.uid, custom_uid)
             if named is None:
                 raise _taken(body.stripe_id, linked.custom_uid or str(linked.uid))
             return _Settled(identity=named)
-        at_stripe = await find_by_stripe_id(connection, CustomerKey(*scope, body.stripe_id))
-        if at_stripe is not None and at_stripe.custom_uid not in (None, custom_uid):
-            raise _taken(body.stripe_id, at_stripe.custom_uid or "")
-        created = at_stripe is None
     identity = await insert_identity(connection, scope, _fields(custom_uid, body))
     if identity is None:
         raise _taken(body.stripe_id or "", "somebody else since a moment ago")
     return _Settled(identity=identity, created=created, linked=body.stripe_id is not None)
 
 
-async def _was_named_by_us(connection: Connection, scope: Scope, record: StoredCustomer) -> bool:
-    """Whether the company gave the customer its name, and not a buyer, through a payment link (I13)."""
-    customer_id = record.stripe_customer_id or unlinked_key(record.uid)
-    claim = (await select_claims(connection, scope, [customer_id])).get(customer_id)
-    return claim is None or claim.source != "page"
+def _wants_another(record: StoredCustomer, body: NewCustomer) -> bool:
+    """Whether a customer that was deleted at Stripe is to be followed by another one, which gets its name."""
+    return body.create_in_stripe or body.stripe_id not in (None, record.stripe_customer_id)
+
+
+async def _require_unnamed(
+    connection: Connection, scope: Scope, at_stripe: StoredCustomer | None, custom_uid: str | None
+) -> None:
+    """Return if the company gave this customer of Stripe's no other name. Raises Problem."""
+    if at_stripe is None:
+        return
+    given = await name_given(connection, scope, at_stripe)
+    if given not in (None, custom_uid):
+        raise _taken(at_stripe.stripe_customer_id or "", given or "")
 
 
 def _fields(custom_uid: str, body: NewCustomer) -> IdentityFields:
@@ -250,14 +262,7 @@ async def _change(
     stripe_id: str | None,
 ) -> _Settled:
     """Change the customer's identity, which it gets if it has none."""
-    identity = await select_identity(connection, scope, record.uid)
-    if identity is None:
-        fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
-        identity = await insert_identity(connection, scope, fields)
-    if identity is None:
-        raise Problem(
-            CONFLICT, "somebody else changes this customer just now", remedy="send the request again"
-        )
+    identity = await identity_of(connection, scope, record)
     settled = _Settled(identity=identity)
     if stripe_id not in (None, identity.stripe_customer_id):
         settled = await _link(connection, scope, identity, stripe_id or "")
@@ -288,8 +293,7 @@ async def _link(connection: Connection, scope: Scope, identity: StoredIdentity, 
     if identity.stripe_customer_id is not None:
         raise _linked_already(identity.stripe_customer_id)
     at_stripe = await find_by_stripe_id(connection, CustomerKey(*scope, stripe_id))
-    if at_stripe is not None and at_stripe.custom_uid not in (None, identity.custom_uid):
-        raise _taken(stripe_id, at_stripe.custom_uid or "")
+    await _require_unnamed(connection, scope, at_stripe, identity.custom_uid)
     linked = await link_identity(connection, scope, identity.uid, stripe_id)
     if linked is None:
         other = await select_linked_identity(connection, scope, stripe_id)

@@ -157,7 +157,8 @@ async def open_service(
         port = await stack.enter_async_context(served(create_app(asked_for), connections=1000))
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120)
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
+                timeout=aiohttp.ClientTimeout(total=120),
             )
         )
         service = Service(session=session, port=port, harness=harness)
