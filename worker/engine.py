@@ -37,7 +37,7 @@ from worker.lists.histories import pull_histories
 from worker.live.apply import BATCH as APPLY_BATCH
 from worker.live.apply import apply_batch
 from worker.live.confirm import BATCH as CONFIRM_BATCH
-from worker.live.confirm import confirm_batch
+from worker.live.confirm import claim_every_seconds, confirm_batch
 from worker.live.derive import BATCH as DERIVE_BATCH
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
 from worker.live.heavy import derive_heavy
@@ -48,7 +48,6 @@ from worker.usage import refresh_usage
 LOOP_SECONDS_MAX = 25.0
 """A loop returns by then, so that its arq job ends well within its timeout; the rest of the work rings again."""
 CONFIRM_LINGER = timedelta(seconds=6)
-CONFIRM_POLL_SECONDS = 0.2
 CLAIM_SECONDS = 20.0
 """Reads are claimed for as long ahead as they may be asked for: others may have a larger part of the limits."""
 KEY_CHECK_SECONDS = 60.0
@@ -177,7 +176,7 @@ class Engine:
                         self._timed("confirm", began)
                     if refused:
                         self._doubt_key()
-                    if not begun and not (linger and await self._read_falls_due(self._lanes.live_mode)):
+                    if not begun and not (linger and await self._read_falls_due(self._lanes)):
                         break
             if reads:
                 log.info("objects read", count=reads, duration_ms=self._ms_since(started))
@@ -311,13 +310,13 @@ class Engine:
                 connection, self._seen or Numbers(), thorough=self._seen is None
             )
 
-    async def _read_falls_due(self, live_mode: bool) -> bool:
+    async def _read_falls_due(self, lanes: Lanes) -> bool:
         """Wait for the next read, if it is near; False if none is."""
         async with self._pool.acquire() as connection:
-            wait = await seconds_to_next_read(connection, live_mode=live_mode)
+            wait = await seconds_to_next_read(connection, live_mode=lanes.live_mode)
         if wait is None or wait > CONFIRM_LINGER.total_seconds():
             return False
-        await asyncio.sleep(max(wait, CONFIRM_POLL_SECONDS))
+        await asyncio.sleep(max(wait, claim_every_seconds(lanes.live.budget.part)))
         return True
 
     @asynccontextmanager

@@ -34,7 +34,12 @@ from worker.retry import backoff_seconds, retry_conflicts
 BATCH = 200
 LEASE = timedelta(seconds=90)
 CLAIM_EVERY_SECONDS = 0.2
-"""How often it is looked for more, if less was due than could be read."""
+"""How often all workers together look for more, if less was due than could be read: the more of them look, the fewer
+objects each finds, and so the fewer come with one page of a list."""
+CLAIM_EVERY_SECONDS_MAX = 1.0
+STORED_TOGETHER_SECONDS = 0.1
+"""How long answers wait for others that are under way, to be stored with them: a transaction costs as much as the
+storing of some twenty objects."""
 ODD_ALARMS_AT_ONCE = 5
 """Of one group of answers: a kind whose every read is refused would bury the other alarms."""
 
@@ -73,6 +78,11 @@ async def confirm_batch(
     return turn.begun, turn.refused
 
 
+def claim_every_seconds(part: float) -> float:
+    """How often a worker with this part of the limits looks for reads that are due, if there are few."""
+    return min(CLAIM_EVERY_SECONDS / max(part, CLAIM_EVERY_SECONDS), CLAIM_EVERY_SECONDS_MAX)
+
+
 class _Turn:
     """Reads that are under way, by their ids and by pages of lists."""
 
@@ -92,7 +102,7 @@ class _Turn:
     async def begin(self, limit: int) -> None:
         """Claim reads that are due, and send their requests. If few were due a moment ago, none are claimed."""
         now = asyncio.get_running_loop().time()
-        if now - self._claimed_at < CLAIM_EVERY_SECONDS:
+        if now - self._claimed_at < claim_every_seconds(self._stripe.budget.part):
             return
         async with self._pool.acquire() as connection:
             due = await claim_reads(
@@ -147,6 +157,9 @@ class _Turn:
         )
         if not done:
             return False
+        if self.tasks:
+            more, self.tasks = await asyncio.wait(self.tasks, timeout=STORED_TOGETHER_SECONDS)
+            done |= more
         outcomes = [task.result() for task in done]
         answers = [answer for each in outcomes for answer in each.answers]
         failures = [failure for each in outcomes for failure in each.failures]
