@@ -27,10 +27,20 @@ from (values
   ('young', 'applied', interval '39 days', interval '39 days')
 ) as given (name, state, age, applied)
 """
+TWINS = """
+insert into sync.twins (account_id, live_mode, event_id, twin_id)
+select '', false, 'evt_' || thin, 'evt_' || snapshot
+from (values ('old', 'ignored'), ('cited', 'never_came'), ('late', 'old')) as given (thin, snapshot)
+"""
 CITE = """
 insert into billing.status_changes (customer_uid, status_after, changed_at, exact, event_id, source)
 values (gen_random_uuid(), 'active', now(), true, 'evt_cited', 'event')
 """
+
+
+async def told(pool: Pool) -> set[str]:
+    """The thin events whose twins are remembered."""
+    return {row[0].removeprefix("evt_") for row in await pool.fetch("select event_id from sync.twins")}
 
 
 async def names(pool: Pool) -> set[str]:
@@ -38,9 +48,13 @@ async def names(pool: Pool) -> set[str]:
 
 
 async def test_what_leaves_and_what_stays(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In batches, and then a rest; what was cited or parked is looked at again the next day."""
+    """In batches, and then a rest; what was cited or parked is looked at again the next day.
+
+    A thin event and its snapshot are remembered as twins until the second of them has left.
+    """
     monkeypatch.setattr(retention_module, "BATCH", 2)
     await pool.execute(OLD)
+    await pool.execute(TWINS)
     await cite(pool)
     now = 0.0
     retention = Retention(pool, age=AGE, clock=lambda: now)
@@ -48,6 +62,7 @@ async def test_what_leaves_and_what_stays(pool: Pool, monkeypatch: pytest.Monkey
     assert (2, 2) == (left[0], sum(left))
     stays = {"pending", "parked", "quarantined", "cited", "late", "young"}
     assert stays == await names(pool)
+    assert {"cited", "late"} == await told(pool)
     # It rests now; an hour later it goes on where it was, and a day later from the beginning.
     await pool.execute("update sync.events set state = 'applied' where event_id = 'evt_parked'")
     await pool.execute("delete from billing.status_changes")
@@ -57,6 +72,7 @@ async def test_what_leaves_and_what_stays(pool: Pool, monkeypatch: pytest.Monkey
     now = WHOLE_SECONDS
     assert 2 == sum([await retention.turn() for _ in range(5)])
     assert stays - {"parked", "cited"} == await names(pool)
+    assert {"late"} == await told(pool)
 
 
 async def test_i4_an_event_that_is_replayed_meanwhile_stays(pool: Pool) -> None:
