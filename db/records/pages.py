@@ -47,16 +47,15 @@ class Page:
 
 
 def _page(key: str, type_name: str, walked: str) -> str:
-    return f"""
-with walked as (
-  select *
-  from billing.customers
+    walk = f"""from billing.customers
   where {key} > $1::{type_name} and {walked}
   order by {key}
-  limit $2
-), matching as (
+  limit $2"""
+    # The walk ends with the last customer of the page. Only a page that is not full goes through all of it, and counts.
+    return f"""
+with matching as materialized (
   select *
-  from walked
+  from (select * {walk}) walked
   where account_id = $3 and live_mode = $4
     and ($5::text is null or status is not distinct from nullif($5, '{NO_STATUS}'))
     and ($6::text is null or product_id = $6)
@@ -65,10 +64,15 @@ with walked as (
     and ($9::text is null or email in ($9, lower($9)))
   order by {key}
   limit $10
+), walked as materialized (
+  select {key} {walk}
 )
 select {names_of(_COLUMNS, prefix="m.")}, w.walked, w.reached
 from (
-  select count(*) as walked, (select {key} from walked order by {key} desc limit 1) as reached from walked
+  select count(*) as walked,
+    (select {key} from walked where (select count(*) from matching) < $10 order by {key} desc limit 1) as reached
+  from walked
+  where (select count(*) from matching) < $10
 ) w
 left join matching m on true
 order by m.{key}
