@@ -106,10 +106,20 @@ from stripe.invoices i
 where i.account_id = $1 and i.live_mode = $2 and i.customer_id = any ($3::text[]) and i.deleted_at is null
 """
 
+# A guest's charge by its key: joined otherwise, a planner may read the account's whole index of charges.
 SELECT_CHARGES = f"""
-select {_names(Charge, "h")}, o.customer_id as owner_id
-from sync.charge_owners o
-join stripe.charges h on h.account_id = o.account_id and h.live_mode = o.live_mode and h.id = o.charge_id
+select {_names(Charge, "h")}, h.customer_id as owner_id
+from stripe.charges h
+where h.account_id = $1 and h.live_mode = $2 and h.customer_id = any ($3::text[])
+union all
+select {_names(Charge, "h")}, o.customer_id
+from sync.guest_charge_owners o
+join lateral (
+  select {_names(Charge, "c")}
+  from stripe.charges c
+  where c.account_id = $1 and c.live_mode = $2 and c.id = o.charge_id
+  offset 0
+) h on true
 where o.account_id = $1 and o.live_mode = $2 and o.customer_id = any ($3::text[])
 """
 
@@ -205,20 +215,27 @@ from sync.refusals r, unnest($3::text[]) as c (id)
 where r.account_id = $1 and r.live_mode = $2 and r.kind = ''
 """
 
+# By key among what is unsettled, which mostly is little, and not in the table of all objects: the statements name the
+# predicate of `objects_unsettled_by_key`. `offset 0`: for each, whatever a planner without statistics estimates.
 SELECT_UNSETTLED_OBJECTS = """
-select o.id
-from sync.objects o
-where o.account_id = $1 and o.live_mode = $2 and o.kind = $3 and o.id = any ($4::text[]) and o.unsettled
+select k.id
+from unnest($4::text[]) as k (id)
+join lateral (
+  select
+  from sync.objects o
+  where o.account_id = $1 and o.live_mode = $2 and o.kind = $3 and o.id = k.id and coalesce(o.unsettled, false)
+  offset 0
+) waiting on true
 """
 
-# `offset 0` keeps the lookup by key, whatever a planner without statistics estimates (as in customers.py).
 SELECT_UNSETTLED_INVOICES = """
 select distinct p.invoice_id
 from stripe.invoice_payments p
 join lateral (
   select
   from sync.objects o
-  where o.account_id = $1 and o.live_mode = $2 and o.kind = 'invoice_payment' and o.id = p.id and o.unsettled
+  where o.account_id = $1 and o.live_mode = $2 and o.kind = 'invoice_payment' and o.id = p.id
+    and coalesce(o.unsettled, false)
   offset 0
 ) waiting on true
 where p.account_id = $1 and p.live_mode = $2 and p.invoice_id = any ($3::text[])

@@ -103,8 +103,11 @@ class PartStatements:
 
     write: str
     """One array per column; returns the customer of each row that was written: only those that differ are."""
+    select_others: str
+    """The keys of the rows that do not stay, and whose they are. $1 are the customers, then one array per column of the
+    identity: the rows that stay."""
     remove_others: str
-    """$1 are the customers, then one array per column of the identity: the rows that stay."""
+    """One array per column of the key."""
     remove: str
     """$1 are the customers."""
 
@@ -112,29 +115,51 @@ class PartStatements:
 def _part_statements(part: RecordPart) -> PartStatements:
     columns = part.columns
     names = names_of(columns)
-    rest = [column.name for column in columns if column.name not in part.key]
+    rest = [column for column in columns if column.name not in part.key]
+    key = [column for name in part.key for column in columns if column.name == name]
     identity = [column for name in part.identity for column in columns if column.name == name]
+    identified = [column for column in columns if column.name in {"customer_uid", *part.key, *part.identity}]
     return PartStatements(
+        # A row that is there already is left out: `do update` would lock it, which writes its page, to change nothing.
+        # Looked up by the key, as in db/sync/inbox.py.
         write=f"""
 insert into {part.table} as stored ({names})
 select {values_of(columns)}
 from unnest({parameters_of(columns, first=1)}) as new ({names})
-order by {", ".join(f"new.{name}" for name in part.key)}
-on conflict ({", ".join(part.key)}) do update set {", ".join(f"{name} = excluded.{name}" for name in rest)}
-where ({", ".join(f"stored.{name}" for name in rest)})
-  is distinct from ({", ".join(f"excluded.{name}" for name in rest)})
+where (
+  select true
+  from {part.table} known
+  where ({names_of(key, prefix="known.")}) = ({names_of(key, prefix="new.")})
+    and ({names_of(rest, prefix="known.")}) is not distinct from ({values_of(rest)})
+) is null
+order by {names_of(key, prefix="new.")}
+on conflict ({names_of(key)}) do update set {", ".join(f"{each.name} = excluded.{each.name}" for each in rest)}
 returning customer_uid
 """,
-        # As `not in`, it would read the whole table (measured with 100,000 rows: 160 ms instead of 9).
+        # By index for each customer: a join would read the whole table, until that is far larger than a batch. And
+        # `not exists`, because `not in` compares with every row that stays.
+        select_others=f"""
+with own as materialized (
+  select part.*
+  from unnest($1::uuid[]) as derived (customer_uid)
+  join lateral (
+    select {names_of(identified)}
+    from {part.table} part
+    where part.customer_uid = derived.customer_uid
+    offset 0
+  ) part on true
+)
+select {names_of(key)}, customer_uid
+from own
+where not exists (
+  select from unnest({parameters_of(identity, first=2)}) as kept ({names_of(identity)})
+  where ({names_of(identity, prefix="kept.")}) = ({names_of(identity, prefix="own.")})
+)
+""",
         remove_others=f"""
 delete from {part.table} part
-using unnest($1::uuid[]) as derived (customer_uid)
-where part.customer_uid = derived.customer_uid
-  and not exists (
-    select from unnest({parameters_of(identity, first=2)}) as kept ({names_of(identity)})
-    where ({names_of(identity, prefix="kept.")}) = ({names_of(identity, prefix="part.")})
-  )
-returning part.customer_uid
+using unnest({parameters_of(key, first=1)}) as other ({names_of(key)})
+where ({names_of(key, prefix="part.")}) = ({names_of(key, prefix="other.")})
 """,
         remove=f"delete from {part.table} where customer_uid = any ($1::uuid[])",
     )
@@ -152,16 +177,21 @@ async def replace_parts(connection: Connection, derived: Sequence[Derived]) -> s
     rows = {
         name: [row for each in derived for row in part.rows_of(each)] for name, part in RECORD_PARTS.items()
     }
-    changed = []
+    changed: list[UUID] = []
     for name, part in RECORD_PARTS.items():
         kept = [[getattr(row, column) for row in rows[name]] for column in part.identity]
-        changed += await connection.fetch(PART_STATEMENTS[name].remove_others, uids, *kept)
+        statements = PART_STATEMENTS[name]
+        if others := await connection.fetch(statements.select_others, uids, *kept):
+            changed += [row["customer_uid"] for row in others]
+            keys = [[row[at] for row in others] for at in range(len(part.key))]
+            await connection.execute(statements.remove_others, *keys)
     for name, part in RECORD_PARTS.items():
         if rows[name]:
-            changed += await connection.fetch(
+            written = await connection.fetch(
                 PART_STATEMENTS[name].write, *arrays_of(part.columns, rows[name])
             )
-    return {row[0] for row in changed}
+            changed += [row["customer_uid"] for row in written]
+    return set(changed)
 
 
 RESTORE_CUSTOMER_IDS = """

@@ -123,13 +123,18 @@ async def select_holders(
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
+# By key for each object. `awaited` is asked outside: a planner that looked when nothing was unsettled would go through
+# all that is, for each object (measured beside 1,000 unsettled ones: 530 ms instead of 9).
 SELECT_AWAITED = """
-select account_id, live_mode, kind, id
-from sync.objects
-join unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
-  using (account_id, live_mode, kind, id)
-where unsettled and missing_since is null and parked_at is null and doubts + contradictions = 0
-  and source is distinct from 'audit'
+select k.account_id, k.live_mode, k.kind, k.id
+from unnest($1::text[], $2::boolean[], $3::text[], $4::text[]) as k (account_id, live_mode, kind, id)
+join lateral (
+  select o.unsettled and o.missing_since is null and o.parked_at is null and o.doubts + o.contradictions = 0
+    and o.source is distinct from 'audit' as awaited
+  from sync.objects o
+  where (o.account_id, o.live_mode, o.kind, o.id) = (k.account_id, k.live_mode, k.kind, k.id)
+  offset 0
+) object on object.awaited
 """
 
 

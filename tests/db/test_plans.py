@@ -11,7 +11,7 @@ import pytest
 from db.connection import Connection, connect
 from db.migrate import migrate
 from db.mirror import claims, facts, sizes
-from db.records import access, customer, full, history, identities, names, records
+from db.records import access, customer, full, history, identities, names, pages, records
 from db.sync import (
     catalogue,
     customers,
@@ -21,6 +21,7 @@ from db.sync import (
     inbox,
     inbox_admin,
     pushes,
+    retention,
     status,
     stretches,
     twins,
@@ -268,6 +269,15 @@ ASKED: dict[str, tuple[str, set[str]]] = {
 }  # fmt: skip
 """Questions, and the index that must answer each."""
 
+DERIVED = [UUID(int=number) for number in range(500)]
+"""As many customers as are derived together: so many rows that a join would read a table of ten thousand."""
+OF_PARTS = {
+    "products": (([UUID(int=7)] * 500,), {"customer_products_uid"}),
+    "revenue": ((DERIVED, ["usd"] * 500), {"customer_revenue_uid"}),
+    "features": ((DERIVED, ["feat_1"] * 500), {"customer_features_uid"}),
+    "mrr": ((DERIVED, ["usd"] * 500), {"customer_mrr_uid"}),
+}
+"""The rows that stay of each part of the records, and the index that finds all that they have."""
 LEASE = timedelta(seconds=60)
 SCOPE = ("acct_b", False)
 CLAIMED = ["website", *(f"uid_{number}" for number in range(3, 60, 3))]
@@ -464,11 +474,24 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (*SCOPE, ids("cus"), ["payment_intent"]),
         {"objects_unsettled"},
     ),
-    "unsettled refunds": (facts.SELECT_UNSETTLED_OBJECTS, (*SCOPE, "refund", ids("re")), {"objects_pkey"}),
+    "unsettled refunds": (
+        facts.SELECT_UNSETTLED_OBJECTS,
+        (*SCOPE, "refund", ids("re")),
+        {"objects_unsettled_by_key"},
+    ),
     "unsettled invoices": (
         facts.SELECT_UNSETTLED_INVOICES,
         (*SCOPE, ids("in")),
-        {"invoice_payments_invoice", "objects_pkey"},
+        {"invoice_payments_invoice", "objects_unsettled_by_key"},
+    ),
+    **{
+        f"other rows of {part}": (records.PART_STATEMENTS[part].select_others, (DERIVED, *kept), wanted)
+        for part, (kept, wanted) in OF_PARTS.items()
+    },
+    "old events": (
+        retention.TRIM_EVENTS,
+        (0, timedelta(days=40), BATCH),
+        {"events_seq_key", "events_pkey", "status_changes_event", "twins_pkey", "twins_by_twin"},
     ),
     "last changes of status": (
         history.SELECT_LAST_CHANGES,
@@ -508,6 +531,19 @@ BY_INDEX: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
 """Counts of what is to be done. They run with sequential scans turned off, whatever the planner expects to find."""
 
 
+QUIET = """
+update sync.objects set dirty = 1 where unsettled;
+analyze sync.objects
+"""
+UNSETTLED = ("unsettled refunds", "unsettled invoices", "awaited objects")
+"""Statements that look up objects by key. If nothing was unsettled when the planner last looked, it takes going through
+all that is for cheap, and that is not so when much is."""
+
+
+PAGE = (UUID(int=0), pages.WALKED_MAX, *SCOPE, "active", None, None, None, None, BATCH)
+PAGES = {"a page by uid": pages.PAGE_BY_UID, "a page of changes": pages.PAGE_BY_CHANGE}
+
+
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for inner in plan.get("Plans", ()):
@@ -528,34 +564,58 @@ def oldest() -> Iterator[str]:
 async def wrong_plans(connection: Connection) -> list[str]:
     """What the statements do that they should not, with two accounts in the database."""
     await fill(connection)
+    found = [each for name in HOT | BY_INDEX for each in await wrong_plan(connection, name)]
+    found += [each for name in PAGES for each in await long_walk(connection, name)]
+    await connection.execute(QUIET)
+    return found + [
+        f"in a quiet hour {each}" for name in UNSETTLED for each in await wrong_plan(connection, name)
+    ]
+
+
+async def long_walk(connection: Connection, name: str) -> list[str]:
+    """Whether a page that finds enough goes on after its last customer. Half of the customers are another account's."""
+    after = PAGE[0] if "uid" in name else 0
+    explained = await connection.fetchval(f"explain (analyze, format json) {PAGES[name]}", after, *PAGE[1:])
+    rows = sum(
+        node["Actual Rows"] * node["Actual Loops"]
+        for node in nodes(json.loads(explained)[0]["Plan"])
+        if node.get("Relation Name") == "customers"
+    )
+    return [f"{name} reads {rows:.0f} customers for {BATCH}"] if rows > CUSTOMERS + 2 * BATCH else []
+
+
+async def wrong_plan(connection: Connection, name: str) -> list[str]:
+    """What one statement does that it should not."""
     wrong = []
-    for name, (statement, parameters, wanted) in (HOT | BY_INDEX).items():
-        async with connection.transaction():
-            if name in BY_INDEX:
-                await connection.execute(status.BY_INDEX)
-            explained = await connection.fetchval(f"explain (format json) {statement}", *parameters)
-        plan = list(nodes(json.loads(explained)[0]["Plan"]))
-        first = [inner for node in plan if node["Node Type"] == "Limit" for inner in node["Plans"]]
-        whole = {
-            f"{node['Relation Name']} ({node['Plan Rows']} rows)"
-            for node in plan
-            if node.get("Relation Name", "prices") not in SMALL
-            and (node["Node Type"] == "Seq Scan" or (name not in BY_INDEX and node["Plan Rows"] > MANY))
-            and node.get("Index Name") not in WAITING | IN_ORDER
-            # The first row in the order of an index.
-            and not ("Index" in node["Node Type"] and "Filter" not in node and node in first)
-        }
-        whole |= {
-            f"{table}, sorted"
-            for node in plan
-            if "Sort" in node["Node Type"]
-            for table in {inner.get("Index Name") for inner in nodes(node)} & IN_ORDER
-        }
-        used = {node["Index Name"] for node in plan if "Index Name" in node}
-        if whole:
-            wrong.append(f"{name} reads a great part of {sorted(whole)}")
-        if wanted - used:
-            wrong.append(f"{name} goes by {sorted(used)}, not by {sorted(wanted - used)}")
+    statement, parameters, wanted = (HOT | BY_INDEX)[name]
+    async with connection.transaction():
+        if name in BY_INDEX:
+            await connection.execute(status.BY_INDEX)
+        explained = await connection.fetchval(f"explain (format json) {statement}", *parameters)
+    plan = list(nodes(json.loads(explained)[0]["Plan"]))
+    first = [inner for node in plan if node["Node Type"] == "Limit" for inner in node["Plans"]]
+    whole = {
+        f"{node['Relation Name']} ({node['Plan Rows']} rows)"
+        for node in plan
+        if node.get("Relation Name", "prices") not in SMALL
+        and (node["Node Type"] == "Seq Scan" or (name not in BY_INDEX and node["Plan Rows"] > MANY))
+        and node.get("Index Name") not in WAITING | IN_ORDER
+        # All that such an index holds, sorted: where there are fewer than the limit.
+        and not {inner.get("Index Name") for inner in node.get("Plans", ())} & WAITING
+        # The first row in the order of an index.
+        and not ("Index" in node["Node Type"] and "Filter" not in node and node in first)
+    }
+    whole |= {
+        f"{table}, sorted"
+        for node in plan
+        if "Sort" in node["Node Type"]
+        for table in {inner.get("Index Name") for inner in nodes(node)} & IN_ORDER
+    }
+    used = {node["Index Name"] for node in plan if "Index Name" in node}
+    if whole:
+        wrong.append(f"{name} reads a great part of {sorted(whole)}")
+    if wanted - used:
+        wrong.append(f"{name} goes by {sorted(used)}, not by {sorted(wanted - used)}")
     return wrong
 
 
