@@ -6,16 +6,17 @@ Raw JSON is left out, since no derivation reads it, and so is the inbox.
 """
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
+import psutil
 
 from bench.parts import CONNECTIONS, Account, Figures, describe, filled_inbox
 from bench.plans import Plan
-from bench.system import Machine, Meter, Site, ready, settled, watch, worker_ready
+from bench.statements import measure_statements
+from bench.system import Machine, Meter, Process, Site, ready, settled, watch, worker_ready
 from billing.record import customer_uid
 from db.connection import OwnConnection
-from db.sync.status import select_backlog
 
 CATALOGUE = ("features", "products", "prices", "plans", "coupons", "meters", "payouts")
 """Tables, and kinds of sync.objects, of which a larger company does not have more rows."""
@@ -33,6 +34,9 @@ LEFT = (
 COPIES_AT_ONCE = 250
 """Copies of the whole account in one statement: bounds the memory of sorts and the size of a transaction."""
 
+COPY_SECONDS_MAX = 3600.0
+"""Of one statement that copies rows or makes an index again."""
+
 SELECT_TABLES = """
 select c.oid::regclass::text as name from pg_class c
 where c.relkind = 'r' and c.relpersistence = 'p' and c.relnamespace in (
@@ -44,6 +48,14 @@ SELECT_COLUMNS = """
 select attname as name, format_type(atttypid, null) as type from pg_attribute
 where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = '' and attidentity = ''
 order by attnum
+"""
+
+SELECT_INDEXES = """
+select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition,
+  c.conname as constraint_name, pg_get_constraintdef(c.oid) as constraint_definition
+from pg_index i
+left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u')
+where i.indrelid = $1::text::regclass
 """
 
 SELECT_SOME = """
@@ -61,6 +73,17 @@ select schemaname || '.' || relname as name, seq_tup_read::float8 / n_live_tup a
 from pg_stat_user_tables where n_live_tup > $1
 """
 
+PARTS = (
+    ("receive", "received, events/s"),
+    ("through", "through, provisional, live, events/s"),
+    ("derived", "derived again, records/s"),
+    ("once_more", "the same once more, records/s"),
+)
+"""What is measured at each size, and how the table calls it."""
+
+SETTINGS = {"shared_buffers": "2GB", "max_wal_size": "4GB"}
+"""Of Postgres: as a server has them that is made for so many customers."""
+
 LARGE = 5_000
 """Rows from which on a table must not be read from end to end again and again."""
 
@@ -76,11 +99,11 @@ async def measure_growth(
 ) -> list[Figures]:
     """One entry for each number of customers: newcomers' events through to records, and old records derived again.
 
-    `account` is the small account that is multiplied; its API is served. `newcomers` has `count` events for each number
-    of customers.
+    `account` is the small account that is multiplied; its API is served. `newcomers` has twice `count` events for each
+    number of customers.
     """
     site = await filled_inbox(machine, account, account.events)
-    connection = await watch(site)
+    connection = await watch(site, statement_seconds_max=COPY_SECONDS_MAX)
     found: list[Figures] = []
     try:
         with machine.worker(site, api_port=account.api_port) as worker:
@@ -93,7 +116,7 @@ async def measure_growth(
             await multiplied.grow_to(number)
             grown_seconds = time.monotonic() - began
             plan = Plan(
-                port=0, path=newcomers.events_path, first=at * count, count=count, connections=CONNECTIONS
+                port=0, path=newcomers.events_path, first=2 * at * count, count=count, connections=CONNECTIONS
             )
             found.append(
                 {
@@ -112,50 +135,99 @@ async def measure_growth(
 
 async def _measure(
     machine: Machine, site: Site, connection: OwnConnection, plan: Plan, *, derived: int
-) -> dict[str, Figures]:
-    """What newcomers' events cost, what records derived again cost, and what questions of operators take."""
+) -> Figures:
+    """What newcomers' events cost, received with no worker running and through to records; what records cost that are
+    derived again, and what single statements take.
+    """
     stored = await connection.fetchval("select count(*) from sync.events")
     again = await connection.fetch(SELECT_SOME, derived)
-    with machine.web(site) as web, machine.worker(site, api_port=None) as worker:
+    with machine.web(site) as web:
         await ready(web, "/readyz")
-        await worker_ready(connection, worker)
-        await settled(connection, worker, exact=False, events=stored)
+        meter = Meter(web=web, postgres=machine.postgres)
+        first = msgspec.structs.replace(plan, port=web.port)
+        outcome = await machine.load(first, begin=meter.start)
+        received = {**_cpu(meter, plan.count), "per_second": outcome.per_second}
+        stored += plan.count
+        statements = await measure_statements(connection)
+        with machine.worker(site, api_port=None) as worker:
+            await worker_ready(connection, worker)
+            await settled(connection, worker, exact=False, events=stored)
 
-        read = await _read_whole(connection)
-        meter = Meter(web=web, worker=worker, postgres=machine.postgres)
-        outcome = await machine.load(msgspec.structs.replace(plan, port=web.port), begin=meter.start)
-        ended = await settled(connection, worker, exact=False, events=stored + plan.count)
-        through = {
-            **_cpu(meter, plan.count),
-            "per_second": plan.count / (ended - outcome.began),
-            "accepted_per_second": outcome.per_second,
-            "read_whole": _since(read, await _read_whole(connection)),
-        }
+            read = await _read_whole(connection)
+            meter = Meter(web=web, worker=worker, postgres=machine.postgres)
+            second = msgspec.structs.replace(first, first=plan.first + plan.count)
+            outcome = await machine.load(second, begin=meter.start)
+            stored += plan.count
+            ended = await settled(connection, worker, exact=False, events=stored)
+            through = {
+                **_cpu(meter, plan.count),
+                "per_second": plan.count / (ended - outcome.began),
+                "accepted_per_second": outcome.per_second,
+                "read_whole": _since(read, await _read_whole(connection)),
+            }
+            memory = _memory_bytes(worker)
 
-        read = await _read_whole(connection)
-        meter = Meter(worker=worker, postgres=machine.postgres)
-        began = time.monotonic()
-        await connection.execute(MARK, *map(list, zip(*again, strict=True)))
-        ended = await settled(connection, worker, exact=False, events=stored + plan.count)
-        records = {
-            **_cpu(meter, len(again)),
-            "per_second": len(again) / (ended - began),
-            "read_whole": _since(read, await _read_whole(connection)),
-        }
+            async def derive() -> Figures:
+                read = await _read_whole(connection)
+                meter = Meter(worker=worker, postgres=machine.postgres)
+                began = time.monotonic()
+                await connection.execute(MARK, *map(list, zip(*again, strict=True)))
+                ended = await settled(connection, worker, exact=False, events=stored)
+                return {
+                    **_cpu(meter, len(again)),
+                    "per_second": len(again) / (ended - began),
+                    "read_whole": _since(read, await _read_whole(connection)),
+                }
+
+            records = await derive()
+            once_more = await derive()
+            memory = max(memory, _memory_bytes(worker))
     return {
+        "receive": received,
         "through": through,
         "derived": records,
-        "asked": {
-            "status_ms": await _milliseconds(select_backlog(connection, live_mode=False)),
-            "freshness_ms": await _milliseconds(connection.fetch("select * from billing.freshness")),
-            "customer_ms": await _milliseconds(
-                connection.fetch(
-                    "select * from billing.customers where (account_id, live_mode, stripe_customer_id) = ($1, $2, $3)",
-                    *again[0],
-                )
-            ),
-        },
+        "once_more": once_more,
+        "statements": statements,
+        "worker_memory_bytes": memory,
     }
+
+
+def growth_rows(found: Sequence[Figures]) -> Iterator[tuple[str, float, int, str, float | None]]:
+    """What the table shows: what, the figure, its digits, notes, and the others' CPU."""
+    for each in found:
+        beside = f"beside {each['customers']:,} customers"
+        for part, what in PARTS:
+            cost = each[part]
+            notes = "CPU us each: " + ", ".join(
+                f"{name.removesuffix('_cpu_us')} {value:.0f}"
+                for name, value in cost.items()
+                if name.endswith("_cpu_us")
+            )
+            if "read_whole" in cost:
+                whole = ", ".join(f"{table} {times:g}x" for table, times in cost["read_whole"].items())
+                notes += f"; read from end to end: {whole or 'no large table'}"
+            yield f"{beside}, {what}", cost["per_second"], 0, notes, cost["others_share"]
+        memory = each["worker_memory_bytes"] / 2**20
+        yield f"{beside}, worker memory, MiB", memory, 0, "", None
+    if len(found) > 1:
+        fewest, most = found[0], found[-1]
+        for part, what in PARTS:
+            costs = [
+                sum(value for name, value in each[part].items() if name.endswith("_cpu_us"))
+                for each in (fewest, most)
+            ]
+            notes = f"CPU us each: {costs[0]:.0f}, {costs[1]:.0f}"
+            yield f"  cost beside the most / the fewest, {what}", costs[1] / costs[0], 2, notes, None
+    for name in found[0]["statements"] if found else ():
+        pages = [each["statements"][name]["pages"] for each in found]
+        milliseconds = [f"{each['statements'][name]['ms']:.1f}" for each in found]
+        notes = f"pages {', '.join(f'{count:,}' for count in pages)}; ms {', '.join(milliseconds)}"
+        yield f"  {name}, pages, most / fewest", pages[-1] / max(pages[0], 1), 2, notes, None
+
+
+def _memory_bytes(worker: Process) -> int:
+    memory: int = psutil.Process(worker.process.pid).memory_info().rss
+    return memory
 
 
 async def _read_whole(connection: OwnConnection) -> dict[str, float]:
@@ -169,12 +241,6 @@ def _since(before: dict[str, float], after: dict[str, float]) -> dict[str, float
     return {name: each for name, each in times.items() if each}
 
 
-async def _milliseconds(asking: Awaitable[object]) -> float:
-    began = time.monotonic()
-    await asking
-    return 1000 * (time.monotonic() - began)
-
-
 class Multiplied:
     """Copies of everything that the customers of an account have, under ids of their own."""
 
@@ -186,7 +252,10 @@ class Multiplied:
 
     async def begin(self) -> None:
         """Keep the rows of the account as they are now."""
-        await self._connection.execute("set session_replication_role = replica; set track_counts = off")
+        await self._connection.execute(
+            "set session_replication_role = replica; set track_counts = off; set synchronous_commit = off; "
+            "set maintenance_work_mem = '512MB'"
+        )
         prefixes = await self._connection.fetch(
             "select distinct split_part(id, '_', 1) || '_' as prefix from sync.objects where kind <> all($1)",
             CATALOGUE,
@@ -252,6 +321,8 @@ class Multiplied:
     async def grow_to(self, customers: int) -> None:
         """Copy until there are about so many customers, and have Postgres know it, as after a night."""
         wanted = max(customers // len(self._customers) - 1, 0)
+        # Indexes are left out meanwhile: rows come in no order of theirs, and sorting at the end takes a third as long.
+        rebuilding = [each for table in self._tables for each in await self._without_indexes(table)]
         while self._copies < wanted:
             first, last = self._copies + 1, min(self._copies + COPIES_AT_ONCE, wanted)
             await self._connection.execute("truncate copied_uids")
@@ -272,7 +343,21 @@ class Multiplied:
             for copying in self._tables.values():
                 await self._connection.execute(copying, first, last)
             self._copies = last
+        for statement in rebuilding:
+            await self._connection.execute(statement)
         await self._connection.execute("vacuum analyze")
+
+    async def _without_indexes(self, table: str) -> list[str]:
+        """Drop the indexes of a table; returns the statements that make them again."""
+        again = []
+        for index in await self._connection.fetch(SELECT_INDEXES, table):
+            if name := index["constraint_name"]:
+                await self._connection.execute(f"alter table {table} drop constraint {name}")
+                again.append(f"alter table {table} add constraint {name} {index['constraint_definition']}")
+            else:
+                await self._connection.execute(f"drop index {index['name']}")
+                again.append(index["definition"])
+        return again
 
 
 def _cpu(meter: Meter, count: int) -> dict[str, float]:

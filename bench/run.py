@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.backfill import measure_backfill, written_lists
-from bench.growth import measure_growth
+from bench.growth import SETTINGS, growth_rows, measure_growth
 from bench.limited import measure_burst, measure_mixed, renewing_account
 from bench.parts import (
     WARM_UP,
@@ -113,7 +113,8 @@ QUICK = Sizes(
 )
 GROWTH_CUSTOMERS = 100
 """Customers of the small account that is multiplied: fewer, and the planner would see few different values."""
-GROWTH_STORIES_EVERY = 8
+GROWTH_STORIES_EVERY = 11
+"""These leave 22 objects of a customer, of every kind that counts money."""
 EVENTS_PER_CUSTOMER_MIN = 20
 """The stories make about 55: enough customers are played for the events that are needed."""
 
@@ -159,9 +160,9 @@ def main(
         growth=tuple(sorted(customers)) if customers else base.growth,
     )
     figures: Figures = {}
+    parts = set(only or Part) if only or quick else set(Part) - LONG
     try:
-        with machine() as servers:
-            parts = set(only or Part) if only or quick else set(Part) - LONG
+        with machine(SETTINGS if parts == {Part.GROWTH} else None) as servers:
             asyncio.run(_measure(servers, sizes, parts, figures, grow=bool(only) and not quick))
     except BenchError as error:
         raise SystemExit(f"bench: {error}") from None
@@ -300,7 +301,7 @@ async def _measure_under_limits(servers: Machine, sizes: Sizes, figures: Figures
 async def _measure_growth(servers: Machine, sizes: Sizes, figures: Figures) -> None:
     """The same events and records beside ever more customers."""
     console.print(f"Growth up to {max(sizes.growth):,} customers")
-    events = len(sizes.growth) * sizes.growth_events
+    events = 2 * len(sizes.growth) * sizes.growth_events
     async with (
         played_account(
             servers,
@@ -448,24 +449,8 @@ def table(figures: Figures) -> Table:
             )
             workers = "1 worker" if found["workers"] == 1 else f"{found['workers']} workers"
             row(f"under limits, {what}, {workers}, events/s", {"median": found["per_second"]}, notes, None)
-    for found in figures.get("growth", ()):
-        beside = f"beside {found['customers']:,} customers"
-        for name, what in (
-            ("through", "through, provisional, live, events/s"),
-            ("derived", "derived again, records/s"),
-        ):
-            each = found[name]
-            whole = ", ".join(f"{table} {times:g}x" for table, times in each["read_whole"].items())
-            notes = "CPU us each: " + ", ".join(
-                f"{of.removesuffix('_cpu_us')} {value:.0f}"
-                for of, value in each.items()
-                if of.endswith("_cpu_us")
-            )
-            notes += f"; read from end to end: {whole or 'no large table'}"
-            row(f"{beside}, {what}", {"median": each["per_second"]}, notes, each["others_share"])
-        asked = found["asked"]
-        notes = f"freshness {asked['freshness_ms']:.1f} ms, one customer {asked['customer_ms']:.1f} ms"
-        row(f"{beside}, /status, ms", {"median": asked["status_ms"]}, notes, None, digits=1)
+    for what, figure, digits, notes, others in growth_rows(figures.get("growth", ())):
+        row(what, {"median": figure}, notes, others, digits=digits)
     for name, what in (("latency", "post to record, ms"), ("latency_exact", "  during reads, ms")):
         if name in figures:
             found = figures[name]

@@ -22,7 +22,7 @@ import psutil
 import redis
 
 from bench.plans import API_KEY, SECRET, Outcome, Plan
-from db.connection import OwnConnection, connect
+from db.connection import COMMAND_TIMEOUT_SECONDS, OwnConnection, connect
 from db.migrate import migrate
 from db.sync.status import Backlog, select_backlog
 from local.clean import throwaway_home
@@ -175,11 +175,14 @@ class Machine:
 
 
 @contextmanager
-def machine() -> Iterator[Machine]:
-    """Durable servers (fsync on) in a throwaway directory, removed with their data at the end."""
+def machine(settings: Mapping[str, str] | None = None) -> Iterator[Machine]:
+    """Durable servers (fsync on) in a throwaway directory, removed with their data at the end.
+
+    `settings`: those of Postgres that replace ours.
+    """
     with (
         throwaway_home() as home,
-        start_postgres(home, durable=True) as postgres,
+        start_postgres(home, durable=True, settings=settings) as postgres,
         start_valkey(home, databases=VALKEY_DATABASES) as valkey,
     ):
         migrate(postgres.url)
@@ -229,9 +232,11 @@ async def tally(api: Process) -> dict[str, int]:
     return await asyncio.to_thread(ask)
 
 
-async def watch(site: Site) -> OwnConnection:
+async def watch(site: Site, *, statement_seconds_max: float = COMMAND_TIMEOUT_SECONDS) -> OwnConnection:
     """A connection for watching a site."""
-    return await connect(site.database_url, application_name="bench")
+    return await connect(
+        site.database_url, application_name="bench", command_timeout_seconds=statement_seconds_max
+    )
 
 
 async def worker_ready(connection: OwnConnection, worker: Process, *, workers: int = 1) -> None:

@@ -89,4 +89,6 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
         assert wanted / 2 < found["customers"] < 2 * wanted
         assert found["through"]["per_second"] > 0
         assert found["derived"]["per_second"] > 0
-        assert found["asked"]["status_ms"] > 0
+        assert found["receive"]["per_second"] > 0
+        assert found["worker_memory_bytes"] < 200 * 2**20
+        assert all(each["pages"] >= 0 for each in found["statements"].values())
