@@ -14,7 +14,7 @@ import msgspec
 
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import OwnConnection
-from db.mirror import facts, sizes
+from db.mirror import facts, sizes, unsettled
 from db.records import compare as audited
 from db.records import pages, records
 from db.sync import catalogue, customers, due_reads, histories, inbox, retention, status, stretches
@@ -125,9 +125,9 @@ async def _statements(connection: OwnConnection) -> Mapping[str, Measured]:
         "facts: charges": looked_up(facts.SELECT_CHARGES, *scope, sample),
         "facts: refunds": looked_up(facts.SELECT_REFUNDS, *scope, charges),
         "facts: unsettled customers": looked_up(
-            facts.SELECT_UNSETTLED_CUSTOMERS, *scope, sample, list(LIST_CONFIRMED)
+            unsettled.SELECT_UNSETTLED_CUSTOMERS, *scope, sample, list(LIST_CONFIRMED)
         ),
-        "facts: unsettled payments": looked_up(facts.SELECT_UNSETTLED_INVOICES, *scope, invoices),
+        "facts: unsettled payments": looked_up(unsettled.SELECT_UNSETTLED_INVOICES, *scope, invoices),
         "other rows of MRR": looked_up(
             records.PART_STATEMENTS["mrr"].select_others,
             uids,

@@ -20,7 +20,6 @@ from billing.kinds.discounts import Coupon
 from billing.kinds.entitlements import ActiveEntitlement, Feature
 from billing.kinds.invoices import CreditNote, Invoice
 from billing.kinds.payments import Charge, Dispute, Refund
-from billing.kinds.registry import LIST_CONFIRMED
 from billing.kinds.subscriptions import (
     Subscription,
     SubscriptionItem,
@@ -37,6 +36,11 @@ from db.mirror.not_understood import (
     has_not_understood,
     select_not_understood,
     select_not_understood_intents,
+)
+from db.mirror.unsettled import (
+    select_unsettled_customers,
+    select_unsettled_invoices,
+    select_unsettled_objects,
 )
 
 PORTION_ROWS = 500
@@ -200,45 +204,6 @@ SELECT_FEATURES = f"""
 select {_names(Feature, "f")}
 from stripe.features f
 where f.account_id = $1 and f.live_mode = $2 and f.id = any ($3::text[])
-"""
-
-# Catalogue objects do not count: a price that waits for its read makes no customer inexact. Nor do kinds that only
-# lists confirm, although they name their customer. Of an account that took its access back, nothing is settled.
-SELECT_UNSETTLED_CUSTOMERS = """
-select distinct o.customer_id
-from sync.objects o
-where o.account_id = $1 and o.live_mode = $2 and o.customer_id = any ($3::text[]) and o.unsettled
-  and o.kind <> all ($4::text[])
-union
-select c.id
-from sync.refusals r, unnest($3::text[]) as c (id)
-where r.account_id = $1 and r.live_mode = $2 and r.kind = ''
-"""
-
-# By key among what is unsettled, which mostly is little, and not in the table of all objects: the statements name the
-# predicate of `objects_unsettled_by_key`. `offset 0`: for each, whatever a planner without statistics estimates.
-SELECT_UNSETTLED_OBJECTS = """
-select k.id
-from unnest($4::text[]) as k (id)
-join lateral (
-  select
-  from sync.objects o
-  where o.account_id = $1 and o.live_mode = $2 and o.kind = $3 and o.id = k.id and coalesce(o.unsettled, false)
-  offset 0
-) waiting on true
-"""
-
-SELECT_UNSETTLED_INVOICES = """
-select distinct p.invoice_id
-from stripe.invoice_payments p
-join lateral (
-  select
-  from sync.objects o
-  where o.account_id = $1 and o.live_mode = $2 and o.kind = 'invoice_payment' and o.id = p.id
-    and coalesce(o.unsettled, false)
-  offset 0
-) waiting on true
-where p.account_id = $1 and p.live_mode = $2 and p.invoice_id = any ($3::text[])
 """
 
 
@@ -480,15 +445,12 @@ async def _select_unsettled(
     Objects that name their customer are found by it; payments, refunds and disputes by the object that they belong
     to, whose facts have just been read.
     """
-    unsettled = {
-        row[0]
-        for row in await connection.fetch(SELECT_UNSETTLED_CUSTOMERS, *scope, ids, list(LIST_CONFIRMED))
-    }
+    unsettled = await select_unsettled_customers(connection, scope, ids)
     of_customers = ((each.id, customer) for customer, group in invoices.items() for each in group)
     for some in _portions(of_customers):
         customer_of = dict(some)
-        rows = await connection.fetch(SELECT_UNSETTLED_INVOICES, *scope, list(customer_of))
-        unsettled |= {customer_of[row[0]] for row in rows}
+        waiting = await select_unsettled_invoices(connection, scope, list(customer_of))
+        unsettled |= {customer_of[each] for each in waiting}
     of_owners = ((charge, owner) for owner, group in charges.items() for charge in group)
     for part in _portions(of_owners):
         # A guest's charge names nobody, so it is not found by its customer.
@@ -497,8 +459,8 @@ async def _select_unsettled(
         disputed = {each.id: owner for charge, owner in part for each in disputes.get(charge.id, ())}
         for kind, owner_of in (("charge", guests), ("refund", refunded), ("dispute", disputed)):
             if owner_of:
-                rows = await connection.fetch(SELECT_UNSETTLED_OBJECTS, *scope, kind, list(owner_of))
-                unsettled |= {owner_of[row[0]] for row in rows}
+                waiting = await select_unsettled_objects(connection, scope, kind, list(owner_of))
+                unsettled |= {owner_of[each] for each in waiting}
         if len(part) == PORTION_IDS:
             await asyncio.sleep(0)
     # Others have no mirror row that leads to their customer: they could not be understood.

@@ -10,7 +10,7 @@ import pytest
 
 from db.connection import Connection, connect
 from db.migrate import migrate
-from db.mirror import claims, facts, sizes
+from db.mirror import claims, facts, sizes, unsettled
 from db.records import access, customer, full, history, identities, names, pages, records
 from db.sync import (
     catalogue,
@@ -470,17 +470,17 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         {"identities_account_id_live_mode_stripe_customer_id_key"},
     ),
     "unsettled customers": (
-        facts.SELECT_UNSETTLED_CUSTOMERS,
+        unsettled.SELECT_UNSETTLED_CUSTOMERS,
         (*SCOPE, ids("cus"), ["payment_intent"]),
         {"objects_unsettled"},
     ),
     "unsettled refunds": (
-        facts.SELECT_UNSETTLED_OBJECTS,
+        unsettled.SELECT_UNSETTLED_OBJECTS,
         (*SCOPE, "refund", ids("re")),
         {"objects_unsettled_by_key"},
     ),
     "unsettled invoices": (
-        facts.SELECT_UNSETTLED_INVOICES,
+        unsettled.SELECT_UNSETTLED_INVOICES,
         (*SCOPE, ids("in")),
         {"invoice_payments_invoice", "objects_unsettled_by_key"},
     ),
