@@ -69,8 +69,10 @@ where (c.account_id, c.live_mode, c.customer_id) = (s.account_id, s.live_mode, s
 """
 
 SELECT_READ_WHOLE = """
-select schemaname || '.' || relname as name, seq_tup_read::float8 / n_live_tup as times
-from pg_stat_user_tables where n_live_tup > $1
+select s.schemaname || '.' || s.relname as name, s.seq_tup_read as read, c.reltuples::float8 as rows
+from pg_stat_user_tables s
+join pg_class c on c.oid = s.relid
+where c.reltuples > $1
 """
 
 PARTS = (
@@ -230,14 +232,18 @@ def _memory_bytes(worker: Process) -> int:
     return memory
 
 
-async def _read_whole(connection: OwnConnection) -> dict[str, float]:
-    """How often each large table has been read from end to end."""
+async def _read_whole(connection: OwnConnection) -> dict[str, tuple[int, float]]:
+    """Of each large table, how many rows were read from end to end so far, and how many it has."""
     await connection.execute("select pg_stat_clear_snapshot()")
-    return {row["name"]: row["times"] for row in await connection.fetch(SELECT_READ_WHOLE, LARGE)}
+    rows = await connection.fetch(SELECT_READ_WHOLE, LARGE)
+    return {row["name"]: (row["read"], row["rows"]) for row in rows}
 
 
-def _since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    times = {name: round(each - before.get(name, 0.0), 1) for name, each in after.items()}
+def _since(before: dict[str, tuple[int, float]], after: dict[str, tuple[int, float]]) -> dict[str, float]:
+    """How often each of the tables has been read from end to end meanwhile."""
+    times = {
+        name: round((read - before.get(name, (0, 0.0))[0]) / rows, 1) for name, (read, rows) in after.items()
+    }
     return {name: each for name, each in times.items() if each}
 
 
