@@ -98,8 +98,12 @@ async def select_seconds(
 def _holders(kind: Kind, field: str, holder: str) -> str:
     return f"""
 select t.id, t.{field},
-  -- Later than any burst makes it: it is being read now, or its read has failed.
-  case when o.unsettled and o.read_at <= now() + $4::interval then o.read_at end
+  -- Later than any burst makes it: it is being read now, and what comes with it is settled in a moment; or its read has
+  -- failed.
+  case
+    when o.unsettled and o.read_at <= now() + $4::interval then o.read_at
+    when o.unsettled and o.read_at is not null and o.error is null then now() + interval '1 second'
+  end
 from unnest($3::text[]) as k (id)
 join {kind.table} t on t.account_id = $1 and t.live_mode = $2 and t.id = k.id
 left join sync.objects o
@@ -118,7 +122,9 @@ SELECT_HOLDERS: Mapping[str, str] = {
 async def select_holders(
     connection: Connection, scope: Scope, kind: str, ids: Sequence[str]
 ) -> dict[str, tuple[str, datetime | None]]:
-    """By object: the id of the one whose read confirms it as well, and when that one is to be read, if that is soon."""
+    """By object: the id of the one whose read confirms it as well, and when that one is to be read, if that is soon, or
+    will have been, if it is being read.
+    """
     rows = await connection.fetch(SELECT_HOLDERS[kind], *scope, ids, QUIET_MAX)
     return {row[0]: (row[1], row[2]) for row in rows}
 

@@ -272,6 +272,23 @@ async def test_refund_waits_for_a_charge_that_is_due_soon(harness: Harness) -> N
     assert [f"{CHARGES}/ch_1"] == harness.api.asked
 
 
+async def test_refund_waits_for_a_charge_that_is_being_read(harness: Harness) -> None:
+    """Another worker's read, as long as its lease holds; if that read fails, the refund is read by its id."""
+    await settled(harness, charge())
+    harness.api.put(charge(amount_refunded=500), refund())
+    await harness.apply(event("refund.created", refund(), after=3600))
+    for error_said, expected in ((None, []), ("no answer", ["/v1/refunds/re_1"])):
+        await harness.execute(
+            "update sync.objects set read_at = now() + interval '90 seconds', error = $1 where kind = 'charge'",
+            error_said,
+        )
+        await harness.execute("update sync.objects set read_at = now() where kind = 'refund'")
+        await harness.engine.confirm(linger=False)
+        assert expected == harness.api.asked
+    await harness.settle()
+    assert await is_exact(harness)
+
+
 async def test_one_long_read_holds_up_no_other(harness: Harness) -> None:
     """While one customer's answer does not come, what falls due later is read."""
     harness.api.put(customer("cus_1"), customer("cus_2"))
