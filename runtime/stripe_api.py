@@ -19,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from runtime.budget import Budget, NoTurn
+from runtime.expansions import Expansions
 from runtime.limiter import Lane
 from runtime.limits import operation_of
 from runtime.metrics import STRIPE_CALLS
@@ -112,8 +113,8 @@ class StripeApi:
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
         """Requests sent since the start."""
-        self.unexpandable: dict[tuple[str, str], frozenset[str]] = {}
-        """The expansions that this API has refused, by account and kind: its reads leave them out."""
+        self.expansions = Expansions()
+        """Those that this API has refused: its reads leave them out."""
         self.unlistable: set[tuple[str, str]] = set()
         """Accounts and kinds of whose lists this API has refused a stretch: their objects are read by their ids."""
 

@@ -176,7 +176,7 @@ class _Turn:
             failures += await store_safely(connection, answers, source="event")
             if failures:
                 await retry_conflicts(lambda: _postpone(connection, failures))
-            await _say_refused(connection, answers, failures)
+            await _say_refused(connection, self._stripe, answers, failures)
             if self._refusals:
                 await retry_conflicts(lambda: _say_readable(connection, answers, self._refusals))
         self._forget(read)
@@ -246,22 +246,29 @@ async def _without_refused(
     return asked
 
 
-async def _say_refused(connection: Connection, answers: list[Answered], failures: list[FailedRead]) -> None:
+async def _say_refused(
+    connection: Connection, stripe: StripeApi, answers: list[Answered], failures: list[FailedRead]
+) -> None:
     """Alarm about what Stripe refuses, with the remedy, and take the alarms back once it does not."""
     if answers:
-        names = {kind_refused(answer.key) for answer in answers if not answer.left_out}
+        whole = [answer.key for answer in answers if not answer.left_out]
+        names = {name(key) for key in whole for name in (kind_refused, expansion_refused, parts_refused)}
         names |= {object_refused(answer.key) for answer in answers}
-        names |= {expansion_refused(answer.key) for answer in answers if not answer.left_out}
         await clear_alarms(connection, names)
         await clear_key_alarms(connection)
-    if gone := {object_refused(each.key) for each in failures if each.absent}:
+    if gone := {
+        name(each.key) for each in failures if each.absent for name in (object_refused, parts_refused)
+    }:
         await clear_alarms(connection, gone)
-    for answer in {expansion_refused(each.key): each for each in answers if each.left_out}.values():
+    without = [each for each in answers if each.left_out]
+    of_kind = {each.key for each in without if stripe.expansions.refused(each.key.account_id, each.key.kind)}
+    named = {
+        (expansion_refused if each.key in of_kind else parts_refused)(each.key): each for each in without
+    }
+    for name, answer in sorted(named.items())[:ODD_ALARMS_AT_ONCE]:
         said = f"Stripe refuses {', '.join(answer.left_out)} of {answer.key.kind} {answer.key.id}: it is read without"
         remedy = "see that STRIPE_API_BASE is Stripe's API and that the key may read all that belongs to it"
-        await raise_alarm(
-            connection, expansion_refused(answer.key), said, remedy=remedy, account_id=answer.key.account_id
-        )
+        await raise_alarm(connection, name, said, remedy=remedy, account_id=answer.key.account_id)
     # A key that Stripe does not know lacks no right: the alarm `api key` says what is wrong.
     for failure in {kind_refused(each.key): each for each in failures if each.forbidden}.values():
         if failure.closed:
@@ -291,6 +298,10 @@ def object_refused(key: Key) -> str:
 
 def expansion_refused(key: Key) -> str:
     return f"parts of {key.kind} refused {key.account_id}".strip()
+
+
+def parts_refused(key: Key) -> str:
+    return f"parts of {key.kind} {key.id} refused {key.account_id}".strip()
 
 
 async def _postpone(connection: Connection, failures: list[FailedRead]) -> None:

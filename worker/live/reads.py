@@ -9,7 +9,6 @@ import structlog
 
 from billing.kinds.fields import UnknownShape
 from billing.kinds.found import ObjectRef
-from billing.kinds.kind import Kind
 from billing.kinds.parse import nested_lists, parse_object
 from billing.kinds.registry import KINDS, owner_named_by
 from db.connection import Pool
@@ -58,7 +57,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     path = kind.retrieve_path.format(id=quote(object_id, safe=""))
     left_out: tuple[str, ...] = ()
     if kind.list_field is None:
-        answer, left_out = await _read_expanded(stripe, kind, path, account_id=account_id)
+        answer, left_out = await _read_expanded(stripe, due.key, path)
         text = clean_json(answer.body)
         body: dict[str, Any] = dict(read_object(text))
         whole = kind.whole_list
@@ -100,24 +99,23 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     )
 
 
-async def _read_expanded(
-    stripe: StripeApi, kind: Kind, path: str, *, account_id: str
-) -> tuple[Answer, tuple[str, ...]]:
+async def _read_expanded(stripe: StripeApi, key: Key, path: str) -> tuple[Answer, tuple[str, ...]]:
     """The object with the registry's expansions, but for those that this API refuses (400, naming them)."""
-    refused_before = stripe.unexpandable.get((account_id, kind.name), frozenset())
+    all_expands = KINDS[key.kind].expands
+    refused_before = stripe.expansions.refused(key.account_id, key.kind)
     left_out = refused_before
     while True:
-        expands = tuple(each for each in kind.expands if each not in left_out)
+        expands = tuple(each for each in all_expands if each not in left_out)
         try:
-            answer = await stripe.read(path, account_id=account_id, expands=expands)
+            answer = await stripe.read(path, account_id=key.account_id, expands=expands)
         except StripeRefused as refused:
             if refused.status != 400 or not expands or "expand" not in str(refused):
                 raise
             # Where it names none that we know, all are left out.
             left_out |= {each for each in expands if each in str(refused)} or set(expands)
             continue
-        if left_out != refused_before:
-            stripe.unexpandable[account_id, kind.name] = left_out
+        if all_expands and (left_out != refused_before or not left_out):
+            stripe.expansions.note(key.account_id, key.kind, key.id, left_out)
         return answer, tuple(sorted(left_out))
 
 
@@ -141,11 +139,17 @@ async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id:
     """Read the rest of the lists in an object that facts need whole and that Stripe has cut; returns how many requests
     that took, 0 when none was cut.
 
-    Raises StripeError.
+    Raises StripeError and NotJson. That Stripe knows no such list, or no such entry in it, says nothing of the object,
+    which was there a moment ago: it was changed while it was read.
     """
     requests = 0
     for nested in nested_lists(body):
-        rest = await read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
+        try:
+            rest = await read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
+        except (StripeMissing, StripeRefused) as gone:
+            if isinstance(gone, StripeRefused) and gone.status != 400:
+                raise
+            raise NotJson(f"the rest of a list was not found ({gone})") from gone
         requests += max(ceil(len(rest) / 100), 1)
         whole = body
         for name in nested.path:
