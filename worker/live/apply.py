@@ -197,7 +197,7 @@ class _Batch:
                 thin=reading.thin,
             )
             if ref == reading.deleted and event.created is not None:
-                self.deletions.setdefault(key, event.created)
+                self.deletions[key] = max(event.created, self.deletions.get(key, event.created))
             if event.created is not None and _may_recreate(event, ref.kind):
                 self.recreated[key] = max(event.created, self.recreated.get(key, event.created))
             earlier = self.marks.get(key)

@@ -347,7 +347,8 @@ async def judge_absent(
     gone, left = [], []
     for failure in failures:
         proved, deleted_at = owners.get(failure.key, (False, None))
-        if failure.absent and proved:
+        # One that was never read may be too young to be found (UNSEEN_AFTER): a charge stays when its customer goes.
+        if failure.missing and proved:
             body = {"object": KINDS[failure.key.kind].stripe_object, "id": failure.key.id, "deleted": True}
             gone.append(
                 Answered(
@@ -359,7 +360,7 @@ async def judge_absent(
                     row_stays=True,
                 )
             )
-        elif failure.absent and failure.key in owners:
+        elif failure.missing and failure.key in owners:
             left.append(
                 replace(failure, missing=False, retry_after=min(failure.retry_after, OWNER_GONE_AFTER))
             )

@@ -109,7 +109,7 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         payload_created=payload.payload_created,
         payload_seq=payload.payload_seq,
         terminal=payload.terminal,
-        deleted_event_at=earlier.deleted_event_at or later.deleted_event_at,
+        deleted_event_at=_later_of(earlier.deleted_event_at, later.deleted_event_at),
         asks=later.asks,
         # A change that nobody has told yet is one even beside others.
         known_since=None
@@ -127,3 +127,7 @@ def _payload_rank(mark: Mark) -> tuple[bool, bool, float, int]:
 
 def _event_rank(mark: Mark) -> float:
     return mark.event_created.timestamp() if mark.event_created else float("-inf")
+
+
+def _later_of(one: datetime | None, other: datetime | None) -> datetime | None:
+    return other if one is None or (other is not None and other > one) else one

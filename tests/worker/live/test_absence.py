@@ -313,3 +313,63 @@ async def test_deletion_and_choice_in_any_order(deleted_coupon: Harness) -> None
     known = await harness.object("coupon", "WELCOME")
     assert (True, None) == (known["tombstone"], known["missing_since"])
     assert not await harness.fetchval(COUPON.replace("percent_off::float, ", ""))
+
+
+async def test_404_of_the_rest_of_a_list(harness: Harness) -> None:
+    """I8: if the list was changed while it was read, the object is not missing, and is read again soon."""
+    await known_customer(harness)
+    cut = subscription(
+        items=listing([item("si_1")], has_more=True, url="/v1/subscription_items?subscription=sub_1")
+    )
+    harness.api.put(cut)
+    harness.api.bodies["/v1/subscription_items"] = listing([item("si_2")])
+    for status in (404, 400):
+        gone = error("resource_missing", "No such subscription_item: 'si_1'")
+        harness.api.say("/v1/subscription_items", status, gone)
+        await harness.apply(event("customer.subscription.updated", cut, after=60))
+        await harness.confirm()
+        known = await harness.object("subscription", "sub_1")
+        assert "the rest of a list was not found" in known["error"]
+        assert known["missing_since"] is None
+        seconds = "select extract(epoch from read_at - now()) from sync.objects where id = 'sub_1'"
+        assert await harness.fetchval(seconds) < 30
+        await harness.settle()
+        assert (await harness.record())["exact"]
+
+
+async def test_404_of_a_young_object_whose_customer_was_deleted(harness: Harness) -> None:
+    """I8: it may be too young to be found, and does not go with its customer: it is asked for again."""
+    await known_customer(harness)
+    harness.api.bodies["/v1/customers/cus_1"] = {"object": "customer", "id": "cus_1", "deleted": True}
+    await harness.apply(event("customer.deleted", customer(), after=11))
+    await harness.settle()
+    harness.api.put(charge())
+    harness.api.say("/v1/charges/ch_1", 404, error("resource_missing", "No such charge"))
+    await harness.apply(event("charge.succeeded", charge(), after=10))
+    await harness.confirm()
+    assert not (await harness.object("charge", "ch_1"))["tombstone"]
+    await harness.settle()
+    record = await harness.record()
+    assert (2000, True) == (record["lifetime_revenue"], record["exact"])
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+async def test_chosen_id_that_is_deleted_twice(harness: Harness, batches: int) -> None:
+    """I2: in whatever batches the events come, the last deletion counts, and a 404 proves it."""
+    coupon = {"object": "coupon", "id": "SALE", "duration": "forever", "percent_off": 10, "metadata": {}}
+    first, second = {**coupon, "created": NOON}, {**coupon, "created": NOON + 200}
+    harness.api.put(first)
+    await harness.apply(event("coupon.created", first))
+    await harness.settle()
+    del harness.api.bodies["/v1/coupons/SALE"]
+    told = [
+        event("coupon.deleted", first, after=100),
+        event("coupon.created", second, after=200),
+        event("coupon.deleted", second, after=300),
+    ]
+    for each in [told] if batches == 1 else [[one] for one in told]:
+        await harness.apply(*each)
+    harness.api.now = NOON + 400
+    await harness.settle()
+    known = await harness.object("coupon", "SALE")
+    assert (True, None) == (known["tombstone"], known["missing_since"])
