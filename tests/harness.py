@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
+from urllib.parse import unquote
 
 import asyncpg
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -164,6 +165,8 @@ class Api:
         self.now = NOON
         """Stripe's clock, as in the Date header."""
         self.asked: list[str] = []
+        self.queries: defaultdict[str, list[str]] = defaultdict(list)
+        """What was asked with, by path."""
         self._inner = inner
 
     def put(self, *bodies: Body) -> None:
@@ -192,6 +195,7 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         self.asked.append(path)
+        self.queries[path].append(unquote(scope["query_string"].decode()))
         gate = self.gates[path].popleft() if self.gates.get(path) else None
         if self.scripted[path]:
             status, body = self.scripted[path].popleft()

@@ -46,6 +46,7 @@ class NestedList:
     path: tuple[str, ...]  # to the list object in the body; the rest is appended to its `data`
     url: str  # a path of the API, perhaps with a query
     last_id: str | None  # what `starting_after` takes
+    expands: tuple[str, ...] = ()  # of its entries, as a read of the object asks for them
 
 
 def parse_object(body: Json, *, asked: bool = False) -> Parsed:
@@ -126,4 +127,11 @@ def nested_lists(body: Json) -> tuple[NestedList, ...]:
         url = url.format(id=quote(object_id, safe=""))
     else:
         return ()
-    return (NestedList(path=(field,), url=url, last_id=last_id if isinstance(last_id, str) else None),)
+    return (
+        NestedList(
+            path=(field,),
+            url=url,
+            last_id=last_id if isinstance(last_id, str) else None,
+            expands=tuple(each for each in kind.expands if each.startswith(f"{field}.data.")),
+        ),
+    )

@@ -1,5 +1,6 @@
 """The reader: one object of Stripe's with its lists whole, or the rest of one list."""
 
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from math import ceil
 from typing import Any
@@ -68,7 +69,7 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         answer, held = await _read_held(stripe, due, path)
         body = {"object": kind.stripe_object, kind.id_field: object_id, kind.list_field: held}
         text = as_text(body).encode()
-    cut = await complete_lists(stripe, body, account_id=account_id)
+    cut = await complete_lists(stripe, body, account_id=account_id, left_out=left_out)
     try:
         parsed = parse_object(body, asked=not left_out)
     except UnknownShape as unknown:
@@ -135,7 +136,9 @@ async def _read_held(stripe: StripeApi, due: DueRead, path: str) -> tuple[Answer
     return answer, dict(read_object(clean_json(answer.body)))
 
 
-async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id: str) -> int:
+async def complete_lists(
+    stripe: StripeApi, body: dict[str, Any], *, account_id: str, left_out: Collection[str] = ()
+) -> int:
     """Read the rest of the lists in an object that facts need whole and that Stripe has cut; returns how many requests
     that took, 0 when none was cut.
 
@@ -144,8 +147,10 @@ async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id:
     """
     requests = 0
     for nested in nested_lists(body):
+        asked_for = [each for each in nested.expands if each not in left_out]
+        expands = [each.removeprefix(f"{nested.path[-1]}.") for each in asked_for]
         try:
-            rest = await read_rest(stripe, nested.url, nested.last_id, account_id=account_id)
+            rest = await read_rest(stripe, nested.url, nested.last_id, account_id=account_id, expands=expands)
         except (StripeMissing, StripeRefused) as gone:
             if isinstance(gone, StripeRefused) and gone.status != 400:
                 raise
@@ -160,11 +165,14 @@ async def complete_lists(stripe: StripeApi, body: dict[str, Any], *, account_id:
     return requests
 
 
-async def read_rest(stripe: StripeApi, url: str, after: str | None, *, account_id: str) -> list[Any]:
+async def read_rest(
+    stripe: StripeApi, url: str, after: str | None, *, account_id: str, expands: Iterable[str] = ()
+) -> list[Any]:
     """The entries of a list after the given one, to its end."""
+    asked_for = "".join(f"&expand[]={each}" for each in expands)
     rest: list[Any] = []
     for _ in range(REST_PAGES_MAX):
-        page_path = f"{url}{'&' if '?' in url else '?'}limit=100"
+        page_path = f"{url}{'&' if '?' in url else '?'}limit=100{asked_for}"
         if after is not None:
             page_path += f"&starting_after={quote(after, safe='')}"
         page = read_object(clean_json((await stripe.read(page_path, account_id=account_id)).body))
@@ -183,12 +191,12 @@ async def _prices_of(stripe: StripeApi, product: DueRead, *, asked_at: datetime)
     account_id, live_mode, _, product_id = product.key
     kind = KINDS["price"]
     # Whatever a read of a price asks for is asked for here too: this page is stored as a read of each price.
-    expands = "".join(f"&expand[]=data.{path}" for path in kind.expands)
-    url = f"{kind.list_path}?product={quote(product_id, safe='')}{expands}"
+    expands = [f"data.{path}" for path in kind.expands]
+    url = f"{kind.list_path}?product={quote(product_id, safe='')}"
     found = [
         (parse_object(body), body)
         for variant in kind.list_variants  # the archived ones too
-        for body in await read_rest(stripe, f"{url}&{variant}", None, account_id=account_id)
+        for body in await read_rest(stripe, f"{url}&{variant}", None, account_id=account_id, expands=expands)
     ]
     return tuple(
         Answered(

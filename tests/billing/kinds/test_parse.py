@@ -299,6 +299,15 @@ NESTED: list[tuple[Body, tuple[str, str, str | None] | None]] = [
 def test_nested_lists(body: Body, expected: tuple[str, str, str | None] | None) -> None:
     """Only lists that facts need whole are read on, and only from Stripe's API."""
     wanted = (
-        () if expected is None else (NestedList(path=(expected[0],), url=expected[1], last_id=expected[2]),)
+        ()
+        if expected is None
+        else (
+            NestedList(
+                path=(expected[0],),
+                url=expected[1],
+                last_id=expected[2],
+                expands=("items.data.discounts",) if expected[0] == "items" else (),
+            ),
+        )
     )
     assert wanted == nested_lists(body)

@@ -255,6 +255,21 @@ async def test_customers_discount_stays_known(harness: Harness) -> None:
     assert 2000 == await mrr(harness)
 
 
+async def test_discounts_of_items_beyond_the_first_ten(harness: Harness) -> None:
+    """The rest of a cut list of items is read with the expansions that the subscription is read with."""
+    half = quarter_off(source={"type": "coupon", "coupon": coupon(percent_off=50.0)})
+    cut = listing([item("si_1")], has_more=True, url="/v1/subscription_items?subscription=sub_1")
+    harness.api.put(customer(), PRODUCT, price(), to_price(items=cut))
+    harness.api.bodies["/v1/subscription_items"] = listing([item("si_2") | {"discounts": [half]}])
+    await harness.apply(
+        event("customer.created", customer()), event("customer.subscription.created", to_price(items=cut))
+    )
+    await harness.settle()
+    assert 3000 == await mrr(harness)
+    asked = harness.api.queries["/v1/subscription_items"]
+    assert ["subscription=sub_1&limit=100&expand[]=data.discounts&starting_after=si_1"] == asked
+
+
 async def test_coupon_of_an_item_is_looked_up(harness: Harness) -> None:
     """A read expands an item's discounts and not their coupons, which are five levels down: the mirror has those."""
     bare = quarter_off(source={"type": "coupon", "coupon": "co_1"})
