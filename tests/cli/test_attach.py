@@ -167,7 +167,15 @@ async def test_who_is_stuck(pool: Pool, database_url: str) -> None:
     """Whose history is not known, of whom an object is missing or was given up, or whose record was: they do not become
     exact on their own. Who waits for a read does, whatever another account's customer of the same id lacks.
     """
-    names = ("cus_exact", "cus_waiting", "cus_missing", "cus_unreadable", "cus_unknown", "cus_parked")
+    names = (
+        "cus_exact",
+        "cus_new",
+        "cus_waiting",
+        "cus_missing",
+        "cus_unreadable",
+        "cus_unknown",
+        "cus_parked",
+    )
     async with open_harness(pool, database_url, api_key=None) as harness:
         await harness.apply(
             *(event("customer.created", customer(name)) for name in names),
@@ -183,7 +191,7 @@ async def test_who_is_stuck(pool: Pool, database_url: str) -> None:
             await harness.execute(statement)
         async with pool.acquire() as connection:
             count = await count_exact(connection, live_mode=False)
-    assert Exactness(customers=6, exact=1, stuck=4) == count
+    assert Exactness(customers=7, exact=1, stuck=4) == count
 
 
 def test_what_is_exact() -> None:

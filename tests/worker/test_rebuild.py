@@ -32,7 +32,8 @@ async def run(harness: Harness, *, batch: int = 500, dies_after: int | None = No
 
     connection = await connect(harness.settings.database_url, application_name="rebuild")
     try:
-        await rebuild(connection, policy=POLICY, progressed=progressed, batch=batch)
+        done = await rebuild(connection, policy=POLICY, progressed=progressed, batch=batch)
+        assert done.resumed == (said[0].derived > 0)
     finally:
         await connection.close()
     return said
@@ -107,14 +108,14 @@ async def test_rebuild_mends_what_is_wrong_and_that_only(webhooks_only: Harness)
 
 
 async def test_rebuild_goes_on_where_it_was_cut_short(webhooks_only: Harness) -> None:
-    """Killed half-way, the next one takes only the rest, and counts all; the one after it starts over."""
+    """Killed after one customer, the next one takes only the rest, and counts all; the one after it starts over."""
     harness = webhooks_only
     await harness.apply(*(event("customer.created", customer(f"cus_{n}")) for n in range(1, 8)))
     before = {row[0]: row[1] for row in await harness.fetch("select customer_id, stale from sync.customers")}
     with pytest.raises(CutShortError):
-        await run(harness, batch=2, dies_after=4)
+        await run(harness, batch=1, dies_after=1)
     said = await run(harness, batch=2)
-    assert [4, 6, 7] == [progress.derived for progress in said]
+    assert [1, 3, 5, 7] == [progress.derived for progress in said]
     assert {progress.total for progress in said} == {7}
     after = {row[0]: row[1] for row in await harness.fetch("select customer_id, stale from sync.customers")}
     assert {customer_id: stale + 1 for customer_id, stale in before.items()} == after, "each exactly once"

@@ -95,6 +95,10 @@ async def test_account_that_takes_its_access_back(harness: Harness) -> None:
         await turn(harness)
     # Each turn fills the gap once, as if minutes had passed, and no turn asks for its 30 objects.
     assert 6 <= harness.api.asked_for.count("acct_gone") - before <= 8
+    # And it is filled no sooner than that of any other account: here every five minutes.
+    assert await harness.fetchval(
+        "select due_at > now() + interval '1 min' from sync.accounts where account_id = 'acct_gone'"
+    )
 
     harness.api.closed = set()
     await turn(harness)

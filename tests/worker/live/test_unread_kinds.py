@@ -153,6 +153,7 @@ async def test_a_page_that_an_event_overtook_is_not_the_last_word(harness: Harne
         harness.api.bodies["/v1/payment_intents/pi_1"] = intent(status="succeeded")
         await harness.apply(event("payment_intent.succeeded", intent(status="succeeded"), after=5))
         await store_answers(connection, list(page.answers), source="backfill", of_whole=True)
+    assert (await harness.object(*KEY[2:]))["unsettled"], "no audit calls it different meanwhile"
     await harness.confirm()
     assert "succeeded" == (await shown(harness))[0]
     fence = await harness.object(*KEY[2:])
