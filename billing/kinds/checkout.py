@@ -115,7 +115,7 @@ CHECKOUT_SESSION = Kind(
         ("invoice_id", "invoice"),
     ),
     other_ids=("client_reference_id", "payment_link_id"),
-    whole_list=WholeList(field="line_items", url="/v1/checkout/sessions/{id}/line_items"),
+    whole_lists=(WholeList(field="line_items", url="/v1/checkout/sessions/{id}/line_items"),),
     part=PartKind(
         name="checkout_line_item",
         table="stripe.checkout_line_items",

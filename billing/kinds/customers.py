@@ -54,7 +54,7 @@ CUSTOMER = Kind(
     expands=("tax_ids", "discount.source.coupon"),
     read_only_fields=("discounts",),
     parse=_customer,
-    whole_list=WholeList(field="tax_ids", url="/v1/customers/{id}/tax_ids"),
+    whole_lists=(WholeList(field="tax_ids", url="/v1/customers/{id}/tax_ids"),),
 )
 
 

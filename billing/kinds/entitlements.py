@@ -80,8 +80,12 @@ ACTIVE_ENTITLEMENT_SUMMARY = Kind(
     list_field="entitlements",
     parse=_active_entitlement_summary,
     references=(("customer_id", "customer"),),
-    whole_list=WholeList(
-        field="entitlements", url="/v1/entitlements/active_entitlements?customer={id}", url_is_usable=False
+    whole_lists=(
+        WholeList(
+            field="entitlements",
+            url="/v1/entitlements/active_entitlements?customer={id}",
+            url_is_usable=False,
+        ),
     ),
     read_after="feature",
     part=PartKind(

@@ -88,6 +88,19 @@ def _invoice(object_id: str, body: Json, found: Found) -> Invoice:
     )
 
 
+def _only_lines_tell(body: Json) -> bool:
+    """Whether all lines are needed: one of them may be the only one that names the subscription, or, where the invoice
+    may end a first trial, the one with the longest period. Stripe puts what was added to the invoice first.
+    """
+    reason = body.get("billing_reason")
+    if not isinstance(reason, str) or not reason.startswith("subscription"):
+        return False
+    parent = body.get("parent")
+    details = parent.get("subscription_details") if isinstance(parent, dict) else None
+    named = body.get("subscription") or (details.get("subscription") if isinstance(details, dict) else None)
+    return named is None or reason in ("subscription_create", "subscription_update")
+
+
 def _subscription_of_lines(body: Json, found: Found) -> str | None:
     """The subscription that an invoice names in its lines alone; None if they name several."""
     named = set()
@@ -159,7 +172,10 @@ INVOICE = Kind(
     parse=_invoice,
     concerns=(("payments", "invoice_payment"),),
     references=(("customer_id", "customer"), ("subscription_id", "subscription")),
-    whole_list=WholeList(field="payments", url="/v1/invoice_payments?invoice={id}"),
+    whole_lists=(
+        WholeList(field="payments", url="/v1/invoice_payments?invoice={id}"),
+        WholeList(field="lines", url="/v1/invoices/{id}/lines", needed=_only_lines_tell),
+    ),
 )
 
 

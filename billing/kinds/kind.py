@@ -16,6 +16,7 @@ class WholeList(NamedTuple):
     field: str
     url: str  # with {id}: the quoted id of the object that holds the list
     url_is_usable: bool = True  # False: the URL that the list itself states does not serve its rest
+    needed: Callable[[Json], bool] | None = None  # for which objects; None: for all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class Kind:
     )
     read_after: str | None = None  # no list holds it: it is read per customer, after the list of this kind
     list_field: str | None = None  # Stripe has no such object to read, only the list in this field of it
-    whole_list: WholeList | None = None  # the list inside it that must be read to its end
+    whole_lists: tuple[WholeList, ...] = ()  # the lists inside it that must be read to their ends
     part: PartKind | None = None  # what travels with it and has rows of its own
     # "lists": no record depends on it. Its payloads are shown by the same rule as others, but no event makes us read
     # it: lists confirm it in a backfill, and an audit finds later changes. Nothing is fetched because it names it, and

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from billing.kinds.fields import Refused, UnknownShape, flag_of, shown
 from billing.kinds.found import Facts, Found, Json, ObjectRef, Part, is_id, is_id_of
+from billing.kinds.kind import Kind, WholeList
 from billing.kinds.registry import KINDS, kind_of
 from billing.kinds.subscriptions import SubscriptionItem
 
@@ -111,27 +112,31 @@ def nested_lists(body: Json) -> tuple[NestedList, ...]:
     """The lists in this object that facts need whole and that Stripe has cut; never raises."""
     name = body.get("object")
     kind = kind_of(name) if isinstance(name, str) else None
-    if kind is None or kind.whole_list is None:
+    if kind is None or not kind.whole_lists:
         return ()
-    field, url, url_is_usable = kind.whole_list
-    cut = body.get(field)
+    found = [_cut_list(kind, whole, body) for whole in kind.whole_lists]
+    return tuple(each for each in found if each is not None)
+
+
+def _cut_list(kind: Kind, whole: WholeList, body: Json) -> NestedList | None:
+    cut = body.get(whole.field)
     if not isinstance(cut, dict) or cut.get("has_more") is not True:
-        return ()
+        return None
+    if whole.needed is not None and not whole.needed(body):
+        return None
     data = cut.get("data")
     last = data[-1] if isinstance(data, list) and data else None
     last_id = last.get("id") if isinstance(last, dict) else None
     own_url = cut.get("url")
-    if isinstance(own_url, str) and own_url.startswith("/v1/") and url_is_usable:
+    if isinstance(own_url, str) and own_url.startswith("/v1/") and whole.url_is_usable:
         url = own_url
     elif is_id(object_id := body.get(kind.id_field)):
-        url = url.format(id=quote(object_id, safe=""))
+        url = whole.url.format(id=quote(object_id, safe=""))
     else:
-        return ()
-    return (
-        NestedList(
-            path=(field,),
-            url=url,
-            last_id=last_id if isinstance(last_id, str) else None,
-            expands=tuple(each for each in kind.expands if each.startswith(f"{field}.data.")),
-        ),
+        return None
+    return NestedList(
+        path=(whole.field,),
+        url=url,
+        last_id=last_id if isinstance(last_id, str) else None,
+        expands=tuple(each for each in kind.expands if each.startswith(f"{whole.field}.data.")),
     )

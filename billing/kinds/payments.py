@@ -93,7 +93,7 @@ CHARGE = Kind(
         ("payment_intent_id", "payment_intent"),
         ("invoice_id", "invoice"),
     ),
-    whole_list=WholeList(field="refunds", url="/v1/refunds?charge={id}"),
+    whole_lists=(WholeList(field="refunds", url="/v1/refunds?charge={id}"),),
 )
 
 

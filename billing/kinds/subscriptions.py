@@ -170,7 +170,7 @@ SUBSCRIPTION = Kind(
         ("latest_invoice_id", "invoice"),
         ("schedule_id", "subscription_schedule"),
     ),
-    whole_list=WholeList(field="items", url="/v1/subscription_items?subscription={id}"),
+    whole_lists=(WholeList(field="items", url="/v1/subscription_items?subscription={id}"),),
     part=PartKind(
         name="subscription_item",
         table="stripe.subscription_items",

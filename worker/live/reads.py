@@ -61,10 +61,10 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
         answer, left_out = await _read_expanded(stripe, due.key, path)
         text = clean_json(answer.body)
         body: dict[str, Any] = dict(read_object(text))
-        whole = kind.whole_list
-        if whole is not None and whole.field in left_out and body.get("deleted") is not True:
-            # What came unasked, or not at all, is read from the list's own address instead.
-            body[whole.field] = {"object": "list", "data": [], "has_more": True}
+        for whole in kind.whole_lists:
+            if whole.field in left_out and body.get("deleted") is not True:
+                # What came unasked, or not at all, is read from the list's own address instead.
+                body[whole.field] = {"object": "list", "data": [], "has_more": True}
     else:
         answer, held = await _read_held(stripe, due, path)
         body = {"object": kind.stripe_object, kind.id_field: object_id, kind.list_field: held}

@@ -290,6 +290,24 @@ NESTED: list[tuple[Body, tuple[str, str, str | None] | None]] = [
     ),
     ({"object": "subscription", "id": "sub_1", "items": {"has_more": "true", "data": []}}, None),
     ({"object": "invoice", "id": "in_1", "lines": cut_list("/v1/invoices/in_1/lines", "a")}, None),
+    *(
+        (
+            {
+                "object": "invoice",
+                "id": "in_1",
+                "billing_reason": reason,
+                "parent": {"subscription_details": {"subscription": named}},
+                "lines": cut_list(None, "a"),
+            },
+            ("lines", "/v1/invoices/in_1/lines", "a") if expected else None,
+        )
+        for reason, named, expected in (
+            ("subscription_cycle", None, True),
+            ("subscription_cycle", "sub_1", False),
+            ("subscription_create", "sub_1", True),
+            ("manual", None, False),
+        )
+    ),
     ({"object": "dispute", "id": "dp_1", "balance_transactions": []}, None),
     ({}, None),
 ]

@@ -577,3 +577,40 @@ async def test_mark_that_comes_during_a_long_read_waits_for_no_lease(harness: Ha
     gate.open.set()
     await reading
     assert await harness.fetchval(waits) <= 5
+
+
+async def test_subscription_that_only_the_eleventh_line_names(harness: Harness) -> None:
+    """A renewal counts wherever its invoice names the subscription: the lines are read on, and only then."""
+    added = {"parent": {"type": "invoice_item_details", "invoice_item_details": {"invoice_item": "ii_1"}}}
+    renewed = {
+        "parent": {"subscription_item_details": {"subscription": "sub_1", "subscription_item": "si_1"}}
+    }
+    period = {"object": "line_item", "period": {"start": NOON, "end": NOON + 100}}
+    invoice = {
+        "object": "invoice",
+        "id": "in_1",
+        "customer": "cus_1",
+        "created": NOON + 100,
+        "status": "paid",
+        "billing_reason": "subscription_cycle",
+        "period_start": NOON,
+        "period_end": NOON + 100,
+        "currency": "usd",
+        "parent": None,
+        "lines": listing(
+            [{"id": f"il_{number}", **period, **added} for number in range(10)],
+            has_more=True,
+            url="/v1/invoices/in_1/lines",
+        ),
+    }
+    harness.api.put(customer(), subscription(), invoice)
+    harness.api.bodies["/v1/invoices/in_1/lines"] = listing([{"id": "il_10", **period, **renewed}])
+    harness.api.now = NOON + 200
+    await harness.apply(
+        event("customer.created", customer()),
+        event("customer.subscription.created", subscription()),
+        event("invoice.paid", invoice, after=100),
+    )
+    await harness.settle()
+    assert (1, True) == await told(harness, "renewal_number", "exact")
+    assert 1 == reads_of(harness, "/v1/invoices/in_1/lines")
