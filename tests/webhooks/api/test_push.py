@@ -77,6 +77,7 @@ class BothEnds:
         """Send what is to be sent, as if its time had come."""
         await self.harness.execute(MADE_DUE)
         await self.harness.engine.push()
+        await self.harness.engine.derive()
 
     async def settle(self) -> None:
         """Work until nothing is left, but what Stripe does not take."""
@@ -176,6 +177,17 @@ async def test_reaches_stripe_once(ends: BothEnds) -> None:
     assert ["customer.created", "customer.updated"] == [
         each.type for each in ends.sandbox.events if each.object_id == customer.id
     ]
+    # No webhook need come: what was sent is read.
+    await ends.set(customer, description="b")
+    await ends.send()
+    await ends.harness.settle()
+    await ends.harness.engine.push()
+    assert [] == await ends.harness.fetch("select * from sync.pushes where customer_id = $1", customer.id)
+    record = await ends.get(customer)
+    assert ("b", "b", True) == (customer.description, record["description"], record["exact"])
+    await ends.set(customer, description="a")
+    await ends.settle()
+    settled = await ends.get(customer)
     # The same once more changes nothing anywhere.
     await ends.set(customer, **changes | {"metadata": {"plan": "pro"}})
     await ends.settle()
