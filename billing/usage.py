@@ -33,6 +33,7 @@ class Metering:
     period_start: datetime
     period_end: datetime
     quota_limit: int | None
+    feature_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class CustomerUsage:
     expected_charge: int | None  # minor units of `currency`
     currency: str | None
     read_at: datetime
+    feature_id: str | None
 
 
 def meterings_of(facts: CustomerFacts) -> tuple[Metering, ...]:
@@ -86,6 +88,7 @@ def meterings_of(facts: CustomerFacts) -> tuple[Metering, ...]:
                 period_start=start if known is None else known.period_start,
                 period_end=end if known is None else known.period_end,
                 quota_limit=_quota_limit(facts, item, price, catalogue),
+                feature_id=(None if known is None else known.feature_id) or catalogue.feature_id_of(item),
             )
     return tuple(found[key] for key in sorted(found))
 

@@ -236,6 +236,12 @@ def _backlog_rows(health: Health) -> Iterator[tuple[object, object, object]]:
             "customers written here, and not at Stripe yet",
             "customers written here, and not at Stripe yet: `push` in GET /customers/ID says why",
         ),
+        (
+            "unsent meter events",
+            backlog.unsent_meter_events,
+            "tracked here, and Stripe's meters are to be told",
+            "wait for Stripe, for a right of the key, or for customers to be linked: an alarm says which of the former",
+        ),
     ]
     for name, count, meaning, remedy in counts:
         if count is None:

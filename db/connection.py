@@ -157,13 +157,17 @@ async def create_pool(
     max_size: int,
     application_name: str,
     command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+    keeps_plans: bool = False,
 ) -> Pool:
     """Open a pool; json and jsonb stay text, because most callers pass them on unread.
 
-    `database_url`: as db/address.py reads it. Raises one of PostgresAway when the server cannot be reached or worked
-    with; where the first connection is opened later, so does whoever asks for it.
+    `database_url`: as db/address.py reads it. `keeps_plans`: a statement is planned once for each connection, by its
+    indexes whatever its tables hold: for a few short statements that run a thousand times a second.
+
+    Raises one of PostgresAway when the server cannot be reached or worked with; where the first connection is opened
+    later, so does whoever asks for it.
     """
-    settings = _session_settings(command_timeout_seconds)
+    settings = _session_settings(command_timeout_seconds) + (KEEP_PLANS if keeps_plans else "")
     address = read_address(database_url)
     arguments = _arguments(address, application_name, command_timeout_seconds)
 
@@ -297,6 +301,14 @@ def _session_settings(command_timeout_seconds: float) -> str:
     set jit = off;
     set plan_cache_mode = force_custom_plan;
     """
+
+
+# Measured of a check of a feature: 3.9 ms with a plan for each execution, 0.5 with one that is kept. Without scans, the
+# plan that was made while a table was empty is right for a large one, too.
+KEEP_PLANS = """
+    set plan_cache_mode = force_generic_plan;
+    set enable_seqscan = off;
+"""
 
 
 def _execute(script: str) -> Callable[[Connection], Coroutine[Any, Any, None]]:

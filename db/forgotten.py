@@ -284,6 +284,15 @@ where customer_uid = (
 )
 """
 
+_UID = """(
+  select uid from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)"""
+
+ERASE_TRACKED = [
+    f"delete from {table} where customer_uid = {_UID}"
+    for table in ("billing.usage_events", "billing.usage_minutes", "sync.meter_events")
+]
+
 ERASE_MERGES = """
 delete from billing.merges
 where into_uid = (
@@ -317,6 +326,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
         ERASE_IDENTITY,
         *ERASE_PARTS.values(),
         ERASE_LOCAL_ENTITIES,
+        *ERASE_TRACKED,
         ERASE_MERGES,
         ERASE_USAGE,
         FORGET_USAGE,

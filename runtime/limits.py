@@ -5,6 +5,8 @@ from math import inf
 
 LIVE_ACCOUNT, SANDBOX_ACCOUNT, OPERATION = 100.0, 25.0, 25.0
 """What Stripe publishes, in requests a second of all software of an account."""
+METER_EVENTS = 1000.0
+"""The same of meter events, which count apart, in live mode and of the key's own account."""
 OURS = 0.6
 """The share of these that is ours unless STRIPE_RATE_MAX says otherwise: other software needs the rest."""
 
@@ -37,6 +39,14 @@ def limits_of(rate_max: float, operation_rate_max: float | None = None, *, live_
     """
     share = min(rate_max / (LIVE_ACCOUNT if live_mode else SANDBOX_ACCOUNT), 1.0)
     return Limits(account=rate_max, operation=min(operation_rate_max or OPERATION * share, rate_max))
+
+
+def meter_limits_of(limits: Limits, *, live_mode: bool) -> Limits | None:
+    """The limits of meter events: the same part of what Stripe publishes. None: they count with all other requests."""
+    if not live_mode or limits.none:
+        return None
+    rate = METER_EVENTS * min(limits.account / LIVE_ACCOUNT, 1.0)
+    return Limits(account=rate, operation=rate)
 
 
 def operation_of(method: str, path: str) -> str:

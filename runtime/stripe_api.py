@@ -41,12 +41,21 @@ class StripeError(Exception):
 class StripeUnavailable(StripeError):
     """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
 
-    def __init__(self, message: str, *, limited_by: str | None = None, is_an_answer: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        limited_by: str | None = None,
+        is_an_answer: bool = False,
+        reached: bool = True,
+    ) -> None:
         super().__init__(message)
         self.limited_by = limited_by
         """Stripe-Rate-Limited-Reason; without it `lock_timeout` or `unknown`. None if Stripe did not say too many."""
         self.is_an_answer = is_an_answer
         """Whether it is a 5xx: for the same idempotency key Stripe would repeat it."""
+        self.reached = reached
+        """Whether Stripe may have got the request. False: there was no connection."""
 
 
 class StripeNotAsked(StripeUnavailable):
@@ -60,11 +69,15 @@ class StripeMissing(StripeError):
 class StripeRefused(StripeError):
     """Stripe refuses this key or this request (400, 401, 403): trying again changes nothing until somebody acts."""
 
-    def __init__(self, message: str, *, status: int, code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int, code: str | None = None, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         """Stripe's word for the reason; None if it gives none."""
+        self.param = param
+        """What of the request it is about; None if it does not say."""
 
     @property
     def forbidden(self) -> bool:
@@ -163,7 +176,7 @@ class StripeApi:
             return await self._ask("POST", path, account_id=account_id, fields=fields)
 
     async def change(self, path: str, fields: Mapping[str, str], *, account_id: str) -> Answer:
-        """POST to a path of the API that creates or changes something at Stripe: only `subledger attach` does that.
+        """POST to a path of the API that creates or changes something at Stripe, each time that it is sent.
 
         Raises as `read` does.
         """
@@ -201,6 +214,8 @@ class StripeApi:
             raise refusal
         except TimeoutError:
             raise StripeUnavailable(f"no answer to {path} in {REQUEST_TIMEOUT_SECONDS:.0f} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise StripeUnavailable(f"{path}: {type(error).__name__}: {error}", reached=False) from None
         except (aiohttp.ClientError, OSError) as error:
             # The repr of some shows our headers, and so the key.
             raise StripeUnavailable(f"{path}: {type(error).__name__}: {error}") from None
@@ -260,7 +275,7 @@ def _counted(method: str, path: str) -> Iterator[None]:
 
 
 def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> StripeError:
-    code, message = _stripe_error(body)
+    code, message, param = _stripe_error(body)
     said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace(
         "\0", ""
     )  # a text in Postgres cannot hold it
@@ -272,18 +287,19 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
     if status == 404:
         return StripeMissing(said)
     if status in (400, 401, 402, 403):
-        return StripeRefused(said, status=status, code=code)
+        return StripeRefused(said, status=status, code=code, param=param)
     return StripeUnavailable(said, is_an_answer=status >= 500)
 
 
-def _stripe_error(body: bytes) -> tuple[str | None, str]:
-    """The code and message of Stripe's error body. Its messages hold keys only in redacted form."""
+def _stripe_error(body: bytes) -> tuple[str | None, str, str | None]:
+    """The code, the message and the parameter of Stripe's error body. Its messages hold keys only in redacted form."""
     try:
         found: Any = msgspec.json.decode(body)
         error = found["error"]
-        return error.get("code"), str(error.get("message"))
+        param = error.get("param")
+        return error.get("code"), str(error.get("message")), param if isinstance(param, str) else None
     except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
-        return None, "an answer that is not Stripe's"
+        return None, "an answer that is not Stripe's", None
 
 
 def _date(header: str | None) -> datetime:

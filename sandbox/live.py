@@ -166,10 +166,11 @@ async def live(
         mail.add(replay(sandbox, elapsed_seconds))
     api = create_api(sandbox, place.api_keys, faults=Faults(latency_seconds=place.latency_seconds))
     if place.limits:
-        api.gate = Gate(RateLimits() if live_mode else RateLimits(account=25))
+        api.gate = Gate(RateLimits() if live_mode else RateLimits(account=25, meter_events=None))
     api.endpoints.register(
         sandbox.home, url=place.webhook_url, enabled_events=["*"], created=sandbox.now, description="Sandbox"
     )
+    sandbox.home.metering.takes_any_time = True
     async with serve(api, host=place.host, port=place.port):
         posting = asyncio.create_task(mail.run())
         try:

@@ -3,13 +3,23 @@
 from collections import defaultdict
 
 from sandbox.objects import Customer, Meter
+from sandbox.periods import DAY, MINUTE
 from sandbox.store import Store
+
+REMEMBERED_SECONDS = DAY
+"""How long an identifier is recognised: Stripe promises no more."""
+OLDEST_SECONDS, NEWEST_SECONDS = 35 * DAY, 5 * MINUTE
+"""How far back and ahead a report may look."""
 
 
 class Metering:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._used: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        self._reported_at: dict[str, int] = {}
+        """By identifier."""
+        self.takes_any_time = False
+        """Whether what is reported counts as used now, whatever its time: a living account has a clock of its own."""
 
     def meter(self, event_name: str) -> Meter:
         """Count something from now on, as the sum of the values of its events."""
@@ -28,6 +38,24 @@ class Metering:
     def use(self, customer: Customer, meter: Meter, value: int) -> None:
         """Report use by the customer at this moment. Stripe sends no event for that."""
         self._used[customer.id, meter.id].append((self._store.now, value))
+        self._store.changed(meter)
+
+    def find(self, event_name: str) -> Meter | None:
+        """The active meter that counts this."""
+        meters = (thing for thing in self._store.shelves["billing.meter"].rows if isinstance(thing, Meter))
+        return next(
+            (each for each in meters if (each.event_name, each.status) == (event_name, "active")), None
+        )
+
+    def is_known(self, identifier: str) -> bool:
+        """Whether a report with this identifier came within the time for which it is remembered."""
+        at = self._reported_at.get(identifier)
+        return at is not None and self._store.now - at < REMEMBERED_SECONDS
+
+    def report(self, customer_id: str, meter: Meter, value: int, *, at: int, identifier: str) -> None:
+        """Count what was reported from outside, at the moment of its use."""
+        self._reported_at[identifier] = self._store.now
+        self._used[customer_id, meter.id].append((at, value))
         self._store.changed(meter)
 
     def used(self, customer_id: str, meter_id: str, start: int, end: int) -> int | None:

@@ -43,6 +43,8 @@ EMPTY = State(
         quarantined_of_served_mode=0,
         problems=0,
         pending_pushes=0,
+        unsent_meter_events=0,
+        oldest_unsent_meter_event_seconds=None,
         behind=False,
         behind_because=None,
     ),

@@ -15,8 +15,9 @@ from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts, webhook_secret_doubts
 from webhooks.admin import Admin, AdminRoutes
 from webhooks.answers import Refusal, json_answer
-from webhooks.api.api import CONNECTIONS_MAX, Api
+from webhooks.api.api import CONNECTIONS_MAX, HOT_CONNECTIONS_MAX, Api
 from webhooks.api.operation import Context
+from webhooks.api.seen import SeenCustomers
 from webhooks.api.stripe import Customers
 from webhooks.backfills import BackfillRoutes
 from webhooks.customers import CustomerRoutes
@@ -43,7 +44,21 @@ def create_app(settings: Settings) -> Starlette:
     database = Database(
         settings.database_url, application_name="subledger web api", connections_max=CONNECTIONS_MAX
     )
-    api = Api(Context(settings=settings, database=database, bell=bell, stripe=Customers(settings)))
+    api = Api(
+        Context(
+            settings=settings,
+            database=database,
+            hot=Database(
+                settings.database_url,
+                application_name="subledger web checks",
+                connections_max=HOT_CONNECTIONS_MAX,
+                keeps_plans=True,
+            ),
+            bell=bell,
+            stripe=Customers(settings),
+            seen=SeenCustomers(database),
+        )
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -23,10 +23,13 @@ COMMAND_TIMEOUT_SECONDS = 10.0
 class Database:
     """Postgres, for some routes of the web process."""
 
-    def __init__(self, database_url: str, *, application_name: str, connections_max: int) -> None:
+    def __init__(
+        self, database_url: str, *, application_name: str, connections_max: int, keeps_plans: bool = False
+    ) -> None:
         self._database_url = database_url
         self._application_name = application_name
         self._connections_max = connections_max
+        self._keeps_plans = keeps_plans
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
 
@@ -40,6 +43,7 @@ class Database:
                     max_size=self._connections_max,
                     application_name=self._application_name,
                     command_timeout_seconds=COMMAND_TIMEOUT_SECONDS,
+                    keeps_plans=self._keeps_plans,
                 )
             return self._pool
 

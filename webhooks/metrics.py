@@ -168,6 +168,16 @@ def _of_backlog(backlog: Backlog) -> Iterator[Metric]:
         "Customers of whom something that was set here has not reached Stripe yet.",
         backlog.pending_pushes,
     )
+    yield gauge(
+        "subledger_meter_events_unsent",
+        "Meter events that Stripe is to be told of what was tracked.",
+        backlog.unsent_meter_events,
+    )
+    yield gauge(
+        "subledger_meter_events_unsent_seconds",
+        "How long the oldest of them that was tried has waited; 0 if none waits.",
+        backlog.oldest_unsent_meter_event_seconds or 0.0,
+    )
     yield gauge("subledger_alarms", "Alarms that stand.", len(backlog.alarms))
     yield gauge(
         "subledger_behind", "1 if records, exact ones too, may be older than Stripe's events.", backlog.behind

@@ -42,6 +42,7 @@ from worker.live.derive import BATCH as DERIVE_BATCH
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
 from worker.live.heavy import derive_heavy
 from worker.live.push import push_batch
+from worker.meters import add_up, send_meter_events, trim_usage
 from worker.scanner import Scanner
 from worker.usage import refresh_usage
 
@@ -58,6 +59,7 @@ KEY_UNSAID_PATIENCE_SECONDS = 20.0
 KEY_WAIT_SECONDS = 1.0
 """The first events wait this long for the answer whose the key is."""
 SCHEDULE_CHECK_SECONDS = 60.0
+TRIM_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
@@ -69,6 +71,16 @@ class Lanes:
     live: StripeApi
     bulk: StripeApi
     live_mode: bool
+    meters: StripeApi | None = None
+    """For meter events of the key's own account, where Stripe limits these apart from all else."""
+
+    @property
+    def for_meters(self) -> StripeApi:
+        """The way that meter events go, with this worker's part of their limit."""
+        if self.meters is None:
+            return self.bulk
+        self.meters.budget.set_part(self.bulk.budget.part, until=self.bulk.budget.part_until)
+        return self.meters
 
 
 class Engine:
@@ -99,6 +111,9 @@ class Engine:
         self._bulk = asyncio.Lock()
         self._filling = asyncio.Lock()
         self._scanning = asyncio.Lock()
+        self._adding_up = asyncio.Lock()
+        self._usage_trimmed_at = float("-inf")
+        self._sending = asyncio.Lock()
         self._key_checked_at = float("-inf")
         self._schedule_checked_at = float("-inf")
         self._key_is_good: bool | None = None
@@ -262,6 +277,29 @@ class Engine:
             await fill_due_gaps(
                 self._pool, self._lanes.bulk, live_mode=self._lanes.live_mode, every=self._gap_fill
             )
+
+    async def add_up_usage(self) -> None:
+        """Add up what was tracked, and queue it for Stripe's meters."""
+        if self._adding_up.locked():
+            return
+        async with self._adding_up:
+            started = self._clock()
+            while await add_up(self._pool) and not self._over(started):
+                pass
+            if started - self._usage_trimmed_at > TRIM_SECONDS:
+                self._usage_trimmed_at = started
+                await trim_usage(self._pool)
+
+    async def send_meter_events(self) -> None:
+        """Tell Stripe's meters what was tracked."""
+        if self._lanes is None or self._sending.locked() or not await self._key_may_read():
+            return
+        async with self._sending:
+            started, lanes = self._clock(), self._lanes
+            while not self._over(started) and await send_meter_events(
+                self._pool, lanes.for_meters, lanes.bulk, live_mode=lanes.live_mode
+            ):
+                pass
 
     async def give_back(self) -> None:
         """Give up the leases of all unfinished work: for a process that is about to end."""

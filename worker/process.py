@@ -30,6 +30,7 @@ from runtime.bell import BULK_QUEUE, LIVE_QUEUE, TOKENS, RedisError, connect_red
 from runtime.budget import Budget, Use
 from runtime.jobs import deserialize_job, serialize_job
 from runtime.limiter import Lane
+from runtime.limits import meter_limits_of
 from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts
 from runtime.stripe_api import StripeApi
@@ -164,6 +165,8 @@ class WorkerProcess:
             ("reads", lambda: engine.confirm(linger=False), SWEEP_SECONDS),
             ("pushes", engine.push, SWEEP_SECONDS),
             ("heavy customers", engine.derive_heavy, SWEEP_SECONDS),
+            ("usage", engine.add_up_usage, SWEEP_SECONDS),
+            ("meter events", engine.send_meter_events, SWEEP_SECONDS),
             ("retention", retention.turn, SWEEP_SECONDS),
             ("heartbeat", lambda: self._beat(pool, use), BEAT_SECONDS),
             *([("parts", lambda: parts.keep(pool), RENEW_SECONDS)] if lanes is not None else []),
@@ -290,7 +293,7 @@ async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings, budge
     if settings.stripe_api_key is None or settings.live_mode is None:
         return None
 
-    async def open_lane(lane: Lane) -> StripeApi:
+    async def open_lane(lane: Lane, budget: Budget) -> StripeApi:
         api = StripeApi(
             api_key=settings.stripe_api_key or "",
             api_base=settings.stripe_api_base,
@@ -299,8 +302,12 @@ async def open_lanes(stack: contextlib.AsyncExitStack, settings: Settings, budge
         )
         return await stack.enter_async_context(api)
 
+    limits = meter_limits_of(settings.api_limits, live_mode=settings.live_mode)
     return Lanes(
-        live=await open_lane(Lane.LIVE), bulk=await open_lane(Lane.BULK), live_mode=settings.live_mode
+        live=await open_lane(Lane.LIVE, budget),
+        bulk=await open_lane(Lane.BULK, budget),
+        live_mode=settings.live_mode,
+        meters=None if limits is None else await open_lane(Lane.BULK, Budget(limits, part=budget.part)),
     )
 
 

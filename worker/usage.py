@@ -105,6 +105,7 @@ async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timed
                 expected_charge=charge,
                 currency=currency,
                 read_at=read_at,
+                feature_id=metering.feature_id,
             )
         )
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from uuid import UUID
 
 from db.connection import Connection
 from db.keys import Scope
 from db.records.full import uid_in
+from db.records.tracking import SEEN_EVERY, Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,29 +22,35 @@ class Access:
     exact: bool
 
 
-def _check(column: str) -> str:
+def _check(things: str, column: str) -> str:
     """Of several rows (of entities, and of the whole customer) the best one counts, with the sum of their balances."""
     return f"""
 select best.allowed, best.reason, case when best.allowed is null then meant.status else best.status end as status,
-  best.until, best.total, meant.exact
+  best.until, best.left_over, meant.exact, meant.uid, meant.stripe_customer_id,
+  coalesce(meant.last_seen < now() - $7::interval, true) as seen_again, now() as seen_at
 from (
-  select uid, status, exact
+  select uid, status, exact, stripe_customer_id, last_seen
   from (
-    select uid, status, exact, 1 as rank
+    select uid, status, exact, stripe_customer_id, last_seen, 1 as rank
     from billing.customers where uid = $4 and account_id = $1 and live_mode = $2
     union all
-    select uid, status, exact, 2
+    select uid, status, exact, stripe_customer_id, last_seen, 2
     from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
     union all
-    select uid, status, exact, 3
+    select uid, status, exact, stripe_customer_id, last_seen, 3
     from billing.customers where account_id = $1 and live_mode = $2 and custom_uid = $3
   ) named
   order by rank
   limit 1
 ) meant
 left join lateral (
-  select a.allowed, a.reason, a.status, a.until, sum(a.balance) filter (where a.allowed) over () as total
-  from billing.access a
+  select a.allowed, a.reason, a.status, a.until,
+    case
+      when bool_or(a.allowed and a.balance is null) over () then null
+      when bool_or(a.allowed) over () then sum(a.balance) filter (where a.allowed) over ()
+      else max(a.balance) filter (where a.reason = 'balance') over ()
+    end as left_over
+  from billing.access_to_{things} a
   where a.customer_uid = meant.uid and a.{column} = $5
     and ($6::text is null or a.entity_id is null or a.entity_id = $6)
   order by a.allowed desc, a.until desc nulls first
@@ -53,13 +59,22 @@ left join lateral (
 """
 
 
-CHECK_PRODUCT = _check("product_id")
-CHECK_FEATURE = _check("feature_id")
+CHECK_PRODUCT = _check("products", "product_id")
+CHECK_FEATURE = _check("features", "feature_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What was found of a customer."""
+
+    access: Access
+    seen: Seen | None
+    """The customer, if its last_seen is to move."""
 
 
 async def check_product(
     connection: Connection, scope: Scope, name: str, product_id: str, entity_id: str | None
-) -> Access | None:
+) -> Checked | None:
     """Whether the customer with this uid, Stripe id or custom_uid may use a product: for this entity, else for any.
     None if it has no record.
     """
@@ -68,20 +83,19 @@ async def check_product(
 
 async def check_feature(
     connection: Connection, scope: Scope, name: str, feature_id: str, entity_id: str | None
-) -> Access | None:
+) -> Checked | None:
     """The same of a feature."""
     return await _asked(connection, CHECK_FEATURE, scope, name, feature_id, entity_id)
 
 
 async def _asked(
     connection: Connection, statement: str, scope: Scope, name: str, thing: str, entity_id: str | None
-) -> Access | None:
-    uid: UUID | None = uid_in(name)
-    row = await connection.fetchrow(statement, *scope, name, uid, thing, entity_id)
+) -> Checked | None:
+    row = await connection.fetchrow(statement, *scope, name, uid_in(name), thing, entity_id, SEEN_EVERY)
     if row is None:
         return None
-    allowed, reason, status, until, balance, exact = row
-    return Access(
+    allowed, reason, status, until, balance, exact, uid, stripe_customer_id, seen_again, seen_at = row
+    access = Access(
         allowed=bool(allowed),
         reason=reason or "not_bought",
         status=status,
@@ -89,3 +103,13 @@ async def _asked(
         balance=balance,
         exact=exact,
     )
+    seen = None
+    if seen_again:
+        seen = Seen(
+            customer_uid=uid,
+            account_id=scope.account_id,
+            live_mode=scope.live_mode,
+            stripe_customer_id=stripe_customer_id,
+            seen_at=seen_at,
+        )
+    return Checked(access=access, seen=seen)

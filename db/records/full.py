@@ -17,6 +17,7 @@ from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.records.customer import StoredCustomer, read_rows, select_part, select_status_changes
+from db.records.feature_usage import FeatureUsage, select_feature_usage
 from db.records.history import StatusChange
 from db.records.parts import RECORD_PARTS
 from db.sync.pushes import Push, select_pushes
@@ -48,6 +49,7 @@ class Customer(StoredCustomer):
     revenue: tuple[Revenue, ...] | UnsetType = UNSET
     mrr: tuple[CustomerMrr, ...] | UnsetType = UNSET
     usage: tuple[CustomerUsage, ...] | UnsetType = UNSET
+    feature_usage: tuple[FeatureUsage, ...] | UnsetType = UNSET
     status_changes: tuple[StatusChange, ...] | UnsetType = UNSET
     push: Push | UnsetType = UNSET
     """What Stripe has not got yet of what was set here, or has refused; absent for nearly all customers."""
@@ -154,6 +156,7 @@ async def with_parts(connection: Connection, record: StoredCustomer, expand: Col
     if USAGE in expand:
         key = CustomerKey(record.account_id, record.live_mode, record.stripe_customer_id or "")
         parts["usage"] = tuple(await select_usage_rows(connection, key))
+        parts["feature_usage"] = tuple(await select_feature_usage(connection, record.uid))
     if TIMELINE in expand:
         parts["status_changes"] = tuple(await select_status_changes(connection, record.uid))
     (whole,) = [record] if isinstance(record, Customer) else await listed(connection, [record])

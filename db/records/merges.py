@@ -5,6 +5,7 @@ from uuid import UUID
 from db.connection import Connection
 from db.keys import Scope
 from db.records.identities import StoredIdentity, lock_uid
+from db.records.moved import MOVE_USAGE
 
 SELECT_MERGED_INTO = """
 select into_uid from billing.merges where account_id = $1 and live_mode = $2 and merged_uid = $3
@@ -112,6 +113,8 @@ async def merge_identities(
     await connection.execute(TAKE_OVER, *scope, into.uid, stripe_customer_id, *rest)
     await connection.execute(MOVE_ENTITIES, merged.uid, into.uid)
     await connection.execute(REMOVE_ENTITIES, merged.uid)
+    for statement in MOVE_USAGE:
+        await connection.execute(statement, [merged.uid], [into.uid])
     await connection.execute(RECORD_MERGE, *scope, merged.uid, into.uid, stripe_customer_id, custom_uid)
     await connection.execute(FOLLOW_MERGE, *scope, merged.uid, into.uid)
     return True

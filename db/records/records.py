@@ -8,6 +8,7 @@ from billing.record import CustomerRecord, Derived
 from db.columns import arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
 from db.keys import CustomerKey, Scope, columns_of_keys
+from db.records.moved import MOVE_USAGE
 from db.records.parts import RECORD_PARTS, TABLES_BY_UID, RecordPart
 
 RECORD_COLUMNS = columns_of(CustomerRecord)
@@ -92,7 +93,7 @@ async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerK
     # Before any of these rows: every writer of records takes this lock first.
     await connection.execute(LOCK_NUMBERING)
     before, after = [row["before"] for row in rows], [row["after"] for row in rows]
-    for statement in (*RENAME_PARTS, MOVE_ENTITIES, REMOVE_DOUBLES, RENAME_RECORDS):
+    for statement in (*RENAME_PARTS, MOVE_ENTITIES, *MOVE_USAGE, REMOVE_DOUBLES, RENAME_RECORDS):
         await connection.execute(statement, before, after)
     return set(after)
 

@@ -43,6 +43,10 @@ class Backlog:
     problems: int
     pending_pushes: int
     """Customers of whom something that was set here has not reached Stripe yet."""
+    unsent_meter_events: int
+    """What was tracked and Stripe's meters are to be told."""
+    oldest_unsent_meter_event_seconds: float | None
+    """How long the oldest of them has waited, if it was tried: those of customers that Stripe does not know are not."""
     behind: bool
     """As `billing.freshness.behind`: records, exact ones too, may be older than what Stripe has sent."""
     behind_because: str | None
@@ -93,6 +97,12 @@ select
   ) as quarantined_of_served_mode,
   (select count(*) from sync.problems) as problems,
   (select count(*) from sync.pushes where due_at is not null) as pending_pushes,
+  (select count(*) from sync.meter_events where state = 'queued') as unsent_meter_events,
+  (
+    select extract(epoch from now() - min(queued_at))::float8
+    from sync.meter_events
+    where state = 'queued' and attempts > 0
+  ) as oldest_unsent_meter_event_seconds,
   f.behind,
   f.behind_because
 from billing.freshness f

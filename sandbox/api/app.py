@@ -19,7 +19,7 @@ from sandbox.api.endpoints import PATH as ENDPOINTS_PATH
 from sandbox.api.endpoints import Endpoints
 from sandbox.api.limits import Gate
 from sandbox.api.reads import Reads, Request, parse_parameters
-from sandbox.api.writes import Writes
+from sandbox.api.writes import CREATED, Writes
 from sandbox.faults import BrokenOffError, Faults, Misbehavior
 from sandbox.history import History
 from sandbox.play import Sandbox
@@ -179,7 +179,7 @@ class Api:
                 parameters=parse_parameters(form),
             )
             return msgspec.json.encode(self._reads.preview(request))
-        if scope["method"] == "POST" and _WRITTEN.fullmatch(path):
+        if scope["method"] == "POST" and (_WRITTEN.fullmatch(path) or path in CREATED):
             return self._writes.once(
                 account,
                 known_version(version),

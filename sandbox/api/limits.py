@@ -7,6 +7,8 @@ from time import monotonic
 
 from sandbox.api.listing import COLLECTIONS
 
+METER_EVENTS = ("POST", "/v1/billing/meter_events")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
@@ -14,6 +16,10 @@ class RateLimits:
 
     account: int = 100
     operation: int = 25
+    meter_events: int | None = 1000
+    """Meter events of an account have a limit of their own. None: they count as anything else, as in a sandbox and for
+    connected accounts.
+    """
 
 
 def operation_of(method: str, path: str) -> str:
@@ -39,10 +45,12 @@ class Gate:
     def refuses(self, account_id: str, method: str, path: str) -> str | None:
         """The reason for which a request is refused that arrives now; None if it is admitted, and counts."""
         now = self.clock()
-        counted = (
+        counted: tuple[tuple[str, tuple[str, str], int], ...] = (
             ("global-rate", (account_id, ""), self.limits.account),
             ("endpoint-rate", (account_id, operation_of(method, path)), self.limits.operation),
         )
+        if (method, path) == METER_EVENTS and self.limits.meter_events is not None and not account_id:
+            counted = (("endpoint-rate", (account_id, path), self.limits.meter_events),)
         for reason, key, most in counted:
             seen = self._seen[key]
             while seen and now - seen[0] >= 1.0:

@@ -1,11 +1,13 @@
-"""What the API creates and changes: customers, once for each idempotency key."""
+"""What the API creates and changes: customers and meter events, once for each idempotency key."""
 
 import re
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from sandbox import shapes
 from sandbox.account import Account
+from sandbox.api.metered import count_meter_event
 from sandbox.api.reads import parse_parameters
 from sandbox.objects import Customer
 from sandbox.refusals import RefusedError
@@ -50,12 +52,10 @@ class Writes:
             if answer is None:
                 raise _failed()
             return answer
-        customer_id = path.removeprefix(_CUSTOMERS).strip("/")
-        answer = (
-            _change_customer(account, shape, customer_id, form)
-            if customer_id
-            else _create_customer(account, shape, form)
-        )
+        if path in CREATED:
+            answer = CREATED[path](account, shape, form)
+        else:
+            answer = _change_customer(account, shape, path.removeprefix(_CUSTOMERS).strip("/"), form)
         if idempotency_key:
             self._answers[key] = (path, form, None if fails else answer)
         if fails:
@@ -109,3 +109,10 @@ def _read(form: bytes) -> tuple[dict[str, str], dict[str, str]]:
                 400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name
             )
     return fields, metadata
+
+
+CREATED: Mapping[str, Callable[[Account, Version, bytes], bytes]] = {
+    "/v1/customers": _create_customer,
+    "/v1/billing/meter_events": count_meter_event,
+}
+"""What can be created, by path."""

@@ -32,6 +32,7 @@ def metering(**changes: Any) -> Metering:
         period_start=START,
         period_end=month(2),
         quota_limit=None,
+        feature_id=None,
     )
     return replace(usual, **changes)
 
@@ -86,14 +87,17 @@ QUOTAS: list[tuple[dict[str, str], dict[str, str], bool, int | None]] = [
 def test_quota(
     of_price: dict[str, str], of_product: dict[str, str], entitled: bool, expected: int | None
 ) -> None:
-    """From the price, else the product, else the feature that either names; a whole number or nothing."""
+    """From the price, else the product, else the feature that either names, which the meter counts; a whole number or
+    nothing.
+    """
     facts = replace(
         METERED,
         prices=(PRICE, replace(CALLS, metadata=of_price)),
         products=(replace(PRODUCT, metadata=of_product),),
         features=(FEATURE,) if entitled else (),
     )
-    assert (metering(quota_limit=expected),) == meterings_of(facts)
+    named = of_price.get("feature_id") or of_product.get("feature_id")
+    assert (metering(quota_limit=expected, feature_id=named),) == meterings_of(facts)
 
 
 def test_one_meter_of_several_items_is_asked_once() -> None:

@@ -8,10 +8,21 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from db.connection import Connection, connect
+from db.connection import Connection, connect, create_pool
 from db.migrate import migrate
 from db.mirror import claims, facts, sizes, unsettled
-from db.records import access, customer, full, history, identities, names, pages, records
+from db.records import (
+    access,
+    customer,
+    feature_usage,
+    full,
+    history,
+    identities,
+    names,
+    pages,
+    records,
+    tracking,
+)
 from db.sync import (
     catalogue,
     customers,
@@ -20,6 +31,7 @@ from db.sync import (
     histories,
     inbox,
     inbox_admin,
+    meter_events,
     pushes,
     retention,
     status,
@@ -159,6 +171,18 @@ insert into billing.customer_usage (
 )
 select uid, account_id, live_mode, stripe_customer_id, 'sub_1', 'mtr_1', 1, now(), now(), now()
 from billing.customers where account_id = $1;
+insert into billing.merges (merged_uid, into_uid, account_id, live_mode)
+select gen_random_uuid(), uid, account_id, live_mode from billing.customers where account_id = $1;
+insert into billing.usage_events (account_id, live_mode, idempotency_key, customer_uid, feature_id, value, pending)
+select account_id, live_mode, uid, uid, 'key_' || stripe_customer_id, 1, right(stripe_customer_id, 2) = '00'
+from billing.customers where account_id = $1;
+insert into billing.usage_minutes (customer_uid, feature_id, minute, value)
+select uid, 'key_' || stripe_customer_id, date_trunc('minute', now()), 1 from billing.customers where account_id = $1;
+insert into sync.meter_events (account_id, live_mode, customer_uid, event_name, value, used_at, state, ended_at)
+select account_id, live_mode, uid, 'calls', 1, now(),
+  case when right(stripe_customer_id, 2) = '00' then 'queued' else 'sent' end,
+  case when right(stripe_customer_id, 2) <> '00' then now() end
+from billing.customers where account_id = $1;
 insert into billing.customer_mrr (
   customer_uid, account_id, live_mode, stripe_customer_id, currency, mrr, subscriptions
 )
@@ -172,7 +196,7 @@ select uid, 'active', now(), true, 'event' from billing.customers where account_
 """
 
 SMALL = {
-    *("products", "prices", "features", "coupons", "milestones", "accounts", "heavy"),
+    *("products", "prices", "features", "meters", "coupons", "milestones", "accounts", "heavy"),
     *("alarms", "workers", "problems", "key", "refusals"),
 }
 """Tables that may be read from end to end: a catalogue is small compared to its customers, and few are heavy."""
@@ -451,13 +475,33 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     ),
     "may a customer use a product": (
         access.CHECK_PRODUCT,
-        (*SCOPE, "own_7", None, "prod", None),
+        (*SCOPE, "own_7", None, "prod", None, tracking.SEEN_EVERY),
         {"custom_uid_is_unique", "customer_products_uid", "customers_pkey"},
     ),
     "may a customer use a feature": (
         access.CHECK_FEATURE,
-        (*SCOPE, "own_7", None, "key_cus_7", "team_1"),
+        (*SCOPE, "own_7", None, "key_cus_7", "team_1", tracking.SEEN_EVERY),
         {"custom_uid_is_unique", "customer_products_uid", "customer_features_uid", "customers_pkey"},
+    ),
+    "count what was used": (
+        tracking.TRACK,
+        (*SCOPE, "own_7", None, "key", "key_cus_7", None, 1, None, None),
+        {"custom_uid_is_unique"},
+    ),
+    "add up what was used": (
+        tracking.ADD_USAGE,
+        (BATCH, LEASE),
+        {"usage_events_pending", "customers_pkey", "merges_pkey"},
+    ),
+    "what was used of features": (
+        feature_usage.SELECT_FEATURE_USAGE,
+        (UUID(int=7),),
+        {"usage_minutes_customer_uid_feature_id_minute_entity_id_key", "usage_events_not_added"},
+    ),
+    "claim meter events": (
+        meter_events.CLAIM_METER_EVENTS,
+        (False, BATCH, LEASE, LEASE, LEASE, LEASE),
+        {"meter_events_due", "meter_events_pkey", "customers_pkey"},
     ),
     "an identity by its name": (
         identities.SELECT_NAMED_IDENTITY,
@@ -641,3 +685,32 @@ async def test_hot_statements_use_their_indexes_on_an_older_postgres(oldest: str
     finally:
         await connection.close()
     assert not wrong, "\n".join(wrong)
+
+
+KEPT = {
+    "check product": (access.CHECK_PRODUCT, "'', false, 'a', null, 'b', null, interval '1 hour'"),
+    "check feature": (access.CHECK_FEATURE, "'', false, 'a', null, 'b', null, interval '1 hour'"),
+    "track": (tracking.TRACK, "'', false, 'a', null, 'k', 'b', null, 1, null, null"),
+}
+"""What is planned once for each connection, and parameters of it."""
+
+
+async def test_kept_plans_scan_nothing(database_url: str) -> None:
+    """A plan that was made while the tables were empty reads large ones by their indexes, too."""
+    pool = await create_pool(
+        database_url, min_size=1, max_size=1, application_name="subledger-test", keeps_plans=True
+    )
+    try:
+        for name, (statement, parameters) in KEPT.items():
+            async with pool.acquire() as connection:
+                await connection.execute(f"prepare kept as {statement}")
+                plan = await connection.fetchval(f"explain (format json) execute kept({parameters})")
+                await connection.execute("deallocate kept")
+            scanned = [
+                node["Relation Name"]
+                for node in nodes(json.loads(plan)[0]["Plan"])
+                if node["Node Type"] == "Seq Scan"
+            ]
+            assert not scanned, f"{name} reads all of {scanned}"
+    finally:
+        await pool.close()

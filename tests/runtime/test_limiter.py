@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runtime import limiter as limiter_module
 from runtime.limiter import SLACK, Lane, Limiter, Ticket, size_of
-from runtime.limits import NO_LIMITS, Limits, limits_of, operation_of
+from runtime.limits import NO_LIMITS, Limits, limits_of, meter_limits_of, operation_of
 
 LIMITS = limits_of(100.0, live_mode=True)
 OPERATIONS = ("GET /v1/invoices", "GET /v1/invoices/{id}", "GET /v1/customers/{id}")
@@ -386,3 +386,11 @@ def test_the_limit_of_an_operation(
 def test_operations_are_told_apart(path: str, operation: str) -> None:
     """What Stripe counts together is one operation, whatever id it names."""
     assert operation == operation_of("GET", path)
+
+
+def test_meter_events_have_limits_of_their_own() -> None:
+    """In live mode ten times as many as requests, in the same part; in a sandbox they count with all others."""
+    live = meter_limits_of(limits_of(60.0, live_mode=True), live_mode=True)
+    assert Limits(account=600.0, operation=600.0) == live
+    assert None is meter_limits_of(limits_of(15.0, live_mode=False), live_mode=False)
+    assert None is meter_limits_of(NO_LIMITS, live_mode=True)

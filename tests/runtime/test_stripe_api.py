@@ -10,6 +10,7 @@ from runtime.budget import Budget
 from runtime.limiter import Lane
 from runtime.limits import Limits
 from runtime.stripe_api import StripeApi, StripeUnavailable
+from tests.ports import closed_port
 
 KEY = "rk_live_tests_only_0123456789"
 ODD_ANSWERS = {
@@ -35,7 +36,17 @@ async def test_an_odd_answer_tells_no_key(odd: bytes) -> None:
             await api.read("/v1/account", account_id="")
     header = base64.b64encode(f"{KEY}:".encode()).decode()
     assert "/v1/account" in str(failed.value)
+    assert failed.value.reached
     assert not [secret for secret in (KEY, header[:20], "Authorization") if secret in repr(failed.value)]
+
+
+async def test_what_cannot_have_reached_stripe() -> None:
+    """Without a connection nothing was done there: whoever must not do it twice may send it again."""
+    base = f"http://127.0.0.1:{closed_port()}"
+    async with StripeApi(api_key=KEY, api_base=base, budget=Budget()) as api:
+        with pytest.raises(StripeUnavailable) as failed:
+            await api.change("/v1/billing/meter_events", {}, account_id="")
+    assert not failed.value.reached
 
 
 REFUSALS = {

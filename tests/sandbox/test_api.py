@@ -601,3 +601,54 @@ async def test_customers_are_changed(client: Client, api: Api, sandbox: Sandbox)
     api.faults = Faults()
     sandbox.home.clients.delete(customer)
     assert "resource_missing" == (await client.post(path, name="Late")).body["error"]["code"]
+
+
+async def test_meter_events_count_once_a_day() -> None:
+    """Stripe recognises an identifier for 24 hours and says so; later it counts again. What is odd is refused."""
+    sandbox = Sandbox(seed=1)
+    account = sandbox.home
+    meter = account.metering.meter("calls")
+    customer = account.clients.create("Ada", "ada@example.com")
+
+    def form(**more: str) -> dict[str, str]:
+        fields = {"event_name": "calls", "payload[stripe_customer_id]": customer.id, "payload[value]": "3"}
+        return fields | {"identifier": "a", "timestamp": str(sandbox.now)} | more
+
+    async with client_of(create_api(sandbox, [KEY])) as client:
+
+        async def told(**more: str) -> Answer:
+            return await client.post("billing/meter_events", **form(**more))
+
+        counted = await told()
+        assert (200, "billing.meter_event", "a") == (
+            counted.status,
+            counted.body["object"],
+            counted.body["identifier"],
+        )
+        again = await told()
+        assert (400, True) == (
+            again.status,
+            "already exists with identifier a" in again.body["error"]["message"],
+        )
+        assert 3 == account.metering.used(customer.id, meter.id, 0, 2**40)
+        sandbox.advance(86_400)
+        assert 200 == (await told()).status
+        assert 6 == account.metering.used(customer.id, meter.id, 0, 2**40)
+        for wrong in (
+            {"payload[value]": "0.5"},
+            {"event_name": "none"},
+            {"payload[stripe_customer_id]": "cus_none"},
+            {"timestamp": str(sandbox.now - 36 * 86_400)},
+            {"timestamp": str(sandbox.now + 3600)},
+            {"odd": "1"},
+        ):
+            assert 400 == (await told(**{"identifier": "b"} | wrong)).status
+
+
+@pytest.mark.parametrize(("limit", "admitted"), [(1000, 5), (None, 3)], ids=["live", "sandbox"])
+def test_meter_events_have_a_limit_of_their_own(limit: int | None, admitted: int) -> None:
+    """In live mode, and of the account itself; connected accounts have none."""
+    gate = Gate(RateLimits(account=3, operation=3, meter_events=limit), clock=lambda: 0.0)
+    asked = [gate.refuses("", "POST", "/v1/billing/meter_events") for _ in range(5)]
+    assert admitted == asked.count(None)
+    assert 3 == [gate.refuses("acct_1", "POST", "/v1/billing/meter_events") for _ in range(5)].count(None)

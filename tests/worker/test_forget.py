@@ -388,4 +388,5 @@ async def test_every_table_with_a_uid_follows(webhooks_only: Harness) -> None:
     )
     moved = {"customer_products", "customer_revenue", "customer_mrr", "mrr_changes", "status_changes"}
     erased = {"customer_features", "customer_usage", "subscription_entities", "local_entities"}
+    erased |= {"usage_events", "usage_minutes"}
     assert moved | erased == {row[0] for row in rows}

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from webhooks.api import anonymous, check, entities, grants, listing, read, write
+from webhooks.api import anonymous, check, entities, grants, listing, read, track, write
 from webhooks.api.openapi import document_of
 from webhooks.api.operation import Context, Operation
 from webhooks.api.page import page_of
@@ -21,6 +21,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     anonymous.POST,
     anonymous.IDENTIFY,
     check.CHECK,
+    track.TRACK,
     grants.GRANT,
     grants.END,
     entities.PUT,
@@ -29,8 +30,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
 )
 """In the order in which /docs lists them."""
 
-CONNECTIONS_MAX = 8
-"""Connections to Postgres that the API's requests share."""
+CONNECTIONS_MAX, HOT_CONNECTIONS_MAX = 6, 4
+"""Connections to Postgres that the API's requests share; and checks, and what is tracked, beside them."""
 
 
 class Api:
@@ -65,8 +66,11 @@ class Api:
     async def start(self) -> None:
         """Open what requests need; nothing is asked of Postgres or Stripe."""
         await self._context.stripe.start()
+        self._context.seen.start()
 
     async def close(self) -> None:
         """Close the connections without waiting."""
+        await self._context.seen.close()
         await self._context.stripe.close()
         await self._context.database.close()
+        await self._context.hot.close()

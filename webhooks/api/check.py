@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from db.connection import Connection
 from db.keys import Scope
-from db.records.access import Access, check_feature, check_product
+from db.records.access import Access, Checked, check_feature, check_product
 from db.records.customer import StoredCustomer
 from db.records.full import uid_in
 from db.records.merges import leads_to
@@ -64,29 +64,31 @@ async def check(call: Call[Checking, NoBody]) -> Reply:
             field="query.required",
             remedy="leave it out, or give feature_id",
         )
-    async with call.context.database.connection() as connection:
+    async with call.context.hot.connection() as connection:
         scope = await call.scope(connection)
         uid = uid_in(name)
         if uid is not None and (into := await leads_to(connection, scope, uid)) is not None:
             name = str(into)
-        access = await _asked(connection, scope, name, query)
-        if access is None:
+        found = await _asked(connection, scope, name, query)
+        if found is None:
             # It may have been created a moment ago.
             record = await found_customer(connection, scope, name, policy=policy_of(call.context))
-            access = await _asked(connection, scope, str(record.uid), query) or _foreseen(record, query)
-    return Reply(content=_enough(access, query.required))
+            found = await _asked(connection, scope, str(record.uid), query) or _foreseen(record, query)
+    if found.seen is not None:
+        call.context.seen.note(found.seen)
+    return Reply(content=_enough(found.access, query.required))
 
 
-async def _asked(connection: Connection, scope: Scope, name: str, query: Checking) -> Access | None:
+async def _asked(connection: Connection, scope: Scope, name: str, query: Checking) -> Checked | None:
     if query.product_id is not None:
         return await check_product(connection, scope, name, query.product_id, query.entity_id)
     return await check_feature(connection, scope, name, query.feature_id or "", query.entity_id)
 
 
-def _foreseen(record: StoredCustomer, query: Checking) -> Access:
+def _foreseen(record: StoredCustomer, query: Checking) -> Checked:
     """Of a customer whose record no worker has stored yet: only a grant may give it anything."""
     granted = record.has_access and query.product_id is not None and record.product_id == query.product_id
-    return Access(
+    access = Access(
         allowed=granted,
         reason="grant" if granted else "not_bought",
         status=record.status,
@@ -94,6 +96,7 @@ def _foreseen(record: StoredCustomer, query: Checking) -> Access:
         balance=None,
         exact=False,
     )
+    return Checked(access=access, seen=None)
 
 
 def _enough(access: Access, required: int | None) -> Access:

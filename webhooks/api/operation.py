@@ -17,6 +17,7 @@ from db.sync.accounts import named_account
 from runtime.bell import Bell
 from runtime.settings import Settings
 from webhooks.api.problems import INVALID, Problem, ProblemKind
+from webhooks.api.seen import SeenCustomers
 from webhooks.api.stripe import Customers
 from webhooks.database import Database
 from webhooks.ids import id_in_path
@@ -33,8 +34,11 @@ class Context:
 
     settings: Settings
     database: Database
+    hot: Database
+    """For what is asked a thousand times a second: check and track."""
     bell: Bell
     stripe: Customers
+    seen: SeenCustomers
 
 
 class Where(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

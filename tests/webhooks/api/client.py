@@ -177,8 +177,10 @@ async def _work(harness: Harness) -> None:
     """What a worker does, over and over."""
     while True:
         await harness.engine.apply()
+        await harness.engine.add_up_usage()
         await harness.engine.derive()
         if harness.lanes is not None:
             await harness.confirm()
             await harness.engine.sweep_bulk()
+            await harness.engine.send_meter_events()
         await asyncio.sleep(0.02)

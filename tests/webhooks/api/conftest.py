@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from tests.conftest import Services, database_copy
 from tests.webhooks.api.client import Service, open_service
-from webhooks.api import shown
+from webhooks.api import seen, shown
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -18,5 +18,6 @@ async def service(
     name = f"{request.module.__name__.replace('.', '_')}_{worker_id}"[-60:]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shown, "DERIVED_SECONDS", 120.0)  # however slow this machine is
+        patch.setattr(seen, "PAUSE_SECONDS", 0.05)
         async with database_copy(servers, template, name) as url, open_service(url) as service:
             yield service

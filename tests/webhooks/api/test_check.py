@@ -12,10 +12,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECORD = """
 insert into billing.customers (
-  uid, account_id, live_mode, stripe_customer_id, custom_uid, status, has_access, product_id, sandbox_end, exact, change
+  uid, account_id, live_mode, stripe_customer_id, custom_uid, status, has_access, product_id, sandbox_end, exact,
+  change, last_seen
 )
 values ($1, '', false, 'cus_' || $2::text, $2::text, $3, $4, $5, now() + $6::int * interval '1 hour', true,
-  nextval('billing.change'))
+  nextval('billing.change'), now())
 """
 
 PRODUCT = """
@@ -42,7 +43,7 @@ async def record(
     product_id: str | None = None,
     hours: int | None = None,
 ) -> UUID:
-    """A record that nothing derives again; `hours`: until its grant ends."""
+    """A record that nothing derives again, not even to move last_seen; `hours`: until its grant ends."""
     uid = uuid4()
     await service.harness.execute(RECORD, uid, name, status, has_access, product_id, hours)
     return uid

@@ -1,0 +1,296 @@
+"""What was tracked reaches Stripe's meters: at least once, and counted once, whatever happens on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from db.sync import meter_events
+from sandbox import Api as SandboxApi
+from sandbox import Faults, Gate, RateLimits, Sandbox, create_api
+from sandbox.objects import Customer, Meter
+from tests.conftest import Services, database_copy
+from tests.faults import failing
+from tests.harness import API_KEY, Api, error
+from tests.webhooks.api.client import Service, open_service
+from webhooks.api import shown
+from worker import meters
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATH = "/v1/billing/meter_events"
+
+
+@dataclass(slots=True, kw_only=True)
+class Telephone:
+    """An account at Stripe whose meters count calls, and the API before it. No worker is at work: tests are."""
+
+    service: Service
+    world: Sandbox
+    stripe: SandboxApi
+    api: Api
+    calls: Meter
+    told: int = 0
+    feature: str = "calls"
+
+    async def caller(self) -> Customer:
+        """A customer with a record."""
+        customer = self.world.home.clients.create("Ada", "ada@example.com")
+        await self.listen()
+        return customer
+
+    async def listen(self) -> None:
+        """What Stripe has said comes, and is worked on."""
+        events = self.world.events[self.told :]
+        self.told += len(events)
+        await self.service.harness.apply(*events)
+        await self.service.harness.settle()
+
+    async def call(self, customer: Customer, times: int = 1, value: int = 1, **more: Any) -> None:
+        for number in range(times):
+            answer = await self.service.post(
+                f"/customers/{customer.id}/track",
+                {"feature_id": self.feature, "value": value, "idempotency_key": f"{customer.id} {number}"}
+                | more,
+            )
+            assert answer.status in (200, 201), answer.body
+
+    async def send(self) -> None:
+        """One turn of a worker."""
+        await self.service.harness.engine.add_up_usage()
+        await self.service.harness.engine.send_meter_events()
+
+    async def send_again(self) -> None:
+        """The same once what waits is due."""
+        await self.service.harness.execute(
+            "update sync.meter_events set due_at = now() where state = 'queued'"
+        )
+        await self.send()
+
+    def counted(self, customer: Customer, meter: Meter | None = None) -> int | None:
+        """What Stripe has counted."""
+        return self.world.home.metering.used(customer.id, (meter or self.calls).id, 0, 2**40)
+
+    async def queue(self, customer: Customer) -> list[Any]:
+        """The customer's meter events."""
+        return await self.service.harness.fetch(
+            "select e.* from sync.meter_events e join billing.customers c on c.uid = e.customer_uid "
+            "where c.stripe_customer_id = $1 order by e.id",
+            customer.id,
+        )
+
+    async def status(self) -> Any:
+        return (await self.service.get("/status")).body
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def telephone(
+    request: pytest.FixtureRequest, servers: Services, template: str, worker_id: str
+) -> AsyncIterator[Telephone]:
+    """One account for all tests of this module."""
+    name = f"{request.module.__name__.replace('.', '_')}_{worker_id}"[-60:]
+    world = Sandbox(seed=5, start=int(datetime.now(UTC).timestamp()))
+    stripe = create_api(world, [API_KEY])
+    calls = world.home.metering.meter("calls")
+    product = world.home.catalogue.product("Calls", metadata={"feature_id": "calls", "quota_limit": "100"})
+    world.home.catalogue.price(product, 3, meter=calls)
+    api = Api(stripe)
+    async with (
+        database_copy(servers, template, name) as url,
+        open_service(url, api=api, working=False) as service,
+    ):
+        telephone = Telephone(service=service, world=world, stripe=stripe, api=api, calls=calls)
+        await telephone.listen()
+        yield telephone
+
+
+async def test_what_is_tracked_is_billed(telephone: Telephone) -> None:
+    """Several uses of one second are one meter event; a feature that no meter counts is told to nobody."""
+    ada = await telephone.caller()
+    now = datetime.now(UTC).isoformat()
+    await telephone.call(ada, 5, value=3, timestamp=now)
+    await telephone.call(ada, feature_id="seats", idempotency_key="seats")
+    await telephone.send()
+    (event,) = await telephone.queue(ada)
+    assert ("sent", "calls", 15) == (event["state"], event["event_name"], event["value"])
+    assert 15 == telephone.counted(ada)
+    # A price, and so its meter, may be named by the feature's own metadata.
+    bob = await telephone.caller()
+    meter = telephone.world.home.metering.meter("minutes")
+    feature = telephone.world.home.entitlements.feature("talk")
+    await telephone.listen()
+    await telephone.service.harness.execute(
+        "insert into stripe.features (account_id, live_mode, id, lookup_key, metadata) "
+        "values ('', false, $1, 'talk', '{\"meter\": \"minutes\"}')",
+        feature.id,
+    )
+    await telephone.call(bob, 2, feature_id="talk")
+    await telephone.send()
+    assert 2 == telephone.counted(bob, meter)
+
+
+async def test_an_answer_that_gets_lost(telephone: Telephone) -> None:
+    """Stripe has counted it and the connection breaks: it is sent again with its identifier, and counted once."""
+    ada = await telephone.caller()
+    await telephone.call(ada, value=7)
+    telephone.stripe.faults = Faults(lost_share=1.0)
+    await telephone.send()
+    telephone.stripe.faults = Faults()
+    (event,) = await telephone.queue(ada)
+    assert ("queued", True, 7) == (event["state"], event["unsure_since"] is not None, telephone.counted(ada))
+    await telephone.send_again()
+    (event,) = await telephone.queue(ada)
+    assert ("sent", 7) == (event["state"], telephone.counted(ada))
+
+
+async def test_killed_between_send_and_note(telephone: Telephone) -> None:
+    """I4: a worker that ends before it has noted what it sent leaves a lease; another one sends it again."""
+    ada = await telephone.caller()
+    await telephone.call(ada, value=7)
+    with (
+        failing(meter_events.FINISH_METER_EVENTS, asyncio.CancelledError),
+        pytest.raises(asyncio.CancelledError),
+    ):
+        await telephone.send()
+    assert 7 == telephone.counted(ada)
+    (event,) = await telephone.queue(ada)
+    assert "queued" == event["state"]
+    await telephone.send_again()
+    (event,) = await telephone.queue(ada)
+    assert ("sent", 2, 7) == (event["state"], event["attempts"], telephone.counted(ada))
+
+
+async def test_stripe_is_away(telephone: Telephone) -> None:
+    """What cannot be sent waits, and /status and /metrics show it; what was refused as one too many was not counted."""
+    ada = await telephone.caller()
+    before_it = (await telephone.status())["unsent_meter_events"]
+    await telephone.call(ada)
+    telephone.stripe.faults = Faults(error_share=1.0)
+    await telephone.send()
+    status = await telephone.status()
+    assert before_it + 1 == status["unsent_meter_events"]
+    assert status["oldest_unsent_meter_event_seconds"] >= 0
+    metrics = await telephone.service.session.get(
+        f"http://127.0.0.1:{telephone.service.port}/metrics",
+        headers={"Authorization": f"Bearer {telephone.service.token}"},
+    )
+    assert "subledger_meter_events_unsent 1.0" in await metrics.text()
+    (event,) = await telephone.queue(ada)
+    assert ("queued", True) == (event["state"], "500" in event["error"])
+    telephone.stripe.faults = Faults()
+    await telephone.send_again()
+    assert 1 == telephone.counted(ada)
+    assert before_it == (await telephone.status())["unsent_meter_events"]
+    bob = await telephone.caller()
+    await telephone.call(bob)
+    telephone.stripe.faults = Faults(rate_limited_share=1.0)
+    await telephone.send()
+    telephone.stripe.faults = Faults()
+    (event,) = await telephone.queue(bob)
+    assert ("queued", None) == (event["state"], event["unsure_since"])
+    await telephone.send_again()
+    assert 1 == telephone.counted(bob)
+
+
+async def test_a_key_that_may_not_write(telephone: Telephone) -> None:
+    """An alarm says what is lacking; nothing is lost, and the alarm ends with the next event that is sent."""
+    ada, bob = await telephone.caller(), await telephone.caller()
+    await telephone.call(ada)
+    await telephone.call(bob)
+    for _ in range(2):
+        telephone.api.say(PATH, 403, error("", "The provided key does not have the required permissions"))
+    await telephone.send()
+    (alarm,) = (await telephone.status())["alarms"]
+    assert alarm.startswith(f"{meters.MAY_NOT_WRITE}: ")
+    assert "right to write meter events" in alarm
+    telephone.api.scripted.clear()
+    await telephone.send_again()
+    assert (1, 1, []) == (
+        telephone.counted(ada),
+        telephone.counted(bob),
+        (await telephone.status())["alarms"],
+    )
+
+
+async def test_one_that_stripe_does_not_take(telephone: Telephone) -> None:
+    """I7: it is sent again every hour, an alarm says why, and the others of its batch are sent."""
+    ada, bob = await telephone.caller(), await telephone.caller()
+    telephone.world.home.metering.deactivate(telephone.calls)
+    spare = telephone.world.home.metering.meter("spare")
+    await telephone.service.harness.execute(
+        "insert into sync.meter_events (account_id, live_mode, customer_uid, event_name, value, used_at) "
+        "select '', false, uid, case stripe_customer_id when $1 then 'calls' else 'spare' end, 4, "
+        "date_trunc('second', now()) from billing.customers where stripe_customer_id in ($1, $2)",
+        ada.id,
+        bob.id,
+    )
+    await telephone.send()
+    assert (None, 4) == (telephone.counted(ada), telephone.counted(bob, spare))
+    (alarm,) = (await telephone.status())["alarms"]
+    assert "No active meter" in alarm
+    telephone.calls.status = "active"
+    await telephone.send_again()
+    assert (4, []) == (telephone.counted(ada), (await telephone.status())["alarms"])
+
+
+async def test_too_late_to_ask(telephone: Telephone) -> None:
+    """What Stripe may have, and no longer recognises, is never sent again by itself: counted twice it would be billed
+    twice. Nor is what Stripe takes no more. An alarm names them.
+    """
+    ada = await telephone.caller()
+    await telephone.call(ada)
+    telephone.stripe.faults = Faults(lost_share=1.0)
+    await telephone.send()
+    telephone.stripe.faults = Faults()
+    await telephone.service.harness.execute(
+        "update sync.meter_events set unsure_since = unsure_since - interval '23 hours' where state = 'queued'"
+    )
+    await telephone.send_again()
+    (event,) = await telephone.queue(ada)
+    assert ("undecided", 1) == (event["state"], telephone.counted(ada))
+    (alarm,) = (await telephone.status())["alarms"]
+    assert "undecided: 1" in alarm
+    await telephone.service.harness.execute("delete from sync.alarms")
+
+
+async def test_the_customer_comes_later(telephone: Telephone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody used before Stripe knew it waits, and is sent once the customer is linked."""
+    service = telephone.service
+    monkeypatch.setattr(shown, "DERIVED_SECONDS", 0.0)  # no worker is at work
+    made = await service.put("/customers/later", {"name": "Later"})
+    await service.harness.engine.derive()
+    assert 201 == (await service.post("/customers/later/track", {"feature_id": "calls", "value": 6})).status
+    await telephone.send()
+    assert "queued" == await service.harness.fetchval(
+        "select state from sync.meter_events where customer_uid = $1::text::uuid", made.body["uid"]
+    )
+    customer = telephone.world.home.clients.create(
+        "Later", "later@example.com", metadata={"custom_uid": "later"}
+    )
+    await telephone.listen()
+    await service.patch("/customers/later", {"stripe_id": customer.id})
+    await telephone.listen()
+    await telephone.send_again()
+    assert 6 == telephone.counted(customer)
+
+
+async def test_within_the_limits(telephone: Telephone) -> None:
+    """Under Stripe's limits of a sandbox, what is refused as one too many waits, and everything is counted once."""
+    callers = [await telephone.caller() for _ in range(8)]
+    for caller in callers:
+        await telephone.call(caller, 2, value=2)
+    seconds = [0.0]
+    telephone.stripe.gate = Gate(
+        RateLimits(account=5, operation=5, meter_events=None), clock=lambda: seconds[0]
+    )
+    await telephone.send()
+    assert telephone.stripe.gate.refused
+    for _ in range(4):
+        seconds[0] += 2.0
+        await telephone.send_again()
+    telephone.stripe.gate = None
+    assert [4] * len(callers) == [telephone.counted(caller) for caller in callers]
