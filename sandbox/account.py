@@ -1,6 +1,7 @@
 """One account in one mode: its store, and the parts that act on it."""
 
 from sandbox.catalogue import Catalogue
+from sandbox.checkouts import Checkouts
 from sandbox.customers import Customers
 from sandbox.debts import Debts
 from sandbox.entitlements import Entitlements
@@ -28,6 +29,7 @@ class Account(Store):
         self.debts = Debts(self, self.invoices, self.subscriptions)
         self.schedules = Schedules(self, self.subscriptions)
         self.clients = Customers(self, self.subscriptions, self.schedules)
+        self.checkouts = Checkouts(self, self.clients, self.subscriptions, self.payments)
 
     def forget(self, customer_id: str) -> None:
         """Drop a customer with all its objects, as if the account had never had it (bounds a long play's memory).

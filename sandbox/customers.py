@@ -189,7 +189,7 @@ class Customers:
 
     def open_checkout(
         self,
-        customer: Customer,
+        customer: Customer | None,
         *,
         mode: str,
         amount: int,
@@ -208,7 +208,7 @@ class Customers:
         session = CheckoutSession(
             id=store.new_id(prefix),
             created=store.now,
-            customer=customer.id,
+            customer=None if customer is None else customer.id,
             mode=mode,
             currency=currency,
             amount_total=amount,

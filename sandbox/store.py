@@ -68,6 +68,11 @@ class Shelf:
             self.of_customer[thing.customer].remove(thing)
             thing.customer = None
 
+    def own(self, thing: Thing, customer_id: str) -> None:
+        """The object belongs to a customer from now on."""
+        thing.customer = customer_id
+        self.of_customer[customer_id].append(thing)
+
     def remove(self, thing: Thing) -> None:
         del self.rows[bisect_left(self.rows, thing.serial, key=_BY_SERIAL)]
         if thing.customer is not None:

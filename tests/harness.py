@@ -167,7 +167,7 @@ class Api:
         self.asked: list[str] = []
         self.queries: defaultdict[str, list[str]] = defaultdict(list)
         """What was asked with, by path."""
-        self._inner = inner
+        self.inner = inner
 
     def put(self, *bodies: Body) -> None:
         """Say what these objects are at Stripe."""
@@ -201,8 +201,8 @@ class Api:
             status, body = self.scripted[path].popleft()
         elif path in self.bodies:
             status, body = 200, json.dumps(self.bodies[path]).encode()
-        elif self._inner is not None:
-            await self._inner(scope, receive, send)
+        elif self.inner is not None:
+            await self.inner(scope, receive, send)
             return
         else:
             status, body = 404, json.dumps(error("resource_missing", f"No such thing: {path}")).encode()

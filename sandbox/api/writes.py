@@ -1,4 +1,4 @@
-"""What the API creates and changes: customers and meter events, once for each idempotency key."""
+"""What the API creates and changes: customers, sessions and meter events, once for each idempotency key."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,6 +9,7 @@ from sandbox import shapes
 from sandbox.account import Account
 from sandbox.api.metered import count_meter_event
 from sandbox.api.reads import parse_parameters
+from sandbox.api.sold import open_portal, open_session
 from sandbox.objects import Customer
 from sandbox.refusals import RefusedError
 from sandbox.versions import Version
@@ -114,5 +115,7 @@ def _read(form: bytes) -> tuple[dict[str, str], dict[str, str]]:
 CREATED: Mapping[str, Callable[[Account, Version, bytes], bytes]] = {
     "/v1/customers": _create_customer,
     "/v1/billing/meter_events": count_meter_event,
+    "/v1/checkout/sessions": open_session,
+    "/v1/billing_portal/sessions": open_portal,
 }
 """What can be created, by path."""

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from webhooks.api import anonymous, check, entities, grants, listing, read, track, write
+from webhooks.api import anonymous, check, checkout, entities, grants, listing, read, track, write
 from webhooks.api.openapi import document_of
 from webhooks.api.operation import Context, Operation
 from webhooks.api.page import page_of
@@ -22,6 +22,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     anonymous.IDENTIFY,
     check.CHECK,
     track.TRACK,
+    checkout.CHECKOUT,
+    checkout.PORTAL,
     grants.GRANT,
     grants.END,
     entities.PUT,

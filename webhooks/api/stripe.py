@@ -1,4 +1,4 @@
-"""What the API asks of Stripe while a request waits: whether a customer exists, and to create one.
+"""What the API asks of Stripe while a request waits: whether a customer exists, to create one, and links to pages.
 
 Nothing else of the web process calls Stripe, and the route of webhooks never does.
 """
@@ -14,7 +14,7 @@ from runtime.budget import Budget
 from runtime.limits import Limits
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi, StripeMissing, StripeNotAsked, StripeRefused, StripeUnavailable
-from webhooks.api.problems import AWAY, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
+from webhooks.api.problems import AWAY, CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 
 PART = 0.1
 """Of the requests a second that all workers may send, and beside them: what they leave to other software allows it."""
@@ -25,6 +25,46 @@ TURN_SECONDS_MAX = 5.0
 """How long a request waits for its turn: whoever asked has gone before long. One that was sent is waited for."""
 WAITING_MAX = 50
 """Requests that wait for their turn; with more of them the last ones' turns would not come in time."""
+
+
+FIELDS_OF_CHECKOUT: Mapping[str, str] = {
+    "line_items[0][price]": "price_id",
+    "line_items[0][quantity]": "quantity",
+    "subscription_data[trial_period_days]": "trial_days",
+    "success_url": "success_url",
+    "cancel_url": "cancel_url",
+    "mode": "price_id",
+}
+"""What Stripe calls what the API takes."""
+FIELDS_OF_PORTAL: Mapping[str, str] = {"return_url": "return_url"}
+
+
+class Page(msgspec.Struct, kw_only=True):
+    """A page at Stripe, for one customer."""
+
+    id: str
+    url: str
+    expires_at: int | None = None
+
+
+class SoldPrice(msgspec.Struct, kw_only=True):
+    """What matters of a price to whoever sells at it."""
+
+    class Recurring(msgspec.Struct):
+        usage_type: str = "licensed"
+
+    object: str
+    period: Recurring | None = msgspec.field(name="recurring", default=None)
+
+    @property
+    def recurring(self) -> bool:
+        """Whether it is subscribed to."""
+        return self.period is not None
+
+    @property
+    def metered(self) -> bool:
+        """Whether it is bought without a quantity."""
+        return self.period is not None and self.period.usage_type == "metered"
 
 
 class Customers:
@@ -88,6 +128,52 @@ class Customers:
         if not is_id_of(created, "customer"):
             raise Problem(STRIPE_REFUSES, "Stripe answered with no customer", field="body.create_in_stripe")
         return created
+
+    async def price(self, scope: Scope, price_id: str) -> SoldPrice:
+        """The price. Raises Problem, also if Stripe has none of this id."""
+        api = self._reachable(scope, "body.price_id")
+        try:
+            answer = await api.read(f"/v1/prices/{quote(price_id, safe='')}", account_id=scope.account_id)
+            price = msgspec.json.decode(answer.body, type=SoldPrice)
+        except StripeMissing as missing:
+            raise Problem(
+                CONFLICT,
+                f"Stripe refuses: {missing}",
+                field="body.price_id",
+                remedy="give the id of a price (price_...) of this account and mode",
+            ) from None
+        except (StripeRefused, StripeUnavailable) as error:
+            raise _not_opened(error, right="Prices", verb="read", names={}) from None
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            price = SoldPrice(object="")
+        if price.object != "price":
+            raise _answered_otherwise("body.price_id")
+        return price
+
+    async def open_page(
+        self,
+        scope: Scope,
+        path: str,
+        fields: Mapping[str, str],
+        *,
+        idempotency_key: str,
+        right: str,
+        names: Mapping[str, str],
+    ) -> Page:
+        """A new page at Stripe: the same one for the same key. Raises Problem.
+
+        `right`: what the key must be allowed to write. `names`: how the API calls what Stripe may refuse.
+        """
+        api = self._reachable(scope, "body")
+        try:
+            answer = await api.create(
+                path, fields, account_id=scope.account_id, idempotency_key=idempotency_key
+            )
+            return msgspec.json.decode(answer.body, type=Page)
+        except (StripeRefused, StripeMissing, StripeUnavailable) as error:
+            raise _not_opened(error, right=right, verb="write", names=names) from None
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise _answered_otherwise("body") from None
 
     def _reachable(self, scope: Scope, field: str) -> StripeApi:
         if self._api is None:
@@ -157,3 +243,38 @@ def _failed(error: StripeMissing | StripeRefused | StripeUnavailable, field: str
     if isinstance(error, StripeRefused) and error.status in (401, 403):
         remedy = "use a key that may read customers, and write them to create one"
     return Problem(STRIPE_REFUSES, f"Stripe refuses: {error}", field=field, remedy=remedy)
+
+
+def _not_opened(
+    error: StripeMissing | StripeRefused | StripeUnavailable,
+    *,
+    right: str,
+    verb: str,
+    names: Mapping[str, str],
+) -> Problem:
+    """Why there is no page: the key may not, or what was asked for cannot be, in Stripe's words."""
+    if isinstance(error, StripeUnavailable) or (isinstance(error, StripeRefused) and error.account_is_closed):
+        return _failed(error, "body")
+    if isinstance(error, StripeRefused) and error.status in (401, 403):
+        return Problem(
+            STRIPE_REFUSES,
+            f"the API key may not {verb} {right}: {error}",
+            remedy=f"give the key of STRIPE_API_KEY the right to {verb} {right}",
+        )
+    param = error.param if isinstance(error, StripeRefused) else None
+    name = names.get(param or "")
+    return Problem(
+        CONFLICT,
+        f"Stripe refuses: {error}",
+        field="body" if name is None else f"body.{name}",
+        remedy="look at what Stripe says",
+    )
+
+
+def _answered_otherwise(field: str) -> Problem:
+    return Problem(
+        STRIPE_REFUSES,
+        "Stripe answered with something else",
+        field=field,
+        remedy="send the request again; if this stays, look at STRIPE_API_BASE and what is between",
+    )

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from sandbox import Api
+from sandbox.objects import Price
 from tests.harness import customer, event
 from tests.places import ROOT
 from tests.system import ADMIN_TOKEN
@@ -21,6 +23,20 @@ async def test_every_line_works(service: Service) -> None:
     """Each ends well (curl --fail), and leaves what the next one needs."""
     known, new = customer("cus_QuietLake01", metadata={"custom_uid": "ada"}), customer("cus_NoisyRiver02")
     service.harness.api.put(known, new)
+    stripe = service.harness.api.inner
+    assert isinstance(stripe, Api)
+    account = stripe.sandbox.home
+    account.clients.create(None, None, customer_id="cus_QuietLake01")
+    account.add(
+        Price(
+            id="price_Monthly01",
+            created=account.now,
+            product=account.catalogue.product("Pro").id,
+            currency="usd",
+            unit_amount=2000,
+            interval="month",
+        )
+    )
     await service.harness.receive(event("customer.created", known))
     await service.record_of("cus_QuietLake01")
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

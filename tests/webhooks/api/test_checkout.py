@@ -1,0 +1,193 @@
+"""POST /customers/ID/checkout and /portal: a buyer goes to Stripe, and the record finds by itself what was bought."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+
+from sandbox import Event, Sandbox, create_api
+from sandbox.objects import CheckoutSession
+from tests.conftest import Services, database_copy
+from tests.harness import API_KEY, Api, error
+from tests.webhooks.api.client import Answered, Service, open_service
+from webhooks.api import shown
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAGES = {"success_url": "https://example.com/welcome", "cancel_url": "https://example.com/prices"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Shop:
+    """An account at Stripe that sells, and the API before it."""
+
+    service: Service
+    world: Sandbox
+    told: int = 0
+    prices: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        catalogue = self.world.home.catalogue
+        product = catalogue.product("Pro", metadata={"product_id": "pro"})
+        self.prices = {
+            "monthly": catalogue.price(product, 2000).id,
+            "once": catalogue.price(product, 5000, interval=None).id,
+        }
+
+    async def buy(self, name: str, price: str, **more: object) -> Answered:
+        """A link for this customer."""
+        return await self.service.post(
+            f"/customers/{name}/checkout", {"price_id": self.prices[price], **PAGES, **more}
+        )
+
+    def session(self, answer: Answered) -> CheckoutSession:
+        """The session that an answer leads to."""
+        assert 201 == answer.status, answer.body
+        session = self.world.home.find(answer.body["id"])
+        assert isinstance(session, CheckoutSession)
+        assert session.id in answer.body["url"]
+        return session
+
+    async def pay(self, session: CheckoutSession) -> None:
+        """The buyer pays, and what Stripe says of it comes."""
+        self.world.home.checkouts.pay(session)
+        await self.service.harness.receive(*self.news())
+
+    def news(self) -> list[Event]:
+        events = self.world.events[self.told :]
+        self.told += len(events)
+        return events
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(
+    request: pytest.FixtureRequest, servers: Services, template: str, worker_id: str
+) -> AsyncIterator[Shop]:
+    """One shop for all tests of this module."""
+    name = f"{request.module.__name__.replace('.', '_')}_{worker_id}"[-60:]
+    world = Sandbox(seed=3)
+    api = create_api(world, [API_KEY])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shown, "DERIVED_SECONDS", 120.0)  # however slow this machine is
+        async with (
+            database_copy(servers, template, name) as url,
+            open_service(url, api=Api(api)) as service,
+        ):
+            yield Shop(service=service, world=world)
+
+
+async def test_a_new_customer_subscribes(shop: Shop) -> None:
+    """A customer that Stripe does not know is linked to the one that Checkout makes, by the name that the session
+    bears, and nobody does anything: the record has its uid, the subscription and the trial.
+    """
+    made = await shop.service.put("/customers/new", {"email": "new@example.com"})
+    answer = await shop.buy("new", "monthly", quantity=3, trial_days=7, entity_id="team_1")
+    assert "subscription" == answer.body["mode"]
+    session = shop.session(answer)
+    assert ("new", {"custom_uid": "new"}, None) == (
+        session.client_reference_id,
+        session.metadata,
+        session.customer,
+    )
+    await shop.pay(session)
+    await shop.service.until_uid(
+        made.body["uid"], stripe_customer_id=session.customer, status="trialing", quantity=3, product_id="pro"
+    )
+    body = (await shop.service.get("/customers/new?expand=products,entities")).body
+    assert ["team_1"] == [each["entity_id"] for each in body["customer_products"]]
+    assert "new@example.com" == body["email"]
+
+
+async def test_a_new_customer_pays_once(shop: Shop) -> None:
+    """A one-off price is paid by a customer of Stripe's, too, and no guest: the record has the revenue."""
+    made = await shop.service.put("/customers/once")
+    answer = await shop.buy("once", "once", quantity=2)
+    assert "payment" == answer.body["mode"]
+    session = shop.session(answer)
+    await shop.pay(session)
+    await shop.service.until_uid(
+        made.body["uid"], stripe_customer_id=session.customer, status=None, lifetime_revenue=10000
+    )
+
+
+async def test_a_known_customer(shop: Shop) -> None:
+    """A customer that is linked buys as the customer that it is at Stripe, and sees its portal there."""
+    buyer = shop.world.home.clients.create("Ada", "ada@example.com")
+    await shop.service.harness.receive(*shop.news())
+    await shop.service.record_of(buyer.id)
+    session = shop.session(await shop.buy(buyer.id, "monthly"))
+    assert (buyer.id, None) == (session.customer, session.client_reference_id)
+    portal = await shop.service.post(
+        f"/customers/{buyer.id}/portal", {"return_url": "https://example.com/account"}
+    )
+    assert (201, ["id", "url"]) == (portal.status, list(portal.body))
+
+
+async def test_one_session_for_one_key(shop: Shop) -> None:
+    """The same key gives the same session; with another body Stripe refuses, and its words are handed on."""
+    await shop.service.put("/customers/twice")
+    first, second = [await shop.buy("twice", "monthly", idempotency_key="a") for _ in range(2)]
+    assert first.body == second.body
+    other = await shop.buy("twice", "monthly", idempotency_key="a", quantity=2)
+    assert (409, True) == (other.status, "same parameters" in other.problem("conflict"))
+    assert first.body["id"] != (await shop.buy("twice", "monthly")).body["id"]
+
+
+async def test_what_cannot_be_bought(shop: Shop) -> None:
+    """What Stripe refuses is said in its words, with the field; what makes no sense is refused here."""
+    await shop.service.put("/customers/odd")
+    shop.prices["unknown"] = "price_unknown"
+    refused = await shop.buy("odd", "unknown")
+    assert (409, "body.price_id") == (refused.status, refused.body["field"])
+    assert "No such price" in refused.problem("conflict")
+    inactive = shop.world.home.catalogue.price(shop.world.home.catalogue.product("Old"), 100)
+    inactive.active = False
+    shop.prices["inactive"] = inactive.id
+    refused = await shop.buy("odd", "inactive")
+    assert (409, "body.price_id") == (refused.status, refused.body["field"])
+    for field_ in ("trial_days", "entity_id"):
+        refused = await shop.buy("odd", "once", **{field_: 7 if field_ == "trial_days" else "team"})
+        assert (409, f"body.{field_}") == (refused.status, refused.body["field"])
+    refused = await shop.buy("odd", "once", success_url="nowhere")
+    assert (422, "body.success_url") == (refused.status, refused.body["field"])
+    assert 404 == (await shop.buy("nobody", "once")).status
+    refused = await shop.service.post("/customers/odd/portal")
+    assert "does not know" in refused.problem("conflict")
+    anonymous = await shop.service.post("/customers", {"fingerprint": "fp_checkout"})
+    refused = await shop.buy(anonymous.body["uid"], "once")
+    assert "identify" in refused.problem("conflict")
+
+
+@pytest.mark.parametrize("route", ["checkout", "portal"])
+async def test_stripe_refuses_or_is_away(shop: Shop, route: str) -> None:
+    """A key that may not write is told which right it lacks; while Stripe is away the answer is 503, and says so."""
+    buyer = shop.world.home.clients.create("Kim", "kim@example.com")
+    await shop.service.harness.receive(*shop.news())
+    await shop.service.record_of(buyer.id)
+    path, right = {
+        "checkout": ("/v1/checkout/sessions", "Checkout Sessions"),
+        "portal": ("/v1/billing_portal/sessions", "Customer portal"),
+    }[route]
+    body = {"price_id": shop.prices["once"], **PAGES} if route == "checkout" else {}
+    for status, said, kind in (
+        (403, error("", "The provided key does not have the required permissions"), "stripe_refuses"),
+        (500, error("", "An unknown error occurred"), "away"),
+    ):
+        shop.service.harness.api.say(path, status, said)
+        answer = await shop.service.post(f"/customers/{buyer.id}/{route}", body)
+        assert (502 if status == 403 else 503) == answer.status
+        problem = answer.problem(kind)
+        assert status != 403 or f"right to write {right}" in problem
+    assert 201 == (await shop.service.post(f"/customers/{buyer.id}/{route}", body)).status
+
+
+async def test_needs_a_key(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an API key there are no pages, and the answer says so."""
+    monkeypatch.setattr(shown, "DERIVED_SECONDS", 0.0)  # no worker is at work
+    async with open_service(database_url, api_key=None, working=False) as service:
+        await service.put("/customers/keyless?mode=test")
+        refused = await service.post(
+            "/customers/keyless/checkout?mode=test", {"price_id": "price_1", **PAGES}
+        )
+    assert (409, True) == (refused.status, "STRIPE_API_KEY" in refused.problem("no_api_key"))
