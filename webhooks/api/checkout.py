@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from db.records.customer import StoredCustomer
+from webhooks.api.naming import customer_to_change
 from webhooks.api.operation import END, Answer, Call, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
-from webhooks.api.read import found_customer
 from webhooks.api.shown import policy_of
 from webhooks.api.stripe import FIELDS_OF_CHECKOUT, FIELDS_OF_PORTAL, Page
 from webhooks.api.write import STORABLE
@@ -86,7 +86,9 @@ async def checkout(call: Call[Where, NewCheckout]) -> Reply:
     context, body = call.context, call.body
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
-        record = await found_customer(connection, scope, call.name("customer_id"), policy=policy_of(context))
+        record = await customer_to_change(
+            connection, scope, call.name("customer_id"), policy=policy_of(context)
+        )
     _require_payer(record)
     price = await context.stripe.price(scope, body.price_id)
     for name, value in (("trial_days", body.trial_days), ("entity_id", body.entity_id)):
@@ -179,7 +181,9 @@ async def portal(call: Call[Where, NewPortal]) -> Reply:
     context, body = call.context, call.body
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
-        record = await found_customer(connection, scope, call.name("customer_id"), policy=policy_of(context))
+        record = await customer_to_change(
+            connection, scope, call.name("customer_id"), policy=policy_of(context)
+        )
     _require_payer(record)
     if record.stripe_customer_id is None:
         raise Problem(

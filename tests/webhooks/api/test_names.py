@@ -53,6 +53,7 @@ async def test_a_buyers_reference_is_nobodys_name(service: Service) -> None:
         await service.post("/customers/victim/grants", {"product_id": "pro", "days": 3}),
         await service.put("/customers/victim/entities/team", {"name": "T"}),
         await service.patch("/customers/victim", {"metadata": {"seen": "1"}}),
+        await service.post("/customers/victim/portal", {}),
     ):
         assert 404 == answer.status, answer.body
         assert "a buyer" in answer.problem("not_found")
