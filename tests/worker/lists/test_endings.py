@@ -105,6 +105,28 @@ async def test_canceled_backfill_stops(pool: Pool, database_url: str, sandbox: S
         assert 0 < await account.fetchval("select count(*) from sync.scan_windows where state = 'open'")
 
 
+async def test_canceled_after_its_lists(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
+    """Even if every list was read: what none of them holds was not asked for, so nobody is complete by it."""
+    async with attached(pool, database_url, sandbox) as account:
+        scan = await account.request()
+        await account.execute(
+            "insert into stripe.customers (account_id, live_mode, id) values ('', false, 'cus_1')"
+        )
+        await account.execute(
+            "insert into sync.objects (account_id, live_mode, kind, id, confirmed) "
+            "values ('', false, 'customer', 'cus_1', 1)"
+        )
+        # With a horizon before all time there is nothing to be listed.
+        await account.execute(
+            "update sync.scans set status = 'canceled', step = 'customers', horizon = '2009-01-01', "
+            "begun_tick = nextval('sync.tick') where id = $1",
+            scan.id,
+        )
+        assert "canceled" == (await account.scanned(scan))["status"]
+        rows = await account.fetch("select customer_id, complete from sync.customers")
+        assert [("cus_1", False)] == [tuple(row) for row in rows]
+
+
 async def test_two_at_once_and_an_audit(pool: Pool, database_url: str, sandbox: Sandbox) -> None:
     """Two backfills and an audit, by two workers: the fence lets each page through once, and all end well."""
     async with attached(pool, database_url, sandbox) as account:

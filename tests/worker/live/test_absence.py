@@ -1,7 +1,10 @@
 """Absence is not evidence: a 404, a short list or a refused key takes nothing away from a record."""
 
+import json
+
 import pytest
 
+from billing.kinds.registry import KINDS
 from db.sync.status import select_backlog
 from tests.harness import (
     NOON,
@@ -16,6 +19,7 @@ from tests.harness import (
     refund,
     subscription,
 )
+from worker.live.pages import read_page
 
 
 async def known_customer(harness: Harness) -> None:
@@ -252,6 +256,34 @@ async def test_nested_list_of_several_pages(harness: Harness) -> None:
     await harness.settle()
     items = await harness.fetch("select id from stripe.subscription_items order by position")
     assert ["si_1", "si_2", "si_3", "si_4"] == [row[0] for row in items]
+
+
+async def test_cut_lists_of_a_page(harness: Harness) -> None:
+    """Of the objects of a page whose lists are cut, as many are read to their end as are allowed, and are kept as they
+    then are; the others are left to reads by id.
+    """
+    assert harness.lanes is not None
+    path = "/v1/subscription_items"
+    names = ["sub_1", "sub_2", "sub_3"]
+    harness.api.bodies["/v1/subscriptions"] = listing(
+        [subscription(name, items=listing([item("si_1")], has_more=True, url=path)) for name in names]
+    )
+    harness.api.bodies[path] = listing([item("si_2")])
+    page = await read_page(
+        harness.lanes.bulk,
+        KINDS["subscription"],
+        account_id="",
+        live_mode=False,
+        tick=1,
+        after=None,
+        cut_lists_max=2,
+    )
+    assert ["sub_1", "sub_2"] == [each.key.id for each in page.answers]
+    assert ["sub_3"] == [each.key.id for each in page.cut]
+    assert 2 == harness.api.asked.count(path)
+    for each in page.answers:
+        kept = json.loads(each.raw)["items"]
+        assert (["si_1", "si_2"], False) == ([of["id"] for of in kept["data"]], kept["has_more"])
 
 
 @pytest.mark.parametrize("after", [60, 90])
