@@ -24,6 +24,28 @@ _ONLY_BEFORE: Mapping[str, tuple[str, ...]] = {
 _OF_THE_ANSWER: Mapping[str, tuple[str, ...]] = {"subscription": ("items_cut",)}
 """What says how much was told, and nothing of the object."""
 
+_STEPS: Mapping[str, tuple[str, frozenset[object]]] = {
+    "charge.captured": ("captured", frozenset({True})),
+    "charge.dispute.closed": ("status", frozenset({"won", "lost", "warning_closed", "prevented"})),
+    "charge.failed": ("status", frozenset({"failed"})),
+    "charge.pending": ("status", frozenset({"pending", "succeeded", "failed"})),
+    "charge.succeeded": ("status", frozenset({"succeeded"})),
+    "checkout.session.completed": ("status", frozenset({"complete"})),
+    "checkout.session.expired": ("status", frozenset({"expired"})),
+    "credit_note.voided": ("status", frozenset({"void"})),
+    "customer.subscription.deleted": ("status", frozenset({"canceled", "incomplete_expired"})),
+    "customer.subscription.paused": ("status", frozenset({"paused"})),
+    "invoice.finalized": ("status", frozenset({"open", "paid", "void", "uncollectible"})),
+    "invoice.marked_uncollectible": ("status", frozenset({"uncollectible", "paid", "void"})),
+    "invoice.paid": ("status", frozenset({"paid"})),
+    "invoice.payment_succeeded": ("status", frozenset({"paid"})),
+    "invoice.voided": ("status", frozenset({"void"})),
+    "invoice_payment.paid": ("status", frozenset({"paid"})),
+    "refund.failed": ("status", frozenset({"failed"})),
+}
+"""What an object says after a step that is told by the type of its event alone: a field of its facts, and its values.
+Only steps after which there is no way back to what was before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
@@ -32,6 +54,16 @@ class Payload:
     parsed: Parsed
     fields: Collection[str]  # the names of Stripe's fields in its body
     of_our_version: bool  # rendered in the API version in which we read
+
+
+def shows_step(event_type: str, read: Parsed) -> bool:
+    """Whether a read shows the step that an event of this type, as snapshot events have it, is about: so it has seen
+    that event. False if the type does not say. What there is has been created.
+    """
+    if event_type.endswith(".created"):
+        return True
+    field, values = _STEPS.get(event_type, ("", frozenset()))
+    return getattr(read.facts, field, None) in values
 
 
 def first_difference(payload: Payload, read: Parsed) -> str | None:

@@ -435,6 +435,8 @@ class FailedRead:
     parked: bool = False
     contradicts: bool = False
     doubted: bool = False  # it differs from the newest payload, and may be late
+    doubted_as: str | None = None  # a digest of what it said, if a second read is to say the same
+    customer_id: str | None = None  # the customer that it named, if nothing else has
     unreadable: bool = False  # an answer came and could not be understood
     refused: bool = False  # Stripe objects to the key, not to the object
     forbidden: bool = False  # the key lacks a right
@@ -455,7 +457,7 @@ with failed as (
     account_id, live_mode, kind, id, new.error, new.retry_after, new.contradicts, new.unreadable, new.doubted, new.tick,
     -- An object that was marked since has its own appointment, and may exist, or be readable, by now.
     objects.dirty > new.tick as marked_since,
-    objects.dirty <= new.tick and new.missing as missing,
+    objects.dirty <= new.tick and new.missing as missing, new.doubted_as, new.customer_id,
     objects.dirty <= new.tick and (new.parked or (new.unreadable and objects.unreadable + 1 >= $11)) as parked,
     -- Whose customers may be exact until now.
     new.ownerless and new.doubted and not objects.unsettled as unsettles,
@@ -463,10 +465,10 @@ with failed as (
   from sync.objects
   join unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::interval[], $7::boolean[], $8::boolean[],
-    $9::boolean[], $10::boolean[], $12::bigint[], $13::boolean[], $14::boolean[]
+    $9::boolean[], $10::boolean[], $12::bigint[], $13::boolean[], $14::boolean[], $15::text[], $16::text[]
   ) as new (
     account_id, live_mode, kind, id, error, retry_after, missing, parked, contradicts, unreadable, tick, ownerless,
-    doubted
+    doubted, doubted_as, customer_id
   ) using (account_id, live_mode, kind, id)
   cross join sync.current_incarnation current
   -- A later read has already said what it is, and a tombstone is never read again. A read that began in another
@@ -491,6 +493,8 @@ set error = f.error,
   first_marked_at = case when f.doubted then coalesce(o.first_marked_at, now()) else o.first_marked_at end,
   doubts = o.doubts + f.doubted::int,
   doubted_at = case when f.doubted then coalesce(o.doubted_at, now()) else o.doubted_at end,
+  doubted_as = coalesce(f.doubted_as, o.doubted_as),
+  customer_id = coalesce(o.customer_id, f.customer_id),
   contradictions = o.contradictions + f.contradicts::int,
   contradicted_at = case when f.contradicts then coalesce(o.contradicted_at, now()) else o.contradicted_at end,
   touched = o.touched + f.touches::int,
@@ -520,6 +524,8 @@ async def postpone_reads(connection: Connection, failures: Sequence[FailedRead])
         [failure.tick for failure in failures],
         [KINDS[failure.key.kind].ownerless for failure in failures],
         [failure.doubted for failure in failures],
+        [failure.doubted_as for failure in failures],
+        [failure.customer_id for failure in failures],
     )
     return [
         CustomerKey(row[0], row[1], row[2])

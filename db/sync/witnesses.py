@@ -20,13 +20,24 @@ class Witness:
     changed_since: bool  # the newest is a thin event, and is later than what is stored
     api_version: str | None
     doubts: int
+    first_told_by: str | None = (
+        None  # nothing is stored, and only thin events have told: the newest one's type
+    )
+    doubted_as: str | None = None  # then, what the last read said
+    payload_created: datetime | None = None
 
 
 # A read that began later than $6 after the event needs no witness.
 SELECT_WITNESSES = """
 select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events.api_version, events.type,
   o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later,
-  o.payload_seq = 0 and o.shown_created < o.payload_created as changed_since
+  o.payload_seq = 0 and o.shown_created < o.payload_created as changed_since,
+  case when o.payload_seq = 0 and o.confirmed = 0 and o.shown_seq = 0 and o.payload_created is not null
+    then coalesce((
+      select e.type from sync.events e
+      where e.account_id = o.account_id and e.live_mode = o.live_mode and e.event_id = o.event_id
+    ), '')
+  end as first_told_by, o.doubted_as, o.payload_created
 from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
   as k (account_id, live_mode, kind, id, read_at)
 join sync.objects o using (account_id, live_mode, kind, id)
@@ -50,6 +61,9 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             changed_since=bool(row["changed_since"]),
             api_version=row["api_version"],
             doubts=row["doubts"],
+            first_told_by=row["first_told_by"],
+            doubted_as=row["doubted_as"],
+            payload_created=row["payload_created"],
         )
         for row in rows
     ]

@@ -3,18 +3,22 @@
 Stripe does not say how late its replicas and lists may be. A read that agrees with the newest payload has seen its
 change, and is believed at once; so is one that began when no replica can be that late any more. Any other is asked for
 again by the object's id (ARCHITECTURE.md, the fence). A thin event has no payload: a read that says, letter by letter,
-what was stored before that event may have missed its change, and any other has seen one.
+what was stored before that event may have missed its change, and any other has seen one. If nothing was stored before,
+the type of the event may be the witness (`shows_step`), and else a second read.
 """
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 import structlog
 
 from billing.kinds.fields import UnknownShape
 from billing.kinds.found import Json, ObjectRef
 from billing.kinds.parse import Parsed, parse_object
-from billing.kinds.witness import Payload, first_difference
+from billing.kinds.registry import KINDS
+from billing.kinds.thin import snapshot_type
+from billing.kinds.witness import Payload, first_difference, shows_step
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.tables import select_raw
@@ -22,7 +26,7 @@ from db.sync.objects import FailedRead
 from db.sync.witnesses import Witness, select_witnesses
 from runtime.stripe_api import API_VERSION
 from worker.live.answers import Answered
-from worker.payload import NotJson, data_object, read_object
+from worker.payload import NotJson, as_text, data_object, read_object
 
 DOUBTED_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 5, 10, 20))
 
@@ -44,6 +48,11 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
         difference = _difference(witness, answer.parsed)
         if difference is None and stored.get(witness.key) == answer.raw:
             difference = "nothing is new"
+        said = None
+        if difference is None and _is_alone(witness, answer.parsed):
+            said = _digest(witness, answer)
+            if said != witness.doubted_as:
+                difference = "no other read has said the same"
         if difference is None:
             continue
         log.info("a read may be late", kind=witness.key.kind, id=witness.key.id, differs=difference)
@@ -54,6 +63,8 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
                 error=f"it differs from the newest event, and may be late: {difference}",
                 retry_after=DOUBTED_AGAIN_AFTER[min(witness.doubts, len(DOUBTED_AGAIN_AFTER) - 1)],
                 doubted=True,
+                doubted_as=said,
+                customer_id=None if said is None else answer.parsed.customer_id,
             )
         )
     return doubted
@@ -78,6 +89,26 @@ async def select_contradicted(
         if _difference(witness, read) is not None:
             contradicted.add(witness.key)
     return contradicted
+
+
+def _is_alone(witness: Witness, read: Parsed) -> bool:
+    """Whether nothing but this read says what the object is: only thin events have told of it, and it does not show
+    the step that the newest of them is about.
+    """
+    if witness.first_told_by is None or read.deleted:
+        return False
+    told_by = snapshot_type(witness.first_told_by)
+    # Of a creation the time is less than a whole second; otherwise another event of that second is the newest.
+    is_first = witness.payload_created is not None and witness.payload_created.microsecond != 0
+    if told_by.endswith(".created") and not is_first and not KINDS[read.kind].id_is_chosen:
+        return True
+    return not shows_step(told_by, read)
+
+
+def _digest(witness: Witness, answer: Answered) -> str:
+    """What a read said after this event, however its body was written."""
+    said = f"{witness.payload_created} {as_text(read_object(answer.raw.encode()))}"
+    return sha256(said.encode()).hexdigest()
 
 
 def _difference(witness: Witness, read: Parsed) -> str | None:

@@ -57,7 +57,7 @@ async def test_new_objects_of_thin_events_are_read_by_one_page(harness: Harness)
     await harness.apply(
         event("customer.created", customer()),
         *(thin("charge.succeeded", "charge", each["id"], at=0.5) for each in charges),
-        thin("charge.updated", "charge", "ch_older", at=0.5),
+        thin("charge.captured", "charge", "ch_older", at=0.5),
     )
     await harness.settle()
     assert ["/v1/charges", "/v1/charges/ch_older"] == [
@@ -318,3 +318,49 @@ async def test_replayed_thin_event_is_read_again(harness: Harness) -> None:
         }
         await harness.settle()
         assert [reads] == asked(harness, "/v1/charges/ch_1")
+
+
+async def test_first_read_of_a_new_object_has_a_witness(harness: Harness) -> None:
+    """Two witnesses: a new object that only thin events have told is read once if it shows what the event's type says.
+    Any other is read until two reads agree, and neither a replica's old answer nor two that differ are exact; or until
+    no replica can be that late. Its customer is inexact from the first read on.
+    """
+    harness.api.now = NOON + 12
+    customers = [f"cus_{number}" for number in range(1, 6)]
+    harness.api.put(
+        *(customer(each) for each in customers),
+        charge("ch_1", "cus_1"),
+        subscription("sub_2", "cus_2", status="active"),
+        charge("ch_3", "cus_3"),
+        subscription("sub_4", "cus_4"),
+    )
+    await harness.apply(*(event("customer.created", customer(each)) for each in customers))
+    await harness.settle()
+
+    async def said() -> list[tuple[str | None, bool]]:
+        records = [await harness.record(each) for each in customers]
+        return [(each["status"], each["exact"]) for each in records]
+
+    # The second is active by now, and a replica does not know it; the third comes late; the fourth is an old event.
+    late = subscription("sub_2", "cus_2", status="trialing")
+    harness.api.say("/v1/subscriptions/sub_2", 200, late)
+    harness.api.say("/v1/charges/ch_3", 200, charge("ch_3", "cus_3", status="pending", captured=False))
+    await harness.apply(
+        thin("charge.succeeded", "charge", "ch_1", at=10),
+        thin("customer.subscription.created", "subscription", "sub_2", at=9),
+        thin("customer.subscription.updated", "subscription", "sub_2", at=10),
+        thin("charge.succeeded", "charge", "ch_3", at=10),
+        thin("customer.subscription.updated", "subscription", "sub_4", at=-60),
+    )
+    await harness.confirm()
+    paths = [
+        "/v1/charges/ch_1", "/v1/subscriptions/sub_2", "/v1/charges/ch_3", "/v1/subscriptions/sub_4"
+    ]  # fmt: skip
+    assert [1, 1, 1, 1] == asked(harness, *paths)
+    assert [(None, True), (None, False), (None, False), ("active", True), (None, True)] == await said()
+    await harness.confirm()
+    assert [1, 2, 2, 1] == asked(harness, *paths)
+    assert [(None, True), (None, False), (None, True), ("active", True), (None, True)] == await said()
+    await harness.settle()
+    assert [1, 3, 2, 1] == asked(harness, *paths)
+    assert [(None, True), ("active", True), (None, True), ("active", True), (None, True)] == await said()
