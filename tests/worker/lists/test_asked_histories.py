@@ -12,6 +12,7 @@ from tests.harness import (
     Harness,
     charge,
     customer,
+    error,
     event,
     listing,
     subscription,
@@ -27,6 +28,7 @@ PATHS = (
     "charges",
     "credit_notes",
     "checkout/sessions",
+    "payment_intents",
 )
 
 
@@ -101,8 +103,9 @@ async def test_late_creation_cancels_no_refresh(harness: Harness) -> None:
 
 
 async def test_guests_charge_in_the_history_of_its_owner(harness: Harness) -> None:
-    """I8, I11: the lists of a customer hold its sessions and not the charges of guests: these are read by their
-    payments before the customer is complete, and so exact.
+    """I8, I11: the lists of a customer hold its sessions and PaymentIntents, and not the charges of guests: these are
+    read by their payments before the customer is complete, and so exact. A key that may not read PaymentIntents is an
+    alarm, and the customer is complete without.
     """
     session = {
         "object": "checkout.session",
@@ -120,14 +123,27 @@ async def test_guests_charge_in_the_history_of_its_owner(harness: Harness) -> No
     lists_hold(harness)
     harness.api.bodies["/v1/checkout/sessions"] = listing([session], url="/v1/checkout/sessions")
     guest = charge("ch_guest", None, payment_intent="pi_1")
-    for of_customer_then_of_payment in ([], [guest]):
-        harness.api.say("/v1/charges", 200, listing(of_customer_then_of_payment, url="/v1/charges"))
+    other = charge("ch_other", None, payment_intent="pi_2")
+    intent = {
+        "object": "payment_intent", "id": "pi_2", "customer": "cus_1", "created": NOON, "livemode": False,
+        "metadata": {}, "amount": 2000, "currency": "usd", "status": "succeeded", "latest_charge": "ch_other",
+    }  # fmt: skip
+    harness.api.bodies["/v1/payment_intents"] = listing([intent], url="/v1/payment_intents")
+    for of_customer_then_of_payments in ([], [guest], [other]):
+        harness.api.say("/v1/charges", 200, listing(of_customer_then_of_payments, url="/v1/charges"))
     await harness.apply(event("customer.updated", customer()))
     await refresh(harness)
     await sweep_bulk(harness.engine)
     await harness.settle()
     record = await harness.record()
-    assert (True, 2000) == (record["exact"], record["lifetime_revenue"])
+    assert (True, 4000) == (record["exact"], record["lifetime_revenue"])
+    harness.api.say("/v1/payment_intents", 403, error("", "no right"))
+    await refresh(harness)
+    await sweep_bulk(harness.engine)
+    await harness.settle()
+    assert (await harness.record())["exact"]
+    alarms = await harness.fetch("select name from sync.alarms")
+    assert ["reads of payment_intent refused"] == [row[0] for row in alarms]
 
 
 async def test_lists_of_a_history_are_stored_together(harness: Harness) -> None:

@@ -6,7 +6,15 @@ from tests.harness import Harness, charge, customer, event, listing, sweep_bulk
 
 HOUR = 3600
 DAY = 24 * HOUR
-EMPTY = ("subscriptions", "invoices", "checkout/sessions", "subscription_schedules", "credit_notes", "events")
+EMPTY = (
+    "subscriptions",
+    "invoices",
+    "checkout/sessions",
+    "subscription_schedules",
+    "credit_notes",
+    "payment_intents",
+    "events",
+)
 
 
 @pytest.fixture

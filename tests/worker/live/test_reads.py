@@ -261,6 +261,7 @@ async def test_first_sight_of_a_customer_pulls_its_history(harness: Harness) -> 
         "/v1/checkout/sessions": listing([]),
         "/v1/subscription_schedules": listing([]),
         "/v1/credit_notes": listing([]),
+        "/v1/payment_intents": listing([]),
     }
     await harness.apply(event("customer.subscription.updated", subscription()))
     await harness.settle()
@@ -289,6 +290,7 @@ async def test_object_that_nobody_understands_stops_no_history(harness: Harness)
         "/v1/checkout/sessions": listing([]),
         "/v1/subscription_schedules": listing([]),
         "/v1/credit_notes": listing([]),
+        "/v1/payment_intents": listing([]),
     }
     await harness.apply(event("customer.subscription.updated", subscription()))
     await harness.execute("update sync.customers set history_at = now()")

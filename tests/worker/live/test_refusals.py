@@ -396,7 +396,7 @@ async def test_customer_that_is_an_account(harness: Harness) -> None:
         "subscription_schedules": [],
         "credit_notes": [],
         "checkout/sessions": [],
-        "payment_intents": [{"object": "payment_intent", "id": "pi_1"}],
+        "payment_intents": [{"object": "payment_intent", "id": "pi_1", "latest_charge": "ch_1", **mine}],
         "charges": [paid],
     }
     for path, found in lists.items():
@@ -418,6 +418,7 @@ LISTED = (
     "charges",
     "credit_notes",
     "checkout/sessions",
+    "payment_intents",
 )
 """Of each customer's history."""
 
