@@ -34,6 +34,7 @@ from db.forgotten import (
     select_owned,
 )
 from db.keys import CustomerKey, EventKey, Key
+from db.sync.accounts import clear_alarms, object_refused
 from db.sync.inbox import ClaimedEvent
 from worker.payload import NotJson, read_object
 from worker.retry import retry_conflicts
@@ -90,6 +91,7 @@ async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str
             ids = {object_id for of, object_id in owned if of == kind}
             await erase_rows(connection, kind, key, sorted(ids))
         await erase_drift(connection, key, owned)
+        await clear_alarms(connection, [object_refused(Key(account_id, live_mode, *each)) for each in owned])
         await erase_record(connection, key, uid=customer_uid(*key))
     return owned
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from db.connection import Connection
-from db.keys import Scope, columns_of_keys
+from db.keys import Key, Scope, columns_of_keys
 from db.sync.workers import LOST_AFTER_SECONDS
 
 
@@ -23,6 +23,11 @@ class KeyAlarm(StrEnum):
 def events_expired(account_id: str) -> str:
     """The alarm about events that Stripe forgot before they were read."""
     return f"events expired {account_id}".strip()
+
+
+def object_refused(key: Key) -> str:
+    """The alarm about an object that Stripe refuses to tell."""
+    return f"read of {key.kind} {key.id} refused {key.account_id}".strip()
 
 
 CLOCKS_APART = timedelta(minutes=1)
@@ -235,6 +240,29 @@ CLEAR_ALARMS = "delete from sync.alarms where name = any ($1::text[]) returning 
 async def clear_alarms(connection: Connection, names: Collection[str]) -> list[str]:
     """Take these alarms back: what they said is not, or no longer, so. Returns those that stood."""
     return sorted(row[0] for row in await connection.fetch(CLEAR_ALARMS, list(names)))
+
+
+# By the key in its name. `offset 0` keeps the lookup by that key.
+CLEAR_SETTLED = """
+delete from sync.alarms a
+where a.account_id = $1 and a.name like 'read of % refused%' and exists (
+  select from (
+    select o.unsettled
+    from sync.objects o
+    where o.account_id = $1 and o.live_mode = $2 and o.kind = split_part(a.name, ' ', 3)
+      and o.id = substring(a.name from '^read of [^ ]+ (.*) refused')
+    offset 0
+  ) named
+  where not named.unsettled
+)
+"""
+
+
+async def clear_settled_alarms(connection: Connection, scope: Scope) -> None:
+    """Take back the alarms about objects that Stripe refused to tell, and that need no read any more: a list has shown
+    them, or they are deleted or forgotten.
+    """
+    await connection.execute(CLEAR_SETTLED, *scope)
 
 
 # A worker whose key is wrong goes on raising its alarm: what another worker may read does not end it.

@@ -18,6 +18,7 @@ from db.sync.accounts import (
     claim_gap,
     clear_alarms,
     clear_key_alarms,
+    clear_settled_alarms,
     events_expired,
     finish_gap,
     postpone_gap,
@@ -30,7 +31,7 @@ from db.sync.refusals import WHOLE_ACCOUNT
 from runtime.envelope import read_envelope
 from runtime.metrics import count_received
 from runtime.stripe_api import StripeApi, StripeRefused
-from worker.live.closed import end_refusal, say_closed
+from worker.live.closed import end_refusal, events_refused, say_closed, say_events_forbidden
 from worker.payload import NotJson, said_by
 from worker.retry import retry_conflicts
 
@@ -84,7 +85,7 @@ async def fill_due_gaps(pool: Pool, stripe: StripeApi, *, live_mode: bool, every
                 if closed:
                     await say_closed(connection, gap.scope, object_id="", error=said)
                 elif isinstance(error, StripeRefused) and error.forbidden:
-                    await _say_refused(connection, gap, said)
+                    await say_events_forbidden(connection, gap.account_id, error=said)
                 await postpone_gap(connection, gap, error=said, retry_after=again)
 
 
@@ -143,6 +144,7 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
                 await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
             await clear_key_alarms(connection)
             await clear_alarms(connection, [events_refused(gap.account_id)])
+            await clear_settled_alarms(connection, gap.scope)
             await reach_milestone(connection, "gap_fill")
 
     async def reopen() -> None:
@@ -161,20 +163,6 @@ def _event(body: bytes, gap: DueGap) -> SignedEvent:
     """The event as a webhook would have brought it. In a list of its account's, an event does not name the account."""
     event = read_envelope(body, live_mode_default=gap.live_mode)
     return replace(event, account_id=gap.account_id, live_mode=gap.live_mode)
-
-
-async def _say_refused(connection: Connection, gap: DueGap, error: str) -> None:
-    """The key may not read events: what no webhook brings is never found, so somebody must act."""
-    remedy = "give the API key the right to read events"
-    detail = f"Stripe refuses the list of events ({error}); {remedy}"
-    await raise_alarm(
-        connection, events_refused(gap.account_id), detail, remedy=remedy, account_id=gap.account_id
-    )
-
-
-def events_refused(account_id: str) -> str:
-    """The alarm's name. A fill that ends clears it."""
-    return f"events refused {account_id}".rstrip()
 
 
 async def _say_expired(connection: Connection, gap: DueGap, now: datetime) -> None:

@@ -24,9 +24,23 @@ async def say_forbidden(connection: Connection, key: Key, *, error: str) -> None
     """The key lacks the right to read this object, and so its kind: one alarm for the kind, with the remedy."""
     kind = KINDS[key.kind]
     follows = "its rows stay as they are" if kind.name in LIST_CONFIRMED else "its customers stay inexact"
-    remedy = f"give the API key the right to read {kind.list_path or kind.retrieve_path.partition('?')[0]}"
+    what = kind.list_path or kind.retrieve_path.partition("?")[0]
+    await _say_right(connection, kind_refused(key), key.account_id, what=what, follows=follows, error=error)
+
+
+async def say_events_forbidden(connection: Connection, account_id: str, *, error: str) -> None:
+    """The key lacks the right to read events: the same alarm. A fill of gaps that ends takes it back."""
+    follows = "what no webhook brings is not found"
+    name = events_refused(account_id)
+    await _say_right(connection, name, account_id, what="events", follows=follows, error=error)
+
+
+async def _say_right(
+    connection: Connection, name: str, account_id: str, *, what: str, follows: str, error: str
+) -> None:
+    remedy = f"give the API key the right to read {what}"
     said = f"{remedy}, or {follows} ({error})"
-    await raise_alarm(connection, kind_refused(key), said, remedy=remedy, account_id=key.account_id)
+    await raise_alarm(connection, name, said, remedy=remedy, account_id=account_id)
 
 
 async def end_refusal(connection: Connection, scope: Scope, kind: str) -> None:
@@ -40,6 +54,11 @@ async def end_refusal(connection: Connection, scope: Scope, kind: str) -> None:
 def kind_refused(key: Key) -> str:
     """The name of the alarm that the kind of this object may not be read."""
     return f"reads of {key.kind} refused {key.account_id}".strip()
+
+
+def events_refused(account_id: str) -> str:
+    """The name of the alarm that events may not be read."""
+    return f"events refused {account_id}".rstrip()
 
 
 def account_closed(account_id: str) -> str:

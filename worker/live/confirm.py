@@ -15,7 +15,7 @@ import structlog
 from billing.kinds.registry import KINDS
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key
-from db.sync.accounts import clear_alarms, clear_key_alarms, raise_alarm
+from db.sync.accounts import clear_alarms, clear_key_alarms, object_refused, raise_alarm
 from db.sync.customers import mark_stale
 from db.sync.due_reads import DueRead, claim_reads, defer_reads
 from db.sync.not_understood import note_not_understood
@@ -290,10 +290,6 @@ async def _say_readable(connection: Connection, answers: list[Answered], refusal
         answered = [each.key for each in answers if refusal.covers(each.key)]
         if answered:
             await end_refusal(connection, answered[0].scope, refusal.kind)
-
-
-def object_refused(key: Key) -> str:
-    return f"read of {key.kind} {key.id} refused {key.account_id}".strip()
 
 
 def expansion_refused(key: Key) -> str:

@@ -9,13 +9,14 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from db.connection import Pool
-from db.keys import Scope
+from db.keys import CustomerKey, Scope
 from db.sync.refusals import WHOLE_ACCOUNT, end_refusals
 from db.sync.status import select_backlog
 from tests.harness import (
     Api,
     Body,
     Harness,
+    charge,
     customer,
     error,
     event,
@@ -26,6 +27,7 @@ from tests.harness import (
     sweep_bulk,
 )
 from worker import engine
+from worker.forget import forget
 
 PRODUCT: Body = {"object": "product", "id": "prod_1", "created": 1, "name": "Pro", "metadata": {}}
 
@@ -224,7 +226,8 @@ async def test_key_that_stripe_does_not_know_is_one_alarm(
 
 async def test_object_that_stripe_refuses(harness: Harness) -> None:
     """I7, I12: 400 for one object, for whatever reason: an alarm names it, it is asked for ever less often, and its
-    neighbours are exact. When it can be read, the alarm ends.
+    neighbours are exact. When it can be read, the alarm ends; so it does with the next fill of gaps if a list has shown
+    it, and at once if its customer is forgotten.
     """
     harness.api.put(customer(), customer("cus_2"))
     for _ in range(3):
@@ -245,6 +248,22 @@ async def test_object_that_stripe_refuses(harness: Harness) -> None:
     assert [False, True] == [(await harness.record(name))["exact"] for name in ("cus_1", "cus_2")]
     await harness.settle()
     assert (await harness.record())["exact"]
+    assert {} == await alarms(harness)
+    for charge_id, customer_id in (("ch_1", "cus_1"), ("ch_2", "cus_2")):
+        harness.api.say(f"/v1/charges/{charge_id}", 400, error("parameter_invalid", "no"))
+        await harness.apply(event("charge.succeeded", charge(charge_id, customer_id)))
+    await harness.confirm()
+    assert ["read of charge ch_1 refused", "read of charge ch_2 refused"] == sorted(await alarms(harness))
+    async with harness.pool.acquire() as connection:
+        await forget(connection, CustomerKey("", False, "cus_2"))
+    assert ["read of charge ch_1 refused"] == sorted(await alarms(harness))
+    harness.api.bodies["/v1/events"] = listing([])
+    await harness.engine.fill_gaps()
+    assert ["read of charge ch_1 refused"] == sorted(await alarms(harness))
+    # As if a page of a list had shown it.
+    await harness.execute("update sync.objects set confirmed = nextval('sync.tick') where id = 'ch_1'")
+    await harness.execute("update sync.accounts set due_at = now()")
+    await harness.engine.fill_gaps()
     assert {} == await alarms(harness)
 
 
