@@ -57,20 +57,29 @@ async def mark_stale(
     )
 
 
-DOUBT_STARTS = """
-with doubted as (
+def raising(selected: str, *, also: str = "") -> str:
+    """The statement that raises `stale` of customers that exist: those that a selection takes and locks in order.
+    `also` sets more of each, `c`.
+    """
+    return f"""
+with selected as (
   select account_id, live_mode, customer_id
   from sync.customers
-  where account_id = $1 and live_mode = $2 and complete and known_from < $3
-  order by customer_id
-  for no key update
+  where {selected}
 )
 update sync.customers c
-set complete = false, known_from = null, history_at = coalesce(c.history_at, now()),
-  stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
-from doubted d
-where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
+set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end{also}
+from selected s
+where (c.account_id, c.live_mode, c.customer_id) = (s.account_id, s.live_mode, s.customer_id)
 """
+
+
+DOUBT_STARTS = raising(
+    """account_id = $1 and live_mode = $2 and complete and known_from < $3
+  order by customer_id
+  for no key update""",
+    also=", complete = false, known_from = null, history_at = coalesce(c.history_at, now())",
+)
 
 
 async def doubt_starts(connection: Connection, account_id: str, *, live_mode: bool, since: datetime) -> None:
@@ -241,21 +250,13 @@ async def forget_unlinked(connection: Connection, gone: Sequence[StaleCustomer])
     )
 
 
-MARK_OVERDUE = """
-with overdue as (
-  select account_id, live_mode, customer_id
-  from sync.customers
-  where rederive_at <= now()
+MARK_OVERDUE = raising(
+    """rederive_at <= now()
   order by rederive_at
   limit $1
-  for no key update skip locked
+  for no key update skip locked""",
+    also=", rederive_at = null",
 )
-update sync.customers c
-set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end,
-  rederive_at = null
-from overdue o
-where (c.account_id, c.live_mode, c.customer_id) = (o.account_id, o.live_mode, o.customer_id)
-"""
 
 
 async def mark_overdue(connection: Connection, *, limit: int) -> int:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from db.connection import Connection
 from db.keys import Key, Scope
+from db.sync.customers import raising
 
 WHOLE_ACCOUNT = ""
 """In place of a kind's name."""
@@ -64,19 +65,11 @@ returning xmax = 0
 """
 
 # In the order of all locks on customers.
-MARK_ACCOUNT = """
-with concerned as (
-  select account_id, live_mode, customer_id
-  from sync.customers
-  where account_id = $1 and live_mode = $2
+MARK_ACCOUNT = raising(
+    """account_id = $1 and live_mode = $2
   order by 1, 2, 3
-  for no key update
+  for no key update"""
 )
-update sync.customers c
-set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
-from concerned o
-where (c.account_id, c.live_mode, c.customer_id) = (o.account_id, o.live_mode, o.customer_id)
-"""
 
 
 async def note_refusal(
