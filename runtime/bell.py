@@ -1,6 +1,6 @@
 """The bell: Redis wakes the workers and does nothing else. The work itself is in Postgres.
 
-A ring puts one token on a list, which a lingering drain pops at once, and enqueues an arq job if none lingers.
+A ring puts one token on a list, which a lingering drain pops at once, and enqueues an arq job in case none lingers.
 Redis may be down, hung or wiped: a ring then costs at most its timeout, is skipped for a while after a failure, and
 the workers' sweep finds the work without it.
 """
@@ -22,7 +22,7 @@ BULK_QUEUE = "subledger:bulk"
 TOKENS = "subledger:bell"
 
 SOCKET_TIMEOUT_SECONDS = 1.0
-RING_INTERVAL_SECONDS = 0.02
+RING_INTERVAL_SECONDS = 0.05
 SILENCE_AFTER_FAILURE_SECONDS = 5.0
 
 RedisError = (redis.exceptions.RedisError, OSError, TimeoutError)
@@ -63,7 +63,7 @@ def _pool(redis_url: str, timeout_seconds: float) -> BlockingConnectionPool:
 
 
 class Bell:
-    """Rings for the drain, at once and then at most once per 20 ms, and never keeps a caller waiting."""
+    """Rings for the drain, at most once per 50 ms, and never keeps a caller waiting."""
 
     def __init__(self, client: ArqRedis, *, timeout_seconds: float) -> None:
         self._client = client
@@ -89,10 +89,8 @@ class Bell:
                 async with self._client.pipeline(transaction=False) as pipe:
                     pipe.lpush(TOKENS, 1)
                     pipe.ltrim(TOKENS, 0, 0)
-                    pipe.llen(TOKENS)
-                    *_, left = await pipe.execute()
-                if left:  # no lingering drain has popped it
-                    await self._client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
+                    await pipe.execute()
+                await self._client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
         except RedisError as error:
             self._silent_until = time.monotonic() + SILENCE_AFTER_FAILURE_SECONDS
             self._failed = True

@@ -56,15 +56,11 @@ async def drain(ctx: dict[Any, Any]) -> int:
     """arq job: the bell rang. Lingers about a second for the next ring, which then costs no job at all."""
     engine: Engine = ctx["engine"]
     client: ArqRedis = ctx["redis"]
-    asked_at = float("-inf")
 
     async def wait_for_more() -> bool:
-        nonlocal asked_at
-        if time.monotonic() - asked_at > CONFIRM_AFTER_SECONDS / 2:
-            asked_at = time.monotonic()
-            await client.enqueue_job(
-                "confirm", _job_id="confirm", _queue_name=LIVE_QUEUE, _defer_by=CONFIRM_AFTER_SECONDS
-            )
+        await client.enqueue_job(
+            "confirm", _job_id="confirm", _queue_name=LIVE_QUEUE, _defer_by=CONFIRM_AFTER_SECONDS
+        )
         token = client.blpop([TOKENS], timeout=LINGER_SECONDS)
         return await cast("Awaitable[object]", token) is not None
 

@@ -62,20 +62,6 @@ async def test_ring_leaves_a_token_and_a_job(bell: Bell, client: ArqRedis) -> No
     assert (1, ["drain"]) == await rung(client)
 
 
-async def test_ring_that_a_lingering_drain_hears_leaves_no_job(bell: Bell, client: ArqRedis) -> None:
-    """Who waits for the token has it at once, and nobody needs to be started."""
-
-    async def waits() -> bool:
-        return int((await client.info("clients"))["blocked_clients"]) > 0
-
-    token = cast("Awaitable[object]", client.blpop([TOKENS], timeout=int(PATIENT_SECONDS)))
-    heard = asyncio.ensure_future(token)
-    await until(waits, what="a drain that lingers")
-    assert await bell.ring()
-    assert await heard is not None
-    assert (0, []) == await rung(client)
-
-
 async def test_worker_of_arq_runs_the_job(bell: Bell, client: ArqRedis) -> None:
     """What the ring enqueues is what arq can run; once it has run, the next ring enqueues again."""
     runs: list[str] = []
@@ -121,7 +107,7 @@ async def rings(client: ArqRedis) -> int:
 
 
 async def test_rings_are_few(bell: Bell, client: ArqRedis) -> None:
-    """However many events ask for a ring, at most one goes out per 20 ms, and none is forgotten."""
+    """However many events ask for a ring, at most one goes out per 50 ms, and none is forgotten."""
     await client.config_resetstat()
     begun = time.monotonic()
     asked = 0
@@ -133,7 +119,7 @@ async def test_rings_are_few(bell: Bell, client: ArqRedis) -> None:
 
     await until(lambda: tokens(client), what="a ring for the last event")
     elapsed = time.monotonic() - begun
-    assert 5 <= await rings(client) <= elapsed / 0.02 + 1
+    assert 5 <= await rings(client) <= elapsed / 0.05 + 1
     assert asked > 5
 
 
