@@ -65,14 +65,16 @@ async def _measure(
         connection = await watch(site)
         stack.push_async_callback(connection.close)
         asked = await api_requests(api)
-        crew = [
-            stack.enter_context(machine.worker(site, api_port=api.port, rate_max=ACCOUNT_PER_SECOND))
-            for _ in range(workers)
-        ]
-        await worker_ready(connection, crew[0])
+        # What is in the inbox waits until all of them are there: a start takes as much CPU as thousands of events.
+        async with connection.transaction():
+            await connection.execute("lock table sync.events in exclusive mode")
+            crew = [
+                stack.enter_context(machine.worker(site, api_port=api.port, rate_max=ACCOUNT_PER_SECOND))
+                for _ in range(workers)
+            ]
+            await worker_ready(connection, crew[0], workers=workers)
         began = time.monotonic()
         if posted:
-            await worker_ready(connection, crew[0], workers=workers)
             web = stack.enter_context(machine.web(site))
             await ready(web, "/readyz")
             plan = Plan(
