@@ -171,8 +171,6 @@ insert into billing.customer_usage (
 )
 select uid, account_id, live_mode, stripe_customer_id, 'sub_1', 'mtr_1', 1, now(), now(), now()
 from billing.customers where account_id = $1;
-insert into billing.merges (merged_uid, into_uid, account_id, live_mode)
-select gen_random_uuid(), uid, account_id, live_mode from billing.customers where account_id = $1;
 insert into billing.usage_events (account_id, live_mode, idempotency_key, customer_uid, feature_id, value, pending)
 select account_id, live_mode, uid, uid, 'key_' || stripe_customer_id, 1, right(stripe_customer_id, 2) = '00'
 from billing.customers where account_id = $1;
@@ -193,6 +191,11 @@ insert into billing.mrr_changes (
 select uid, account_id, live_mode, 'usd', 0, 1, now(), true from billing.customers where account_id = $1;
 insert into billing.status_changes (customer_uid, status_after, changed_at, exact, source)
 select uid, 'active', now(), true, 'event' from billing.customers where account_id = $1
+"""
+
+MERGED = """
+insert into billing.merges (merged_uid, into_uid, account_id, live_mode)
+select gen_random_uuid(), uid, account_id, live_mode from billing.customers
 """
 
 SMALL = {
@@ -225,6 +228,7 @@ async def fill(connection: Connection) -> None:
         for statement in FILL.split(";\n"):
             parameters = (account, CUSTOMERS)[: 2 if "$2" in statement else 1]
             await connection.execute(statement, *parameters)
+    await connection.execute(MERGED)
     await connection.execute("analyze")
 
 

@@ -40,22 +40,21 @@ async def test_parts(service: Service) -> None:
     )
     service.harness.api.put(subscription("sub_parts", "cus_parts"), charge("ch_parts", "cus_parts"))
     parts = {
-        "products": "customer_products",
-        "entities": "entities",
-        "features": "features",
-        "revenue": "revenue",
-        "mrr": "mrr",
-        "usage": "usage",
-        "timeline": "status_changes",
+        "products": {"customer_products"},
+        "entities": {"entities"},
+        "features": {"features"},
+        "revenue": {"revenue"},
+        "mrr": {"mrr"},
+        "usage": {"usage", "feature_usage"},
+        "timeline": {"status_changes"},
     }
+    fields = set().union(*parts.values())
     plain = (await service.get("/customers/cus_parts")).body
-    assert not set(parts.values()) & plain.keys()
-    for name, field in parts.items():
-        assert {field} == (
-            await service.get(f"/customers/cus_parts?expand={name}")
-        ).body.keys() - plain.keys()
+    assert not fields & plain.keys()
+    for name, added in parts.items():
+        assert added == (await service.get(f"/customers/cus_parts?expand={name}")).body.keys() - plain.keys()
     whole = await service.get(f"/customers/cus_parts?expand={','.join(parts)}")
-    assert set(parts.values()) == whole.body.keys() - plain.keys()
+    assert fields == whole.body.keys() - plain.keys()
     await service.until_record("cus_parts", lifetime_revenue=2000)
     (revenue,) = (await service.get("/customers/cus_parts?expand=revenue")).body["revenue"]
     assert (2000, "usd") == (revenue["net"], revenue["currency"])
