@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import asyncpg
+import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.connection import Pool
@@ -200,7 +201,8 @@ class Api:
         if self.scripted[path]:
             status, body = self.scripted[path].popleft()
         elif path in self.bodies:
-            status, body = 200, json.dumps(self.bodies[path]).encode()
+            # As Stripe writes it: an object in a list is indented by more than the same object by itself.
+            status, body = 200, msgspec.json.format(msgspec.json.encode(self.bodies[path]), indent=2)
         elif self.inner is not None:
             await self.inner(scope, receive, send)
             return

@@ -4,11 +4,13 @@ Only what both tell is compared. A payload leaves out what Stripe states only if
 older API version what that version did not have; a list that was cut says nothing of its rest.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from billing.kinds.discounts import Discount
-from billing.kinds.found import Part
+from billing.kinds.found import Json, Part
 from billing.kinds.monotone import is_behind
 from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS
@@ -45,6 +47,11 @@ _STEPS: Mapping[str, tuple[str, frozenset[object]]] = {
 }
 """What an object says after a step that is told by the type of its event alone: a field of its facts, and its values.
 Only steps after which there is no way back to what was before."""
+
+
+_FREE_KEYS = "metadata"
+"""The only field of Stripe's whose keys are chosen: one that is lacking says something there."""
+_STRIPES_PAGE = re.compile(r"https://([a-z0-9-]+\.)*stripe\.com/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,48 @@ def first_difference(payload: Payload, read: Parsed) -> str | None:
         if not _agree(one, other, unasked=name in unasked) and _tells(payload, name, one):
             return name
     return _first_part(payload, read)
+
+
+def repeats(kind_name: str, stored: Json, answer: Json) -> bool:
+    """Whether an answer says of an object what is stored of it, in every field that both have.
+
+    One of the two may be a payload, or come from a list: with fewer expansions, in another version, with lists cut.
+    """
+    if stored.get("deleted") != answer.get("deleted"):
+        return False
+    both = (stored.keys() & answer.keys()) - {*KINDS[kind_name].eventless_fields}
+    return all(_repeats(stored[name], answer[name], name) for name in both)
+
+
+def _repeats(one: Any, other: Any, name: str) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if name == _FREE_KEYS:
+            return one == other
+        if one.get("object") == "list" == other.get("object"):
+            return _repeats_list(one, other)
+        return all(_repeats(one[key], other[key], key) for key in one.keys() & other.keys())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_repeats(*pair, name) for pair in zip(one, other, strict=True))
+    if isinstance(one, str) and isinstance(other, str):
+        # The addresses of Stripe's own pages (receipts, invoices) are made anew for each answer.
+        return one == other or bool(_STRIPES_PAGE.match(one) and _STRIPES_PAGE.match(other))
+    if isinstance(one, str) or isinstance(other, str):  # one of the two is expanded
+        return _id_of(one) == _id_of(other)
+    return bool(one == other)
+
+
+def _repeats_list(one: Json, other: Json) -> bool:
+    """As far as both show it: a list that was cut says nothing of its rest."""
+    if not isinstance(one.get("data"), list) or not isinstance(other.get("data"), list):
+        return one.get("data") == other.get("data")
+    cut = one.get("has_more") is True or other.get("has_more") is True
+    if len(one["data"]) != len(other["data"]) and not cut:
+        return False
+    return all(_repeats(*pair, "") for pair in zip(one["data"], other["data"], strict=False))
+
+
+def _id_of(value: Any) -> object:
+    return value.get("id") if isinstance(value, Mapping) else value
 
 
 def _first_part(payload: Payload, read: Parsed) -> str | None:

@@ -210,7 +210,8 @@ class Api:
             path=scope["path"],
             parameters=parse_parameters(scope["query_string"]),
         )
-        return msgspec.json.encode(self._reads.answer(request))
+        # As Stripe writes it: an object in a list is indented by more than the same object by itself.
+        return msgspec.json.format(msgspec.json.encode(self._reads.answer(request)), indent=2)
 
 
 async def _read(receive: Receive) -> bytes:

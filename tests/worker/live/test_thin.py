@@ -124,7 +124,7 @@ async def test_twin_that_contradicts_the_read_is_another_change(harness: Harness
 
 
 async def test_read_that_repeats_what_was_stored_is_late(harness: Harness) -> None:
-    """Two witnesses: a read just after a thin event says letter by letter what was stored before it, so a late replica
+    """Two witnesses: a read just after a thin event says in every field what was stored before it, so a late replica
     may have answered: it is asked for again. An event that only announces something changes nothing.
     """
     harness.api.put(customer(name="Ada"), subscription())
@@ -148,6 +148,37 @@ async def test_read_that_repeats_what_was_stored_is_late(harness: Harness) -> No
     await harness.confirm()
     assert ("Bob", True) == await told(harness, "name", "exact")
     assert [3, 2] == asked(harness, "/v1/customers/cus_1", "/v1/subscriptions/sub_1")
+
+
+async def test_late_read_of_what_a_list_brought(harness: Harness) -> None:
+    """I3, two witnesses: charges came in a page, or by their ids, and the late answer about them in the other way. It
+    is indented in another way, and says the same: it is not believed.
+    """
+    api = harness.api
+    both = [charge("ch_1"), charge("ch_2")]
+    refunded = [each | {"amount_refunded": 2000, "refunded": True} for each in both]
+    api.put(customer(), *both)
+    api.bodies["/v1/charges"] = listing(both)
+    await harness.apply(
+        event("customer.created", customer()), *(event("charge.succeeded", each) for each in both)
+    )
+    await harness.settle()
+    assert [1, 0] == asked(harness, "/v1/charges", "/v1/charges/ch_1")
+    await harness.apply(thin("charge.refunded", "charge", "ch_1", at=10))
+    api.now = NOON + 12
+    await harness.confirm()
+    assert [1, 1] == asked(harness, "/v1/charges", "/v1/charges/ch_1")
+    assert (4000, False) == await told(harness, "lifetime_revenue", "exact")
+    api.put(*refunded)
+    await harness.settle()  # that charge is stored as it was read by its id
+    assert (2000, True) == await told(harness, "lifetime_revenue", "exact")
+    api.now = NOON + 112
+    api.bodies["/v1/charges"] = listing([refunded[0], both[1]])
+    await harness.apply(*(thin("charge.refunded", "charge", each, at=110) for each in ("ch_1", "ch_2")))
+    await harness.confirm()
+    assert [2, 2] == asked(harness, "/v1/charges", "/v1/charges/ch_1")
+    assert [1, 1] == [(await harness.object("charge", each))["doubts"] for each in ("ch_1", "ch_2")]
+    assert (2000, False) == await told(harness, "lifetime_revenue", "exact")
 
 
 async def test_gap_fill_brings_no_second_read(harness: Harness) -> None:
