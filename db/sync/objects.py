@@ -37,8 +37,10 @@ class Mark:
     event_id: str | None
     event_created: datetime | None
     source: str
-    payload_created: datetime | None = None  # of the payload, or of a thin event in its place
-    payload_seq: int = 0  # inbox number of the payload; 0: there is none to show
+    payload_created: datetime | None = None  # of the payload to show
+    payload_seq: int = 0  # its inbox number; 0: there is none to show
+    witness_created: datetime | None = None  # of the newest event that tells what the object is
+    witness_seq: int = 0  # the inbox number of that event; 0: it is a thin one, or there is none
     terminal: bool = False  # the payload's state is one that Stripe never leaves
     deleted_event_at: datetime | None = None
     asks: bool = True  # a read is to confirm it; False for events of kinds that are confirmed by lists only
@@ -54,7 +56,7 @@ insert into sync.objects as o (
 select
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source,
   case when payload_seq > 0 then payload_created end, payload_seq, terminal,
-  deleted_event_at, payload_created, payload_seq, ownerless::int, case when ownerless then now() end,
+  deleted_event_at, witness_created, witness_seq, ownerless::int, case when ownerless then now() end,
   -- Below every `confirmed`: nothing is asked of Stripe.
   case when asks then tick else -1 end, case when asks then 0 else tick end,
   case when asks then now() end, case when asks then now() + $13 end, case when thin then tick end
@@ -63,10 +65,10 @@ from (
   from unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
     $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[], $17::bigint[],
-    $18::boolean[]
+    $18::boolean[], $19::timestamptz[], $20::bigint[]
   ) as mark (
     account_id, live_mode, kind, id, customer_id, ownerless, event_id, event_created, source, payload_created,
-    payload_seq, terminal, deleted_event_at, asks, known_since, thin
+    payload_seq, terminal, deleted_event_at, asks, known_since, thin, witness_created, witness_seq
   )
 ) new
 order by account_id, live_mode, kind, id
@@ -194,6 +196,8 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         [mark.asks for mark in marks],
         [mark.known_since for mark in marks],
         [mark.thin for mark in marks],
+        [mark.witness_created for mark in marks],
+        [mark.witness_seq for mark in marks],
     )
     return {
         Key(row[0], row[1], row[2], row[3]): Marked(

@@ -51,9 +51,9 @@ def event_mark(
         customer_id = key.id
     owned = kind.confirmed_by == "reads" and not kind.catalogue
     tells = shown is not None or (thin and not deleted and event.type not in ANNOUNCEMENTS)
-    payload_created = event.created if tells else None
-    if payload_created is not None and event.type.endswith(".created") and not kind.id_is_chosen:
-        payload_created -= JUST_BEFORE
+    told_at = event.created if tells else None
+    if told_at is not None and event.type.endswith(".created") and not kind.id_is_chosen:
+        told_at -= JUST_BEFORE
     return Mark(
         key=key,
         # The customer that is concerned until its first read says so, and if that read fails.
@@ -62,8 +62,10 @@ def event_mark(
         event_id=event.event_id,
         event_created=event.created,
         source="event",
-        payload_created=payload_created,
+        payload_created=None if shown is None else told_at,
         payload_seq=0 if shown is None else event.seq,
+        witness_created=told_at,
+        witness_seq=0 if shown is None else event.seq,
         terminal=shown is not None and is_terminal(shown.parsed),
         deleted_event_at=event.created if deleted else None,
         asks=kind.confirmed_by == "reads",
@@ -93,11 +95,12 @@ def named_mark(key: Key, customer_id: str | None) -> Mark:
 
 
 def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
-    """Two marks of one object in one batch: the newer payload by the provisional rule, the newer event, all facts
-    of both. True when the earlier mark's payload is the one to show.
+    """Two marks of one object in one batch: the newer payload by the provisional rule, the newer witness, which may be
+    a thin event, the newer event, all facts of both. True when the earlier mark's payload is the one to show.
     """
     keep_payload = _payload_rank(earlier) > _payload_rank(later)
     payload = earlier if keep_payload else later
+    witness = earlier if _witness_rank(earlier) > _witness_rank(later) else later
     event = earlier if _event_rank(earlier) > _event_rank(later) else later
     joined = Mark(
         key=later.key,
@@ -108,6 +111,8 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         source=later.source,
         payload_created=payload.payload_created,
         payload_seq=payload.payload_seq,
+        witness_created=witness.witness_created,
+        witness_seq=witness.witness_seq,
         terminal=payload.terminal,
         deleted_event_at=_later_of(earlier.deleted_event_at, later.deleted_event_at),
         asks=later.asks,
@@ -121,12 +126,20 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
 
 
 def _payload_rank(mark: Mark) -> tuple[bool, bool, float, int]:
-    created = mark.payload_created.timestamp() if mark.payload_created else float("-inf")
-    return mark.payload_seq > 0, mark.terminal, created, mark.payload_seq
+    return mark.payload_seq > 0, mark.terminal, _seconds(mark.payload_created), mark.payload_seq
+
+
+def _witness_rank(mark: Mark) -> tuple[float, int]:
+    """As the statement that marks compares them across batches."""
+    return _seconds(mark.witness_created), mark.witness_seq
 
 
 def _event_rank(mark: Mark) -> float:
-    return mark.event_created.timestamp() if mark.event_created else float("-inf")
+    return _seconds(mark.event_created)
+
+
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else float("-inf")
 
 
 def _later_of(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -48,9 +48,9 @@ async def find_contradicted(
         key: marked[key].shown_created
         for key, mark in marks.items()
         if mark.known_since is not None
-        and mark.payload_seq
+        and mark.witness_seq
         and marked[key].confirmed
-        and marked[key].payload_seq == mark.payload_seq
+        and marked[key].payload_seq == mark.witness_seq
     }
     return await select_contradicted(connection, late) if late else set()
 

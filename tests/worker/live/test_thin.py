@@ -181,6 +181,29 @@ async def test_late_read_of_what_a_list_brought(harness: Harness) -> None:
     assert (2000, False) == await told(harness, "lifetime_revenue", "exact")
 
 
+async def test_thin_event_is_the_witness_beside_an_older_payload(harness: Harness) -> None:
+    """I2, I3: a snapshot event and a newer thin event, in one batch or in two: the payload is shown, and a late read that
+    agrees with it has perhaps missed the second change.
+    """
+    old = {name: customer(name, name="Old") for name in ("cus_1", "cus_2")}
+    ada = {name: customer(name, name="Ada") for name in old}
+    harness.api.put(*old.values())
+    await harness.apply(*(event("customer.created", each) for each in old.values()))
+    await harness.settle()
+    snapshot = {name: event("customer.updated", each, after=100) for name, each in ada.items()}
+    newer = {name: thin("customer.updated", "customer", name, at=110) for name in ada}
+    await harness.apply(snapshot["cus_1"], newer["cus_1"])
+    await harness.apply(snapshot["cus_2"])
+    await harness.apply(newer["cus_2"])
+    harness.api.now = NOON + 112
+    harness.api.put(*ada.values())
+    await harness.confirm()
+    for name in ada:
+        record = await harness.record(name)
+        assert ("Ada", False) == (record["name"], record["exact"]), name
+        assert 1 == (await harness.object("customer", name))["doubts"], name
+
+
 async def test_gap_fill_brings_no_second_read(harness: Harness) -> None:
     """I2: /v1/events lists the twins of thin events, and again what came by webhook: neither is read again."""
     harness.api.put(customer(), charge(), charge("ch_2"))
@@ -271,6 +294,7 @@ async def test_read_tells_what_else_a_thin_event_concerns(harness: Harness) -> N
         "object": "dispute", "id": "dp_1", "charge": "ch_1", "amount": 2000, "currency": "usd", "created": NOON,
         "status": "needs_response", "livemode": False, "metadata": {}, "balance_transactions": [],
     }  # fmt: skip
+    harness.api.now = NOON + 60  # no read is late
     harness.api.put(customer(), charge(), dispute)
     await harness.apply(event("customer.created", customer()), event("charge.succeeded", charge()))
     await harness.settle()
