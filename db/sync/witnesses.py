@@ -31,7 +31,10 @@ class Witness:
 SELECT_WITNESSES = """
 select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events.api_version, events.type,
   o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later,
-  o.payload_seq = 0 and o.shown_created < o.payload_created as changed_since,
+  -- Of one second, the tick says which came later: the thin event, or the read that is stored.
+  o.payload_seq = 0 and (
+    o.shown_created < o.payload_created or (o.shown_created = o.payload_created and o.thin_tick > o.confirmed)
+  ) as changed_since,
   case when o.payload_seq = 0 and o.confirmed = 0 and o.shown_seq = 0 and o.payload_created is not null
     then coalesce((
       select e.type from sync.events e

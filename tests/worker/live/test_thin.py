@@ -182,8 +182,8 @@ async def test_late_read_of_what_a_list_brought(harness: Harness) -> None:
 
 
 async def test_thin_event_is_the_witness_beside_an_older_payload(harness: Harness) -> None:
-    """I2, I3: a snapshot event and a newer thin event, in one batch or in two: the payload is shown, and a late read that
-    agrees with it has perhaps missed the second change.
+    """I2, I3: a snapshot event and a newer thin event, in one batch or in two: the payload is shown, and a late read
+    that agrees with it has perhaps missed the second change.
     """
     old = {name: customer(name, name="Old") for name in ("cus_1", "cus_2")}
     ada = {name: customer(name, name="Ada") for name in old}
@@ -202,6 +202,23 @@ async def test_thin_event_is_the_witness_beside_an_older_payload(harness: Harnes
         record = await harness.record(name)
         assert ("Ada", False) == (record["name"], record["exact"]), name
         assert 1 == (await harness.object("customer", name))["doubts"], name
+
+
+async def test_thin_event_in_the_second_of_the_stored_read(harness: Harness) -> None:
+    """I3: a thin event happened in the very second in which the stored read began, and came after it. A read that says
+    the same again is not believed.
+    """
+    harness.api.now = NOON + 10
+    harness.api.put(customer(name="Old"))
+    await harness.apply(event("customer.created", customer(name="Old")))
+    await harness.settle()
+    await harness.apply(thin("customer.updated", "customer", "cus_1", at=10.9))
+    harness.api.now = NOON + 12
+    await harness.confirm()
+    assert ("Old", False) == await told(harness, "name", "exact")
+    harness.api.put(customer(name="New"))
+    await harness.confirm()
+    assert ("New", True) == await told(harness, "name", "exact")
 
 
 async def test_gap_fill_brings_no_second_read(harness: Harness) -> None:
