@@ -19,7 +19,8 @@ from db.sync.accounts import see_accounts, select_events_since
 from db.sync.customers import mark_stale
 from db.sync.inbox import CLAIM_BYTES_MAX, ClaimedEvent, claim_events, finish_events, reach_milestone
 from db.sync.not_understood import note_not_understood
-from db.sync.objects import Mark, mark_objects, raise_recreated, select_unknown
+from db.sync.objects import Mark, mark_objects, select_unknown
+from db.sync.recreated import raise_recreated
 from runtime.metrics import EVENTS_APPLIED
 from worker.forget import set_aside_events
 from worker.leases import Held, excusing, holding

@@ -32,10 +32,10 @@ from db.sync.objects import (
     Reading,
     confirm_objects,
     mark_objects,
-    outlive_deletions,
     postpone_reads,
     select_unknown,
 )
+from db.sync.recreated import outlive_deletions
 from db.sync.refusals import select_owners_deletion
 from worker.forget import set_aside_answers
 from worker.live.answers import Answered, Inside, unpack
