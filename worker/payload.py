@@ -35,11 +35,20 @@ class _Data(msgspec.Struct):
     object: msgspec.Raw
 
 
+class _Update(msgspec.Struct):
+    previous_attributes: Any = None
+
+
+class _UpdateEvent(msgspec.Struct):
+    data: _Update
+
+
 class _Event(msgspec.Struct):
     data: _Data
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_update = msgspec.json.Decoder(_UpdateEvent).decode
 
 
 def clean_json(body: bytes) -> bytes:
@@ -82,6 +91,14 @@ def data_object(event: bytes) -> tuple[str, Mapping[str, Any]]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotJson(f"no data.object: {error}") from None
     return text.decode(), read_object(text)
+
+
+def previous_attributes(event: bytes) -> object:
+    """What an event of an update says of the former values of the fields that it changed; None if it says nothing."""
+    try:
+        return _decode_update(clean_json(event)).data.previous_attributes
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NotJson):
+        return None
 
 
 def as_text(body: Mapping[str, object]) -> str:

@@ -128,7 +128,7 @@ def _repeats(one: Any, other: Any, name: str) -> bool:
     return bool(one == other)
 
 
-def _repeats_list(one: Json, other: Json) -> bool:
+def _repeats_list(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """As far as both show it: a list that was cut says nothing of its rest."""
     if not isinstance(one.get("data"), list) or not isinstance(other.get("data"), list):
         return one.get("data") == other.get("data")
@@ -140,6 +140,26 @@ def _repeats_list(one: Json, other: Json) -> bool:
 
 def _id_of(value: Any) -> object:
     return value.get("id") if isinstance(value, Mapping) else value
+
+
+def contradicts(told: Parsed, other: Parsed) -> bool:
+    """Whether a payload says something else of an object than another one of its second, in which nothing shows that it
+    is the older one.
+    """
+    return first_difference(Payload(parsed=told, fields=(), of_our_version=True), other) is not None
+
+
+def comes_after(previous: object, before: Json) -> bool:
+    """Whether the event with these `previous_attributes` came after one that showed the object as `before`: it says
+    that the fields which it changed were as they are there.
+    """
+    return isinstance(previous, Mapping) and bool(previous) and _was(previous, before)
+
+
+def _was(previous: Any, before: Any) -> bool:
+    if isinstance(previous, Mapping) and isinstance(before, Mapping):
+        return all(_was(value, before.get(name)) for name, value in previous.items())
+    return _repeats(previous, before, "")
 
 
 def _first_part(payload: Payload, read: Parsed) -> str | None:

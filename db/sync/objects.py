@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from billing.kinds.found import ObjectRef
+from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from db.connection import Connection
 from db.keys import CustomerKey, Key, columns_of_keys
@@ -25,6 +26,8 @@ CONTRADICTED_LONG = timedelta(hours=1)
 """Reads that agree for this long are believed even if they take back what Stripe never takes back."""
 LATE_MAX = timedelta(seconds=30)
 """How far behind Stripe's events we take its reads and lists to be: a read that began later is believed."""
+TIED_MAX = 9
+"""Payloads about one object in one second, beside the newest: older ones are not compared any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,8 @@ class Mark:
     payload_seq: int = 0  # its inbox number; 0: there is none to show
     witness_created: datetime | None = None  # of the newest event that tells what the object is
     witness_seq: int = 0  # the inbox number of that event; 0: it is a thin one, or there is none
+    witness_says: Parsed | None = None
+    tied: tuple[int, ...] = ()  # inbox numbers of payloads of the same second, which say something else
     terminal: bool = False  # the payload's state is one that Stripe never leaves
     deleted_event_at: datetime | None = None
     asks: bool = True  # a read is to confirm it; False for events of kinds that are confirmed by lists only
@@ -51,7 +56,8 @@ class Mark:
 MARK_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
-  deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at, thin_tick
+  deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at, thin_tick,
+  tied
 )
 select
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source,
@@ -59,16 +65,16 @@ select
   deleted_event_at, witness_created, witness_seq, ownerless::int, case when ownerless then now() end,
   -- Below every `confirmed`: nothing is asked of Stripe.
   case when asks then tick else -1 end, case when asks then 0 else tick end,
-  case when asks then now() end, case when asks then now() + $13 end, case when thin then tick end
+  case when asks then now() end, case when asks then now() + $13 end, case when thin then tick end, tied::bigint[]
 from (
   select *, coalesce(known_since, nextval('sync.tick')) as tick
   from unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
     $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[], $17::bigint[],
-    $18::boolean[], $19::timestamptz[], $20::bigint[]
+    $18::boolean[], $19::timestamptz[], $20::bigint[], $21::text[]
   ) as mark (
     account_id, live_mode, kind, id, customer_id, ownerless, event_id, event_created, source, payload_created,
-    payload_seq, terminal, deleted_event_at, asks, known_since, thin, witness_created, witness_seq
+    payload_seq, terminal, deleted_event_at, asks, known_since, thin, witness_created, witness_seq, tied
   )
 ) new
 order by account_id, live_mode, kind, id
@@ -119,13 +125,25 @@ on conflict (account_id, live_mode, kind, id) do update set
   deleted_event_at = greatest(o.deleted_event_at, excluded.deleted_event_at),
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
-  (payload_created, payload_seq, doubts, doubted_at) = (
+  (payload_created, payload_seq, doubts, doubted_at, tied) = (
     -- The second witness of reads: the newest payload, whether it is shown or not; or a thin event, which has none.
     select
       case when newer.it then excluded.payload_created else o.payload_created end,
       case when newer.it then excluded.payload_seq else o.payload_seq end,
       case when newer.it then 0 else o.doubts end,
-      case when not newer.it then o.doubted_at end
+      case when not newer.it then o.doubted_at end,
+      case
+        when excluded.payload_created = o.payload_created
+          and excluded.payload_seq > 0 and o.payload_seq > 0 and excluded.payload_seq <> o.payload_seq
+        then array(
+          select distinct seq
+          from unnest(o.tied || excluded.tied || least(o.payload_seq, excluded.payload_seq)) as seq
+          order by seq desc
+          limit $22
+        )
+        when newer.it then excluded.tied
+        else o.tied
+      end
     from (
       select (excluded.payload_seq > 0 or excluded.payload_created is not null)
         and (coalesce(excluded.payload_created, '-infinity'), excluded.payload_seq)
@@ -198,6 +216,8 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         [mark.thin for mark in marks],
         [mark.witness_created for mark in marks],
         [mark.witness_seq for mark in marks],
+        [f"{{{','.join(map(str, mark.tied))}}}" if mark.tied else None for mark in marks],
+        TIED_MAX,
     )
     return {
         Key(row[0], row[1], row[2], row[3]): Marked(

@@ -1,6 +1,6 @@
 """The second witnesses of reads: what the newest events say of objects while reads may still be late for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,12 +25,14 @@ class Witness:
     )
     doubted_as: str | None = None  # then, what the last read said
     payload_created: datetime | None = None
+    tied: tuple[int, ...] = ()  # inbox numbers of other payloads of its second
 
 
 # A read that began later than $6 after the event needs no witness.
 SELECT_WITNESSES = """
 select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events.api_version, events.type,
   o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later,
+  o.deleted_event_at = o.payload_created as deleted_then,
   -- Of one second, the tick says which came later: the thin event, or the read that is stored.
   o.payload_seq = 0 and (
     o.shown_created < o.payload_created or (o.shown_created = o.payload_created and o.thin_tick > o.confirmed)
@@ -40,7 +42,7 @@ select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events
       select e.type from sync.events e
       where e.account_id = o.account_id and e.live_mode = o.live_mode and e.event_id = o.event_id
     ), '')
-  end as first_told_by, o.doubted_as, o.payload_created
+  end as first_told_by, o.doubted_as, o.payload_created, o.tied
 from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
   as k (account_id, live_mode, kind, id, read_at)
 join sync.objects o using (account_id, live_mode, kind, id)
@@ -57,8 +59,9 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
     return [
         Witness(
             key=Key(row["account_id"], row["live_mode"], row["kind"], row["id"]),
-            # In the second of its deletion an id may have been chosen again.
+            # Of one second, the deletion is the last event, if the id cannot have been chosen again.
             deleted=bool(row["deleted_later"])
+            or (bool(row["deleted_then"]) and not KINDS[row["kind"]].id_is_chosen)
             or (row["deleted_event_at"] is not None and row["type"] == KINDS[row["kind"]].deleted_event),
             payload=row["payload"] or b"",
             changed_since=bool(row["changed_since"]),
@@ -67,6 +70,28 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             first_told_by=row["first_told_by"],
             doubted_as=row["doubted_as"],
             payload_created=row["payload_created"],
+            tied=tuple(row["tied"] or ()),
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tied:
+    """An event of the second of an object's newest one."""
+
+    type: str
+    payload: bytes
+    api_version: str | None
+
+
+SELECT_TIED = "select seq, type, payload, api_version from sync.events where seq = any ($1::bigint[])"
+
+
+async def select_tied(connection: Connection, witnesses: Sequence[Witness]) -> dict[int, Tied]:
+    """The events that witnesses are tied with, by their inbox numbers; without those that the inbox has no more."""
+    numbers = [seq for each in witnesses for seq in each.tied]
+    if not numbers:
+        return {}
+    rows = await connection.fetch(SELECT_TIED, numbers)
+    return {row[0]: Tied(type=row[1], payload=row[2], api_version=row[3]) for row in rows}

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 
 from billing.kinds.registry import KINDS
 from billing.kinds.thin import ANNOUNCEMENTS
+from billing.kinds.witness import contradicts
 from db.keys import Key
 from db.sync.inbox import ClaimedEvent
-from db.sync.objects import Mark
+from db.sync.objects import TIED_MAX, Mark
 from worker.live.mirror import Shown, is_terminal
 
 
@@ -66,6 +67,7 @@ def event_mark(
         payload_seq=0 if shown is None else event.seq,
         witness_created=told_at,
         witness_seq=0 if shown is None else event.seq,
+        witness_says=None if shown is None else shown.parsed,
         terminal=shown is not None and is_terminal(shown.parsed),
         deleted_event_at=event.created if deleted else None,
         asks=kind.confirmed_by == "reads",
@@ -100,7 +102,7 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
     """
     keep_payload = _payload_rank(earlier) > _payload_rank(later)
     payload = earlier if keep_payload else later
-    witness = earlier if _witness_rank(earlier) > _witness_rank(later) else later
+    older, witness = sorted((earlier, later), key=_witness_rank)
     event = earlier if _event_rank(earlier) > _event_rank(later) else later
     joined = Mark(
         key=later.key,
@@ -113,6 +115,8 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         payload_seq=payload.payload_seq,
         witness_created=witness.witness_created,
         witness_seq=witness.witness_seq,
+        witness_says=witness.witness_says,
+        tied=_tied(older, witness),
         terminal=payload.terminal,
         deleted_event_at=_later_of(earlier.deleted_event_at, later.deleted_event_at),
         asks=later.asks,
@@ -132,6 +136,20 @@ def _payload_rank(mark: Mark) -> tuple[bool, bool, float, int]:
 def _witness_rank(mark: Mark) -> tuple[float, int]:
     """As the statement that marks compares them across batches."""
     return _seconds(mark.witness_created), mark.witness_seq
+
+
+def _tied(older: Mark, witness: Mark) -> tuple[int, ...]:
+    """The payloads that may be the last instead of the witness's: those of its second that contradict it."""
+    if older.witness_created != witness.witness_created or not older.witness_seq:
+        return witness.tied
+    tied = {*older.tied, *witness.tied}
+    if (
+        older.witness_says is None
+        or witness.witness_says is None
+        or contradicts(older.witness_says, witness.witness_says)
+    ):
+        tied.add(older.witness_seq)
+    return tuple(sorted(tied, reverse=True)[:TIED_MAX])
 
 
 def _event_rank(mark: Mark) -> float:

@@ -7,9 +7,11 @@ was stored before that event may have missed its change, and any other has seen 
 the type of the event may be the witness (`shows_step`), and else a second read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 
 import structlog
 
@@ -18,15 +20,15 @@ from billing.kinds.found import Json, ObjectRef
 from billing.kinds.parse import Parsed, parse_object
 from billing.kinds.registry import KINDS
 from billing.kinds.thin import snapshot_type
-from billing.kinds.witness import Payload, first_difference, repeats, shows_step
+from billing.kinds.witness import Payload, comes_after, first_difference, repeats, shows_step
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.tables import select_raw
 from db.sync.objects import FailedRead
-from db.sync.witnesses import Witness, select_witnesses
+from db.sync.witnesses import Tied, Witness, select_tied, select_witnesses
 from runtime.stripe_api import API_VERSION
 from worker.live.answers import Answered
-from worker.payload import NotJson, as_text, data_object, read_object
+from worker.payload import NotJson, as_text, data_object, previous_attributes, read_object
 
 DOUBTED_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 5, 10, 20))
 
@@ -43,9 +45,10 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
     doubted = []
     witnesses = await select_witnesses(connection, asked)
     stored = await select_raw(connection, [each.key for each in witnesses if each.changed_since])
+    tied = await select_tied(connection, witnesses)
     for witness in witnesses:
         answer = answers[witness.key]
-        difference = _difference(witness, answer.parsed)
+        difference = _difference(witness, answer.parsed, tied)
         if difference is None and _says_nothing_new(witness.key, stored.get(witness.key), answer.raw):
             difference = "nothing is new"
         said = None
@@ -123,20 +126,54 @@ def _says_nothing_new(key: Key, stored: str | None, answer: str) -> bool:
         return stored == answer
 
 
-def _difference(witness: Witness, read: Parsed) -> str | None:
+def _difference(
+    witness: Witness, read: Parsed, tied: Mapping[int, Tied] = MappingProxyType({})
+) -> str | None:
+    """`tied`: events by their inbox numbers. Of several events of one second, the read has to agree with each that may
+    be the last.
+    """
     if witness.deleted:
         return None if read.deleted else "deleted"
-    payload = read_witness(witness)
-    return None if payload is None else first_difference(payload, read)
+    told = [_read_event(witness.key, witness.payload, witness.api_version)]
+    told += [
+        _read_event(witness.key, event.payload, event.api_version)
+        for seq in witness.tied
+        # In the second of its deletion an id may have been chosen again: that says nothing of the one that has it now.
+        if (event := tied.get(seq)) is not None and event.type != KINDS[witness.key.kind].deleted_event
+    ]
+    may_be_last = _may_be_last([each for each in told if each is not None])
+    return next(filter(None, (first_difference(each.payload, read) for each in may_be_last)), None)
 
 
-def read_witness(witness: Witness) -> Payload | None:
-    """What the event says of the object, which may be inside another; None if that cannot be read."""
+def _may_be_last(told: "Sequence[_Told]") -> "Sequence[_Told]":
+    """Those of the events of one second after which none of the others is known to have come; or all of them."""
+    if len(told) < 2:
+        return told
+    updates = [(each, previous_attributes(each.event)) for each in told if each.of_own]
+    return [
+        each
+        for each in told
+        if not any(comes_after(previous, each.body) for other, previous in updates if other is not each)
+    ] or told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What an event says of an object."""
+
+    payload: Payload
+    body: Json
+    event: bytes
+    of_own: bool  # the event is about this object, and not about one around it
+
+
+def _read_event(key: Key, event: bytes, api_version: str | None) -> _Told | None:
+    """What an event says of an object, which may be inside another; None if that cannot be read."""
     try:
-        _, body = data_object(witness.payload)
+        _, body = data_object(event)
     except NotJson:
         return None
-    wanted = ObjectRef(witness.key.kind, witness.key.id)
+    wanted = ObjectRef(key.kind, key.id)
     todo: list[Json] = [body]
     while todo:
         each = todo.pop()
@@ -145,8 +182,12 @@ def read_witness(witness: Witness) -> Payload | None:
         except UnknownShape:
             continue
         if (parsed.kind, parsed.id) == wanted:
-            return Payload(
-                parsed=parsed, fields=each.keys(), of_our_version=witness.api_version == API_VERSION
+            of_ours = api_version == API_VERSION
+            return _Told(
+                payload=Payload(parsed=parsed, fields=each.keys(), of_our_version=of_ours),
+                body=each,
+                event=event,
+                of_own=each is body,
             )
         todo.extend(parsed.embedded)
     return None
