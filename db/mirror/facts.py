@@ -37,6 +37,7 @@ from db.mirror.not_understood import (
     select_not_understood,
     select_not_understood_intents,
 )
+from db.mirror.ranks import select_ranks
 from db.mirror.unsettled import (
     select_unsettled_customers,
     select_unsettled_invoices,
@@ -169,17 +170,6 @@ SELECT_PRICES = f"""
 select {_names(Price, "p")}
 from stripe.prices p
 where p.account_id = $1 and p.live_mode = $2 and p.id = any ($3::text[])
-"""
-
-# Counted here: a product may have thousands of prices, one for each customer. The order is that of `prices_rank`.
-SELECT_RANKS = """
-select id, rank
-from (
-  select p.id, row_number() over (partition by p.product_id order by p.created nulls first, p.id collate "C") as rank
-  from stripe.prices p
-  where p.account_id = $1 and p.live_mode = $2 and p.product_id = any ($3::text[]) and p.recurring
-) ranked
-where id = any ($4::text[])
 """
 
 SELECT_PRODUCTS = f"""
@@ -354,11 +344,7 @@ async def _load_catalogue(
         for price in prices.values()
         if price.recurring and stated_version(price, products.get(price.product_id or "")) is None
     ]
-    ranks: dict[str, int] = {}
-    if unnamed:
-        of = {price.product_id for price in unnamed} - {None}
-        rows = await connection.fetch(SELECT_RANKS, *scope, list(of), [price.id for price in unnamed])
-        ranks = {row["id"]: row["rank"] for row in rows}
+    ranks = await select_ranks(connection, scope, unnamed) if unnamed else {}
     return _Catalogue(prices=prices, products=products, ranks=ranks)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from db.connection import Connection, connect, create_pool
 from db.migrate import migrate
-from db.mirror import claims, facts, sizes, unsettled
+from db.mirror import claims, facts, ranks, sizes, unsettled
 from db.records import (
     access,
     customer,
@@ -399,7 +399,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "holders of a price": (
         catalogue.SELECT_HOLDERS_OF_PRICE,
         (*SCOPE, "price_3", "sub_5", BATCH),
-        {"subscription_items_of_product", "subscription_items_of_price"},
+        {"prices_pkey", "prices_rank", "subscription_items_of_product", "subscription_items_of_price"},
     ),
     "holders of a coupon": (
         catalogue.SELECT_HOLDERS_OF_COUPON,
@@ -442,7 +442,8 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
             "payment_intents_customer",
         },
     ),
-    "facts: ranks": (facts.SELECT_RANKS, (*SCOPE, ["prod_3"], ["price_2"]), {"prices_rank"}),
+    "facts: ranks": (ranks.SELECT_RANKS, (*SCOPE, ["prod_3"], ["price_2"]), {"prices_rank"}),
+    "facts: ranks of a few": (ranks.COUNT_RANKS, (*SCOPE, ["price_2"]), {"prices_rank", "prices_pkey"}),
     "facts: refunds": (facts.SELECT_REFUNDS, (*SCOPE, ids("ch")), {"refunds_charge"}),
     "facts: disputes": (facts.SELECT_DISPUTES, (*SCOPE, ids("ch")), {"disputes_charge"}),
     "facts: sessions": (facts.SELECT_SESSIONS, (*SCOPE, ids("cus")), {"checkout_sessions_customer"}),

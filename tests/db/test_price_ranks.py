@@ -1,11 +1,15 @@
 """The rank of a price among all prices of its product, counted without loading them."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from billing.products import Catalogue
 from db.connection import Pool
 from db.mirror.facts import SELECT_PRICES, load_facts
+from db.sync.catalogue import SELECT_HOLDERS_OF_PRICE, YOUNGER_MAX
 from tests.billing.examples import ITEM, PRICE
 from tests.faults import Call, after
 
@@ -67,6 +71,55 @@ async def test_i14_prices_that_nobody_has_cost_no_derivation(pool: Pool) -> None
     catalogue = Catalogue(one.prices, one.products, one.price_ranks)
     assert VERSIONS == {item.price_id: catalogue.version_of(item) for item in one.items}
     assert {"price_Z": 2} == other.price_ranks
+
+
+EACH_ITS_OWN = """
+insert into stripe.prices (account_id, live_mode, id, product_id, created, recurring, metadata)
+select '', false, 'price_' || n, 'prod_1', $1::timestamptz + n * interval '1 day', true, '{}'
+from generate_series(1, $2::int) n;
+insert into stripe.prices (account_id, live_mode, id, product_id, recurring, metadata)
+values ('', false, 'price_untold', 'prod_1', true, '{}');
+insert into stripe.subscription_items (account_id, live_mode, id, subscription_id, position, price_id, product_id)
+select '', false, 'si_' || n, 'sub_' || to_char(n, 'FM0000'), 0, 'price_' || n, 'prod_1'
+from (select row_number() over (order by created) as n from stripe.prices where created is not null) prices;
+analyze stripe.prices;
+analyze stripe.subscription_items
+"""
+
+
+async def test_i14_new_price_costs_its_own_holders_alone(pool: Pool) -> None:
+    """I14: of a product with a price for each customer, a new price concerns nobody else, and no other is looked
+    at. One that comes late concerns the holders of all younger ones, page by page, and nobody who has an older one.
+    """
+    prices = YOUNGER_MAX + 500
+    async with pool.acquire() as connection:
+        for statement in EACH_ITS_OWN.strip().split(";\n"):
+            await connection.execute(statement, *((DAY, prices) if "$1" in statement else ()))
+
+        async def holders(price: object, after: str = "", limit: int = 5_000) -> list[str]:
+            rows = await connection.fetch(SELECT_HOLDERS_OF_PRICE, "", False, f"price_{price}", after, limit)
+            return [row[0] for row in rows]
+
+        every = [f"sub_{number:04}" for number in range(1, prices + 1)]
+        assert every[-1:] == await holders(prices)
+        assert every[-5:] == await holders(prices - 4)
+        assert every[9:] == await holders(10)
+        assert every[9:12] == await holders(10, limit=3)
+        assert every[12:15] == await holders(10, after=every[11], limit=3)
+        assert every == await holders("untold")
+        (plan,) = json.loads(
+            await connection.fetchval(
+                f"explain (analyze, format json) {SELECT_HOLDERS_OF_PRICE}",
+                *("", False, f"price_{prices}", "", 1_000),
+            )
+        )
+    assert _rows_of(plan["Plan"]) < 50
+
+
+def _rows_of(node: Mapping[str, Any]) -> float:
+    """How many rows a plan has looked at, in all of its nodes."""
+    seen = float(node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+    return seen * float(node["Actual Loops"]) + sum(_rows_of(each) for each in node.get("Plans", ()))
 
 
 def test_rank_of_the_mirror_is_the_rank_among_prices() -> None:
