@@ -87,6 +87,10 @@ class CustomerView:
         for entry in self.unsettled:
             error = f": {entry.error}" if entry.error else ""
             reasons.append(f"{entry.kind} {entry.id} {_verb(entry)}{error}")
+        if not reasons and not self.record.exact and self.record.deleted_at is not None:
+            reasons.append(
+                "it was deleted before it was read: the next fill of gaps brings what events still say of it"
+            )
         return reasons
 
     def document(self) -> dict[str, object]:

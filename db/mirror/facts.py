@@ -42,6 +42,7 @@ from db.mirror.unsettled import (
     select_unsettled_customers,
     select_unsettled_invoices,
     select_unsettled_objects,
+    select_untold,
 )
 
 PORTION_ROWS = 500
@@ -267,6 +268,8 @@ async def load_facts(
         rows = await connection.fetch(SELECT_FEATURES, *scope, list(feature_ids))
         features = {feature.id: feature for feature in _all(Feature, rows)}
     unsettled = await _select_unsettled(connection, scope, ids, invoices, charges, refunds, disputes)
+    if bodyless := [each.id for each in customer_facts.values() if each.created is None]:
+        unsettled |= await select_untold(connection, scope, bodyless)
 
     def gather(customer_id: str) -> CustomerFacts:
         row = customer_rows.get(customer_id)

@@ -64,3 +64,19 @@ where p.account_id = $1 and p.live_mode = $2 and p.invoice_id = any ($3::text[])
 async def select_unsettled_invoices(connection: Connection, scope: Scope, ids: Sequence[str]) -> set[str]:
     """Those of the invoices that have an unsettled payment."""
     return {row[0] for row in await connection.fetch(SELECT_UNSETTLED_INVOICES, *scope, ids)}
+
+
+# Deleted before anybody read them: only events still say who they were. If none has told of a customer, none is on its
+# way either.
+SELECT_UNTOLD = """
+select o.id
+from sync.objects o
+left join sync.accounts a on a.account_id = $1 and a.live_mode = $2
+where o.account_id = $1 and o.live_mode = $2 and o.kind = 'customer' and o.id = any ($3::text[])
+  and o.tombstone and o.event_id is not null and o.dirty >= coalesce(a.filled_tick, 0)
+"""
+
+
+async def select_untold(connection: Connection, scope: Scope, ids: Sequence[str]) -> set[str]:
+    """Those of these customers without a body that are deleted, and whose events the next fill of gaps may bring."""
+    return {row[0] for row in await connection.fetch(SELECT_UNTOLD, *scope, ids)}

@@ -97,6 +97,7 @@ class DueGap:
     events_since: datetime | None
     claimed_at: datetime
     tick: int  # drawn when it was claimed: its events are all stored only if this is the incarnation still
+    filled_tick: int | None = None  # that of the last fill that ended
 
     @property
     def scope(self) -> Scope:
@@ -116,7 +117,8 @@ update sync.accounts a
 set due_at = now() + $2
 from due d
 where (a.account_id, a.live_mode) = (d.account_id, d.live_mode)
-returning a.account_id, a.live_mode, a.cursor_at, a.events_since, now() as claimed_at, nextval('sync.tick') as tick
+returning a.account_id, a.live_mode, a.cursor_at, a.events_since, now() as claimed_at, nextval('sync.tick') as tick,
+  a.filled_tick
 """
 
 
@@ -136,7 +138,7 @@ set cursor_at = case
     else greatest(cursor_at, least($3, now() + $6))
   end,
   filled_at = now(), due_at = now() + $4, fill_by = now() + $4 + $8, error = null,
-  events_since = coalesce($5, events_since)
+  events_since = coalesce($5, events_since), filled_tick = $7
 from sync.current_incarnation i
 where account_id = $1 and live_mode = $2 and $7 between i.first_tick and i.last_tick
 returning true

@@ -89,6 +89,32 @@ async def doubt_starts(connection: Connection, account_id: str, *, live_mode: bo
     await connection.execute(DOUBT_STARTS, account_id, live_mode, since)
 
 
+MARK_UNTOLD_STALE = """
+with untold as (
+  select c.account_id, c.live_mode, c.customer_id
+  from sync.objects o
+  join sync.customers c on c.account_id = $1 and c.live_mode = $2 and c.customer_id = o.id
+  where o.account_id = $1 and o.live_mode = $2 and o.dirty >= coalesce($3::bigint, 0) and o.dirty < $4
+    and o.kind = 'customer' and o.tombstone and o.shown_created is null and o.event_id is not null
+  order by c.customer_id
+  for no key update of c
+)
+update sync.customers c
+set stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
+from untold u
+where (c.account_id, c.live_mode, c.customer_id) = (u.account_id, u.live_mode, u.customer_id)
+"""
+
+
+async def mark_untold_stale(
+    connection: Connection, scope: Scope, *, after_tick: int | None, before_tick: int
+) -> None:
+    """A fill of gaps has ended, and the one before it began at `after_tick`: customers that were deleted before anybody
+    read them may be exact now, whether it has brought what their events say or found none.
+    """
+    await connection.execute(MARK_UNTOLD_STALE, *scope, after_tick, before_tick)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleCustomer:
     """A customer to derive; `stale` was read before any of its facts."""

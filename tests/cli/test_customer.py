@@ -22,6 +22,7 @@ from tests.harness import (
     subscription,
 )
 from tests.worker.lists.test_features import summary
+from tests.worker.live.test_thin import thin
 
 DAY = 86_400
 EVIL_NAME = "Eve \x1b[2J\x9b\u202e[red]x[/red] :smile:"
@@ -211,6 +212,15 @@ async def test_exact_says_so_and_not_exact_says_why(pool: Pool, database_url: st
         ]
         (reason,) = missing.json["not_exact_because"]
         assert reason.startswith("charge ch_1 is not found at Stripe since 20")
+        harness.api.put({"object": "customer", "id": "cus_2", "deleted": True})
+        await harness.apply(
+            *(thin(f"customer.{each}", "customer", "cus_2") for each in ("created", "deleted"))
+        )
+        await harness.confirm()
+    untold = await subledger(database_url, "customer", "cus_2", "--json")
+    assert ["it was deleted before it was read"] == [
+        each.partition(":")[0] for each in untold.json["not_exact_because"]
+    ]
 
 
 async def test_parked_object_is_named_with_its_error(pool: Pool, database_url: str) -> None:

@@ -25,7 +25,7 @@ from db.sync.accounts import (
     raise_alarm,
     see_accounts,
 )
-from db.sync.customers import doubt_starts
+from db.sync.customers import doubt_starts, mark_untold_stale
 from db.sync.inbox import SignedEvent, reach_milestone, record_events
 from db.sync.refusals import WHOLE_ACCOUNT
 from runtime.envelope import read_envelope
@@ -142,6 +142,7 @@ async def fill_gap(pool: Pool, stripe: StripeApi, gap: DueGap, *, every: timedel
                 return
             if gap.events_since is None and changed is not None:
                 await doubt_starts(connection, gap.account_id, live_mode=gap.live_mode, since=changed)
+            await mark_untold_stale(connection, gap.scope, after_tick=gap.filled_tick, before_tick=gap.tick)
             await clear_key_alarms(connection)
             await clear_alarms(connection, [events_refused(gap.account_id)])
             await clear_settled_alarms(connection, gap.scope)

@@ -372,6 +372,31 @@ async def test_organization_endpoint_keeps_accounts_apart(harness: Harness) -> N
     }
 
 
+async def test_customer_that_was_deleted_before_it_was_read(harness: Harness) -> None:
+    """Of a customer that only thin events have told, and that was deleted before anybody read it, nothing is known but
+    that. It is not exact until a fill of gaps has begun after that: it brings what events say, or there is nothing.
+    """
+    for name in ("cus_1", "cus_2"):
+        harness.api.put({"object": "customer", "id": name, "deleted": True})
+        await harness.apply(
+            thin("customer.created", "customer", name), thin("customer.deleted", "customer", name, at=1)
+        )
+    told_of = json.loads(event("customer.created", customer(name="Ada")))
+    harness.api.bodies["/v1/events"] = listing([])
+    await harness.engine.fill_gaps()
+    await harness.apply(thin("customer.deleted", "customer", "cus_1", at=1))  # no fill has begun after it
+    await harness.settle()
+    assert [(None, False), (None, True)] == [
+        (record["name"], record["exact"])
+        for record in [await harness.record("cus_1"), await harness.record("cus_2")]
+    ]
+    harness.api.bodies["/v1/events"] = listing([told_of])
+    await harness.execute("update sync.accounts set due_at = now()")
+    await harness.engine.fill_gaps()
+    await harness.settle()
+    assert ("Ada", True) == await told(harness, "name", "exact")
+
+
 async def test_replayed_thin_event_is_read_again(harness: Harness) -> None:
     """I7: an event that is replayed is applied as if it had just come, and a thin one with its twin."""
     harness.api.put(customer(), charge())
