@@ -51,7 +51,7 @@ Only steps after which there is no way back to what was before."""
 
 _FREE_KEYS = "metadata"
 """The only field of Stripe's whose keys are chosen: one that is lacking says something there."""
-_STRIPES_PAGE = re.compile(r"https://([a-z0-9-]+\.)*stripe\.com/")
+_STRIPES_PAGE = re.compile(r"https://([a-z0-9-]+\.)*stripe\.com/[^\"]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +140,11 @@ def _repeats_list(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _id_of(value: Any) -> object:
     return value.get("id") if isinstance(value, Mapping) else value
+
+
+def without_pages(text: str) -> str:
+    """The JSON of an object without the addresses of Stripe's own pages, which are made anew for each answer."""
+    return _STRIPES_PAGE.sub("", text)
 
 
 def contradicts(told: Parsed, other: Parsed) -> bool:

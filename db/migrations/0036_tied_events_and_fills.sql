@@ -6,6 +6,12 @@ alter table sync.objects add column tied bigint[];
 comment on column sync.objects.tied is
   'Inbox numbers of further payloads about it, of the same second as payload_seq, which may say something else: a read is compared with all those of them that may be the last. NULL: there are none.';
 
+-- Several thin events about one object: a read that shows a change may have seen the first of them alone.
+
+alter table sync.objects add column thins integer not null default 0;
+comment on column sync.objects.thins is
+  'Thin events that told of changes of it since the read that is stored. If there are several, a read that differs from what is stored may have missed the last of them.';
+
 -- A fill of gaps has a place among marks and reads: what an older mark announced was listed, if Stripe still tells it.
 
 alter table sync.accounts add column filled_tick bigint;

@@ -51,13 +51,14 @@ class Mark:
     asks: bool = True  # a read is to confirm it; False for events of kinds that are confirmed by lists only
     known_since: int | None = None  # the tick at which another event told the same change; None: none did
     thin: bool = False  # the event carries no state: a read is to tell what else it concerns
+    thins: int = 0  # how many of these events are thin and say that it has changed
 
 
 MARK_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
   deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at, thin_tick,
-  tied
+  tied, thins
 )
 select
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source,
@@ -65,16 +66,18 @@ select
   deleted_event_at, witness_created, witness_seq, ownerless::int, case when ownerless then now() end,
   -- Below every `confirmed`: nothing is asked of Stripe.
   case when asks then tick else -1 end, case when asks then 0 else tick end,
-  case when asks then now() end, case when asks then now() + $13 end, case when thin then tick end, tied::bigint[]
+  case when asks then now() end, case when asks then now() + $13 end, case when thin then tick end, tied::bigint[],
+  thins
 from (
   select *, coalesce(known_since, nextval('sync.tick')) as tick
   from unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
     $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[], $17::bigint[],
-    $18::boolean[], $19::timestamptz[], $20::bigint[], $21::text[]
+    $18::boolean[], $19::timestamptz[], $20::bigint[], $21::text[], $23::integer[]
   ) as mark (
     account_id, live_mode, kind, id, customer_id, ownerless, event_id, event_created, source, payload_created,
-    payload_seq, terminal, deleted_event_at, asks, known_since, thin, witness_created, witness_seq, tied
+    payload_seq, terminal, deleted_event_at, asks, known_since, thin, witness_created, witness_seq, tied,
+    thins
   )
 ) new
 order by account_id, live_mode, kind, id
@@ -116,6 +119,7 @@ on conflict (account_id, live_mode, kind, id) do update set
     ) known
   ),
   thin_tick = greatest(o.thin_tick, excluded.thin_tick),
+  thins = o.thins + case when excluded.dirty > o.confirmed then excluded.thins else 0 end,
   event_id = case
     when excluded.event_created is null or o.event_created is null or excluded.event_created >= o.event_created
     then coalesce(excluded.event_id, o.event_id) else o.event_id
@@ -218,6 +222,7 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         [mark.witness_seq for mark in marks],
         [f"{{{','.join(map(str, mark.tied))}}}" if mark.tied else None for mark in marks],
         TIED_MAX,
+        [mark.thins for mark in marks],
     )
     return {
         Key(row[0], row[1], row[2], row[3]): Marked(
@@ -335,6 +340,7 @@ on conflict (account_id, live_mode, kind, id) do update set
     when o.thin_tick > excluded.confirmed then o.thin_tick
     when o.thin_tick > 0 then -o.thin_tick
   end,
+  thins = case when excluded.confirmed > o.dirty then 0 else o.thins end,
   -- A mark that came after the tick keeps its own appointment, but not the lease of a claim that found this read under
   -- way. An object that only lists confirm gets one where an event came after the tick: the next list may be far away.
   dirty = case when excluded.confirmed > o.told then o.dirty else greatest(o.dirty, o.told) end,

@@ -20,12 +20,13 @@ class Witness:
     changed_since: bool  # the newest is a thin event, and is later than what is stored
     api_version: str | None
     doubts: int
-    first_told_by: str | None = (
-        None  # nothing is stored, and only thin events have told: the newest one's type
+    told_by: str | None = (
+        None  # nothing is stored, or several thin events have told since it was: the newest one's type
     )
     doubted_as: str | None = None  # then, what the last read said
     payload_created: datetime | None = None
     tied: tuple[int, ...] = ()  # inbox numbers of other payloads of its second
+    told_often: bool = False  # by several thin events since what is stored
 
 
 # A read that began later than $6 after the event needs no witness.
@@ -37,12 +38,13 @@ select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events
   o.payload_seq = 0 and (
     o.shown_created < o.payload_created or (o.shown_created = o.payload_created and o.thin_tick > o.confirmed)
   ) as changed_since,
-  case when o.payload_seq = 0 and o.confirmed = 0 and o.shown_seq = 0 and o.payload_created is not null
+  case when o.payload_seq = 0 and o.payload_created is not null
+      and ((o.confirmed = 0 and o.shown_seq = 0) or o.thins > 1)
     then coalesce((
       select e.type from sync.events e
       where e.account_id = o.account_id and e.live_mode = o.live_mode and e.event_id = o.event_id
     ), '')
-  end as first_told_by, o.doubted_as, o.payload_created, o.tied
+  end as told_by, o.doubted_as, o.payload_created, o.tied, o.thins > 1 as told_often
 from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
   as k (account_id, live_mode, kind, id, read_at)
 join sync.objects o using (account_id, live_mode, kind, id)
@@ -67,10 +69,11 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             changed_since=bool(row["changed_since"]),
             api_version=row["api_version"],
             doubts=row["doubts"],
-            first_told_by=row["first_told_by"],
+            told_by=row["told_by"],
             doubted_as=row["doubted_as"],
             payload_created=row["payload_created"],
             tied=tuple(row["tied"] or ()),
+            told_often=row["told_often"],
         )
         for row in rows
     ]

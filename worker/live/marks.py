@@ -73,6 +73,7 @@ def event_mark(
         asks=kind.confirmed_by == "reads",
         known_since=known_since,
         thin=thin and kind.confirmed_by == "reads",
+        thins=int(thin and told_at is not None),
     )
 
 
@@ -125,6 +126,7 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         if earlier.known_since is None or later.known_since is None
         else max(earlier.known_since, later.known_since),
         thin=earlier.thin or later.thin,
+        thins=earlier.thins + later.thins,
     )
     return joined, keep_payload
 

@@ -3,8 +3,8 @@
 Stripe does not say how late its replicas and lists may be. A read that agrees with the newest payload has seen its
 change, and is believed at once; so is one that began when no replica can be that late any more. Any other is asked for
 again by the object's id (ARCHITECTURE.md, the fence). A thin event has no payload: a read that says in every field what
-was stored before that event may have missed its change, and any other has seen one. If nothing was stored before,
-the type of the event may be the witness (`shows_step`), and else a second read.
+was stored before that event may have missed its change, and any other has seen one. If nothing was stored before, or
+several thin events have come since, the type of the newest may be the witness (`shows_step`), and else a second read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from billing.kinds.found import Json, ObjectRef
 from billing.kinds.parse import Parsed, parse_object
 from billing.kinds.registry import KINDS
 from billing.kinds.thin import snapshot_type
-from billing.kinds.witness import Payload, comes_after, first_difference, repeats, shows_step
+from billing.kinds.witness import Payload, comes_after, first_difference, repeats, shows_step, without_pages
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.tables import select_raw
@@ -51,11 +51,13 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
         difference = _difference(witness, answer.parsed, tied)
         if difference is None and _says_nothing_new(witness.key, stored.get(witness.key), answer.raw):
             difference = "nothing is new"
-        said = None
+        said, doubts = None, witness.doubts
         if difference is None and _is_alone(witness, answer.parsed):
             said = _digest(witness, answer)
             if said != witness.doubted_as:
                 difference = "no other read has said the same"
+                # A replica that is as late again must be later than the burst was long.
+                doubts += witness.told_often
         if difference is None:
             continue
         log.info("a read may be late", kind=witness.key.kind, id=witness.key.id, differs=difference)
@@ -64,7 +66,7 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
                 key=witness.key,
                 tick=answer.tick,
                 error=f"it differs from the newest event, and may be late: {difference}",
-                retry_after=DOUBTED_AGAIN_AFTER[min(witness.doubts, len(DOUBTED_AGAIN_AFTER) - 1)],
+                retry_after=DOUBTED_AGAIN_AFTER[min(doubts, len(DOUBTED_AGAIN_AFTER) - 1)],
                 doubted=True,
                 doubted_as=said,
                 customer_id=None if said is None else answer.parsed.customer_id,
@@ -95,12 +97,12 @@ async def select_contradicted(
 
 
 def _is_alone(witness: Witness, read: Parsed) -> bool:
-    """Whether nothing but this read says what the object is: only thin events have told of it, and it does not show
-    the step that the newest of them is about.
+    """Whether nothing but this read says that it has seen the newest event: only thin events have told of the object,
+    or several since what is stored, and it does not show the step that the newest of them is about.
     """
-    if witness.first_told_by is None or read.deleted:
+    if witness.told_by is None or read.deleted:
         return False
-    told_by = snapshot_type(witness.first_told_by)
+    told_by = snapshot_type(witness.told_by)
     # Of a creation the time is less than a whole second; otherwise another event of that second is the newest.
     is_first = witness.payload_created is not None and witness.payload_created.microsecond != 0
     if told_by.endswith(".created") and not is_first and not KINDS[read.kind].id_is_chosen:
@@ -110,7 +112,7 @@ def _is_alone(witness: Witness, read: Parsed) -> bool:
 
 def _digest(witness: Witness, answer: Answered) -> str:
     """What a read said after this event, however its body was written."""
-    said = f"{witness.payload_created} {as_text(read_object(answer.raw.encode()))}"
+    said = f"{witness.payload_created} {without_pages(as_text(read_object(answer.raw.encode())))}"
     return sha256(said.encode()).hexdigest()
 
 

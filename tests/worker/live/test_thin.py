@@ -221,6 +221,46 @@ async def test_thin_event_in_the_second_of_the_stored_read(harness: Harness) -> 
     assert ("New", True) == await told(harness, "name", "exact")
 
 
+async def test_read_that_shows_the_first_of_two_thin_events(harness: Harness) -> None:
+    """I3, two witnesses: two thin events in one burst, and a late read that shows the first change alone. It differs
+    from what was stored, and is not believed before another read says the same. A read that shows the step of which the
+    newest event's type tells is.
+    """
+    harness.api.put(
+        customer(name="Old"), customer("cus_2", name="Old"), charge(captured=False, amount_captured=0)
+    )
+    await harness.apply(
+        event("customer.created", customer(name="Old")),
+        event("customer.created", customer("cus_2", name="Old")),
+        event("charge.succeeded", charge(captured=False, amount_captured=0)),
+    )
+    await harness.settle()
+    before = asked(harness, "/v1/customers/cus_1", "/v1/customers/cus_2", "/v1/charges/ch_1")
+    await harness.apply(
+        thin("customer.updated", "customer", "cus_1", at=10),
+        thin("customer.updated", "customer", "cus_1", at=12),
+        thin("customer.updated", "customer", "cus_2", at=12),
+        thin("charge.updated", "charge", "ch_1", at=11),
+    )
+    await harness.apply(thin("charge.captured", "charge", "ch_1", at=12))
+    harness.api.now = NOON + 14
+    harness.api.put(customer(name="Middle"), customer("cus_2", name="New"), charge())
+    await harness.confirm()
+    assert ("Old", False) == await told(harness, "name", "exact")
+    other = await harness.record("cus_2")
+    assert ("New", True) == (other["name"], other["exact"])
+    assert (await harness.object("charge", "ch_1"))["confirmed"] > (await harness.object("charge", "ch_1"))[
+        "dirty"
+    ]
+    harness.api.put(customer(name="New"))
+    await harness.confirm()
+    assert ("Old", False) == await told(harness, "name", "exact")
+    await harness.confirm()
+    assert ("New", True) == await told(harness, "name", "exact")
+    after = asked(harness, "/v1/customers/cus_1", "/v1/customers/cus_2", "/v1/charges/ch_1")
+    assert [3, 1, 1] == [now - then for now, then in zip(after, before, strict=True)]
+
+
 async def test_gap_fill_brings_no_second_read(harness: Harness) -> None:
     """I2: /v1/events lists the twins of thin events, and again what came by webhook: neither is read again."""
     harness.api.put(customer(), charge(), charge("ch_2"))
