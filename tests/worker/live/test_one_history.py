@@ -141,6 +141,7 @@ LISTS = (
     "checkout/sessions",
     "subscription_schedules",
     "credit_notes",
+    "payment_intents",
 )
 
 
