@@ -94,16 +94,14 @@ def _is_end_of_first_trial(
         ends = [subscription.trial_end, _paid_for_since(invoices)]
         ended = min((end for end in ends if end is not None), default=None)
         return ended is None or earliest - ended < SAME_BOUNDARY
-    # The trial that we see is a later one; the first invoice shows whether there was one before. If it has a subtotal,
-    # a discount made it free; rows written before the subtotal was mirrored do not have it.
-    return any(map(_costs_at_once, prices)) and any(
-        invoice.billing_reason == "subscription_create"
-        and invoice.total == 0
-        and not invoice.subtotal
-        and invoice.lines_period_end is not None
-        and abs(invoice.lines_period_end - earliest) < SAME_BOUNDARY
-        for invoice in invoices
-    )
+    # The trial that we see is a later one; the first invoice shows whether there was one before.
+    first = [invoice for invoice in invoices if invoice.billing_reason == "subscription_create"]
+    # Its lines say so, whatever was added to it; rows written before that was mirrored do not have it. Or else nothing
+    # was to be paid, and not because of a discount: then it would have a subtotal.
+    ends = [invoice.trial_lines_end for invoice in first]
+    if any(map(_costs_at_once, prices)):
+        ends += [each.lines_period_end for each in first if each.total == 0 and not each.subtotal]
+    return any(end is not None and abs(end - earliest) < SAME_BOUNDARY for end in ends)
 
 
 def _paid_for_since(invoices: Iterable[Invoice]) -> datetime | None:

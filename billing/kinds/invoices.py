@@ -32,6 +32,9 @@ class Invoice(Facts):
     period_start: datetime | None
     period_end: datetime | None  # the cycle boundary
     lines_period_end: datetime | None  # the latest end among the lines in the body
+    trial_lines_end: (
+        datetime | None
+    )  # the latest end among those that bill nothing for a price that costs something
     currency: str | None
     subtotal: int | None  # before the discounts of the whole invoice
     total: int | None
@@ -69,6 +72,7 @@ def _invoice(object_id: str, body: Json, found: Found) -> Invoice:
         period_start=moment_of(body, "period_start"),
         period_end=moment_of(body, "period_end", needed=True),
         lines_period_end=_lines_period_end(body, found),
+        trial_lines_end=_trial_lines_end(body),
         currency=text_of(body, "currency", needed=True),
         subtotal=integer_of(body, "subtotal", needed=True),
         total=integer_of(body, "total", needed=True),
@@ -133,6 +137,20 @@ def _lines_period_end(body: Json, found: Found) -> datetime | None:
                 price = details.get("price")
                 note(found, "product", details.get("product"))
         note(found, "price", price)
+    return latest(ends)
+
+
+def _trial_lines_end(body: Json) -> datetime | None:
+    ends: list[datetime | None] = []
+    for position, line in enumerate(entries_of(body, "lines")[0]):
+        price = line.get("pricing") or line.get("price") or line.get("plan")  # the last two before basil
+        stated = price if isinstance(price, dict) else {}
+        units = (stated.get(name) for name in ("unit_amount_decimal", "unit_amount", "amount"))
+        costs = any(isinstance(unit, int | str) and str(unit).strip("+-0.") for unit in units)
+        # Of a metered price nothing has been used yet.
+        if line.get("amount") == 0 and line.get("quantity") and costs:
+            path = f"lines.data[{position}]."
+            ends.append(moment_of(object_of(line, "period", path), "end", path + "period."))
     return latest(ends)
 
 

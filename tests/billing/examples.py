@@ -123,6 +123,7 @@ INVOICE = Invoice(
     period_start=START,
     period_end=START,
     lines_period_end=month(2),
+    trial_lines_end=None,
     currency="usd",
     subtotal=2000,
     total=2000,
@@ -306,6 +307,7 @@ def cycle_invoice(period_end: datetime, *, subscription_id: str = "sub_1", statu
         billing_reason="subscription_cycle",
         period_end=period_end,
         lines_period_end=None,
+        trial_lines_end=None,
     )
 
 

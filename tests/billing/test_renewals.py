@@ -338,6 +338,11 @@ CYCLES = after_trial(5)
         pytest.param({"lines_period_end": day(13)}, [PRICE], False, id="ends before the boundary"),
         pytest.param({"lines_period_end": None}, [PRICE], False, id="no lines known"),
         pytest.param({"billing_reason": "subscription_update"}, [PRICE], False, id="another reason"),
+        pytest.param(
+            {"subtotal": 5000, "total": 5000, "trial_lines_end": day(14)}, [PRICE], True, id="a setup fee"
+        ),
+        pytest.param({"trial_lines_end": day(14)}, [FREE_PRICE], True, id="a free price since then"),
+        pytest.param({"total": 5000, "trial_lines_end": day(7)}, [PRICE], False, id="another trial"),
     ],
 )
 def test_where_the_trial_has_moved_on(

@@ -117,6 +117,30 @@ PLACES: list[tuple[str, Body, Body, str, object]] = [
         "lines_period_end",
         at(T1),
     ),
+    *(
+        (
+            f"invoice.lines of a trial: {what}",
+            BASE_INVOICE,
+            {
+                "lines": {
+                    "data": [{"amount": 0, "quantity": 1, "period": {"end": T1}} | line],
+                    "has_more": False,
+                }
+            },
+            "trial_lines_end",
+            at(T1) if is_one else None,
+        )
+        for what, line, is_one in (
+            ("since basil", {"pricing": {"unit_amount_decimal": "1000"}}, True),
+            ("before basil", {"price": {"unit_amount": 1000}}, True),
+            ("of a plan", {"price": None, "plan": {"amount": 1000}}, True),
+            ("of a price in fractions", {"price": {"unit_amount": None, "unit_amount_decimal": "0.5"}}, True),
+            ("of a free price", {"pricing": {"unit_amount_decimal": "0"}}, False),
+            ("of a metered price", {"pricing": {"unit_amount_decimal": "1000"}, "quantity": 0}, False),
+            ("paid for", {"pricing": {"unit_amount_decimal": "1000"}, "amount": 1000}, False),
+            ("of no price", {}, False),
+        )
+    ),
     ("invoice.paid_at: transitions absent", without(BASE_INVOICE, "status_transitions"), {}, "paid_at", None),
     (
         "payment: a charge",

@@ -92,6 +92,7 @@ STORY: dict[str, Any] = {
         period_start=JULY,
         period_end=AUGUST,
         lines_period_end=SEPTEMBER,
+        trial_lines_end=None,
         currency="usd",
         subtotal=6100,
         total=6100,
