@@ -1,6 +1,6 @@
 """Failures that a command expects: one message that says what to do, and no traceback."""
 
-from db.connection import PostgresAway, unfit_because
+from db.connection import PostgresAway, PostgresFails, unfit_because
 from db.migrate import MigrationError
 from runtime.settings import SettingsError
 
@@ -17,4 +17,6 @@ def message_of(error: Exception) -> str | None:
         return because
     if isinstance(error, PostgresAway):
         return f"Postgres cannot be reached ({type(error).__name__}: {error}): check DATABASE_URL"
+    if isinstance(error, PostgresFails):
+        return f"Postgres fails ({type(error).__name__}: {error}): its own log says more"
     return None

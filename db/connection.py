@@ -81,6 +81,9 @@ PostgresAway = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
+    # The session was ended because its transaction lasted longer than the server's or our own limit.
+    asyncpg.TransactionTimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     # Another session holds the lock for longer than `lock_timeout`.
     asyncpg.LockNotAvailableError,
 )
@@ -288,16 +291,20 @@ def _session_settings(command_timeout_seconds: float) -> str:
 
     The server ends a statement a little before the client gives up on it, so that an error arrives instead of a dead
     socket, and stops waiting for a lock well before that: who waits is not to be taken for who needs long. A
-    transaction that a hung process left open cannot hold its locks forever. `jit` is off because our statements are
-    short: compiling them costs more than running them. A plan is made for each execution, because one made while a
-    table was small would be kept as it grows (measured on a fresh database: 287 ms for a lookup that takes 2). These
-    are `set` statements and not startup parameters, because poolers refuse startup parameters that they do not know.
+    transaction that a hung process left open cannot hold its locks forever. A limit that somebody has set for whole
+    transactions (Postgres 17 and later) is none of ours: a heavy customer's may last minutes. `jit` is off because our
+    statements are short: compiling them costs more than running them. A plan is made for each execution, because one
+    made while a table was small would be kept as it grows (measured on a fresh database: 287 ms for a lookup that takes
+    2). These are `set` statements and not startup parameters, because poolers refuse startup parameters that they do
+    not know.
     """
     return f"""
     set timezone = 'UTC';
     set lock_timeout = '{int(min(command_timeout_seconds, COMMAND_TIMEOUT_SECONDS) * 500)}ms';
     set statement_timeout = '{int(command_timeout_seconds * 950)}ms';
     set idle_in_transaction_session_timeout = '{int(command_timeout_seconds * 1000)}ms';
+    select set_config('transaction_timeout', '0', false)
+    where current_setting('server_version_num')::integer >= 170000;
     set jit = off;
     set plan_cache_mode = force_custom_plan;
     """

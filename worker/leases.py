@@ -62,9 +62,10 @@ class Held(Generic[T]):
 
     @contextmanager
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
-        """While the body works on these rows: note them if it is cancelled, or where Postgres goes away meanwhile,
-        but then not those that a worker held before. These are under suspicion, and go by their attempts. So do those
-        on which so much time was spent that Postgres ended the work. All are noted if Postgres cannot be worked with.
+        """While the body works on these rows: note them if it is cancelled, or if Postgres goes away or fails
+        meanwhile, but then not those that a worker held before. These are under suspicion, and go by their attempts. So
+        do those on which so much time was spent that Postgres ended the work. All are noted if Postgres cannot be
+        worked with.
         """
         started = time.monotonic()
         try:
@@ -77,7 +78,7 @@ class Held(Generic[T]):
                 rows  # no row makes a pooler, a role or a schema what it is, or holds a lock for so long
             )
             raise
-        except (*PostgresAway, *PostgresFails):
+        except (*PostgresAway, *PostgresFails, asyncpg.TransactionRollbackError):
             self.losses += 1
             if self.losses <= GIVEN_BACK_MAX and time.monotonic() - started < self.patience * CUT_OFF_SECONDS:
                 self.rows += [row for row in rows if row.attempts == 1]

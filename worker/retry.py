@@ -7,12 +7,16 @@ from typing import TypeVar
 
 import asyncpg
 
-from db.connection import PostgresAway
+from db.connection import PostgresAway, PostgresFails
 
 T = TypeVar("T")
 
 # Failures for which no event is to blame: Postgres is away, or the transaction has lost every race.
 TryLater = (*PostgresAway, asyncpg.TransactionRollbackError)
+
+NotTheRow = (*TryLater, *PostgresFails)
+"""Failures for which no event and no customer is parked at once. One that always meets them is stopped by its attempts.
+"""
 
 TRIES = 5
 ATTEMPTS_MAX = 5

@@ -13,6 +13,7 @@ from billing.kinds.registry import KINDS
 from db.connection import PostgresAway, connect
 from db.mirror.facts import SELECT_CUSTOMERS
 from db.mirror.tables import MIRROR
+from db.sync.customers import FINISH_DERIVED
 from db.sync.inbox import FINISH_EVENTS
 from db.sync.objects import CONFIRM_OBJECTS
 from tests.faults import Call, about, before, failing, losing_connections_at
@@ -220,6 +221,51 @@ async def test_i7_event_at_which_storage_always_fails_is_parked_in_the_end(harne
     assert tried > ATTEMPTS_MAX
     assert {"evt_bad": "parked", "evt_good": "applied"} == await harness.event_states()
     assert 1 == await harness.fetchval("select count(*) from sync.objects where id = 'cus_1' and dirty > 0")
+
+
+async def test_i12_storage_that_fails_parks_no_customer(webhooks_only: Harness) -> None:
+    """I12: errors of Postgres's storage or code, its limit for a transaction, or races that are lost again and again,
+    while records are stored: no attempt counts, and all records are there when it is over.
+    """
+    harness = webhooks_only
+    await harness.apply(*(event("customer.created", customer(f"cus_{n}")) for n in range(3)))
+    for error in (
+        asyncpg.PostgresIOError,
+        asyncpg.InternalServerError,
+        asyncpg.TransactionTimeoutError,
+        asyncpg.DeadlockDetectedError,
+    ):
+        await harness.execute("update sync.customers set stale = stale + 1")
+        for _ in range(leases.GIVEN_BACK_MAX):
+            with failing(FINISH_DERIVED, error("not to be had")), pytest.raises(error):
+                await harness.engine.sweep_records()
+        await harness.engine.sweep_records()
+        assert [(0, None, False)] * 3 == [
+            tuple(row)
+            for row in await harness.fetch("select attempts, error, stale > derived from sync.customers")
+        ]
+
+
+async def test_i7_customer_at_whom_storage_always_fails_is_parked_in_the_end(webhooks_only: Harness) -> None:
+    """I7: a customer that lies with a broken page is stopped by its attempts, a lease apart; its neighbour is
+    derived.
+    """
+    harness = webhooks_only
+    await harness.receive(event("customer.created", customer()), event("customer.created", customer("cus_2")))
+    broken, tried = asyncpg.DataCorruptedError("invalid page in block 7"), 0
+    parked = "select customer_id from sync.customers where parked_at is not null"
+    with failing(SELECT_CUSTOMERS, broken, when=about("cus_1")):
+        while not await harness.fetch(parked):
+            assert tried <= leases.GIVEN_BACK_MAX + 2 * ATTEMPTS_MAX
+            tried += 1
+            await harness.execute("update sync.customers set leased_until = now() where attempts > 0")
+            with contextlib.suppress(asyncpg.DataCorruptedError):
+                await harness.engine.sweep_records()
+    assert tried > ATTEMPTS_MAX
+    assert ["cus_1"] == [row[0] for row in await harness.fetch(parked)]
+    assert ["cus_2"] == [
+        row[0] for row in await harness.fetch("select stripe_customer_id from billing.customers")
+    ]
 
 
 async def test_i12_waiting_for_a_lock_is_not_tried(harness: Harness) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from billing.kinds.found import ObjectRef
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
-from db.connection import Connection, PostgresFails
+from db.connection import Connection
 from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows
 from db.sync.accounts import see_accounts, select_events_since
@@ -28,13 +28,10 @@ from worker.live.event import EventReading, outcome_of, read_event, read_marks_a
 from worker.live.marks import event_mark, join_marks, named_mark, without_past_deletion
 from worker.live.mirror import Shown, write_mirror
 from worker.live.twins import find_contradicted, tell_twins
-from worker.retry import ATTEMPTS_MAX, TryLater, retry_conflicts
+from worker.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
 
 BATCH = 500
 LEASE = timedelta(seconds=60)
-
-NotTheEvent = (*TryLater, *PostgresFails)
-"""Failures for which no event is parked at once. One that always meets them is stopped by its attempts."""
 
 log = structlog.get_logger()
 
@@ -78,7 +75,7 @@ async def _apply_fresh(connection: Connection, readings: Sequence[EventReading])
         return
     try:
         await retry_conflicts(lambda: _apply(connection, readings))
-    except NotTheEvent:
+    except NotTheRow:
         raise
     except Exception as error:  # noqa: BLE001 - one bad event must never stop another (I7)
         log.warning("batch not applied, taking its events one by one", count=len(readings), error=repr(error))
@@ -116,7 +113,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
     try:
         await retry_conflicts(lambda: _apply(connection, [reading]))
         return
-    except NotTheEvent:
+    except NotTheRow:
         raise
     except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
         error = f"its payload cannot be written: {failure!r}"
@@ -135,7 +132,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
     )
     try:
         await retry_conflicts(lambda: _apply(connection, [marks]))
-    except NotTheEvent:
+    except NotTheRow:
         raise
     except Exception as failure:  # noqa: BLE001 - the same
         log.error("event not even marked", event_id=event.event_id, type=event.type, error=repr(failure))

@@ -17,7 +17,7 @@ import structlog
 
 from billing.facts import CustomerFacts, uid_of_unlinked
 from billing.record import Policy, derive_record, named
-from db.connection import Connection, PostgresAway
+from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.mirror.facts import load_facts
 from db.mirror.sizes import have_more_rows, select_sizes
@@ -50,7 +50,7 @@ from db.sync.usage import enlist_metered
 from worker.leases import Held, holding
 from worker.live.history import Derivation, write_mrr_history, write_status_history
 from worker.live.links import link_by_name
-from worker.retry import ATTEMPTS_MAX, retry_conflicts
+from worker.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
 
 BATCH = 500
 FAN_OUT_OBJECTS = 50
@@ -106,10 +106,11 @@ async def derive_batch(
     heavy is left to its own line, and what would be too much at once to the next batch.
     """
     claimed = await claim_stale(connection, limit=limit, lease=LEASE)
-    with holding(held, claimed):
-        light = await _keep_light(connection, claimed)
-    with holding(held, light):
-        await derive_claimed(connection, light, policy=policy)
+    mine = list(claimed)
+    # Held once, to the end: only what was derived shows that Postgres was not brought down again.
+    with holding(held, mine):
+        mine[:] = await _keep_light(connection, claimed)
+        await derive_claimed(connection, mine, policy=policy)
     return len(claimed)
 
 
@@ -187,7 +188,8 @@ async def derive_in_pieces(
 async def derive_claimed(
     connection: Connection, claimed: Sequence[StaleCustomer], *, policy: Policy, apart: bool = False
 ) -> int:
-    """Derive customers leased to us; returns how many records changed. A failure is stored with its customer.
+    """Derive customers leased to us; returns how many records changed. A failure is stored with its customer, unless
+    it is one of NotTheRow, which is raised.
 
     `apart`: they are heavy, so the event loop gets its turns meanwhile.
     """
@@ -198,11 +200,11 @@ async def derive_claimed(
         group = list(scope)
         try:
             changed += await _derive(connection, group, policy, apart=apart)
-        except PostgresAway:
+        except NotTheRow:
             raise
         except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
             log.warning(
-                "batch not derived, taking its customers one by one", count=len(group), error=str(error)
+                "batch not derived, taking its customers one by one", count=len(group), error=repr(error)
             )
             for stale in group:
                 changed += await _derive_alone(connection, stale, policy, apart=apart)
@@ -219,7 +221,7 @@ async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Po
                 f"taken {stale.attempts - 1} times, and its worker was lost or cut off each time"
             )
         return await _derive(connection, [stale], policy, apart=apart)
-    except PostgresAway:
+    except NotTheRow:
         raise
     except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
         log.error("customer not derived", customer=stale.key.id, attempts=stale.attempts, error=repr(error))
