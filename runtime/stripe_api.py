@@ -32,6 +32,7 @@ API_VERSION = "2026-10-28.endive"
 
 REQUEST_TIMEOUT_SECONDS = 20.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
+NOT_STRIPES = "an answer that is not Stripe's"
 
 
 class StripeError(Exception):
@@ -39,7 +40,9 @@ class StripeError(Exception):
 
 
 class StripeUnavailable(StripeError):
-    """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit. Try later."""
+    """Stripe gave no answer that says anything about the object: a timeout, a reset, a 5xx, a limit, or a page of what
+    stands between us and Stripe, whatever its status. Try later.
+    """
 
     def __init__(
         self,
@@ -205,7 +208,7 @@ class StripeApi:
             self.requests += 1
             began = time.monotonic()
             status, answered, body = await self._send(method, url, account_id, fields, headers or {})
-            if status == 200:
+            if status == 200 and _is_stripes(body):
                 seconds = time.monotonic() - began
                 return Answer(body=body, answered_at=_date(answered.get("Date")), seconds=seconds)
             refusal = _error(status, path, body, answered)
@@ -275,7 +278,8 @@ def _counted(method: str, path: str) -> Iterator[None]:
 
 
 def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> StripeError:
-    code, message, param = _stripe_error(body)
+    found = _stripe_error(body)
+    code, message, param = found or (None, NOT_STRIPES, None)
     said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace(
         "\0", ""
     )  # a text in Postgres cannot hold it
@@ -284,22 +288,44 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
         if not reason:
             reason = "lock_timeout" if code == "lock_timeout" else "unknown"
         return StripeUnavailable(f"limited ({reason}): {said}", limited_by=reason)
-    if status == 404:
+    if found is not None and status == 404:
         return StripeMissing(said)
-    if status in (400, 401, 402, 403):
+    if found is not None and status in (400, 401, 402, 403):
         return StripeRefused(said, status=status, code=code, param=param)
+    # Whatever stands between us and Stripe knows nothing of the object.
     return StripeUnavailable(said, is_an_answer=status >= 500)
 
 
-def _stripe_error(body: bytes) -> tuple[str | None, str, str | None]:
-    """The code, the message and the parameter of Stripe's error body. Its messages hold keys only in redacted form."""
+class _Object(msgspec.Struct):
+    object: str
+
+
+def _is_stripes(body: bytes) -> bool:
+    """Whether this is a JSON object that says, as each of Stripe's does, what it is."""
     try:
-        found: Any = msgspec.json.decode(body)
-        error = found["error"]
-        param = error.get("param")
-        return error.get("code"), str(error.get("message")), param if isinstance(param, str) else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
-        return None, "an answer that is not Stripe's", None
+        msgspec.json.decode(body, type=_Object)
+    except msgspec.ValidationError:
+        return False
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Lone surrogates, which are cleaned, or nesting without end, of which whoever reads it says so.
+        return body.startswith(b"{") and b'"object"' in body
+    return True
+
+
+def _stripe_error(body: bytes) -> tuple[str | None, str, str | None] | None:
+    """The code, the message and the parameter of Stripe's error body, whose messages hold keys only in redacted form;
+    None if it is none of Stripe's.
+    """
+    try:
+        error: Any = msgspec.json.decode(body)["error"]
+        code, message, param = error.get("code"), error["message"], error.get("param")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+        return None
+    return (
+        code if isinstance(code, str) else None,
+        str(message),
+        param if isinstance(param, str) else None,
+    )
 
 
 def _date(header: str | None) -> datetime:

@@ -229,13 +229,13 @@ async def test_parked_object_is_named_with_its_error(pool: Pool, database_url: s
         harness.api.put(ANNA)
         await harness.apply(event("customer.created", ANNA), event("charge.succeeded", charge()))
         for _ in range(5):
-            harness.api.say("/v1/charges/ch_1", 200, b"[1, 2, \x1b")
+            harness.api.say("/v1/charges/ch_1", 200, {"object": "charge", "id": "\x1b"})
             await harness.confirm()
         await harness.engine.derive()
     page = await subledger(database_url, "customer", "cus_1")
     (line,) = [line for line in page.out.splitlines() if "ch_1 is parked" in line]
     assert "charge ch_1 is parked: " in line
-    assert "not JSON" in line
+    assert "only an object with an id" in line
 
 
 async def test_incomplete_history_is_a_reason(pool: Pool, database_url: str) -> None:

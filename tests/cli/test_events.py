@@ -24,7 +24,7 @@ async def park_charge(harness: Harness) -> None:
     """Stripe's answers about ch_1 make no sense until its reads are given up; what they are afterwards does."""
     harness.api.put(customer(), charge())
     for _ in range(5):
-        harness.api.say("/v1/charges/ch_1", 200, b"[]")
+        harness.api.say("/v1/charges/ch_1", 200, {"object": "martian"})
         await harness.confirm()
     await harness.engine.derive()
     assert (await harness.object("charge", "ch_1"))["parked_at"] is not None
@@ -82,7 +82,7 @@ async def test_parked_list_names_objects_and_customers_too(pool: Pool, database_
     page = await subledger(database_url, "events", "list", "--state", "parked")
     for beginning, words in (
         (name, " parked test no data.object: "),
-        ("ch_1", " charge cus_1 test NotJson"),
+        ("ch_1", " charge cus_1 test NotUnderstood"),
         ("cus_1", " test a bad \\x1b[2J record"),
     ):
         (line,) = page.lines(beginning)

@@ -160,7 +160,11 @@ async def test_links_that_are_refused(service: Service) -> None:
     assert "again" in away.problem("away")
     service.harness.api.say("/v1/customers/cus_later", 403, error("more_permissions_required", "No."))
     assert 502 == (await service.put("/customers/other", {"stripe_id": "cus_later"})).status
-    for other in (customer("cus_another"), customer("cus_later") | {"object": "charge"}, {}):
+    for other in (
+        customer("cus_another"),
+        customer("cus_later") | {"object": "charge"},
+        {"object": "martian"},
+    ):
         service.harness.api.say("/v1/customers/cus_later", 200, other)
         refused = await service.put("/customers/other", {"stripe_id": "cus_later"})
         assert 502 == refused.status, other

@@ -88,7 +88,7 @@ REFUSALS = {
         "api key not checked",
     ),
     "bad request": (400, {"error": {"message": "no"}}, "applied", "api key not checked"),
-    "no JSON": (200, b"<html>", "applied", "api key not checked"),
+    "no id": (200, {"object": "account"}, "applied", "api key not checked"),
 }
 """What Stripe says about the key, what becomes of an event of the served mode, and the alarm."""
 
@@ -131,7 +131,7 @@ async def test_mode_is_settled_by_the_first_accepted_key(harness: Harness) -> No
 
 async def test_restricted_key_settles_the_mode(harness: Harness) -> None:
     """A key that may not read its account settles the mode; the account is filled in by the first that may."""
-    async with beside(harness, api=saying(403, {})) as restricted:
+    async with beside(harness, api=saying(403, {"error": {"message": "no right"}})) as restricted:
         await work(restricted)
         assert ("", False) == tuple((await harness.fetch("select account_id, live_mode from sync.key"))[0])
     await work(harness)
@@ -146,7 +146,7 @@ async def test_restricted_key_after_a_strangers(harness: Harness) -> None:
     async with beside(harness, api=saying(200, {"object": "account", "id": "acct_stranger"})) as stranger:
         await work(stranger)
     await harness.receive(event("customer.created", customer(), event_id="evt_mine"))
-    async with beside(harness, api=saying(403, {})) as restricted:
+    async with beside(harness, api=saying(403, {"error": {"message": "no right"}})) as restricted:
         await work(restricted)
         assert {"/v1/account"} == set(restricted.api.asked), "it reads nothing"
     assert {"evt_mine": "pending"} == await harness.event_states()

@@ -146,7 +146,7 @@ async def test_event_during_the_read_that_gives_up(harness: Harness) -> None:
     await harness.apply(event("customer.created", customer()))
     await harness.confirm()
     for _ in range(5):
-        harness.api.say("/v1/charges/ch_1", 200, b"<html>")
+        harness.api.say("/v1/charges/ch_1", 200, {"object": "martian"})
     await harness.apply(event("charge.succeeded", charge()))
     await harness.confirm(times=4)
     gate = harness.api.hold("/v1/charges/ch_1")

@@ -19,6 +19,7 @@ from tests.harness import (
     Harness,
     charge,
     customer,
+    error,
     event,
     item,
     listing,
@@ -531,14 +532,14 @@ async def test_key_of_another_account_stays_out(harness: Harness, status: int, b
 
 async def test_key_that_may_not_read_its_account(harness: Harness) -> None:
     """A restricted key is let through if nothing speaks against it, also when a wrong one was there before it."""
-    harness.api.say("/v1/account", 401, {})
+    harness.api.say("/v1/account", 401, error("", "Invalid API Key"))
     harness.api.put(customer())
     await harness.confirm()
     await harness.apply(event("customer.created", customer()))
     await harness.confirm()
     assert 0 == reads_of(harness, "/v1/customers/cus_1")
     assert "api key" == await harness.fetchval("select name from sync.alarms")
-    harness.api.say("/v1/account", 403, {})
+    harness.api.say("/v1/account", 403, error("", "no right"))
     assert "pending" in (await harness.event_states()).values()
     harness.engine._key_checked_at = float("-inf")
     await harness.settle()
