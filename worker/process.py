@@ -45,6 +45,8 @@ BEAT_SECONDS = 10.0
 LINGER_SECONDS = 1
 CONFIRM_AFTER_SECONDS = 1.5
 RESTART_SECONDS_MAX = 5.0
+SETTLED_SECONDS = 2.0
+"""How long an arq worker runs after a failure that nobody has foreseen, before it counts as over."""
 JOB_TIMEOUT_SECONDS = 40
 CLOSE_SECONDS = 3.0
 POOL_SIZE = 12
@@ -228,8 +230,15 @@ class WorkerProcess:
             return
 
     async def _supervise(self, queue: str, engine: Engine) -> None:
-        """Keep an arq worker running on a queue."""
-        pause = 0.5
+        """Keep an arq worker running on a queue, whatever Redis, or somebody who writes to it, makes of it."""
+        pause, foreseen = 0.5, True
+
+        def well() -> None:
+            nonlocal pause, foreseen
+            pause, foreseen = 0.5, True
+            self._redis_state = "ok"
+            self._complaints.back("redis", during=queue)
+
         while True:
             client = connect_redis(self._settings.redis_url, timeout_seconds=LINGER_SECONDS + 1.0)
             worker = Worker(
@@ -248,11 +257,13 @@ class WorkerProcess:
                 log_results=False,
                 ctx={"engine": engine},
             )
+            settled: asyncio.TimerHandle | None = None
             try:
                 await client.ping()
-                self._redis_state = "ok"
-                self._complaints.back("redis", during=queue)
-                pause = 0.5
+                if foreseen:
+                    well()
+                else:  # a ping does not show that it is over
+                    settled = asyncio.get_running_loop().call_later(SETTLED_SECONDS, well)
                 if queue == LIVE_QUEUE:
                     # Rings may have been wiped or missed while no worker listened: one ring of our own.
                     await client.enqueue_job("drain", _job_id="drain", _queue_name=LIVE_QUEUE)
@@ -261,7 +272,15 @@ class WorkerProcess:
                 self._redis_state = f"away: {error!r}"
                 self._restarts[queue] += 1
                 self._complaints.away("redis", error, during=queue, then="the sweep does its work")
+            except Exception as error:
+                self._redis_state = f"not understood: {error!r}"
+                self._restarts[queue] += 1
+                if foreseen:
+                    log.exception("queue not understood", queue=queue, then="the sweep does its work")
+                foreseen = False
             finally:
+                if settled is not None:
+                    settled.cancel()
                 await _close(worker)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESTART_SECONDS_MAX)
@@ -345,7 +364,7 @@ async def _close(worker: Worker) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await worker.pool.aclose(close_connection_pool=True)
-    except RedisError:
+    except Exception:  # noqa: BLE001 - nothing is lost with them, and the queue needs its next worker
         log.info("redis connections dropped")
 
 

@@ -167,6 +167,25 @@ async def test_closed_port() -> None:
         await bell.close()
 
 
+async def test_i12_what_is_no_redis() -> None:
+    """I12: where something else answers in its place, Redis is away: nobody who rings or asks meets an error."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(b"%1\r\n*1\r\n+a\r\n+b\r\n")  # a map whose key is a list
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        bell = patient_bell(f"redis://127.0.0.1:{port}")
+        assert not await bell.reachable()
+        assert not await bell.ring()
+        bell._silent_until = 0.0
+        await bell.ring_bulk()
+        await bell.close()
+
+
 @pytest.fixture
 def own_valkey() -> Iterator[Server]:
     """A Valkey of this test's own, to be stopped and made to hang."""

@@ -1,7 +1,9 @@
-"""A Postgres that answers, but cannot be worked with: a worker says why, once, and holds it against no event."""
+"""A Postgres or Redis that answers, but cannot be worked with: a worker says why, once, and holds it against no
+event.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -13,6 +15,7 @@ from db.migrate import migrate
 from db.mirror.facts import SELECT_CUSTOMERS
 from db.sync.inbox import FINISH_EVENTS
 from db.sync.status import SELECT_MIGRATED
+from runtime.bell import LIVE_QUEUE, connect_redis
 from runtime.logs import Complaints
 from runtime.settings import Settings
 from tests.faults import before, failing
@@ -74,6 +77,43 @@ async def test_waits_for_the_migration_and_says_so_once(
         ("postgres cannot be worked with", NOT_MIGRATED),
         ("postgres can be worked with again", NOT_MIGRATED),
     ] == said
+
+
+async def test_i12_queue_that_nobody_can_read(
+    webhooks_only: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I12: somebody else has put what is no job into the queue: the worker says so once, its state shows it, and the
+    lane is back as soon as the cause is gone.
+    """
+    monkeypatch.setattr(process, "SETTLED_SECONDS", 0.2)
+    monkeypatch.setattr(process, "RESTART_SECONDS_MAX", 0.05)
+    worker = WorkerProcess(Settings(database_url=webhooks_only.settings.database_url, redis_url=redis_url))
+
+    def state(begins: str) -> Callable[[], Awaitable[bool]]:
+        async def is_so() -> bool:
+            assert not lane.done()
+            return worker._health().redis.startswith(begins)
+
+        return is_so
+
+    client = connect_redis(redis_url, timeout_seconds=60.0)
+    with capture_logs() as logged:
+        lane = asyncio.create_task(worker._supervise(LIVE_QUEUE, webhooks_only.engine))
+        await until(state("ok"), what="a lane that works")
+        await client.zadd(LIVE_QUEUE, {b"\xff\xfe": 1})
+        await until(state("not understood"), what="a lane that fails")
+        restarts = worker._restarts[LIVE_QUEUE]
+
+        async def tried_again() -> bool:
+            return worker._restarts[LIVE_QUEUE] > restarts + 1
+
+        await until(tried_again, what="further tries")
+        await client.zrem(LIVE_QUEUE, b"\xff\xfe")
+        await until(state("ok"), what="a lane that works again")
+        lane.cancel()
+        await asyncio.gather(lane, return_exceptions=True)
+    await client.aclose(close_connection_pool=True)
+    assert ["queue not understood"] == [line["event"] for line in logged if line["log_level"] == "error"]
 
 
 async def test_schema_of_another_version(database_url: str) -> None:
