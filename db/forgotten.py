@@ -12,7 +12,7 @@ from billing.kinds.registry import KINDS
 from db.connection import Connection
 from db.keys import CustomerKey, EventKey, Key, columns_of_keys
 from db.records.parts import RECORD_PARTS
-from db.records.records import LOCK_NUMBERING, NOTIFY
+from db.records.records import LOCK_NUMBERING, notify
 
 # Keeping later events and reads out
 
@@ -338,7 +338,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
     await connection.execute(LOCK_NUMBERING)
     change = await connection.fetchval(ERASE_RECORD, *key, uid)
     if change is not None:
-        await connection.execute(NOTIFY, str(change))
+        await notify(connection, change)
 
 
 async def erase_drift(connection: Connection, key: CustomerKey, owned: Collection[tuple[str, str]]) -> None:

@@ -24,6 +24,7 @@ from arq.worker import Worker, func
 
 from db.connection import Pool, PostgresAway, TransactionPooling, create_pool, unfit_because
 from db.sync.accounts import alarming_worker
+from db.sync.listeners import look_at_queue
 from db.sync.status import require_migrated
 from db.sync.workers import beat, leave
 from runtime.bell import BULK_QUEUE, LIVE_QUEUE, TOKENS, RedisError, connect_redis
@@ -294,6 +295,7 @@ class WorkerProcess:
             detail["stripe"] = use.since_last()
         async with pool.acquire() as connection:
             await beat(connection, self._id, detail)
+            await look_at_queue(connection)
         self._beat_at = time.monotonic()
 
     def _health(self) -> Health:

@@ -323,7 +323,19 @@ where stored.uid = new.uid
 returning stored.change
 """
 
-NOTIFY = "select pg_notify('billing_customers', $1)"
+QUEUE_USAGE_MAX = 0.9
+"""How full Postgres's queue of notifications may be for one more of ours."""
+
+# The queue is the whole server's, and whoever may connect can fill it: by listening in a transaction that stays open. A
+# commit that must notify and finds it full fails (54000). Readers poll by `change`: they find the record all the same.
+NOTIFY = "select pg_notify('billing_customers', $1) where pg_notification_queue_usage() < $2"
+
+
+async def notify(connection: Connection, change: int) -> None:
+    """Tell who listens, when this transaction commits, that records have changed up to this number; nobody while the
+    queue of notifications is almost full (`db/sync/listeners.py` has an alarm for that).
+    """
+    await connection.execute(NOTIFY, str(change), QUEUE_USAGE_MAX)
 
 
 async def write_records(
@@ -365,7 +377,7 @@ async def write_records(
         )
     numbers = [*passed, *(row[0] for row in changes)]
     if numbers:
-        await connection.execute(NOTIFY, str(max(numbers)))
+        await notify(connection, max(numbers))
     return len(numbers)
 
 
@@ -385,4 +397,4 @@ async def doubt_record(connection: Connection, key: CustomerKey) -> None:
     await connection.execute(LOCK_NUMBERING)
     change = await connection.fetchval(DOUBT_RECORD, *key)
     if change is not None:
-        await connection.execute(NOTIFY, str(change))
+        await notify(connection, change)

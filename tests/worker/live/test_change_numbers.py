@@ -10,6 +10,8 @@ from db.connection import Pool, connect
 from db.keys import CustomerKey
 from db.records import records
 from db.records.records import doubt_record
+from db.sync import listeners
+from db.sync.listeners import ListenerAlarm
 from tests.harness import Harness, charge, customer, event, sweep
 from tests.system import until
 from worker.live.apply import apply_batch
@@ -159,6 +161,42 @@ async def test_notify_carries_the_highest_number(webhooks_only: Harness, databas
 
         await until(has_heard_again, what="the second notification")
         assert [highest, (await harness.record("cus_3"))["change"]] == heard
+        await listener.remove_listener("billing_customers", lambda *_: None)
+    finally:
+        await listener.close()
+
+
+async def test_i12_queue_of_notifications_that_a_reader_fills(
+    webhooks_only: Harness, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I12: when the server's queue of notifications is full, records are written without, an alarm names the cause, and
+    both end with it.
+    """
+    harness = webhooks_only
+    alarm = "select detail from sync.alarms where name = $1"
+    heard: list[int] = []
+    listener = await connect(database_url, application_name="listener")
+    try:
+        await listener.add_listener("billing_customers", lambda *told: heard.append(int(told[3])))
+        with monkeypatch.context() as full:
+            full.setattr(records, "QUEUE_USAGE_MAX", 0.0)
+            full.setattr(listeners, "USAGE_ALARMING", 0.0)
+            await harness.apply(event("customer.created", customer()))
+            async with harness.pool.acquire() as connection:
+                await listeners.look_at_queue(connection)
+        assert not (await harness.record())["deleted_at"]
+        assert "pg_terminate_backend" in await harness.fetchval(alarm, ListenerAlarm.QUEUE_FULL)
+        await harness.apply(event("customer.updated", customer(name="New"), after=9))
+        async with harness.pool.acquire() as connection:
+            await listeners.look_at_queue(connection)
+        assert await harness.fetchval(alarm, ListenerAlarm.QUEUE_FULL) is None
+
+        async def has_heard() -> bool:
+            await listener.execute("select 1")
+            return bool(heard)
+
+        await until(has_heard, what="the notification")
+        assert [(await harness.record())["change"]] == heard
         await listener.remove_listener("billing_customers", lambda *_: None)
     finally:
         await listener.close()
