@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
+
 from db.connection import (
     NOT_MIGRATED,
     Connection,
@@ -11,6 +13,7 @@ from db.connection import (
     NotUtf8,
     Pool,
     PostgresAway,
+    PostgresFails,
     PostgresUnfit,
     TransactionPooling,
     create_pool,
@@ -18,6 +21,15 @@ from db.connection import (
 from webhooks.answers import Refusal
 
 COMMAND_TIMEOUT_SECONDS = 10.0
+
+
+class LostRace(Refusal):
+    """Postgres undid the transaction in favour of another one. What was committed before it stands, and the whole
+    request may be tried again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(503, "other requests change the same at this moment")
 
 
 class Database:
@@ -53,8 +65,14 @@ class Database:
         try:
             async with (await self.pool()).acquire() as connection:
                 yield connection
+        except asyncpg.TransactionRollbackError:
+            raise LostRace from None
+        except asyncpg.LockNotAvailableError:
+            raise Refusal(503, "another transaction has held what this request needs for too long") from None
         except PostgresAway as error:
             raise Refusal(503, _sentence(state_of(error))) from None
+        except PostgresFails as error:
+            raise Refusal(503, f"Postgres fails: {type(error).__name__}: its own log says more") from None
 
     async def close(self) -> None:
         """Close the pool without waiting."""

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from billing.facts import unlinked_key
 from db.connection import Connection
 from db.keys import Scope
 from db.records.identities import StoredIdentity, lock_uid
@@ -36,6 +37,14 @@ select uid, stripe_customer_id
 from billing.identities
 where account_id = $1 and live_mode = $2 and uid = any ($3::uuid[])
 order by uid
+for no key update
+"""
+
+# What follows marks both customers, one after the other, and a derivation locks them in the order of their keys.
+LOCK_CUSTOMERS = """
+select from sync.customers
+where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
+order by customer_id
 for no key update
 """
 
@@ -106,6 +115,8 @@ async def merge_identities(
     rows = await connection.fetch(LOCK_IDENTITIES, *scope, [merged.uid, into.uid])
     if len(rows) != 2 or all(row["stripe_customer_id"] is not None for row in rows):
         return False
+    keys = [row["stripe_customer_id"] or unlinked_key(row["uid"]) for row in rows]
+    await connection.execute(LOCK_CUSTOMERS, *scope, keys)
     found = await connection.fetchrow(REMOVE_MERGED, *scope, merged.uid)
     if found is None:
         return False

@@ -1,5 +1,7 @@
 """The routes of the API: who may ask, and what becomes of a request."""
 
+import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from webhooks.answers import Refusal, json_answer
-from webhooks.api.operation import Call, Context, NoBody, Operation
+from webhooks.api.operation import Call, Context, NoBody, Operation, Reply
 from webhooks.api.problems import (
     AWAY,
     EVERY_KIND,
@@ -24,7 +26,11 @@ from webhooks.api.problems import (
     answer_problem,
 )
 from webhooks.api.requests import read_body_of, read_query
+from webhooks.database import LostRace
 from webhooks.tokens import has_token
+
+TRIES = 5
+"""Of a request whose transaction loses its races."""
 
 log = structlog.get_logger()
 
@@ -74,7 +80,8 @@ class _Path:
         self._require_token(request, operation)
         query = read_query(request, operation.query)
         body = NoBody() if operation.body is NoBody else await read_body_of(request, operation.body)
-        reply = await operation.handle(Call(context=self._context, request=request, query=query, body=body))
+        call = Call(context=self._context, request=request, query=query, body=body)
+        reply = await _handle(operation, call)
         if reply.content is None:
             return Response(status_code=reply.status, headers=dict(reply.headers))
         answer = json_answer(reply.content, status=reply.status)
@@ -106,6 +113,17 @@ class _Path:
                 field="header.Authorization",
                 remedy="send ADMIN_TOKEN",
             )
+
+
+async def _handle(operation: Operation[Any, Any], call: Call[Any, Any]) -> Reply:
+    """What the operation answers, tried again if it lost a race: each may be sent twice."""
+    for attempt in range(1, TRIES):
+        try:
+            return await operation.handle(call)
+        except LostRace:
+            # Two that start again at the same moment meet again.
+            await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - not a secret
+    return await operation.handle(call)
 
 
 _BY_STATUS = {kind.status: kind for kind in reversed(EVERY_KIND)}
