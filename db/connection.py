@@ -161,6 +161,7 @@ async def create_pool(
     application_name: str,
     command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
     keeps_plans: bool = False,
+    lock_timeout_seconds: float | None = None,
 ) -> Pool:
     """Open a pool; json and jsonb stay text, because most callers pass them on unread.
 
@@ -170,7 +171,8 @@ async def create_pool(
     Raises one of PostgresAway when the server cannot be reached or worked with; where the first connection is opened
     later, so does whoever asks for it.
     """
-    settings = _session_settings(command_timeout_seconds) + (KEEP_PLANS if keeps_plans else "")
+    settings = _session_settings(command_timeout_seconds, lock_timeout_seconds)
+    settings += KEEP_PLANS if keeps_plans else ""
     address = read_address(database_url)
     arguments = _arguments(address, application_name, command_timeout_seconds)
 
@@ -286,7 +288,7 @@ async def _keeps_its_session(connection: Connection, another: OwnConnection) -> 
     return kept
 
 
-def _session_settings(command_timeout_seconds: float) -> str:
+def _session_settings(command_timeout_seconds: float, lock_timeout_seconds: float | None = None) -> str:
     """The settings with which each session begins.
 
     The server ends a statement a little before the client gives up on it, so that an error arrives instead of a dead
@@ -298,9 +300,11 @@ def _session_settings(command_timeout_seconds: float) -> str:
     2). These are `set` statements and not startup parameters, because poolers refuse startup parameters that they do
     not know.
     """
+    if lock_timeout_seconds is None:
+        lock_timeout_seconds = 0.5 * min(command_timeout_seconds, COMMAND_TIMEOUT_SECONDS)
     return f"""
     set timezone = 'UTC';
-    set lock_timeout = '{int(min(command_timeout_seconds, COMMAND_TIMEOUT_SECONDS) * 500)}ms';
+    set lock_timeout = '{int(lock_timeout_seconds * 1000)}ms';
     set statement_timeout = '{int(command_timeout_seconds * 950)}ms';
     set idle_in_transaction_session_timeout = '{int(command_timeout_seconds * 1000)}ms';
     select set_config('transaction_timeout', '0', false)

@@ -41,13 +41,15 @@ def create_app(settings: Settings) -> Starlette:
     inbox = Inbox(settings.database_url, bell, complaints)
     admin = Admin(settings, bell, complaints)
     admin_routes = AdminRoutes(admin)
-    database = Database(
-        settings.database_url, application_name="subledger web api", connections_max=CONNECTIONS_MAX
+    database, readers = (
+        Database(settings.database_url, application_name=name, connections_max=CONNECTIONS_MAX)
+        for name in ("subledger web api", "subledger web api, reading")
     )
     api = Api(
         Context(
             settings=settings,
             database=database,
+            readers=readers,
             hot=Database(
                 settings.database_url,
                 application_name="subledger web checks",

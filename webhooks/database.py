@@ -21,6 +21,8 @@ from db.connection import (
 from webhooks.answers import Refusal
 
 COMMAND_TIMEOUT_SECONDS = 10.0
+LOCK_TIMEOUT_SECONDS = 2.0
+"""Who waits for a lock has one of few connections: others wait with it."""
 
 
 class LostRace(Refusal):
@@ -56,6 +58,7 @@ class Database:
                     application_name=self._application_name,
                     command_timeout_seconds=COMMAND_TIMEOUT_SECONDS,
                     keeps_plans=self._keeps_plans,
+                    lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
                 )
             return self._pool
 

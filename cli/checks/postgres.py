@@ -104,7 +104,7 @@ def _of_server(server: Server) -> Iterator[Finding]:
         yield warning(
             "postgres connections",
             f"{server.connections} of {server.connections_max} are in use",
-            "raise max_connections, or put a pooler in session mode between: a worker needs 14, web 6",
+            "raise max_connections, or put a pooler in session mode between: a worker needs 14, web 18",
         )
     else:
         yield ok("postgres connections", f"{server.connections} of {server.connections_max} are in use")

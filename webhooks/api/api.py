@@ -32,8 +32,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
 )
 """In the order in which /docs lists them."""
 
-CONNECTIONS_MAX, HOT_CONNECTIONS_MAX = 6, 4
-"""Connections to Postgres that the API's requests share; and checks, and what is tracked, beside them."""
+CONNECTIONS_MAX, HOT_CONNECTIONS_MAX = 4, 4
+"""Connections to Postgres that the API's requests share: so many for those that read, and so many for the others; and
+checks, and what is tracked, beside them.
+"""
 
 
 class Api:
@@ -76,3 +78,4 @@ class Api:
         await self._context.stripe.close()
         await self._context.database.close()
         await self._context.hot.close()
+        await self._context.readers.close()

@@ -36,6 +36,8 @@ class Context:
     database: Database
     hot: Database
     """For what is asked a thousand times a second: check and track."""
+    readers: Database
+    """For operations that only read: they wait for none of the others' locks."""
     bell: Bell
     stripe: Customers
     seen: SeenCustomers

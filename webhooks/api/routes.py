@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -49,6 +50,7 @@ class _Path:
 
     def __init__(self, context: Context, operations: Mapping[str, Operation[Any, Any]]) -> None:
         self._context = context
+        self._reading = replace(context, database=context.readers)
         self._operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +82,8 @@ class _Path:
         self._require_token(request, operation)
         query = read_query(request, operation.query)
         body = NoBody() if operation.body is NoBody else await read_body_of(request, operation.body)
-        call = Call(context=self._context, request=request, query=query, body=body)
+        context = self._reading if operation.reads else self._context
+        call = Call(context=context, request=request, query=query, body=body)
         reply = await _handle(operation, call)
         if reply.content is None:
             return Response(status_code=reply.status, headers=dict(reply.headers))

@@ -1,6 +1,7 @@
 """Faults around the API: they are told as what they are, undone, and hold nobody else up."""
 
 import asyncio
+from collections.abc import Iterator
 
 import asyncpg
 import pytest
@@ -10,9 +11,20 @@ from tests.faults import failing
 from tests.harness import customer, event
 from tests.system import until
 from tests.webhooks.api.client import Service, open_service
+from webhooks import database
 from webhooks.api import shown
+from webhooks.api.api import CONNECTIONS_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """However slow this machine is, nobody gives up waiting for a lock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "LOCK_TIMEOUT_SECONDS", 9.0)
+        yield
+
 
 WAITING = """
 select count(*) from pg_stat_activity
@@ -64,3 +76,30 @@ async def test_merge_and_derivation_wait_in_one_order(
             await until(waits, what="a merge that waits")
             await connection.execute(lock, f"uid/{guest}")
         assert 200 == (await merging).status
+
+
+async def test_who_waits_for_a_lock_holds_no_reader_up(
+    service: Service,
+) -> None:
+    """I12: more changes of one customer than there are connections wait for a lock: who reads another is answered."""
+    await service.put("/customers/hot")
+    await service.put("/customers/cold")
+    harness = service.harness
+    async with harness.pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "select from billing.identities where custom_uid = 'hot' for update",
+        )
+        changes = [
+            asyncio.create_task(service.patch("/customers/hot", {"metadata": {"k": str(n)}}))
+            for n in range(2 * CONNECTIONS_MAX)
+        ]
+
+        async def all_wait() -> bool:
+            return bool(await harness.fetchval(WAITING) == CONNECTIONS_MAX)
+
+        await until(all_wait, what="connections that wait for a lock")
+        reading = asyncio.create_task(service.get("/customers/cold"))
+        await asyncio.wait([reading, *changes], return_when=asyncio.FIRST_COMPLETED)
+        assert reading.done()
+        assert 200 == reading.result().status
+    assert {200, 503} >= {each.status for each in await asyncio.gather(*changes)}
