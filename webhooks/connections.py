@@ -10,6 +10,7 @@ many connections, the one that has waited longest makes room, so that whoever on
 import asyncio
 import contextlib
 import json
+import logging
 import resource
 from collections import Counter
 from enum import Enum, auto
@@ -235,6 +236,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._settle()
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """As of uvicorn: what came is no request."""
+        self.of_server.count("no HTTP")
+        super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """As of uvicorn, which has two warnings for each. The request is answered as one without."""
+
     def pause_writing(self) -> None:
         """As of asyncio: the client does not take what we send."""
         self._stalled = True
@@ -313,8 +322,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self.of_server.wait(self, REST_TIMEOUT_SECONDS)
 
 
+def _is_not_counted(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's is not one that anybody may cause as often as they like, and that is counted."""
+    return record.msg != "Invalid HTTP request received."
+
+
 def bounded_protocol(count_max: int) -> type[BoundedProtocol]:
     """The protocol of a server that holds at most `count_max` connections."""
+    logging.getLogger("uvicorn.error").addFilter(_is_not_counted)
 
     class OfServer(BoundedProtocol):
         of_server = Connections(count_max)

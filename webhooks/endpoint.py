@@ -2,7 +2,6 @@
 
 import time
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from runtime.envelope import read_envelope
@@ -12,10 +11,9 @@ from webhooks.answers import Refusal, json_answer
 from webhooks.bodies import Bodies, GivenUp, too_large
 from webhooks.inbox import Inbox, InboxUnavailable
 from webhooks.signature import BadSignature, require_header, verify_signature
+from webhooks.tally import Tally
 
 RECEIVED = json_answer({"received": True})
-
-log = structlog.get_logger()
 
 
 class WebhookEndpoint:
@@ -25,6 +23,7 @@ class WebhookEndpoint:
         self._settings = settings
         self._inbox = inbox
         self._bodies = Bodies()
+        self._tally = Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -54,7 +53,7 @@ class WebhookEndpoint:
         try:
             return require_header(None if header is None else header.decode("latin-1"))
         except BadSignature as error:
-            raise _refused(error) from None
+            raise self._refused(error) from None
 
     def _verify(self, signature: str, body: bytes) -> None:
         try:
@@ -66,12 +65,11 @@ class WebhookEndpoint:
                 tolerance_seconds=self._settings.tolerance_seconds,
             )
         except BadSignature as error:
-            raise _refused(error) from None
+            raise self._refused(error) from None
 
-
-def _refused(error: BadSignature) -> Refusal:
-    log.warning("webhook refused", reason=str(error))
-    return Refusal(400, str(error))
+    def _refused(self, error: BadSignature) -> Refusal:
+        self._tally.count(str(error))
+        return Refusal(400, str(error))
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

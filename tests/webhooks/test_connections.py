@@ -147,6 +147,27 @@ async def test_header_too_large_is_answered(log: io.StringIO) -> None:
     assert len(told) < 3
 
 
+async def test_i12_nobody_without_a_secret_fills_the_log(log: io.StringIO) -> None:
+    """I12: bad signatures, requests that are none and wishes for another protocol: some lines for all, with counts."""
+    times = 30
+    async with open_door(settings()) as door:
+        for _ in range(times):
+            assert 400 == (await door.post(event("evt_1"), header="t=1,v1=00")).status
+        for begin in (
+            b"\x00\x01no request\r\n\r\n",
+            HEAD + b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n",
+        ):
+            for _ in range(times):
+                async with raw(door.port) as client:
+                    client.send(begin)
+                    assert (await client.answers()).startswith("HTTP/1.1 400 ")
+        await until(lambda: seen(log, "no HTTP"), what="the line")
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    told = [line for line in lines if line["level"] == "warning"]
+    assert 1 == [line["event"] for line in told].count("webhooks refused")
+    assert len(told) < 8
+
+
 async def seen(log: io.StringIO, text: str) -> bool:
     """Whether the log has it."""
     return text in log.getvalue()

@@ -1,0 +1,34 @@
+"""The webhooks that are refused, for the log: whoever has no secret gets one line for all of the last seconds."""
+
+import asyncio
+from collections import Counter
+
+import structlog
+
+REPORT_SECONDS = 10.0
+REASONS_MAX = 10
+"""In one line: some reasons hold a number that the client chooses."""
+
+log = structlog.get_logger()
+
+
+class Tally:
+    """Counts by reason. The first is told at once, the others when the time is over."""
+
+    def __init__(self) -> None:
+        self._reasons: Counter[str] = Counter()
+        self._resting: asyncio.TimerHandle | None = None
+
+    def count(self, reason: str) -> None:
+        """Note it for the log."""
+        full = len(self._reasons) >= REASONS_MAX and reason not in self._reasons
+        self._reasons["others" if full else reason] += 1
+        if self._resting is None:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._resting = None
+        if self._reasons:
+            log.warning("webhooks refused", count=self._reasons.total(), reasons=dict(self._reasons))
+            self._reasons.clear()
+            self._resting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)
