@@ -167,6 +167,10 @@ class Settings:
             retention_days=read("RETENTION_DAYS", _retention_days, None),
             past_due_has_access=read("PAST_DUE_HAS_ACCESS", _flag, True),
         )
+        if settings.read_token is not None and settings.read_token == settings.admin_token:
+            problems.append(
+                "READ_TOKEN is ADMIN_TOKEN, so every reader may do everything: give it another value"
+            )
         if problems:
             raise SettingsError(problems)
         return settings

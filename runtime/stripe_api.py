@@ -332,6 +332,6 @@ def _date(header: str | None) -> datetime:
     if header is not None:
         try:
             return parsedate_to_datetime(header).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     return datetime.now(UTC)

@@ -71,6 +71,12 @@ def test_empty_value_counts_as_absent() -> None:
     assert Settings.from_env(LEAST) == Settings.from_env(LEAST | empty)
 
 
+def test_readers_are_no_administrators() -> None:
+    """I9: one token for both would let every reader do everything."""
+    with pytest.raises(SettingsError, match="READ_TOKEN is ADMIN_TOKEN"):
+        Settings.from_env(LEAST | {"ADMIN_TOKEN": "one", "READ_TOKEN": "one"})
+
+
 def test_all_problems_are_told_at_once() -> None:
     """All problems are reported at once, not one per start."""
     with pytest.raises(SettingsError) as caught:

@@ -49,6 +49,24 @@ async def test_what_cannot_have_reached_stripe() -> None:
     assert not failed.value.reached
 
 
+async def test_i12_date_that_no_clock_can_show() -> None:
+    """I12: a Date header beyond all dates is as none: it is no reason to throw the answer away."""
+    body = b'{"object": "account", "id": "acct_1"}'
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nDate: Fri, 31 Dec 9999 23:59:59 -1200\r\n\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head.encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, StripeApi(api_key=KEY, api_base=f"http://127.0.0.1:{port}", budget=Budget()) as api:
+        answered = await api.read("/v1/account", account_id="")
+    assert body == answered.body
+    assert answered.answered_at.year < 9999
+
+
 REFUSALS = {
     "a lock": ("", "lock_timeout", "lock_timeout"),
     "a proxy that says nothing": ("", None, "unknown"),
