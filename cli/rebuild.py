@@ -60,9 +60,10 @@ async def _rebuild(environ: Mapping[str, str]) -> work.Rebuilt:
 
     configure_logs("console", secrets=given.secrets, stream=sys.stderr)
 
-    async with database(environ) as connection:
-        with bar:
-            try:
-                return await work.rebuild(connection, policy=policy, progressed=progressed)
-            except work.RebuildBusy as busy:
-                raise CommandError(str(busy)) from busy
+    async with database(environ) as connection, database(environ) as holder:
+        try:
+            async with work.rebuilding_alone(holder):
+                with bar:
+                    return await work.rebuild(connection, policy=policy, progressed=progressed)
+        except work.RebuildBusy as busy:
+            raise CommandError(str(busy)) from busy

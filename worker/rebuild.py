@@ -4,7 +4,8 @@ A record that was right is not touched, not even its `updated_at`. Its progress 
 a rebuild that was cut short continues from there.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,9 +17,8 @@ from db.sync.rebuilds import (
     count_failed,
     count_left,
     finish_rebuild,
-    lock_rebuild,
+    lock_rebuilds,
     open_rebuild,
-    unlock_rebuild,
 )
 from worker.live.derive import derive_in_pieces
 
@@ -49,6 +49,15 @@ class Rebuilt:
     resumed: bool
 
 
+@asynccontextmanager
+async def rebuilding_alone(holder: Connection) -> AsyncIterator[None]:
+    """No other session rebuilds while the body runs, which leaves this connection alone. Raises RebuildBusy."""
+    async with holder.transaction():
+        if not await lock_rebuilds(holder):
+            raise RebuildBusy("another rebuild is running on this database: wait for it")
+        yield
+
+
 async def rebuild(
     connection: Connection,
     *,
@@ -58,23 +67,18 @@ async def rebuild(
 ) -> Rebuilt:
     """Derive every customer again, or continue where the last rebuild was cut short. `progressed` is called per batch.
 
-    Customers that come meanwhile are derived by the workers, and perhaps here too. Raises RebuildBusy.
+    Customers that come meanwhile are derived by the workers, and perhaps here too. Inside `rebuilding_alone`.
     """
-    if not await lock_rebuild(connection):
-        raise RebuildBusy("another rebuild is running on this database: wait for it")
-    try:
-        opened = await open_rebuild(connection)
-        reached, derived, changed = opened.reached, opened.derived, opened.changed
-        total = derived + await count_left(connection, reached)
-        progressed(Progress(derived=derived, total=total, changed=changed))
-        while claimed := await claim_next(connection, reached, limit=batch, lease=LEASE):
-            different = await derive_in_pieces(connection, claimed, policy=policy)
-            reached = claimed[-1].key
-            derived, changed = derived + len(claimed), changed + different
-            await advance_rebuild(connection, opened.id, reached, derived=len(claimed), changed=different)
-            progressed(Progress(derived=derived, total=max(total, derived), changed=changed))
-        await finish_rebuild(connection, opened.id)
-        failed = await count_failed(connection)
-    finally:
-        await unlock_rebuild(connection)
+    opened = await open_rebuild(connection)
+    reached, derived, changed = opened.reached, opened.derived, opened.changed
+    total = derived + await count_left(connection, reached)
+    progressed(Progress(derived=derived, total=total, changed=changed))
+    while claimed := await claim_next(connection, reached, limit=batch, lease=LEASE):
+        different = await derive_in_pieces(connection, claimed, policy=policy)
+        reached = claimed[-1].key
+        derived, changed = derived + len(claimed), changed + different
+        await advance_rebuild(connection, opened.id, reached, derived=len(claimed), changed=different)
+        progressed(Progress(derived=derived, total=max(total, derived), changed=changed))
+    await finish_rebuild(connection, opened.id)
+    failed = await count_failed(connection)
     return Rebuilt(derived=derived, changed=changed, failed=failed, resumed=opened.derived > 0)

@@ -36,24 +36,29 @@ _COLUMNS = "uid, stripe_customer_id, custom_uid, name, email, description, metad
 
 # Two who want one name at the same time wait for each other; the index on names cannot be unique, for services that
 # write identities by SQL may have given one twice.
-LOCK_NAME = """
-select pg_advisory_xact_lock(hashtextextended(format('subledger name %s %s %s', $1::text, $2::boolean, $3::text), 0))
-"""
+# A row of our own and no advisory lock, which any role could take. Whoever inserts a row that another transaction has
+# inserted waits until that one ends; since it is deleted at once, nobody finds it, and nothing is left.
+HOLD_NAME = "insert into sync.names (name) values ($1)"
+
+LET_NAME_GO = "delete from sync.names where name = $1"
 
 
 async def lock_name(connection: Connection, scope: Scope, custom_uid: str) -> None:
     """Let nobody else give this name until the transaction ends."""
-    await connection.execute(LOCK_NAME, *scope, custom_uid)
-
-
-LOCK_UID = "select pg_advisory_xact_lock(hashtextextended(format('subledger uid %s', $1::uuid), 0))"
+    mode = "live" if scope.live_mode else "test"
+    await _hold(connection, f"name {scope.account_id} {mode} {custom_uid}")
 
 
 async def lock_uid(connection: Connection, uid: UUID) -> None:
     """Let nobody else merge the identity with this uid, or make it anew, until the transaction ends. Whoever needs the
     lock of a name, too, takes that one first.
     """
-    await connection.execute(LOCK_UID, uid)
+    await _hold(connection, f"uid {uid}")
+
+
+async def _hold(connection: Connection, name: str) -> None:
+    await connection.execute(HOLD_NAME, name)
+    await connection.execute(LET_NAME_GO, name)
 
 
 SELECT_NAMED_IDENTITY = f"""

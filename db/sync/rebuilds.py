@@ -3,27 +3,27 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import asyncpg
+
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.sync.customers import StaleCustomer, claimed_of
 
-REBUILD_LOCK = 0x5B1EBD1D
-"""Advisory lock of the session that rebuilds: two would only do the same work twice."""
+# Of the table and not an advisory lock, which any role could take. It conflicts with itself, and with no writer. The
+# transaction that has it does nothing else, and is to last as long as the rebuild.
+LOCK_REBUILDS = "lock table sync.rebuilds in share update exclusive mode nowait"
 
-TRY_REBUILD_LOCK = "select pg_try_advisory_lock($1)"
-
-RELEASE_REBUILD_LOCK = "select pg_advisory_unlock($1)"
-
-
-async def lock_rebuild(connection: Connection) -> bool:
-    """Take the lock for this session; False when another session has it."""
-    locked: bool = await connection.fetchval(TRY_REBUILD_LOCK, REBUILD_LOCK)
-    return locked
+BE_IDLE = "set local idle_in_transaction_session_timeout = 0"
 
 
-async def unlock_rebuild(connection: Connection) -> None:
-    """Give the lock back."""
-    await connection.execute(RELEASE_REBUILD_LOCK, REBUILD_LOCK)
+async def lock_rebuilds(connection: Connection) -> bool:
+    """Let no other session rebuild until this transaction ends; False if one does."""
+    try:
+        await connection.execute(LOCK_REBUILDS)
+        await connection.execute(BE_IDLE)
+    except asyncpg.LockNotAvailableError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

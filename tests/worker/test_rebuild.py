@@ -2,17 +2,17 @@
 
 import random
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing.record import Policy
 from db.connection import Pool, connect
-from db.sync.rebuilds import lock_rebuild, unlock_rebuild
 from sandbox import MIXED, NEW, STORIES, Sandbox, create_api
 from tests.harness import API_KEY, Api, Harness, customer, event, open_harness, subscription
 from tests.worker.live.test_rederive import every_row
-from worker.rebuild import Progress, RebuildBusy, rebuild
+from worker.rebuild import Progress, RebuildBusy, rebuild, rebuilding_alone
 
 POLICY = Policy()
 
@@ -124,16 +124,29 @@ async def test_rebuild_goes_on_where_it_was_cut_short(webhooks_only: Harness) ->
 
 
 async def test_one_rebuild_at_a_time(webhooks_only: Harness) -> None:
-    """A second one is refused, not doubled; when the first has ended, or died with its session, it may begin."""
+    """A second one is refused, not doubled; when the first has ended, or died with its session, it may begin; and no
+    reader keeps it from beginning (I12).
+    """
     harness = webhooks_only
     await harness.apply(event("customer.created", customer()))
-    first = await connect(harness.settings.database_url, application_name="rebuild")
-    assert await lock_rebuild(first)
-    with pytest.raises(RebuildBusy):
-        await run(harness)
-    await unlock_rebuild(first)
+    first, second = [
+        await connect(harness.settings.database_url, application_name="rebuild") for _ in range(2)
+    ]
+    async with rebuilding_alone(first):
+        assert 1 == (await run(harness))[-1].derived
+        with pytest.raises(RebuildBusy):
+            async with rebuilding_alone(second):
+                pass
+    async with rebuilding_alone(second):
+        pass
+    await first.execute("set role billing_reader")
+    await first.execute("select pg_advisory_lock($1)", 0x5B1EBD1D)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await first.execute("begin; lock table sync.rebuilds in access share mode")
+    async with rebuilding_alone(second):
+        pass
     await first.close()
-    assert 1 == (await run(harness))[-1].derived
+    await second.close()
 
 
 async def test_customer_that_fails_is_told_and_stops_nobody(webhooks_only: Harness) -> None:

@@ -103,3 +103,15 @@ async def test_who_waits_for_a_lock_holds_no_reader_up(
         assert reading.done()
         assert 200 == reading.result().status
     assert {200, 503} >= {each.status for each in await asyncio.gather(*changes)}
+
+
+async def test_i12_reader_holds_no_name(service: Service) -> None:
+    """I12: a reader that holds every advisory lock that our code ever named keeps nobody from being created."""
+    held = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
+    async with service.harness.pool.acquire() as reader, reader.transaction():
+        await reader.execute("set local role billing_reader")
+        await reader.execute(held, "subledger name  f wanted")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with reader.transaction():
+                await reader.execute("insert into sync.names values ('name  test wanted')")
+        assert 201 == (await service.put("/customers/wanted")).status

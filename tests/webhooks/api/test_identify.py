@@ -218,9 +218,8 @@ async def test_merged_one_after_another(service: Service) -> None:
 
 WAITING = """
 select exists (
-  select from pg_locks
-  where not granted and locktype = 'advisory'
-    and database = (select oid from pg_database where datname = current_database())
+  select from pg_stat_activity
+  where datname = current_database() and wait_event_type = 'Lock' and application_name like 'subledger web%'
 )
 """
 
