@@ -16,11 +16,12 @@ from db.keys import Scope
 from db.sync.accounts import named_account
 from runtime.bell import Bell
 from runtime.settings import Settings
-from webhooks.api.problems import INVALID, Problem, ProblemKind
+from webhooks.api.problems import INVALID, NOT_ALLOWED, Problem, ProblemKind
 from webhooks.api.seen import SeenCustomers
 from webhooks.api.stripe import Customers
 from webhooks.database import Database
 from webhooks.ids import id_in_path
+from webhooks.tokens import has_token
 
 END = r"\Z"
 """The end of a text, in patterns: before `$` Python admits a newline. The document shows it as `$`."""
@@ -80,6 +81,17 @@ class Call(Generic[Q, B]):
     def name(self, parameter: str) -> str:
         """A name in the path. Raises Refusal for one that can be nobody's."""
         return id_in_path(self.request, parameter)
+
+    def require_admin(self, field: str) -> None:
+        """Raise Problem if the request has READ_TOKEN and asks, in this field, for more than to read."""
+        token = self.context.settings.admin_token
+        if token is None or not has_token(self.request, token):
+            raise Problem(
+                NOT_ALLOWED,
+                "READ_TOKEN may read what is known, and not have Stripe read",
+                field=field,
+                remedy="send ADMIN_TOKEN, or leave it out",
+            )
 
     async def scope(self, connection: Connection) -> Scope:
         """The account and mode that it is about. Raises Problem if the mode is not known."""

@@ -41,7 +41,7 @@ NOT_ALLOWED = ProblemKind(
     name="not_allowed",
     status=403,
     title="Not allowed",
-    meaning="READ_TOKEN may only read; without any token the API is off.",
+    meaning="READ_TOKEN may only read what is known; without any token the API is off.",
 )
 NOT_FOUND = ProblemKind(
     name="not_found",

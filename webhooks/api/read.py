@@ -45,7 +45,11 @@ class Reading(Expanding, kw_only=True, forbid_unknown_fields=True):
 
     fresh: Annotated[
         bool,
-        Meta(description="true: have Stripe read now, and answer once the record is exact: a refresh."),
+        Meta(
+            description=(
+                "true: have Stripe read now, and answer once the record is exact: a refresh, which needs ADMIN_TOKEN."
+            )
+        ),
     ] = False
     wait: Annotated[
         Annotated[int, Meta(ge=1, le=30)] | None,
@@ -56,6 +60,8 @@ class Reading(Expanding, kw_only=True, forbid_unknown_fields=True):
 async def show(call: Call[Reading, NoBody]) -> Reply:
     """The record; 304 where the client has it already."""
     name, query, database = call.name("customer_id"), call.query, call.context.database
+    if query.fresh:
+        call.require_admin("query.fresh")
     async with database.connection() as connection:
         scope = await call.scope(connection)
         if not query.fresh:

@@ -87,6 +87,11 @@ async def test_only_if_it_has_changed(service: Service) -> None:
 async def test_fresh(service: Service) -> None:
     """fresh=true reads Stripe, and answers with the exact record of a customer that no webhook told of."""
     service.harness.api.put(customer("cus_fresh", name="Nova"))
+    refused = await service.get("/customers/cus_fresh?fresh=true", token=READ_TOKEN)
+    assert (403, True) == (refused.status, "query.fresh" in refused.problem("not_allowed"))
+    assert 0 == await service.harness.fetchval(
+        "select count(*) from sync.customers where customer_id = 'cus_fresh'"
+    )
     fresh = await service.get("/customers/cus_fresh?fresh=true&wait=30")
     assert 404 == (await service.get("/customers/cus_nobody?fresh=true&wait=30")).status
     assert (200, "Nova", True) == (fresh.status, fresh.body.get("name"), fresh.body.get("exact")), fresh.body
