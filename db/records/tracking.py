@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
+
 from db.connection import Connection
 from db.keys import Scope
 from db.records.full import uid_in
@@ -126,7 +128,8 @@ def _event(values: list[object]) -> StoredUsageEvent:
 
 # Adding up
 
-TAKE_TURN = "select pg_try_advisory_xact_lock(hashtextextended('subledger usage', 0))"
+# Of a table without rows and not an advisory lock, which any role could take.
+TAKE_TURN = "lock table sync.usage_turn in share update exclusive mode nowait"
 
 SEEN_EVERY = timedelta(minutes=15)
 """last_seen moves no more often than this: each move derives the customer's record anew."""
@@ -228,7 +231,10 @@ async def add_usage(connection: Connection, *, limit: int) -> Added | None:
     """Add up a batch of what was tracked, and queue it for Stripe's meters. In a transaction. None: another worker is
     about it.
     """
-    if not await connection.fetchval(TAKE_TURN):
+    try:
+        async with connection.transaction():  # a savepoint
+            await connection.execute(TAKE_TURN)
+    except asyncpg.LockNotAvailableError:
         return None
     rows = await connection.fetch(ADD_USAGE, limit, SEEN_EVERY)
     return Added(

@@ -106,12 +106,24 @@ async def test_who_waits_for_a_lock_holds_no_reader_up(
 
 
 async def test_i12_reader_holds_no_name(service: Service) -> None:
-    """I12: a reader that holds every advisory lock that our code ever named keeps nobody from being created."""
+    """I12: a reader that holds every advisory lock that our code ever named keeps nobody from being created, and no
+    usage from being added up.
+    """
     held = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
     async with service.harness.pool.acquire() as reader, reader.transaction():
         await reader.execute("set local role billing_reader")
-        await reader.execute(held, "subledger name  f wanted")
+        for name in ("subledger name  f wanted", "subledger usage"):
+            await reader.execute(held, name)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with reader.transaction():
                 await reader.execute("insert into sync.names values ('name  test wanted')")
         assert 201 == (await service.put("/customers/wanted")).status
+        tracked = await service.post("/customers/wanted/track", {"feature_id": "calls", "value": 1})
+        assert tracked.status < 300
+
+        async def added_up() -> bool:
+            return not await service.harness.fetchval(
+                "select count(*) from billing.usage_events where pending"
+            )
+
+        await until(added_up, what="usage that is added up")
