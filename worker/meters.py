@@ -187,7 +187,7 @@ def _form_of(event: DueMeterEvent) -> dict[str, str]:
         "identifier": event.identifier,
         "timestamp": str(int(event.used_at.timestamp())),
         f"payload[{event.customer_key}]": event.stripe_customer_id,
-        f"payload[{event.value_key}]": str(event.value),
+        f"payload[{event.value_key}]": format(event.value, "f"),  # str() of ten thousand may be 1E+4
     }
 
 

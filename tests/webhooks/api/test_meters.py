@@ -133,6 +133,14 @@ async def test_what_is_tracked_is_billed(telephone: Telephone) -> None:
     assert 2 == telephone.counted(bob, meter)
 
 
+async def test_round_numbers(telephone: Telephone) -> None:
+    """Stripe is told ten thousand, and not 1E+4, which it refuses: such a Decimal comes from Postgres."""
+    ada = await telephone.caller()
+    await telephone.call(ada, value=10_000)
+    await telephone.send()
+    assert 10_000 == telephone.counted(ada)
+
+
 async def test_an_answer_that_gets_lost(telephone: Telephone) -> None:
     """Stripe has counted it and the connection breaks: it is sent again with its identifier, and counted once."""
     ada = await telephone.caller()
