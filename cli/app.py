@@ -26,6 +26,7 @@ SUMMARIES = {
     "forget": "Erase a customer's personal data.",
     "events": "List and show received events, and try them again.",
     "alarms": "List what an operator must see, and clear it.",
+    "sandbox": "Run a simulated Stripe account for tests in any language.",
     "doctor": "Look at everything around us, and say what is wrong and what to do.",
 }
 """Each command with the line that `subledger --help` has for it, in this order."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -68,6 +69,8 @@ class Report:
     dropped: list[Event] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     """How long each accepted attempt took."""
+    answers: Counter[str] = field(default_factory=Counter)
+    """How often the endpoint gave each status; `none` for no answer."""
 
 
 def arrange(events: Iterable[Event], plan: Plan) -> tuple[list[Event], list[Event]]:
@@ -173,9 +176,10 @@ async def post(
                 timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             ) as response:
                 await response.read()
+                report.answers[str(response.status)] += 1
                 if 200 <= response.status < 300:
                     report.seconds.append(loop.time() - began)
                     return True
         except (aiohttp.ClientError, TimeoutError):
-            continue
+            report.answers["none"] += 1
     return False

@@ -1,9 +1,11 @@
 """A living account as a process: its clock runs, its API answers, its webhooks are posted."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from time import monotonic
 
 import aiohttp
@@ -42,6 +44,44 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mishaps:
+    """What happens to webhooks on their way, drawn from a seed. All off by default; a share is a probability."""
+
+    late_share: float = 0.0
+    late_seconds: float = 5.0
+    """A late webhook is posted so long after its event, at most."""
+    twice_share: float = 0.0
+    reordered_seconds: float = 0.0
+    """Each webhook waits for a random part of this time, so that those of the same moment change places."""
+    lost_share: float = 0.0
+    """Never posted; the event stays in `/v1/events`."""
+    seed: int = 0
+
+
+NO_MISHAPS = Mishaps()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a living account has done."""
+
+    events: int
+    """Made since it was started."""
+    posted: int
+    """Attempts to post a webhook."""
+    accepted: int
+    waiting: int
+    """Webhooks that nobody has accepted yet."""
+    late: int
+    twice: int
+    lost: int
+    answers: dict[str, int]
+    """How often the endpoint gave each status; `none` for no answer."""
+    api_requests: int
+    api_refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a living account can be reached, and where it posts to."""
 
@@ -56,6 +96,7 @@ class Place:
     """How long the API takes to answer."""
     style: Style = "snapshot"
     """Which events the endpoint gets."""
+    mishaps: Mishaps = NO_MISHAPS
 
 
 def open_account(origin: Origin, *, live_mode: bool) -> Sandbox:
@@ -114,15 +155,44 @@ class Post:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._queue: asyncio.Queue[Event] = asyncio.Queue()
+        self._draws = Random(f"{place.mishaps.seed}:mishaps")
+        self._unaccepted = 0
         self.report = Report()
+        self.events = self.late = self.twice = self.lost = 0
 
     def backlog(self) -> int:
-        return self._queue.qsize()
+        """How many webhooks have not been accepted."""
+        return self._unaccepted
 
     def add(self, events: list[Event]) -> None:
+        self.events += len(events)
         for event in events:
             for sent in as_sent(event, self._place.style):
-                self._queue.put_nowait(sent)
+                self._send(sent)
+
+    def _send(self, event: Event) -> None:
+        mishaps = self._place.mishaps
+        if self._happens(mishaps.lost_share):
+            self.lost += 1
+            return
+        delay = self._draws.random() * mishaps.reordered_seconds
+        if self._happens(mishaps.late_share):
+            self.late += 1
+            delay += self._draws.uniform(0.2, 1.0) * mishaps.late_seconds
+        self._put(event, delay)
+        if self._happens(mishaps.twice_share):
+            self.twice += 1
+            self._put(event, delay + self._draws.random())
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self._draws.random() < share
+
+    def _put(self, event: Event, delay_seconds: float) -> None:
+        self._unaccepted += 1
+        if delay_seconds:
+            asyncio.get_running_loop().call_later(delay_seconds, self._queue.put_nowait, event)
+        else:
+            self._queue.put_nowait(event)
 
     async def run(self) -> None:
         connector = aiohttp.TCPConnector(limit=POSTERS)
@@ -142,6 +212,8 @@ class Post:
                 _POST_TIMEOUT_SECONDS,
             ):
                 event.accepted()
+                self.report.accepted += 1
+            self._unaccepted -= 1
             self.report.seconds.clear()
 
 
@@ -153,11 +225,13 @@ async def live(
     stop: asyncio.Event,
     elapsed_seconds: int = 0,
     state: StateFile | None = None,
-) -> None:
-    """Run a living account until `stop` is set.
+    started: Callable[[str], None] = lambda _: None,
+) -> Summary:
+    """Run a living account until `stop` is set; returns what it has done.
 
-    `speed`: seconds of the account per second of ours. `elapsed_seconds`: the age at which it continues. The account's
-    clock stops while the endpoint does not keep up, so that the backlog is bounded.
+    `speed`: seconds of the account per second of ours. `elapsed_seconds`: the age at which it continues. `started` is
+    told the address of the API when it answers. The account's clock stops while the endpoint does not keep up, so that
+    the backlog is bounded. Raises OSError when the API's address cannot be listened on.
     """
     live_mode = place.api_keys[0][3:7] == "live"
     sandbox = open_account(origin, live_mode=live_mode)
@@ -171,7 +245,8 @@ async def live(
         sandbox.home, url=place.webhook_url, enabled_events=["*"], created=sandbox.now, description="Sandbox"
     )
     sandbox.home.metering.takes_any_time = True
-    async with serve(api, host=place.host, port=place.port):
+    async with serve(api, host=place.host, port=place.port) as api_base:
+        started(api_base)
         posting = asyncio.create_task(mail.run())
         try:
             await _tick(sandbox, origin, mail, posting, speed=speed, stop=stop, state=state)
@@ -181,6 +256,18 @@ async def live(
                 await posting
             if state is not None:
                 state.save(origin, sandbox.now - origin.epoch)
+    return Summary(
+        events=mail.events,
+        posted=mail.report.posted,
+        accepted=mail.report.accepted,
+        waiting=mail.backlog(),
+        late=mail.late,
+        twice=mail.twice,
+        lost=mail.lost,
+        answers=dict(mail.report.answers),
+        api_requests=api.tally.requests,
+        api_refused=api.tally.refused,
+    )
 
 
 async def _tick(
@@ -200,7 +287,8 @@ async def _tick(
         if mail.backlog() < BACKLOG_MAX:
             # After a delay of the process the clock does not leap ahead.
             clock += min(now - last, 1.0) * speed
-            mail.add(sandbox.advance(until=int(clock)))
+            sandbox.advance(until=int(clock))
+            mail.add(list(sandbox.events))  # those too that requests to the API have made meanwhile
             sandbox.forget_events(keep=EVENTS_KEPT)
         last = now
         if state is not None and now - saved > _SAVE_EVERY_SECONDS:

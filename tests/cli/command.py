@@ -60,6 +60,17 @@ class Command:
             await asyncio.sleep(POLL_SECONDS)
         return code
 
+    async def printed(self) -> str:
+        """What it has printed, as soon as that is a line."""
+        while not (out := self.folder / "out").exists() or "\n" not in out.read_text():
+            assert self.returncode is None, (self.folder / "err").read_text()
+            await asyncio.sleep(POLL_SECONDS)
+        return out.read_text()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.kill(int((self.folder / "process").read_text()), signal.SIGINT)
+
     async def kill(self) -> None:
         """SIGKILL, unless it has ended."""
         while self.returncode is None:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from sandbox import serve
 from sandbox.life import FIRST_BURST
-from sandbox.live import EVENTS_REPEATED, Origin, StateFile, open_account, replay
+from sandbox.live import EVENTS_REPEATED, Mishaps, Origin, Place, Post, StateFile, live, open_account, replay
 from sandbox.periods import DAY, HOUR
 from tests.ports import reserved_port
 
@@ -143,3 +143,46 @@ async def test_the_process_goes_on_where_it_stopped(tmp_path: Path) -> None:
             child.send_signal(signal.SIGINT)
             assert 0 == await asyncio.wait_for(child.wait(), 120)
         assert msgspec.json.decode(state.read_bytes())["elapsed_seconds"] > elapsed
+
+
+async def test_what_the_api_writes_is_posted() -> None:
+    """A customer that a request to the API creates has a webhook as every other, also while the clock stands still."""
+    inbox, stop = Inbox(), asyncio.Event()
+    base: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with serve(inbox) as hook:
+        place = Place(host="127.0.0.1", port=0, webhook_url=hook, secrets=(SECRET,), api_keys=(KEY,))
+        living = asyncio.create_task(live(ORIGIN, place, speed=0, stop=stop, started=base.set_result))
+        auth = {"authorization": f"Bearer {KEY}"}
+        async with (
+            aiohttp.ClientSession(await base, headers=auth) as api,
+            api.post("/v1/customers", data={"email": "new@example.com"}) as response,
+        ):
+            created = await response.json()
+        async with asyncio.timeout(120):
+            while created["id"] not in {event.data.object["id"] for event in inbox.events}:
+                await inbox.has(len(inbox.events) + 1)
+        stop.set()
+        summary = await living
+    assert (1, 0) == (summary.api_requests, summary.waiting)
+    assert summary.events == summary.accepted == summary.answers["200"] == len(inbox.events)
+
+
+async def test_mishaps() -> None:
+    """Of 200 webhooks some are lost, some come twice or late, and they change places; all of it is counted."""
+    sandbox = open_account(ORIGIN, live_mode=False)
+    events = sandbox.advance(DAY)[:200]
+    inbox = Inbox()
+    async with serve(inbox) as hook:
+        mishaps = Mishaps(
+            late_share=0.1, late_seconds=0.2, twice_share=0.1, reordered_seconds=0.1, lost_share=0.1
+        )
+        place = Place(host="", port=0, webhook_url=hook, secrets=(SECRET,), api_keys=(KEY,), mishaps=mishaps)
+        mail = Post(place)
+        mail.add(events)
+        posting = asyncio.create_task(mail.run())
+        await inbox.has(200 - mail.lost + mail.twice)
+        posting.cancel()
+    assert min(mail.lost, mail.twice, mail.late) > 0
+    came = [event.id for event in inbox.events]
+    assert 200 - mail.lost == len({*came})
+    assert came != [event.id for event in events if event.id in came]
