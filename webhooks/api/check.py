@@ -13,7 +13,7 @@ from db.records.customer import StoredCustomer
 from db.records.full import uid_in
 from db.records.merges import leads_to
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
-from webhooks.api.problems import INVALID, NOT_FOUND, Problem
+from webhooks.api.problems import CONFLICT, NOT_FOUND, Problem
 from webhooks.api.read import found_customer
 from webhooks.api.shown import policy_of
 from webhooks.api.write import STORABLE
@@ -52,14 +52,14 @@ async def check(call: Call[Checking, NoBody]) -> Reply:
     query, name = call.query, call.name("customer_id")
     if (query.product_id is None) == (query.feature_id is None):
         raise Problem(
-            INVALID,
+            CONFLICT,
             "either a product or a feature is asked about",
             field="query.product_id",
             remedy="give product_id or feature_id, and not both",
         )
     if query.required is not None and query.feature_id is None:
         raise Problem(
-            INVALID,
+            CONFLICT,
             "a product has no balance",
             field="query.required",
             remedy="leave it out, or give feature_id",
@@ -126,6 +126,6 @@ CHECK: Operation[Checking, NoBody] = Operation(
     query=Checking,
     body=NoBody,
     answers={200: Answer(description="Whether it may.", type=Access, example=_EXAMPLE)},
-    problems=(NOT_FOUND,),
+    problems=(NOT_FOUND, CONFLICT),
     reads=True,
 )

@@ -46,8 +46,8 @@ NOT_ALLOWED = ProblemKind(
 NOT_FOUND = ProblemKind(
     name="not_found",
     status=404,
-    title="No such customer",
-    meaning="Nothing has this name in the account and mode that the request is about.",
+    title="Not found",
+    meaning="No customer has this name in the account and mode of the request, or this customer has no such entity.",
 )
 WRONG_METHOD = ProblemKind(
     name="wrong_method",

@@ -177,15 +177,15 @@ async def test_grants(service: Service) -> None:
 
 
 async def test_what_cannot_be_asked(service: Service) -> None:
-    """Either a product or a feature; `required` only of a feature."""
+    """Either a product or a feature; `required` only of a feature. The document can forbid no contradiction: 409."""
     await record(service, "unclear")
-    for query, field in (
-        ("", "query.product_id"),
-        ("product_id=a&feature_id=b", "query.product_id"),
-        ("product_id=a&required=2", "query.required"),
-        ("feature_id=a&required=0", "query.required"),
-        ("feature_id=a%00", "query.feature_id"),
+    for query, field, kind in (
+        ("", "query.product_id", "conflict"),
+        ("product_id=a&feature_id=b", "query.product_id", "conflict"),
+        ("product_id=a&required=2", "query.required", "conflict"),
+        ("feature_id=a&required=0", "query.required", "invalid"),
+        ("feature_id=a%00", "query.feature_id", "invalid"),
     ):
         refused = await service.get(f"/customers/unclear/check?{query}")
-        assert 422 == refused.status
-        assert field in refused.problem("invalid")
+        assert {"conflict": 409, "invalid": 422}[kind] == refused.status
+        assert field in refused.problem(kind)
