@@ -166,7 +166,9 @@ async def create_pool(
     """Open a pool; json and jsonb stay text, because most callers pass them on unread.
 
     `database_url`: as db/address.py reads it. `keeps_plans`: a statement is planned once for each connection, by its
-    indexes whatever its tables hold: for a few short statements that run a thousand times a second.
+    indexes whatever its tables hold: for a few short statements that run a thousand times a second. These connections
+    are not reset when they return, since that would take longer than the statement: no borrower may leave anything in
+    their sessions.
 
     Raises one of PostgresAway when the server cannot be reached or worked with; where the first connection is opened
     later, so does whoever asks for it.
@@ -187,7 +189,7 @@ async def create_pool(
         max_size=max_size,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
         init=begin,
-        reset=_execute(RESET_SESSION + settings),
+        reset=_leave if keeps_plans else _execute(RESET_SESSION + settings),
     )
 
 
@@ -327,3 +329,7 @@ def _execute(script: str) -> Callable[[Connection], Coroutine[Any, Any, None]]:
         await connection.execute(script)
 
     return execute
+
+
+async def _leave(_: Connection) -> None:
+    """Nothing: asyncpg itself ends a transaction that is open still."""

@@ -7,6 +7,7 @@ from decimal import Decimal
 from db.connection import Connection
 from db.keys import Scope
 from db.records.full import uid_in
+from db.records.merges import leads_to_sql
 from db.records.tracking import SEEN_EVERY, Seen
 
 
@@ -22,6 +23,9 @@ class Access:
     exact: bool
 
 
+_LEADS_TO = leads_to_sql("$4")
+
+
 def _check(things: str, column: str) -> str:
     """Of several rows (of entities, and of the whole customer) the best one counts, with the sum of their balances."""
     return f"""
@@ -32,13 +36,14 @@ from (
   select uid, status, exact, stripe_customer_id, last_seen
   from (
     select uid, status, exact, stripe_customer_id, last_seen, 1 as rank
-    from billing.customers where uid = $4 and account_id = $1 and live_mode = $2
+    from billing.customers where uid = coalesce(({_LEADS_TO}), $4) and account_id = $1 and live_mode = $2
     union all
     select uid, status, exact, stripe_customer_id, last_seen, 2
     from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
     union all
     select uid, status, exact, stripe_customer_id, last_seen, 3
     from billing.customers where account_id = $1 and live_mode = $2 and custom_uid = $3
+      and ($4 is null or ({_LEADS_TO}) is null)
   ) named
   order by rank
   limit 1
@@ -75,8 +80,8 @@ class Checked:
 async def check_product(
     connection: Connection, scope: Scope, name: str, product_id: str, entity_id: str | None
 ) -> Checked | None:
-    """Whether the customer with this uid, Stripe id or custom_uid may use a product: for this entity, else for any.
-    None if it has no record.
+    """Whether the customer with this uid, Stripe id or custom_uid may use a product: for this entity, else for any. A
+    uid that was merged stands for the customer to which it leads. None if it has no record.
     """
     return await _asked(connection, CHECK_PRODUCT, scope, name, product_id, entity_id)
 

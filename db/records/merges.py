@@ -19,11 +19,17 @@ async def select_merged_into(connection: Connection, scope: Scope, uid: UUID) ->
     return found
 
 
-# A service that writes identities by SQL may have used a merged uid again.
-LEADS_TO = f"""
-{SELECT_MERGED_INTO.strip()}
-  and not exists (select from billing.identities where account_id = $1 and live_mode = $2 and uid = $3)
+def leads_to_sql(uid: str) -> str:
+    """The customer to which a uid leads since a merge, as a subquery. $1 and $2 are account and mode."""
+    # A service that writes identities by SQL may have used a merged uid again.
+    return f"""
+select into_uid from billing.merges
+where account_id = $1 and live_mode = $2 and merged_uid = {uid}
+  and not exists (select from billing.identities where account_id = $1 and live_mode = $2 and uid = {uid})
 """
+
+
+LEADS_TO = leads_to_sql("$3")
 
 
 async def leads_to(connection: Connection, scope: Scope, uid: UUID) -> UUID | None:

@@ -18,6 +18,7 @@ from db.records import (
     full,
     history,
     identities,
+    merges,
     names,
     pages,
     records,
@@ -696,6 +697,9 @@ KEPT = {
     "check product": (access.CHECK_PRODUCT, "'', false, 'a', null, 'b', null, interval '1 hour'"),
     "check feature": (access.CHECK_FEATURE, "'', false, 'a', null, 'b', null, interval '1 hour'"),
     "track": (tracking.TRACK, "'', false, 'a', null, 'k', 'b', null, 1, null, null"),
+    "a record": (full.FIND_CUSTOMER, "'', false, 'a', null"),
+    "its pushes": (pushes.SELECT_PUSHES, "array[''], array[false], array['a']"),
+    "its merge": (merges.LEADS_TO, "'', false, gen_random_uuid()"),
 }
 """What is planned once for each connection, and parameters of it."""
 

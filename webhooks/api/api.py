@@ -34,7 +34,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
 
 CONNECTIONS_MAX, HOT_CONNECTIONS_MAX = 4, 4
 """Connections to Postgres that the API's requests share: so many for those that read, and so many for the others; and
-checks, and what is tracked, beside them.
+checks, what is tracked and plain records, beside them.
 """
 
 

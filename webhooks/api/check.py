@@ -10,8 +10,6 @@ from db.connection import Connection
 from db.keys import Scope
 from db.records.access import Access, Checked, check_feature, check_product
 from db.records.customer import StoredCustomer
-from db.records.full import uid_in
-from db.records.merges import leads_to
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, NOT_FOUND, Problem
 from webhooks.api.read import found_customer
@@ -66,9 +64,6 @@ async def check(call: Call[Checking, NoBody]) -> Reply:
         )
     async with call.context.hot.connection() as connection:
         scope = await call.scope(connection)
-        uid = uid_in(name)
-        if uid is not None and (into := await leads_to(connection, scope, uid)) is not None:
-            name = str(into)
         found = await _asked(connection, scope, name, query)
         if found is None:
             # It may have been created a moment ago.

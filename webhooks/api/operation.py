@@ -36,7 +36,7 @@ class Context:
     settings: Settings
     database: Database
     hot: Database
-    """For what is asked a thousand times a second: check and track."""
+    """For what is asked a thousand times a second: check, track and plain records. It keeps plans."""
     readers: Database
     """For operations that only read: they wait for none of the others' locks."""
     bell: Bell

@@ -62,6 +62,9 @@ async def show(call: Call[Reading, NoBody]) -> Reply:
     name, query, database = call.name("customer_id"), call.query, call.context.database
     if query.fresh:
         call.require_admin("query.fresh")
+    if not (query.fresh or query.expand):
+        async with call.context.hot.connection() as connection:
+            return await _reply(connection, await call.scope(connection), name, call)
     async with database.connection() as connection:
         scope = await call.scope(connection)
         if not query.fresh:

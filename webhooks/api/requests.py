@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -113,9 +114,10 @@ def _items(value: str) -> list[str]:
     return value.split(",") if value else []
 
 
-def _fields_of(struct: type[msgspec.Struct], kind: type) -> set[str]:
+@cache
+def _fields_of(struct: type[msgspec.Struct], kind: type) -> frozenset[str]:
     """The fields that may have a value of this kind."""
-    return {name for name, hint in get_type_hints(struct).items() if kind in _kinds(hint)}
+    return frozenset(name for name, hint in get_type_hints(struct).items() if kind in _kinds(hint))
 
 
 def _kinds(hint: object) -> set[object]:
