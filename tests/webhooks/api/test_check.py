@@ -1,5 +1,7 @@
 """GET /customers/ID/check, and billing.access: what a customer may use."""
 
+from datetime import datetime
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -174,6 +176,77 @@ async def test_grants(service: Service) -> None:
     assert (False, "grant_ended") == (said["allowed"], said["reason"])
     await record(service, "paying", status="active", product_id="pro", hours=1)
     assert not (await asked(service, "paying", "product_id=pro"))["allowed"]
+
+
+USED = """
+insert into billing.usage_events (account_id, live_mode, idempotency_key, customer_uid, feature_id, entity_id, value)
+values ('', false, gen_random_uuid()::text, $1, $2, $3, $4)
+"""
+
+ACCESS = """
+select allowed, reason, status, until, balance, exact from billing.access
+where customer_uid = $1 and (product_id = $2 or feature_id = $3)
+  and ($4::text is null or entity_id is null or entity_id = $4)
+"""
+
+
+async def test_the_view_says_the_same(service: Service) -> None:
+    """Of random customers, whatever they bought and used: allowed by some row of billing.access, with the reason,
+    status and end of that row, and with the sum of the balances.
+    """
+    chance = Random(19)  # noqa: S311 - replayable
+    products, features, entities = ("pro", "base"), ("seats", "api"), (None, "red", "blue")
+    reasons = set()
+    for number in range(12):
+        name, status = f"random-{number}", chance.choice(("active", "past_due", "ended", None))
+        uid = await record(
+            service,
+            name,
+            status=status,
+            product_id=chance.choice((None, "pro")),
+            hours=chance.choice((-1, 1)),
+        )
+        for _ in range(chance.randrange(4)):
+            status_of_it = chance.choice(("active", "past_due", "ended", None))
+            await bought(
+                service,
+                uid,
+                chance.choice(products),
+                status=status_of_it,
+                has_access=status_of_it == "active" or (status_of_it == "past_due" and chance.random() < 0.5),
+                entity=chance.choice(entities),
+                options=chance.choice(("{}", '{"seats": 5}', '{"seats": 2, "api": 3}')),
+            )
+        if chance.random() < 0.3:
+            await service.harness.execute(FEATURE, uid, "feat_api", "api")
+        for _ in range(chance.randrange(3)):
+            used = chance.choice(features), chance.choice(entities), chance.randrange(1, 6)
+            await service.harness.execute(USED, uid, *used)
+        for product_id, feature_id in (
+            *((each, None) for each in products),
+            *((None, each) for each in features),
+        ):
+            entity = chance.choice(entities)
+            asks = f"product_id={product_id}" if product_id else f"feature_id={feature_id}"
+            who = chance.choice((name, f"cus_{name}", str(uid)))
+            said = await asked(service, who, asks + (f"&entity_id={entity}" if entity else ""))
+            reasons.add(said["reason"])
+            rows = await service.harness.fetch(ACCESS, uid, product_id, feature_id, entity)
+            if not rows:
+                assert (False, "not_bought", status, None, None) == tuple(said.values())[:5]
+                continue
+            best = [each for each in rows if each["allowed"] == any(each["allowed"] for each in rows)]
+            assert best[0]["allowed"] == said["allowed"]
+            until = said["until"] and datetime.fromisoformat(said["until"])
+            assert (said["reason"], said["status"], until, said["exact"]) in {
+                (each["reason"], each["status"], each["until"], each["exact"]) for each in best
+            }
+            counts = [each["balance"] for each in best if said["allowed"] or each["reason"] == "balance"]
+            if None in counts or not counts:
+                assert said["balance"] is None
+            else:
+                assert (sum(counts) if said["allowed"] else max(counts)) == said["balance"]
+    assert {"subscription", "entitlement", "grant", "balance", "not_bought", "ended"} <= reasons
 
 
 async def test_what_cannot_be_asked(service: Service) -> None:
