@@ -26,6 +26,7 @@ SUMMARIES = {
     "forget": "Erase a customer's personal data.",
     "events": "List and show received events, and try them again.",
     "alarms": "List what an operator must see, and clear it.",
+    "psql": "Open the database with psql, or run one statement.",
     "sandbox": "Run a simulated Stripe account for tests in any language.",
     "doctor": "Look at everything around us, and say what is wrong and what to do.",
 }

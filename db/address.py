@@ -1,4 +1,4 @@
-"""DATABASE_URL as hosters give it, read once for both drivers: asyncpg, and the one of dbmate.
+"""DATABASE_URL as hosters give it, read once for both drivers (asyncpg, and the one of dbmate) and for psql.
 
 Each of them reads a URL in its own way, and sends the parameters that it does not know to the server, which refuses
 them. So the URL is read here, by the rules of libpq, and each driver gets only what it understands.
@@ -143,6 +143,24 @@ class Address:
             f"postgresql://{login}{'@' if login else ''}{'' if socket else f'{where}:{port}'}"
             f"/{quote(self.database, safe='')}?{_query(known)}"
         )
+
+    def for_libpq(self) -> dict[str, str]:
+        """The environment in which a program of libpq, such as psql, comes to the same database."""
+        named = {
+            "PGHOST": ",".join(host for host, _ in self.hosts),
+            "PGPORT": ",".join(str(port) for _, port in self.hosts),
+            "PGDATABASE": self.database,
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGTARGETSESSIONATTRS": self.target_session_attrs,
+            "PGAPPNAME": self.application_name,
+        }
+        if self.connect_timeout_seconds is not None:
+            named["PGCONNECT_TIMEOUT"] = f"{self.connect_timeout_seconds:g}"
+        for name, value in self.parameters.items():
+            if name != "application_name":
+                named[f"PG{name.replace('_', '').upper()}"] = value
+        return {name: value for name, value in named.items() if value is not None}
 
     @property
     def doubts(self) -> list[str]:

@@ -10,6 +10,7 @@ from db.sync.status import Overview
 # From the best to none; statuses that are added later come last.
 STATUSES = ("active", "trialing", "canceled", "past_due", "ended", None)
 CURRENCIES_SHOWN_MAX = 6
+SECOND_TERMINAL = "In a second terminal: subledger status, subledger psql, subledger customer cus_..."
 
 
 def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
@@ -29,7 +30,8 @@ def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
     board.add_row("events waiting", f"{overview.pending:,}")
     board.add_row("lag", f"{overview.oldest_pending_seconds:.1f} s")
     alarms = [Text(f"ALARM {_printable(alarm)}", style="bold red") for alarm in overview.alarms]
-    return Group(board, *alarms, Text(f"{stripe}  Ctrl-C stops everything.", style="dim"))
+    ending = Text(f"{stripe}  Ctrl-C stops everything.\n{SECOND_TERMINAL}", style="dim")
+    return Group(board, *alarms, ending)
 
 
 def line(overview: Overview) -> str:

@@ -175,6 +175,7 @@ COMMANDS = [
         ["events", "list"],
         ["alarms", "list"],
         ["doctor"],
+        ["psql", "-c", "select 1"],
         ["attach", "--url", "https://example.com/webhooks/stripe"],
     ),
 ]

@@ -233,3 +233,22 @@ async def test_the_host_that_will_do(empty_database_url: str, tmp_path: Path) ->
     assert ["0001_made.sql"] == await asyncio.to_thread(migrate, url, migrations=tmp_path)
     connection = await connect(url, application_name="subledger-test")
     await connection.close()
+
+
+def test_environment_of_libpq() -> None:
+    """psql gets the same address, with each parameter in the variable that libpq reads, and no other."""
+    url = "postgresql://app:p%40ss@a,[::1]:6000/billing?sslmode=require&connect_timeout=5&target_session_attrs=primary"
+    assert {
+        "PGHOST": "a,::1",
+        "PGPORT": "5432,6000",
+        "PGDATABASE": "billing",
+        "PGUSER": "app",
+        "PGPASSWORD": "p@ss",
+        "PGSSLMODE": "require",
+        "PGCONNECT_TIMEOUT": "5",
+        "PGTARGETSESSIONATTRS": "primary",
+        "PGAPPNAME": "reports",
+        "PGOPTIONS": "-c jit=off",
+    } == read_address(f"{url}&application_name=reports&options=-c%20jit%3Doff").for_libpq()
+    socket = read_address("postgresql:///d?host=/run/postgresql").for_libpq()
+    assert {"PGHOST": "/run/postgresql", "PGPORT": "5432", "PGDATABASE": "d"} == socket

@@ -56,6 +56,7 @@ def test_table_shows_address_customers_revenue_and_lag() -> None:
     shown = console.file.getvalue()
     for part in (
         "http://127.0.0.1:8000",
+        "subledger psql",
         "past_due",
         "1,237",
         "99 %",
