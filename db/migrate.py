@@ -32,6 +32,7 @@ TURN_TIMEOUT_SECONDS = 300
 LOCK_TIMEOUT_SECONDS = 5
 """While a migration waits for a table's lock, every later session waits behind it: so it gives up soon."""
 
+NAMED_MAX = 3
 _APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
 
 
@@ -79,6 +80,13 @@ def migrate(
             # An earlier run died while it built one; now the name is free.
             output = _run(arguments, environment)
     return _APPLIED.findall(output)
+
+
+def told(applied: list[str]) -> str:
+    """What `migrate` has applied, on one line: up to three by name, of more the first and the last."""
+    if len(applied) <= NAMED_MAX:
+        return f"Applied {len(applied)} migration{'' if len(applied) == 1 else 's'}: {', '.join(applied)}"
+    return f"Applied {len(applied)} migrations: {applied[0]} to {applied[-1]}"
 
 
 def _impatient(migration: str, lock_timeout_seconds: float) -> str:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 
 from db.connection import PostgresAway, connect
-from db.migrate import migrate
+from db.migrate import migrate, told
 from db.sync.status import Overview, read_overview
 from local import dashboard
 from local.home import HomeInUseError, claim_home, kept_secret
@@ -118,8 +118,8 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
         typer.echo("Starting Valkey")
         servers.append(stack.enter_context(start_valkey(home)))
         environment["REDIS_URL"] = servers[-1].url
-    for name in migrate(environment["DATABASE_URL"]):
-        typer.echo(f"Applied migration {name}")
+    if applied := migrate(environment["DATABASE_URL"]):
+        typer.echo(told(applied))
 
     parts = [
         Part(name="web", arguments=("cli", "web", "--host", HOST)),

@@ -1,6 +1,7 @@
 """Migrations: safe for several at once, and clear when they fail."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 
 from db.connection import NotUtf8, OwnConnection
-from db.migrate import READERS, MigrationError, migrate, readers_to_create
+from db.migrate import MIGRATIONS, READERS, MigrationError, migrate, readers_to_create, told
 from db.sync.status import require_migrated
 from tests.cli.command import subledger
 from tests.conftest import Services
@@ -134,8 +135,11 @@ async def test_readers_that_could_not_be_created(administrator: OwnConnection, s
     await administrator.execute("create database of_migrates owner migrates")
     server = urlsplit(at_database(servers.postgres_url, "of_migrates"))
     url = urlunsplit(server._replace(netloc=f"migrates:of-migrates@{server.hostname}:{server.port}"))
-    first = await subledger(url, "migrate")
+    first = await subledger(url, "migrate", "--json")
     assert (0, 1) == (first.code, len(first.err.splitlines()))
+    said = json.loads(first.out)
+    assert ["billing_raw", "billing_reader"] == said["roles_to_create"]
+    assert sorted(file.name for file in MIGRATIONS.glob("*.sql")) == said["applied"]
     creation = "create role billing_raw nologin; create role billing_reader nologin;"
     assert f"have an administrator run `{creation}`" in first.err
     await administrator.execute(creation)
@@ -148,3 +152,11 @@ async def test_readers_that_could_not_be_created(administrator: OwnConnection, s
         )
     finally:
         await connection.close()
+
+
+def test_what_was_applied_is_one_line() -> None:
+    """An upgrade's few migrations by name; of a new database's many the first and the last."""
+    names = [f"000{n}_x.sql" for n in range(1, 6)]
+    assert "Applied 1 migration: 0001_x.sql" == told(names[:1])
+    assert "Applied 3 migrations: 0001_x.sql, 0002_x.sql, 0003_x.sql" == told(names[:3])
+    assert "Applied 5 migrations: 0001_x.sql to 0005_x.sql" == told(names)
