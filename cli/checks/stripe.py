@@ -72,6 +72,8 @@ async def look_at_stripe(
             return
         for found in await look_at_rights(stripe):
             yield found
+        if settings.stripe_api_key.startswith("rk_"):  # a secret key may write everything
+            yield await _look_at_writes(stripe)
         async for found in _look_at_endpoint(stripe, url=url, live_mode=bool(settings.live_mode)):
             yield found
         if with_database:
@@ -211,6 +213,53 @@ async def _refusal_of(stripe: StripeApi, path: str) -> str | None:
 
 def _worded(kinds: Sequence[str]) -> str:
     return ", ".join(kind.replace("_", " ") + "s" for kind in kinds)
+
+
+WRITES = {
+    "customers": ("/v1/customers/cus_subledger_doctor", "create_in_stripe and changes of customers"),
+    "Checkout Sessions": ("/v1/checkout/sessions", "checkout"),
+    "the customer portal": ("/v1/billing_portal/sessions", "portal"),
+    "billing meter events": ("/v1/billing/meter_events", "track"),
+}
+"""What the customers API writes at Stripe: a request each that lacks what it needs, and the calls that make it."""
+
+
+async def _look_at_writes(stripe: StripeApi) -> Finding:
+    """Whether a restricted key may write what the customers API writes.
+
+    Stripe looks at the right first. Who has it is told that the customer is unknown, or that a parameter is missing:
+    nothing is created or changed.
+    """
+    name = "stripe writes"
+    answers = await asyncio.gather(*(_may_post(stripe, path) for path, _ in WRITES.values()))
+    lacking = [each for each, may in zip(WRITES, answers, strict=True) if may is False]
+    if None in answers:
+        return skipped(name, "Stripe did not say what the key may write")
+    if not lacking:
+        return ok(name, "the key may write all that the customers API writes")
+    calls = ", ".join(WRITES[each][1] for each in lacking)
+    if len(lacking) == len(WRITES):
+        return ok(
+            name, f"the key only reads; these calls of the customers API (docs/api.md) need more: {calls}"
+        )
+    return warning(
+        name,
+        f"the key may not write {', '.join(lacking)}",
+        f"allow it to write {', '.join(lacking)} if you use these calls of the customers API (docs/api.md): {calls}",
+    )
+
+
+async def _may_post(stripe: StripeApi, path: str) -> bool | None:
+    """None if Stripe gave no answer to that."""
+    try:
+        await stripe.preview(path, {}, account_id="")
+    except StripeRefused as refused:
+        return refused.status not in (401, 403)
+    except StripeUnavailable:
+        return None
+    except StripeError:
+        return True
+    return True
 
 
 # The endpoint

@@ -107,6 +107,7 @@ async def test_nothing_is_wrong(pool: Pool, database_url: str, redis_url: str) -
             "disk of the inbox",
         ),
         *("redis connection", "redis eviction", "stripe key", "stripe key and database", "stripe rights"),
+        "stripe writes",
         *("clock of stripe", "arrival of events", "webhook endpoint we_00000000000001"),
     } <= found.keys()
     assert "may read all" in found["stripe rights"]["said"]
@@ -251,6 +252,20 @@ async def test_what_is_wrong_at_stripe(pool: Pool, database_url: str, redis_url:
             expect(found, check, said, "allow")
             assert [state] == [each.state for each in found[check]]
         patient.api.forbidden = set()
+        written, changes = set(patient.api.unwritable), patient.api.sandbox.changes
+        for unwritable, calls in (
+            ({"customers"}, "create_in_stripe and changes of customers"),
+            ({"checkout/sessions", "billing/meter_events"}, "docs/api.md): checkout, track"),
+        ):
+            patient.api.unwritable = written | unwritable
+            found = await patient.look()
+            expect(found, "stripe writes", "may not write", calls)
+            assert [State.WARNING] == [each.state for each in found["stripe writes"]]
+        # A key that only reads is what docs/attach.md asks for.
+        patient.api.unwritable |= {"customers", "billing_portal"}
+        assert {} == await patient.look()
+        patient.api.unwritable = written
+        assert changes == patient.api.sandbox.changes, "the doctor changes nothing"
         expect(
             await patient.look(STRIPE_API_KEY=UNKNOWN_KEY),
             "stripe key",
