@@ -17,7 +17,7 @@ select customer_uid, feature_id, entity_id, minute, sum(value)
 from left_behind
 group by 1, 2, 3, 4
 order by 1, 2, 4, 3
-on conflict (customer_uid, feature_id, minute, entity_id) do update set value = m.value + excluded.value
+on conflict (customer_uid, feature_id, minute, md5(entity_id)) do update set value = m.value + excluded.value
 """
 _MOVE_METER_EVENTS = """
 update sync.meter_events e set customer_uid = moved.after

@@ -153,7 +153,7 @@ with batch as materialized (
   from batch
   group by 1, 2, 3, 4
   order by 1, 2, 4, 3
-  on conflict (customer_uid, feature_id, minute, entity_id) do update set value = m.value + excluded.value
+  on conflict (customer_uid, feature_id, minute, md5(entity_id)) do update set value = m.value + excluded.value
 ), features as materialized (
   select distinct account_id, live_mode, feature_id from batch
 ), possible as materialized (

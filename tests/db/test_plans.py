@@ -502,7 +502,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "what was used of features": (
         feature_usage.SELECT_FEATURE_USAGE,
         (UUID(int=7),),
-        {"usage_minutes_customer_uid_feature_id_minute_entity_id_key", "usage_events_not_added"},
+        {"usage_minutes_of_entity", "usage_events_not_added"},
     ),
     "claim meter events": (
         meter_events.CLAIM_METER_EVENTS,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -139,6 +140,22 @@ async def test_round_numbers(telephone: Telephone) -> None:
     await telephone.call(ada, value=10_000)
     await telephone.send()
     assert 10_000 == telephone.counted(ada)
+
+
+async def test_the_longest_names(telephone: Telephone) -> None:
+    """I7: a feature and an entity with as many bytes as the API takes stop nobody's use from being added up."""
+    draws = Random(1)  # noqa: S311 - replayable
+    feature, entity = ("".join(chr(draws.randrange(0x20000, 0x2A6D0)) for _ in range(n)) for n in (255, 500))
+    ada = await telephone.caller()
+    await telephone.call(ada, 2, feature_id=feature, entity_id=entity)
+    await telephone.call(ada, value=3, idempotency_key="next to it")
+    await telephone.send()
+    await telephone.call(ada, feature_id=feature, entity_id=entity, idempotency_key="once more")
+    await telephone.send()
+    assert 3 == telephone.counted(ada)
+    assert 3 == await telephone.service.harness.fetchval(
+        "select sum(value) from billing.usage_minutes where entity_id = $1", entity
+    )
 
 
 async def test_an_answer_that_gets_lost(telephone: Telephone) -> None:
