@@ -19,8 +19,11 @@ group by 1, 2, 3, 4
 order by 1, 2, 4, 3
 on conflict (customer_uid, feature_id, minute, md5(entity_id)) do update set value = m.value + excluded.value
 """
+# What waited for a link is looked at again: the other customer may be linked.
 _MOVE_METER_EVENTS = """
-update sync.meter_events e set customer_uid = moved.after
+update sync.meter_events e
+set customer_uid = moved.after,
+  due_at = case when e.state = 'queued' and e.attempts = 0 then now() else e.due_at end
 from unnest($1::uuid[], $2::uuid[]) as moved (before, after)
 where e.customer_uid = moved.before
 """

@@ -13,31 +13,40 @@ from db.connection import Connection
 
 RECOGNISED = timedelta(hours=23)
 """How long after an attempt without an answer the same identifier is sent again: Stripe recognises it for 24 hours."""
-TAKEN = timedelta(days=34)
-"""How old use may be that is sent: Stripe takes 35 calendar days."""
+TAKEN = timedelta(days=35) - timedelta(hours=1)
+"""How old use may be that is sent: Stripe takes 35 calendar days. The API takes 34: there is a day to send it in."""
 UNLINKED_RETRY = timedelta(minutes=5)
+UNLINKED_NEW = timedelta(hours=1)
+"""Whoever used something before a link is often linked soon, or its record comes ..."""
+UNLINKED_REST = timedelta(days=1)
+"""... and else perhaps never. A link makes it due (sync.identities_linked): this is for one that was made just now."""
 ENDED_KEPT = timedelta(days=3)
 
 # The customer that Stripe knows may come later: what was used before is sent then.
 CLAIM_METER_EVENTS = """
 with due as materialized (
-  select id, account_id, live_mode, customer_uid, event_name, used_at, unsure_since
+  select id, account_id, live_mode, customer_uid, event_name, used_at, unsure_since, queued_at
   from sync.meter_events
   where state = 'queued' and live_mode = $1 and due_at <= now()
   order by due_at, id
   limit $2
   for no key update skip locked
 ), judged as materialized (
-  select e.id, e.unsure_since, c.stripe_customer_id, coalesce(meter.customer_key, 'stripe_customer_id') as customer_key,
+  select e.id, e.unsure_since, coalesce(c.stripe_customer_id, i.stripe_customer_id) as stripe_customer_id,
+    coalesce(meter.customer_key, 'stripe_customer_id') as customer_key,
     coalesce(meter.value_key, 'value') as value_key,
     case
       when c.deleted_at is not null then 'refused'
       when e.unsure_since < now() - $4::interval then 'undecided'
-      when e.used_at < now() - $5::interval then 'expired'
-      else 'queued'
-    end as state
+      when e.used_at >= now() - $5::interval then 'queued'
+      -- Nobody whom Stripe knows has used it: nobody pays for it, and nothing is to be decided.
+      when coalesce(c.stripe_customer_id, i.stripe_customer_id) is null and e.unsure_since is null then 'refused'
+      else 'expired'
+    end as state,
+    case when e.queued_at > now() - $7::interval then $6::interval else $8::interval end as unlinked_wait
   from due e
   left join billing.customers c on c.uid = e.customer_uid
+  left join billing.identities i on i.uid = e.customer_uid
   left join lateral (
     select m.raw -> 'customer_mapping' ->> 'event_payload_key' as customer_key,
       m.raw -> 'value_settings' ->> 'event_payload_key' as value_key
@@ -50,16 +59,19 @@ with due as materialized (
 update sync.meter_events e
 set state = j.state,
   ended_at = case when j.state <> 'queued' then now() end,
-  due_at = now() + case when j.stripe_customer_id is null then $6::interval else $3::interval end,
+  due_at = now() + case when j.stripe_customer_id is null then j.unlinked_wait else $3::interval end,
   attempts = e.attempts + (j.state = 'queued' and j.stripe_customer_id is not null)::int,
   unsure_since = case
     when j.state = 'queued' and j.stripe_customer_id is not null then coalesce(e.unsure_since, now())
     else e.unsure_since
   end,
   error = case j.state
-    when 'refused' then 'the customer was deleted at Stripe'
+    when 'refused' then case
+      when j.stripe_customer_id is null then 'Stripe did not know the customer'
+      else 'the customer was deleted at Stripe'
+    end
     when 'undecided' then 'Stripe may have it, and no longer recognises it: ' || coalesce(e.error, 'no answer came')
-    when 'expired' then 'Stripe takes nothing so old: ' || coalesce(e.error, 'the customer was not linked')
+    when 'expired' then 'Stripe takes nothing so old: ' || coalesce(e.error, 'no worker has sent it')
     else e.error
   end
 from judged j
@@ -107,7 +119,15 @@ async def claim_meter_events(
     this process.
     """
     rows = await connection.fetch(
-        CLAIM_METER_EVENTS, live_mode, limit, lease, RECOGNISED, TAKEN, UNLINKED_RETRY
+        CLAIM_METER_EVENTS,
+        live_mode,
+        limit,
+        lease,
+        RECOGNISED,
+        TAKEN,
+        UNLINKED_RETRY,
+        UNLINKED_NEW,
+        UNLINKED_REST,
     )
     due = []
     for row in sorted(rows, key=lambda row: (row["used_at"], row["id"])):

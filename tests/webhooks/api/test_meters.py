@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -282,24 +282,53 @@ async def test_too_late_to_ask(telephone: Telephone) -> None:
     await telephone.service.harness.execute("delete from sync.alarms")
 
 
+async def test_the_oldest_use(telephone: Telephone) -> None:
+    """What the API has just taken, 34 days old, is told: Stripe takes 35 days."""
+    ada = await telephone.caller()
+    await telephone.call(ada, timestamp=(datetime.now(UTC) - timedelta(days=34, seconds=-30)).isoformat())
+    await telephone.service.harness.execute(  # a minute later
+        "update billing.usage_events set used_at = used_at - interval '1 minute' where pending"
+    )
+    await telephone.send()
+    assert 1 == telephone.counted(ada)
+
+
 async def test_the_customer_comes_later(telephone: Telephone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody used before Stripe knew it waits, and is sent once the customer is linked."""
+    """What somebody used before Stripe knew it waits without work, and is sent once the customer is linked. Whom Stripe
+    never comes to know owes nothing: no alarm asks for a decision.
+    """
     service = telephone.service
     monkeypatch.setattr(shown, "DERIVED_SECONDS", 0.0)  # no worker is at work
     made = await service.put("/customers/later", {"name": "Later"})
     await service.harness.engine.derive()
-    assert 201 == (await service.post("/customers/later/track", {"feature_id": "calls", "value": 6})).status
+    now = datetime.now(UTC)
+    for value, at in ((6, now), (7, now - timedelta(days=33))):
+        use = {"feature_id": "calls", "value": value, "timestamp": at.isoformat()}
+        assert 201 == (await service.post("/customers/later/track", use)).status
     await telephone.send()
-    assert "queued" == await service.harness.fetchval(
-        "select state from sync.meter_events where customer_uid = $1::text::uuid", made.body["uid"]
+    select = (
+        "select state, due_at > now() + interval '23 hours' as rests, attempts, value from sync.meter_events "
+        "where customer_uid = $1::text::uuid order by value"
     )
+    waiting = await service.harness.fetch(select, made.body["uid"])
+    assert [("queued", False, 0, 6), ("queued", False, 0, 7)] == [tuple(row) for row in waiting]
+    # Two hours and two days later.
+    await service.harness.execute(
+        "update sync.meter_events set queued_at = queued_at - interval '2 hours', due_at = now(), "
+        "used_at = used_at - case when value = 7 then interval '2 days' else '0' end "
+        "where customer_uid = $1::text::uuid",
+        made.body["uid"],
+    )
+    await telephone.send()
+    waiting = await service.harness.fetch(select, made.body["uid"])
+    assert [("queued", True, 0, 6), ("refused", True, 0, 7)] == [tuple(row) for row in waiting]
+    assert [] == (await telephone.status())["alarms"]
     customer = telephone.world.home.clients.create(
         "Later", "later@example.com", metadata={"custom_uid": "later"}
     )
     await telephone.listen()
     await service.patch("/customers/later", {"stripe_id": customer.id})
-    await telephone.listen()
-    await telephone.send_again()
+    await telephone.send()
     assert 6 == telephone.counted(customer)
 
 
