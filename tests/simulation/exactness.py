@@ -30,6 +30,11 @@ SELECT_UNREAD = """
 select id from sync.objects where unsettled and thin_tick > 0 and confirmed = 0 and customer_id is null
 """
 
+# Of a customer that was deleted before anybody read it, only events still tell. What is received and not yet applied is
+# no word about `exact`.
+SELECT_BODYLESS = "select id from stripe.customers where deleted_at is not null and created is null"
+SELECT_PENDING = "select event_id from sync.events where state not in ('applied', 'ignored')"
+
 OF_OTHERS = {
     "custom_uid": "events about other customers decide who has a name",
     "product_id": "of the catalogue, whose objects do not count",
@@ -50,10 +55,17 @@ async def falsely_exact(connection: Connection, sandbox: Sandbox) -> tuple[int, 
     # A thin event that is ignored names nothing: its twin has not told it.
     told = {row["event_id"] for row in rows if row["state"] == "applied" or not row["type"].startswith("v1.")}
     unread = {row[0] for row in await connection.fetch(SELECT_UNREAD)}
+    bodyless = {row[0] for row in await connection.fetch(SELECT_BODYLESS)}
+    pending = {row[0] for row in await connection.fetch(SELECT_PENDING)}
     untold = {
         CustomerKey(event.account_id, event.live_mode, _whose(event.type, event.object_id, event.customer))
         for event in sandbox.events
-        if event.id not in told and (thin_id(event.id) not in told or event.object_id in unread)
+        if event.id not in told
+        and (
+            thin_id(event.id) not in told
+            or event.object_id in unread
+            or (event.object_id in bodyless and event.id in pending)
+        )
     }
     rows = await connection.fetch(SELECT_EXACT)
     truth = sandbox.truth() if rows else {}
