@@ -115,6 +115,8 @@ CHECKOUT_SESSION = Kind(
         ("invoice_id", "invoice"),
     ),
     other_ids=("client_reference_id", "payment_link_id"),
+    # The buyer is on the payment page: events come when the session is complete or expired.
+    eventless_statuses=frozenset({"open"}),
     whole_lists=(WholeList(field="line_items", url="/v1/checkout/sessions/{id}/line_items"),),
     part=PartKind(
         name="checkout_line_item",

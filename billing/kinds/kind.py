@@ -101,6 +101,9 @@ class Kind:
     # Fields that change without an event, and that no record depends on: a difference in them is no drift and concerns
     # no customer. Audits bring them up to date.
     eventless_fields: tuple[str, ...] = ()
+    # Statuses of objects that came into being without an event, and that no record depends on as long as they have
+    # them: an audit counts no such object as lacking. The event that ends such a status brings the object.
+    eventless_statuses: frozenset[str] = frozenset()
 
     @property
     def list_variants(self) -> tuple[str, ...]:

@@ -340,6 +340,8 @@ def _compare_object(verdict: _Verdict, stored: Mapping[str, Any] | None) -> Drif
         )
     currency, amount = _amount(kind, parsed.facts, stored)
     if stored is None:
+        if getattr(parsed.facts, "status", None) in KINDS[kind].eventless_statuses:
+            return None
         return Drift(
             kind=kind, id=verdict.id, what="lacking", currency=currency, amount=amount, said=verdict.raw
         )
