@@ -1,5 +1,6 @@
 """`subledger web`: the web process."""
 
+import contextlib
 import os
 from typing import Annotated
 
@@ -11,6 +12,10 @@ from runtime.logs import configure_logs
 from runtime.settings import Settings
 from webhooks.app import create_app
 from webhooks.connections import backlog, bounded_protocol, connections_max
+from webhooks.draining import DrainingServer, inherited_sockets
+
+STARTUP_FAILURE = 3
+"""The exit code with which uvicorn says that it could not start."""
 
 
 def web(
@@ -20,12 +25,13 @@ def web(
     settings = Settings.from_env(with_env_file(os.environ)).for_web()
     configure_logs(settings.log_format, level=settings.log_level, secrets=settings.secrets)
     count_max = connections_max()
-    uvicorn.run(
+    protocol = bounded_protocol(count_max)
+    config = uvicorn.Config(
         create_app(settings),
         host=host,
         port=settings.port,
         loop="uvloop",
-        http=bounded_protocol(count_max),
+        http=protocol,
         ws="none",
         backlog=backlog(count_max),
         lifespan="on",
@@ -34,3 +40,8 @@ def web(
         server_header=False,
         timeout_graceful_shutdown=10,
     )
+    server = DrainingServer(config, protocol, sockets=inherited_sockets())
+    with contextlib.suppress(KeyboardInterrupt):
+        server.start()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILURE)

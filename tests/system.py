@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -59,11 +60,29 @@ class Running:
             await self.process.wait()
 
 
+# As systemd hands over a socket: as file descriptor 3, to the process with this id.
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 async def start(
-    command: str, environment: Mapping[str, str], log: Path, *, files_max: int | None = None
+    command: str,
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    files_max: int | None = None,
+    listener: socket.socket | None = None,
 ) -> Running:
-    """Start `subledger COMMAND` as a process of its own, which may open at most `files_max` files."""
+    """Start `subledger COMMAND` as a process of its own, which may open at most `files_max` files and accepts on
+    `listener` as well as we do.
+    """
     limited = [] if files_max is None else ["sh", "-c", f'ulimit -n {files_max}; exec "$@"', "sh"]
+    if listener is not None:
+        limited += [sys.executable, "-c", HAND_OVER, str(listener.fileno())]
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *limited,
@@ -75,6 +94,7 @@ async def start(
             cwd=log.parent,  # where there is no `.env` of a developer
             stdout=output,
             stderr=output,
+            pass_fds=() if listener is None else (listener.fileno(),),
         )
     return Running(process=process, log=log)
 

@@ -16,10 +16,12 @@ import yaml
 from cli.app import SUMMARIES
 from runtime.settings import SECRETS
 from tests.places import ROOMS, ROOT
+from webhooks.connections import CONNECTIONS_MAX, backlog
 
 VARIABLES = frozenset(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
+SOCKETS = sorted((ROOT / "deploy/systemd").glob("*.socket"))
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -162,6 +164,16 @@ def test_units_run_commands_and_hand_over_secrets(unit: Path) -> None:
     assert set(passed) <= set(SECRETS)
 
 
+def test_socket_unit_listens_where_the_proxy_looks() -> None:
+    """At the address of docs/proxy.md, with as many waiting connections as web itself lets wait; web wants it."""
+    text = (ROOT / "deploy/systemd/subledger-web.socket").read_text()
+    said = dict(re.findall(r"^(\w+)=(.+)$", text, re.MULTILINE))
+    assert f"server {said['ListenStream']};" in (ROOT / "docs/proxy.md").read_text()
+    assert backlog(CONNECTIONS_MAX) == int(said["Backlog"])
+    web = (ROOT / "deploy/systemd/subledger-web.service").read_text()
+    assert 2 == len(re.findall(r"^(?:Wants|After)=.*\bsubledger-web\.socket$", web, re.MULTILINE))
+
+
 def test_units_are_verified_by_systemd(tmp_path: Path) -> None:
     """systemd knows every directive and finds no fault; this machine has other programs and users."""
     program = shutil.which("systemd-analyze")
@@ -170,6 +182,8 @@ def test_units_are_verified_by_systemd(tmp_path: Path) -> None:
     for unit in UNITS:
         text = unit.read_text().replace("/opt/subledger/bin/subledger", "/bin/true")
         (tmp_path / unit.name.replace("@.", "@1.")).write_text(text)
+    for socket in SOCKETS:
+        shutil.copy(socket, tmp_path)
     done = subprocess.run(
         [program, "verify", "--man=no", *map(str, sorted(tmp_path.glob("*.service")))],
         capture_output=True,

@@ -35,6 +35,8 @@ IDLE_TIMEOUT_SECONDS = 6.0
 """Longer than uvicorn's own, which a blank line now and then would put off for ever."""
 ANSWER_TIMEOUT_SECONDS = 10.0
 """For a client that does not take its answer."""
+LAST_TIMEOUT_SECONDS = 2.0
+"""For the first byte on a connection that was made just before the server ends."""
 PIPELINED_MAX = 8
 """Requests of one connection whose answers are due. Stripe sends the next one after the answer."""
 LOOK_SECONDS = 0.5
@@ -90,6 +92,8 @@ class Connections:
     """All connections of one server."""
 
     def __init__(self, count_max: int) -> None:
+        self.draining = False
+        """Whether the server ends: what has reached it is answered, and then its connection closed."""
         self._count_max = count_max
         self._open: set[BoundedProtocol] = set()
         self._waiting: dict[BoundedProtocol, float] = {}
@@ -217,6 +221,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Headers after the body mean nothing to us. The request has the list so far.
         self.headers = []
+        if self.of_server.draining:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """As of httptools."""
@@ -255,6 +261,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stalled = False
         self._settle()
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """As of uvicorn: the server ends. If it is drained, an idle connection has its time, since a request may be on
+        its way to us; the answer to the last request that has come says that the connection is closed.
+        """
+        if not self.of_server.draining:
+            super().shutdown()
+        elif self._in_body or self._received > self._answered:
+            self.cycle.keep_alive = False
+        elif not self._begun:
+            self.of_server.wait(self, LAST_TIMEOUT_SECONDS)
 
     def waited_too_long(self) -> None:
         """End the connection, with an answer if a part of the headers came."""
