@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup up test simulate prove check format lock bench clean
+.PHONY: help setup up test simulate prove check format lock bench soak clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ lock: $(INSTALLED) ## Pin the newest versions: requirements-dev.txt for us, requ
 
 bench: $(INSTALLED) ## Measure: webhooks per second, answer times, events through to records
 	@$(PYTHON) -m bench.run $(ARGS)
+
+soak: $(INSTALLED) ## Run web and worker for an hour at a steady rate with faults, and judge (ARGS="--minutes 60 --rate 20")
+	@$(PYTHON) -m bench.soak $(ARGS)
 
 clean: ## Remove .venv, the embedded servers' data and every cache
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m local.clean .subledger; fi

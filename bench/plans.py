@@ -37,6 +37,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.accepted / (self.ended - self.began)
 
 
+class Living(msgspec.Struct, kw_only=True):
+    """How far a living account is."""
+
+    events: int = 0
+    """What has happened in it."""
+    dropped: int = 0
+    """Events that are never posted: they have to be found in Stripe's list."""
+    posted: int = 0
+    """Webhooks that were accepted, the second ones of an event included."""
+    attempts: int = 0
+    """Posts: more than `posted` are those that were not accepted at once."""
+    now: int = 0
+    """Its clock, in seconds since 1970."""
+    ended: bool = False
+
+
 def quantile(values: list[float], share: float) -> float:
     """The smallest of the sorted values that at least `share` of them do not exceed; 0 if there are none."""
     if not values:

@@ -36,6 +36,8 @@ from bench.parts import (
     played_account,
 )
 from bench.renewals import measure_renewals
+from bench.soak import figures as soak_figures
+from bench.soak import soak
 from bench.system import BenchError, Machine, machine, watch
 
 
@@ -50,9 +52,10 @@ class Part(enum.StrEnum):
     RENEWALS = "renewals"
     LIMITS = "limits"
     GROWTH = "growth"
+    SOAK = "soak"
 
 
-LONG = {Part.GROWTH}
+LONG = {Part.GROWTH, Part.SOAK}
 """Parts that take many minutes: measured only if they are asked for, or in a smoke run."""
 
 
@@ -87,6 +90,8 @@ class Sizes:
     growth_events: int = 3_000
     growth_records: int = 3_000
     """Records that are derived again."""
+    soak_seconds: float = 3_600.0
+    soak_rate: float = 20.0
     stories_every: int = 1
     """1: every story of the sandbox; n: every n-th."""
 
@@ -109,6 +114,7 @@ QUICK = Sizes(
     growth=(60, 120),
     growth_events=60,
     growth_records=20,
+    soak_seconds=6.0,
     stories_every=12,
 )
 GROWTH_CUSTOMERS = 100
@@ -188,6 +194,10 @@ async def _measure(servers: Machine, sizes: Sizes, parts: set[Part], figures: Fi
         await _measure_under_limits(servers, sizes, figures)
     if Part.GROWTH in parts:
         await _measure_growth(servers, sizes, figures)
+    if Part.SOAK in parts:
+        console.print("Soak")  # what `make soak` runs and judges
+        soaked = await soak(servers, await servers.site(), seconds=sizes.soak_seconds, rate=sizes.soak_rate)
+        figures["soak"] = soak_figures(soaked)
 
 
 async def _measure_webhooks_alone(servers: Machine, sizes: Sizes, parts: set[Part], figures: Figures) -> None:

@@ -127,11 +127,18 @@ class Machine:
 
     @contextmanager
     def worker(
-        self, site: Site, *, api_port: int | None, storing: bool = True, rate_max: int | None = None
+        self,
+        site: Site,
+        *,
+        api_port: int | None,
+        storing: bool = True,
+        rate_max: int | None = None,
+        gap_fill_seconds: float | None = None,
     ) -> Iterator[Process]:
         """The worker process; without an API it works from webhooks alone. `storing`: whether pages are kept.
 
-        `rate_max`: requests a second that all workers together may send; None: without limits.
+        `rate_max`: requests a second that all workers together may send; None: without limits. `gap_fill_seconds`: how
+        often it looks for lost events; None: as seldom as by default.
         """
         environment = _environment(site)
         if api_port is not None:
@@ -141,6 +148,8 @@ class Machine:
             }
         if rate_max is not None:
             environment |= {"STRIPE_RATE_MAX": str(rate_max)}
+        if gap_fill_seconds is not None:
+            environment |= {"GAP_FILL_SECONDS": str(gap_fill_seconds)}
         arguments = ("cli", "worker") if storing else ("bench.unstored",)
         with self.running("worker", *arguments, environment=environment) as worker:
             yield worker

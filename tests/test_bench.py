@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from bench.plans import Living
+from bench.soak import Sample, Soak, judge
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -92,3 +95,57 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
         assert found["receive"]["per_second"] > 0
         assert found["worker_memory_bytes"] < 200 * 2**20
         assert all(each["pages"] >= 0 for each in found["statements"].values())
+
+    soak = figures["soak"]
+    assert soak["held"], [each for each in soak["checks"] if each["holds"] is False]
+    assert 0 == soak["drift"] == soak["parked"]
+    assert soak["objects_compared"] > 0
+    assert soak["living"]["events"] > soak["living"]["dropped"]
+    assert soak["living"]["posted"] >= soak["samples"][-1]["posted"] > 0
+    assert all(each["connections"] > 1 and each["worker_bytes"] > 0 for each in soak["samples"])
+
+
+def test_the_verdict_of_a_soak() -> None:
+    """Each line fails for its own reason, and memory and lag only after a soak that is long enough to tell."""
+    steady = [sample(minute=minute) for minute in range(61)]
+    assert [] == failed(steady)
+    # Warming up is no leak: only the second half counts.
+    assert [] == failed([sample(minute=minute, worker_mib=min(minute, 30)) for minute in range(61)])
+    assert ["memory of worker is flat"] == failed(
+        [sample(minute=minute, worker_mib=minute) for minute in range(61)]
+    )
+    assert ["memory of web is flat"] == failed(
+        [sample(minute=minute, web_mib=minute) for minute in range(61)]
+    )
+    assert ["the lag does not grow"] == failed(
+        [sample(minute=minute, lag_seconds=minute) for minute in range(61)]
+    )
+    assert ["every webhook is accepted at once"] == failed(steady, living=Living(posted=9, attempts=10))
+    assert ["nothing is parked"] == failed(steady, parked=1)
+    assert ["no alarm stands"] == failed(steady, alarms=("late: by an hour",))
+    assert ["no drift"] == failed(steady, drift=1)
+    assert ["no drift"] == failed(steady, objects_compared=0)
+    short = [sample(minute=minute, worker_mib=99 * minute, lag_seconds=99 * minute) for minute in range(3)]
+    assert [] == failed(short, seconds=180.0)
+
+
+def sample(*, minute: float, web_mib: float = 0, worker_mib: float = 0, lag_seconds: float = 0) -> Sample:
+    """The system at a minute of a soak."""
+    return Sample(
+        seconds=60 * minute,
+        posted=0,
+        pending=0,
+        lag_seconds=lag_seconds,
+        parked=0,
+        unconfirmed=0,
+        connections=9,
+        web_bytes=75_000_000 + int(web_mib * 2**20),
+        worker_bytes=75_000_000 + int(worker_mib * 2**20),
+    )
+
+
+def failed(samples: list[Sample], *, seconds: float = 3_600.0, **found: Any) -> list[str]:
+    """What does not hold of a soak in which this was found."""
+    known: dict[str, Any] = {"objects_compared": 1} | found
+    soaked = Soak(seconds=seconds, rate=20.0, samples=samples, **known)
+    return [check.what for check in judge(soaked) if check.holds is False]
