@@ -16,6 +16,7 @@ from cli.errors import CommandError
 from cli.terminal import counted, show, show_json, table
 from db.address import read_address
 from db.connection import NOT_MIGRATED, OwnConnection
+from runtime.env_file import with_env_file
 from runtime.settings import database_url_from_env
 
 READER = "billing_reader"
@@ -115,24 +116,33 @@ def _plain(value: Any) -> Any:
 
 
 def _program() -> str:
-    """The psql of this machine, or that of the embedded Postgres. Raises CommandError if there is neither."""
-    if (found := shutil.which("psql")) is not None:
-        return found
+    """The psql of this machine, or that of the embedded Postgres. Raises CommandError if there is neither.
+
+    For a system that runs here the embedded one goes first: it is as new as the server, and no other need be.
+    """
+    own, embedded = shutil.which("psql"), _embedded_program()
+    runs_here = not with_env_file(os.environ).get("DATABASE_URL", "").strip()
+    found = (embedded or own) if runs_here else (own or embedded)
+    if found is None:
+        raise CommandError(
+            "there is no psql on this machine: install the client of Postgres (postgresql-client), or give one "
+            "statement: subledger psql -c 'select ...'"
+        )
+    return found
+
+
+def _embedded_program() -> str | None:
     try:
         from local.home import ServerError
         from local.postgres import postgres_program
     except ModuleNotFoundError as missing:
         if missing.name not in ("local", "psutil"):
             raise
-    else:
-        try:
-            return str(postgres_program("psql"))
-        except ServerError:
-            pass
-    raise CommandError(
-        "there is no psql on this machine: install the client of Postgres (postgresql-client), or give one statement: "
-        "subledger psql -c 'select ...'"
-    )
+        return None
+    try:
+        return str(postgres_program("psql"))
+    except ServerError:
+        return None
 
 
 def _environment_of_psql(environ: Mapping[str, str], *, reader: bool) -> dict[str, str]:

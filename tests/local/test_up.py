@@ -134,6 +134,13 @@ async def test_up_starts_all_and_ctrl_c_leaves_nothing(directory: Path) -> None:
         found = command(directory, "migrate")
         assert (0, "nothing to apply\n") == (found.returncode, found.stdout), found.stderr
 
+        # The embedded psql is as new as the server; the machine's may be older.
+        old = directory / "psql"
+        old.write_text("#!/bin/sh\nexit 3\n")
+        old.chmod(0o755)
+        opened = command(directory, "psql", "-c", "\\dn billing", PATH=f"{directory}:{os.environ['PATH']}")
+        assert (0, True) == (opened.returncode, "billing" in opened.stdout), opened.stderr
+
         second = command(directory, "up")
         assert (1, "") == (second.returncode, second.stdout)
         assert f"already running in this directory at {announced['url']}" in second.stderr
