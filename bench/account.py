@@ -81,7 +81,7 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
                 if answer is None:
                     break  # the sandbox has no such list
                 page = msgspec.json.decode(answer, type=_Page)
-                file.writelines(bytes(body) + b"\n" for body in page.data)
+                file.writelines(_line(body) for body in page.data)
                 for body in page.data:
                     found = msgspec.json.decode(body)
                     rests += nested_lists(found)
@@ -97,7 +97,7 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
                 continue
             answer = await ask(api, of.retrieve_path.format(id=quote(thing.id, safe="")))
             if answer is not None:
-                file.write(answer + b"\n")
+                file.write(_line(answer))
                 unlisted[of.name] += 1
     (folder / "unlisted.json").write_bytes(msgspec.json.encode(unlisted))
     with (folder / "rests.jsonl").open("wb") as file:
@@ -105,10 +105,15 @@ async def write_lists(sandbox: Sandbox, folder: Path) -> None:
             target = f"{rest.url}{'&' if '?' in rest.url else '?'}limit=100&starting_after={rest.last_id}"
             answer = await ask(api, target)
             if answer is not None:
-                file.write(msgspec.json.encode((target, msgspec.Raw(answer))) + b"\n")
+                file.write(_line(msgspec.json.encode((target, msgspec.Raw(answer)))))
     parts = [thing.kind for thing in home.things.values() if thing.kind in THROUGH]
     (folder / "parts.json").write_bytes(msgspec.json.encode(Counter(parts)))
     (folder / "now").write_text(str(sandbox.now))
+
+
+def _line(answer: bytes | msgspec.Raw) -> bytes:
+    """JSON that is indented, as Stripe writes it, in one line."""
+    return msgspec.json.format(bytes(answer), indent=-1) + b"\n"
 
 
 async def ask(api: Api, target: str) -> bytes | None:
