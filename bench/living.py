@@ -101,7 +101,7 @@ class LivingAccount:
             await self._queue.join()
             for poster in posters:
                 poster.cancel()
-        # What is drawn is said: the last gaps are filled from a list that goes a minute beyond the last event.
+        # A look for lost events whose cursor stands a minute later has begun when everything had happened.
         self._faults.rate_limited_share = self._faults.lock_timeout_share = 0.0
         self._faults.error_share = self._faults.reset_share = 0.0
         self._told.events += len(self._sandbox.advance(60))

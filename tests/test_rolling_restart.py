@@ -51,7 +51,7 @@ class Load:
             await self._send(
                 session.post(f"{self._base_url}/webhooks/stripe", data=event.body, headers=headers)
             )
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.08)
 
     async def _read(self, session: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
