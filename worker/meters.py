@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from db.connection import Pool
+from db.keys import Scope
 from db.records.tracking import add_usage, move_last_seen, trim_usage_events
 from db.sync.accounts import clear_alarms, raise_alarm
 from db.sync.meter_events import (
@@ -26,6 +27,7 @@ from db.sync.meter_events import (
     postpone_meter_events,
     trim_meter_events,
 )
+from db.sync.refusals import WHOLE_ACCOUNT, select_refusals
 from runtime.stripe_api import (
     StripeApi,
     StripeError,
@@ -33,6 +35,7 @@ from runtime.stripe_api import (
     StripeRefused,
     StripeUnavailable,
 )
+from worker.live.closed import say_closed
 from worker.payload import said_by
 from worker.retry import backoff_seconds, retry_conflicts
 
@@ -88,8 +91,12 @@ class _Outcome:
 
     sent: list[int] = field(default_factory=list)
     late: list[Postponed] = field(default_factory=list)
-    forbidden: str | None = None
-    """Why the key may write none of them."""
+    forbidden: dict[str, str] = field(default_factory=dict)
+    """By account: why the key may write none of it."""
+    unknown_key: str | None = None
+    """Why Stripe takes nothing by this key."""
+    closed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By account that has taken its access back: the customer, and why."""
     refused: str | None = None
     """Why Stripe does not take one of them."""
     failures: int = 0
@@ -102,7 +109,14 @@ async def send_meter_events(pool: Pool, own: StripeApi, connected: StripeApi, *,
     `own`, `connected`: the ways to Stripe for the key's own account and for others, whose limits differ.
     """
     async with pool.acquire() as connection:
-        claimed = await claim_meter_events(connection, live_mode=live_mode, limit=SENT_AT_ONCE, lease=LEASE)
+        closed = {
+            each.account_id
+            for each in await select_refusals(connection, live_mode=live_mode)
+            if each.kind == WHOLE_ACCOUNT
+        }
+        claimed = await claim_meter_events(
+            connection, live_mode=live_mode, limit=SENT_AT_ONCE, lease=LEASE, but=closed
+        )
     if not claimed.found:
         return False
     outcome = await _send(own, connected, claimed.due)
@@ -111,7 +125,7 @@ async def send_meter_events(pool: Pool, own: StripeApi, connected: StripeApi, *,
             await finish_meter_events(connection, outcome.sent)
         if outcome.late:
             await postpone_meter_events(connection, outcome.late)
-    await _say(pool, claimed, outcome)
+    await _say(pool, claimed, outcome, live_mode=live_mode)
     log.info("meter events sent", count=len(outcome.sent), postponed=len(outcome.late))
     return claimed.found == SENT_AT_ONCE and not outcome.late
 
@@ -127,8 +141,8 @@ async def _send(own: StripeApi, connected: StripeApi, due: Sequence[DueMeterEven
     async def send_line(line: Sequence[DueMeterEvent]) -> None:
         async with turns:
             for place, event in enumerate(line):
-                if outcome.forbidden is not None:
-                    _wait(outcome, line[place:], outcome.forbidden, KEY_RETRY)
+                if (forbidden := outcome.unknown_key or outcome.forbidden.get(event.account_id)) is not None:
+                    _wait(outcome, line[place:], forbidden, KEY_RETRY)
                     return
                 if outcome.failures >= FAILURES_MAX:
                     _wait(outcome, line[place:], "Stripe is away", AWAY_RETRY)
@@ -161,7 +175,7 @@ async def _send_one(stripe: StripeApi, event: DueMeterEvent, outcome: _Outcome) 
             outcome.sent.append(event.id)
             return True
         if refused.status in (401, 403):
-            outcome.forbidden = said_by(refused)
+            _forbid(outcome, event, refused)
             _wait(outcome, [event], said_by(refused), KEY_RETRY)
             return False
         outcome.refused = f"{event.event_name} of {event.stripe_customer_id}: {said_by(refused)}"
@@ -181,6 +195,17 @@ async def _send_one(stripe: StripeApi, event: DueMeterEvent, outcome: _Outcome) 
     return True
 
 
+def _forbid(outcome: _Outcome, event: DueMeterEvent, refused: StripeRefused) -> None:
+    """One account that has taken its access back keeps no other one's events (I7)."""
+    said = said_by(refused)
+    if refused.status == 401:
+        outcome.unknown_key = said
+        return
+    outcome.forbidden[event.account_id] = said
+    if refused.account_is_closed and event.account_id:
+        outcome.closed[event.account_id] = (event.stripe_customer_id, said)
+
+
 def _form_of(event: DueMeterEvent) -> dict[str, str]:
     return {
         "event_name": event.event_name,
@@ -196,15 +221,30 @@ def _is_known(refused: StripeRefused) -> bool:
     return refused.code == "duplicate_meter_event" or "already exists with identifier" in str(refused)
 
 
-async def _say(pool: Pool, claimed: ClaimedMeterEvents, outcome: _Outcome) -> None:
+def may_not_write(account_id: str) -> str:
+    """The name of the alarm that the key may not write meter events of this account."""
+    return f"{MAY_NOT_WRITE} {account_id}".strip()
+
+
+async def _say(pool: Pool, claimed: ClaimedMeterEvents, outcome: _Outcome, *, live_mode: bool) -> None:
     """Raise the alarms that follow, and take back those that no longer hold."""
     async with pool.acquire() as connection:
-        if outcome.forbidden is not None:
+        for account_id, (customer_id, error) in outcome.closed.items():
+            await say_closed(connection, Scope(account_id, live_mode), object_id=customer_id, error=error)
+        forbidden = {
+            account_id: error
+            for account_id, error in outcome.forbidden.items()
+            if account_id not in outcome.closed
+        }
+        if outcome.unknown_key is not None:
+            forbidden[""] = outcome.unknown_key
+        for account_id, error in forbidden.items():
             await raise_alarm(
                 connection,
-                MAY_NOT_WRITE,
-                f"usage is counted here, and Stripe's meters are not told ({outcome.forbidden})",
+                may_not_write(account_id),
+                f"usage is counted here, and Stripe's meters are not told ({error})",
                 remedy="give the key of STRIPE_API_KEY the right to write meter events; what waits is then sent",
+                account_id=account_id,
             )
         if outcome.refused is not None:
             await raise_alarm(
@@ -214,7 +254,8 @@ async def _say(pool: Pool, claimed: ClaimedMeterEvents, outcome: _Outcome) -> No
                 remedy="see that an active meter has this event name; it is sent again every hour",
             )
         if outcome.sent:
-            await clear_alarms(connection, [MAY_NOT_WRITE])
+            taken = {event.account_id for event in claimed.due if event.id in set(outcome.sent)}
+            await clear_alarms(connection, [may_not_write(account_id) for account_id in sorted(taken)])
             if outcome.refused is None and not await any_refused(connection):
                 await clear_alarms(connection, [NOT_TAKEN])
         if claimed.given_up:

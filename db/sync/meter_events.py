@@ -27,7 +27,7 @@ CLAIM_METER_EVENTS = """
 with due as materialized (
   select id, account_id, live_mode, customer_uid, event_name, used_at, unsure_since, queued_at
   from sync.meter_events
-  where state = 'queued' and live_mode = $1 and due_at <= now()
+  where state = 'queued' and live_mode = $1 and due_at <= now() and account_id <> all ($9::text[])
   order by due_at, id
   limit $2
   for no key update skip locked
@@ -113,10 +113,10 @@ class ClaimedMeterEvents:
 
 
 async def claim_meter_events(
-    connection: Connection, *, live_mode: bool, limit: int, lease: timedelta
+    connection: Connection, *, live_mode: bool, limit: int, lease: timedelta, but: Collection[str] = ()
 ) -> ClaimedMeterEvents:
-    """Lease the meter events that have been due longest. From its commit on Stripe may have them, whatever becomes of
-    this process.
+    """Lease the meter events that have been due longest, but those of some accounts. From its commit on Stripe may have
+    them, whatever becomes of this process.
     """
     rows = await connection.fetch(
         CLAIM_METER_EVENTS,
@@ -128,6 +128,7 @@ async def claim_meter_events(
         UNLINKED_RETRY,
         UNLINKED_NEW,
         UNLINKED_REST,
+        sorted(but),
     )
     due = []
     for row in sorted(rows, key=lambda row: (row["used_at"], row["id"])):

@@ -506,7 +506,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     ),
     "claim meter events": (
         meter_events.CLAIM_METER_EVENTS,
-        (False, BATCH, LEASE, LEASE, LEASE, LEASE, LEASE, LEASE),
+        (False, BATCH, LEASE, LEASE, LEASE, LEASE, LEASE, LEASE, []),
         {"meter_events_due", "meter_events_pkey", "customers_pkey", "identities_pkey"},
     ),
     "an identity by its name": (

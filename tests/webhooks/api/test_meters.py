@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from db.keys import Scope
 from db.sync import meter_events
+from db.sync.refusals import WHOLE_ACCOUNT
 from sandbox import Api as SandboxApi
 from sandbox import Faults, Gate, RateLimits, Sandbox, create_api
 from sandbox.objects import Customer, Meter
@@ -20,6 +22,7 @@ from tests.harness import API_KEY, Api, error
 from tests.webhooks.api.client import Service, open_service
 from webhooks.api import shown
 from worker import meters
+from worker.live.closed import end_refusal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -239,6 +242,37 @@ async def test_a_key_that_may_not_write(telephone: Telephone) -> None:
         telephone.counted(bob),
         (await telephone.status())["alarms"],
     )
+
+
+async def test_an_account_that_is_closed(telephone: Telephone) -> None:
+    """I7: a connected account that has taken its access back keeps no other account's events. Nothing more of it is
+    sent until it can be read again.
+    """
+    there = telephone.world.account("acct_shop")
+    calls = there.metering.meter("calls")
+    carl = there.clients.create("Carl", "carl@example.com")
+    callers = [await telephone.caller() for _ in range(meters.CONCURRENCY_MAX + 2)]
+    insert = (
+        "insert into sync.meter_events (account_id, live_mode, customer_uid, event_name, value, used_at) "
+        "select account_id, false, uid, 'calls', 4, date_trunc('second', now()) - interval '1 hour' "
+        "from billing.customers where stripe_customer_id = $1"
+    )
+    await telephone.service.harness.execute(insert, carl.id)
+    for caller in callers:
+        await telephone.call(caller)
+    telephone.stripe.faults = Faults(revoked=frozenset({"acct_shop"}))
+    await telephone.send()
+    assert [1] * len(callers) == [telephone.counted(caller) for caller in callers]
+    (alarm,) = (await telephone.status())["alarms"]
+    assert "acct_shop connected again" in alarm
+    await telephone.send_again()
+    (event,) = await telephone.queue(carl)
+    assert ("queued", 1) == (event["state"], event["attempts"])
+    telephone.stripe.faults = Faults()
+    async with telephone.service.harness.pool.acquire() as connection:  # as a fill of its gaps does
+        await end_refusal(connection, Scope("acct_shop", live_mode=False), WHOLE_ACCOUNT)
+    await telephone.send_again()
+    assert 4 == there.metering.used(carl.id, calls.id, 0, 2**40)
 
 
 async def test_one_that_stripe_does_not_take(telephone: Telephone) -> None:
