@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 TEXTS = ("name", "email", "description")
 METADATA = "metadata"
+METADATA_KEYS_MAX = 50
+"""How many keys of metadata Stripe takes of a customer."""
 
 Fields = Mapping[str, object]
 

@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from billing.facts import unlinked_key
+from billing.pushes import METADATA_KEYS_MAX
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.records.customer import read_rows
@@ -249,9 +250,6 @@ async def give_up_name(connection: Connection, scope: Scope, uid: UUID) -> None:
     """Take its name from the identity with this uid, for a customer that follows one which was deleted at Stripe."""
     await connection.execute(GIVE_UP_NAME, *scope, uid)
 
-
-METADATA_KEYS_MAX = 50
-"""Stripe's limit."""
 
 _METADATA = "case when jsonb_typeof(metadata) = 'object' then metadata else '{}' end"
 _CHANGED_METADATA = f"jsonb_strip_nulls({_METADATA} || ($4::jsonb -> 'metadata'))"

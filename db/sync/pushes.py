@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from billing.pushes import joined, names_of
+from billing.pushes import METADATA_KEYS_MAX, joined, names_of
 from db.connection import Connection
 from db.keys import CustomerKey, columns_of_keys
 
@@ -225,10 +225,16 @@ with offer as (
     'name', case when c.name is null then i.name end,
     'email', case when c.email is null then i.email end,
     'description', case when c.description is null then i.description end,
+    -- One key too many, and Stripe would take nothing of it all. What does not fit stays here.
     'metadata', (
-      select jsonb_object_agg(own.key, own.value)
-      from jsonb_each(case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{{}}' end) own
-      where jsonb_typeof(own.value) = 'string' and not c.metadata ? own.key
+      select jsonb_object_agg(fits.key, fits.value)
+      from (
+        select own.key, own.value
+        from jsonb_each(case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{{}}' end) own
+        where jsonb_typeof(own.value) = 'string' and not c.metadata ? own.key
+        order by own.key
+        limit greatest({METADATA_KEYS_MAX} - (select count(*) from jsonb_object_keys(c.metadata)), 0)
+      ) fits
     )
   )) as lacking
   from billing.identities i

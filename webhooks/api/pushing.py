@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from billing.pushes import METADATA, TEXTS
+from billing.pushes import METADATA, METADATA_KEYS_MAX, TEXTS
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.records.customer import StoredCustomer
-from db.records.identities import METADATA_KEYS_MAX, StoredIdentity, lock_identity
+from db.records.identities import StoredIdentity, lock_identity
 from db.sync.pushes import want_push
 from webhooks.api.problems import CONFLICT, Problem
 

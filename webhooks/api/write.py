@@ -9,12 +9,12 @@ from msgspec import UNSET, Meta, UnsetType
 
 from billing.claims import is_url_safe
 from billing.kinds.found import is_id_of
+from billing.pushes import METADATA_KEYS_MAX
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.records.customer import StoredCustomer
 from db.records.full import Customer, find_by_stripe_id, with_parts
 from db.records.identities import (
-    METADATA_KEYS_MAX,
     IdentityFields,
     StoredIdentity,
     change_identity,

@@ -416,6 +416,24 @@ async def test_what_stripe_lacks_is_sent_at_the_link(ends: BothEnds) -> None:
     assert 0 == ends.posts(customer)
 
 
+async def test_more_metadata_than_fits_at_the_link(ends: BothEnds) -> None:
+    """Both ends together have more keys than Stripe takes: those that fit are sent, with the name, and the others stay
+    here; nothing that was set is lost.
+    """
+    theirs = {f"there_{number}": "x" for number in range(20)}
+    ours = {f"ours_{number:02}": "y" for number in range(40)}
+    customer = await ends.customer("full", email=None, metadata=theirs)
+    said = {"email": "here@example.com", "metadata": ours}
+    assert 201 == (await ends.service.put("/customers/full", said)).status
+    assert 200 == (await ends.service.put("/customers/full", {"stripe_id": customer.id})).status
+    await ends.settle()
+    await ends.settle()
+    record = await ends.get(customer)
+    assert ("here@example.com", theirs | ours) == (record["email"], record["metadata"])
+    assert "push" not in record
+    assert ("here@example.com", 50) == (customer.email, len(customer.metadata))
+
+
 async def test_without_a_key_it_waits(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set is shown, and waits for a key. I6: derived again, the record is the same."""
     monkeypatch.setattr(shown, "DERIVED_SECONDS", 0.0)
