@@ -174,7 +174,8 @@ async def _finish(connection: Connection, push: DuePush) -> None:
 
 async def _refuse(connection: Connection, push: DuePush, error: str) -> None:
     """It would be refused again: the record shows what Stripe says, and the API which fields were refused, and why."""
-    log.warning("customer not written at stripe", customer=push.key.id, error=error)
+    # Without Stripe's words: they repeat what was set, an email, say. The record has them.
+    log.warning("customer refused at stripe", customer=push.key.id, fields=names_of(push.fields))
 
     async def refuse() -> None:
         async with connection.transaction():

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from sandbox import Faults, Sandbox, create_api
 from sandbox.api import Api as SandboxApi
 from sandbox.objects import Customer
 from tests.conftest import Services, database_copy
 from tests.faults import AFTER, BEFORE
-from tests.harness import Api, Harness
+from tests.harness import Api, Harness, error
 from tests.simulation.deaths import Fate, Mortal, living, mortality
 from tests.webhooks.api.client import Answered, Service, open_service
 from webhooks.api import shown
@@ -364,6 +365,18 @@ async def test_what_stripe_does_not_take(ends: BothEnds) -> None:
     await ends.set(customer, metadata={"key_0": None})
     await ends.settle()
     assert "push" not in await ends.get(customer)
+
+    # Stripe repeats what it refuses: that is for whoever set it, and not for the log.
+    message = "Invalid email address: secret@invalid"
+    ends.asked.say(f"/v1/customers/{customer.id}", 400, error("email_invalid", message))
+    await ends.set(customer, email="secret@invalid")
+    with capture_logs() as logged:
+        await ends.send()
+    assert "secret@invalid" in (await ends.get(customer))["push"]["error"]
+    assert [("email",)] == [each["fields"] for each in logged if "refused" in each["event"]]
+    assert "secret@invalid" not in str(logged)
+    await ends.set(customer, email=None)
+    await ends.settle()
 
     await ends.set(customer, name="Too late")
     ends.sandbox.home.clients.delete(customer)
