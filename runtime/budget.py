@@ -64,10 +64,17 @@ class Budget:
         """How many requests wait for their turn."""
         return self._limiter.waiting
 
-    def set_part(self, part: float, *, until: float = inf) -> None:
-        """From now on this worker has another share of the limits, and none after the moment `until` of the clock."""
+    @property
+    def left(self) -> float:
+        """Requests a second that all workers together leave to web processes."""
+        return self._limiter.left
+
+    def set_part(self, part: float, *, until: float = inf, left: float | None = None) -> None:
+        """From now on this worker has another share of the limits, and none after the moment `until` of the clock; and
+        all workers leave so many requests a second to web processes. None: as many as before.
+        """
         self.part_until = until
-        self._limiter.set_part(part, self._clock())
+        self._limiter.set_part(part, self._clock(), left=left)
         self._let_pass()
 
     def pressed(self) -> Lane | None:

@@ -3,7 +3,7 @@
 Each account, and each operation of an account, has a bucket; a request takes a token from both. A bucket holds few
 tokens, so in no second do more requests pass than its limit, wherever that second begins: a token bucket that saves up
 a whole second's worth would let twice as many pass. All workers of an account share its limits: `part` is this
-worker's share, from 0 to 1.
+worker's share, from 0 to 1, of what is there when some requests a second are left to web processes.
 
 The live lane goes first, and the bulk lane takes what it leaves; where both want the same tokens, the bulk lane gets
 one in five, so that neither starves. Within a lane the oldest request that can go goes first, so an operation that is
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import floor, inf
 
-from runtime.limits import Limits
+from runtime.limits import WEB_OPERATIONS, Limits
 
 WINDOW_SECONDS = 1.0
 """Stripe counts requests a second."""
@@ -87,6 +87,27 @@ def size_of(limit: float, part: float) -> _Size | None:
     return _Size(saved, (most + 1.0 - saved) / (1.0 + SLACK))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """The sizes of all buckets."""
+
+    account: _Size | None
+    operation: _Size | None
+    web_operation: _Size | None
+    """Of an operation that web processes ask, too."""
+
+    @property
+    def any_none(self) -> bool:
+        """Whether one is too small for any request."""
+        return self.account is None or self.operation is None or self.web_operation is None
+
+    def of(self, operation: str) -> _Size | None:
+        """The size of this operation's bucket; '' is the account as a whole."""
+        if not operation:
+            return self.account
+        return self.web_operation if operation in WEB_OPERATIONS else self.operation
+
+
 @dataclass(slots=True)
 class _Bucket:
     """Tokens of an account or of an operation. `factor` is below 1 after a refusal, and grows back."""
@@ -149,6 +170,8 @@ class _Bucket:
 
 _Key = tuple[str, str]
 """An account and one of its operations; '' for the account as a whole."""
+_ANY = "any"
+"""Stands for each operation that has no bucket of its own in `_fresh`."""
 
 
 @dataclass(slots=True)
@@ -168,10 +191,14 @@ class Limiter:
     ) -> None:
         self._limits = limits
         self._part = part
+        self._left = 0.0
         self._places_max = places_max
         self._sizes = self._sizes_at(part)
         # What a bucket that nobody has used yet holds: a part that has just grown brings no tokens with it.
-        self._fresh = [_Bucket(0.0 if size is None else size.saved, now) for size in self._sizes]
+        self._fresh: dict[str, _Bucket] = {}
+        for operation in ("", _ANY, *WEB_OPERATIONS):
+            size = self._sizes.of(operation)
+            self._fresh[operation] = _Bucket(0.0 if size is None else size.saved, now)
         self._buckets: dict[_Key, _Bucket] = {}
         self._lines: dict[tuple[Lane, str, str], _Line] = {}
         self._under_way = dict.fromkeys(Lane, 0)
@@ -184,9 +211,14 @@ class Limiter:
         return self._part
 
     @property
+    def left(self) -> float:
+        """Requests a second that all workers together leave to web processes."""
+        return self._left
+
+    @property
     def closed(self) -> bool:
         """Whether this worker's part is too small for any request: none passes until it grows."""
-        return None in self._sizes
+        return self._sizes.any_none
 
     @property
     def waiting(self) -> dict[Lane, int]:
@@ -198,20 +230,20 @@ class Limiter:
 
     def requests_within(self, seconds: float) -> int:
         """How many requests of one operation can pass in this time at most."""
-        if None in self._sizes:
+        if self.closed:
             return 0
-        return min(
-            int(min(size.saved + size.rate * seconds, 1e9)) for size in self._sizes if size is not None
-        )
+        sizes = (self._sizes.account, self._sizes.operation, self._sizes.web_operation)
+        return min(int(min(size.saved + size.rate * seconds, 1e9)) for size in sizes if size is not None)
 
-    def set_part(self, part: float, now: float) -> None:
-        """From now on this worker has another share of the limits."""
-        for bucket, is_account in self._all_buckets():
-            bucket.fill(self._size(is_account=is_account), now)
+    def set_part(self, part: float, now: float, *, left: float | None = None) -> None:
+        """From now on this worker has another share of the limits, and all leave so much of them; None: as before."""
+        for bucket, operation in self._all_buckets():
+            bucket.fill(self._sizes.of(operation), now)
         self._part = part
+        self._left = self._left if left is None else left
         self._sizes = self._sizes_at(part)
-        for bucket, is_account in self._all_buckets():
-            bucket.fill(self._size(is_account=is_account), now)
+        for bucket, operation in self._all_buckets():
+            bucket.fill(self._sizes.of(operation), now)
 
     def ask(self, lane: Lane, account_id: str, operation: str) -> Ticket:
         """A request that wants to go; `passing` says when it may."""
@@ -269,7 +301,7 @@ class Limiter:
         if reason.endswith("concurrency"):
             bucket.narrow(now)
         else:
-            bucket.slow_down(self._size(is_account=is_account), now)
+            bucket.slow_down(self._sizes.of("" if is_account else ticket.operation), now)
 
     # Which one is next
 
@@ -292,7 +324,7 @@ class Limiter:
                 continue
             spare = [
                 size.reserve == inf or bucket.level >= ONE + size.reserve
-                for bucket, size in self._with_sizes(account, operation)
+                for bucket, size in self._with_sizes(line.key[1], account, operation)
             ]
             if all(spare):
                 bulk = _older(bulk, line)
@@ -346,7 +378,7 @@ class Limiter:
     def _wait_of(self, line: _Line, now: float) -> float:
         account, operation = self._filled(line.key, now)
         waits = []
-        for bucket, size in self._with_sizes(account, operation):
+        for bucket, size in self._with_sizes(line.key[1], account, operation):
             wanted = 1.0
             if line.lane is Lane.BULK and size.reserve < inf and bucket.credit < 1.0:
                 wanted += size.reserve
@@ -355,37 +387,39 @@ class Limiter:
 
     # Buckets
 
-    def _with_sizes(self, account: _Bucket, operation: _Bucket) -> Iterator[tuple[_Bucket, _Size]]:
-        for bucket, size in zip((account, operation), self._sizes, strict=True):
+    def _with_sizes(self, name: str, account: _Bucket, operation: _Bucket) -> Iterator[tuple[_Bucket, _Size]]:
+        for bucket, size in ((account, self._sizes.account), (operation, self._sizes.of(name))):
             if size is not None:
                 yield bucket, size
 
-    def _sizes_at(self, part: float) -> tuple[_Size | None, _Size | None]:
-        return size_of(self._limits.account, part), size_of(self._limits.operation, part)
+    def _sizes_at(self, part: float) -> _Sizes:
+        account, operation, left = self._limits.account, self._limits.operation, self._left
+        return _Sizes(
+            account=size_of(account - left, part),
+            operation=size_of(operation, part),
+            web_operation=size_of(operation - left, part),
+        )
 
-    def _size(self, *, is_account: bool) -> _Size | None:
-        return self._sizes[0 if is_account else 1]
-
-    def _all_buckets(self) -> Iterator[tuple[_Bucket, bool]]:
-        yield self._fresh[0], True
-        yield self._fresh[1], False
+    def _all_buckets(self) -> Iterator[tuple[_Bucket, str]]:
+        for operation, bucket in self._fresh.items():
+            yield bucket, operation
         for (_, operation), bucket in self._buckets.items():
-            yield bucket, not operation
+            yield bucket, operation
 
     def _filled(self, key: _Key, now: float) -> tuple[_Bucket, _Bucket]:
         return self._bucket((key[0], ""), now), self._bucket(key, now)
 
     def _bucket(self, key: _Key, now: float) -> _Bucket:
-        is_account = not key[1]
+        size = self._sizes.of(key[1])
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= BUCKETS_MAX:
                 self._forget_idle(now, but=key[0])
-            fresh = self._fresh[0 if is_account else 1]
-            fresh.fill(self._size(is_account=is_account), now)
+            fresh = self._fresh.get(key[1]) or self._fresh[_ANY]
+            fresh.fill(size, now)
             bucket = self._buckets[key] = _Bucket(fresh.level, now)
         else:
-            bucket.fill(self._size(is_account=is_account), now)
+            bucket.fill(size, now)
         return bucket
 
     def _forget_idle(self, now: float, *, but: str) -> None:
@@ -397,8 +431,7 @@ class Limiter:
         for key, bucket in list(self._buckets.items()):
             if key[0] in kept:
                 continue
-            is_account = not key[1]
-            size = self._size(is_account=is_account)
+            size = self._sizes.of(key[1])
             bucket.fill(size, now)
             if bucket.is_idle and (size is None or bucket.level >= size.saved):
                 del self._buckets[key]

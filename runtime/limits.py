@@ -1,7 +1,7 @@
 """How fast Stripe may be asked: the limits of an account and of each of its operations, and what an operation is."""
 
 from dataclasses import dataclass
-from math import inf
+from math import floor, inf
 
 LIVE_ACCOUNT, SANDBOX_ACCOUNT, OPERATION = 100.0, 25.0, 25.0
 """What Stripe publishes, in requests a second of all software of an account."""
@@ -9,6 +9,11 @@ METER_EVENTS = 1000.0
 """The same of meter events, which count apart, in live mode and of the key's own account."""
 OURS = 0.6
 """The share of these that is ours unless STRIPE_RATE_MAX says otherwise: other software needs the rest."""
+
+WEB_RATE = 3.0
+"""Requests a second of an account that workers leave to all web processes: customers are created in bursts."""
+WEB_OPERATIONS = frozenset({"GET /v1/customers/{id}", "GET /v1/prices/{id}"})
+"""What both ask: of each of these, workers leave as many. All others are asked by one of the two only."""
 
 _AREAS = frozenset({"billing", "checkout", "entitlements", "radar", "test_helpers"})
 """The first words of addresses whose second word is the collection."""
@@ -18,7 +23,7 @@ _ACTIONS = frozenset({"create_preview"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most requests that all workers together may send in any second, for an account and for one operation."""
+    """The most requests that all of us together may send in any second, for an account and for one operation."""
 
     account: float = inf
     operation: float = inf
@@ -46,6 +51,21 @@ def meter_limits_of(limits: Limits, *, live_mode: bool) -> Limits | None:
     if not live_mode or limits.none:
         return None
     rate = METER_EVENTS * min(limits.account / LIVE_ACCOUNT, 1.0)
+    return Limits(account=rate, operation=rate)
+
+
+def left_to_web(limits: Limits) -> float:
+    """What workers leave to all web processes while some are there: whole requests a second, half of a low limit."""
+    return float(floor(min(limits.account, limits.operation, 2 * WEB_RATE) / 2))
+
+
+def web_limits_of(limits: Limits) -> Limits:
+    """What all web processes together may send: what is left to them. Of a limit below two requests a second nothing is
+    left, and one request a second comes beside it.
+    """
+    if limits.none:
+        return limits
+    rate = max(left_to_web(limits), 1.0)
     return Limits(account=rate, operation=rate)
 
 

@@ -59,7 +59,9 @@ class Settings:
     log_format: str = "json"
     log_level: str = "info"
     stripe_rate_max: float | None = None
-    """Requests a second that all workers together may send to Stripe for one account; None: see `api_limits`."""
+    """Requests a second that all workers and web processes together may send to Stripe for one account; None: see
+    `api_limits`.
+    """
     stripe_operation_rate_max: float | None = None
     """The same for one operation, as the list of one kind or its reads by id; None: as much of it as of all."""
     gap_fill_seconds: float = 300.0
@@ -75,7 +77,7 @@ class Settings:
 
     @property
     def api_limits(self) -> Limits:
-        """How fast all workers together may ask Stripe. A test double has no limits, unless STRIPE_RATE_MAX says so."""
+        """How fast all of us together may ask Stripe. A test double has no limits, unless STRIPE_RATE_MAX says so."""
         rate, live_mode = self.stripe_rate_max, bool(self.live_mode)
         if rate is None and self.stripe_api_base != STRIPE_API_BASE:
             return NO_LIMITS

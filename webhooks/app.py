@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> Starlette:
                 keeps_plans=True,
             ),
             bell=bell,
-            stripe=Customers(settings),
+            stripe=Customers(settings, database, complaints),
             seen=SeenCustomers(database),
         )
     )

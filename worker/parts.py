@@ -4,6 +4,9 @@ Each second a worker looks at the others' rows and takes its part: of the whole 
 never more than they leave. It lets go before it says so, and takes only after that is committed; what it says it holds
 is the most that it held within the last second. So in no second, whoever starts, ends or dies, do all together ask more
 than the whole. A part holds for some seconds: a worker that cannot renew it stops asking before others take it.
+
+While web processes may ask, too (db/sync/web_turns.py), the whole is what is there beside the few requests a second
+that are left to them.
 """
 
 import time
@@ -14,9 +17,11 @@ from datetime import timedelta
 from math import inf
 
 from db.connection import Pool
+from db.sync.web_turns import web_may_ask
 from db.sync.workers import Holder, select_holders, take_part
 from runtime.budget import Budget
 from runtime.limiter import SLACK, WINDOW_SECONDS, Lane
+from runtime.limits import left_to_web
 
 HOLDS_SECONDS = 8.0
 """So long after its last sign a dead worker keeps its part."""
@@ -55,6 +60,7 @@ class Parts:
         self._id = worker_id
         self._clock = clock
         self._part = budget.part
+        self._left = budget.left
         self._used: deque[tuple[float, float]] = deque()
         """Parts that this worker has held, each with the moment until which it did."""
         rate = budget.limits.operation
@@ -66,12 +72,16 @@ class Parts:
             return
         began = self._clock()
         async with pool.acquire() as connection, connection.transaction():
-            claim = self.claim(await select_holders(connection))
+            others = await select_holders(connection)
+            claim = self.claim(others, web_asks=await web_may_ask(connection))
             await take_part(connection, claim, holds=timedelta(seconds=HOLDS_SECONDS))
         self.take(claim, began=began)
 
-    def claim(self, others: Sequence[Holder]) -> Holder:
+    def claim(self, others: Sequence[Holder], *, web_asks: bool) -> Holder:
         """What this worker is to say that it holds, before it takes it; what it has to let go, it lets go at once."""
+        self._left = left_to_web(self._budget.limits) if web_asks else 0.0
+        if self._left > self._budget.left:
+            self._budget.set_part(self._budget.part, until=self._budget.part_until, left=self._left)
         own = Holder(id=self._id, part=self._budget.part, wants=WANTS[self._budget.pressed()])
         self._part = part_of(own, others, at_once=self._at_once)
         if self._part < own.part:
@@ -81,7 +91,8 @@ class Parts:
 
     def take(self, claim: Holder, *, began: float) -> None:
         """The claim is committed: nobody else takes this part. `began`: when the transaction began, or before."""
-        self._budget.set_part(min(self._part, claim.part), until=began + HOLDS_SECONDS - STOP_SECONDS)
+        until = began + HOLDS_SECONDS - STOP_SECONDS
+        self._budget.set_part(min(self._part, claim.part), until=until, left=self._left)
 
     def let_go(self) -> float:
         """Ask nothing more; returns the seconds after which nothing of it counts any more."""

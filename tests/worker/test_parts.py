@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 
 import asyncpg
 import pytest
@@ -11,15 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.connection import Pool
+from db.sync.web_turns import SIGN_HOLDS_SECONDS, WORKERS_SEE_SECONDS, renew_sign
 from db.sync.workers import Holder, beat, leave, select_holders, take_part
 from runtime.budget import Budget
-from runtime.limiter import Lane
-from runtime.limits import Limits
+from runtime.limiter import SLACK, Lane
+from runtime.limits import Limits, web_limits_of
 from runtime.settings import Settings
-from worker.parts import HOLDS_SECONDS, Parts, part_of
+from worker.parts import HOLDS_SECONDS, LINGER_SECONDS, STOP_SECONDS, Parts, part_of
 from worker.process import WorkerProcess
 
 LIMITS = Limits(account=20.0, operation=20.0)
+OPERATION = "GET /v1/customers/{id}"
+"""Workers and web processes both ask it."""
 STEP_SECONDS = 0.05
 
 
@@ -72,23 +76,49 @@ class Untimed(Budget):
         if now >= self.part_until:
             self.set_part(0.0)
         passed = 0
-        ticket = self._limiter.ask(Lane.LIVE, "", "GET /v1/invoices")
+        ticket = self._limiter.ask(Lane.LIVE, "", OPERATION)
         while ticket in self._limiter.passing(now):
             self._limiter.done(ticket)
             self.last_passed_at, passed = now, passed + 1
-            ticket = self._limiter.ask(Lane.LIVE, "", "GET /v1/invoices")
+            ticket = self._limiter.ask(Lane.LIVE, "", OPERATION)
         self._limiter.withdraw(ticket)
         return passed
 
 
 @dataclass
+class Web:
+    """The sign and the turns of all web processes, as the statements of db/sync/web_turns.py keep them, for processes
+    that ask as much as they may.
+    """
+
+    since: float = inf
+    until: float = -inf
+    next_at: float = -inf
+
+    def renew(self, now: float) -> None:
+        """One of the processes notes that they may ask."""
+        if self.until <= now:
+            self.since = now
+        self.until = now + SIGN_HOLDS_SECONDS
+
+    def ask_all(self, now: float) -> int:
+        """A request goes at each turn."""
+        ready = self.since <= now - WORKERS_SEE_SECONDS and self.until > now + 2.0
+        if not ready or now < self.next_at:
+            return 0
+        self.next_at = now + (1.0 + SLACK) / web_limits_of(LIMITS).account
+        return 1
+
+
+@dataclass
 class Crew:
-    """Workers that keep parts in rows of ours, on one clock, and ask as much as they may."""
+    """Workers that keep parts in rows of ours, on one clock, and ask as much as they may; and web processes beside."""
 
     now: float = 0.0
     rows: dict[str, tuple[Holder, float]] = field(default_factory=dict)
     workers: dict[str, tuple["Untimed", Parts]] = field(default_factory=dict)
     passed: list[float] = field(default_factory=list)
+    web: Web = field(default_factory=Web)
 
     def start(self, name: str) -> None:
         budget = Untimed(LIMITS, part=0.0, clock=lambda: self.now)
@@ -99,7 +129,7 @@ class Crew:
         _, parts = self.workers[name]
         began = self.now
         holders = [row for row, until in self.rows.values() if until > self.now]
-        claim = parts.claim(holders)
+        claim = parts.claim(holders, web_asks=self.web.until > self.now)
         self.rows[name] = (claim, self.now + HOLDS_SECONDS)
         if committed:
             parts.take(claim, began=began)
@@ -117,13 +147,14 @@ class Crew:
             self.now = min(self.now + STEP_SECONDS, until)
             for budget, _ in self.workers.values():
                 self.passed += [self.now] * budget.ask_all(self.now)
+            self.passed += [self.now] * self.web.ask_all(self.now)
 
 
 DEEDS = st.lists(
     st.tuples(
-        st.sampled_from(["start", "keep", "keep", "keep", "keep", "unheard", "end", "die"]),
+        st.sampled_from(["start", "keep", "keep", "keep", "keep", "unheard", "end", "die", "web"]),
         st.integers(0, 3),
-        st.sampled_from([0.0, 0.05, 0.2, 0.5, 1.0]),
+        st.sampled_from([0.0, 0.05, 0.2, 0.5, 1.0, 4.0]),
     ),
     max_size=40,
 )
@@ -132,7 +163,9 @@ DEEDS = st.lists(
 @settings(max_examples=50, deadline=None)
 @given(deeds=DEEDS)
 def test_no_second_sees_more_than_the_whole(deeds: list[tuple[str, int, float]]) -> None:
-    """Workers start, renew, do not hear that they did, end and die, at any moment: together they keep the limit."""
+    """Workers start, renew, do not hear that they did, end and die, at any moment, and web processes come and go:
+    together they keep the limit.
+    """
     crew = Crew()
     crew.start("0")
     started = Counter({"0": 1})
@@ -149,12 +182,41 @@ def test_no_second_sees_more_than_the_whole(deeds: list[tuple[str, int, float]])
             crew.end(name)
         elif name and deed == "die":
             del crew.workers[name]  # its row stays
+        elif deed == "web":
+            crew.web.renew(crew.now)
     crew.advance(1.0)
-    moments, first = crew.passed, 0
+    assert most_in_a_second(crew.passed) <= LIMITS.account
+
+
+def most_in_a_second(moments: Sequence[float]) -> int:
+    """The most of these moments, in their order, in any second; on their way, requests may gain on each other."""
+    most = first = 0
     for last, moment in enumerate(moments):
-        while moment - moments[first] >= 1.0 - 1e-6:
+        while moment - moments[first] >= 1.0 + SLACK - 1e-6:
             first += 1
-        assert last - first + 1 <= LIMITS.account
+        most = max(most, last - first + 1)
+    return most
+
+
+def test_web_and_workers_together_keep_the_limit() -> None:
+    """Three workers leave a part to the web processes while there are some, so that all together ask nearly as much as
+    the limit allows, and never more; once the last web process is gone for good, the workers have everything again.
+    """
+    crew = Crew()
+    for name in "abc":
+        crew.start(name)
+    for second in range(100):
+        if second in (5, 25):
+            crew.web.renew(crew.now)
+        if second == 20:
+            assert [3.0] * 3 == [budget.left for budget, _ in crew.workers.values()]
+        for name in "abc":
+            crew.keep(name, committed=True)
+        crew.advance(1.0)
+    assert most_in_a_second(crew.passed) <= LIMITS.account
+    assert [0.0] * 3 == [budget.left for budget, _ in crew.workers.values()]
+    assert crew.web.next_at > 25 + SIGN_HOLDS_SECONDS - 3
+    assert len(crew.passed) > 0.65 * LIMITS.account * 100
 
 
 def test_parts_settle_and_follow_deaths() -> None:
@@ -201,7 +263,19 @@ async def test_parts_are_rows_of_the_heartbeats(pool: Pool) -> None:
         with pytest.raises(asyncpg.CheckViolationError):  # no part is more than the whole
             await take_part(connection, Holder(id="c", part=1.5, wants=1), holds=timedelta(seconds=1))
     await parts["b"].keep(pool)
-    assert 1.0 == budgets["b"].part
+    assert (1.0, 0.0) == (budgets["b"].part, budgets["b"].left)
+    async with pool.acquire() as connection, connection.transaction():
+        await renew_sign(connection)
+    await parts["b"].keep(pool)
+    assert (1.0, 3.0) == (budgets["b"].part, budgets["b"].left)
+    await pool.execute("update sync.web_sign set until = now()")
+    await parts["b"].keep(pool)
+    assert (1.0, 0.0) == (budgets["b"].part, budgets["b"].left)
+
+
+def test_workers_see_web_processes_in_time() -> None:
+    """What a worker took without having seen the sign counts no more when web processes begin to ask."""
+    assert HOLDS_SECONDS - STOP_SECONDS + LINGER_SECONDS < WORKERS_SEE_SECONDS
 
 
 def test_without_limits_nothing_is_shared() -> None:

@@ -10,16 +10,14 @@ import msgspec
 
 from billing.kinds.found import is_id_of
 from db.keys import CustomerKey, Scope
-from runtime.budget import Budget
-from runtime.limits import Limits
+from runtime.limits import web_limits_of
+from runtime.logs import Complaints
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi, StripeMissing, StripeNotAsked, StripeRefused, StripeUnavailable
 from webhooks.api.problems import AWAY, CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
+from webhooks.api.turns import SharedBudget, Turns
+from webhooks.database import Database
 
-PART = 0.1
-"""Of the requests a second that all workers may send, and beside them: what they leave to other software allows it."""
-RATE_MIN = 3.0
-"""Requests a second that this part is at least, if the limit itself is not lower: customers are created in bursts."""
 CONCURRENCY_MAX = 8
 TURN_SECONDS_MAX = 5.0
 """How long a request waits for its turn: whoever asked has gone before long. One that was sent is waited for."""
@@ -70,28 +68,38 @@ class SoldPrice(msgspec.Struct, kw_only=True):
 class Customers:
     """Customers at Stripe."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, database: Database, complaints: Complaints) -> None:
         self._live_mode = settings.live_mode
         self._api: StripeApi | None = None
-        if settings.stripe_api_key is not None:
-            self._api = StripeApi(
-                api_key=settings.stripe_api_key,
-                api_base=settings.stripe_api_base,
-                budget=Budget(
-                    part_of(settings.api_limits),
-                    places_max=CONCURRENCY_MAX,
-                    wait_seconds_max=TURN_SECONDS_MAX,
-                    waiting_max=WAITING_MAX,
-                ),
-            )
+        self._turns: Turns | None = None
+        if settings.stripe_api_key is None:
+            return
+        limits = web_limits_of(settings.api_limits)
+        if not limits.none:
+            self._turns = Turns(database, limits.account, complaints)
+        self._api = StripeApi(
+            api_key=settings.stripe_api_key,
+            api_base=settings.stripe_api_base,
+            budget=SharedBudget(
+                limits,
+                self._turns,
+                places_max=CONCURRENCY_MAX,
+                wait_seconds_max=TURN_SECONDS_MAX,
+                waiting_max=WAITING_MAX,
+            ),
+        )
 
     async def start(self) -> None:
         """Open what requests need; nothing is sent."""
+        if self._turns is not None:
+            self._turns.start()
         if self._api is not None:
             await self._api.__aenter__()
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._turns is not None:
+            await self._turns.close()
         if self._api is not None:
             await self._api.__aexit__(None, None, None)
 
@@ -188,15 +196,6 @@ class Customers:
                 NO_KEY, "the API key is of the other mode", field="query.mode", remedy="leave out mode"
             )
         return self._api
-
-
-def part_of(limits: Limits) -> Limits:
-    """What the API may send of these limits, which are those of all workers."""
-
-    def part(limit: float) -> float:
-        return min(limit, max(limit * PART, RATE_MIN))
-
-    return Limits(account=part(limits.account), operation=part(limits.operation))
 
 
 class _Body(msgspec.Struct):

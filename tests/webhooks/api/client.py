@@ -137,10 +137,16 @@ class Service:
 
 @asynccontextmanager
 async def open_service(
-    database_url: str, *, api: Api | None = None, api_key: str | None = API_KEY, working: bool = True
+    database_url: str,
+    *,
+    api: Api | None = None,
+    api_key: str | None = API_KEY,
+    working: bool = True,
+    rate_max: float | None = None,
 ) -> AsyncIterator[Service]:
     """The API on this database before an engine and an API of Stripe's that a test may choose. `working`: the engine
-    derives and reads all the time, as a worker process does.
+    derives and reads all the time, as a worker process does. `rate_max`: requests a second that the web process and the
+    workers beside it may send; None: any number.
     """
     async with AsyncExitStack() as stack:
         pool = await create_pool(database_url, min_size=1, max_size=8, application_name="subledger-test")
@@ -153,6 +159,7 @@ async def open_service(
             stripe_api_key=api_key,
             stripe_api_base=harness.settings.stripe_api_base,
             read_token=READ_TOKEN,
+            stripe_rate_max=rate_max,
         )
         port = await stack.enter_async_context(served(create_app(asked_for), connections=1000))
         session = await stack.enter_async_context(

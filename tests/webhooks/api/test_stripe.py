@@ -1,4 +1,4 @@
-"""What the API asks of Stripe: as fast as its part allows, and nobody waits for a turn that does not come."""
+"""What the API asks of Stripe: nobody waits for a turn that does not come (test_turns.py tells when one comes)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from db.keys import CustomerKey
-from runtime.limiter import Lane, Limiter, size_of
-from runtime.limits import NO_LIMITS, Limits, limits_of
+from runtime.logs import Complaints
 from runtime.settings import Settings
 from tests.webhooks.api.client import open_service
 from webhooks.api import stripe
 from webhooks.api.problems import AWAY, Problem
-from webhooks.api.stripe import Customers, part_of
+from webhooks.api.stripe import Customers
+from webhooks.database import Database
 
 ANSWER = b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"id":"cus_1","object":"customer"}'
 SOMEBODY = CustomerKey("", False, "cus_1")
@@ -46,7 +46,9 @@ async def customers_of(slow: Slow) -> AsyncIterator[Customers]:
             redis_url="",
             stripe_api_key="rk_test_tests_only",
             stripe_api_base=f"http://127.0.0.1:{port}",
-        )
+        ),
+        Database("", application_name="unused", connections_max=1),
+        Complaints(),
     )
     async with server:
         await customers.start()
@@ -92,34 +94,3 @@ async def test_says_when_to_ask_again(database_url: str, monkeypatch: pytest.Mon
         late = await service.put("/customers/late", {"create_in_stripe": True})
     assert (503, "1") == (late.status, late.headers["Retry-After"])
     assert "is kept here" in late.problem("away")
-
-
-@pytest.mark.parametrize(
-    ("limits", "operation"),
-    [
-        (limits_of(60.0, live_mode=True), 3.0),
-        (limits_of(15.0, live_mode=False), 3.0),
-        (Limits(account=400.0, operation=100.0), 10.0),
-        (Limits(account=2.0, operation=1.0), 1.0),
-        (NO_LIMITS, NO_LIMITS.operation),
-    ],
-    ids=["live", "sandbox", "more", "less", "none"],
-)
-def test_the_part_of_the_api(limits: Limits, operation: float) -> None:
-    """A tenth, and three requests a second at least, if the limit is not lower itself; something always passes."""
-    part = part_of(limits)
-    assert operation == part.operation
-    assert limits.account >= part.account >= part.operation
-    assert None not in (size_of(part.account, 1.0), size_of(part.operation, 1.0))
-
-
-def test_a_burst_of_ten_does_not_take_ten_seconds() -> None:
-    """Ten customers are created in the time that a turn may take."""
-    limiter = Limiter(part_of(limits_of(15.0, live_mode=False)), now=0.0)
-    tickets = [limiter.ask(Lane.LIVE, "", "POST /v1/customers") for _ in range(10)]
-    now = 0.0
-    while not all(ticket.passed for ticket in tickets):
-        for ticket in limiter.passing(now):
-            limiter.done(ticket)
-        now += 0.01
-    assert now < stripe.TURN_SECONDS_MAX
