@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import psutil
 
+from bench.checks import checks_rows, measure_checks
 from bench.parts import CONNECTIONS, Account, Figures, describe, filled_inbox
 from bench.plans import Plan
 from bench.statements import measure_statements
@@ -98,11 +99,13 @@ async def measure_growth(
     customers: Sequence[int],
     count: int,
     derived: int,
+    asks: int,
+    ask_rates: tuple[float, ...],
 ) -> list[Figures]:
     """One entry for each number of customers: newcomers' events through to records, and old records derived again.
 
     `account` is the small account that is multiplied; its API is served. `newcomers` has twice `count` events for each
-    number of customers.
+    number of customers. `asks`: how many questions are asked of the API, and at which rates.
     """
     site = await filled_inbox(machine, account, account.events)
     connection = await watch(site, statement_seconds_max=COPY_SECONDS_MAX)
@@ -127,7 +130,9 @@ async def measure_growth(
                         "select pg_database_size(current_database())"
                     ),
                     "grown_seconds": grown_seconds,
-                    **await _measure(machine, site, connection, plan, derived=derived),
+                    **await _measure(
+                        machine, site, connection, plan, derived=derived, asks=asks, ask_rates=ask_rates
+                    ),
                 }
             )
     finally:
@@ -136,10 +141,17 @@ async def measure_growth(
 
 
 async def _measure(
-    machine: Machine, site: Site, connection: OwnConnection, plan: Plan, *, derived: int
+    machine: Machine,
+    site: Site,
+    connection: OwnConnection,
+    plan: Plan,
+    *,
+    derived: int,
+    asks: int,
+    ask_rates: tuple[float, ...],
 ) -> Figures:
     """What newcomers' events cost, received with no worker running and through to records; what records cost that are
-    derived again, and what single statements take.
+    derived again, what single statements take, and what services ask.
     """
     stored = await connection.fetchval("select count(*) from sync.events")
     again = await connection.fetch(SELECT_SOME, derived)
@@ -184,12 +196,15 @@ async def _measure(
             records = await derive()
             once_more = await derive()
             memory = max(memory, _memory_bytes(worker))
+        # Last, because it moves last_seen, and so makes records stale.
+        checks = await measure_checks(machine, web, connection, count=asks, rates=ask_rates)
     return {
         "receive": received,
         "through": through,
         "derived": records,
         "once_more": once_more,
         "statements": statements,
+        "checks": checks,
         "worker_memory_bytes": memory,
     }
 
@@ -209,6 +224,7 @@ def growth_rows(found: Sequence[Figures]) -> Iterator[tuple[str, float, int, str
                 whole = ", ".join(f"{table} {times:g}x" for table, times in cost["read_whole"].items())
                 notes += f"; read from end to end: {whole or 'no large table'}"
             yield f"{beside}, {what}", cost["per_second"], 0, notes, cost["others_share"]
+        yield from checks_rows(beside, each["checks"])
         memory = each["worker_memory_bytes"] / 2**20
         yield f"{beside}, worker memory, MiB", memory, 0, "", None
     if len(found) > 1:

@@ -26,6 +26,7 @@ from bench.system import (
 )
 from db.connection import OwnConnection
 from local.processes import free_port
+from runtime.stripe_api import API_VERSION
 
 CONNECTIONS = 64
 API_CONNECTIONS = 16
@@ -148,7 +149,12 @@ async def measure_api(machine: Machine, account: Account) -> Figures:
     rates = []
     for _ in range(2):
         plan = Plan(
-            port=account.api_port or 0, path=str(reads), reads=True, count=count, connections=API_CONNECTIONS
+            port=account.api_port or 0,
+            path=str(reads),
+            of="reads",
+            api_version=API_VERSION,
+            count=count,
+            connections=API_CONNECTIONS,
         )
         rates.append((await machine.load(plan)).per_second)
     return {"objects": count, "first_per_second": rates[0], "again_per_second": rates[1]}

@@ -1,9 +1,12 @@
 """What the benchmark and its load generator exchange."""
 
+from typing import Literal
+
 import msgspec
 
 SECRET = "whsec_bench"
 API_KEY = "sk_test_bench"
+ADMIN_TOKEN = "token_bench"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -11,8 +14,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int
     path: str
-    """The file; its name says what a line is: *.reads.jsonl and reads.jsonl are GETs, everything else webhooks."""
-    reads: bool = False
+    """The file with what is sent; `of` says what its lines are."""
+    of: Literal["webhooks", "reads", "asks"] = "webhooks"
+    """webhooks: bodies to post. reads: an account and a path of Stripe's API. asks: a path of the customers API."""
+    api_version: str = ""
+    """Of reads."""
     first: int = 0
     count: int
     connections: int = 64

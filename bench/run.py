@@ -90,6 +90,10 @@ class Sizes:
     growth_events: int = 3_000
     growth_records: int = 3_000
     """Records that are derived again."""
+    growth_asks: int = 5_000
+    """Customers about whom services ask: with check, and for their records."""
+    growth_ask_rates: tuple[float, ...] = (250.0, 500.0, 1_000.0)
+    """A second."""
     soak_seconds: float = 3_600.0
     soak_rate: float = 20.0
     stories_every: int = 1
@@ -100,8 +104,8 @@ QUICK = Sizes(
     rounds=1,
     webhooks=600,
     backlog=600,
-    exact_customers=8,
-    seconds=2.0,
+    exact_customers=4,
+    seconds=1.0,
     history=300,
     backfill_customers=40,
     backfill_latency_ms=5.0,
@@ -111,9 +115,11 @@ QUICK = Sizes(
     limits_customers=3,
     limits_latency_ms=5.0,
     limits_workers=(2,),
-    growth=(60, 120),
+    growth=(60,),
     growth_events=60,
     growth_records=20,
+    growth_asks=40,
+    growth_ask_rates=(100.0,),
     soak_seconds=6.0,
     stories_every=12,
 )
@@ -336,6 +342,8 @@ async def _measure_growth(servers: Machine, sizes: Sizes, figures: Figures) -> N
             customers=sizes.growth,
             count=sizes.growth_events,
             derived=sizes.growth_records,
+            asks=sizes.growth_asks,
+            ask_rates=sizes.growth_ask_rates,
         )
 
 

@@ -21,7 +21,7 @@ import msgspec
 import psutil
 import redis
 
-from bench.plans import API_KEY, SECRET, Outcome, Plan
+from bench.plans import ADMIN_TOKEN, API_KEY, SECRET, Outcome, Plan
 from db.connection import COMMAND_TIMEOUT_SECONDS, OwnConnection, connect
 from db.migrate import migrate
 from db.sync.status import Backlog, select_backlog
@@ -327,6 +327,7 @@ def _environment(site: Site) -> dict[str, str]:
         "DATABASE_URL": site.database_url,
         "REDIS_URL": site.redis_url,
         "STRIPE_WEBHOOK_SECRET": SECRET,
+        "ADMIN_TOKEN": ADMIN_TOKEN,
         "LOG_FORMAT": "json",
     }
 

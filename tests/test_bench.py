@@ -95,6 +95,10 @@ async def test_the_smoke_run_measures_everything_and_counts_rightly(tmp_path: Pa
         assert found["receive"]["per_second"] > 0
         assert found["worker_memory_bytes"] < 200 * 2**20
         assert all(each["pages"] >= 0 for each in found["statements"].values())
+        for cost in found["checks"].values():
+            assert cost["per_second"] > 0
+            assert sizes["growth_ask_rates"] == [each["rate"] for each in cost["at_rates"]]
+            assert all(0 < each["p50_ms"] <= each["p99_ms"] for each in cost["at_rates"])
 
     soak = figures["soak"]
     assert soak["held"], [each for each in soak["checks"] if each["holds"] is False]
