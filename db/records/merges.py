@@ -6,7 +6,7 @@ from billing.facts import unlinked_key
 from db.connection import Connection
 from db.keys import Scope
 from db.records.identities import StoredIdentity, lock_uid
-from db.records.moved import MOVE_USAGE
+from db.records.moved import MOVE_USAGE, hold_usage
 
 SELECT_MERGED_INTO = """
 select into_uid from billing.merges where account_id = $1 and live_mode = $2 and merged_uid = $3
@@ -112,11 +112,13 @@ update billing.merges set into_uid = $4 where account_id = $1 and live_mode = $2
 async def merge_identities(
     connection: Connection, scope: Scope, merged: StoredIdentity, into: StoredIdentity
 ) -> bool:
-    """Give everything of one identity to another one, which keeps its uid and its name. In a transaction. False, and
-    nothing is done, if both are linked to customers of Stripe's, or one is gone.
+    """Give everything of one identity to another one, which keeps its uid and its name. In a transaction, which has
+    called hold_usage before it made or locked any identity. False, and nothing is done, if both are linked to customers
+    of Stripe's, or one is gone.
 
     Both records are derived after this: the parts of the first one's follow its Stripe customer.
     """
+    await hold_usage(connection)
     await lock_uid(connection, merged.uid)
     rows = await connection.fetch(LOCK_IDENTITIES, *scope, [merged.uid, into.uid])
     if len(rows) != 2 or all(row["stripe_customer_id"] is not None for row in rows):

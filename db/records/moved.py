@@ -1,4 +1,49 @@
-"""What customers have used follows them to other uids."""
+"""What customers have used follows them to other uids: never while it is being added up.
+
+One worker adds up, and waits for those who move use; they wait for it, and not for each other. The locks are of a table
+without rows and not advisory ones, which any role could take, and come before the locks of all rows.
+"""
+
+import asyncpg
+
+from db.connection import Connection
+
+TAKE_TURN = "lock table sync.usage_turn in share update exclusive mode nowait"
+
+WAIT_FOR_MOVERS = "lock table sync.usage_turn in share mode"
+
+HOLD_USAGE = "lock table sync.usage_turn in row exclusive mode"
+
+TRY_TO_HOLD_USAGE = "lock table sync.usage_turn in row exclusive mode nowait"
+
+
+class UsageIsAddedUp(Exception):
+    """Use is being added up just now: do the transaction again, and call hold_usage first in it."""
+
+
+async def take_turn(connection: Connection) -> bool:
+    """Let nobody else add up, nor move, what was used until the transaction ends. False: another worker adds up."""
+    try:
+        async with connection.transaction():  # a savepoint
+            await connection.execute(TAKE_TURN)
+    except asyncpg.LockNotAvailableError:
+        return False
+    await connection.execute(WAIT_FOR_MOVERS)
+    return True
+
+
+async def hold_usage(connection: Connection) -> None:
+    """Let nobody add up what was used until the transaction ends. Before the lock of any identity, use or customer."""
+    await connection.execute(HOLD_USAGE)
+
+
+async def try_to_hold_usage(connection: Connection) -> None:
+    """The same with other locks held, if it is free. Raises UsageIsAddedUp: the transaction can only be given up."""
+    try:
+        await connection.execute(TRY_TO_HOLD_USAGE)
+    except asyncpg.LockNotAvailableError:
+        raise UsageIsAddedUp from None
+
 
 _MOVE_EVENTS = """
 update billing.usage_events e set customer_uid = moved.after

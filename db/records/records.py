@@ -8,7 +8,7 @@ from billing.record import CustomerRecord, Derived
 from db.columns import arrays_of, columns_of, names_of, parameters_of, values_of
 from db.connection import Connection
 from db.keys import CustomerKey, Scope, columns_of_keys
-from db.records.moved import MOVE_USAGE
+from db.records.moved import MOVE_USAGE, try_to_hold_usage
 from db.records.parts import RECORD_PARTS, TABLES_BY_UID, RecordPart
 
 RECORD_COLUMNS = columns_of(CustomerRecord)
@@ -80,7 +80,7 @@ where stored.uid = renamed.before
 async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerKey]) -> set[UUID]:
     """Change the uids of these customers' records if an identity has given or taken one away; returns the new uids.
 
-    The caller writes those records, which notifies readers.
+    The caller writes those records, which notifies readers. Raises UsageIsAddedUp: then the transaction is done again.
     """
     keys = list(customers.values())
     rows = await connection.fetch(
@@ -90,6 +90,7 @@ async def change_uids(connection: Connection, customers: Mapping[UUID, CustomerK
     )
     if not rows:
         return set()
+    await try_to_hold_usage(connection)
     # Before any of these rows: every writer of records takes this lock first.
     await connection.execute(LOCK_NUMBERING)
     before, after = [row["before"] for row in rows], [row["after"] for row in rows]

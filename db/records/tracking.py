@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
-
 from db.connection import Connection
 from db.keys import Scope
 from db.records.full import uid_in
+from db.records.moved import take_turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +127,6 @@ def _event(values: list[object]) -> StoredUsageEvent:
 
 # Adding up
 
-# Of a table without rows and not an advisory lock, which any role could take.
-TAKE_TURN = "lock table sync.usage_turn in share update exclusive mode nowait"
-
 SEEN_EVERY = timedelta(minutes=15)
 """last_seen moves no more often than this: each move derives the customer's record anew."""
 
@@ -231,10 +227,7 @@ async def add_usage(connection: Connection, *, limit: int) -> Added | None:
     """Add up a batch of what was tracked, and queue it for Stripe's meters. In a transaction. None: another worker is
     about it.
     """
-    try:
-        async with connection.transaction():  # a savepoint
-            await connection.execute(TAKE_TURN)
-    except asyncpg.LockNotAvailableError:
+    if not await take_turn(connection):
         return None
     rows = await connection.fetch(ADD_USAGE, limit, SEEN_EVERY)
     return Added(

@@ -24,6 +24,7 @@ from db.records.identities import (
     select_named_identity,
 )
 from db.records.merges import merge_identities, select_merged_into
+from db.records.moved import hold_usage
 from webhooks.api.examples import CUSTOMER
 from webhooks.api.naming import customer_to_change, identity_of, name_given, owner_of, require_no_uid
 from webhooks.api.operation import Answer, Call, Operation, Reply
@@ -136,6 +137,11 @@ async def _identify(
     connection: Connection, scope: Scope, record: StoredCustomer, custom_uid: str
 ) -> StoredIdentity:
     """In a transaction that holds the lock of the name."""
+    if (
+        await select_named_identity(connection, scope, custom_uid) is not None
+        or await owner_of(connection, scope, custom_uid) is not None
+    ):
+        await hold_usage(connection)  # it may become a merge, and this comes before the lock of any identity
     identity = await identity_of(connection, scope, record)
     if identity.custom_uid == custom_uid:
         return identity

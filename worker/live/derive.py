@@ -21,6 +21,7 @@ from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.mirror.facts import load_facts
 from db.mirror.sizes import have_more_rows, select_sizes
+from db.records.moved import UsageIsAddedUp, hold_usage
 from db.records.names import settle_names
 from db.records.records import (
     NUMBERS_ARE_UNIQUE,
@@ -298,64 +299,75 @@ async def store_derivations(
     All are of one account and mode. `gone`: customers without a Stripe customer whose identity is not there any more,
     or is linked now. Who has which custom_uid is decided here, when all claims made before are seen.
     """
-    async with connection.transaction():
-        mine = await finish_derived(
-            connection,
-            {each.stale: each.derived.rederive_at for each in derivations} | dict.fromkeys(gone),
+    try:
+        async with connection.transaction():
+            return await _store(connection, derivations, gone)
+    except UsageIsAddedUp:  # some uids change, which is rare: nobody else takes this lock for it
+        async with connection.transaction():
+            await hold_usage(connection)
+            return await _store(connection, derivations, gone)
+
+
+async def _store(
+    connection: Connection, derivations: Sequence[Derivation], gone: Sequence[StaleCustomer]
+) -> int:
+    mine = await finish_derived(
+        connection,
+        {each.stale: each.derived.rederive_at for each in derivations} | dict.fromkeys(gone),
+    )
+    kept = [each for each in derivations if each.stale.key in mine]
+    left = [stale for stale in gone if stale.key in mine]
+    if not kept and not left:
+        return 0
+    uids = [each.derived.record.uid for each in kept]
+    renamed = await change_uids(connection, {each.derived.record.uid: each.stale.key for each in kept})
+    stored = await select_stored(connection, uids)
+    parts_changed = await replace_parts(connection, [each.derived for each in kept])
+    await write_status_history(connection, kept, stored)
+    await write_mrr_history(connection, kept)
+    metered = [each.stale.key for each in kept if each.derived.metered]
+    if metered:
+        await enlist_metered(connection, metered)
+    # From here on under the lock of numbering: others change the names and problems of these customers, too.
+    scope = next(iter(mine)).scope
+    names = await settle_names(
+        connection,
+        scope,
+        {each.stale.key.id: each.derived.claim for each in kept}
+        | dict.fromkeys(stale.key.id for stale in left),
+    )
+    settled = [
+        named(
+            each.derived,
+            holder=names.holder(each.derived.claim),
+            crowded=names.is_crowded(each.derived.claim),
         )
-        kept = [each for each in derivations if each.stale.key in mine]
-        left = [stale for stale in gone if stale.key in mine]
-        if not kept and not left:
-            return 0
-        uids = [each.derived.record.uid for each in kept]
-        renamed = await change_uids(connection, {each.derived.record.uid: each.stale.key for each in kept})
-        stored = await select_stored(connection, uids)
-        parts_changed = await replace_parts(connection, [each.derived for each in kept])
-        await write_status_history(connection, kept, stored)
-        await write_mrr_history(connection, kept)
-        metered = [each.stale.key for each in kept if each.derived.metered]
-        if metered:
-            await enlist_metered(connection, metered)
-        # From here on under the lock of numbering: others change the names and problems of these customers, too.
-        scope = next(iter(mine)).scope
-        names = await settle_names(
-            connection,
-            scope,
-            {each.stale.key.id: each.derived.claim for each in kept}
-            | dict.fromkeys(stale.key.id for stale in left),
-        )
-        settled = [
-            named(
-                each.derived,
-                holder=names.holder(each.derived.claim),
-                crowded=names.is_crowded(each.derived.claim),
+        for each in kept
+    ]
+    await replace_problems(
+        connection,
+        [each.stale.key for each in kept] + [stale.key for stale in left],
+        [
+            StoredProblem(
+                customer=CustomerKey(*scope, each.customer_id),
+                kind=problem.kind,
+                object_id=problem.object_id,
+                detail=problem.detail,
             )
-            for each in kept
-        ]
-        await replace_problems(
-            connection,
-            [each.stale.key for each in kept] + [stale.key for stale in left],
-            [
-                StoredProblem(
-                    customer=CustomerKey(*scope, each.customer_id),
-                    kind=problem.kind,
-                    object_id=problem.object_id,
-                    detail=problem.detail,
-                )
-                for each in settled
-                for problem in each.problems
-            ],
-        )
-        if left:
-            await forget_unlinked(connection, left)
-            await remove_unlinked(connection, [uid_of(stale) for stale in left])
-        return await write_records(
-            connection,
-            [each.record for each in settled],
-            stored=stored,
-            parts_changed=parts_changed | renamed,
-            passed=names.changes,
-        )
+            for each in settled
+            for problem in each.problems
+        ],
+    )
+    if left:
+        await forget_unlinked(connection, left)
+        await remove_unlinked(connection, [uid_of(stale) for stale in left])
+    return await write_records(
+        connection,
+        [each.record for each in settled],
+        stored=stored,
+        parts_changed=parts_changed | renamed,
+        passed=names.changes,
+    )
 
 
 def uid_of(stale: StaleCustomer) -> UUID:

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from db.records.identities import CHANGE_IDENTITY
+from db.records.moved import take_turn
 from tests.faults import failing
 from tests.harness import customer, event
 from tests.system import until
@@ -29,6 +30,12 @@ def patience() -> Iterator[None]:
 WAITING = """
 select count(*) from pg_stat_activity
 where datname = current_database() and wait_event_type = 'Lock' and application_name like 'subledger web%'
+"""
+
+HELD_UP = """
+select count(*) from pg_locks
+where relation = 'sync.usage_turn'::regclass and not granted
+  and database = (select oid from pg_database where datname = current_database())
 """
 
 
@@ -59,8 +66,9 @@ async def test_merge_and_derivation_wait_in_one_order(
     lock = "select from sync.customers where customer_id = $1 for no key update"
     async with open_service(database_url, working=False) as service:
         harness = service.harness
-        harness.api.put(customer("cus_n"))
-        await harness.receive(event("customer.created", customer("cus_n")))
+        for name in ("cus_n", "cus_other"):
+            harness.api.put(customer(name))
+            await harness.receive(event("customer.created", customer(name)))
         await harness.settle()
         assert (await service.put("/customers/named", {"stripe_id": "cus_n"})).status < 300
         guest = (await service.post("/customers", {"fingerprint": "fp"})).body["uid"]
@@ -76,6 +84,21 @@ async def test_merge_and_derivation_wait_in_one_order(
             await until(waits, what="a merge that waits")
             await connection.execute(lock, f"uid/{guest}")
         assert 200 == (await merging).status
+        # So does a derivation that changes a uid, and whoever adds up: it holds no customer while it waits for that.
+        await service.put("/customers/other")
+        other = await service.put("/customers/other", {"stripe_id": "cus_other"})
+        async with harness.pool.acquire() as connection:
+            async with connection.transaction():
+                assert await take_turn(connection)
+                deriving = asyncio.create_task(harness.engine.derive())
+
+                async def is_held_up() -> bool:
+                    return bool(await harness.fetchval(HELD_UP))
+
+                await until(is_held_up, what="a derivation that waits")
+                await connection.execute(f"{lock} nowait", "cus_other")
+            await deriving
+        assert other.body["uid"] == str((await harness.record("cus_other"))["uid"])
 
 
 async def test_who_waits_for_a_lock_holds_no_reader_up(

@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 
+from db.records.moved import MOVE_USAGE
+from tests import faults
 from tests.harness import customer, event
 from tests.system import until
 from tests.webhooks.api.client import READ_TOKEN, Answered, Service
 from tests.webhooks.api.test_check import FEATURE, bought, record
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADDED_OR_WAITS = """
+select not exists (select from billing.usage_events where pending) or exists (
+  select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+)
+"""
 
 
 async def track(service: Service, name: str, feature: str = "api", value: int = 1, **more: Any) -> Answered:
@@ -169,7 +177,9 @@ async def test_moves_last_seen(service: Service) -> None:
 
 
 async def test_use_follows_the_customer(service: Service) -> None:
-    """What somebody used before it signed up counts for the customer that it turns out to be, beside its own."""
+    """What somebody used before it signed up, or while it does, counts for the customer that it turns out to be, beside
+    its own.
+    """
     moment = datetime.now(UTC).isoformat()
     anonymous = (await service.post("/customers", {"fingerprint": "fp_track"})).body["uid"]
     assert 201 == (await service.put("/customers/signed-up")).status
@@ -177,11 +187,22 @@ async def test_use_follows_the_customer(service: Service) -> None:
         assert 201 == (await track(service, name, value=2, timestamp=moment, idempotency_key=name)).status
     await none_pending(service)
     assert 201 == (await track(service, anonymous, value=5, idempotency_key="last")).status
-    merged = await service.post(f"/customers/{anonymous}/identify", {"custom_uid": "signed-up"})
+
+    async def use_meanwhile(_: faults.Call) -> None:
+        """Something is used when all is moved but not committed: a worker would add that up, if it did not wait."""
+        assert 201 == (await track(service, anonymous, value=4, idempotency_key="meanwhile")).status
+        await until(tried, what="a worker that adds up, or waits")
+
+    async def tried() -> bool:
+        return bool(await service.harness.fetchval(ADDED_OR_WAITS))
+
+    with faults.after(MOVE_USAGE[-1], use_meanwhile, times=1):
+        merged = await service.post(f"/customers/{anonymous}/identify", {"custom_uid": "signed-up"})
     assert 200 == merged.status
+    await none_pending(service)
     for name in (anonymous, "signed-up"):
         usage = (await service.get(f"/customers/{name}?expand=usage")).body["feature_usage"]
-        assert [("api", 9)] == [(each["feature_id"], each["used"]) for each in usage]
+        assert [("api", 13)] == [(each["feature_id"], each["used"]) for each in usage]
     # Its key is known under the new uid.
     assert 200 == (await track(service, anonymous, value=5, idempotency_key="last")).status
 
