@@ -55,6 +55,16 @@ def parameters_of(fields: Fields) -> dict[str, str]:
     return parameters
 
 
+def apart(fields: Fields, named: str | None) -> tuple[Fields, Fields]:
+    """What Stripe refuses if it names this parameter (email; of metadata[plan] all metadata), and the rest. If it names
+    none of the fields, it refuses them all.
+    """
+    field = (named or "").partition("[")[0]
+    if field not in fields:
+        return fields, {}
+    return {field: fields[field]}, {name: value for name, value in fields.items() if name != field}
+
+
 def names_of(fields: Fields) -> tuple[str, ...]:
     """What the fields are called: email, metadata.plan."""
     return tuple(sorted(_names(fields)))

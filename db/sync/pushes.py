@@ -120,9 +120,13 @@ async def release_pushes(connection: Connection, pushes: Sequence[DuePush]) -> N
     )
 
 
+# What Stripe has refused of other fields it still has not.
+_STILL_REFUSED = "nullif(p.refused - array(select jsonb_object_keys(p.sending)), '{}')"
+
 FINISH_PUSH = f"""
 update sync.pushes p
-set sent = {_join("p.sent", "p.sending")}, sent_tick = o.dirty, sending = null, request = null, refused = null,
+set sent = {_join("p.sent", "p.sending")}, sent_tick = o.dirty, sending = null, request = null,
+  refused = {_STILL_REFUSED}, refused_error = case when {_STILL_REFUSED} is not null then p.refused_error end,
   attempts = 0, error = null, since = null, due_at = case when p.wanted is not null then now() end
 from sync.objects o
 where p.account_id = $1 and p.live_mode = $2 and p.customer_id = $3 and p.request = $4
@@ -156,16 +160,29 @@ async def postpone_push(
 
 REFUSE_PUSH = f"""
 update sync.pushes p
-set refused = {_join("p.refused", "p.sending")}, sending = null, request = null, attempts = 0, error = $5,
-  since = null, due_at = case when p.wanted is not null then now() end
+set refused = {_join("p.refused", "$6::jsonb")}, refused_error = $5, sending = $7::jsonb,
+  request = case when $7::jsonb is not null then gen_random_uuid() end, attempts = 0, error = null,
+  since = case when $7::jsonb is not null then p.since end,
+  due_at = case when coalesce($7::jsonb, p.wanted) is not null then now() end
 where account_id = $1 and live_mode = $2 and customer_id = $3 and request = $4
 returning true
 """
 
 
-async def refuse_push(connection: Connection, push: DuePush, *, error: str) -> bool:
-    """Stripe does not take it: note which fields and why, and do not send them again."""
-    return bool(await connection.fetchval(REFUSE_PUSH, *push.key, push.request, error))
+async def refuse_push(
+    connection: Connection,
+    push: DuePush,
+    *,
+    error: str,
+    refused: Mapping[str, object],
+    rest: Mapping[str, object],
+) -> bool:
+    """Stripe does not take these of its fields: note them and why, and do not send them again. The rest is another
+    request, due now.
+    """
+    left = msgspec.json.encode(rest).decode() if rest else None
+    said = msgspec.json.encode(refused).decode()
+    return bool(await connection.fetchval(REFUSE_PUSH, *push.key, push.request, error, said, left))
 
 
 WAKE_PUSHES = """
@@ -336,12 +353,13 @@ class Push:
     refused: tuple[str, ...]
     """What Stripe has not taken, and is not sent again."""
     error: str | None
-    """Why the latest request failed."""
+    """Why the latest request failed, or else why fields were refused."""
 
 
 SELECT_PUSHES = """
 select account_id, live_mode, customer_id, wanted, sending, refused,
-  coalesce(since, wanted_since) as since, attempts, error
+  coalesce(since, wanted_since) as since, attempts,
+  coalesce(error, refused_error) as error
 from sync.pushes
 join unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, customer_id)
   using (account_id, live_mode, customer_id)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import structlog
 
-from billing.pushes import names_of, parameters_of
+from billing.pushes import apart, names_of, parameters_of
 from db.connection import Connection, Pool
 from db.keys import CustomerKey, Key
 from db.sync.accounts import clear_alarms, raise_alarm
@@ -156,7 +156,7 @@ async def _note(connection: Connection, outcome: _Outcome, refusals: Sequence[Re
         case StripeRefused(forbidden=True):
             await _forbidden(connection, push, error)
         case StripeRefused():
-            await _refuse(connection, push, f"Stripe refuses it ({error})")
+            await _refuse(connection, push, f"Stripe refuses it ({error})", named=error.param)
             await _end_refusal(connection, push, refusals)
         case _:
             await _postpone(connection, push, error)
@@ -172,17 +172,20 @@ async def _finish(connection: Connection, push: DuePush) -> None:
             await mark_stale(connection, [push.key])
 
 
-async def _refuse(connection: Connection, push: DuePush, error: str) -> None:
-    """It would be refused again: the record shows what Stripe says, and the API which fields were refused, and why."""
+async def _refuse(connection: Connection, push: DuePush, error: str, *, named: str | None = None) -> None:
+    """It would be refused again: the record shows what Stripe says, and the API which fields were refused, and why. If
+    Stripe has `named` one of several, the others are sent without it.
+    """
+    refused, rest = apart(push.fields, named)
     # Without Stripe's words: they repeat what was set, an email, say. The record has them.
-    log.warning("customer refused at stripe", customer=push.key.id, fields=names_of(push.fields))
+    log.warning("customer refused at stripe", customer=push.key.id, fields=names_of(refused))
 
     async def refuse() -> None:
         async with connection.transaction():
             await mark_objects(
                 connection, [bare_mark(Key(*push.key.scope, "customer", push.key.id), source="event")]
             )
-            if await refuse_push(connection, push, error=error):
+            if await refuse_push(connection, push, error=error, refused=refused, rest=rest):
                 await mark_stale(connection, [push.key])
 
     await retry_conflicts(refuse)

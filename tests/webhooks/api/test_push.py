@@ -375,7 +375,23 @@ async def test_what_stripe_does_not_take(ends: BothEnds) -> None:
     assert "secret@invalid" in (await ends.get(customer))["push"]["error"]
     assert [("email",)] == [each["fields"] for each in logged if "refused" in each["event"]]
     assert "secret@invalid" not in str(logged)
+    # What was set with it reaches Stripe without it, and does not end what is said of it.
+    answer = error("email_invalid", message)
+    answer["error"]["param"] = "email"
+    ends.asked.say(f"/v1/customers/{customer.id}", 400, answer)
+    await ends.set(customer, email="secret@invalid", name="Taken", metadata={"key_1": "taken"})
+    for _ in range(2):
+        await ends.send()
+    assert ("Taken", "taken") == (customer.name, customer.metadata["key_1"])
+    await ends.settle()
+    record = await ends.get(customer)
+    assert (["email"], []) == (record["push"]["refused"], record["push"]["fields"])
+    assert message in record["push"]["error"]
+    assert at_stripe(customer) == here(record)
     await ends.set(customer, email=None)
+    await ends.settle()
+    assert "push" not in await ends.get(customer)
+    await ends.set(customer, name="Ada")
     await ends.settle()
 
     await ends.set(customer, name="Too late")
