@@ -293,6 +293,9 @@ ERASE_TRACKED = [
     for table in ("billing.usage_events", "billing.usage_minutes", "sync.meter_events")
 ]
 
+# Each call of track takes its lock of the table before it looks for the customer: whoever comes later finds it no more.
+STOP_TRACKING = "lock table billing.usage_events in share mode"
+
 ERASE_MERGES = """
 delete from billing.merges
 where into_uid = (
@@ -319,19 +322,23 @@ where customer_uid = (
 
 
 async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -> None:
-    """Delete the customer's identity and empty its record, which goes on under `uid`. Last in its transaction."""
+    """Delete the customer's identity and empty its record, which goes on under `uid`. Last in a transaction that has
+    called keep_usage_still first.
+    """
     await connection.execute(ERASE_PROBLEMS, *key)
     await connection.execute(MARK_FORGOTTEN, *key)
     for statement in (
         ERASE_IDENTITY,
         *ERASE_PARTS.values(),
         ERASE_LOCAL_ENTITIES,
-        *ERASE_TRACKED,
         ERASE_MERGES,
         ERASE_USAGE,
         FORGET_USAGE,
         ERASE_PUSHES,
     ):
+        await connection.execute(statement, *key)
+    await connection.execute(STOP_TRACKING)
+    for statement in ERASE_TRACKED:
         await connection.execute(statement, *key)
     for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, *MOVE_PARTS.values()):
         await connection.execute(statement, *key, uid)

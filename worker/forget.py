@@ -34,6 +34,7 @@ from db.forgotten import (
     select_owned,
 )
 from db.keys import CustomerKey, EventKey, Key
+from db.records.moved import keep_usage_still
 from db.sync.accounts import clear_alarms, object_refused
 from db.sync.inbox import ClaimedEvent
 from worker.payload import NotJson, read_object
@@ -75,6 +76,7 @@ async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str
     """Empty everything but the inbox; returns kind and id of all objects that were the customer's."""
     account_id, live_mode, customer_id = key
     async with connection.transaction():
+        await keep_usage_still(connection)
         # Owners come before what they own in the registry, and a refund is found by the charge that was closed.
         for kind in SELECT_OWNED:
             ids = set(await select_owned(connection, kind, key))

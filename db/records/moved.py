@@ -14,6 +14,8 @@ WAIT_FOR_MOVERS = "lock table sync.usage_turn in share mode"
 
 HOLD_USAGE = "lock table sync.usage_turn in row exclusive mode"
 
+KEEP_USAGE_STILL = "lock table sync.usage_turn in share row exclusive mode"
+
 TRY_TO_HOLD_USAGE = "lock table sync.usage_turn in row exclusive mode nowait"
 
 
@@ -35,6 +37,11 @@ async def take_turn(connection: Connection) -> bool:
 async def hold_usage(connection: Connection) -> None:
     """Let nobody add up what was used until the transaction ends. Before the lock of any identity, use or customer."""
     await connection.execute(HOLD_USAGE)
+
+
+async def keep_usage_still(connection: Connection) -> None:
+    """Let nobody add up, nor move, what was used until the transaction ends. Before all other locks."""
+    await connection.execute(KEEP_USAGE_STILL)
 
 
 async def try_to_hold_usage(connection: Connection) -> None:

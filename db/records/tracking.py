@@ -56,7 +56,8 @@ with meant as (
     union all
     select uid, 3 from billing.customers where account_id = $1 and live_mode = $2 and custom_uid = $3
     union all
-    select $10::uuid, 4 where $10::uuid is not null
+    -- It is no more if the customer was forgotten a moment ago.
+    select uid, 4 from billing.identities where uid = $10 and account_id = $1 and live_mode = $2
   ) named
   order by rank
   limit 1

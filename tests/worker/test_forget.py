@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -9,8 +10,12 @@ import pytest
 from billing.kinds.registry import KINDS
 from billing.record import Policy
 from db.connection import connect
-from db.keys import CustomerKey
+from db.forgotten import NEWEST_WRITER
+from db.keys import CustomerKey, Scope
+from db.records.full import find_customer
+from db.records.tracking import UsageEvent, track
 from db.sync.rebuilds import claim_one
+from tests import faults
 from tests.harness import (
     NOON,
     Body,
@@ -25,6 +30,8 @@ from tests.harness import (
 )
 from tests.system import until
 from tests.worker.live.test_rederive import every_row
+from webhooks.api.naming import identity_of
+from webhooks.api.problems import Problem
 from worker.forget import Forgotten, forget
 from worker.live.derive import derive_claimed
 from worker.rebuild import rebuild
@@ -350,6 +357,47 @@ async def test_whoever_was_writing_is_waited_for(webhooks_only: Harness) -> None
     await asyncio.wait_for(erasing, 60)
     assert [] == await mentions(harness, SECRET)
     assert 1 == await harness.fetchval("select count(*) from stripe.charges")
+
+
+USED = UsageEvent(idempotency_key="k", feature_id="calls", entity_id=SECRET, value=1, used_at=None)
+TRACKING_WAITED_FOR = """
+select exists (
+  select from pg_locks where relation = 'billing.usage_events'::regclass and not granted
+    and database = (select oid from pg_database where datname = current_database())
+)
+"""
+
+
+async def test_whoever_begins_meanwhile_leaves_nothing(webhooks_only: Harness) -> None:
+    """What is tracked after the registration, and committed after the erasure would have been, is erased; whoever has
+    looked the customer up before the erasure, and writes after it, writes nothing.
+    """
+    harness, scope = webhooks_only, Scope("", False)
+    await harness.apply(*HISTORY[:1])
+    async with harness.pool.acquire() as writer:
+        transaction = writer.transaction()
+        record = await find_customer(writer, scope, "cus_1")
+        assert record is not None
+
+        async def use(_: faults.Call) -> None:
+            await transaction.start()
+            assert await track(writer, scope, "cus_1", USED)
+
+        with faults.after(NEWEST_WRITER, use, times=1):
+            erasing = asyncio.create_task(forget_customer(harness))
+
+            async def waits() -> bool:
+                return erasing.done() or bool(await harness.fetchval(TRACKING_WAITED_FOR))
+
+            await until(waits, what="the erasure waits, or is done")
+        await transaction.commit()
+        await erasing
+        assert [] == await mentions(harness, SECRET)
+        assert None is await track(writer, scope, "anna", USED, known_uid=uuid4())
+        async with writer.transaction():
+            with pytest.raises(Problem, match="forgotten"):
+                await identity_of(writer, scope, record)
+    assert not await harness.fetchval("select count(*) from billing.identities")
 
 
 async def test_cut_short_it_is_done_again(webhooks_only: Harness) -> None:

@@ -3,7 +3,8 @@
 from billing.facts import unlinked_key
 from billing.record import Policy
 from db.connection import Connection
-from db.keys import Scope
+from db.forgotten import select_forgotten
+from db.keys import CustomerKey, Scope
 from db.mirror.claims import select_claims
 from db.records.customer import StoredCustomer
 from db.records.full import find_by_name, find_customer, uid_in
@@ -86,6 +87,14 @@ async def identity_of(connection: Connection, scope: Scope, record: StoredCustom
     if identity is None and into is not None:
         identity = await select_identity(connection, scope, into)
     elif identity is None and record.stripe_customer_id is not None:
+        # Looked up after this transaction has written: whoever forgets the customer later waits for it.
+        if await select_forgotten(connection, [CustomerKey(*scope, record.stripe_customer_id)]):
+            raise Problem(
+                CONFLICT,
+                f"{record.stripe_customer_id} is forgotten: nothing more is kept of it",
+                field="path.customer_id",
+                remedy="create another customer",
+            )
         fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
         identity = await insert_identity(connection, scope, fields)
     elif identity is None:
