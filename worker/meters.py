@@ -5,10 +5,11 @@ waits for it.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
@@ -89,6 +90,8 @@ async def trim_usage(pool: Pool) -> None:
 class _Outcome:
     """What came of a batch."""
 
+    held_until: float
+    """By time.monotonic: how long the leases are sure to hold."""
     sent: list[int] = field(default_factory=list)
     late: list[Postponed] = field(default_factory=list)
     forbidden: dict[str, str] = field(default_factory=dict)
@@ -114,12 +117,14 @@ async def send_meter_events(pool: Pool, own: StripeApi, connected: StripeApi, *,
             for each in await select_refusals(connection, live_mode=live_mode)
             if each.kind == WHOLE_ACCOUNT
         }
+        # From before the claim, so that it is no matter what Postgres' clock says.
+        held_until = time.monotonic() + LEASE.total_seconds() * 4 / 5
         claimed = await claim_meter_events(
             connection, live_mode=live_mode, limit=SENT_AT_ONCE, lease=LEASE, but=closed
         )
     if not claimed.found:
         return False
-    outcome = await _send(own, connected, claimed.due)
+    outcome = await _send(own, connected, claimed.due, held_until=held_until)
     async with pool.acquire() as connection, connection.transaction():
         if outcome.sent:
             await finish_meter_events(connection, outcome.sent)
@@ -130,9 +135,11 @@ async def send_meter_events(pool: Pool, own: StripeApi, connected: StripeApi, *,
     return claimed.found == SENT_AT_ONCE and not outcome.late
 
 
-async def _send(own: StripeApi, connected: StripeApi, due: Sequence[DueMeterEvent]) -> _Outcome:
+async def _send(
+    own: StripeApi, connected: StripeApi, due: Sequence[DueMeterEvent], *, held_until: float
+) -> _Outcome:
     """Those of one customer and meter one after another: Stripe refuses two of them at once."""
-    outcome = _Outcome()
+    outcome = _Outcome(held_until=held_until)
     lines: defaultdict[tuple[str, str, str], list[DueMeterEvent]] = defaultdict(list)
     for event in due:
         lines[event.account_id, event.stripe_customer_id, event.event_name].append(event)
@@ -164,7 +171,7 @@ def _wait(outcome: _Outcome, events: Sequence[DueMeterEvent], error: str, wait: 
 
 async def _send_one(stripe: StripeApi, event: DueMeterEvent, outcome: _Outcome) -> bool:
     """Send one event; whether the next one of its customer may follow."""
-    if datetime.now(UTC) > event.leased_until - LEASE / 5:
+    if time.monotonic() > outcome.held_until:
         _wait(outcome, [event], "its turn came too late", timedelta(0))
         return False
     wait = timedelta(seconds=backoff_seconds(event.attempts, longest=RETRY_SECONDS_MAX))

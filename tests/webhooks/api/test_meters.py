@@ -17,7 +17,7 @@ from sandbox import Api as SandboxApi
 from sandbox import Faults, Gate, RateLimits, Sandbox, create_api
 from sandbox.objects import Customer, Meter
 from tests.conftest import Services, database_copy
-from tests.faults import failing
+from tests.faults import failing, rewritten
 from tests.harness import API_KEY, Api, error
 from tests.webhooks.api.client import Service, open_service
 from webhooks.api import shown
@@ -314,6 +314,27 @@ async def test_too_late_to_ask(telephone: Telephone) -> None:
     (alarm,) = (await telephone.status())["alarms"]
     assert "undecided: 1" in alarm
     await telephone.service.harness.execute("delete from sync.alarms")
+
+
+async def test_whatever_the_clocks_say(telephone: Telephone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a lease still holds follows from how long ago it was taken: a worker whose clock is an hour ahead of
+    Postgres' sends, and one that was held up does not.
+    """
+    ada = await telephone.caller()
+    await telephone.call(ada)
+    with monkeypatch.context() as patch:
+        patch.setattr(meters, "LEASE", timedelta(0))
+        await telephone.send()
+    (event,) = await telephone.queue(ada)
+    assert ("queued", "its turn came too late", None) == (
+        event["state"],
+        event["error"],
+        event["unsure_since"],
+    )
+    behind = meter_events.CLAIM_METER_EVENTS.replace("e.due_at as", "e.due_at - interval '1 hour' as")
+    with rewritten(meter_events.CLAIM_METER_EVENTS, behind):
+        await telephone.send_again()
+    assert 1 == telephone.counted(ada)
 
 
 async def test_the_oldest_use(telephone: Telephone) -> None:
