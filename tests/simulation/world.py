@@ -74,8 +74,6 @@ STALE_SECONDS = (1.4, 8.0, 20.0)
 """How far reads and lists lag behind in one world or another: a little less than the quiet time after which an object
 is read (objects.QUIET), and more, but less than is thought possible (objects.LATE_MAX).
 """
-STALE_FIRST_SECONDS = 3.0
-"""Less than lies between an event and the second read of an object that only it has told of."""
 SLOW_SHARE = 0.12
 HIDDEN_SECONDS = (2.0, 100.0)
 """How long new objects cannot be read, in one world or another."""
@@ -292,9 +290,9 @@ class World:
         self.stranger = Worker(self, WORKERS + 1, foreign=True)
 
     def _lag(self) -> float:
-        """How far reads lag behind. An object that only thin events have told of may have no witness but two reads."""
+        """How far reads lag behind. Of two changes that only thin events have told, a late read may show the first."""
         drawn = self.draws.choice(STALE_SECONDS)
-        return min(drawn, STALE_FIRST_SECONDS) if self.style == "thin" else drawn
+        return STALE_SECONDS[0] if self.style == "thin" else drawn
 
     def clock(self) -> float:
         """Seconds since 1970 of the world, which is the sandbox's clock with fractions."""
