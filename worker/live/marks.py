@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from billing.kinds.fields import latest
 from billing.kinds.registry import KINDS
 from billing.kinds.thin import ANNOUNCEMENTS
 from billing.kinds.witness import contradicts
@@ -119,7 +120,7 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         witness_says=witness.witness_says,
         tied=_tied(older, witness),
         terminal=payload.terminal,
-        deleted_event_at=_later_of(earlier.deleted_event_at, later.deleted_event_at),
+        deleted_event_at=latest([earlier.deleted_event_at, later.deleted_event_at]),
         asks=later.asks,
         # A change that nobody has told yet is one even beside others.
         known_since=None
@@ -160,7 +161,3 @@ def _event_rank(mark: Mark) -> float:
 
 def _seconds(moment: datetime | None) -> float:
     return moment.timestamp() if moment else float("-inf")
-
-
-def _later_of(one: datetime | None, other: datetime | None) -> datetime | None:
-    return other if one is None or (other is not None and other > one) else one
