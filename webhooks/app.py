@@ -20,6 +20,7 @@ from webhooks.api.operation import Context
 from webhooks.api.seen import SeenCustomers
 from webhooks.api.stripe import Customers
 from webhooks.backfills import BackfillRoutes
+from webhooks.console.console import Console
 from webhooks.customers import CustomerRoutes
 from webhooks.database import Database
 from webhooks.endpoint import WebhookEndpoint
@@ -45,22 +46,21 @@ def create_app(settings: Settings) -> Starlette:
         Database(settings.database_url, application_name=name, connections_max=CONNECTIONS_MAX)
         for name in ("subledger web api", "subledger web api, reading")
     )
-    api = Api(
-        Context(
-            settings=settings,
-            database=database,
-            readers=readers,
-            hot=Database(
-                settings.database_url,
-                application_name="subledger web checks",
-                connections_max=HOT_CONNECTIONS_MAX,
-                keeps_plans=True,
-            ),
-            bell=bell,
-            stripe=Customers(settings, database, complaints),
-            seen=SeenCustomers(database),
-        )
+    context = Context(
+        settings=settings,
+        database=database,
+        readers=readers,
+        hot=Database(
+            settings.database_url,
+            application_name="subledger web checks",
+            connections_max=HOT_CONNECTIONS_MAX,
+            keeps_plans=True,
+        ),
+        bell=bell,
+        stripe=Customers(settings, database, complaints),
+        seen=SeenCustomers(database),
     )
+    api = Api(context)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> Starlette:
             *CustomerRoutes(admin).routes,
             *BackfillRoutes(admin).routes,
             *MetricsRoute(admin, public=settings.metrics_public).routes,
+            *Console(admin, context).routes,
             *api.routes,
         ],
         exception_handlers={

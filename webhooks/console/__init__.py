@@ -1,0 +1,1 @@
+"""The console: pages for people who operate Subledger, rendered here and shown by any browser."""

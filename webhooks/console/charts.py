@@ -1,0 +1,1 @@
+"""Charts: data in, one SVG out."""
