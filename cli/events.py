@@ -14,7 +14,6 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from billing.kinds.registry import LIST_CONFIRMED
 from cli.connect import database, environment
 from cli.errors import CommandError
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
@@ -40,6 +39,7 @@ from db.sync.inbox_admin import (
     select_objects_by_id,
     select_parked_customers,
     select_parked_objects,
+    standing,
 )
 from runtime.settings import redis_url_from_env
 from worker.live.event import read_event
@@ -238,25 +238,6 @@ def concerned_keys(event: ClaimedEvent) -> list[Key]:
     except Exception:  # noqa: BLE001 - an error that parked an event must not prevent that it is shown
         return []
     return [Key(event.account_id, event.live_mode, *ref) for ref in reading.concerns]
-
-
-def standing(entry: FenceEntry | None) -> str:
-    """The state of an object at the fence, in a few words."""
-    match entry:
-        case None:
-            return "never marked"
-        case FenceEntry(tombstone=True):
-            return "deleted"
-        case FenceEntry(parked_at=at) if at is not None:
-            return "parked"
-        case FenceEntry(missing_since=at) if at is not None:
-            return "missing"
-        case FenceEntry(unsettled=True):
-            return "waits for a read"
-        case FenceEntry(kind=kind) if kind in LIST_CONFIRMED:
-            return "kept up by lists"
-        case _:
-            return "confirmed"
 
 
 def _event_page(view: EventView) -> Iterator[RenderableType]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from billing.kinds.registry import LIST_CONFIRMED
 from db.columns import columns_of, names_of
 from db.connection import Connection
 from db.keys import CustomerKey, Key, columns_of_keys, in_each_scope
@@ -126,6 +127,25 @@ class FenceEntry:
     @property
     def key(self) -> Key:
         return Key(self.account_id, self.live_mode, self.kind, self.id)
+
+
+def standing(entry: FenceEntry | None) -> str:
+    """The state of an object at the fence, in a few words."""
+    match entry:
+        case None:
+            return "never marked"
+        case FenceEntry(tombstone=True):
+            return "deleted"
+        case FenceEntry(parked_at=at) if at is not None:
+            return "parked"
+        case FenceEntry(missing_since=at) if at is not None:
+            return "missing"
+        case FenceEntry(unsettled=True):
+            return "waits for a read"
+        case FenceEntry(kind=kind) if kind in LIST_CONFIRMED:
+            return "kept up by lists"
+        case _:
+            return "confirmed"
 
 
 _FENCE = names_of(columns_of(FenceEntry))

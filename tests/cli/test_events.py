@@ -9,9 +9,8 @@ from stripe import Event as StripeEvent
 
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
-from cli.events import standing
 from db.connection import Pool
-from db.sync.inbox_admin import FenceEntry
+from db.sync.inbox_admin import FenceEntry, standing
 from runtime.bell import LIVE_QUEUE, TOKENS
 from tests.cli.command import Done, subledger
 from tests.harness import Harness, charge, customer, event, open_harness, refund, subscription
