@@ -15,11 +15,16 @@ _DECIMALS = dict.fromkeys(
 ) | dict.fromkeys(["bhd", "jod", "kwd", "omr", "tnd"], 3)
 
 
+def decimals_of(currency: str) -> int:
+    """How many decimals of the currency a minor unit is."""
+    return _DECIMALS.get(currency.lower(), 2)
+
+
 def format_amount(minor: int | None, currency: str) -> str:
     """The amount without the currency's sign: 123456 usd is 1,234.56. None is one that could not be stored."""
     if minor is None:
         return "too large"
-    decimals = _DECIMALS.get(currency.lower(), 2)
+    decimals = decimals_of(currency)
     sign = "-" if minor < 0 else ""
     whole, fraction = divmod(abs(minor), 10**decimals)
     return f"{sign}{whole:,}.{fraction:0{decimals}}" if decimals else f"{sign}{whole:,}"

@@ -23,7 +23,8 @@ def up(
     """Run the whole system here until Ctrl-C.
 
     Uses DATABASE_URL, REDIS_URL and STRIPE_* if they are set, or in .env, and starts a Postgres, a Valkey and a
-    sandbox account if they are not. Data and logs are kept in .subledger/.
+    sandbox account if they are not. Data and logs are kept in .subledger/. The console is at the address that is
+    shown: log in with the token in .subledger/admin.token, or with ADMIN_TOKEN if it is set.
     """
     # Deployments have no use for it, and so they install nothing that only it needs.
     try:

@@ -13,8 +13,8 @@ CURRENCIES_SHOWN_MAX = 6
 SECOND_TERMINAL = "In a second terminal: subledger status, subledger psql, subledger customer cus_..."
 
 
-def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
-    """The dashboard for a terminal."""
+def table(overview: Overview, *, url: str, stripe: str, console: str) -> RenderableType:
+    """The dashboard for a terminal. `console`: where it is, and how to log in."""
     board = Table(title=f"Subledger  {url}", title_justify="left", min_width=48)
     board.add_column("status")
     board.add_column("customers", justify="right")
@@ -30,7 +30,7 @@ def table(overview: Overview, *, url: str, stripe: str) -> RenderableType:
     board.add_row("events waiting", f"{overview.pending:,}")
     board.add_row("lag", f"{overview.oldest_pending_seconds:.1f} s")
     alarms = [Text(f"ALARM {_printable(alarm)}", style="bold red") for alarm in overview.alarms]
-    ending = Text(f"{stripe}  Ctrl-C stops everything.\n{SECOND_TERMINAL}", style="dim")
+    ending = Text(f"{console}\n{stripe}  Ctrl-C stops everything.\n{SECOND_TERMINAL}", style="dim")
     return Group(board, *alarms, ending)
 
 

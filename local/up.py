@@ -32,6 +32,7 @@ from runtime.settings import Settings
 
 HOST = "127.0.0.1"
 PORT = 8000
+TOKEN_FILE = "admin.token"  # noqa: S105 - its name
 READY_TIMEOUT_SECONDS = 60.0
 # Longer than the worker gives its jobs to finish.
 STOP_TIMEOUT_SECONDS = 30.0
@@ -95,7 +96,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
     environment = {
         "DATABASE_URL": "postgresql://embedded/subledger",
         "REDIS_URL": "redis://embedded/",
-        "ADMIN_TOKEN": kept_secret(home / "admin.token"),
+        "ADMIN_TOKEN": kept_secret(home / TOKEN_FILE),
     }
     if sandbox:
         environment |= {
@@ -155,11 +156,18 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
     # From here on we are stopping: a second Ctrl-C must not leave a server behind. Each step has a time limit.
     stack.callback(_ignore_signals)
     stripe = "Events come from a sandbox account." if sandbox else f"Stripe posts to {url}/webhooks/stripe."
-    asyncio.run(_supervise(parts, servers, home, system, stripe))
+    token = "ADMIN_TOKEN" if "ADMIN_TOKEN" in given else f"the token in {HOME}/{TOKEN_FILE}"
+    console = f"The console is at {url}/: log in with {token}."
+    asyncio.run(_supervise(parts, servers, home, system, stripe, console))
 
 
 async def _supervise(
-    parts: Sequence[Part], servers: Sequence[Server], home: Path, system: RunningSystem, stripe: str
+    parts: Sequence[Part],
+    servers: Sequence[Server],
+    home: Path,
+    system: RunningSystem,
+    stripe: str,
+    console: str,
 ) -> None:
     """Start the parts and show the dashboard until a signal comes; raises UpError when a part or server dies."""
     stopped = asyncio.Event()
@@ -175,8 +183,8 @@ async def _supervise(
             if part.name == "web":
                 await _until_ready(system.url)
                 announce(home, system)
-                typer.echo(f"Subledger is at {system.url}. {stripe}")
-        await _show(system, stripe)
+                typer.echo(f"Subledger is at {system.url}. {stripe} {console}")
+        await _show(system, stripe, console)
 
     tasks = {
         asyncio.create_task(live()),
@@ -286,7 +294,7 @@ async def _until_ready(url: str) -> None:
             raise UpError(f"{url}/readyz was not 200 within {READY_TIMEOUT_SECONDS:g} s") from None
 
 
-async def _show(system: RunningSystem, stripe: str) -> None:
+async def _show(system: RunningSystem, stripe: str, console_at: str) -> None:
     """Show the dashboard until cancelled: a live table on a terminal, a line every few seconds elsewhere."""
     console = Console()
     if not console.is_terminal:
@@ -295,7 +303,9 @@ async def _show(system: RunningSystem, stripe: str) -> None:
         return
     with Live(console=console, auto_refresh=False) as live:
         async for overview in _overviews(system.environment["DATABASE_URL"], REFRESH_SECONDS):
-            live.update(dashboard.table(overview, url=system.url, stripe=stripe), refresh=True)
+            live.update(
+                dashboard.table(overview, url=system.url, stripe=stripe, console=console_at), refresh=True
+            )
 
 
 async def _overviews(database_url: str, every_seconds: float) -> AsyncIterator[Overview]:

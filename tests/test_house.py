@@ -109,7 +109,7 @@ def test_no_other_distribution_has_a_package_of_our_names() -> None:
 
 
 def test_wheel_has_the_rooms_and_the_migrations(tmp_path: Path) -> None:
-    """What a deployment installs: code, migrations and license; no tests, and what they need only as an extra."""
+    """What a deployment installs: code, migrations, the console's pages and license; no tests, and what they need only as an extra."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         check=True,
@@ -123,8 +123,11 @@ def test_wheel_has_the_rooms_and_the_migrations(tmp_path: Path) -> None:
         metadata_fields = Parser().parsestr(wheel.read(metadata).decode())
     code = {str(path.relative_to(ROOT)) for room in ROOMS for path in room.rglob("*.py")}
     migrations = {str(path.relative_to(ROOT)) for path in (ROOT / "db" / "migrations").glob("*.sql")}
+    console = ROOT / "webhooks" / "console"
+    pages = {str(path.relative_to(ROOT)) for path in (*console.rglob("*.html"), *console.rglob("static/*"))}
     assert migrations
-    assert code | migrations <= names
+    assert pages
+    assert code | migrations | pages <= names
     assert {room.name for room in ROOMS} == {
         name.split("/")[0] for name in names if ".dist-info/" not in name
     }

@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> Starlette:
         seen=SeenCustomers(database),
     )
     api = Api(context)
+    console = Console(admin, context)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> Starlette:
         finally:
             looking.cancel()
             await inbox.close()
+            await console.close()
             await admin.close()
             await api.close()
             await bell.close()
@@ -83,7 +85,7 @@ def create_app(settings: Settings) -> Starlette:
             *CustomerRoutes(admin).routes,
             *BackfillRoutes(admin).routes,
             *MetricsRoute(admin, public=settings.metrics_public).routes,
-            *Console(admin, context).routes,
+            *console.routes,
             *api.routes,
         ],
         exception_handlers={

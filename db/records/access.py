@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from db.connection import Connection
 from db.keys import Scope
@@ -118,3 +119,30 @@ async def _asked(
             seen_at=seen_at,
         )
     return Checked(access=access, seen=seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureAccess:
+    """Whether a customer, or one of its entities, may use a feature, and how much of it is left."""
+
+    feature_id: str
+    entity_id: str | None
+    allowed: bool
+    reason: str
+    until: datetime | None
+    granted: Decimal | None
+    used: Decimal | None
+    balance: Decimal | None
+
+
+SELECT_FEATURE_ACCESS = """
+select feature_id, entity_id, allowed, reason, until, granted, used, balance
+from billing.access_to_features
+where customer_uid = $1
+order by feature_id, entity_id nulls first
+"""
+
+
+async def select_feature_access(connection: Connection, uid: UUID) -> list[FeatureAccess]:
+    """Every feature that the customer has or had, as checks answer it."""
+    return [FeatureAccess(**row) for row in await connection.fetch(SELECT_FEATURE_ACCESS, uid)]

@@ -46,17 +46,24 @@ def test_line_says_all_in_one() -> None:
     ) == dashboard.line(OVERVIEW)
 
 
+PLACES = {
+    "url": "http://127.0.0.1:8000",
+    "stripe": "Events come from a sandbox account.",
+    "console": "The console is at http://127.0.0.1:8000/: log in with the token in .subledger/admin.token.",
+}
+
+
 def test_table_shows_address_customers_revenue_and_lag() -> None:
     """What the line says, for a terminal, with the address."""
     console = Console(file=io.StringIO(), width=80)
-    console.print(
-        dashboard.table(OVERVIEW, url="http://127.0.0.1:8000", stripe="Events come from a sandbox account.")
-    )
+    console.print(dashboard.table(OVERVIEW, **PLACES))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     for part in (
         "http://127.0.0.1:8000",
         "subledger psql",
+        "The console is at",
+        ".subledger/admin.token",
         "past_due",
         "1,237",
         "99 %",
@@ -72,9 +79,7 @@ def test_alarms_are_on_the_board() -> None:
     """What an operator must see is on the table and in the line, and controls no terminal."""
     alarmed = replace(OVERVIEW, alarms=("api key: Stripe does not know it\x1b[2J",))
     console = Console(file=io.StringIO(), width=80)
-    console.print(
-        dashboard.table(alarmed, url="http://127.0.0.1:8000", stripe="Events come from a sandbox account.")
-    )
+    console.print(dashboard.table(alarmed, **PLACES))
     assert isinstance(console.file, io.StringIO)
     for said in (console.file.getvalue(), dashboard.line(alarmed)):
         assert "ALARM api key: Stripe does not know it?[2J" in said

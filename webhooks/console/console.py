@@ -15,14 +15,15 @@ from webhooks.admin import Admin
 from webhooks.answers import Refusal
 from webhooks.api.operation import Context
 from webhooks.bodies import read_body
-from webhooks.console import overview
+from webhooks.console import customer, customers, overview
+from webhooks.console.figures import Figures
 from webhooks.console.pages import HEADERS, STATIC, Desk, Form, Page, Visit, fields_of, rendered
 from webhooks.console.session import SESSION_COOKIE, SESSION_SECONDS, Sessions, is_same_token
 
 FORM_BYTES_MAX = 64 * 1024
 CSRF_FIELD = "csrf"
 HOME, LOGIN = "/", "/console/login"
-PAGES: tuple[Page, ...] = (*overview.PAGES,)
+PAGES: tuple[Page, ...] = (*overview.PAGES, *customers.PAGES, *customer.PAGES)
 """Every page but the door's, the longest paths first: a name in a path may be any text."""
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
@@ -34,7 +35,8 @@ class Console:
 
     def __init__(self, admin: Admin, context: Context) -> None:
         sessions = Sessions(context.settings.admin_token)
-        self._desk = Desk(admin=admin, context=context, sessions=sessions)
+        figures = Figures(context.settings.database_url)
+        self._desk = Desk(admin=admin, context=context, sessions=sessions, figures=figures)
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
@@ -49,6 +51,10 @@ class Console:
             Route("/console", _Answering(_to_home)),
             Route("/console/{rest:id}", _Answering(_Inside(desk, Page(path="", get=_nothing_here)))),
         ]
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._desk.figures.close()
 
 
 class _Answering:

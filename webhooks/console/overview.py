@@ -1,17 +1,81 @@
 """The overview: how it is, at one look."""
 
+from collections import Counter
+from dataclasses import dataclass
+
 from starlette.responses import Response
 
-from db.sync.status import select_backlog
+from db.records.figures import measure_rate, select_newest_changes
+from db.sync.audit_reports import select_last_audit
+from db.sync.status import select_backlog, select_workers
+from webhooks.console.drawings import charts_of
+from webhooks.console.figures import Counted
 from webhooks.console.pages import Page, Visit
+from webhooks.console.words import STATUSES
+
+REFRESH_SECONDS = 5
+CHANGES_MAX = 10
+RATE_SECONDS = 300.0
+RATE_EVENTS_MAX = 5_000
+"""Of the latest events, how many are looked at to tell how many come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customers:
+    """The customers of the mode that is shown."""
+
+    by_status: list[tuple[str | None, int]]
+    """From the best status to none; those without customers are left out."""
+    total: int
+    exact_percent: str
+    """Rounded down: 100 % means all."""
 
 
 async def show(visit: Visit) -> Response:
-    """The backlog and the alarms."""
+    """Customers, backlog, alarms, the newest changes of status, and the charts."""
     desk = visit.desk
+    served = desk.admin.live_mode
     async with desk.context.readers.connection() as connection:
-        backlog = await select_backlog(connection, live_mode=desk.admin.live_mode)
-    return visit.page("overview.html", title="Overview", refresh_seconds=5, backlog=backlog)
+        backlog = await select_backlog(connection, live_mode=served)
+        workers = await select_workers(connection)
+        audit = await select_last_audit(connection)
+        changes = await select_newest_changes(connection, limit=CHANGES_MAX)
+        rate = await measure_rate(connection, walked_max=RATE_EVENTS_MAX, seconds=RATE_SECONDS)
+    counted = await desk.figures.look()
+    live_mode = counted.live_mode(served) if counted else bool(served)
+    return visit.page(
+        "overview.html",
+        title="Overview",
+        refresh_seconds=REFRESH_SECONDS,
+        backlog=backlog,
+        workers_alive=sum(each.alive for each in workers),
+        workers_lost=sum(not each.alive for each in workers),
+        audit=audit,
+        changes=changes,
+        rate=rate,
+        counted=counted,
+        failed=desk.figures.failed,
+        live_mode=live_mode,
+        customers=_customers(counted, live_mode=live_mode) if counted else None,
+        mrr=[each for each in counted.mrr if each.live_mode == live_mode] if counted else [],
+        charts=charts_of(counted, live_mode=live_mode) if counted else [],
+    )
+
+
+def _customers(counted: Counted, *, live_mode: bool) -> Customers:
+    counts: Counter[str | None] = Counter()
+    exact = 0
+    for each in counted.customers:
+        if each.live_mode == live_mode:
+            counts[each.status] += each.customers
+            exact += each.exact
+    total = sum(counts.values())
+    known = [*STATUSES, *sorted(status for status in counts if status not in STATUSES and status is not None)]
+    return Customers(
+        by_status=[(status, counts[status]) for status in known if counts[status]],
+        total=total,
+        exact_percent=f"{100 * exact // total} %" if total else "–",  # noqa: RUF001 - a dash as people write it
+    )
 
 
 PAGES = (Page(path="/", get=show),)

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from webhooks.admin import Admin
 from webhooks.answers import Refusal
 from webhooks.api.operation import Context
+from webhooks.console.figures import Figures
 from webhooks.console.session import NOTICE_COOKIE, NOTICE_SECONDS, Notice, Session, Sessions
 from webhooks.console.words import FILTERS
 
@@ -64,6 +65,7 @@ class Desk:
     context: Context
     """That of the customers API: `readers` is the database for pages."""
     sessions: Sessions
+    figures: Figures
 
 
 class Form:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
@@ -27,6 +28,21 @@ def money(minor: int | None, currency: str | None) -> str:
         if minor is None or currency is None
         else f"{format_amount(minor, currency)} {currency.upper()}"
     )
+
+
+def amount(minor: int | None, currency: str) -> str:
+    """An amount whose currency stands beside it."""
+    return format_amount(minor, currency)
+
+
+def plain(value: Decimal | None) -> str:
+    """A number that may have decimals, without those that say nothing."""
+    return NOTHING if value is None else f"{value.normalize():f}"
+
+
+def rate(value: float) -> str:
+    """How much in a second."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def moment(at: datetime | None) -> str:
@@ -90,6 +106,9 @@ def dash(value: object) -> object:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "money": money,
+    "amount": amount,
+    "plain": plain,
+    "rate": rate,
     "moment": moment,
     "day": day,
     "number": number,
