@@ -109,7 +109,9 @@ def test_no_other_distribution_has_a_package_of_our_names() -> None:
 
 
 def test_wheel_has_the_rooms_and_the_migrations(tmp_path: Path) -> None:
-    """What a deployment installs: code, migrations, the console's pages and license; no tests, and what they need only as an extra."""
+    """What a deployment installs: code, migrations, the pages of the console and the license; no tests, and what they
+    need only as an extra.
+    """
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         check=True,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from db.connection import Connection
+from db.keys import Scope
 from db.records.history import StatusChange
 
 
@@ -214,15 +215,15 @@ class CitedEvent:
 
 
 SELECT_CITED_EVENTS = """
-select event_id, type, created, payload
+select event_id, type, created, case when octet_length(payload) <= $4 then payload else '' end as payload
 from sync.events
 where account_id = $1 and live_mode = $2 and event_id = any ($3::text[])
 """
 
 
 async def select_cited_events(
-    connection: Connection, account_id: str, live_mode: bool, event_ids: Sequence[str]
+    connection: Connection, scope: Scope, event_ids: Sequence[str], *, bytes_max: int
 ) -> dict[str, CitedEvent]:
-    """These events of one account and mode, by id; those that the inbox does not have are left out."""
-    rows = await connection.fetch(SELECT_CITED_EVENTS, account_id, live_mode, list(event_ids))
+    """These events, by id; those that the inbox does not have are left out, and of larger ones the payload is."""
+    rows = await connection.fetch(SELECT_CITED_EVENTS, *scope, list(event_ids), bytes_max)
     return {row["event_id"]: CitedEvent(**row) for row in rows}

@@ -129,6 +129,15 @@ async def test_up_starts_all_and_ctrl_c_leaves_nothing(directory: Path) -> None:
         announced = running.announced()
         async with aiohttp.ClientSession() as session, session.get(f"{announced['url']}/readyz") as response:
             assert 200 == response.status
+        console = f"The console is at {announced['url']}/: log in with the token in .subledger/admin.token."
+        assert console in running.said()
+        token = (directory / ".subledger/admin.token").read_text().strip()
+        assert token not in running.said()
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+            session.post(f"{announced['url']}/console/login", data={"token": token}) as response,
+        ):
+            assert (200, "/") == (response.status, response.url.path)
         assert 0o600 == stat.S_IMODE((directory / ".subledger/run.json").stat().st_mode)
 
         found = command(directory, "migrate")

@@ -18,7 +18,13 @@ from webhooks.bodies import read_body
 from webhooks.console import customer, customers, overview
 from webhooks.console.figures import Figures
 from webhooks.console.pages import HEADERS, STATIC, Desk, Form, Page, Visit, fields_of, rendered
-from webhooks.console.session import SESSION_COOKIE, SESSION_SECONDS, Sessions, is_same_token
+from webhooks.console.session import (
+    FAILURES_SECONDS,
+    SESSION_COOKIE,
+    SESSION_SECONDS,
+    Sessions,
+    is_same_token,
+)
 
 FORM_BYTES_MAX = 64 * 1024
 CSRF_FIELD = "csrf"
@@ -99,8 +105,9 @@ def _refused(refusal: Refusal, visit: Visit | None = None) -> Response:
     """What was wrong and what to do, with the menu for those who are logged in."""
     title = _TITLES.get(refusal.status, "That did not work")
     message = refusal.message[:1].upper() + refusal.message[1:]
-    show = rendered if visit is None else visit.page
-    return show("refused.html", status=refusal.status, title=title, message=message)
+    if visit is None:
+        return rendered("refused.html", status=refusal.status, title=title, message=message)
+    return visit.page("refused.html", status=refusal.status, title=title, message=message)
 
 
 class _Inside:
@@ -119,7 +126,8 @@ class _Inside:
         handle = self._page.get if reads else self._page.post if request.method == "POST" else None
         if session is None:
             if reads:
-                there = _inside(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+                query = f"?{request.url.query}" if request.url.query else ""
+                there = HOME if self._page.get is None else _inside(request.url.path + query)
                 query = "" if there == HOME else f"?{urlencode({'next': there})}"
                 return RedirectResponse(LOGIN + query, status_code=303)
             raise Refusal(403, "the session has ended: log in again, and repeat what you did")
@@ -178,7 +186,9 @@ class _Login:
         sessions = self._desk.sessions
         if not sessions.may_try(address):
             log.warning("console login refused", reason="too many wrong tokens")
-            return _door(there, status=429, wrong="Too many wrong tokens came from here: wait five minutes.")
+            wait = _door(there, status=429, wrong="Too many wrong tokens came from here: wait five minutes.")
+            wait.headers["Retry-After"] = f"{FAILURES_SECONDS:.0f}"
+            return wait
         cookie = sessions.begin(form.get("token"), address)
         if cookie is None:
             log.warning("console login refused", reason="wrong token")

@@ -8,7 +8,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from db.connection import Connection
-from db.keys import CustomerKey
+from db.keys import CustomerKey, Scope
 from db.records.access import select_feature_access
 from db.records.customer import StoredCustomer, find_customers
 from db.records.figures import select_cited_events
@@ -25,6 +25,8 @@ REFRESH_SECONDS = 10
 EVENTS_MAX = 20
 CHANGES_MAX = 200
 """Changes of status that are explained, the latest first."""
+PAYLOAD_BYTES_MAX = 64 * 1024
+"""A larger event is named, and not read."""
 UNSETTLED_MAX = 20
 
 Show = Callable[[Any], object]
@@ -133,7 +135,9 @@ async def _timeline(connection: Connection, record: Customer) -> list[Explained]
     """The changes of its status, the latest first, each with what its event says."""
     changes = rows_of(record.status_changes)[::-1][:CHANGES_MAX]
     cited = sorted({change.event_id for change in changes if change.event_id is not None})
-    events = await select_cited_events(connection, record.account_id, record.live_mode, cited)
+    events = await select_cited_events(
+        connection, Scope(record.account_id, record.live_mode), cited, bytes_max=PAYLOAD_BYTES_MAX
+    )
     return [explained(change, events.get(change.event_id or "")) for change in changes]
 
 

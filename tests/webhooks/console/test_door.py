@@ -83,7 +83,7 @@ async def test_cookie_over_https(browser: Browser) -> None:
     "token",
     [
         "",
-        "wrong",
+        "mistaken",
         ADMIN_TOKEN[:-1],
         ADMIN_TOKEN + "x",
         "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),

@@ -34,13 +34,27 @@ def body(previous: Any = None, **fields: Any) -> bytes:
     ("payload", "about", "lines"),
     [
         (
-            body({"status": "active", "cancel_at": None}, object="subscription", id="sub_1", status="past_due", cancel_at=1_790_000_000),
+            body(
+                {"status": "active", "cancel_at": None},
+                object="subscription",
+                id="sub_1",
+                status="past_due",
+                cancel_at=1_790_000_000,
+            ),
             "subscription sub_1",
             ["status: active → past_due", "cancel_at: none → 2026-09-21 14:13:20"],
         ),
         (body(object="customer", id="cus_1"), "customer cus_1", []),
-        (body(object="subscription", id="sub_1", status="trialing"), "subscription sub_1", ["status: trialing"]),
-        (body({"cancel_at_period_end": False, "items": {"data": []}}, cancel_at_period_end=True), "", ["cancel_at_period_end: no → yes"]),
+        (
+            body(object="subscription", id="sub_1", status="trialing"),
+            "subscription sub_1",
+            ["status: trialing"],
+        ),
+        (
+            body({"cancel_at_period_end": False, "items": {"data": []}}, cancel_at_period_end=True),
+            "",
+            ["cancel_at_period_end: no → yes"],
+        ),
         (body({"x": 1}), "", ["x: 1 → none"]),
         (body("odd", object=["odd"], id=3), "['odd'] 3", []),
         (body({"a": "b" * 500}, a="c"), "", [f"a: {'b' * (TEXT_MAX - 1)}… → c"]),
@@ -50,7 +64,7 @@ def body(previous: Any = None, **fields: Any) -> bytes:
         (b"[" * 100_000, "", []),
         (b"", "", []),
     ],
-)  # fmt: skip
+)
 def test_what_an_event_says(payload: bytes, about: str, lines: list[str]) -> None:
     """What it is about, and what changed in it, the status first; anything may stand in it."""
     assert (about, lines) == told(payload)

@@ -3,7 +3,7 @@
 from sandbox import Sandbox, create_api
 from tests.harness import API_KEY, NOON, Api, Body, charge, customer, event, item, listing, subscription
 from tests.webhooks.api.client import Service
-from tests.worker.lists.test_features import summary
+from tests.worker.lists.test_features import ENTITLED_PATH, entitlement, feature, summary
 
 DAY = 86_400
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -48,7 +48,9 @@ PAID = [
 def account() -> Api:
     """What Stripe says when it is asked."""
     api = Api(create_api(Sandbox(seed=1), [API_KEY]))
-    api.put(ANNA, EVE, PRICE, PRODUCT, subscription(**PERIOD), *PAID)
+    api.put(ANNA, EVE, PRICE, PRODUCT, subscription(status="trialing", **PERIOD), *PAID)
+    api.bodies[ENTITLED_PATH] = listing([entitlement("feat_reports")], url=ENTITLED_PATH)
+    api.bodies["/v1/entitlements/features/feat_reports"] = feature("feat_reports")
     return api
 
 
@@ -67,9 +69,11 @@ async def live(service: Service) -> None:
             event_id="evt_trial",
         ),
     )
-    await service.until_record("cus_1", status="trialing")
+    # Seen at Stripe before it goes on, or the trial would have left no trace.
+    await service.until_record("cus_1", status="trialing", exact=True)
+    harness.api.put(subscription(**PERIOD))
     await harness.receive(
-        event("entitlements.active_entitlement_summary.updated", summary("cus_1", ["feat_1"]), after=2),
+        event("entitlements.active_entitlement_summary.updated", summary("cus_1", ["feat_reports"]), after=2),
         event(
             "customer.subscription.updated",
             subscription(**PERIOD),
