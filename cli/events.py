@@ -41,9 +41,9 @@ from db.sync.inbox_admin import (
     select_parked_objects,
     standing,
 )
+from runtime.retry import retry_conflicts
 from runtime.settings import redis_url_from_env
 from worker.live.event import read_event
-from worker.retry import retry_conflicts
 
 BATCH = 100
 """Events replayed in one transaction; each may have 2 MiB."""

@@ -37,8 +37,8 @@ from db.keys import CustomerKey, EventKey, Key
 from db.records.moved import keep_usage_still
 from db.sync.accounts import clear_alarms, object_refused
 from db.sync.inbox import ClaimedEvent
-from worker.payload import NotJson, read_object
-from worker.retry import retry_conflicts
+from runtime.payload import NotJson, read_object
+from runtime.retry import retry_conflicts
 
 EVENTS_BATCH = 500
 WRITERS_POLL_SECONDS = 0.05

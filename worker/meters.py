@@ -29,6 +29,8 @@ from db.sync.meter_events import (
     trim_meter_events,
 )
 from db.sync.refusals import WHOLE_ACCOUNT, select_refusals
+from runtime.payload import said_by
+from runtime.retry import backoff_seconds, retry_conflicts
 from runtime.stripe_api import (
     StripeApi,
     StripeError,
@@ -37,8 +39,6 @@ from runtime.stripe_api import (
     StripeUnavailable,
 )
 from worker.live.closed import say_closed
-from worker.payload import said_by
-from worker.retry import backoff_seconds, retry_conflicts
 
 PATH = "/v1/billing/meter_events"
 ADDED_AT_ONCE = 2_000

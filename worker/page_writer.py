@@ -18,11 +18,11 @@ from db.sync.incarnation import select_incarnation
 from db.sync.not_understood import note_not_understood
 from db.sync.objects import mark_objects
 from db.sync.windows import Advance, LostWindow, Window, WindowKey, advance_windows, key_of
+from runtime.retry import TryLater, retry_conflicts
 from worker.audit.lists import audit_page
 from worker.lists.backfill import NOT_UNDERSTOOD, store_answers_of
 from worker.live.marks import bare_mark
 from worker.live.pages import Page
-from worker.retry import TryLater, retry_conflicts
 
 LEASE = timedelta(seconds=30)
 """A window's lease, renewed with each page: longer than one request may take. A slower worker loses the window, and

@@ -27,6 +27,7 @@ from db.sync.windows import (
     postpone_window,
     release_window,
 )
+from runtime.payload import NotJson
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.audit.lists import end_audit, step_audit
 from worker.lists.backfill import step_backfill
@@ -34,7 +35,6 @@ from worker.lists.gaps import FIRST_LOOK_BACK, OVERLAP
 from worker.lists.steps import FAILING_STEPS, Step, Turn, bounds_of, next_step, step_after_failure
 from worker.live.pages import CUT_LISTS_MAX, Page, read_page
 from worker.page_writer import LEASE, PageWriter, ReadPage
-from worker.payload import NotJson
 
 SCAN_ATTEMPTS_MAX = 10
 """Failures of a window, or a step, in a row before it is given up: about five minutes with the pauses between."""

@@ -17,10 +17,10 @@ from billing.usage import CustomerUsage, Metering, counted, expected_of, meterin
 from db.connection import Pool, PostgresAway
 from db.mirror.facts import load_facts
 from db.sync.usage import DueUsage, claim_usage, postpone_usage, select_meters, store_usage
+from runtime.payload import NotJson, clean_json, read_object, said_by
+from runtime.retry import backoff_seconds, retry_conflicts
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.live.reads import read_rest
-from worker.payload import NotJson, clean_json, read_object, said_by
-from worker.retry import backoff_seconds, retry_conflicts
 
 PREVIEW_PATH = "/v1/invoices/create_preview"
 BATCH = 8

@@ -8,9 +8,9 @@ from db.connection import Pool
 from db.keys import CustomerKey
 from db.sync.customers import claim_stale, mark_stale
 from db.sync.inbox import claim_events
+from runtime.retry import ATTEMPTS_MAX
 from tests.harness import Harness, charge, customer, event, open_harness
 from worker.live import apply, derive
-from worker.retry import ATTEMPTS_MAX
 
 
 @pytest.fixture

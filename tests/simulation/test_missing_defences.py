@@ -25,6 +25,7 @@ from db.sync.inbox import CLAIM_EVENTS, claim_events
 from db.sync.incarnation import Incarnation
 from db.sync.objects import LATE_MAX
 from db.sync.scans import Scan
+from runtime.retry import ATTEMPTS_MAX
 from runtime.stripe_api import StripeApi
 from sandbox import Sandbox, create_api
 from tests.databases import empty_tables
@@ -52,7 +53,6 @@ from worker.lists import gaps
 from worker.live.answers import Answered
 from worker.live.fence import judge_absence
 from worker.live.stretches import PageOf, Stretch, read_stretch
-from worker.retry import ATTEMPTS_MAX
 
 NEVER = timedelta(days=36_500)
 YEAR = 366 * 86_400

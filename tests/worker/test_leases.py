@@ -16,11 +16,11 @@ from db.mirror.tables import MIRROR
 from db.sync.customers import FINISH_DERIVED
 from db.sync.inbox import FINISH_EVENTS
 from db.sync.objects import CONFIRM_OBJECTS
+from runtime.retry import ATTEMPTS_MAX
 from tests.faults import Call, about, before, failing, losing_connections_at
 from tests.harness import Harness, customer, event, listing, sweep, sweep_bulk
 from worker import leases
 from worker.lists import histories
-from worker.retry import ATTEMPTS_MAX
 
 # What of the work goes on over a connection that Postgres ends under it: the statement at which it does so.
 PLACES = {

@@ -17,6 +17,7 @@ from db.sync.inbox import FINISH_EVENTS
 from db.sync.status import SELECT_MIGRATED
 from runtime.bell import LIVE_QUEUE, connect_redis
 from runtime.logs import Complaints
+from runtime.retry import ATTEMPTS_MAX
 from runtime.settings import Settings
 from tests.faults import before, failing
 from tests.harness import Harness, customer, event
@@ -24,7 +25,6 @@ from tests.system import until
 from worker import process
 from worker.engine import keep_trying
 from worker.process import WorkerProcess
-from worker.retry import ATTEMPTS_MAX
 
 NOT_MIGRATED = "the database is not migrated: run `subledger migrate`"
 SAID = ("event", "because", "after", "during")

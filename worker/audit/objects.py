@@ -42,12 +42,12 @@ from db.sync.audits import (
     suspect,
 )
 from db.sync.scans import Scan, move_scan
+from runtime.payload import NotJson
+from runtime.retry import retry_conflicts
 from runtime.stripe_api import StripeMissing, StripeRefused, StripeUnavailable
 from worker.lists import entitlements
 from worker.lists.steps import HOLD, READS_AT_ONCE, Place, Step, Turn, go_on, stay
 from worker.live.reads import due_now, read_whole
-from worker.payload import NotJson
-from worker.retry import retry_conflicts
 
 DRIFT_EXAMINED_MAX = 10_000
 """With more drift the mirror is not damaged but empty, or of another account: a backfill helps, reads by id do not."""

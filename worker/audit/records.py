@@ -55,12 +55,12 @@ from db.sync.audits import (
 )
 from db.sync.customers import mark_overdue
 from db.sync.scans import Scan
+from runtime.payload import as_text
+from runtime.retry import retry_conflicts
 from worker.audit.objects import DRIFT_EXAMINED_MAX
 from worker.lists.steps import CUSTOMERS_AT_ONCE, HOLD, Place, Turn, go_on, stay
 from worker.live.derive import in_pieces, is_heavy, measure
 from worker.live.mirror import Shown, write_mirror
-from worker.payload import as_text
-from worker.retry import retry_conflicts
 
 log = structlog.get_logger()
 

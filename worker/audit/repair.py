@@ -24,11 +24,11 @@ from db.sync.audits import (
 from db.sync.customers import mark_stale
 from db.sync.objects import mark_objects
 from db.sync.scans import Scan
+from runtime.retry import retry_conflicts
 from worker.audit.objects import DRIFT_EXAMINED_MAX
 from worker.audit.records import MOTION_WAIT, MOTION_WAITS_MAX
 from worker.lists.steps import CUSTOMERS_AT_ONCE, Place, Turn, go_on, stay
 from worker.live.marks import bare_mark
-from worker.retry import retry_conflicts
 
 
 async def repair(turn: Turn, scan: Scan) -> None:

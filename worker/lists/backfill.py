@@ -27,6 +27,7 @@ from db.sync.coverage import (
 from db.sync.histories import HISTORY_ATTEMPTS_MAX, select_clock_histories, want_history
 from db.sync.objects import mark_objects
 from db.sync.scans import Scan, finish_scan
+from runtime.retry import TryLater, retry_conflicts
 from runtime.stripe_api import StripeMissing
 from worker.lists.clocks import clocks_of, fill_clocks
 from worker.lists.entitlements import fill_entitlements
@@ -45,7 +46,6 @@ from worker.lists.steps import (
 from worker.live.answers import Answered
 from worker.live.fence import ask_again, store_answers
 from worker.live.marks import bare_mark
-from worker.retry import TryLater, retry_conflicts
 
 NOT_UNDERSTOOD = "its shape in a list is not understood"
 READ_WITHIN = timedelta(minutes=1)

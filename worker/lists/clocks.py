@@ -14,13 +14,13 @@ from billing.kinds.registry import KINDS
 from db.sync.histories import want_clock_histories
 from db.sync.objects import mark_objects
 from db.sync.scans import Scan
+from runtime.retry import retry_conflicts
 from runtime.stripe_api import StripeMissing, StripeRefused
 from worker.lists.steps import HOLD, Turn
 from worker.live.fence import ask_again, store_answers
 from worker.live.marks import bare_mark
 from worker.live.pages import PAGE, Page, each_page
 from worker.live.reads import read_rest
-from worker.retry import retry_conflicts
 
 LIST_PATH = "/v1/test_helpers/test_clocks"
 

@@ -11,6 +11,7 @@ from db.sync.audits import Unread, note_unread
 from db.sync.entitlements import select_entitled, select_unread_accounts
 from db.sync.objects import mark_objects
 from db.sync.scans import Scan
+from runtime.payload import ReadFailures
 from runtime.scan_requests import ask_for_scan, read_request
 from runtime.stripe_api import StripeRefused, StripeUnavailable
 from worker.lists.steps import HOLD, READS_AT_ONCE, Turn, stay
@@ -18,7 +19,6 @@ from worker.live.answers import Answered
 from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
 from worker.live.reads import read_now
-from worker.payload import ReadFailures
 
 KIND = "active_entitlement_summary"
 OUTAGE_TRIES = 6

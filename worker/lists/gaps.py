@@ -30,10 +30,10 @@ from db.sync.inbox import SignedEvent, reach_milestone, record_events
 from db.sync.refusals import WHOLE_ACCOUNT
 from runtime.envelope import read_envelope
 from runtime.metrics import count_received
+from runtime.payload import NotJson, said_by
+from runtime.retry import retry_conflicts
 from runtime.stripe_api import StripeApi, StripeRefused
 from worker.live.closed import end_refusal, events_refused, say_closed, say_events_forbidden
-from worker.payload import NotJson, said_by
-from worker.retry import retry_conflicts
 
 LEASE = timedelta(minutes=5)
 OVERLAP = timedelta(minutes=10)

@@ -30,6 +30,8 @@ from db.sync.histories import (
 )
 from db.sync.objects import mark_objects
 from db.sync.refusals import WHOLE_ACCOUNT, is_deleted, select_refusals
+from runtime.payload import said_by
+from runtime.retry import backoff_seconds
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.answers import Answered
@@ -38,8 +40,6 @@ from worker.live.fence import ask_again, store_safely
 from worker.live.marks import bare_mark
 from worker.live.pages import each_page
 from worker.live.reads import read_of, read_whole
-from worker.payload import said_by
-from worker.retry import backoff_seconds
 
 BATCH = 8
 LEASE = timedelta(minutes=5)

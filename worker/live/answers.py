@@ -10,8 +10,8 @@ from billing.kinds.found import ObjectRef
 from billing.kinds.parse import Parsed, nested_lists, parse_object
 from billing.kinds.registry import KINDS, LIST_CONFIRMED, customer_named_by, kind_of, owner_named_by
 from db.keys import Key
+from runtime.payload import as_text
 from worker.live.mirror import Shown
-from worker.payload import as_text
 
 log = structlog.get_logger()
 

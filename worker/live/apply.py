@@ -22,13 +22,13 @@ from db.sync.not_understood import note_not_understood
 from db.sync.objects import Mark, mark_objects, select_unknown
 from db.sync.recreated import raise_recreated
 from runtime.metrics import EVENTS_APPLIED
+from runtime.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
 from worker.forget import set_aside_events
 from worker.leases import Held, excusing, holding
 from worker.live.event import EventReading, outcome_of, read_event, read_marks_alone
 from worker.live.marks import event_mark, join_marks, named_mark, without_past_deletion
 from worker.live.mirror import Shown, write_mirror
 from worker.live.twins import find_contradicted, tell_twins
-from worker.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
 
 BATCH = 500
 LEASE = timedelta(seconds=60)

@@ -22,6 +22,7 @@ from db.sync.not_understood import note_not_understood
 from db.sync.objects import FailedRead, postpone_reads
 from db.sync.refusals import Refusal, note_refusal, select_refusals, take_probe
 from db.sync.stretches import select_awaited
+from runtime.retry import backoff_seconds, retry_conflicts
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.answers import Answered
@@ -29,7 +30,6 @@ from worker.live.closed import end_refusal, kind_refused, say_closed, say_forbid
 from worker.live.fence import judge_absence, judge_absent, store_safely
 from worker.live.reads import NotUnderstood, read_whole
 from worker.live.stretches import Stretch, keys_inside, plan_reads, read_stretch
-from worker.retry import backoff_seconds, retry_conflicts
 
 BATCH = 200
 LEASE = timedelta(seconds=90)

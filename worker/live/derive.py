@@ -48,10 +48,10 @@ from db.sync.customers import (
 from db.sync.heavy import put_over
 from db.sync.incarnation import Numbers, keep_one_history
 from db.sync.usage import enlist_metered
+from runtime.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
 from worker.leases import Held, holding
 from worker.live.history import Derivation, write_mrr_history, write_status_history
 from worker.live.links import link_by_name
-from worker.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
 
 BATCH = 500
 FAN_OUT_OBJECTS = 50

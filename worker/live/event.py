@@ -19,8 +19,8 @@ from billing.kinds.registry import (
 from billing.kinds.thin import Named, named_by, snapshot_type
 from db.keys import Scope
 from db.sync.inbox import ClaimedEvent, Outcome
+from runtime.payload import NotJson, as_text, data_object, read_object
 from worker.live.mirror import Shown
-from worker.payload import NotJson, as_text, data_object, read_object
 
 
 @dataclass(slots=True, kw_only=True)

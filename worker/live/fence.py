@@ -37,14 +37,14 @@ from db.sync.objects import (
 )
 from db.sync.recreated import outlive_deletions
 from db.sync.refusals import select_owners_deletion
+from runtime.payload import as_text, read_object
+from runtime.retry import TryLater, retry_conflicts
 from worker.forget import set_aside_answers
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, is_terminal, write_mirror
 from worker.live.twins import marks_around
 from worker.live.witness import doubt_late
-from worker.payload import as_text, read_object
-from worker.retry import TryLater, retry_conflicts
 
 # Reads may lag behind the event that announced a change. After these, one more an hour after the first is believed.
 ASK_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 1200))

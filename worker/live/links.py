@@ -12,8 +12,8 @@ from billing.claims import holder_of
 from billing.facts import uid_of_unlinked
 from db.connection import Connection
 from db.records.identities import Namesakes, link_namesakes
+from runtime.retry import retry_conflicts
 from worker.live.history import Derivation
-from worker.retry import retry_conflicts
 
 OF_THE_COMPANY = ("metadata", "checkout")
 """What a buyer's browser writes links nobody (I13)."""

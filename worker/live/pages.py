@@ -17,10 +17,10 @@ from billing.kinds.registry import customer_named_by, owner_named_by
 from db.connection import Pool
 from db.keys import Key
 from db.sync.objects import draw_tick
+from runtime.payload import NotJson, as_text, clean_json, read_object
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused
 from worker.live.answers import Answered
 from worker.live.reads import complete_lists
-from worker.payload import NotJson, as_text, clean_json, read_object
 
 PAGE = 100
 SECOND = timedelta(seconds=1)

@@ -33,12 +33,12 @@ from db.sync.pushes import (
     wake_pushes,
 )
 from db.sync.refusals import WHOLE_ACCOUNT, Refusal, end_refusals, note_refusal, select_refusals, take_probe
+from runtime.payload import said_by
+from runtime.retry import backoff_seconds, retry_conflicts
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.closed import say_closed
 from worker.live.marks import bare_mark
-from worker.payload import said_by
-from worker.retry import backoff_seconds, retry_conflicts
 
 BATCH = 8
 LEASE = timedelta(seconds=90)

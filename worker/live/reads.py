@@ -16,9 +16,9 @@ from db.connection import Pool
 from db.keys import Key
 from db.sync.due_reads import DueRead
 from db.sync.objects import draw_tick
+from runtime.payload import NotJson, as_text, clean_json, read_object
 from runtime.stripe_api import Answer, StripeApi, StripeMissing, StripeRefused
 from worker.live.answers import Answered
-from worker.payload import NotJson, as_text, clean_json, read_object
 
 log = structlog.get_logger()
 

@@ -12,11 +12,11 @@ from db.connection import Connection
 from db.keys import EventKey, Key
 from db.sync.objects import Confirmed, Mark, Marked
 from db.sync.twins import remember_twins, select_known_since
+from runtime.payload import read_object
 from worker.live.answers import Answered
 from worker.live.event import EventReading
 from worker.live.marks import bare_mark
 from worker.live.witness import select_contradicted
-from worker.payload import read_object
 
 
 async def tell_twins(connection: Connection, readings: Sequence[EventReading]) -> list[EventReading]:

@@ -26,9 +26,9 @@ from db.keys import Key
 from db.mirror.tables import select_raw
 from db.sync.objects import FailedRead
 from db.sync.witnesses import Tied, Witness, select_tied, select_witnesses
+from runtime.payload import NotJson, as_text, data_object, previous_attributes, read_object
 from runtime.stripe_api import API_VERSION
 from worker.live.answers import Answered
-from worker.payload import NotJson, as_text, data_object, previous_attributes, read_object
 
 DOUBTED_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 5, 10, 20))
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
+from runtime.retry import retry_conflicts
 from sandbox import Sandbox, create_api, deliver, serve
 from tests.cli.command import Done, ended, running
 from tests.system import ADMIN_TOKEN, SECRET, System, running_system, start, until
 from tests.truth import different_records
 from tests.worker.account import API_KEY
 from tests.worker.audit.damage import damage
-from worker.retry import retry_conflicts
 
 CUSTOMERS = int(os.environ.get("PROVE_CUSTOMERS", "500"))
 WITHIN_SECONDS = 240.0 + CUSTOMERS / 20

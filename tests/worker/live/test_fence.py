@@ -10,13 +10,13 @@ from billing.kinds.parse import parse_object
 from db.connection import Pool, connect
 from db.keys import Key
 from db.sync.objects import CONFIRM_OBJECTS, Mark, draw_tick, mark_objects
+from runtime.retry import retry_conflicts
 from tests.faults import Call, before
 from tests.harness import NOON, Harness, charge, customer, event, refund, subscription
 from tests.system import until
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.apply import apply_batch
 from worker.live.fence import store_answers
-from worker.retry import retry_conflicts
 
 
 def answered(tick: int, body: dict[str, object], *, seconds: int = 0) -> Answered:

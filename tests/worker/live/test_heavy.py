@@ -10,12 +10,12 @@ from billing.status import Policy
 from db.mirror import facts
 from db.mirror.facts import SELECT_CUSTOMERS
 from db.sync.customers import FINISH_DERIVED
+from runtime.retry import ATTEMPTS_MAX
 from tests.faults import Call, about, after, before, broken, failing, held_up
 from tests.harness import Harness, customer, event, subscription
 from tests.system import until
 from worker import rebuild
 from worker.live import derive, heavy
-from worker.retry import ATTEMPTS_MAX
 
 CHARGES = 120
 

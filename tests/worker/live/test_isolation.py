@@ -19,13 +19,13 @@ from db.sync.inbox import CLAIM_EVENTS, FINISH_EVENTS, claim_events
 from db.sync.objects import CONFIRM_OBJECTS, MARK_OBJECTS
 from db.sync.status import Backlog, select_backlog
 from runtime.envelope import read_envelope
+from runtime.retry import ATTEMPTS_MAX
 from tests.faults import Call, about, after, before, broken, failing
 from tests.harness import Harness, charge, customer, event, listing, subscription, sweep_bulk
 from worker.lists import histories
 from worker.live import apply
 from worker.live.event import read_event
 from worker.live.pages import list_query
-from worker.retry import ATTEMPTS_MAX
 
 BEYOND_BIGINT = 2**63
 

@@ -8,11 +8,11 @@ from db.keys import CustomerKey, Key
 from db.records.customer import select_unsettled
 from db.sync.inbox import claim_events
 from db.sync.objects import mark_objects
+from runtime.retry import ATTEMPTS_MAX
 from tests.faults import broken
 from tests.harness import NOON, Body, Harness, charge, customer, event, listing, refund
 from worker.live import apply
 from worker.live.marks import bare_mark
-from worker.retry import ATTEMPTS_MAX
 
 REFUND = Key("", False, "refund", "re_1")
 
