@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from cli.connect import database, environment
-from cli.terminal import cell, show, show_json, shown, table
+from cli.terminal import cell, show, show_json, table
 from db.sync.accounts import Alarm, clear_alarms, select_alarms
+from runtime.printable import shown
 
 app = typer.Typer(
     help="List what an operator must see, and clear it.",

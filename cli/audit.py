@@ -11,11 +11,12 @@ from rich.text import Text
 from cli.backfill import reports
 from cli.connect import database, environment, served_mode
 from cli.errors import CommandError
-from cli.terminal import counted, error_console, show, show_json, shown, span, table
+from cli.terminal import counted, error_console, show, show_json, span, table
 from db.connection import PostgresAway
 from db.sync.audit_reports import AuditReport, report_audit
 from db.sync.audits import Drift, Unread, select_drift, select_undecided
 from db.sync.scans import ScanRequest, select_scan
+from runtime.printable import shown
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 from runtime.settings import SettingsError
 

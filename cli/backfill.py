@@ -11,10 +11,11 @@ from rich.text import Text
 
 from cli.connect import database, environment, served_mode
 from cli.errors import CommandError
-from cli.terminal import counted, error_console, show, show_json, shown, span, table
+from cli.terminal import counted, error_console, show, show_json, span, table
 from db.sync.scan_reports import ScanReport, report_scan
 from db.sync.scans import ScanRequest, cancel_scan, select_scan, select_scans
 from db.sync.status import select_workers
+from runtime.printable import shown
 from runtime.scan_requests import WrongField, ask_for_scan, read_request
 
 POLL_SECONDS = 0.5

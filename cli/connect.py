@@ -8,10 +8,10 @@ import asyncpg
 import typer
 
 from cli.errors import CommandError
-from cli.terminal import shown
 from db.connection import Connection, OwnConnection, PostgresAway, PostgresUnfit, connect, unfit_because
 from db.records.customer import StoredCustomer, find_customers
 from runtime.env_file import with_env_file
+from runtime.printable import shown
 from runtime.settings import Settings, database_url_doubts, database_url_from_env
 
 CLOSE_TIMEOUT_SECONDS = 2.0

@@ -14,7 +14,7 @@ from billing.products import CustomerProduct
 from cli.connect import database, environment
 from cli.errors import CommandError
 from cli.events import STATE_STYLES
-from cli.terminal import cell, pairs, show, show_json, shown, table
+from cli.terminal import cell, pairs, show, show_json, table
 from db.connection import Connection
 from db.records.customer import (
     StoredCustomer,
@@ -23,6 +23,7 @@ from db.records.customer import (
 from db.records.full import Customer, rows_of
 from db.records.view import CustomerView, read_view
 from db.sync.inbox_admin import EventState, select_marks_by_id, select_objects_by_id
+from runtime.printable import shown
 
 HITS_SHOWN_MAX = 20
 EVENTS_SHOWN_MAX = 10

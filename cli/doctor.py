@@ -15,7 +15,8 @@ from cli.checks.redis import look_at_redis
 from cli.checks.settings import Read, read_settings
 from cli.checks.stripe import look_at_stripe
 from cli.connect import unchecked_environment
-from cli.terminal import cell, counted, error_console, show, show_json, shown, table
+from cli.terminal import cell, counted, error_console, show, show_json, table
+from runtime.printable import shown
 
 STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red", State.SKIPPED: "dim"}
 

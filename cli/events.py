@@ -17,7 +17,7 @@ from rich.text import Text
 from cli.connect import database, environment
 from cli.errors import CommandError
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
-from cli.terminal import cell, counted, heading, pairs, pretty_json, show, show_json, shown, table
+from cli.terminal import cell, counted, heading, pairs, show, show_json, table
 from db.connection import Connection
 from db.keys import CustomerKey, Key
 from db.sync.inbox import ClaimedEvent
@@ -41,6 +41,7 @@ from db.sync.inbox_admin import (
     select_parked_objects,
     standing,
 )
+from runtime.printable import pretty_json, shown
 from runtime.retry import retry_conflicts
 from runtime.settings import redis_url_from_env
 from worker.live.event import read_event

@@ -10,11 +10,12 @@ import typer
 from billing.record import Policy
 from cli.connect import database, environment, find_one, settings
 from cli.errors import CommandError
-from cli.terminal import counted, shown
+from cli.terminal import counted
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.sync.rebuilds import claim_one
 from runtime.logs import configure_logs
+from runtime.printable import shown
 from worker import forget as work
 from worker.live.derive import derive_claimed
 

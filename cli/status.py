@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.connect import database, environment, served_mode
-from cli.terminal import cell, counted, error_console, moment, show, show_json, shown, span, table
+from cli.terminal import cell, counted, error_console, moment, show, show_json, span, table
 from db.connection import Connection, PostgresAway
 from db.sync.status import (
     Backlog,
@@ -23,6 +23,7 @@ from db.sync.status import (
     select_workers,
     stripe_use,
 )
+from runtime.printable import shown
 
 PROBLEMS_SHOWN_MAX = 5
 POLL_SECONDS = 0.25

@@ -11,10 +11,11 @@ from billing.currencies import format_amount
 from billing.usage import CustomerUsage
 from cli.connect import database, environment, find_one, served_mode
 from cli.errors import CommandError
-from cli.terminal import show, show_json, shown, table
+from cli.terminal import show, show_json, table
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.sync.usage import ask_for_usage, select_usage_rows, select_usage_state
+from runtime.printable import shown
 
 POLL_SECONDS = 0.2
 
