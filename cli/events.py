@@ -1,14 +1,11 @@
 """`subledger events`: list and show the events of the inbox, and try them again."""
 
 import asyncio
-import base64
-import dataclasses
-import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
@@ -17,10 +14,7 @@ from rich.text import Text
 from cli.connect import database, environment
 from cli.errors import CommandError
 from cli.event_types import EVENT_TYPES, is_mirrored_only, is_needed, marked_by
-from cli.terminal import cell, counted, heading, pairs, show, show_json, table
-from db.connection import Connection
-from db.keys import CustomerKey, Key
-from db.sync.inbox import ClaimedEvent
+from cli.terminal import cell, heading, pairs, show, show_json, table
 from db.sync.inbox_admin import (
     CustomerMark,
     EventState,
@@ -28,26 +22,16 @@ from db.sync.inbox_admin import (
     InboxEntry,
     TypeCount,
     count_types,
-    replay_customers,
-    replay_events,
-    replay_objects,
-    replay_state,
     select_events,
-    select_events_by_id,
-    select_marks_by_id,
-    select_objects,
-    select_objects_by_id,
     select_parked_customers,
     select_parked_objects,
     standing,
 )
+from runtime.event_views import EventView, json_of, view_event
 from runtime.printable import pretty_json, shown
-from runtime.retry import retry_conflicts
+from runtime.replays import REPLAYED_BY_STATE, Replayed, replay_all, replay_ids
 from runtime.settings import redis_url_from_env
-from worker.live.event import read_event
 
-BATCH = 100
-"""Events replayed in one transaction; each may have 2 MiB."""
 RING_TIMEOUT_SECONDS = 1.0
 
 app = typer.Typer(
@@ -190,55 +174,9 @@ def show_event(
         show(*_event_page(view))
 
 
-@dataclass(frozen=True, kw_only=True)
-class EventView:
-    """One event with everything that is shown about it."""
-
-    entry: InboxEntry
-    payload: bytes
-    concerns: list[tuple[Key, FenceEntry | None]]
-
-    def document(self) -> dict[str, object]:
-        concerns = [
-            {"kind": key.kind, "id": key.id, "standing": standing(entry)} for key, entry in self.concerns
-        ]
-        document: dict[str, object] = {**dataclasses.asdict(self.entry), "concerns": concerns}
-        try:
-            return {**document, "payload": _read_payload(self.payload)}
-        except ValueError:
-            return {**document, "payload": None, "payload_base64": base64.b64encode(self.payload).decode()}
-
-
-async def _read_event(environ: Mapping[str, str], event_id: str) -> list[EventView]:
+async def _read_event(environ: Mapping[str, str], event_id: str) -> Sequence[EventView]:
     async with database(environ) as connection:
-        views = []
-        for entry, payload in await select_events_by_id(connection, event_id):
-            keys = concerned_keys(
-                ClaimedEvent(
-                    account_id=entry.account_id,
-                    live_mode=entry.live_mode,
-                    event_id=entry.event_id,
-                    seq=entry.seq,
-                    type=entry.type,
-                    created=entry.created,
-                    payload=payload,
-                    attempts=entry.attempts,
-                )
-            )
-            known = await select_objects(connection, keys)
-            views.append(
-                EventView(entry=entry, payload=payload, concerns=[(key, known.get(key)) for key in keys])
-            )
-        return views
-
-
-def concerned_keys(event: ClaimedEvent) -> list[Key]:
-    """The objects that applying the event marks; none if it cannot be read."""
-    try:
-        reading = read_event(event, served_mode=None, confirms=True)
-    except Exception:  # noqa: BLE001 - an error that parked an event must not prevent that it is shown
-        return []
-    return [Key(event.account_id, event.live_mode, *ref) for ref in reading.concerns]
+        return await view_event(connection, event_id)
 
 
 def _event_page(view: EventView) -> Iterator[RenderableType]:
@@ -267,25 +205,11 @@ def _event_page(view: EventView) -> Iterator[RenderableType]:
     yield Text()
     yield heading("Payload")
     try:
-        yield Text(pretty_json(_read_payload(view.payload)), overflow="fold")
+        yield Text(pretty_json(json_of(view.payload)), overflow="fold")
     except ValueError:
         yield Text("not JSON; these are the bytes that came, escaped where they are no text:", style="yellow")
         lines = view.payload.decode("utf-8", "backslashreplace").splitlines()
         yield Text("\n".join(map(shown, lines)), overflow="fold")
-
-
-def _read_payload(payload: bytes) -> Any:
-    """The payload as JSON. Raises ValueError when it is not JSON."""
-    try:
-        value = json.loads(payload, parse_constant=_no_constant)
-        pretty_json(value)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 # replay
@@ -310,147 +234,34 @@ def replay(
         raise typer.BadParameter("give either ids, or --state")
     if ids and event_type is not None:
         raise typer.BadParameter("--type goes with --state")
-    if state in (EventState.PENDING, EventState.APPLIED):
+    if state is not None and state not in REPLAYED_BY_STATE:
         raise typer.BadParameter(f"events that are {state} are replayed by id only", param_hint="--state")
-    environ = environment()
-    redis_url = redis_url_from_env(environ)
-    if state is not None:
-        done = asyncio.run(_replay_state(environ, redis_url, state, event_type))
-        typer.echo(done.sentence())
-        return
-    done = asyncio.run(_replay_ids(environ, redis_url, list(dict.fromkeys(ids or ()))))
-    typer.echo(done.sentence())
+    done, rung = asyncio.run(_replay(environment(), list(dict.fromkeys(ids or ())), state, event_type))
+    unheard = "" if rung is not False else " Redis was not reached: the workers find it by their sweep."
+    typer.echo(f"{done.sentence()}{unheard}")
     for name, why in done.refused.items():
         typer.echo(f"subledger: {shown(name)} {why}", err=True)
     if done.refused:
         raise typer.Exit(1)
 
 
-@dataclass(kw_only=True)
-class Replayed:
-    """What is tried again."""
-
-    events: int = 0
-    objects: set[Key] = field(default_factory=set)
-    customers: set[CustomerKey] = field(default_factory=set)
-    rung: bool | None = None
-    refused: dict[str, str] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.events or self.objects or self.customers)
-
-    def sentence(self) -> str:
-        if not self:
-            return "Nothing was replayed."
-        parts = [
-            f"{counted(count, noun)} {what}"
-            for count, noun, what in (
-                (self.events, "event", "pending again"),
-                (len(self.objects), "object", "to be read again"),
-                (len(self.customers), "customer", "to be derived again"),
-            )
-            if count
-        ]
-        unheard = "" if self.rung else " Redis was not reached: the workers find it by their sweep."
-        return f"{', '.join(parts)}.{unheard}"
-
-
-async def _replay_ids(environ: Mapping[str, str], redis_url: str | None, ids: Sequence[str]) -> Replayed:
-    done = Replayed()
+async def _replay(
+    environ: Mapping[str, str], ids: Sequence[str], state: EventState | None, event_type: str | None
+) -> tuple[Replayed, bool | None]:
+    """What was replayed, and whether the workers have heard of it; None: there was nothing to hear."""
+    redis_url = redis_url_from_env(environ)
     async with database(environ) as connection:
-        for name in ids:
-            known = await select_events_by_id(connection, name)
-            objects = await select_objects_by_id(connection, [name])
-            marks = await select_marks_by_id(connection, [name])
-            before = (done.events, len(done.objects), len(done.customers))
-            if known:
-                await _replay_some_events(connection, done, [name])
-            if objects or marks:
-                await _replay_objects_and_customers(connection, done, objects, marks)
-            if before != (done.events, len(done.objects), len(done.customers)):
-                continue
-            if known:
-                done.refused[name] = "is pending already"
-            elif objects or marks:
-                done.refused[name] = (
-                    "is neither parked, missing nor waiting for a read: there is nothing to try again"
-                )
-            else:
-                done.refused[name] = "is the id of no known event, object or customer"
-    await _ring(redis_url, done)
-    return done
+        if state is None:
+            done = await replay_ids(connection, ids)
+        else:
+            done = await replay_all(connection, state, event_type)
+    return done, await _ring(redis_url) if done else None
 
 
-async def _replay_state(
-    environ: Mapping[str, str], redis_url: str | None, state: EventState, event_type: str | None
-) -> Replayed:
-    done = Replayed()
-    async with database(environ) as connection:
-        last_seq: int | None = -1
-        while last_seq is not None:
-            # An event that is parked again meanwhile keeps its number, so it is not met twice.
-            last_seq = await _replay_batch(connection, done, state, event_type, after_seq=last_seq)
-        if state is EventState.PARKED and event_type is None:
-            objects = await select_parked_objects(connection, limit=None)
-            marks = await select_parked_customers(connection, limit=None)
-            await _replay_objects_and_customers(connection, done, objects, marks)
-    await _ring(redis_url, done)
-    return done
-
-
-async def _replay_batch(
-    connection: Connection, done: Replayed, state: EventState, event_type: str | None, *, after_seq: int
-) -> int | None:
-    """Replay the next events in this state; returns the inbox number of the last one, None when none was left."""
-    events: list[ClaimedEvent] = []
-
-    async def replay_them() -> None:
-        nonlocal events
-        async with connection.transaction():
-            events = await replay_state(
-                connection, state=state, event_type=event_type, after_seq=after_seq, limit=BATCH
-            )
-            done.objects |= await _unpark_concerned(connection, events)
-
-    await retry_conflicts(replay_them)
-    done.events += len(events)
-    return max((event.seq for event in events), default=None)
-
-
-async def _replay_some_events(connection: Connection, done: Replayed, event_ids: Sequence[str]) -> None:
-    async def replay_them() -> None:
-        async with connection.transaction():
-            events = await replay_events(connection, event_ids)
-            done.objects |= await _unpark_concerned(connection, events)
-        done.events += len(events)
-
-    await retry_conflicts(replay_them)
-
-
-async def _unpark_concerned(connection: Connection, events: Iterable[ClaimedEvent]) -> set[Key]:
-    """Unpark the parked objects that these events concern: otherwise their marks would cause no read."""
-    keys = sorted({key for event in events for key in concerned_keys(event)})
-    return set(await replay_objects(connection, keys, parked_only=True))
-
-
-async def _replay_objects_and_customers(
-    connection: Connection, done: Replayed, objects: Sequence[FenceEntry], marks: Sequence[CustomerMark]
-) -> None:
-    async def replay_them() -> None:
-        async with connection.transaction():
-            read = await replay_objects(connection, [each.key for each in objects], parked_only=False)
-            derived = await replay_customers(connection, marks)
-        done.objects |= set(read)
-        done.customers |= set(derived)
-
-    await retry_conflicts(replay_them)
-
-
-async def _ring(redis_url: str | None, done: Replayed) -> None:
+async def _ring(redis_url: str | None) -> bool:
     """Wake the workers if Redis is there; without it they find the work by their sweep."""
-    if not done or not redis_url:
-        done.rung = None if not done else False
-        return
+    if not redis_url:
+        return False
     # Loading the client of Redis takes longer than any other command does.
     from runtime.bell import Bell, connect_redis
     from runtime.logs import configure_logs
@@ -458,7 +269,7 @@ async def _ring(redis_url: str | None, done: Replayed) -> None:
     configure_logs("console", stream=sys.stderr)
     bell = Bell(connect_redis(redis_url), timeout_seconds=RING_TIMEOUT_SECONDS)
     try:
-        done.rung = await bell.reachable() and await bell.ring()
+        return await bell.reachable() and await bell.ring()
     finally:
         await bell.close()
 
