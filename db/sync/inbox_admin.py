@@ -45,25 +45,63 @@ class InboxEntry:
 
 _ENTRY = names_of(columns_of(InboxEntry))
 
-# A type that ends in * matches all types that begin with it.
-_OF_TYPE = """
-  ($2::text is null or type = $2 or (right($2, 1) = '*' and starts_with(type, left($2, -1))))
+
+def _of_type(given: str) -> str:
+    """That an event is of the type which this parameter names; one that ends in * names all that begin so."""
+    return (
+        f"({given}::text is null or type = {given}"
+        f" or (right({given}, 1) = '*' and starts_with(type, left({given}, -1))))"
+    )
+
+
+# What waits or was given up has indexes of its own; of the other states this looks at so many of the newest events.
+_LOOKED_AT = """
+  from sync.events
+  where ($1::text is null or $1 in ('applied', 'ignored') or state = $1) and ($2::bigint is null or seq < $2)
+  order by seq desc
 """
 
 SELECT_EVENTS = f"""
 select {_ENTRY}
-from sync.events
-where ($1::text is null or state = $1) and {_OF_TYPE}
+from (select {_ENTRY} {_LOOKED_AT} limit $3) looked_at
+where ($1::text is null or state = $1) and {_of_type("$4")}
+  and ($5::text is null or account_id = $5)
+  and ($6::text is null or strpos(lower(concat_ws(' ', event_id, type, error)), lower($6)) > 0)
 order by seq desc
-limit $3
+limit $7
 """
 
 
 async def select_events(
-    connection: Connection, *, state: EventState | None, event_type: str | None, limit: int
+    connection: Connection,
+    *,
+    state: EventState | None = None,
+    event_type: str | None = None,
+    account_id: str | None = None,
+    text: str | None = None,
+    before_seq: int | None = None,
+    looked_at_max: int | None = None,
+    limit: int,
 ) -> list[InboxEntry]:
-    """The events received last, newest first; `event_type` may end in * for all types that begin with it."""
-    return [InboxEntry(**row) for row in await connection.fetch(SELECT_EVENTS, state, event_type, limit)]
+    """The events received last, newest first.
+
+    `event_type` may end in * for all types that begin with it; `account_id`: '' is the key's own; `text`: in the id,
+    the type or the error, upper case or not; `before_seq`: only smaller inbox numbers; `looked_at_max`: so many events
+    are looked at, the newest ones; None: all.
+    """
+    values = (state, before_seq, looked_at_max, event_type, account_id, text, limit)
+    return [InboxEntry(**row) for row in await connection.fetch(SELECT_EVENTS, *values)]
+
+
+SELECT_LAST_LOOKED_AT = f"select seq {_LOOKED_AT} offset $3 - 1 limit 1"
+
+
+async def select_last_looked_at(
+    connection: Connection, *, state: EventState | None, before_seq: int | None, looked_at_max: int
+) -> int | None:
+    """The inbox number of the last event that `select_events` looks at; None if it looks at all that there are."""
+    seq: int | None = await connection.fetchval(SELECT_LAST_LOOKED_AT, state, before_seq, looked_at_max)
+    return seq
 
 
 SELECT_EVENTS_BY_ID = f"""
@@ -97,14 +135,17 @@ class TypeCount:
 COUNT_TYPES = """
 select type, state, count(*) as events, max(received_at) as last_received_at
 from sync.events
+where $1::text is null or state = $1
 group by type, state
 order by type, state
 """
 
 
-async def count_types(connection: Connection) -> list[TypeCount]:
-    """What was received, by type and state; reads the whole inbox."""
-    return [TypeCount(**row) for row in await connection.fetch(COUNT_TYPES)]
+async def count_types(connection: Connection, state: EventState | None = None) -> list[TypeCount]:
+    """What was received, by type and state. Without a state it reads the whole inbox; what waits or was given up has
+    indexes.
+    """
+    return [TypeCount(**row) for row in await connection.fetch(COUNT_TYPES, state)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +322,7 @@ REPLAY_STATE = f"""
 with next as (
   select account_id, live_mode, event_id
   from sync.events
-  where state = $1 and {_OF_TYPE} and seq > $3
+  where state = $1 and {_of_type("$2")} and seq > $3
   order by seq
   limit $4
 ), chosen as (
