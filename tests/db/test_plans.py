@@ -556,6 +556,22 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "how fresh": ("select * from billing.freshness", (), {"events_pending", "customers_stale"}),
     # What operators ask, by an id alone: in every account and mode.
     "an event by its id": (inbox_admin.SELECT_EVENTS_BY_ID, ("evt_7",), {"events_pkey"}),
+    "a page of events": (
+        inbox_admin.SELECT_EVENTS,
+        (None, 9_000, 5 * BATCH, "customer.*", None, "evt", BATCH),
+        {"events_seq_key"},
+    ),
+    "a page of parked events": (
+        inbox_admin.SELECT_EVENTS,
+        ("parked", None, 5 * BATCH, None, None, None, BATCH),
+        {"events_parked"},
+    ),
+    "the end of a page of events": (
+        inbox_admin.SELECT_LAST_LOOKED_AT,
+        ("pending", 9_000, BATCH),
+        {"events_pending"},
+    ),
+    "parked events by type": (inbox_admin.COUNT_TYPES, ("parked",), {"events_parked"}),
     "events replayed": (inbox_admin.REPLAY_EVENTS, (ids("evt"),), {"events_pkey"}),
     "objects by their ids": (inbox_admin.SELECT_OBJECTS_BY_ID, (ids("sub"),), {"objects_pkey"}),
     "marks by their ids": (inbox_admin.SELECT_MARKS_BY_ID, (ids("cus"),), {"customers_pkey"}),

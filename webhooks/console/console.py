@@ -15,7 +15,7 @@ from webhooks.admin import Admin
 from webhooks.answers import Refusal
 from webhooks.api.operation import Context
 from webhooks.bodies import read_body
-from webhooks.console import customer, customers, overview
+from webhooks.console import alarms, customer, customers, events, overview, scans
 from webhooks.console.figures import Figures
 from webhooks.console.pages import HEADERS, STATIC, Desk, Form, Page, Visit, fields_of, rendered
 from webhooks.console.session import (
@@ -29,7 +29,14 @@ from webhooks.console.session import (
 FORM_BYTES_MAX = 64 * 1024
 CSRF_FIELD = "csrf"
 HOME, LOGIN = "/", "/console/login"
-PAGES: tuple[Page, ...] = (*overview.PAGES, *customers.PAGES, *customer.PAGES)
+PAGES: tuple[Page, ...] = (
+    *overview.PAGES,
+    *customers.PAGES,
+    *customer.PAGES,
+    *events.PAGES,
+    *scans.PAGES,
+    *alarms.PAGES,
+)
 """Every page but the door's, the longest paths first: a name in a path may be any text."""
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 

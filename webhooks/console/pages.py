@@ -21,6 +21,10 @@ HERE = Path(__file__).parent
 MENU = (
     ("/", "Overview"),
     ("/console/customers", "Customers"),
+    ("/console/events", "Events"),
+    ("/console/backfills", "Backfills"),
+    ("/console/audits", "Audits"),
+    ("/console/alarms", "Alarms"),
 )
 """What every page leads to, in this order."""
 FIELDS_MAX = 500

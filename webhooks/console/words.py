@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from billing.currencies import format_amount
+from runtime.printable import shown
 
 NOTHING = "–"  # noqa: RUF001 - a dash as people write it
 STATUSES: Mapping[str | None, str] = {
@@ -99,6 +100,11 @@ def status_badge(status: str | None) -> Markup:
     return Markup('<span class="badge status-{}">{}</span>').format(known or "none", status_word(status))
 
 
+def printable(text: str | None) -> str:
+    """A text from a stranger: what would control or reverse a line is an escape; none is empty."""
+    return shown(text or "")
+
+
 def dash(value: object) -> object:
     """The value; a dash for none and for an empty text."""
     return NOTHING if value is None or value == "" else value
@@ -117,4 +123,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "status": status_badge,
     "status_word": status_word,
     "dash": dash,
+    "printable": printable,
 }

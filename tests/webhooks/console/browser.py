@@ -1,6 +1,6 @@
 """A browser without JavaScript: it keeps cookies, reads pages strictly, and fills in forms."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -109,14 +109,14 @@ class Browser:
         method: str,
         path: str,
         *,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str | Sequence[str]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Shown:
         """One request; no redirect is followed."""
         async with self.session.request(
             method,
             yarl.URL(f"http://127.0.0.1:{self.port}{path}", encoded=True),
-            data=form,
+            data=None if form is None else _pairs(form),
             headers=headers,
             allow_redirects=False,
         ) as response:
@@ -157,6 +157,15 @@ class Browser:
         """Log in, and look at a page, whose forms have the session's token."""
         assert 303 == (await self.log_in()).status
         await self.ask("GET", "/console/nowhere")
+
+
+def _pairs(form: Mapping[str, str | Sequence[str]]) -> list[tuple[str, str]]:
+    """The fields as they are sent: check boxes of one name are several."""
+    return [
+        (name, each)
+        for name, value in form.items()
+        for each in ([value] if isinstance(value, str) else value)
+    ]
 
 
 @asynccontextmanager

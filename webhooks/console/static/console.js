@@ -21,6 +21,11 @@
     const places = [...live.querySelectorAll("a, button, summary, [tabindex]")];
     const focused = places.indexOf(document.activeElement);
     const scrolled = [...live.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+    // Read aloud, but only when it has changed: what is replaced as a whole is not.
+    const news = fresh.querySelector("[data-say]")?.textContent;
+    const said = document.getElementById("said");
+    if (news && news !== live.querySelector("[data-say]")?.textContent) said.textContent = news;
+    live.dataset.refresh = fresh.dataset.refresh ?? ""; // what is over changes no more
     live.replaceChildren(...fresh.childNodes);
     [...live.querySelectorAll("details")].forEach((each, place) => { if (open[place]) each.open = true; });
     [...live.querySelectorAll(".scroll")].forEach((each, place) => { each.scrollLeft = scrolled[place] ?? 0; });
@@ -28,6 +33,7 @@
       live.querySelectorAll("a, button, summary, [tabindex]")[focused]?.focus({ preventScroll: true });
     }
   };
-  const again = () => refresh().catch(() => {}).finally(() => setTimeout(again, seconds * 1000));
+  const again = () =>
+    refresh().catch(() => {}).finally(() => live.dataset.refresh && setTimeout(again, seconds * 1000));
   setTimeout(again, seconds * 1000);
 })();
