@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup up test simulate prove check format lock bench soak clean
+.PHONY: help setup up test browser simulate prove check format lock bench soak clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,18 @@ up: $(INSTALLED) ## Run the whole system here, with embedded servers and a sandb
 # tests start commands, and each would compile all of our code again.
 test: $(INSTALLED) ## Run every test, on servers of its own (ARGS="-k word" to choose)
 	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
+
+# The browser tests are skipped without it, so a machine that cannot have it only says so.
+browser: ## Install Chromium for the browser tests, where apt-get can
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; \
+	then :; \
+	elif [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "Chromium is not installed here, so the browser tests are skipped: install your system's package."; \
+	else \
+	  echo "Installing Chromium for the browser tests: about a minute"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium; } \
+	    >/dev/null 2>&1 || echo "Chromium could not be installed, so the browser tests are skipped."; \
+	fi
 
 simulate: $(INSTALLED) ## Replay a world of the simulation (SEED=n; COUNT=n worlds from it on)
 	@$(PYTHON) -m tests.simulation $(SEED) $(or $(COUNT),1) $(AT)

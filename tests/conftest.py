@@ -38,6 +38,7 @@ SLOW = (
     "tests/test_bench.py",
     "tests/worker/audit/test_attached.py",
     "tests/test_end_to_end.py",
+    "tests/browser/test_console.py",
     "tests/worker/test_every_story.py",
     "tests/simulation/test_real_processes.py",
     "tests/worker/test_process.py",
