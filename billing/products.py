@@ -21,6 +21,10 @@ _AHEAD = frozenset({"not_started", "active"})
 
 _VERSION = re.compile(r"[0-9]{1,18}")
 
+SUBSCRIPTION_IDS_MAX = 100
+"""How many subscriptions to its product a row names: with all of them in each row, a customer with twice as many would
+cost four times as much (I14)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerProduct:
@@ -157,6 +161,9 @@ def products_of(
     Subscriptions that never started or have ended are included. An item with a still unknown product gives no row.
     """
     schedules = [schedule for schedule in facts.schedules if schedule.status in _AHEAD]
+    scheduled: dict[str | None, list[str]] = {}
+    for schedule in sorted(schedules, key=lambda each: each.id):
+        scheduled.setdefault(schedule.subscription_id, []).append(schedule.id)
     sold: list[tuple[Standing, str, list[SubscriptionItem]]] = []
     carriers: dict[str, list[str]] = {}
     for standing in sorted(standings, key=lambda each: start_order(each.subscription)):
@@ -168,6 +175,7 @@ def products_of(
         for stripe_product_id, its_items in of_product.items():
             sold.append((standing, stripe_product_id, its_items))
             carriers.setdefault(stripe_product_id, []).append(standing.subscription.id)
+    latest = {product: tuple(ids[-SUBSCRIPTION_IDS_MAX:]) for product, ids in carriers.items()}
     rows = [
         _product(
             facts,
@@ -175,10 +183,8 @@ def products_of(
             standing=standing,
             stripe_product_id=stripe_product_id,
             items=its_items,
-            subscription_ids=tuple(carriers[stripe_product_id]),
-            scheduled_ids=tuple(
-                sorted(each.id for each in schedules if each.subscription_id == standing.subscription.id)
-            ),
+            subscription_ids=_with_own(latest[stripe_product_id], standing.subscription.id),
+            scheduled_ids=tuple(scheduled.get(standing.subscription.id, ())),
             catalogue=catalogue,
         )
         for standing, stripe_product_id, its_items in sold
@@ -188,6 +194,11 @@ def products_of(
             if schedule.status == "not_started":
                 rows += _scheduled_products(facts, schedule, customer_uid=customer_uid, catalogue=catalogue)
     return tuple(sorted(rows, key=lambda row: (row.stripe_subscription_id, row.stripe_product_id)))
+
+
+def _with_own(latest: tuple[str, ...], own: str) -> tuple[str, ...]:
+    """The latest subscriptions to a product, and a row's own in place of the earliest of them if it is older."""
+    return latest if own in latest else (own, *latest[1:])
 
 
 def _product(

@@ -9,7 +9,7 @@ import pytest
 from billing.facts import CustomerFacts
 from billing.kinds.catalogue import Price
 from billing.kinds.subscriptions import SubscriptionItem
-from billing.products import CustomerProduct
+from billing.products import SUBSCRIPTION_IDS_MAX, CustomerProduct
 from billing.record import Status, customer_uid
 from tests.billing.examples import (
     FACTS,
@@ -202,6 +202,18 @@ def test_f114_two_subscriptions_of_one_product() -> None:
     assert ["sub_a", "sub_b", "sub_c", "sub_d", "sub_e"] == [each.stripe_subscription_id for each in products]
     expected = ("sub_c", "sub_d", "sub_b", "sub_a")
     assert [expected] * 4 + [("sub_e",)] == [each.subscription_ids for each in products]
+
+
+def test_of_many_subscriptions_of_one_product() -> None:
+    """I14: what all rows name together grows with the subscriptions, and not with their square."""
+    many = [replace(SUBSCRIPTION, id=f"sub_{number:03}", start_date=day(number)) for number in range(250)]
+    products = derive(facts_with(*many)).products
+    latest = tuple(each.id for each in many[-SUBSCRIPTION_IDS_MAX:])
+    assert [("sub_000", *latest[1:])] + [latest] * 100 == [
+        each.subscription_ids for each in (products[0], *products[-100:])
+    ]
+    assert {SUBSCRIPTION_IDS_MAX} == {len(each.subscription_ids) for each in products}
+    assert all(each.stripe_subscription_id in each.subscription_ids for each in products)
 
 
 def test_never_started_and_expired_subscriptions_have_rows() -> None:
