@@ -23,6 +23,10 @@ _ONLY_BEFORE: Mapping[str, tuple[str, ...]] = {
     "payment_intent": ("invoice_id",),
 }
 """What older API versions say, and the one in which we read says no more."""
+_OF_LISTS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("invoice", "lines"): ("subscription_id", "lines_period_end", "trial_lines_end")
+}
+"""By kind and list: what is said by a list that a payload cuts, and a read may have whole."""
 _OF_THE_ANSWER: Mapping[str, tuple[str, ...]] = {"subscription": ("items_cut",)}
 """What says how much was told, and nothing of the object."""
 
@@ -61,6 +65,14 @@ class Payload:
     parsed: Parsed
     fields: Collection[str]  # the names of Stripe's fields in its body
     of_our_version: bool  # rendered in the API version in which we read
+    cut: Collection[str] = ()  # the names of lists in it that go on
+
+
+def cut_lists(body: Json) -> tuple[str, ...]:
+    """The names of the lists in a body that Stripe has cut."""
+    return tuple(
+        name for name, value in body.items() if isinstance(value, Mapping) and value.get("has_more") is True
+    )
 
 
 def shows_step(event_type: str, read: Parsed) -> bool:
@@ -87,6 +99,7 @@ def first_difference(payload: Payload, read: Parsed) -> str | None:
         *kind.eventless_fields,
         *_ONLY_BEFORE.get(kind.name, ()),
         *_OF_THE_ANSWER.get(kind.name, ()),
+        *(fact for each in payload.cut for fact in _OF_LISTS.get((kind.name, each), ())),
     )
     for field in fields(told.facts):
         name = field.name

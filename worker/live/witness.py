@@ -20,7 +20,15 @@ from billing.kinds.found import Json, ObjectRef
 from billing.kinds.parse import Parsed, parse_object
 from billing.kinds.registry import KINDS
 from billing.kinds.thin import snapshot_type
-from billing.kinds.witness import Payload, comes_after, first_difference, repeats, shows_step, without_pages
+from billing.kinds.witness import (
+    Payload,
+    comes_after,
+    cut_lists,
+    first_difference,
+    repeats,
+    shows_step,
+    without_pages,
+)
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.tables import select_raw
@@ -186,7 +194,9 @@ def _read_event(key: Key, event: bytes, api_version: str | None) -> _Told | None
         if (parsed.kind, parsed.id) == wanted:
             of_ours = api_version == API_VERSION
             return _Told(
-                payload=Payload(parsed=parsed, fields=each.keys(), of_our_version=of_ours),
+                payload=Payload(
+                    parsed=parsed, fields=each.keys(), of_our_version=of_ours, cut=cut_lists(each)
+                ),
                 body=each,
                 event=event,
                 of_own=each is body,

@@ -151,6 +151,19 @@ def items(*data: Body, has_more: bool = False) -> Body:
 COUPON = {"object": "coupon", "id": "half", "percent_off": 50, "duration": "forever", "valid": True}
 DISCOUNT = {"object": "discount", "id": "di_1", "source": {"type": "coupon", "coupon": COUPON}, "start": NOON}
 
+INVOICE = {
+    "object": "invoice",
+    "id": "in_1",
+    "customer": "cus_1",
+    "created": NOON,
+    "status": "paid",
+    "billing_reason": "subscription_update",
+    "period_end": NOON,
+    "subscription": "sub_1",
+    "lines": listing([{"id": "il_1", "period": {"end": NOON}}], has_more=True),
+}
+ALL_LINES = {"lines": listing([{"id": f"il_{n}", "period": {"end": NOON + n}} for n in (0, 9)])}
+
 CASES: Mapping[str, Case] = {
     "the same": Case(payload=subscription(), read=subscription(), believed=True),
     "another status": Case(payload=PAST_DUE, read=subscription(), believed=False),
@@ -210,6 +223,10 @@ CASES: Mapping[str, Case] = {
         payload=subscription(items=items(item("si_1", quantity=2), has_more=True)),
         read=subscription(items=items(item("si_1"), item("si_2"))),
         believed=False,
+    ),
+    "the rest of an invoice's lines": Case(payload=INVOICE, read=INVOICE | ALL_LINES, believed=True),
+    "an invoice with such lines": Case(
+        payload=INVOICE, read=INVOICE | ALL_LINES | {"status": "open"}, believed=False
     ),
     "what changes without events": Case(
         payload=COUPON | {"times_redeemed": 1}, read=COUPON | {"times_redeemed": 2}, believed=True
