@@ -26,15 +26,24 @@ def renewal_number(
     """The number of cycles gone through, from 0: the boundaries billed, without the end of its first trial.
 
     `invoices` may include those of other subscriptions; `prices` are those of the subscription's items, None where
-    unknown. A cycle counts whether or not it was paid: a void or draft invoice marks its boundary too. Subscriptions
-    imported from elsewhere state their earlier renewals in their metadata, as renewals_before_import.
+    unknown. A cycle counts whether or not it was paid: a void or draft invoice marks its boundary too. An invoice of
+    the end, for what was used until then, does not. Subscriptions imported from elsewhere state their earlier renewals
+    in their metadata, as renewals_before_import.
     """
     own = [each for each in invoices if each.subscription_id == subscription.id and each.status != "deleted"]
-    boundaries = cycle_boundaries(own)
+    boundaries = cycle_boundaries(each for each in own if not _is_of_the_end(each, subscription))
     renewals = len(boundaries)
     if boundaries and _is_end_of_first_trial(boundaries[0], subscription, own, prices):
         renewals -= 1
     return renewals + _renewals_before_import(subscription)
+
+
+def _is_of_the_end(invoice: Invoice, subscription: Subscription) -> bool:
+    """Whether an invoice was made when its subscription ended, and bills nothing that comes afterwards."""
+    ended, boundary, until = subscription.ended_at, invoice.period_end, invoice.lines_period_end
+    if ended is None or boundary is None or until is None:
+        return False
+    return ended <= boundary and until <= boundary
 
 
 def cycle_boundaries(invoices: Iterable[Invoice]) -> list[datetime]:

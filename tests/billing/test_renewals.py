@@ -57,6 +57,15 @@ FREE_UPDATE = replace(TRIAL_LEFT, id="in_free", subtotal=0, total=0, lines_perio
 
 FREE_PRICE = replace(PRICE, unit_amount=0, unit_amount_decimal="0")
 
+ENDED = replace(SUBSCRIPTION, status="canceled", ended_at=month(3))
+IN_TRIAL: dict[str, Any] = {"trial_start": day(0), "trial_end": month(3)}
+
+
+def used_until(period_end: datetime) -> Invoice:
+    """The invoice for what was used in the period that ends then."""
+    return replace(cycle_invoice(period_end), lines_period_end=period_end)
+
+
 RENEWAL_CASES: list[tuple[str, Subscription, tuple[Invoice, ...], int]] = [
     ("just signed up", SUBSCRIPTION, (INVOICE,), 0),
     ("D63 three renewals", SUBSCRIPTION, (INVOICE, *cycles(month(2), month(3), month(4))), 3),
@@ -69,6 +78,15 @@ RENEWAL_CASES: list[tuple[str, Subscription, tuple[Invoice, ...], int]] = [
             cycle_invoice(month(5), status="draft"),
         ),
         4,
+    ),
+    ("the end bills what was used", ENDED, (INVOICE, *cycles(month(2)), used_until(month(3))), 1),
+    ("one that ended with its trial", replace(ENDED, **IN_TRIAL), (FREE_START, used_until(month(3))), 0),
+    ("the same while it runs", SUBSCRIPTION, (INVOICE, *cycles(month(2)), used_until(month(3))), 2),
+    (
+        "canceled in the second in which it was renewed",
+        ENDED,
+        (INVOICE, *cycles(month(2)), replace(used_until(month(3)), lines_period_end=month(4))),
+        2,
     ),
     ("trialing", replace(TRIAL, status="trialing"), (FREE_START,), 0),
     ("trial over: no renewal", TRIAL, (FREE_START, *after_trial(0)), 0),
