@@ -164,7 +164,7 @@ with batch as materialized (
     on m.account_id = f.account_id and m.live_mode = f.live_mode and m.event_name = named.metadata ->> 'meter'
       and m.status is distinct from 'inactive'
   union all
-  select distinct f.account_id, f.live_mode, f.feature_id, m.id, m.event_name, m.formula, 3
+  select distinct f.account_id, f.live_mode, f.feature_id, m.id, m.event_name, m.formula, 4
   from features f
   join stripe.prices p on p.account_id = f.account_id and p.live_mode = f.live_mode and p.meter_id is not null
   join stripe.meters m
@@ -178,9 +178,18 @@ with batch as materialized (
     b.account_id, b.live_mode, b.customer_uid, b.feature_id, p.event_name, p.formula
   from (select distinct account_id, live_mode, customer_uid, feature_id from batch) b
   join possible p using (account_id, live_mode, feature_id)
-  order by b.customer_uid, b.feature_id, case when exists (
-      select from billing.customer_usage u where u.customer_uid = b.customer_uid and u.meter_id = p.meter_id
-    ) then 2 else p.rank end, p.event_name
+  order by b.customer_uid, b.feature_id, coalesce(
+      (
+        -- By what was sold, and not by what meters were read for: that comes later, or never.
+        select min(case when s.status = 'ended' then 3 else 2 end)
+        from billing.customer_products s
+        join stripe.subscription_items i
+          on i.account_id = s.account_id and i.live_mode = s.live_mode and i.subscription_id = s.stripe_subscription_id
+        join stripe.prices c on c.account_id = i.account_id and c.live_mode = i.live_mode and c.id = i.price_id
+        where s.customer_uid = b.customer_uid and c.meter_id = p.meter_id
+      ),
+      p.rank
+    ), p.event_name
 ), queued as (
   insert into sync.meter_events (account_id, live_mode, customer_uid, event_name, value, used_at)
   select b.account_id, b.live_mode, b.customer_uid, m.event_name, sum(b.value), date_trunc('second', b.used_at)

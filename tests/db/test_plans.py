@@ -497,7 +497,10 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "add up what was used": (
         tracking.ADD_USAGE,
         (BATCH, LEASE),
-        {"usage_events_pending", "customers_pkey", "merges_pkey"},
+        {
+            *("usage_events_pending", "customers_pkey", "merges_pkey"),
+            *("customer_products_uid", "subscription_items_pkey", "prices_pkey"),
+        },
     ),
     "what was used of features": (
         feature_usage.SELECT_FEATURE_USAGE,

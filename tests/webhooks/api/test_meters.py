@@ -137,6 +137,28 @@ async def test_what_is_tracked_is_billed(telephone: Telephone) -> None:
     assert 2 == telephone.counted(bob, meter)
 
 
+async def test_of_several_meters_the_customers_own(telephone: Telephone) -> None:
+    """Two plans count one feature by a meter each: what a customer uses is told to the meter that it is charged by,
+    from the first minute on, though no meter was read for it yet.
+    """
+    home = telephone.world.home
+    plans = {
+        name: home.catalogue.price(
+            home.catalogue.product(name, metadata={"feature_id": "storage"}),
+            5,
+            meter=home.metering.meter(name),
+        )
+        for name in ("archive", "bulk")
+    }
+    for name, plan in plans.items():
+        customer = await telephone.caller()
+        home.subscriptions.start(customer, [(plan, 1)])
+        await telephone.listen()
+        await telephone.call(customer, feature_id="storage")
+        await telephone.send()
+        assert [name] == [each["event_name"] for each in await telephone.queue(customer)]
+
+
 async def test_round_numbers(telephone: Telephone) -> None:
     """Stripe is told ten thousand, and not 1E+4, which it refuses: such a Decimal comes from Postgres."""
     ada = await telephone.caller()
