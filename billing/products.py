@@ -20,6 +20,7 @@ _AHEAD = frozenset({"not_started", "active"})
 """The statuses of a schedule that still has phases to come."""
 
 _VERSION = re.compile(r"[0-9]{1,18}")
+_QUOTA = re.compile(r"[0-9]{1,18}")
 
 SUBSCRIPTION_IDS_MAX = 100
 """How many subscriptions to its product a row names: with all of them in each row, a customer with twice as many would
@@ -54,7 +55,7 @@ class CustomerProduct:
     current_period_start: datetime | None
     current_period_end: datetime | None
     quantity: int | None
-    options: dict[str, int]
+    options: dict[str, int | None]
     collection_method: str | None
     processor: str
     subscription_ids: tuple[str, ...]
@@ -123,9 +124,23 @@ class Catalogue:
             feature_id = self._product_metadata(stripe_product_id).get("feature_id")
         return feature_id or None
 
+    def quota_of(self, item: SoldItem) -> int | None:
+        """The limit that was agreed for its price: the price's metadata.quota_limit, else its product's; None if that
+        is no whole number.
+        """
+        price, stripe_product_id = self.price_of(item), self.stripe_product_id_of(item)
+        stated: list[Mapping[str, str]] = [] if price is None else [price.metadata]
+        stated += [] if stripe_product_id is None else [self._product_metadata(stripe_product_id)]
+        return next((limit for each in stated if (limit := quota_in(each)) is not None), None)
+
     def _product_metadata(self, stripe_product_id: str) -> Mapping[str, str]:
         product = self._products.get(stripe_product_id)
         return {} if product is None else product.metadata
+
+
+def quota_in(metadata: Mapping[str, str]) -> int | None:
+    """The limit that metadata state as `quota_limit`; None if that is no whole number."""
+    return int(quota) if _QUOTA.fullmatch(quota := metadata.get("quota_limit", "")) else None
 
 
 def stated_version(price: Price | None, product: Product | None) -> int | None:
@@ -311,11 +326,16 @@ def _row_id(facts: CustomerFacts, holder_id: str, stripe_product_id: str) -> UUI
     return uuid5(NAMESPACE, f"{facts.account_id}/{mode}/{holder_id}/{stripe_product_id}")
 
 
-def _options(items: Iterable[SoldItem], catalogue: Catalogue) -> dict[str, int]:
-    """How much of each feature was bought: quantities summed by feature, in order of feature."""
-    options: dict[str, int] = {}
+def _options(items: Iterable[SoldItem], catalogue: Catalogue) -> dict[str, int | None]:
+    """How much of each feature was bought: quantities summed by feature, in order of feature. Of a metered price it is
+    the agreed limit; None: nothing limits it.
+    """
+    options: dict[str, int | None] = {}
     for item in items:
         feature_id = catalogue.feature_id_of(item)
-        if feature_id is not None and item.quantity is not None:
-            options[feature_id] = options.get(feature_id, 0) + item.quantity
+        if feature_id is None:
+            continue
+        sold = catalogue.quota_of(item) if item.quantity is None else item.quantity
+        before = options.get(feature_id)
+        options[feature_id] = sold if before is None else before + (sold or 0)
     return dict(sorted(options.items()))

@@ -4,7 +4,6 @@ Usage is a reading of Stripe at one moment: meters count asynchronously and send
 part of the record, and nothing else is computed from it.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,12 +15,10 @@ from billing.kinds.catalogue import Price
 from billing.kinds.fields import UnknownShape
 from billing.kinds.found import Json
 from billing.kinds.subscriptions import SubscriptionItem
-from billing.products import Catalogue, items_by_subscription
+from billing.products import Catalogue, items_by_subscription, quota_in
 
 RUNNING = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
 """Stripe's statuses of a subscription with a current period."""
-
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +106,7 @@ def _quota_limit(
         for feature in sorted(facts.features, key=lambda each: each.id)
         if feature_id is not None and feature_id in (feature.id, feature.lookup_key)
     ]
-    for metadata in stated:
-        if _WHOLE_NUMBER.fullmatch(quota := metadata.get("quota_limit", "")):
-            return int(quota)
-    return None
+    return next((limit for each in stated if (limit := quota_in(each)) is not None), None)
 
 
 def whole_minutes(metering: Metering) -> tuple[int, int]:

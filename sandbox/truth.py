@@ -54,7 +54,7 @@ class ExpectedProduct:
     current_period_start: datetime | None
     current_period_end: datetime | None
     quantity: int | None
-    options: dict[str, int]
+    options: dict[str, int | None]
     collection_method: str | None
     subscription_ids: tuple[str, ...]
     scheduled_ids: tuple[str, ...]
@@ -406,16 +406,17 @@ def _scheduled_product(account: Account, schedule: SubscriptionSchedule, product
     )
 
 
-def _options(account: Account, plans: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """How much of each of our features was bought."""
-    options: dict[str, int] = {}
+def _options(account: Account, plans: Iterable[tuple[str, int | None]]) -> dict[str, int | None]:
+    """How much of each of our features was bought; of use that is paid for afterwards, what was agreed as its limit."""
+    options: dict[str, int | None] = {}
     for price_id, quantity in plans:
-        price = account.price(price_id)
-        feature = price.metadata.get("feature_id") or account.product(price.product).metadata.get(
-            "feature_id"
-        )
-        if feature is not None:
-            options[feature] = options.get(feature, 0) + quantity
+        said = account.product(account.price(price_id).product).metadata | account.price(price_id).metadata
+        if (feature := said.get("feature_id")) is None:
+            continue
+        if quantity is None and "quota_limit" in said:
+            quantity = int(said["quota_limit"])
+        known = [each for each in (options.get(feature), quantity) if each is not None]
+        options[feature] = sum(known) if known else None
     return options
 
 
@@ -457,7 +458,7 @@ def _product(
         current_period_start=instant(max(item.period_start for item in items)),
         current_period_end=instant(max(item.period_end for item in items)),
         quantity=sum(counted) if counted else None,
-        options=_options(account, [(item.price, item.quantity or 0) for item in items]),
+        options=_options(account, [(item.price, item.quantity) for item in items]),
         collection_method=subscription.collection_method,
         subscription_ids=tuple(other.id for other in siblings),
         scheduled_ids=tuple(

@@ -67,15 +67,17 @@ def feature_added_to_what_was_sold(stage: Stage) -> Iterator[int]:
     stage.expect(chi, status="trialing", features=(first.lookup_key, second.lookup_key))
 
 
-@story(defines=("usage", "mrr:metered", "renewal:distinct_boundaries"))
+@story(defines=("usage", "mrr:metered", "options", "renewal:distinct_boundaries"))
 def metered_use(stage: Stage) -> Iterator[int]:
     """A monthly fee and metered use: one month's use is billed at its end, the next month's is still to come."""
     dora = stage.customer()
     meter = stage.account.metering.meter(f"api_calls_{stage.number}")
     fee = stage.plan(1000)
-    calls = stage.plan(25, meter=meter, metadata={"quota_limit": "100"})
+    calls = stage.plan(25, meter=meter, metadata={"quota_limit": "100", "feature_id": "calls"})
     sub = stage.subscribe(dora, [(fee, 1), (calls, 1)], billing_mode="flexible")
     stage.expect(dora, net={"usd": 1000}, mrr={"usd": 1000})
+    options = [row.options for row in stage.truth_of(dora).products]
+    stage.require(sorted(options, key=len) == [{}, {"calls": 100}], "100 calls are agreed")
     for used in (10, 20):
         yield 1 * DAY
         stage.account.metering.use(dora, meter, used)
@@ -95,7 +97,8 @@ def nothing_but_use(stage: Stage) -> Iterator[int]:
     """Only use is paid for, by tiers: the first hundred are free, and a customer that leaves still owes its use."""
     emil = stage.customer()
     meter = stage.account.metering.meter(f"messages_{stage.number}")
-    price = stage.plan(0, meter=meter, tiers=stage.tiers((100, 0), (None, 2)), tiers_mode="graduated")
+    tiers = stage.tiers((100, 0), (None, 2))
+    price = stage.plan(0, meter=meter, tiers=tiers, tiers_mode="graduated", metadata={"feature_id": "texts"})
     sub = stage.subscribe(emil, [(price, 1)])
     stage.expect(emil, status="active", quantity=None, net={}, mrr={})
     [row] = expected_usage(stage.account, emil)

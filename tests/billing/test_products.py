@@ -204,7 +204,7 @@ def test_f114_two_subscriptions_of_one_product() -> None:
     assert [expected] * 4 + [("sub_e",)] == [each.subscription_ids for each in products]
 
 
-def test_of_many_subscriptions_of_one_product() -> None:
+def test_i14_a_row_names_a_hundred_subscriptions() -> None:
     """I14: what all rows name together grows with the subscriptions, and not with their square."""
     many = [replace(SUBSCRIPTION, id=f"sub_{number:03}", start_date=day(number)) for number in range(250)]
     products = derive(facts_with(*many)).products
@@ -328,7 +328,7 @@ def item_of(price_id: str, quantity: int | None, position: int) -> SubscriptionI
     return replace(ITEM, id=f"si_{position}", position=position, price_id=price_id, quantity=quantity)
 
 
-OPTION_CASES: list[tuple[str, dict[str, str], tuple[SubscriptionItem, ...], dict[str, int]]] = [
+OPTION_CASES: list[tuple[str, dict[str, str], tuple[SubscriptionItem, ...], dict[str, int | None]]] = [
     ("the price names the feature", {}, (item_of("price_seats", 3, 0),), {"seats": 3}),
     ("before the product", {"feature_id": "any"}, (item_of("price_seats", 3, 0),), {"seats": 3}),
     ("else the product does", {"feature_id": "any"}, (item_of("price_1", 3, 0),), {"any": 3}),
@@ -343,8 +343,16 @@ OPTION_CASES: list[tuple[str, dict[str, str], tuple[SubscriptionItem, ...], dict
         ),
         {"any": 6, "seats": 7},
     ),
-    ("metered items add nothing", {}, (item_of("price_seats", None, 0),), {}),
-    ("nor items whose feature is empty", {"feature_id": ""}, (item_of("price_1", 3, 0),), {}),
+    ("nothing limits a metered item", {}, (item_of("price_seats", None, 0),), {"seats": None}),
+    ("but an agreement", {"quota_limit": "9"}, (item_of("price_seats", None, 0),), {"seats": 9}),
+    ("if that is a number", {"quota_limit": "9.5"}, (item_of("price_seats", None, 0),), {"seats": None}),
+    (
+        "beside what was bought beforehand",
+        {},
+        (item_of("price_seats", None, 0), item_of("price_seats", 4, 1), item_of("price_seats", None, 2)),
+        {"seats": 4},
+    ),
+    ("nothing of items whose feature is empty", {"feature_id": ""}, (item_of("price_1", 3, 0),), {}),
     ("nor items without a feature", {}, (item_of("price_1", 3, 0),), {}),
     ("nothing bought is said", {}, (item_of("price_seats", 0, 0),), {"seats": 0}),
 ]
@@ -354,7 +362,7 @@ OPTION_CASES: list[tuple[str, dict[str, str], tuple[SubscriptionItem, ...], dict
     ("product", "items", "expected"), [pytest.param(*row[1:], id=row[0]) for row in OPTION_CASES]
 )
 def test_options(
-    product: dict[str, str], items: tuple[SubscriptionItem, ...], expected: dict[str, int]
+    product: dict[str, str], items: tuple[SubscriptionItem, ...], expected: dict[str, int | None]
 ) -> None:
     """How much of each feature the product's items sell."""
     seats = replace(PRICE, id="price_seats", metadata={"feature_id": "seats"})

@@ -97,6 +97,27 @@ async def test_a_subscription_from_webhooks(service: Service) -> None:
             assert ("subscription" if allowed else "past_due") == said["reason"]
 
 
+async def test_a_metered_feature(service: Service) -> None:
+    """What a metered price sells may be used before any meter is read: up to the agreed limit, if there is one."""
+    body = customer("cus_metered")
+    for feature, limit in (("calls", {}), ("texts", {"quota_limit": "40"})):
+        sold = item(f"si_{feature}")
+        sold["quantity"] = None
+        sold["price"] |= {
+            "id": f"price_{feature}",
+            "product": f"prod_{feature}",
+            "recurring": {"usage_type": "metered"},
+        }
+        sold["price"]["metadata"] = {"feature_id": feature, **limit}
+        paid = subscription(f"sub_{feature}", "cus_metered", items=listing([sold]))
+        service.harness.api.put(body, paid, sold["price"])
+        await service.harness.receive(event("customer.subscription.created", paid))
+    await service.until_record("cus_metered", status="active", exact=True)
+    for feature, left in (("calls", None), ("texts", 40)):
+        said = await asked(service, "cus_metered", f"feature_id={feature}")
+        assert (True, "subscription", left) == (said["allowed"], said["reason"], said["balance"])
+
+
 async def test_never_bought(service: Service) -> None:
     """Not allowed, with the reason; a customer without a record has nothing, and one that nobody knows is not found."""
     await record(service, "poor", status=None, has_access=False)
