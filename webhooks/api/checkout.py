@@ -15,7 +15,7 @@ from webhooks.api.operation import END, Answer, Call, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.shown import policy_of
 from webhooks.api.stripe import FIELDS_OF_CHECKOUT, FIELDS_OF_PORTAL, Page
-from webhooks.api.write import STORABLE
+from webhooks.api.write import STORABLE, Creating, get_or_create
 
 URL = r"^https?://[^\s\x00]+" + END
 
@@ -81,14 +81,14 @@ class PortalPage(msgspec.Struct, kw_only=True):
     url: str
 
 
-async def checkout(call: Call[Where, NewCheckout]) -> Reply:
+async def checkout(call: Call[Creating, NewCheckout]) -> Reply:
     """A link to a Checkout session for one price."""
     context, body = call.context, call.body
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
-        record = await customer_to_change(
-            connection, scope, call.name("customer_id"), policy=policy_of(context)
-        )
+    name = str(await get_or_create(call, scope)) if call.query.create else call.name("customer_id")
+    async with context.database.connection() as connection:
+        record = await customer_to_change(connection, scope, name, policy=policy_of(context))
     _require_payer(record)
     price = await context.stripe.price(scope, body.price_id)
     for name, value in (("trial_days", body.trial_days), ("entity_id", body.entity_id)):
@@ -206,7 +206,7 @@ async def portal(call: Call[Where, NewPortal]) -> Reply:
     return Reply(content=PortalPage(id=page.id, url=page.url), status=201)
 
 
-CHECKOUT: Operation[Where, NewCheckout] = Operation(
+CHECKOUT: Operation[Creating, NewCheckout] = Operation(
     method="POST",
     path="/customers/{customer_id}/checkout",
     name="openCheckout",
@@ -216,7 +216,7 @@ CHECKOUT: Operation[Where, NewCheckout] = Operation(
         "know yet finds its customer there once it is paid. It needs a key that may write Checkout Sessions."
     ),
     handle=checkout,
-    query=Where,
+    query=Creating,
     body=NewCheckout,
     body_example={
         "price_id": "price_1PgafmB7WZ01zgkW6dKueIc5",

@@ -10,11 +10,11 @@ from msgspec import Meta
 from db.records.full import uid_in
 from db.records.merges import leads_to
 from db.records.tracking import UsageEvent, track
-from webhooks.api.operation import Answer, Call, Operation, Reply, Where
+from webhooks.api.operation import Answer, Call, Operation, Reply
 from webhooks.api.problems import CONFLICT, NOT_FOUND, Problem
 from webhooks.api.read import found_customer
 from webhooks.api.shown import policy_of
-from webhooks.api.write import STORABLE
+from webhooks.api.write import STORABLE, Creating, get_or_create
 
 OLDEST, NEWEST = timedelta(days=34), timedelta(minutes=5)
 """How far back and ahead a timestamp may look. Stripe takes 35 days: the last one is for what has to wait."""
@@ -66,7 +66,7 @@ class Counted(msgspec.Struct, kw_only=True):
     timestamp: datetime
 
 
-async def post(call: Call[Where, Use]) -> Reply:
+async def post(call: Call[Creating, Use]) -> Reply:
     """What is counted: by this call, or by one with its key before."""
     body, name = call.body, call.name("customer_id")
     event = UsageEvent(
@@ -82,10 +82,14 @@ async def post(call: Call[Where, Use]) -> Reply:
         if uid is not None and (into := await leads_to(connection, scope, uid)) is not None:
             name = str(into)
         tracked = await track(connection, scope, name, event)
-        if tracked is None:
+        if tracked is None and not call.query.create:
             # It may have been created a moment ago.
             record = await found_customer(connection, scope, name, policy=policy_of(call.context))
             tracked = await track(connection, scope, str(record.uid), event, known_uid=record.uid)
+    if tracked is None and call.query.create:
+        new_uid = await get_or_create(call, scope)
+        async with call.context.hot.connection() as connection:
+            tracked = await track(connection, scope, str(new_uid), event, known_uid=new_uid)
     if tracked is None:
         raise Problem(CONFLICT, "the customer changes just now", remedy="send the request again")
     if not tracked.first and not tracked.event.is_the_same(event, tracked.customer_uid):
@@ -127,17 +131,17 @@ _EXAMPLE = Counted(
     timestamp=datetime(2026, 1, 31, 12, tzinfo=UTC),
 )
 
-TRACK: Operation[Where, Use] = Operation(
+TRACK: Operation[Creating, Use] = Operation(
     method="POST",
     path="/customers/{customer_id}/track",
     name="trackUsage",
     summary="Count what a customer has used of a feature",
     description=(
         "It counts at once in check, and moves last_seen. If a meter at Stripe counts the feature, a worker tells it: "
-        "at least once, and counted once."
+        "at least once, and counted once. With create=true it may be the first that is heard of the customer."
     ),
     handle=post,
-    query=Where,
+    query=Creating,
     body=Use,
     body_example={
         "feature_id": "api_calls",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -31,11 +32,11 @@ from db.records.identities import (
 from db.records.refresh import want_refresh
 from webhooks.api.examples import CUSTOMER, UNLINKED
 from webhooks.api.naming import customer_to_change, identity_of, name_given, owner_of, require_no_uid
-from webhooks.api.operation import END, Answer, Call, Context, Operation, Reply
+from webhooks.api.operation import END, Answer, Call, Context, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, INVALID, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.pushing import push_what_is_stripes
 from webhooks.api.read import Expanding
-from webhooks.api.shown import policy_of, shown
+from webhooks.api.shown import look_up, policy_of, shown
 
 STORABLE = r"^[^\x00]+" + END
 """Postgres stores no U+0000."""
@@ -84,6 +85,19 @@ class NewCustomer(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             description=(
                 "Create a customer at Stripe, too, with metadata.custom_uid, once. Otherwise Stripe has none "
                 "before the customer first pays."
+            )
+        ),
+    ] = False
+
+
+class Creating(Where, kw_only=True, forbid_unknown_fields=True):
+    """What an operation takes that may be the first one about a customer."""
+
+    create: Annotated[
+        bool,
+        Meta(
+            description=(
+                "true: if there is no such customer, create it, as PUT does, with the name in the path as custom_uid."
             )
         ),
     ] = False
@@ -141,6 +155,37 @@ async def put(call: Call[Expanding, NewCustomer]) -> Reply:
     customer = await _shown(context, scope, settled, call.query)
     headers = {"Location": f"/customers/{custom_uid}"} if settled.created else {}
     return Reply(content=customer, status=201 if settled.created else 200, headers=headers)
+
+
+async def get_or_create(call: Call[Creating, Any], scope: Scope) -> UUID:
+    """The uid of the customer with the name in the path, created if there is none, however many ask at the same time.
+    Raises Problem: 404 if the name can be no custom_uid.
+    """
+    context, name = call.context, call.name("customer_id")
+    async with context.database.connection() as connection:
+        record = await look_up(connection, scope, name, policy=policy_of(context))
+        if record is not None and (
+            name != record.custom_uid or await name_given(connection, scope, record) is not None
+        ):
+            return record.uid
+        try:
+            custom_uid = require_custom_uid(name, "path.customer_id")
+        except Problem as wrong:
+            raise Problem(
+                NOT_FOUND,
+                f"there is no customer {name[:255]}, and none can be created: {wrong.detail}",
+                field=wrong.field,
+                remedy=wrong.remedy,
+            ) from None
+        async with connection.transaction():
+            await lock_name(connection, scope, custom_uid)
+            await require_no_uid(connection, scope, custom_uid, "path.customer_id")
+            settled = await _get_or_create(connection, scope, custom_uid, NewCustomer())
+    await context.bell.ring()
+    found = settled.identity or settled.record
+    if found is None:
+        raise RuntimeError("neither an identity nor a record")
+    return found.uid
 
 
 async def patch(call: Call[Expanding, CustomerChanges]) -> Reply:

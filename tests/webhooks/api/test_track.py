@@ -236,3 +236,33 @@ async def test_use_follows_a_link(service: Service) -> None:
     await service.until_uid(linked.body["uid"], stripe_customer_id="cus_used")
     usage = (await service.get("/customers/linked-later?expand=usage")).body["feature_usage"]
     assert [("api", 5)] == [(each["feature_id"], each["used"]) for each in usage]
+
+
+async def test_the_first_that_is_heard_of_a_customer(service: Service) -> None:
+    """With create=true a customer that does not exist is created, once, however many calls come at the same time, and
+    what was used counts for it. What can be no custom_uid is nobody's name.
+    """
+    new = "/customers/first-heard/track?create=true"
+    answers = await asyncio.gather(
+        *(
+            service.post(new, {"feature_id": "api", "value": 2, "idempotency_key": f"n{n % 3}"})
+            for n in range(12)
+        )
+    )
+    assert [200] * 9 + [201] * 3 == sorted(each.status for each in answers)
+    (uid,) = {each.body["customer_uid"] for each in answers}
+    assert 200 == (await service.put("/customers/first-heard")).status
+    assert [(uid, "first-heard")] == [
+        (str(row[0]), row[1])
+        for row in await service.harness.fetch(
+            "select uid, custom_uid from billing.customers where custom_uid = 'first-heard'"
+        )
+    ]
+    usage = (await service.get(f"/customers/{uid}?expand=usage")).body["feature_usage"]
+    assert [("api", 6)] == [(each["feature_id"], each["used"]) for each in usage]
+    for name in ("cus_nobody", "not a name", "%C3%A9"):
+        refused = await service.post(
+            f"/customers/{name.replace(' ', '%20')}/track?create=true", {"feature_id": "api"}
+        )
+        assert (404, "path.customer_id") == (refused.status, refused.body["field"])
+    assert 404 == (await service.post("/customers/unheard/track?create=false", {"feature_id": "api"})).status
