@@ -38,7 +38,7 @@ from runtime.stripe_api import StripeApi
 from worker.engine import Engine, Lanes, keep_trying
 from worker.parts import RENEW_SECONDS, Parts
 from worker.port import Health, open_port
-from worker.retention import Retention
+from worker.retention import Retention, UsageRetention
 
 SWEEP_SECONDS = 1.0
 START_AGAIN_SECONDS = 2.0
@@ -153,7 +153,8 @@ class WorkerProcess:
             with contextlib.suppress(*PostgresAway):
                 await parts.keep(pool)  # a lone worker has everything at once, and waits for nothing
         days = self._settings.retention_days
-        retention = Retention(pool, age=None if days is None else timedelta(days=days))
+        age = None if days is None else timedelta(days=days)
+        retention, usage_retention = Retention(pool, age=age), UsageRetention(pool, age=age)
         log.info("worker started", id=self._id, confirms=lanes is not None)
         supervisors = [asyncio.create_task(self._supervise(queue, engine), name=queue) for queue in LANES]
         steps: Sequence[tuple[str, Callable[[], Awaitable[object]], float]] = (
@@ -167,6 +168,7 @@ class WorkerProcess:
             ("usage", engine.add_up_usage, SWEEP_SECONDS),
             ("meter events", engine.send_meter_events, SWEEP_SECONDS),
             ("retention", retention.turn, SWEEP_SECONDS),
+            ("retention of usage", usage_retention.turn, SWEEP_SECONDS),
             ("heartbeat", lambda: self._beat(pool, use), BEAT_SECONDS),
             *([("parts", lambda: parts.keep(pool), RENEW_SECONDS)] if lanes is not None else []),
         )

@@ -1,4 +1,5 @@
-"""Retention: events that were applied long ago leave the inbox, a small batch at a time, if RETENTION_DAYS says so.
+"""Retention: events that were applied long ago leave the inbox, a small batch at a time, if RETENTION_DAYS says so. And
+what was tracked so long ago is kept by the month instead of the minute.
 
 After it was applied, an event of the inbox is of use as a memory of what came (a redelivery has no effect), and as what
 a timeline cites. Stripe redelivers for 30 days at most, and forgets events by then: so nothing younger may leave. If
@@ -12,9 +13,12 @@ from datetime import timedelta
 import structlog
 
 from db.connection import Pool
+from db.records.tracking import BEFORE_ALL, add_up_months
 from db.sync.retention import trim_events
 
 BATCH = 1000
+MINUTES = 5000
+"""Minutes of use that a batch looks at."""
 REST_SECONDS = 3600.0
 """Between two passes. A pass goes on where the one before ended ..."""
 WHOLE_SECONDS = 24 * 3600.0
@@ -53,3 +57,35 @@ class Retention:
                 log.info("old events trimmed", count=self._trimmed)
             self._trimmed = 0
         return trim.trimmed
+
+
+class UsageRetention:
+    """Adds up by month what was used long ago. `clock` gives seconds that never run backwards."""
+
+    def __init__(
+        self, pool: Pool, *, age: timedelta | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pool = pool
+        self._age = age
+        self._clock = clock
+        self._after = BEFORE_ALL
+        self._added_up = 0
+        self._due_at = float("-inf")
+
+    async def turn(self) -> int:
+        """Look at a batch if one is due; returns how many minutes of use became part of a month."""
+        now = self._clock()
+        if self._age is None or now < self._due_at:
+            return 0
+        async with self._pool.acquire() as connection, connection.transaction():
+            months = await add_up_months(connection, after=self._after, age=self._age, limit=MINUTES)
+        if months is None:
+            return 0
+        self._after = months.last or self._after
+        self._added_up += months.added_up
+        if months.seen < MINUTES:
+            self._after, self._due_at = BEFORE_ALL, now + WHOLE_SECONDS
+            if self._added_up:
+                log.info("old use added up by month", minutes=self._added_up)
+            self._added_up = 0
+        return months.added_up

@@ -308,3 +308,100 @@ async def trim_usage_events(connection: Connection, *, limit: int) -> int:
     """Forget keys that are old; returns how many. Their use stays counted."""
     done = await connection.execute(TRIM_USAGE_EVENTS, KEPT, limit)
     return int(done.rpartition(" ")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minute:
+    """A place in the order of billing.usage_minutes."""
+
+    customer_uid: UUID
+    feature_id: str
+    minute: datetime | None
+    """None: before all of the feature's."""
+    entity: str | None
+    """A digest of the entity; None: of no entity, after all others."""
+
+
+BEFORE_ALL = Minute(customer_uid=UUID(int=0), feature_id="", minute=None, entity="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Months:
+    """What one batch has done."""
+
+    last: Minute | None
+    """The last minute that it has looked at; None: there is none behind the one before."""
+    seen: int
+    added_up: int
+
+
+# A month is added up if it lies before the period of every subscription that has not ended: so no sum over a period
+# changes, nor any over all time.
+ADD_UP_MONTHS = """
+with seen as materialized (
+  select m.ctid, m.customer_uid, m.feature_id, m.minute, md5(m.entity_id) as entity
+  from billing.usage_minutes m
+  where (m.customer_uid, m.feature_id, m.minute) >= ($1, $2, coalesce($3::timestamptz, '-infinity'))
+    and (
+      (m.customer_uid, m.feature_id, m.minute) > ($1, $2, coalesce($3::timestamptz, '-infinity'))
+      or md5(m.entity_id) > $4 or (m.entity_id is null and $4 is not null)
+    )
+  -- The order of an index: the limit ends its scan.
+  order by m.customer_uid, m.feature_id, m.minute, md5(m.entity_id)
+  limit $5
+), customers as materialized (
+  select whose.customer_uid, date_trunc('month', least(now() - $6::interval, began.at), 'UTC') as kept_from
+  from (select distinct customer_uid from seen) whose
+  cross join lateral (
+    select min(coalesce(p.current_period_start, p.starts_at)) as at
+    from billing.customer_products p
+    where p.customer_uid = whose.customer_uid and p.status is distinct from 'ended'
+  ) began
+), left_behind as (
+  delete from billing.usage_minutes
+  where ctid = any (array(
+    select s.ctid
+    from seen s
+    join customers c using (customer_uid)
+    where s.minute < c.kept_from and s.minute <> date_trunc('month', s.minute, 'UTC')
+  ))
+  returning customer_uid, feature_id, entity_id, date_trunc('month', minute, 'UTC') as month, value
+), added as (
+  insert into billing.usage_minutes as m (customer_uid, feature_id, entity_id, minute, value)
+  select customer_uid, feature_id, entity_id, month, sum(value)
+  from left_behind
+  group by 1, 2, 3, 4
+  order by 1, 2, 4, 3
+  on conflict (customer_uid, feature_id, minute, md5(entity_id)) do update set value = m.value + excluded.value
+)
+select last.*, (select count(*) from seen) as seen, (select count(*) from left_behind) as added_up
+from (select 1) always
+left join (
+  select customer_uid, feature_id, minute, entity
+  from seen
+  order by customer_uid desc, feature_id desc, minute desc, entity desc nulls first
+  limit 1
+) last on true
+"""
+
+
+async def add_up_months(
+    connection: Connection, *, after: Minute, age: timedelta, limit: int
+) -> Months | None:
+    """Of the next minutes, add up those that are older than this by month, each at the month's begin (UTC), unless a
+    subscription's current period has begun by then. In a transaction. None: another worker adds up just now.
+    """
+    if not await take_turn(connection):
+        return None
+    row = await connection.fetchrow(
+        ADD_UP_MONTHS, after.customer_uid, after.feature_id, after.minute, after.entity, limit, age
+    )
+    if row is None or row["customer_uid"] is None:
+        return Months(last=None, seen=0, added_up=0)
+    *last, seen, added_up = row
+    customer_uid, feature_id, minute, entity = last
+    return Months(
+        last=Minute(customer_uid=customer_uid, feature_id=feature_id, minute=minute, entity=entity),
+        seen=seen,
+        added_up=added_up,
+    )

@@ -1,16 +1,19 @@
 """Retention: what is old, applied and cited nowhere leaves the inbox; everything else stays."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
+from uuid import UUID
 
 import pytest
 
 from db.connection import Pool
+from db.records.feature_usage import select_feature_usage
+from db.records.moved import take_turn
 from db.sync.inbox import record_events
 from runtime.envelope import read_envelope
 from runtime.settings import Settings, SettingsError
 from tests.harness import customer, event, open_harness, subscription
 from worker import retention as retention_module
-from worker.retention import REST_SECONDS, WHOLE_SECONDS, Retention
+from worker.retention import REST_SECONDS, WHOLE_SECONDS, Retention, UsageRetention
 
 AGE = timedelta(days=40)
 OLD = """
@@ -136,3 +139,65 @@ def test_days_too_few(days: str) -> None:
         Settings.from_env(
             {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h", "RETENTION_DAYS": days}
         )
+
+
+USED = """
+with someone (uid, began) as (
+  values
+    ('00000000-0000-0000-0000-000000000001'::uuid, date_trunc('month', now(), 'UTC') - interval '2 months 20 days'),
+    ('00000000-0000-0000-0000-000000000002', null)
+), record as (
+  insert into billing.customers (uid, account_id, live_mode, stripe_customer_id, has_access, change)
+  select uid, '', false, 'cus_' || right(uid::text, 1), true, nextval('billing.change') from someone
+), bought as (
+  insert into billing.customer_products (
+    id, customer_uid, account_id, live_mode, stripe_customer_id, stripe_subscription_id, stripe_product_id, product_id,
+    status, has_access, options, current_period_start, canceled, subscription_ids
+  )
+  select gen_random_uuid(), uid, '', false, 'cus_1', 'sub_1', 'prod', 'pro', 'active', true, '{"api": 100000}', began,
+    false, '{}'
+  from someone where began is not null
+)
+insert into billing.usage_minutes (customer_uid, feature_id, entity_id, minute, value)
+select uid, 'api', entity,
+  date_trunc('month', now(), 'UTC') - months * interval '1 month' + interval '11 days' + n * interval '1 minute', value
+from someone
+cross join (
+  values (null, 13, 1), ('red', 13, 20), ('blue', 13, 300), (null, 3, 4000), ('red', 1, 50000)
+) as used (entity, months, value)
+cross join generate_series(0, 1) n
+"""
+
+
+async def test_old_use_is_kept_by_the_month(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was used long ago, and before the current period began, becomes one row a month; no balance and no sum
+    changes, whoever used it. While another worker adds up, nothing happens, and nothing is passed over.
+    """
+    monkeypatch.setattr(retention_module, "MINUTES", 3)
+    await pool.execute(USED)
+
+    async def answers() -> list[object]:
+        async with pool.acquire() as connection:
+            usage = [await select_feature_usage(connection, UUID(int=number)) for number in (1, 2)]
+        access = await pool.fetch("select * from billing.access order by customer_uid, feature_id, entity_id")
+        return [usage, [tuple(row) for row in access]]
+
+    before = await answers()
+    now = 0.0
+    assert 0 == await UsageRetention(pool, age=None).turn()
+    retention = UsageRetention(pool, age=AGE, clock=lambda: now)
+    async with pool.acquire() as connection, connection.transaction():
+        assert await take_turn(connection)
+        assert 0 == await retention.turn()
+    assert [3, 3, 0] == [await retention.turn() for _ in range(3)]
+    assert 8 == sum([await retention.turn() for _ in range(6)])
+    assert before == await answers()
+    rows = await pool.fetch("select customer_uid, minute, value from billing.usage_minutes")
+    months = [row for row in rows if (row["minute"].astimezone(UTC).day, row["minute"].minute) == (1, 0)]
+    # Of the second customer, who has no period, all but what is younger than AGE.
+    assert [(1, 2), (1, 40), (1, 600), (2, 2), (2, 40), (2, 600), (2, 8000)] == sorted(
+        (row["customer_uid"].int, row["value"]) for row in months
+    )
+    assert 20 - 14 + 7 == len(rows)
+    now = WHOLE_SECONDS
+    assert 0 == sum([await retention.turn() for _ in range(9)])
