@@ -54,16 +54,17 @@ async def find_entity(
         name=entity.name,
         metadata=entity.metadata,
         created_at=entity.created_at,
+        feature_id=entity.feature_id,
         customer_products=tuple(read_rows(CustomerProduct, products)),
     )
 
 
 # Whoever comes second changes what the first one has inserted.
 PUT_ENTITY = """
-insert into billing.local_entities as e (uid, customer_uid, id, type, name, metadata)
-values (gen_random_uuid(), $1, $2, $3, $4, $5::jsonb)
+insert into billing.local_entities as e (uid, customer_uid, id, type, name, metadata, feature_id)
+values (gen_random_uuid(), $1, $2, $3, $4, $5::jsonb, $6)
 on conflict (customer_uid, id) do update set
-  type = excluded.type, name = excluded.name, metadata = excluded.metadata
+  type = excluded.type, name = excluded.name, metadata = excluded.metadata, feature_id = excluded.feature_id
 returning xmax = 0
 """
 
@@ -76,10 +77,13 @@ async def put_entity(
     type_: str | None,
     name: str | None,
     metadata: Mapping[str, str],
+    feature_id: str | None,
 ) -> bool:
     """Write an entity of ours, in place of one with this id; returns whether there was none."""
     said = msgspec.json.encode(metadata).decode()
-    created: bool = await connection.fetchval(PUT_ENTITY, customer_uid, entity_id, type_, name, said)
+    created: bool = await connection.fetchval(
+        PUT_ENTITY, customer_uid, entity_id, type_, name, said, feature_id
+    )
     return created
 
 

@@ -1,4 +1,6 @@
-"""What a customer has used of each feature in its current period, as it was tracked here."""
+"""What a customer has used of each feature in its current period, as it was tracked here; with the seats that its
+entities take.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +40,8 @@ with features as (
     select feature_id from billing.usage_minutes where customer_uid = $1
     union
     select feature_id from billing.usage_events where customer_uid = $1 and pending
+    union
+    select feature_id from billing.local_entities where customer_uid = $1 and feature_id is not null
   ) f
 )
 select f.feature_id, t.entity_id, sum(t.value) as used, f.since
@@ -51,6 +55,10 @@ cross join lateral (
   from billing.usage_events e
   where e.pending and e.customer_uid = $1 and e.feature_id = f.feature_id
     and e.used_at >= coalesce(f.since, '-infinity')
+  union all
+  select null, 1
+  from billing.local_entities l
+  where l.customer_uid = $1 and l.feature_id = f.feature_id
 ) t
 group by 1, 2, 4
 order by 1, 2 nulls first

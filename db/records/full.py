@@ -37,6 +37,7 @@ class Entity:
     name: str | None
     metadata: dict[str, Any]
     created_at: datetime | None
+    feature_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,6 +177,8 @@ select account_id, live_mode, uid, uid, 'key_' || stripe_customer_id, 1, right(s
 from billing.customers where account_id = $1;
 insert into billing.usage_minutes (customer_uid, feature_id, minute, value)
 select uid, 'key_' || stripe_customer_id, date_trunc('minute', now()), 1 from billing.customers where account_id = $1;
+insert into billing.local_entities (uid, customer_uid, id, feature_id)
+select gen_random_uuid(), uid, 'seat', 'key_' || stripe_customer_id from billing.customers where account_id = $1;
 insert into sync.meter_events (account_id, live_mode, customer_uid, event_name, value, used_at, state, ended_at)
 select account_id, live_mode, uid, 'calls', 1, now(),
   case when right(stripe_customer_id, 2) = '00' then 'queued' else 'sent' end,
@@ -505,7 +507,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "what was used of features": (
         feature_usage.SELECT_FEATURE_USAGE,
         (UUID(int=7),),
-        {"usage_minutes_of_entity", "usage_events_not_added"},
+        {"usage_minutes_of_entity", "usage_events_not_added", "local_entities_seats"},
     ),
     "claim meter events": (
         meter_events.CLAIM_METER_EVENTS,

@@ -34,6 +34,12 @@ class EntityFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         dict[MetadataKey, MetadataText],
         Meta(max_length=50, description="Whatever the company keeps with it."),
     ] = msgspec.field(default_factory=dict)
+    feature_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=255, pattern=STORABLE)] | None,
+        Meta(
+            description="The feature of which it takes one as long as it is there: a seat, as check counts it."
+        ),
+    ] = None
 
 
 async def put(call: Call[Where, EntityFields]) -> Reply:
@@ -42,7 +48,13 @@ async def put(call: Call[Where, EntityFields]) -> Reply:
     async with call.context.database.connection() as connection, connection.transaction():
         uid = await _uid_to_change(connection, call)
         created = await put_entity(
-            connection, uid, entity_id, type_=body.type, name=body.name, metadata=body.metadata
+            connection,
+            uid,
+            entity_id,
+            type_=body.type,
+            name=body.name,
+            metadata=body.metadata,
+            feature_id=body.feature_id,
         )
         entity = await _found(connection, uid, entity_id)
     return Reply(content=entity, status=201 if created else 200)
@@ -113,6 +125,7 @@ _EXAMPLE = EntityWithProducts(
     name="Analytical Engines",
     metadata={"region": "eu"},
     created_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
+    feature_id=None,
 )
 _PATH = "/customers/{customer_id}/entities/{entity_id}"
 

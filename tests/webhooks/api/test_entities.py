@@ -4,6 +4,7 @@ import pytest
 
 from tests.harness import customer, event, item, listing, subscription
 from tests.webhooks.api.client import READ_TOKEN, Service
+from tests.webhooks.api.test_check import bought, record
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -73,3 +74,37 @@ async def test_what_cannot_be_an_entity(service: Service) -> None:
     assert 422 == refused.status
     assert "path.entity_id" in refused.problem("invalid")
     assert 404 == (await service.put("/customers/no-such/entities/team", {})).status
+
+
+async def test_seats(service: Service) -> None:
+    """An entity with a feature_id takes one of what was bought, in every period, until it is removed or is none any
+    more; check and expand=usage count it beside what is tracked.
+    """
+    uid = await record(service, "crew")
+    await bought(service, uid, "team", options='{"seats": 3}')
+
+    async def free(query: str = "") -> object:
+        return (await service.get(f"/customers/crew/check?feature_id=seats{query}")).body["balance"]
+
+    path = "/customers/crew/entities/"
+    free_seats = [await free()]
+    for name in ("ada", "bob"):
+        seat = await service.put(path + name, {"feature_id": "seats"})
+        assert (201, "seats") == (seat.status, seat.body["feature_id"])
+        free_seats.append(await free())
+    assert 201 == (await service.post("/customers/crew/track", {"feature_id": "seats"})).status
+    free_seats.append(await free())
+    said = (await service.get("/customers/crew/check?feature_id=seats&required=1")).body
+    assert (False, "balance") == (said["allowed"], said["reason"])
+    await service.harness.execute(
+        "update billing.customer_products set current_period_start = now() + interval '1 hour' where customer_uid = $1",
+        uid,
+    )
+    free_seats.append(await free())
+    usage = (await service.get("/customers/crew?expand=usage")).body["feature_usage"]
+    assert [("seats", None, 2)] == [(each["feature_id"], each["entity_id"], each["used"]) for each in usage]
+    assert 200 == (await service.put(path + "ada", {"type": "member"})).status
+    free_seats.append(await free())
+    assert 204 == (await service.ask("DELETE", path + "bob")).status
+    free_seats.append(await free())
+    assert [3, 2, 1, 0, 1, 2, 3] == free_seats
