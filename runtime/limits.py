@@ -11,7 +11,9 @@ OURS = 0.6
 """The share of these that is ours unless STRIPE_RATE_MAX says otherwise: other software needs the rest."""
 
 WEB_RATE = 3.0
-"""Requests a second of an account that workers leave to all web processes: customers are created in bursts."""
+"""Requests a second of an account that workers leave to all web processes: customers are created in bursts ..."""
+WEB_ACCOUNT_SHARE, WEB_OPERATION_SHARE = 10, 5
+"""... and if limits are high, this fraction of the account's limit, and no more than that one of an operation's."""
 WEB_OPERATIONS = frozenset({"GET /v1/customers/{id}", "GET /v1/prices/{id}"})
 """What both ask: of each of these, workers leave as many. All others are asked by one of the two only."""
 
@@ -56,7 +58,10 @@ def meter_limits_of(limits: Limits, *, live_mode: bool) -> Limits | None:
 
 def left_to_web(limits: Limits) -> float:
     """What workers leave to all web processes while some are there: whole requests a second, half of a low limit."""
-    return float(floor(min(limits.account, limits.operation, 2 * WEB_RATE) / 2))
+    if limits.none:
+        return WEB_RATE
+    share = min(limits.account / WEB_ACCOUNT_SHARE, limits.operation / WEB_OPERATION_SHARE)
+    return float(floor(min(limits.account / 2, limits.operation / 2, max(WEB_RATE, share))))
 
 
 def web_limits_of(limits: Limits) -> Limits:

@@ -58,17 +58,21 @@ async def turns_of(database_url: str, clock: Clock) -> AsyncIterator[Turns]:
 @pytest.mark.parametrize(
     ("limits", "left", "rate"),
     [
-        (limits_of(100.0, live_mode=True), 3.0, 3.0),
+        (limits_of(60.0, live_mode=True), 3.0, 3.0),
+        (limits_of(100.0, live_mode=True), 5.0, 5.0),
+        (limits_of(1000.0, 500.0, live_mode=True), 100.0, 100.0),
         (limits_of(15.0, live_mode=False), 3.0, 3.0),
         (Limits(account=5.0, operation=4.0), 2.0, 2.0),
         (Limits(account=2.0, operation=2.0), 1.0, 1.0),
         (Limits(account=1.0, operation=0.5), 0.0, 1.0),
         (NO_LIMITS, 3.0, NO_LIMITS.account),
     ],
-    ids=["live", "sandbox", "less", "least", "too low", "none"],
+    ids=["default", "live", "raised by Stripe", "sandbox", "less", "least", "too low", "none"],
 )
 def test_what_is_left_to_web_processes(limits: Limits, left: float, rate: float) -> None:
-    """Three of a hundred requests a second, of the account and of what both ask; and something always passes."""
+    """Three requests a second, of the account and of what both ask; of high limits a tenth of the account's, but at
+    most a fifth of an operation's; of low ones half. Something always passes.
+    """
     assert (left, rate) == (left_to_web(limits), web_limits_of(limits).account)
     web = web_limits_of(limits)
     assert None not in (size_of(web.account, 1.0), size_of(web.operation, 1.0))
