@@ -13,7 +13,7 @@ from db.records.identities import end_grant, give_grant, select_identity
 from webhooks.api.examples import CUSTOMER, GRANTED
 from webhooks.api.naming import customer_to_change, identity_of
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply
-from webhooks.api.problems import CONFLICT, INVALID, NOT_FOUND, Problem
+from webhooks.api.problems import CONFLICT, NOT_FOUND, Problem
 from webhooks.api.read import Expanding
 from webhooks.api.shown import policy_of, shown
 from webhooks.api.write import STORABLE
@@ -65,18 +65,18 @@ def _end_of(body: NewGrant) -> datetime:
         return now + timedelta(days=body.days)
     if body.until is None or body.days is not None:
         raise Problem(
-            INVALID, "a grant has one end", field="body.until", remedy="give until or days, and not both"
+            CONFLICT, "a grant has one end", field="body.until", remedy="give until or days, and not both"
         )
     if body.until <= now:
         raise Problem(
-            INVALID,
+            CONFLICT,
             "the grant would have ended already",
             field="body.until",
             remedy="give a moment to come; DELETE ends a grant",
         )
     if body.until > now + LONGEST:
         raise Problem(
-            INVALID,
+            CONFLICT,
             "a grant is for a limited time",
             field="body.until",
             remedy=f"give a moment within {LONGEST.days} days",

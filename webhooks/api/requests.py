@@ -25,6 +25,15 @@ _INT = re.compile("-?[0-9]{1,20}", re.ASCII)
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+def _number(written: str) -> float | int:
+    """A number with a point or an exponent: 2.0 is the whole number 2, as JSON Schema has it."""
+    number = float(written)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
+
+
 def read_query(request: Request, into: type[S]) -> S:
     """The query of a request. Raises Problem."""
     lists, maps = _fields_of(into, list), _fields_of(into, dict)
@@ -54,7 +63,7 @@ async def read_body_of(request: Request, into: type[S]) -> S:
     """The body of a request; no body is an empty object. Raises Problem, or Refusal if it is too large."""
     body = await read_body(request, bytes_max=BODY_BYTES_MAX)
     try:
-        given = msgspec.json.decode(body) if body else {}
+        given = _decode(body) if body else {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(
             UNREADABLE, f"the body is not JSON: {error}", field="body", remedy="send one JSON object"
