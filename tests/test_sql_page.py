@@ -20,6 +20,7 @@ from sandbox import STORIES, Sandbox, create_api
 from tests.harness import API_KEY, Api, customer, event, open_harness
 
 PAGE = (Path(__file__).parents[1] / "docs/sql.md").read_text()
+README = (Path(__file__).parents[1] / "README.md").read_text()
 RECORD_PAGE = (Path(__file__).parents[1] / "docs/record.md").read_text()
 QUERIES = {
     heading: re.findall(r"```sql\n(.*?)```", body, re.DOTALL)
@@ -68,6 +69,9 @@ async def test_every_query_of_the_page_answers_a_reader(
             for heading, queries in QUERIES.items()
         }
         assert len(answers) >= 8
+        shown = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+        assert len(shown) >= 3
+        assert not [query for query in shown if not await connection.fetch(query)]
         truth = {
             key.id: known
             for key, known in sandbox.truth().items()
@@ -88,6 +92,18 @@ async def test_every_query_of_the_page_answers_a_reader(
         assert len(coming_in) > 1
         assert coming_in == {row["currency"]: row["mrr"] for row in recurring if row["mrr"]}
         assert {0} == {row["unknown"] for row in recurring}
+        (each_pays,) = answers["Average revenue per customer"]
+        assert {currency: mrr for currency, mrr in coming_in.items() if mrr} == {
+            row["currency"]: row["mrr"] for row in each_pays
+        }
+        assert all(row["arpu"] == round(row["mrr"] / row["customers"], 2) for row in each_pays)
+        (trials,) = answers["Trial conversion"]
+        assert sum(row["trials"] for row in trials) >= sum(row["converted"] for row in trials) > 0
+        (query,) = QUERIES["One customer, by your own id"]
+        named = [known for known in truth.values() if known.custom_uid and known.status]
+        for known in named[:3]:
+            (row,) = await connection.fetch(query.replace("user_123", known.custom_uid or ""))
+            assert (known.status, known.has_access) == (row["status"], row["has_access"])
         moved, _ = answers["MRR movements by month"]
         at_the_end = {row["currency"]: row["mrr_at_end"] for row in moved}  # the last month of each stands
         assert coming_in == {currency: mrr for currency, mrr in at_the_end.items() if mrr}
@@ -125,7 +141,7 @@ async def test_every_query_of_the_page_answers_a_reader(
 
 async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
     """A trial that ends in three days, and 12.50 USD that are owed, each in its query; others in neither. Who has an
-    active subscription may owe for another one.
+    active subscription may owe for another one. Of four trials that are over one was paid for.
     """
     async with pool.acquire() as connection:
         await connection.execute("""
@@ -160,6 +176,21 @@ async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
               ('', false, 'in_4', now(), 'cus_5', 'open', 'usd', 99),
               ('', false, 'in_5', now(), 'cus_6', 'open', 'usd', 700)
         """)
+        await connection.execute("""
+            insert into stripe.subscriptions (account_id, live_mode, id, customer_id, trial_end)
+            values ('', false, 'sub_paid', 'cus_5', '2026-02-10Z'), ('', false, 'sub_left', 'cus_5', '2026-02-11Z'),
+              ('', false, 'sub_owes', 'cus_5', '2026-02-12Z'), ('', false, 'sub_free', 'cus_5', '2026-02-13Z'),
+              ('', false, 'sub_on_trial', 'cus_5', now() + interval '3 days'), ('', false, 'sub_none', 'cus_5', null)
+        """)
+        await connection.execute("""
+            insert into stripe.invoices (account_id, live_mode, id, created, customer_id, subscription_id, status,
+              currency, amount_paid)
+            values ('', false, 'in_6', '2026-02-10Z', 'cus_5', 'sub_paid', 'paid', 'usd', 900),
+              ('', false, 'in_7', '2026-01-31Z', 'cus_5', 'sub_left', 'paid', 'usd', 900),
+              ('', false, 'in_8', '2026-02-12Z', 'cus_5', 'sub_owes', 'open', 'usd', 0),
+              ('', false, 'in_9', '2026-02-13Z', 'cus_5', 'sub_free', 'paid', 'usd', 0),
+              ('', false, 'in_0', '2026-01-31Z', 'cus_5', 'sub_on_trial', 'paid', 'usd', 0)
+        """)
         uids = {
             row["stripe_customer_id"]: row["uid"]
             for row in await connection.fetch("select stripe_customer_id, uid from billing.customers")
@@ -170,6 +201,9 @@ async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
         assert [(uids["cus_1"], True), (uids["cus_2"], False)] == [
             (row["uid"], row["goes_on"]) for row in trials
         ]
+        over, running = await reader.fetch(QUERIES["Trial conversion"][0])
+        assert (4, 1, 0, 25) == tuple(over)[1:]
+        assert (1, 0, 1, None) == tuple(running)[1:]
         debts = await reader.fetch(QUERIES["Past due, with amounts"][0])
         assert [(uids["cus_4"], "usd", 1250, 2, "past_due"), (uids["cus_6"], "usd", 700, 1, "active")] == [
             (row["uid"], row["currency"], row["owed"], row["invoices"], row["status"]) for row in debts
@@ -179,11 +213,13 @@ async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:
 
 
 async def test_churn_is_counted_by_who_was_there_when_the_month_began(pool: Pool, reader_url: str) -> None:
-    """One ends in March, one in April, one comes back within March, one comes and goes within it, one stays."""
+    """One ends in March, one in April, one comes back within March, one comes and goes within it, one stays, one stays
+    after a trial. Who churned in a month is who is counted there.
+    """
     async with pool.acquire() as connection:
         await connection.execute("""
             insert into billing.customers (uid, stripe_customer_id, account_id, live_mode, has_access, change)
-            select gen_random_uuid(), 'cus_' || n, '', false, false, n from generate_series(1, 5) n
+            select gen_random_uuid(), 'cus_' || n, '', false, false, n from generate_series(1, 6) n
         """)
         await connection.execute("""
             insert into billing.status_changes (customer_uid, status_before, status_after, changed_at, exact, source)
@@ -195,7 +231,8 @@ async def test_churn_is_counted_by_who_was_there_when_the_month_began(pool: Pool
               (3, null, 'active', '2026-02-11Z'), (3, 'active', 'ended', '2026-03-03Z'),
               (3, 'ended', 'active', '2026-03-05Z'),
               (4, null, 'active', '2026-03-04Z'), (4, 'active', 'ended', '2026-03-30Z'),
-              (5, null, 'active', '2026-02-12Z')
+              (5, null, 'active', '2026-02-12Z'),
+              (6, null, 'trialing', '2026-02-15Z'), (6, 'trialing', 'active', '2026-03-01 10:00Z')
             ) as happened (n, before, after, at)
             join billing.customers c on c.stripe_customer_id = 'cus_' || n
             order by at
@@ -203,11 +240,20 @@ async def test_churn_is_counted_by_who_was_there_when_the_month_began(pool: Pool
     reader = await asyncpg.connect(reader_url)
     try:
         rows = await reader.fetch(QUERIES["Churn by month"][0])
+        gone = [
+            await reader.fetch(
+                QUERIES["Who churned last month"][0].replace("now()", f"timestamptz '{today}'")
+            )
+            for today in ("2026-03-15Z", "2026-04-15Z", "2026-05-15Z")
+        ]
+        uids = await reader.fetch("select uid, stripe_customer_id from billing.customers")
     finally:
         await reader.close()
-    assert [(2, 1, 0), (3, 4, 1), (4, 3, 1), (5, 2, 0)] == [
+    assert [(2, 1, 0), (3, 5, 1), (4, 4, 1), (5, 3, 0)] == [
         (row["month"].month, row["customers"], row["churned"]) for row in rows
     ][:4]
+    name_of = {row["uid"]: row["stripe_customer_id"] for row in uids}
+    assert [[], ["cus_1"], ["cus_2"]] == [[name_of[row["uid"]] for row in month] for month in gone]
 
 
 async def test_readers_see_typed_columns_and_write_nothing(

@@ -1,7 +1,12 @@
 """POST /customers/ID/checkout and /portal: a buyer goes to Stripe, and the record finds by itself what was bought."""
 
+import asyncio
+import json
+import re
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,6 +15,9 @@ from sandbox import Event, Sandbox, create_api
 from sandbox.objects import CheckoutSession
 from tests.conftest import Services, database_copy
 from tests.harness import API_KEY, Api, error
+from tests.places import ROOT
+from tests.ports import reserved_port
+from tests.system import until
 from tests.webhooks.api.client import Answered, Service, open_service
 from webhooks.api import shown
 
@@ -100,9 +108,14 @@ async def test_a_new_customer_subscribes(shop: Shop) -> None:
 
 
 async def test_a_new_customer_pays_once(shop: Shop) -> None:
-    """A one-off price is paid by a customer of Stripe's, too, and no guest: the record has the revenue."""
+    """A one-off price is paid by a customer of Stripe's, too, and no guest: the record has the revenue. The call may be
+    the first one about the customer, and creates it then.
+    """
+    answer = await shop.service.post(
+        "/customers/once/checkout?create=true", {"price_id": shop.prices["once"], "quantity": 2, **PAGES}
+    )
     made = await shop.service.put("/customers/once")
-    answer = await shop.buy("once", "once", quantity=2)
+    assert 200 == made.status
     assert "payment" == answer.body["mode"]
     session = shop.session(answer)
     await shop.pay(session)
@@ -191,3 +204,58 @@ async def test_needs_a_key(database_url: str, monkeypatch: pytest.MonkeyPatch) -
             "/customers/keyless/checkout?mode=test", {"price_id": "price_1", **PAGES}
         )
     assert (409, True) == (refused.status, "STRIPE_API_KEY" in refused.problem("no_api_key"))
+
+
+async def test_the_service_of_the_page(shop: Shop) -> None:
+    """docs/api.md: the service in thirty lines, run as it stands there. A user signs in, may use nothing, buys, and
+    then may use what it has bought.
+    """
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/api.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert 30 >= len([line for line in program.splitlines() if line.strip()])
+    catalogue = shop.world.home.catalogue
+    price = catalogue.price(catalogue.product("Calls"), 5, metadata={"feature_id": "api_calls"})
+    port = reserved_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        env={
+            "SUBLEDGER": f"http://127.0.0.1:{shop.service.port}",
+            "TOKEN": shop.service.token,
+            "PRICE": price.id,
+            "PORT": str(port),
+        },
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+    async def use(action: str) -> Any:
+        async with shop.service.session.post(f"http://127.0.0.1:{port}/page_user/{action}") as response:
+            assert 200 == response.status, action
+            return json.loads(await response.text())
+
+    async def listens() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def allowed() -> bool:
+        return bool((await use("call"))["allowed"])
+
+    try:
+        await until(listens, what="a service that listens")
+        uid = (await use("sign-in"))["uid"]
+        assert (False, "not_bought") == tuple((await use("call")).values())[:2]
+        session = shop.world.home.find((await use("buy"))["id"])
+        assert isinstance(session, CheckoutSession)
+        await shop.pay(session)
+        await until(allowed, what="a call that is allowed")
+        balances = [(await use("call"))["balance"] for _ in range(2)]
+        assert [99, 98] == balances
+        account = await use("account")
+        assert (uid, "active", 3) == (account["uid"], account["status"], account["feature_usage"][0]["used"])
+    finally:
+        process.terminate()
+        await process.wait()
