@@ -15,9 +15,9 @@ from webhooks.api.operation import END, Answer, Call, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.shown import policy_of
 from webhooks.api.stripe import FIELDS_OF_CHECKOUT, FIELDS_OF_PORTAL, Page
-from webhooks.api.write import STORABLE, Creating, get_or_create
+from webhooks.api.write import BLANKS, STORABLE, Creating, get_or_create
 
-URL = r"^https?://[^\s\x00]+" + END
+URL = rf"^https?://[^{BLANKS}]+" + END
 
 
 class NewCheckout(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

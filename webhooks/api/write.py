@@ -40,11 +40,13 @@ from webhooks.api.shown import look_up, policy_of, shown
 
 STORABLE = r"^[^\x00]+" + END
 """Postgres stores no U+0000."""
+BLANKS = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""Controls and spaces, for a class of characters: what `\\s` means differs between those who read the document."""
 CUSTOM_UID = r"^(?!\.{1,2}$|cus_)[A-Za-z0-9._~-]{1,255}" + END
 
 # Stripe's limits, where it has one: what is set here may be passed on.
 Name: TypeAlias = Annotated[str, Meta(max_length=256, pattern=STORABLE)]
-Email: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^[^@\s\x00]+@[^@\s\x00]+" + END)]
+Email: TypeAlias = Annotated[str, Meta(max_length=512, pattern=rf"^[^@{BLANKS}]+@[^@{BLANKS}]+" + END)]
 Description: TypeAlias = Annotated[str, Meta(max_length=350, pattern=STORABLE)]
 Fingerprint: TypeAlias = Annotated[str, Meta(max_length=255, pattern=STORABLE)]
 StripeId: TypeAlias = Annotated[str, Meta(pattern=r"^cus_[A-Za-z0-9_]{1,251}" + END)]
