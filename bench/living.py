@@ -17,8 +17,9 @@ import aiohttp
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from bench.account import serve, with_tally
+from bench.account import say, with_tally
 from bench.plans import API_KEY, SECRET, Living
+from bench.serving import serve
 from sandbox import MIXED, Event, Faults, Gate, Plan, RateLimits, Sandbox, create_api
 from sandbox.delivery import Report, arrange, post
 from sandbox.life import inhabit
@@ -81,8 +82,7 @@ class LivingAccount:
             self._living.result()
         self._told.attempts = self._report.posted
         self._told.now = self._sandbox.now
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": msgspec.json.encode(self._told)})
+        await say(send, msgspec.json.encode(self._told))
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
-from bench.account import serve, with_tally
+from bench.account import say, with_tally, write_down
 from bench.parts import CONNECTIONS, Figures, calls_since, cpu_per_event, describe, spread_all
 from bench.plans import API_KEY, Plan
+from bench.serving import serve
 from bench.system import (
     BenchError,
     Machine,
@@ -129,14 +130,16 @@ class Renewals:
                 self._sandbox.advance(1)
         self._sandbox.advance(7_200)
         self._sandbox.forget_events(keep=0)
-        self._api = with_tally(create_api(self._sandbox, [API_KEY]))
+        self._stripe = create_api(self._sandbox, [API_KEY])
+        self._api = with_tally(self._stripe)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/renew":
             await self._api(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"%d" % self.renew()})
+        events = self.renew()
+        await write_down(self._stripe)
+        await say(send, b"%d" % events)
 
     def renew(self) -> int:
         """Let a month pass, and write what came of it; returns how many events."""

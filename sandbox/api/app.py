@@ -19,6 +19,7 @@ from sandbox.api.endpoints import PATH as ENDPOINTS_PATH
 from sandbox.api.endpoints import Endpoints
 from sandbox.api.limits import Gate
 from sandbox.api.reads import Reads, Request, parse_parameters
+from sandbox.api.texts import written
 from sandbox.api.writes import CREATED, Writes
 from sandbox.faults import BrokenOffError, Faults, Misbehavior
 from sandbox.history import History
@@ -210,8 +211,7 @@ class Api:
             path=scope["path"],
             parameters=parse_parameters(scope["query_string"]),
         )
-        # As Stripe writes it: an object in a list is indented by more than the same object by itself.
-        return msgspec.json.format(msgspec.json.encode(self._reads.answer(request)), indent=2)
+        return written(self._reads.answer(request))
 
 
 async def _read(receive: Receive) -> bytes:

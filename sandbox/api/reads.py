@@ -9,6 +9,7 @@ from sandbox import shapes
 from sandbox.account import Account
 from sandbox.api.listing import COLLECTIONS, cut_page, filter_of, page_of
 from sandbox.api.parameters import Parameters, check_parameters, expands_of, whole_minute, window
+from sandbox.api.texts import Kept, Page, Text, written
 from sandbox.events import Event
 from sandbox.faults import Misbehavior, View
 from sandbox.objects import CheckoutSession, Customer, Invoice, Meter, Price, Subscription, Thing
@@ -46,6 +47,7 @@ class Reads:
     def __init__(self, world: World, misbehavior: Misbehavior) -> None:
         self._world = world
         self._misbehavior = misbehavior
+        self._kept = Kept()
 
     def answer(self, request: Request) -> object:
         """The body of the answer to a GET."""
@@ -104,7 +106,15 @@ class Reads:
             return shapes.show_plan(thing, request.shape, request.view)
         if isinstance(thing, Customer) and thing.deleted_at is not None:
             return shapes.show_deleted_customer(thing.id)
-        return _rendered(thing, request, expands_of(request.parameters))
+        return self._shown(thing, request, expands_of(request.parameters))
+
+    def _shown(self, thing: Thing, request: Request, expands: list[str]) -> Text:
+        """The object, as text that is kept; of a late replica, as it is shown this time."""
+        if request.view is not request.account:
+            return Text(written(_rendered(thing, request, expands)))
+        account = request.account
+        key = (account.account_id, account.live_mode, thing.id, request.shape.name, *expands)
+        return self._kept.text(key, lambda: _rendered(thing, request, expands), as_of=self._world.changes)
 
     # Lists
 
@@ -124,10 +134,10 @@ class Reads:
         expands = [path.removeprefix("data.") for path in expands_of(parameters, within="data.")]
         shown = [thing for thing in (view.find(thing.id) for thing in page) if thing is not None]
         if kind == "plan":
-            data = [shapes.show_plan(thing, shape, view) for thing in shown if isinstance(thing, Price)]
-        else:
-            data = [_rendered(thing, request, expands) for thing in shown]
-        return listing(_url(request), data, has_more=has_more)
+            plans = [shapes.show_plan(thing, shape, view) for thing in shown if isinstance(thing, Price)]
+            return listing(_url(request), plans, has_more=has_more)
+        data = [self._shown(thing, request, expands) for thing in shown]
+        return Page(url=_url(request), data=data, has_more=has_more)
 
     def _subscription_items(self, request: Request) -> object:
         check_parameters(request.parameters, "subscription")

@@ -13,6 +13,7 @@ import pytest
 
 from sandbox import BEFORE_BASIL, Api, Faults, Gate, History, RateLimits, Sandbox, create_api, serve
 from sandbox.api import COLLECTIONS
+from sandbox.api.texts import Page, Text, written
 from sandbox.objects import (
     Charge,
     CheckoutSession,
@@ -134,6 +135,17 @@ async def test_list_envelope_and_limits(client: Client) -> None:
         refused = await client.get(f"customers?limit={limit}")
         assert (400, "limit") == (refused.status, refused.body["error"]["param"])
         assert "parameter_invalid_integer" == refused.body["error"]["code"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_pages_are_written_as_in_one_piece(count: int) -> None:
+    """Objects that are text already are indented in a page as Stripe indents them there."""
+    bodies = [
+        {"id": f"in_{n}", "lines": {"data": [{"text": "two\nlines"}]}, "none": {}} for n in range(count)
+    ]
+    page = Page(url="/v1/é", data=[Text(written(body)) for body in bodies], has_more=count > 1)
+    whole = {"object": "list", "data": bodies, "has_more": count > 1, "url": "/v1/é"}
+    assert written(whole) == written(page)
 
 
 async def test_canceled_subscriptions_are_left_out_unless_asked_for(client: Client, sandbox: Sandbox) -> None:
