@@ -148,3 +148,14 @@ async def select_awaited(connection: Connection, keys: Sequence[Key]) -> set[Key
     """Those of the objects that a read is to confirm, and of which no read was refused belief."""
     rows = await connection.fetch(SELECT_AWAITED, *columns_of_keys(Key, keys))
     return {Key(row[0], row[1], row[2], row[3]) for row in rows}
+
+
+COUNT_PRICES = """
+select count(*) from (select from stripe.prices where account_id = $1 and live_mode = $2 limit $3) known
+"""
+
+
+async def count_prices(connection: Connection, scope: Scope, *, up_to: int) -> int:
+    """How many prices of an account the mirror has; not counted further than `up_to`."""
+    count: int = await connection.fetchval(COUNT_PRICES, *scope, up_to)
+    return count

@@ -5,8 +5,8 @@ after every change that an older mark announced (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
-from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
@@ -29,7 +29,7 @@ from worker.live.answers import Answered
 from worker.live.closed import end_refusal, kind_refused, say_closed, say_forbidden
 from worker.live.fence import judge_absence, judge_absent, store_safely
 from worker.live.reads import NotUnderstood, read_whole
-from worker.live.stretches import Stretch, keys_inside, plan_reads, read_stretch
+from worker.live.stretches import Stretch, keys_inside, plan_reads, read_prices, read_stretch
 
 BATCH = 200
 LEASE = timedelta(seconds=90)
@@ -131,6 +131,8 @@ class _Turn:
         self._read_alone(plan.alone)
         for stretch in plan.stretches:
             self._start(_read_page(self._pool, self._stripe, stretch))
+        for products in plan.products:
+            self._start(_list_prices(self._pool, self._stripe, products))
 
     async def begin_more(self, limit: int) -> None:
         """The same beside reads that are under way: should Postgres be away, their answers still wait for it."""
@@ -182,6 +184,9 @@ class _Turn:
         self._forget(read)
         for each in outcomes:
             self._read_alone(each.unshown)
+            for product in each.priced:
+                prices = tuple(each.prices.get(product.key.id, ()))
+                self._start(_read(self._stripe, product, prices=prices))
             if each.rest is not None:
                 self._start(_read_page(self._pool, self._stripe, each.rest))
         self._read_what_did_not_come(read, answers, failures)
@@ -218,6 +223,9 @@ class _Outcome:
     """Of a page: about objects that were not asked for."""
     rest: Stretch | None = None
     unshown: Sequence[DueRead] = ()
+    priced: Sequence[DueRead] = ()
+    """Products of which all prices are listed."""
+    prices: Mapping[str | None, Sequence[Answered]] = field(default_factory=dict)
 
 
 async def _without_refused(
@@ -331,21 +339,43 @@ async def _read_page(pool: Pool, stripe: StripeApi, stretch: Stretch) -> _Outcom
     return _Outcome(answers=page.answers, others=page.others, rest=page.rest, unshown=page.unshown)
 
 
+async def _list_prices(pool: Pool, stripe: StripeApi, products: Sequence[DueRead]) -> _Outcome:
+    """The prices of one account, for several of its products. If they cannot be listed, each product's are by
+    themselves, and say what is wrong.
+    """
+    try:
+        prices = await read_prices(pool, stripe, products[0].key.scope)
+    except StripeUnavailable as unavailable:
+        return _Outcome(failures=[_unavailable(due, unavailable) for due in products])
+    except (*PostgresAway, asyncpg.PostgresError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the reads by id say what is wrong, each for itself (I7)
+        log.warning("prices not listed, each product's are", products=len(products), error=str(error))
+        prices = None
+    if prices is None:
+        return _Outcome(unshown=products)
+    mine = {due.key.id for due in products}
+    others = [answer for product_id, found in prices.items() if product_id not in mine for answer in found]
+    return _Outcome(others=others, priced=products, prices=prices)
+
+
 def _unavailable(due: DueRead, error: StripeUnavailable) -> FailedRead:
     seconds = backoff_seconds(due.attempts, first=0.5, longest=300.0)
     return FailedRead(key=due.key, tick=due.tick, error=str(error), retry_after=timedelta(seconds=seconds))
 
 
-async def _read(stripe: StripeApi, due: DueRead) -> _Outcome:
-    """One object, with its nested lists whole."""
-    found = await _read_by_id(stripe, due)
+async def _read(stripe: StripeApi, due: DueRead, *, prices: tuple[Answered, ...] | None = None) -> _Outcome:
+    """One object, with its nested lists whole; `prices`, of a product, if they are listed already."""
+    found = await _read_by_id(stripe, due, prices)
     return _Outcome(answers=[found]) if isinstance(found, Answered) else _Outcome(failures=[found])
 
 
-async def _read_by_id(stripe: StripeApi, due: DueRead) -> Answered | FailedRead:
+async def _read_by_id(
+    stripe: StripeApi, due: DueRead, prices: tuple[Answered, ...] | None
+) -> Answered | FailedRead:
     """One read, with its nested lists whole; a failure says when to try again, and never what the object is."""
     try:
-        return await read_whole(stripe, due)
+        return await read_whole(stripe, due, prices=prices)
     except StripeMissing as missing:
         return judge_absence(due, str(missing))
     except StripeUnavailable as unavailable:

@@ -51,8 +51,13 @@ async def read_now(pool: Pool, stripe: StripeApi, key: Key) -> Answered:
     return await read_whole(stripe, await due_now(pool, key))
 
 
-async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
-    """One object with its nested lists whole. Raises StripeError and UnknownShape."""
+async def read_whole(
+    stripe: StripeApi, due: DueRead, *, prices: tuple[Answered, ...] | None = None
+) -> Answered:
+    """One object with its nested lists whole. Raises StripeError and UnknownShape.
+
+    `prices`: of a product, those that were listed for it already.
+    """
     account_id, _, kind_name, object_id = due.key
     kind = KINDS[kind_name]
     path = kind.retrieve_path.format(id=quote(object_id, safe=""))
@@ -77,8 +82,8 @@ async def read_whole(stripe: StripeApi, due: DueRead) -> Answered:
     if (parsed.kind, parsed.id) != (kind_name, object_id):
         raise UnknownShape(f"{path} answered {parsed.kind} {parsed.id}: STRIPE_API_BASE is not Stripe's API")
     raw = as_text(body) if cut else text.decode()
-    also: tuple[Answered, ...] = ()
-    if kind_name == "product" and not parsed.deleted:
+    also = prices or ()
+    if kind_name == "product" and not parsed.deleted and prices is None:
         try:
             also = await _prices_of(stripe, due, asked_at=answer.asked_at)
         except StripeMissing as missing:

@@ -16,13 +16,15 @@ from db.connection import Connection, Pool
 from db.keys import Key, Scope
 from db.sync.due_reads import DueRead
 from db.sync.objects import draw_tick
-from db.sync.stretches import Second, select_holders, select_seconds
+from db.sync.stretches import Second, count_prices, select_holders, select_seconds
 from runtime.stripe_api import StripeApi
 from worker.live.answers import Answered
 from worker.live.pages import PAGE, SECOND, read_page
 
 BRIDGED_ROWS_MAX = PAGE // 2
 """Rows between two due objects that one stretch takes in: more would cost as many pages as it saves reads."""
+PRICE_PAGES_MAX = 10
+"""Pages of an account's prices that are read, and kept in memory, for several of its products."""
 TOLD_AFTER_MAX = timedelta(seconds=5)
 """How long after its creation a new object's thin event may be created: a charge's tells that it has succeeded."""
 
@@ -51,6 +53,8 @@ class Plan:
     alone: list[DueRead] = field(default_factory=list)
     inside: dict[Key, list[DueRead]] = field(default_factory=dict)
     """What comes inside the answer about another due object, by the key of that one."""
+    products: list[tuple[DueRead, ...]] = field(default_factory=list)
+    """Products of one account for which its prices are listed together."""
     deferred: list[tuple[DueRead, datetime]] = field(default_factory=list)
     """What comes inside the answer about an object that is due a little later, at that moment."""
 
@@ -65,6 +69,9 @@ async def plan_reads(
         kind = KINDS[name]
         if kind.confirmed_inside is not None:
             reads = await _without_inside(connection, plan, scope, kind, reads, keys)
+        if name == "product" and await _are_listed_together(connection, scope, reads):
+            plan.products.append(tuple(reads))
+            continue
         simple = {read.key.id: read for read in reads if not read.by_id_only}
         if kind.confirmed_along is None or (scope.account_id, name) in unlistable or len(simple) < 2:
             plan.alone += reads
@@ -76,6 +83,16 @@ async def plan_reads(
         plan.stretches += stretches
         plan.alone += [read for read in reads if read.key not in listed]
     return plan
+
+
+async def _are_listed_together(connection: Connection, scope: Scope, products: Sequence[DueRead]) -> bool:
+    """Whether all prices of the account take fewer pages than those of these products by themselves."""
+    variants = len(KINDS["price"].list_variants)
+    pages_max = min(PRICE_PAGES_MAX, variants * len(products) - 1)
+    if pages_max < variants:
+        return False
+    prices = await count_prices(connection, scope, up_to=pages_max * PAGE)
+    return prices // PAGE + variants <= pages_max
 
 
 async def _without_inside(
@@ -212,3 +229,39 @@ def keys_inside(answer: Answered) -> set[Key]:
         if kind is not None:
             inside.add(Key(*scope, kind.name, str(body.get(kind.id_field))))
     return inside
+
+
+async def read_prices(pool: Pool, stripe: StripeApi, scope: Scope) -> dict[str | None, list[Answered]] | None:
+    """All prices of an account by their products, the archived ones too; None if they are more than expected, or one
+    of them cannot be understood. Each page draws its tick before.
+
+    Raises StripeError and NotJson.
+    """
+    kind = KINDS["price"]
+    found: dict[str | None, list[Answered]] = {}
+    pages = 0
+    for variant in kind.list_variants:
+        after: str | None = None
+        while True:
+            if pages == PRICE_PAGES_MAX:
+                return None
+            async with pool.acquire() as connection:
+                tick = await draw_tick(connection)
+            page = await read_page(
+                stripe,
+                kind,
+                account_id=scope.account_id,
+                live_mode=scope.live_mode,
+                tick=tick,
+                after=after,
+                variant=variant,
+            )
+            pages += 1
+            if page.unreadable or page.cut:
+                return None
+            for answer in page.answers:
+                found.setdefault(getattr(answer.parsed.facts, "product_id", None), []).append(answer)
+            if not page.has_more:
+                break
+            after = page.last_id
+    return found

@@ -344,6 +344,38 @@ async def test_product_is_read_with_all_its_prices(harness: Harness) -> None:
     assert 2 == (await harness.record())["product_version_number"]
 
 
+async def test_prices_of_several_products_are_listed_together(harness: Harness) -> None:
+    """For two products all prices of the account are listed once, the archived ones too, instead of twice; prices of
+    which nothing was known count. The prices that are due themselves are not asked for.
+    """
+    price = {
+        "object": "price",
+        "created": NOON,
+        "metadata": {},
+        "recurring": {"interval": "month", "interval_count": 1},
+    }
+    known = [price | {"id": f"price_{n}", "product": f"prod_{n}"} for n in (1, 2)]
+    unknown = [
+        price | {"id": f"price_0{n}", "product": f"prod_{n}", "created": NOON - DAY} for n in (1, 2, 3)
+    ]
+    products = [
+        {"object": "product", "id": f"prod_{n}", "created": NOON - DAY, "metadata": {}} for n in (1, 2)
+    ]
+    harness.api.put(customer(), subscription(items=listing([item("si_1")])), *products)
+    harness.api.bodies["/v1/prices"] = listing([*known, *unknown])
+    await harness.apply(
+        event("customer.created", customer()),
+        event("customer.subscription.created", subscription(items=listing([item("si_1")]))),
+        *(event(f"{each['object']}.created", each) for each in (*products, *known)),
+    )
+    await harness.settle()
+    assert 2 == (await harness.record())["product_version_number"]
+    assert 2 == harness.api.asked.count("/v1/prices")
+    assert not [path for path in harness.api.asked if path.startswith("/v1/prices/")]
+    rows = await harness.fetch("select id from stripe.prices order by id")
+    assert ["price_01", "price_02", "price_1", "price_2"] == [row["id"] for row in rows]
+
+
 async def test_thin_event_marks_and_its_twin_adds_nothing(harness: Harness) -> None:
     """A v1 thin event carries no state: its object is read. Its snapshot twin is the same change, and one effect."""
     thin = {
