@@ -19,9 +19,10 @@ insert into sync.customers as c (
   account_id, live_mode, customer_id, stale, stale_since, complete, known_from, history_at
 )
 select
-  account_id, live_mode, customer_id, 1, now(), complete, known_from, case when not complete then now() + $5 end
-from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[], $6::timestamptz[])
-  as new (account_id, live_mode, customer_id, complete, known_from)
+  account_id, live_mode, customer_id, 1, now(), complete, known_from,
+  case when not complete then now() + case when told then interval '0' else $5 end end
+from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[], $6::timestamptz[], $7::boolean[])
+  as new (account_id, live_mode, customer_id, complete, known_from, told)
 order by account_id, live_mode, customer_id
 -- `do nothing` would take no lock, and a derivation that is being stored right now would swallow this mark.
 on conflict (account_id, live_mode, customer_id) do update set
@@ -30,7 +31,11 @@ on conflict (account_id, live_mode, customer_id) do update set
   complete = c.complete or excluded.complete,
   known_from = case when c.complete then c.known_from else excluded.known_from end,
   -- A customer known from its start needs no pull at first sight, but still one that somebody asked for.
-  history_at = case when not excluded.complete or c.history_asked > 0 then c.history_at end,
+  history_at = case
+    when excluded.complete and c.history_asked = 0 then null
+    when c.history_at > excluded.history_at and c.history_attempts = 0 then excluded.history_at
+    else c.history_at
+  end,
   -- New facts are a new chance for a customer that was given up.
   attempts = case when c.parked_at is null then c.attempts else 0 end,
   parked_at = null
@@ -42,11 +47,13 @@ async def mark_stale(
     customers: Sequence[CustomerKey],
     *,
     complete: Mapping[CustomerKey, datetime | None] = MappingProxyType({}),
+    told: Collection[CustomerKey] = (),
 ) -> None:
     """Raise the customers' `stale`, in the transaction that writes their facts and after everything else in it.
 
     `complete`: the customers of which everything since their start is known, and when the event that says so was
-    created.
+    created. `told`: those whose customer.created has come. If that does not make one complete, no later event will, so
+    its history is due at once.
     """
     await connection.execute(
         MARK_STALE,
@@ -54,6 +61,7 @@ async def mark_stale(
         [key in complete for key in customers],
         FIRST_SIGHT,
         [complete.get(key) for key in customers],
+        [key in told for key in customers],
     )
 
 

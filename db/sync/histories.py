@@ -21,6 +21,8 @@ class DueHistory:
     """How often it had been asked for when it was claimed: this pull does not answer later requests."""
     tick: int
     """Drawn when it was claimed: its pages are all stored only if this is the incarnation still."""
+    is_read: bool
+    """Whether the customer itself was read for its events, and since the last of them."""
 
 
 CLAIM_HISTORIES = """
@@ -36,7 +38,12 @@ update sync.customers c
 set history_at = now() + $3, history_attempts = c.history_attempts + 1
 from due d
 where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
-returning c.account_id, c.live_mode, c.customer_id, c.history_attempts, c.history_asked, nextval('sync.tick')
+returning c.account_id, c.live_mode, c.customer_id, c.history_attempts, c.history_asked, nextval('sync.tick'),
+  exists (
+    select from sync.objects o
+    where (o.account_id, o.live_mode, o.kind, o.id) = (c.account_id, c.live_mode, 'customer', c.customer_id)
+      and o.confirmed > o.dirty and o.source = 'event' and not o.tombstone and o.missing_since is null
+  )
 """
 
 
@@ -46,7 +53,13 @@ async def claim_histories(
     """Lease customers whose history is due, counting the attempt. Must be committed before any request."""
     rows = await connection.fetch(CLAIM_HISTORIES, live_mode, limit, lease)
     return [
-        DueHistory(key=CustomerKey(row[0], row[1], row[2]), attempts=row[3], asked=row[4], tick=row[5])
+        DueHistory(
+            key=CustomerKey(row[0], row[1], row[2]),
+            attempts=row[3],
+            asked=row[4],
+            tick=row[5],
+            is_read=row[6],
+        )
         for row in rows
     ]
 

@@ -220,15 +220,18 @@ class _Pull:
         """PaymentIntents of completed Checkout sessions, and those that have a charge."""
 
     async def read_everything(self) -> None:
-        """The customer itself and all its lists. Raises StripeError and UnknownShape."""
+        """The customer, if it is not read yet, and all its lists. Raises StripeError and UnknownShape."""
         customer_id = self._history.key.id
         if customer_id.startswith(ACCOUNT_PREFIX):
             await self._read_lists_of_account()
             return
-        deleted = await self._read_customer()
+        # Who has asked for a history wants the customer as it is now.
+        is_read = self._history.is_read and not self._history.asked
+        deleted = not is_read and await self._read_customer()
         try:
             await self._read_lists()
         except (StripeMissing, StripeRefused) as refused:
+            deleted = deleted or (is_read and await self._read_customer())
             # Stripe may know nothing more of a deleted customer: then there is nothing more to be read.
             if not deleted or (isinstance(refused, StripeRefused) and refused.status != 400):
                 raise

@@ -255,7 +255,8 @@ async def _show(connection: Connection, batch: _Batch) -> None:
     }
     stale |= batch.firsts.keys()
     if stale:
-        await mark_stale(connection, list(stale), complete=await _known_since(connection, batch.firsts))
+        complete = await _known_since(connection, batch.firsts)
+        await mark_stale(connection, list(stale), complete=complete, told=batch.firsts.keys())
 
 
 async def _known_since(

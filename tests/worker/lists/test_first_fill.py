@@ -41,13 +41,28 @@ async def fill(harness: Harness) -> None:
 
 
 async def test_old_creation_pulls_the_history(account: Harness) -> None:
-    """Stripe posts again what was not answered, for days: what came between it and the first fill may have got lost."""
+    """Stripe posts again what was not answered, for days: what came between it and the first fill may have got lost.
+    No later event will tell, so its history is due at once; the customer itself is read for its event already.
+    """
     await fill(account)
+    await account.apply(event("customer.updated", customer(), after=-HOUR))
     await account.apply(event("customer.created", customer(), after=-HOUR - 1))
     assert (0, False, True) == await what_is_told(account)
-    await account.execute("update sync.customers set history_at = now()")
     await fill(account)
     assert (2000, True, False) == await what_is_told(account)
+    assert 1 == account.api.asked.count("/v1/customers/cus_1")
+
+
+async def test_customer_that_is_gone_is_read_with_its_history(account: Harness) -> None:
+    """I8: Stripe has no lists of a deleted customer. Only its body says that it is deleted, so it is read then."""
+    await fill(account)
+    await account.apply(event("customer.created", customer(), after=-HOUR - 1))
+    await account.settle()
+    account.api.put(customer(deleted=True))
+    del account.api.bodies["/v1/subscriptions"]
+    await fill(account)
+    assert (0, True, False) == await what_is_told(account)
+    assert (await account.object("customer", "cus_1"))["tombstone"]
 
 
 async def test_first_fill_tells_whose_creation_was_too_old(account: Harness) -> None:
