@@ -6,10 +6,20 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from bench.parts import Account, Figures, calls_since, describe, filled_inbox
+from bench.parts import Account, Figures, calls_since, cpu_per_event, describe, filled_inbox
 from bench.plans import Plan
 from bench.renewals import SECONDS_MAX, fill, renew
-from bench.system import BenchError, Machine, Site, api_requests, ready, settled, watch, worker_ready
+from bench.system import (
+    BenchError,
+    Machine,
+    Meter,
+    Site,
+    api_requests,
+    ready,
+    settled,
+    watch,
+    worker_ready,
+)
 from local.processes import free_port
 
 ACCOUNT_PER_SECOND, OPERATION_PER_SECOND = 100, 25
@@ -73,19 +83,24 @@ async def _measure(
                 for _ in range(workers)
             ]
             await worker_ready(connection, crew[0], workers=workers)
-        began = time.monotonic()
+        roles = {f"worker {number}": each for number, each in enumerate(crew)}
         if posted:
-            web = stack.enter_context(machine.web(site))
-            await ready(web, "/readyz")
+            roles["web"] = stack.enter_context(machine.web(site))
+            await ready(roles["web"], "/readyz")
+        meter = Meter(**roles, api=api, postgres=machine.postgres, valkey=machine.valkey)
+        began = time.monotonic()
+        if (web := roles.get("web")) is not None:
             plan = Plan(
                 port=web.port, path=account.events_path, count=account.events, connections=CONNECTIONS
             )
             began = (await machine.load(plan)).began
         ended = await settled(connection, crew[0], exact=True, events=account.events, seconds_max=SECONDS_MAX)
+        cpu = cpu_per_event(meter, account.events)
         state = await describe(connection, exact=True)
         calls = await calls_since(api, asked, account.events)
         refused = await api_requests(api, "/refused")
     await api_requests(api, "/limits")
+    worker_cpu_us = sum(cpu.pop(f"worker {number}_cpu_us") for number in range(workers))
     return {
         "workers": workers,
         "events": account.events,
@@ -95,4 +110,6 @@ async def _measure(
         "calls_per_second": calls["api_calls_per_1000_events"] * account.events / 1000 / (ended - began),
         "refused": dict(refused),
         **calls,
+        "worker_cpu_us": worker_cpu_us,
+        **cpu,
     }

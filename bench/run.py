@@ -405,7 +405,7 @@ def table(figures: Figures) -> Table:
 
     def cpu(spreads: Figures) -> str:
         return "CPU us per event: " + ", ".join(
-            f"{name.removesuffix('_cpu_us')} {spread['median']:.0f}"
+            f"{name.removesuffix('_cpu_us')} {spread['median'] if isinstance(spread, dict) else spread:.0f}"
             for name, spread in spreads.items()
             if name.endswith("_cpu_us") and not name.startswith("lists_")
         )
@@ -424,8 +424,7 @@ def table(figures: Figures) -> Table:
             row(what, spreads["per_second"], answer + cpu(spreads), spreads["others_share"])
         row("  ratio", figures["receive"]["ratio"], "", None, digits=2)
     if "api" in figures:
-        again = f"{figures['api']['again_per_second']:,.0f} for answers made before (the worker's case)"
-        row("sandbox API alone, reads/s", {"median": figures["api"]["first_per_second"]}, again, None)
+        row("sandbox API alone, reads/s", {"median": figures["api"]["per_second"]}, "", None)
     through = [
         (f"through, {name}, {way}, events/s", figures.get(name, {}).get(way))
         for name in ("provisional", "exact")
@@ -463,10 +462,11 @@ def table(figures: Figures) -> Table:
         for found in figures.get("limits", {}).get(name, ()):
             notes = (
                 f"{found['api_calls_per_1000_events']:.0f} API calls per 1,000 events, "
-                f"{found['calls_per_second']:.0f} a second; {sum(found['refused'].values())} refused"
+                f"{found['calls_per_second']:.0f} a second; {sum(found['refused'].values())} refused; {cpu(found)}"
             )
             workers = "1 worker" if found["workers"] == 1 else f"{found['workers']} workers"
-            row(f"under limits, {what}, {workers}, events/s", {"median": found["per_second"]}, notes, None)
+            what_of = f"under limits, {what}, {workers}, events/s"
+            row(what_of, {"median": found["per_second"]}, notes, found["others_share"])
     for what, figure, digits, notes, others in growth_rows(figures.get("growth", ())):
         row(what, {"median": figure}, notes, others, digits=digits)
     for name, what in (("latency", "post to record, ms"), ("latency_exact", "  during reads, ms")):
