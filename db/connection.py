@@ -166,14 +166,15 @@ async def create_pool(
     application_name: str,
     command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
     keeps_plans: bool = False,
+    resets: bool = True,
     lock_timeout_seconds: float | None = None,
 ) -> Pool:
     """Open a pool; json and jsonb stay text, because most callers pass them on unread.
 
     `database_url`: as db/address.py reads it. `keeps_plans`: a statement is planned once for each connection, by its
-    indexes whatever its tables hold: for a few short statements that run a thousand times a second. These connections
-    are not reset when they return, since that would take longer than the statement: no borrower may leave anything in
-    their sessions.
+    indexes whatever its tables hold: for a few short statements that run a thousand times a second. `resets`: a
+    connection that returns is as if it were new. Without, which saves a round trip, and with kept plans, no borrower
+    may leave anything in its session; a transaction that is open still is ended all the same.
 
     Raises one of PostgresAway when the server cannot be reached or worked with; where the first connection is opened
     later, so does whoever asks for it.
@@ -195,7 +196,7 @@ async def create_pool(
         max_size=max_size,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
         init=begin,
-        reset=_leave if keeps_plans else _execute(RESET_SESSION + settings),
+        reset=_leave if keeps_plans or not resets else _execute(RESET_SESSION + settings),
     )
 
 

@@ -136,6 +136,8 @@ class WorkerProcess:
                 min_size=0,
                 max_size=POOL_SIZE,
                 application_name="subledger worker",
+                # Nothing of ours outlasts a transaction: no setting, no lock, no cursor.
+                resets=False,
             )
             stack.push_async_callback(_close_pool, pool)
             await stack.enter_async_context(open_port(self._settings, self._health))
