@@ -267,6 +267,17 @@ class _Fan:
     after: str | None  # None: all customers that it concerns are marked
 
 
+SELECT_FANS_WAIT = """
+select exists (select from sync.objects where touched > resolved and kind = any ($1::text[]))
+"""
+
+
+async def fans_wait(connection: Connection) -> bool:
+    """Whether an object of the catalogue has changed whose customers are not marked yet."""
+    waiting: bool = await connection.fetchval(SELECT_FANS_WAIT, list(SELECT_HOLDERS))
+    return waiting
+
+
 async def fan_out(connection: Connection, *, objects: int, holders: int) -> int:
     """Mark customers of up to so many touched objects, going through so many holders; returns how many objects were
     looked at. In one transaction of the caller's: objects before customers.

@@ -34,7 +34,7 @@ from db.records.records import (
     select_stored,
     write_records,
 )
-from db.sync.catalogue import SELECT_HOLDERS, fan_out
+from db.sync.catalogue import SELECT_HOLDERS, fan_out, fans_wait
 from db.sync.customers import (
     StaleCustomer,
     claim_stale,
@@ -89,6 +89,9 @@ async def fan_out_batch(
     """Mark customers that a change of the catalogue concerns, in one short transaction; returns how many objects of the
     catalogue were looked at. Each call continues where the last one stopped, in any process.
     """
+
+    if not await fans_wait(connection):
+        return 0
 
     async def mark() -> int:
         async with connection.transaction():
