@@ -107,7 +107,9 @@ async def _statements(connection: OwnConnection) -> Mapping[str, Measured]:
     return {
         "claim 500 events": looked_up(inbox.CLAIM_EVENTS, EVENTS, LEASE, None, inbox.CLAIM_BYTES_MAX),
         "claim 250 customers": Measured(
-            statement=customers.CLAIM_STALE, parameters=(DERIVED, LEASE), before=(MAKE_STALE, (sample,))
+            statement=customers.CLAIM_STALE,
+            parameters=(DERIVED, LEASE, timedelta(0)),
+            before=(MAKE_STALE, (sample,)),
         ),
         "claim 100 reads": looked_up(due_reads.CLAIM_READS, kinds, False, LISTED, LEASE, LEASE, LEASE),
         "seconds to the next read": looked_up(due_reads.SECONDS_TO_NEXT_READ, False),

@@ -51,6 +51,9 @@ LOOP_SECONDS_MAX = 25.0
 CONFIRM_LINGER = timedelta(seconds=6)
 CLAIM_SECONDS = 20.0
 """Reads are claimed for as long ahead as they may be asked for: others may have a larger part of the limits."""
+DERIVED_TOGETHER = timedelta(seconds=1)
+"""While more events wait than one batch takes, a customer is derived this long after the first of its changes: most of
+those that wait concern customers that have just changed."""
 KEY_CHECK_SECONDS = 60.0
 KEY_UNSAID_SECONDS = 2.0
 """Where Stripe has not said whose the key is, it is asked again after this long, and ever later."""
@@ -104,6 +107,8 @@ class Engine:
         self._usage_every = timedelta(seconds=settings.usage_seconds) or None
         self._held = HeldLeases()
         self._applying = asyncio.Lock()
+        self._is_flooded = False
+        """Whether more events wait than one batch takes."""
         self._confirming = asyncio.Lock()
         self._deriving = asyncio.Lock()
         self._deriving_heavy = asyncio.Lock()
@@ -154,12 +159,14 @@ class Engine:
                         held=self._held.events,
                     )
                     applied += claimed
+                    self._is_flooded = claimed == APPLY_BATCH
                     if claimed:
                         self._timed("apply", began)
                         derive_soon()
                     # A batch that was not full has emptied the inbox: an event that comes now rings.
                     if claimed < APPLY_BATCH and not (wait_for_more is not None and await wait_for_more()):
                         break
+                self._is_flooded = False
             if applied:
                 log.info("events applied", count=applied, duration_ms=self._ms_since(started))
             return applied
@@ -396,7 +403,12 @@ class Engine:
             while not self._over(started):
                 resolved = await resolve_batch(connection)
                 began = self._clock()
-                claimed = await derive_batch(connection, policy=self._policy, held=self._held.customers)
+                claimed = await derive_batch(
+                    connection,
+                    policy=self._policy,
+                    since=DERIVED_TOGETHER if self._is_flooded else timedelta(0),
+                    held=self._held.customers,
+                )
                 derived += claimed
                 if claimed:
                     RECORDS_DERIVED.inc(claimed)

@@ -162,6 +162,7 @@ with head as (
   select account_id, live_mode, customer_id
   from sync.customers c
   where stale > derived and parked_at is null and attempts = 0 and (leased_until is null or leased_until < now())
+    and stale_since <= now() - $3::interval
     and not exists (select from suspect)
     -- `offset 0`: looked up for each, so that a planner without statistics does not read all that are stale.
     and not exists (
@@ -185,9 +186,13 @@ returning c.account_id, c.live_mode, c.customer_id, c.stale, c.complete, c.attem
 """
 
 
-async def claim_stale(connection: Connection, *, limit: int, lease: timedelta) -> list[StaleCustomer]:
-    """Lease the customers that have been stale longest, counting the attempt. Commit before reading facts."""
-    return [claimed_of(row) for row in await connection.fetch(CLAIM_STALE, limit, lease)]
+async def claim_stale(
+    connection: Connection, *, limit: int, lease: timedelta, since: timedelta = timedelta(0)
+) -> list[StaleCustomer]:
+    """Lease the customers that have been stale longest, and for so long at least, counting the attempt. Commit before
+    reading facts.
+    """
+    return [claimed_of(row) for row in await connection.fetch(CLAIM_STALE, limit, lease, since)]
 
 
 def claimed_of(row: asyncpg.Record) -> StaleCustomer:

@@ -365,7 +365,11 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         {"objects_pkey"},
     ),
     "seconds to next read": (due_reads.SECONDS_TO_NEXT_READ, (False,), {"objects_due"}),
-    "claim stale": (customers.CLAIM_STALE, (BATCH, LEASE), {"customers_stale", "customers_pkey"}),
+    "claim stale": (
+        customers.CLAIM_STALE,
+        (BATCH, LEASE, timedelta(0)),
+        {"customers_stale", "customers_pkey"},
+    ),
     "claim heavy": (heavy.CLAIM_HEAVY, (LEASE,), {"customers_pkey"}),
     "rows of customers": (
         sizes.COUNT_ROWS,

@@ -101,15 +101,20 @@ async def fan_out_batch(
 
 
 async def derive_batch(
-    connection: Connection, *, policy: Policy, limit: int = BATCH, held: Held[StaleCustomer] | None = None
+    connection: Connection,
+    *,
+    policy: Policy,
+    limit: int = BATCH,
+    since: timedelta = timedelta(0),
+    held: Held[StaleCustomer] | None = None,
 ) -> int:
-    """Derive the customers that have been stale longest; returns how many were claimed. `held` notes them while they
-    are.
+    """Derive the customers that have been stale longest, and for so long at least; returns how many were claimed.
+    `held` notes them while they are.
 
     A customer that was claimed before, and so may have killed its worker, is derived alone. One that turns out to be
     heavy is left to its own line, and what would be too much at once to the next batch.
     """
-    claimed = await claim_stale(connection, limit=limit, lease=LEASE)
+    claimed = await claim_stale(connection, limit=limit, lease=LEASE, since=since)
     mine = list(claimed)
     # Held once, to the end: only what was derived shows that Postgres was not brought down again.
     with holding(held, mine):

@@ -15,6 +15,7 @@ from db.sync.customers import StaleCustomer, claim_stale
 from db.sync.inbox import claim_events
 from tests.harness import Harness, charge, customer, event, refund, subscription
 from tests.system import until
+from worker import engine as engine_module
 from worker.live.apply import _apply, _Batch, _show, apply_batch
 from worker.live.derive import derive_batch, resolve_batch, store_derivations
 from worker.live.event import read_event
@@ -48,6 +49,26 @@ async def test_mark_during_a_derivation_is_not_swallowed(webhooks_only: Harness)
         await store_derivations(first, derivations)
     assert "active" == (await harness.record())["status"]
     await harness.engine.derive()
+    assert "past_due" == (await harness.record())["status"]
+
+
+async def test_while_events_flood_in_customers_wait_for_more(
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While more events wait than one batch takes, a customer that has just changed is not derived yet; once none wait,
+    all are.
+    """
+    monkeypatch.setattr(engine_module, "APPLY_BATCH", 1)
+    monkeypatch.setattr(engine_module, "DERIVED_TOGETHER", timedelta(hours=1))
+    harness = webhooks_only
+    await harness.apply(event("customer.subscription.created", subscription(status="active")))
+    assert "active" == (await harness.record())["status"]
+
+    await harness.receive(event("customer.subscription.updated", subscription(status="past_due"), after=9))
+    async with harness.pool.acquire() as connection:
+        await apply_batch(connection, served_mode=None, confirms=False)
+        assert 0 == await derive_batch(connection, policy=Policy(), since=timedelta(hours=1))
+        assert 1 == await derive_batch(connection, policy=Policy())
     assert "past_due" == (await harness.record())["status"]
 
 
