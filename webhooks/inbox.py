@@ -122,7 +122,7 @@ class Inbox:
         for waiting in group:
             if not waiting.stored.done():
                 waiting.stored.set_result(None)
-        self._bell.ring_soon()
+        self._bell.ring_soon(len(group))
 
     async def _record(self, events: list[SignedEvent]) -> int:
         """Insert in one statement, which is one transaction; retried when only the connection was stale. Returns

@@ -45,6 +45,7 @@ START_AGAIN_SECONDS = 2.0
 BEAT_SECONDS = 10.0
 LINGER_SECONDS = 1
 CONFIRM_AFTER_SECONDS = 1.5
+CONFIRM_ASKED_SECONDS = 0.5
 RESTART_SECONDS_MAX = 5.0
 SETTLED_SECONDS = 2.0
 """How long an arq worker runs after a failure that nobody has foreseen, before it counts as over."""
@@ -60,10 +61,15 @@ async def drain(ctx: dict[Any, Any]) -> int:
     engine: Engine = ctx["engine"]
     client: ArqRedis = ctx["redis"]
 
+    loop, asked_at = asyncio.get_running_loop(), float("-inf")
+
     async def wait_for_more() -> bool:
-        await client.enqueue_job(
-            "confirm", _job_id="confirm", _queue_name=LIVE_QUEUE, _defer_by=CONFIRM_AFTER_SECONDS
-        )
+        nonlocal asked_at
+        if loop.time() - asked_at > CONFIRM_ASKED_SECONDS:  # that job stays for what falls due a little later
+            await client.enqueue_job(
+                "confirm", _job_id="confirm", _queue_name=LIVE_QUEUE, _defer_by=CONFIRM_AFTER_SECONDS
+            )
+            asked_at = loop.time()
         token = client.blpop([TOKENS], timeout=LINGER_SECONDS)
         return await cast("Awaitable[object]", token) is not None
 

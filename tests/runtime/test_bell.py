@@ -107,7 +107,7 @@ async def rings(client: ArqRedis) -> int:
 
 
 async def test_rings_are_few(bell: Bell, client: ArqRedis) -> None:
-    """However many events ask for a ring, at most one goes out per 50 ms, and none is forgotten."""
+    """However many events ask for a ring, at most one goes out per 25 ms, and none is forgotten."""
     await client.config_resetstat()
     begun = time.monotonic()
     asked = 0
@@ -119,7 +119,7 @@ async def test_rings_are_few(bell: Bell, client: ArqRedis) -> None:
 
     await until(lambda: tokens(client), what="a ring for the last event")
     elapsed = time.monotonic() - begun
-    assert 5 <= await rings(client) <= elapsed / 0.05 + 1
+    assert 5 <= await rings(client) <= elapsed / 0.025 + 1
     assert asked > 5
 
 

@@ -315,11 +315,11 @@ async def redelivery_rings(
         created = await record_events(connection, events)
         return created
 
-    def ring(bell: Bell) -> None:
+    def ring(bell: Bell, events: int) -> None:
         nonlocal wanted
         if rings_for(created):
             wanted += 1
-            ring_soon(bell)
+            ring_soon(bell, events)
 
     web = settings(database_url=database_url, redis_url=redis_url)
     with replaced(record_events, record), replaced(Bell.ring_soon, ring):
