@@ -144,6 +144,7 @@ class WorkerProcess:
                 application_name="subledger worker",
                 # Nothing of ours outlasts a transaction: no setting, no lock, no cursor.
                 resets=False,
+                keeps_plans_of_large=True,
             )
             stack.push_async_callback(_close_pool, pool)
             await stack.enter_async_context(open_port(self._settings, self._health))
