@@ -4,8 +4,8 @@ The records are there and exact when it begins. It ends when they are exact agai
 account's truth.
 
 `python -m bench.renewals PORT FOLDER SUBSCRIPTIONS` is the account, in a process of its own: it answers Stripe's API on
-PORT, with /tally as in `bench.account`. A request of /renew lets a month pass, writes FOLDER/events.jsonl and
-FOLDER/truth.pickle, and is answered with the number of events.
+PORT, with /tally as in `bench.account`. A request of /renew lets the month of every subscription end, writes
+FOLDER/events.jsonl and FOLDER/truth.pickle, and is answered with the number of events.
 """
 
 import asyncio
@@ -41,8 +41,12 @@ from tests.truth import differences, read_records
 
 STARTED_PER_SECOND = 20
 """Subscriptions: they renew at the same rate."""
-MONTH = 32 * 86_400
-"""Seconds after which every subscription has renewed and been paid, and none for the second time."""
+BEFORE = 20 * 86_400
+"""Seconds from the start of the subscriptions to the backfill."""
+RENEWING = 12 * 86_400
+"""Seconds after which every subscription has renewed and been paid, and none for the second time. Fewer than Stripe
+keeps events: a gap fill that begins after them raises no alarm.
+"""
 SECONDS_MAX = 1_800.0
 
 
@@ -104,7 +108,7 @@ async def fill(connection: OwnConnection, worker: Process) -> None:
 
 
 async def renew(api: Process) -> int:
-    """Let a month pass in the account; returns how many events came of it."""
+    """Let the month of every subscription end; returns how many events came of it."""
 
     def ask() -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{api.port}/renew", timeout=SECONDS_MAX) as response:
@@ -128,7 +132,7 @@ class Renewals:
             home.subscriptions.start(customer, [price])
             if number % STARTED_PER_SECOND == 0:
                 self._sandbox.advance(1)
-        self._sandbox.advance(7_200)
+        self._sandbox.advance(BEFORE)
         self._sandbox.forget_events(keep=0)
         self._stripe = create_api(self._sandbox, [API_KEY])
         self._api = with_tally(self._stripe)
@@ -142,8 +146,8 @@ class Renewals:
         await say(send, b"%d" % events)
 
     def renew(self) -> int:
-        """Let a month pass, and write what came of it; returns how many events."""
-        events = self._sandbox.advance(MONTH)
+        """Let the month of every subscription end, and write what came of it; returns how many events."""
+        events = self._sandbox.advance(RENEWING)
         (self._folder / "events.jsonl").write_bytes(b"".join(event.body + b"\n" for event in events))
         (self._folder / "truth.pickle").write_bytes(pickle.dumps(self._sandbox.truth()))
         return len(events)
