@@ -15,7 +15,7 @@ from tests.simulation.shares import (
 )
 from tests.simulation.world import Ground, Played
 
-WORLDS = int(os.environ.get("WORLDS", "32"))
+WORLDS = int(os.environ.get("WORLDS", "24"))
 WORLDS_OF_A_SHARE = 2
 """How many worlds one test plays: some seconds' work, so that the shares spread over all processes of the tests."""
 SHARES = [

@@ -105,8 +105,10 @@ AT_THE_END = 10**6
 
 # A constant in its text, so that the planner puts the sum in place of the call.
 CLOCK = """
-create or replace function simulation.now() returns timestamptz language sql stable
-  return pg_catalog.now() + interval '{seconds} seconds'
+create table simulation.clock (ahead interval not null);
+insert into simulation.clock values ('0');
+create function simulation.now() returns timestamptz language plpgsql stable as
+$$ begin return pg_catalog.now() + (select ahead from simulation.clock); end $$
 """
 
 
@@ -115,8 +117,8 @@ async def install_clock(connection: Connection) -> None:
 
     For sessions that begin from now on.
     """
-    await connection.execute("create schema if not exists simulation")
-    await set_clock(connection, 0.0)
+    await connection.execute("create schema simulation")
+    await connection.execute(CLOCK)
     name = await connection.fetchval("select current_database()")
     settings = {
         "search_path": "simulation, pg_catalog, public",
@@ -133,7 +135,7 @@ async def install_clock(connection: Connection) -> None:
 
 async def set_clock(connection: Connection, ahead_seconds: float) -> None:
     """Say how much time has passed for everything in this database: leases run out, appointments fall due."""
-    await connection.execute(CLOCK.format(seconds=round(ahead_seconds, 6)))
+    await connection.execute("update simulation.clock set ahead = make_interval(secs => $1)", ahead_seconds)
 
 
 class Patient(Budget):
