@@ -1,7 +1,6 @@
 """`subledger attach`: from a Stripe account that has customers to records that are exact, in one command."""
 
 import asyncio
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from cli.backfill import run_backfill
 from cli.checks.finding import Finding, State
 from cli.checks.stripe import look_at_key, look_at_rights, open_stripe
 from cli.connect import database, environment, settings
+from cli.endpoint import say, settle_endpoint, write_secret
 from cli.errors import CommandError
-from cli.event_types import EVENT_TYPES, is_needed
 from cli.status import until_settled
 from cli.terminal import counted, show, show_json
 from db.address import is_loopback
@@ -27,8 +26,7 @@ from db.sync.fitness import count_exact
 from db.sync.status import require_migrated
 from runtime.scan_requests import read_request
 from runtime.settings import Settings
-from runtime.stripe_api import API_VERSION, StripeApi, StripeError, StripeRefused
-from runtime.webhook_endpoints import PATH, list_endpoints, register_endpoint, repair_endpoint
+from runtime.webhook_endpoints import PATH
 
 NOT_EXACT = 1
 
@@ -106,10 +104,6 @@ def _require_url(url: str, *, live_mode: bool) -> None:
         raise typer.BadParameter(f"must end in {PATH}, which web answers", param_hint=hint)
 
 
-def _say(what: str) -> None:
-    typer.echo(f"subledger: {what}", err=True)
-
-
 async def _attach(
     environ: Mapping[str, str], chosen: Settings, *, url: str, secret_file: Path | None, wait: float
 ) -> Attached:
@@ -119,13 +113,13 @@ async def _attach(
     async with open_stripe(chosen) as stripe:
         _require([each async for each in look_at_key(stripe, chosen, with_database=True)])
         _require(await look_at_rights(stripe))
-        state, secret = await _settle_endpoint(stripe, url)
-    _say(f"the endpoint {url} is {state}")
+        state, secret = await settle_endpoint(stripe, url)
+    say(f"the endpoint {url} is {state}")
     if secret is not None and secret_file is not None:
-        _write(secret, secret_file)
+        write_secret(secret, secret_file)
         secret = None
     backfill = await run_backfill(environ, read_request({}), live_mode=live_mode)
-    _say(f"backfill {backfill.id} is {backfill.status}")
+    say(f"backfill {backfill.id} is {backfill.status}")
     if backfill.status != "complete":
         raise CommandError(
             f"not everything could be read ({backfill.error or backfill.status}): fix the cause, then attach again"
@@ -151,14 +145,14 @@ async def _attach(
 
 async def _settle(environ: Mapping[str, str], chosen: Settings, seconds: float) -> None:
     """Wait until what was found has been read; a living account may never be settled, and that is no fault."""
-    _say("waiting until what was found has been read")
+    say("waiting until what was found has been read")
     await until_settled(environ, chosen.live_mode, seconds=seconds, report=lambda _: None)
 
 
 async def _audit(environ: Mapping[str, str], *, live_mode: bool) -> AuditReport:
     request = read_request({}, purpose="audit", repair=True)
     report, _, _ = await run_audit(environ, request, live_mode=live_mode)
-    _say(f"audit {report.id}: {counted(report.drift, 'difference')}")
+    say(f"audit {report.id}: {counted(report.drift, 'difference')}")
     return report
 
 
@@ -168,61 +162,7 @@ def _require(findings: Sequence[Finding]) -> None:
         if each.state is State.FAILURE:
             raise CommandError(f"{each.check}: {each.said}: {each.remedy}")
         if each.state is State.WARNING:
-            _say(f"{each.check}: {each.said}: {each.remedy}")
-
-
-async def _settle_endpoint(stripe: StripeApi, url: str) -> tuple[str, str | None]:
-    """Have an endpoint at this address send exactly our types; how it is, and the secret of a new one."""
-    try:
-        endpoints = await list_endpoints(stripe)
-    except StripeRefused as refused:
-        if refused.status != 403:
-            raise CommandError(f"Stripe refuses to list endpoints: {refused}") from None
-        _say(f"the key may not read webhook endpoints. {_by_hand(url)}")
-        return "unknown", None
-    except StripeError as error:
-        raise CommandError(f"Stripe gave no list of endpoints: {error}") from None
-    ours = next((each for each in endpoints if each.url == url), None)
-    try:
-        if ours is None:
-            made = await register_endpoint(stripe, url=url, event_types=EVENT_TYPES, api_version=API_VERSION)
-            return "registered", made.secret
-        if ours.status == "enabled" and set(ours.enabled_events) == set(EVENT_TYPES):
-            return "right", None
-        await repair_endpoint(stripe, ours, event_types=EVENT_TYPES)
-    except StripeRefused as refused:
-        if refused.status not in (401, 403):
-            raise CommandError(f"Stripe refuses the endpoint: {refused}") from None
-        if (
-            ours is not None
-            and ours.status == "enabled"
-            and not any(map(is_needed, ours.lacking(EVENT_TYPES)))
-        ):
-            _say(
-                f"the key may not change webhook endpoints, and this one sends what records need. {_by_hand(url)}"
-            )
-            return "right", None
-        raise CommandError(f"the key may not write webhook endpoints. {_by_hand(url)}") from None
-    except StripeError as error:
-        raise CommandError(f"Stripe did not take the endpoint: {error}") from None
-    return "repaired", None
-
-
-def _by_hand(url: str) -> str:
-    """How somebody whose own key may write does it."""
-    types = " ".join(f"-d 'enabled_events[]={each}'" for each in EVENT_TYPES)
-    return (
-        "Allow it to write webhook endpoints and attach again; or see that in Stripe's dashboard the endpoint "
-        f"{url} is enabled with exactly the types of `subledger events types`; or run:\n"
-        f"stripe webhook_endpoints create -d url={url} -d api_version={API_VERSION} {types}"
-    )
-
-
-def _write(secret: str, path: Path) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{secret}\n")
-    _say(f"the signing secret is in {path}: set STRIPE_WEBHOOK_SECRET_FILE to it, and restart web")
+            say(f"{each.check}: {each.said}: {each.remedy}")
 
 
 def _page(done: Attached) -> Iterator[RenderableType]:
