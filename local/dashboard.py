@@ -10,11 +10,26 @@ from db.sync.status import Overview
 # From the best to none; statuses that are added later come last.
 STATUSES = ("active", "trialing", "canceled", "past_due", "ended", None)
 CURRENCIES_SHOWN_MAX = 6
-SECOND_TERMINAL = "In a second terminal: subledger status, subledger psql, subledger customer cus_..."
+TRY_NEXT = (
+    ("subledger status", "the backlog, the lag and the workers"),
+    ("subledger customer cus_...", "one record, and why it is what it is"),
+    ("subledger psql", "the records in SQL (README)"),
+)
+TRY_NEXT_IN_DEMO = (
+    ("subledger customer acme", "two workspaces, each with its products"),
+    ("subledger usage acme", "what its meter has counted"),
+    ("subledger customer late_lantern", "past due and back again, with each event"),
+    ("subledger customer second_thoughts", "disputes, lost and won"),
+    ("subledger psql --reader", "the records in SQL (README)"),
+    ("subledger doctor", "what is odd about this setup"),
+)
+"""The customers are those of sandbox/demo.py."""
 
 
-def table(overview: Overview, *, url: str, stripe: str, console: str) -> RenderableType:
-    """The dashboard for a terminal. `console`: where it is, and how to log in."""
+def table(overview: Overview, *, url: str, stripe: str, console: str, demo: bool = False) -> RenderableType:
+    """The dashboard for a terminal. `console`: where it is, and how to log in; `demo`: it names customers that are
+    always there.
+    """
     board = Table(title=f"Subledger  {url}", title_justify="left", min_width=48)
     board.add_column("status")
     board.add_column("customers", justify="right")
@@ -30,8 +45,14 @@ def table(overview: Overview, *, url: str, stripe: str, console: str) -> Rendera
     board.add_row("events waiting", f"{overview.pending:,}")
     board.add_row("lag", f"{overview.oldest_pending_seconds:.1f} s")
     alarms = [Text(f"ALARM {_printable(alarm)}", style="bold red") for alarm in overview.alarms]
-    ending = Text(f"{console}\n{stripe}  Ctrl-C stops everything.\n{SECOND_TERMINAL}", style="dim")
-    return Group(board, *alarms, ending)
+    ending = Text(
+        f"{console}\n{stripe}  Ctrl-C stops everything.\nTry next, in a second terminal:", style="dim"
+    )
+    hints = [
+        Text.assemble(f"  {command:<36}", (what, "dim"))
+        for command, what in (TRY_NEXT_IN_DEMO if demo else TRY_NEXT)
+    ]
+    return Group(board, *alarms, ending, *hints)
 
 
 def line(overview: Overview) -> str:

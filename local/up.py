@@ -27,6 +27,7 @@ from local.home import HomeInUseError, claim_home, kept_secret
 from local.postgres import start_postgres
 from local.processes import Server, end_with_parent, free_port, last_lines, port_is_free
 from local.run_file import HOME, RunningSystem, announce, running_system, withdraw
+from local.service import serve_customers
 from local.valkey import start_valkey
 from runtime.settings import Settings
 
@@ -105,6 +106,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
             "STRIPE_API_BASE": f"http://{HOST}:{sandbox_port}",
             # The sandbox keeps events for 30 days, as Stripe does, and 30 of its days pass in two of our minutes.
             "GAP_FILL_SECONDS": "20",
+            "USAGE_SECONDS": "20",
         }
     environment |= given
     environment["PORT"] = str(port)
@@ -127,7 +129,8 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
         Part(name="worker", arguments=("cli", "worker")),
     ]
     if sandbox:
-        arguments = ["sandbox", "--port", str(sandbox_port), "--state", str(home / "sandbox.state")]
+        arguments = ["sandbox", "--demo", "--port", str(sandbox_port)]
+        arguments += ["--state", str(home / "sandbox.state")]
         arguments += ["--webhook-url", f"{url}/webhooks/stripe"]
         arguments += ["--api-key", environment["STRIPE_API_KEY"]]
         arguments += ["--secret", environment["STRIPE_WEBHOOK_SECRET"]]
@@ -146,6 +149,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
         "STRIPE_WEBHOOK_SECRET",
         "STRIPE_API_BASE",
         "GAP_FILL_SECONDS",
+        "USAGE_SECONDS",
     )
     system = RunningSystem(
         pid=os.getpid(),
@@ -158,7 +162,7 @@ def _run(environ: Mapping[str, str], options: UpOptions, home: Path, stack: cont
     stripe = "Events come from a sandbox account." if sandbox else f"Stripe posts to {url}/webhooks/stripe."
     token = "ADMIN_TOKEN" if "ADMIN_TOKEN" in given else f"the token in {HOME}/{TOKEN_FILE}"
     console = f"The console is at {url}/: log in with {token}."
-    asyncio.run(_supervise(parts, servers, home, system, stripe, console))
+    asyncio.run(_supervise(parts, servers, home, system, stripe, console, demo=sandbox))
 
 
 async def _supervise(
@@ -168,8 +172,13 @@ async def _supervise(
     system: RunningSystem,
     stripe: str,
     console: str,
+    *,
+    demo: bool,
 ) -> None:
-    """Start the parts and show the dashboard until a signal comes; raises UpError when a part or server dies."""
+    """Start the parts and show the dashboard until a signal comes; raises UpError when a part or server dies.
+
+    `demo`: a service of the company's is played, too.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _stop_signals():
@@ -184,7 +193,12 @@ async def _supervise(
                 await _until_ready(system.url)
                 announce(home, system)
                 typer.echo(f"Subledger is at {system.url}. {stripe} {console}")
-        await _show(system, stripe, console)
+        serving = asyncio.create_task(_play_service(system)) if demo else None
+        try:
+            await _show(system, stripe, console, demo=demo)
+        finally:
+            if serving is not None:
+                serving.cancel()
 
     tasks = {
         asyncio.create_task(live()),
@@ -294,7 +308,11 @@ async def _until_ready(url: str) -> None:
             raise UpError(f"{url}/readyz was not 200 within {READY_TIMEOUT_SECONDS:g} s") from None
 
 
-async def _show(system: RunningSystem, stripe: str, console_at: str) -> None:
+async def _play_service(system: RunningSystem) -> None:
+    await serve_customers(system.url, system.environment["ADMIN_TOKEN"])
+
+
+async def _show(system: RunningSystem, stripe: str, console_at: str, *, demo: bool) -> None:
     """Show the dashboard until cancelled: a live table on a terminal, a line every few seconds elsewhere."""
     console = Console()
     if not console.is_terminal:
@@ -303,9 +321,8 @@ async def _show(system: RunningSystem, stripe: str, console_at: str) -> None:
         return
     with Live(console=console, auto_refresh=False) as live:
         async for overview in _overviews(system.environment["DATABASE_URL"], REFRESH_SECONDS):
-            live.update(
-                dashboard.table(overview, url=system.url, stripe=stripe, console=console_at), refresh=True
-            )
+            board = dashboard.table(overview, url=system.url, stripe=stripe, console=console_at, demo=demo)
+            live.update(board, refresh=True)
 
 
 async def _overviews(database_url: str, every_seconds: float) -> AsyncIterator[Overview]:

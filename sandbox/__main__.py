@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         default="snapshot",
         help="which events the endpoint gets: snapshot events, thin ones, or both (default: %(default)s)",
     )
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="also show one of each thing that records tell of, as `make up` does",
+    )
     parser.add_argument("--state", type=Path, help="file in which the account is kept between starts")
     return parser
 
@@ -95,6 +100,7 @@ def main() -> None:
             epoch=int(time()) - EPOCH_BEFORE_NOW if arguments.epoch is None else arguments.epoch,
             customers=arguments.customers,
             mixed_versions=arguments.mixed_versions,
+            demo=arguments.demo,
         )
     place = Place(
         host=arguments.host,

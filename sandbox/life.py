@@ -19,13 +19,17 @@ _OFFERS = (
 )
 
 
-def inhabit(sandbox: Sandbox, *, customers: int) -> None:
-    """Fill the account with customers: some at once, the others one by one, never more than `customers` at a time."""
+def inhabit(sandbox: Sandbox, *, customers: int) -> list[Price]:
+    """Fill the account with customers: some at once, the others one by one, never more than `customers` at a time.
+
+    Returns what the account sells.
+    """
     prices = _open_shop(sandbox)
     for n in range(customers):
         # The first burst comes within a minute, the rest half a day apart.
         start = n % 60 if n < FIRST_BURST else (n - FIRST_BURST + 1) * DAY // 2
         sandbox.at(sandbox.now + start, lambda: sandbox.begin(_story(prices)))
+    return prices
 
 
 def _open_shop(sandbox: Sandbox) -> list[Price]:
@@ -52,12 +56,12 @@ def _lives(stage: Stage, prices: list[Price]) -> Iterator[int]:
     """One place in the account: another customer takes it when its customer has left for good and is forgotten."""
     while True:
         customer = stage.customer(metadata={"plan_interest": stage.choices.choice(("self-serve", "sales"))})
-        yield from _life(stage, customer, prices)
+        yield from lead_life(stage, customer, prices)
         yield REMEMBERED_AFTER_LEAVING
         stage.account.forget(customer.id)
 
 
-def _life(stage: Stage, customer: Customer, prices: list[Price]) -> Iterator[int]:
+def lead_life(stage: Stage, customer: Customer, prices: list[Price]) -> Iterator[int]:
     """From signing up to leaving for good, with up to three subscriptions on the way."""
     yield stage.choices.randint(1, 20) * MINUTE
     periods = 0

@@ -13,6 +13,7 @@ import msgspec
 
 from sandbox.api import Gate, RateLimits, create_api, serve
 from sandbox.delivery import Report, post
+from sandbox.demo import perform
 from sandbox.events import Event
 from sandbox.faults import Faults
 from sandbox.life import inhabit
@@ -41,6 +42,8 @@ class Origin:
     """Its first second, since 1970."""
     customers: int
     mixed_versions: bool = False
+    demo: bool = False
+    """Whether one of each thing that records tell of is shown (sandbox/demo.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,9 @@ def open_account(origin: Origin, *, live_mode: bool) -> Sandbox:
         event_versions=MIXED if origin.mixed_versions else NEW,
         event_retention_seconds=100 * 365 * DAY,
     )
-    inhabit(sandbox, customers=origin.customers)
+    prices = inhabit(sandbox, customers=origin.customers)
+    if origin.demo:
+        perform(sandbox, prices)
     return sandbox
 
 

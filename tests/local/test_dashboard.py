@@ -1,15 +1,19 @@
 """The board: counts, money and lag as people read them."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+import typer.main
+from rich.console import Console, RenderableType
 
 from billing.currencies import format_amount
+from cli.app import app
 from db.connection import Pool
 from db.sync.status import Overview, read_overview
 from local import dashboard
+from tests.places import ROOT
 
 OVERVIEW = Overview(
     customers={"ended": 30, "active": 1200, None: 4, "past_due": 3},
@@ -46,17 +50,21 @@ def test_line_says_all_in_one() -> None:
     ) == dashboard.line(OVERVIEW)
 
 
-PLACES = {
-    "url": "http://127.0.0.1:8000",
-    "stripe": "Events come from a sandbox account.",
-    "console": "The console is at http://127.0.0.1:8000/: log in with the token in .subledger/admin.token.",
-}
+def board(overview: Overview, *, demo: bool = False) -> RenderableType:
+    """The dashboard as `up` shows it."""
+    return dashboard.table(
+        overview,
+        url="http://127.0.0.1:8000",
+        stripe="Events come from a sandbox account.",
+        console="The console is at http://127.0.0.1:8000/: log in with the token in .subledger/admin.token.",
+        demo=demo,
+    )
 
 
 def test_table_shows_address_customers_revenue_and_lag() -> None:
     """What the line says, for a terminal, with the address."""
     console = Console(file=io.StringIO(), width=80)
-    console.print(dashboard.table(OVERVIEW, **PLACES))
+    console.print(board(OVERVIEW))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     for part in (
@@ -79,7 +87,7 @@ def test_alarms_are_on_the_board() -> None:
     """What an operator must see is on the table and in the line, and controls no terminal."""
     alarmed = replace(OVERVIEW, alarms=("api key: Stripe does not know it\x1b[2J",))
     console = Console(file=io.StringIO(), width=80)
-    console.print(dashboard.table(alarmed, **PLACES))
+    console.print(board(alarmed))
     assert isinstance(console.file, io.StringIO)
     for said in (console.file.getvalue(), dashboard.line(alarmed)):
         assert "ALARM api key: Stripe does not know it?[2J" in said
@@ -122,3 +130,18 @@ async def test_overview_counts_what_is_there(pool: Pool) -> None:
     assert [("usd", 600), ("eur", 100)] == list(overview.net_minor.items())
     assert (3, 2) == (overview.events, overview.pending)
     assert 10 <= overview.oldest_pending_seconds < 60
+
+
+def test_board_says_what_to_try_next() -> None:
+    """Commands that exist, about customers who are always there: those of the demo, where it is played."""
+    root = typer.main.get_command(app)
+    for demo in (False, True):
+        console = Console(file=io.StringIO(), width=80)
+        console.print(board(OVERVIEW, demo=demo))
+        assert isinstance(console.file, io.StringIO)
+        said = re.findall(r"^  subledger (\w+)(?: (\w+))?", console.file.getvalue(), re.MULTILINE)
+        assert {name for name, _ in said} <= getattr(root, "commands", {}).keys()
+        assert 3 <= len(said)
+        names = {name for command, name in said if command in ("customer", "usage") and name != "cus_"}
+        assert all(f'"{name}"' in (ROOT / "sandbox/demo.py").read_text() for name in names)
+        assert bool(names) == demo
