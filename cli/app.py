@@ -16,6 +16,7 @@ SUMMARIES = {
     "migrate": "Bring the database to the newest schema.",
     "web": "Receive webhooks: the process that Stripe posts to.",
     "worker": "Apply events, confirm with Stripe, derive records.",
+    "listen": "Follow an account without webhooks, and show its events.",
     "status": "How far the records are behind, who works, and what to fix.",
     "customer": "One customer's record and timeline, and why it is exact or not.",
     "usage": "Show a customer's metered usage and expected charge.",

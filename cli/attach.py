@@ -16,10 +16,10 @@ from cli.backfill import run_backfill
 from cli.checks.finding import Finding, State
 from cli.checks.stripe import look_at_key, look_at_rights, open_stripe
 from cli.connect import database, environment, settings
-from cli.endpoint import say, settle_endpoint, write_secret
+from cli.endpoint import settle_endpoint, write_secret
 from cli.errors import CommandError
 from cli.status import until_settled
-from cli.terminal import counted, show, show_json
+from cli.terminal import counted, say, show, show_json
 from db.address import is_loopback
 from db.sync.audit_reports import AuditReport
 from db.sync.fitness import count_exact

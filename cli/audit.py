@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.backfill import reports
 from cli.connect import database, environment, served_mode
 from cli.errors import CommandError
-from cli.terminal import counted, error_console, show, show_json, span, table
+from cli.terminal import counted, progress, show, show_json, span, table
 from db.connection import PostgresAway
 from db.sync.audit_reports import AuditReport, report_audit
 from db.sync.audits import Drift, Unread, select_drift, select_undecided
@@ -79,10 +79,10 @@ async def run_audit(environ: Mapping[str, str], request: ScanRequest, *, live_mo
     """Ask for an audit and wait for its end; shows its progress on standard error."""
     async with database(environ) as connection:
         scan, _ = await ask_for_scan(connection, request, live_mode=live_mode)
-    with error_console().status("Waiting for a worker") as progress:
+    with progress("Waiting for a worker") as tell:
         async for report in reports(environ, scan.id):
             rows = sum(each.rows for each in report.objects)
-            progress.update(Text(f"Audit {scan.id}: {counted(rows, 'object')} compared, now: {report.step}"))
+            tell(f"Audit {scan.id}: {counted(rows, 'object')} compared, now: {report.step}")
             if report.finished_at is not None:
                 break
     async with database(environ) as connection:

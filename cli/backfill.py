@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.connect import database, environment, served_mode
 from cli.errors import CommandError
-from cli.terminal import counted, error_console, show, show_json, span, table
+from cli.terminal import counted, error_console, now_and_then, show, show_json, span, table
 from db.sync.scan_reports import ScanReport, report_scan
 from db.sync.scans import ScanRequest, cancel_scan, select_scan, select_scans
 from db.sync.status import select_workers
@@ -34,7 +34,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def backfill(
     context: typer.Context,
     objects: Annotated[
-        str, typer.Option("--object", metavar="NAMES", help="Which objects: customer,invoice,... or all.")
+        str,
+        typer.Option(
+            "--objects", "--object", metavar="NAMES", help="Which objects: customer,invoice,... or all."
+        ),
     ] = "all",
     since: Annotated[
         str | None, typer.Option(metavar="DATE", help="Only what was created at or after it (UTC).")
@@ -64,8 +67,7 @@ def backfill(
             {"objects": objects, "since": since, "until": until, "customer": customer, "account": account}
         )
     except WrongField as wrong:
-        option = "object" if wrong.field == "objects" else wrong.field
-        raise typer.BadParameter(str(wrong), param_hint=f"--{option}") from None
+        raise typer.BadParameter(str(wrong), param_hint=f"--{wrong.field}") from None
     live_mode = served_mode(environ)
     if live_mode is None:
         raise CommandError(
@@ -163,8 +165,14 @@ async def run_backfill(
         disable=not watch,
     ) as progress:
         bars: dict[str, TaskID] = {}
+        tell = now_and_then() if watch else None
         async for report in reports(environ, scan.id):
             last = report
+            if tell is not None:
+                rows = sum(each.rows for each in report.objects)
+                done = sum(each.windows_done == each.windows for each in report.objects)
+                lists = f"{done} of {counted(len(report.objects), 'list')} done"
+                tell(f"Backfill {scan.id}: {counted(rows, 'row')} read, {lists}, now: {report.step}")
             for each in report.objects:
                 if each.object not in bars:
                     bars[each.object] = progress.add_task(each.object, total=1.0, progress="")

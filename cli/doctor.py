@@ -1,21 +1,24 @@
-"""`subledger doctor`: looks at everything around us, names what is wrong, and says what to do."""
+"""`subledger doctor`: looks at everything around us, names what is wrong, and says what to do, or does it (`--fix`)."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.checks.finding import Finding, State, skipped
+from cli.checks.finding import Finding, Repair, State, skipped
 from cli.checks.postgres import look_at_postgres
 from cli.checks.redis import look_at_redis
 from cli.checks.settings import Read, read_settings
 from cli.checks.stripe import look_at_stripe
 from cli.connect import unchecked_environment
-from cli.terminal import cell, counted, error_console, show, show_json, table
+from cli.errors import CommandError
+from cli.repairs import Repaired, do, plan
+from cli.terminal import cell, counted, progress, say, show, show_json, table
 from runtime.printable import shown
 
 STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red", State.SKIPPED: "dim"}
@@ -26,28 +29,84 @@ def doctor(
         str | None,
         typer.Option(metavar="URL", help="The address that Stripe posts to; left out: found by its path."),
     ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Repair what is safe to repair, after asking, and look again.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Of --fix: do not ask.")] = False,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Of --fix: write a new endpoint's signing secret into this new file, not to the terminal.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at settings, Postgres, Redis, the key, the endpoint, clocks and workers, and say what to do.
 
-    Changes nothing. Exit code 0: all is well, or there are warnings alone; 1: something does not work.
+    Changes nothing without --fix. Exit code 0: all is well, or there are warnings alone; 1: something does not work,
+    with --fix: still.
     """
-    found = asyncio.run(_look(unchecked_environment(), url))
+    if (yes or secret_file is not None) and not fix:
+        raise typer.BadParameter("goes with --fix", param_hint="--yes" if yes else "--secret-file")
+    if secret_file is not None and secret_file.exists():
+        raise CommandError(f"{secret_file} exists already: name a new file for --secret-file")
+    environ = unchecked_environment()
+    found = asyncio.run(_look(environ, url))
+    repaired: list[Repaired] = []
+    if fix:
+        if not as_json:
+            show(*_page(found))
+        repairs = plan(found)
+        if not repairs:
+            say("there is nothing to repair here")
+        elif yes or _is_confirmed(repairs):
+            repaired = asyncio.run(do(read_settings(environ).settings, repairs, secret_file=secret_file))
+            found = asyncio.run(_look(environ, url))
+        else:
+            say("nothing was repaired")
     failed = any(each.state is State.FAILURE for each in found)
     if as_json:
-        show_json({"ok": not failed, "findings": found})
-    else:
+        show_json({"ok": not failed, "findings": found} | ({"repaired": repaired} if fix else {}))
+    elif repaired:
+        show(*_done(repaired), Text(), *_page(found))
+    elif not fix:
         show(*_page(found))
     if failed:
         raise typer.Exit(1)
 
 
+def _is_confirmed(repairs: Sequence[Repair]) -> bool:
+    say("this would be done:")
+    for each in repairs:
+        typer.echo(f"* {shown(each.what)}", err=True)
+    try:
+        return typer.confirm("Do it?", err=True)
+    except typer.Abort:
+        return False  # nobody is there to answer
+
+
+def _done(repaired: Sequence[Repaired]) -> Iterator[RenderableType]:
+    yield table(
+        "Repairs",
+        ["repair", "done", "what came of it"],
+        [
+            (each.repair.cure, cell(each.done, STYLES[State.OK if each.done else State.FAILURE]), each.said)
+            for each in repaired
+        ],
+    )
+    for secret in filter(None, (each.secret for each in repaired)):
+        yield Text()
+        yield Text(f"STRIPE_WEBHOOK_SECRET={secret}", overflow="fold")
+        yield Text("Stripe shows it only now: set it for web, and restart web.", style="yellow")
+
+
 async def _look(environ: Mapping[str, str], url: str | None) -> list[Finding]:
     read = read_settings(environ)
     found = [*read.findings]
-    with error_console().status("Looking") as progress:
+    with progress("Looking") as tell:
         for name, looking in _parts(read, url):
-            progress.update(f"Looking at {name}")
+            tell(f"Looking at {name}")
             found += [finding async for finding in looking]
     return found
 

@@ -3,17 +3,11 @@
 import os
 from pathlib import Path
 
-import typer
-
 from cli.errors import CommandError
 from cli.event_types import EVENT_TYPES, is_needed
+from cli.terminal import say
 from runtime.stripe_api import API_VERSION, StripeApi, StripeError, StripeRefused
 from runtime.webhook_endpoints import list_endpoints, register_endpoint, repair_endpoint
-
-
-def say(what: str) -> None:
-    """A line of progress, to standard error."""
-    typer.echo(f"subledger: {what}", err=True)
 
 
 async def settle_endpoint(stripe: StripeApi, url: str) -> tuple[str, str | None]:

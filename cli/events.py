@@ -50,8 +50,7 @@ STATE_STYLES = {
 }
 
 TypeOption = Annotated[
-    str | None,
-    typer.Option("--type", metavar="TYPE", help="Only this type; `invoice.*` matches a prefix."),
+    str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `invoice.*` matches a prefix.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -224,6 +223,7 @@ def replay(
         EventState | None, typer.Option(help="All events in this state: parked, ignored or quarantined.")
     ] = None,
     event_type: TypeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Try again: events, objects and customers by id, or all by state.
 
@@ -238,7 +238,10 @@ def replay(
         raise typer.BadParameter(f"events that are {state} are replayed by id only", param_hint="--state")
     done, rung = asyncio.run(_replay(environment(), list(dict.fromkeys(ids or ())), state, event_type))
     unheard = "" if rung is not False else " Redis was not reached: the workers find it by their sweep."
-    typer.echo(f"{done.sentence()}{unheard}")
+    if as_json:
+        show_json(done.document())
+    else:
+        typer.echo(f"{done.sentence()}{unheard}")
     for name, why in done.refused.items():
         typer.echo(f"subledger: {shown(name)} {why}", err=True)
     if done.refused:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from billing.record import Policy
 from cli.connect import database, environment, find_one, settings
 from cli.errors import CommandError
-from cli.terminal import counted
+from cli.terminal import counted, show_json
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.sync.rebuilds import claim_one
@@ -32,6 +33,7 @@ def forget(
     ] = None,
     live: Annotated[bool | None, typer.Option("--live/--test", help="Only of this mode.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Erase a customer's personal data for good; later events do not bring it back.
 
@@ -39,12 +41,19 @@ def forget(
     amounts, times, statuses and Stripe's ids, so that the books stay right. Delete the customer at Stripe first:
     later changes there are no longer followed.
     """
-    asyncio.run(_forget(environment(), name.strip(), account_id=account, live_mode=live, yes=yes))
+    key, done = asyncio.run(_forget(environment(), name.strip(), account_id=account, live_mode=live, yes=yes))
+    if as_json:
+        show_json({"customer_id": key.id, **asdict(done)})
+    else:
+        typer.echo(
+            f"{shown(key.id)} is forgotten: {counted(done.objects, 'object')} and {counted(done.events, 'event')} "
+            "erased"
+        )
 
 
 async def _forget(
     environ: Mapping[str, str], name: str, *, account_id: str | None, live_mode: bool | None, yes: bool
-) -> None:
+) -> tuple[CustomerKey, work.Forgotten]:
     given = settings(environ)
     configure_logs("console", secrets=given.secrets, stream=sys.stderr)
     policy = Policy(past_due_has_access=given.past_due_has_access)
@@ -59,9 +68,7 @@ async def _forget(
         done = await work.forget(connection, key, searched=_say_searched)
         # The record shows it at once; if we died here, a worker would derive it.
         await derive_claimed(connection, await claim_one(connection, key), policy=policy)
-    typer.echo(
-        f"{shown(key.id)} is forgotten: {counted(done.objects, 'object')} and {counted(done.events, 'event')} erased"
-    )
+    return key, done
 
 
 async def _find(

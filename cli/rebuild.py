@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,22 +11,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from billing.record import Policy
 from cli.connect import database, environment, settings
 from cli.errors import CommandError
-from cli.terminal import counted, error_console
+from cli.terminal import counted, error_console, show_json
 from runtime.logs import configure_logs
 from worker import rebuild as work
 
 
-def rebuild() -> None:
+def rebuild(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Derive every record again from the mirror; correct records stay untouched.
 
     For a new version with changed rules, or to prove that the records follow from the mirror. Reads nothing from
     Stripe. Workers may keep running; an interrupted rebuild continues where it stopped.
     """
     done = asyncio.run(_rebuild(environment()))
-    typer.echo(
-        f"{counted(done.derived, 'customer')} derived, {counted(done.changed, 'record')} changed"
-        + (", continuing where the last rebuild stopped" if done.resumed else "")
-    )
+    if as_json:
+        show_json(done)
+    else:
+        typer.echo(
+            f"{counted(done.derived, 'customer')} derived, {counted(done.changed, 'record')} changed"
+            + (", continuing where the last rebuild stopped" if done.resumed else "")
+        )
     if done.failed:
         typer.echo(
             f"subledger: {counted(done.failed, 'customer')} could not be derived: see `subledger events list --state "

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.connect import database, environment, served_mode
-from cli.terminal import cell, counted, error_console, moment, show, show_json, span, table
+from cli.terminal import cell, counted, moment, progress, show, show_json, span, table
 from db.connection import Connection, PostgresAway
 from db.sync.status import (
     Backlog,
@@ -60,12 +60,12 @@ def status(
     if wait is None:
         health = asyncio.run(_look(environ, live_mode))
     else:
-        with error_console().status("Looking") as progress:
+        with progress("Looking") as tell:
             began = datetime.now(UTC)
 
             def report(news: str) -> None:
                 waited = (datetime.now(UTC) - began).total_seconds()
-                progress.update(Text(f"{news} ({waited:.0f} of {wait:g} s)"))
+                tell(f"{news} ({waited:.0f} of {wait:g} s)")
 
             health = asyncio.run(until_settled(environ, live_mode, seconds=wait, report=report))
     if as_json:

@@ -6,10 +6,15 @@ escape; JSON stays JSON.
 
 import io
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
-from rich.console import Console, Group, RenderableType
+import typer
+from rich.cells import cell_len
+from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,8 +23,11 @@ from runtime.printable import pretty_json, shown
 PIPE_WIDTH = 10_000
 """A pipe has no margin: one row is one line."""
 
+LINE_SECONDS = 5.0
+"""How often progress is said on a pipe."""
 GAP = 2
-COLUMN_MIN = 8
+LAST_MIN = 30
+"""What must be left for the last column if it is wrapped."""
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
@@ -44,9 +52,42 @@ def show(*parts: RenderableType) -> None:
         console.out(line.rstrip(), highlight=False)
 
 
+def say(what: str) -> None:
+    """A line of progress, to standard error."""
+    typer.echo(f"subledger: {what}", err=True)
+
+
 def error_console() -> Console:
     """Standard error, for progress and errors."""
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+@contextmanager
+def progress(first: str) -> Iterator[Callable[[str], None]]:
+    """What a command is doing, on standard error: on a terminal one line that changes, elsewhere one now and then."""
+    console = error_console()
+    if not console.is_terminal:
+        yield now_and_then()
+        return
+    with console.status(Text(first)) as status:
+        yield lambda news: status.update(Text(shown(news)))
+
+
+def now_and_then() -> Callable[[str], None]:
+    """Says how far a command is where no bar can be shown: when it is news, and every LINE_SECONDS at most. On a
+    terminal it says nothing.
+    """
+    is_terminal = error_console().is_terminal
+    said, said_at = "", time.monotonic()
+
+    def tell(news: str) -> None:
+        nonlocal said, said_at
+        if is_terminal or news == said or time.monotonic() - said_at < LINE_SECONDS:
+            return
+        said, said_at = news, time.monotonic()
+        say(shown(news))
+
+    return tell
 
 
 def _console() -> Console:
@@ -73,11 +114,14 @@ def cell(value: object, style: str = "") -> Text:
     return Text(shown(text), style=style or ("dim" if value is None else ""), overflow="fold")
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Group:
+def table(
+    title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], *, width: int | None = None
+) -> Group:
     """A table with safe cells; numbers are aligned right, and columns of times have (UTC) in their name.
 
-    On a narrow terminal only the last columns are broken into lines: an id belongs in the first one, so that it can be
-    copied whole. (Rich alone would shrink the widest column first.)
+    No word is broken, and so no id, which can be copied whole. If the terminal (`width`, by default its own) is too
+    narrow, the last column is wrapped between words; if too little is left for that, the last columns stand below the
+    row, each after its name.
     """
     names, body = list(columns), [list(row) for row in rows]
     by_column = list(zip(*body, strict=True)) or [()] * len(names)
@@ -85,22 +129,64 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     for position, column in enumerate(by_column):
         if any(isinstance(each, datetime) for each in column):
             names[position] += " (UTC)"
-    widths = [
-        max(len(name), *(each.cell_len for each in column)) for name, column in zip(names, cells, strict=True)
+    numeric = [
+        any(column) and all(isinstance(each, int) and not isinstance(each, bool) for each in column)
+        for column in by_column
     ]
-    left, whole = _console().width, 0
-    while whole < len(names) and widths[whole] + (len(names) - whole - 1) * (COLUMN_MIN + GAP) <= left:
-        left -= widths[whole] + GAP
-        whole += 1
+    whole = [
+        max([len(name), *(each.cell_len for each in column)])
+        for name, column in zip(names, cells, strict=True)
+    ]
+    width = width or _console().width
+    left = width - sum(whole[:-1]) - GAP * (len(names) - 1)
+    longest_word = max(map(_longest_word, cells[-1]), default=0)
+    if left < min(whole[-1], max(LAST_MIN, longest_word)):
+        return Group(heading(title), *_in_lines(names, cells, numeric, whole, width))
     made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
-    for position, (name, column) in enumerate(zip(names, by_column, strict=True)):
-        numeric = any(column) and all(isinstance(each, int) and not isinstance(each, bool) for each in column)
-        made.add_column(
-            name, justify="right" if numeric else "left", overflow="fold", no_wrap=position < whole
-        )
+    for position, name in enumerate(names):
+        justify: JustifyMethod = "right" if numeric[position] else "left"
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=position < len(names) - 1)
     for row in zip(*cells, strict=True):
         made.add_row(*row)
     return Group(heading(title), made)
+
+
+def _longest_word(text: Text) -> int:
+    return max((cell_len(word) for word in text.plain.split()), default=0)
+
+
+def _in_lines(
+    names: Sequence[str],
+    cells: Sequence[Sequence[Text]],
+    numeric: Sequence[bool],
+    widths: Sequence[int],
+    width: int,
+) -> Iterator[RenderableType]:
+    """The first columns as a table, as many as fit whole; the others of each row below it."""
+    count = 1
+    while sum(widths[: count + 1]) + GAP * count <= width:
+        count += 1
+
+    def line(row: Sequence[Text]) -> Text:
+        line = Text(overflow="fold")
+        for position, each in enumerate(row):
+            padded = each.copy()
+            if numeric[position]:
+                padded.pad_left(widths[position] - each.cell_len)
+            elif position < count - 1:
+                padded.pad_right(widths[position] - each.cell_len)
+            line.append_text(padded).append(" " * (GAP if position < count - 1 else 0))
+        return line
+
+    yield line([Text(name, style="dim") for name in names[:count]])
+    for row in zip(*cells, strict=True):
+        yield line(row[:count])
+        below = Text(overflow="fold")
+        for name, each in zip(names[count:], row[count:], strict=True):
+            if each.plain:
+                below.append(f"{name} ", style="dim").append_text(each).append("  ")
+        below.rstrip()
+        yield Padding(below, (0, 0, 0, GAP))
 
 
 def _table_cell(value: object) -> Text:

@@ -49,6 +49,15 @@ class Replayed:
     def __bool__(self) -> bool:
         return bool(self.events or self.objects or self.customers)
 
+    def document(self) -> dict[str, object]:
+        """The same as JSON has it."""
+        return {
+            "events": self.events,
+            "objects": [key._asdict() for key in sorted(self.objects)],
+            "customers": [key._asdict() for key in sorted(self.customers)],
+            "refused": self.refused,
+        }
+
     def sentence(self) -> str:
         """What was done, in words."""
         parts = [

@@ -16,6 +16,27 @@ class State(StrEnum):
     """It could not be looked at; why not is another finding, or a choice."""
 
 
+class Cure(StrEnum):
+    """What `subledger doctor --fix` can do, in the order in which it does it."""
+
+    MIGRATE = "migrate"
+    READERS = "readers"
+    SEQUENCES = "sequences"
+    ALARM = "alarm"
+    ENDPOINT = "endpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """What would be done about a finding. It is safe: nothing is lost by it, and doing it twice does no harm."""
+
+    cure: Cure
+    what: str
+    """In words: `bring the database to the newest schema`."""
+    target: str = ""
+    """The endpoint's address, or the alarm's name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What was found, in a sentence, and the remedy if there is something to do."""
@@ -25,6 +46,7 @@ class Finding:
     state: State
     said: str
     remedy: str = ""
+    repair: Repair | None = None
 
 
 def ok(check: str, said: str) -> Finding:
@@ -32,14 +54,14 @@ def ok(check: str, said: str) -> Finding:
     return Finding(check=check, state=State.OK, said=said)
 
 
-def warning(check: str, said: str, remedy: str) -> Finding:
+def warning(check: str, said: str, remedy: str, repair: Repair | None = None) -> Finding:
     """Something should be done."""
-    return Finding(check=check, state=State.WARNING, said=said, remedy=remedy)
+    return Finding(check=check, state=State.WARNING, said=said, remedy=remedy, repair=repair)
 
 
-def failure(check: str, said: str, remedy: str) -> Finding:
+def failure(check: str, said: str, remedy: str, repair: Repair | None = None) -> Finding:
     """Something must be done."""
-    return Finding(check=check, state=State.FAILURE, said=said, remedy=remedy)
+    return Finding(check=check, state=State.FAILURE, said=said, remedy=remedy, repair=repair)
 
 
 def skipped(check: str, said: str) -> Finding:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from cli.checks.finding import Finding, State, failure, ok, warning
+from cli.checks.finding import Cure, Finding, Repair, State, failure, ok, warning
 from cli.terminal import counted, span
 from db.connection import (
     Connection,
@@ -15,14 +15,16 @@ from db.connection import (
     connect,
     unfit_because,
 )
-from db.sync.accounts import select_alarms
+from db.sync.accounts import Alarm, select_alarms, select_ended_alarms
 from db.sync.fitness import (
     VERSION_MIN,
     Server,
+    may_create_roles,
     select_broken_history,
     select_inbox,
     select_lacking_rights,
     select_missing_readers,
+    select_readers_without_rights,
     select_server,
 )
 from db.sync.status import Backlog, require_migrated, select_backlog, select_workers
@@ -123,7 +125,12 @@ async def _look_at_schema(connection: Connection) -> AsyncIterator[Finding]:
     try:
         newer = await require_migrated(connection)
     except NotOurSchema:
-        yield failure("postgres migrations", "the database is not migrated", "run `subledger migrate`")
+        yield failure(
+            "postgres migrations",
+            "the database is not migrated",
+            "run `subledger migrate`",
+            Repair(cure=Cure.MIGRATE, what="bring the database to the newest schema"),
+        )
         return
     except asyncpg.InsufficientPrivilegeError as error:
         yield failure(
@@ -148,15 +155,7 @@ async def _look_at_schema(connection: Connection) -> AsyncIterator[Finding]:
         )
     else:
         yield ok("postgres rights", "this role may read and write every table")
-    if missing := await select_missing_readers(connection):
-        roles = " ".join(f"create role {name} nologin;" for name in missing)
-        yield warning(
-            "postgres readers",
-            f"no role {' and '.join(missing)}: services cannot read yet",
-            f"have an administrator run `{roles}`, then run `subledger migrate`",
-        )
-    else:
-        yield ok("postgres readers", "billing_reader and billing_raw exist")
+    yield await _look_at_readers(connection)
     try:
         broken = await select_broken_history(connection)
     except asyncpg.InsufficientPrivilegeError:
@@ -166,9 +165,36 @@ async def _look_at_schema(connection: Connection) -> AsyncIterator[Finding]:
             "postgres sequences",
             f"{broken}: below numbers that rows bear already",
             "restart a worker: it raises them, and says so in an alarm",
+            Repair(
+                cure=Cure.SEQUENCES,
+                what="raise the sequences above every row, and begin another epoch of `change`",
+            ),
         )
     else:
         yield ok("postgres sequences", "they are above every number that a row bears")
+
+
+async def _look_at_readers(connection: Connection) -> Finding:
+    name = "postgres readers"
+    if missing := await select_missing_readers(connection):
+        roles = " ".join(f"create role {each} nologin;" for each in missing)
+        return warning(
+            name,
+            f"no role {' and '.join(missing)}: services cannot read yet",
+            f"have an administrator run `{roles}`, then run `subledger migrate`",
+            # Where our role may not create roles, only an administrator can.
+            Repair(cure=Cure.READERS, what=f"create the role {' and '.join(missing)}, and give it its rights")
+            if await may_create_roles(connection)
+            else None,
+        )
+    if without := await select_readers_without_rights(connection):
+        return warning(
+            name,
+            f"{' and '.join(without)} may not read: services cannot read yet",
+            "run `subledger migrate`",
+            Repair(cure=Cure.READERS, what=f"give {' and '.join(without)} the rights of readers"),
+        )
+    return ok(name, "billing_reader and billing_raw exist, and may read")
 
 
 async def _look_at_work(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
@@ -194,10 +220,9 @@ async def _look_at_work(connection: Connection, settings: Settings) -> AsyncIter
         )
     for found in _of_backlog(await select_backlog(connection, live_mode=settings.live_mode)):
         yield found
+    ended = await select_ended_alarms(connection)
     for alarm in await select_alarms(connection):
-        said = alarm.detail.removesuffix(alarm.remedy).rstrip(":; ")
-        remedy = alarm.remedy or "see `subledger alarms list`"
-        yield failure(f"alarm {alarm.name}", said or alarm.detail, remedy)
+        yield _of_alarm(alarm, ended=alarm.name in ended)
     inbox = await select_inbox(connection)
     said = f"{inbox.bytes / 2**30:.1f} GiB of {inbox.database_bytes / 2**30:.1f} GiB in the database"
     if inbox.oldest_at is not None:
@@ -206,6 +231,14 @@ async def _look_at_work(connection: Connection, settings: Settings) -> AsyncIter
         yield warning("disk of the inbox", said, "see that the disk has room for it to grow")
     else:
         yield ok("disk of the inbox", said)
+
+
+def _of_alarm(alarm: Alarm, *, ended: bool) -> Finding:
+    said = alarm.detail.removesuffix(alarm.remedy).rstrip(":; ") or alarm.detail
+    remedy = alarm.remedy or "see `subledger alarms list`"
+    what = f"take back the alarm {alarm.name}, whose cause is gone"
+    repair = Repair(cure=Cure.ALARM, what=what, target=alarm.name) if ended else None
+    return failure(f"alarm {alarm.name}", said, remedy, repair)
 
 
 def _of_backlog(backlog: Backlog) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import msgspec
 
 from billing.kinds.lists import listed_kinds
 from billing.kinds.registry import KINDS
-from cli.checks.finding import Finding, State, failure, ok, skipped, warning
+from cli.checks.finding import Cure, Finding, Repair, State, failure, ok, skipped, warning
 from cli.event_types import EVENT_TYPES, is_needed
 from cli.terminal import counted, span
 from db.connection import PostgresAway, connect
@@ -294,6 +294,9 @@ async def _look_at_endpoint(stripe: StripeApi, *, url: str | None, live_mode: bo
             name,
             f"none posts to {url or PATH}" + (f"; there are {others}" if others else ""),
             f"run `subledger attach --url {url or f'https://HOST{PATH}'}`",
+            Repair(cure=Cure.ENDPOINT, what=f"register the webhook endpoint {url}", target=url)
+            if url
+            else None,
         )
         return
     for endpoint in ours:
@@ -311,10 +314,15 @@ def findings_of(endpoint: Endpoint, *, live_mode: bool) -> Iterator[Finding]:
     """How an endpoint of ours is: status, address, event types, version."""
     name = f"webhook endpoint {endpoint.id}"
     attach = f"run `subledger attach --url {endpoint.url}`, or change it in Stripe's dashboard"
+    repair = Repair(
+        cure=Cure.ENDPOINT,
+        what=f"enable the webhook endpoint {endpoint.url}, with exactly the types that we handle",
+        target=endpoint.url,
+    )
     before = 0
     if endpoint.status != "enabled":
         before += 1
-        yield failure(name, f"it is {endpoint.status}: Stripe posts nothing", attach)
+        yield failure(name, f"it is {endpoint.status}: Stripe posts nothing", attach, repair)
     if live_mode and not endpoint.url.startswith("https://"):
         before += 1
         yield failure(name, f"{endpoint.url} is not https", "put a proxy with TLS before web (docs/proxy.md)")
@@ -323,12 +331,18 @@ def findings_of(endpoint: Endpoint, *, live_mode: bool) -> Iterator[Finding]:
     if needed:
         before += 1
         yield failure(
-            name, f"it does not send {counted(len(needed), 'type')} that records need: {_few(needed)}", attach
+            name,
+            f"it does not send {counted(len(needed), 'type')} that records need: {_few(needed)}",
+            attach,
+            repair,
         )
     elif lacking:
         before += 1
         yield warning(
-            name, f"it does not send {counted(len(lacking), 'type')} of the mirror: {_few(lacking)}", attach
+            name,
+            f"it does not send {counted(len(lacking), 'type')} of the mirror: {_few(lacking)}",
+            attach,
+            repair,
         )
     surplus = [each for each in endpoint.surplus(EVENT_TYPES) if each != "*"]
     if surplus:

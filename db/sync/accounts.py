@@ -166,6 +166,19 @@ async def finish_gap(
     return bool(finished)
 
 
+# A due time that is as it was when the last fill ended: one that has been claimed, or put off, is left alone.
+HASTEN_GAPS = """
+update sync.accounts
+set due_at = now() + $2
+where live_mode = $1 and due_at > now() + $2 and due_at = fill_by - $3::interval
+"""
+
+
+async def hasten_gaps(connection: Connection, *, live_mode: bool, every: timedelta) -> None:
+    """Have the gaps of each account filled within `every`, whatever the worker that filled them last has set."""
+    await connection.execute(HASTEN_GAPS, live_mode, every, FILL_TAKES)
+
+
 POSTPONE_GAP = """
 update sync.accounts set error = $3, due_at = now() + $4 where account_id = $1 and live_mode = $2
 """
@@ -245,42 +258,58 @@ async def clear_alarms(connection: Connection, names: Collection[str]) -> list[s
 
 
 # By the key in its name. `offset 0` keeps the lookup by that key.
-CLEAR_SETTLED = """
-delete from sync.alarms a
-where a.account_id = $1 and a.name like 'read of % refused%' and exists (
+_NAMES_SETTLED = """
+a.name like 'read of % refused%' and exists (
   select from (
     select o.unsettled
     from sync.objects o
-    where o.account_id = $1 and o.live_mode = $2 and o.kind = split_part(a.name, ' ', 3)
+    where o.account_id = a.account_id and o.live_mode = $1 and o.kind = split_part(a.name, ' ', 3)
       and o.id = substring(a.name from '^read of [^ ]+ (.*) refused')
     offset 0
   ) named
   where not named.unsettled
 )
 """
+CLEAR_SETTLED = f"delete from sync.alarms a where a.account_id = $2 and {_NAMES_SETTLED}"
 
 
 async def clear_settled_alarms(connection: Connection, scope: Scope) -> None:
     """Take back the alarms about objects that Stripe refused to tell, and that need no read any more: a list has shown
     them, or they are deleted or forgotten.
     """
-    await connection.execute(CLEAR_SETTLED, *scope)
+    await connection.execute(CLEAR_SETTLED, scope.live_mode, scope.account_id)
 
 
+_WORKER_IS_GONE = f"""
+not exists (
+  select from sync.workers w where w.id = a.worker and w.beat_at > now() - interval '{LOST_AFTER_SECONDS} seconds'
+)
+"""
 # A worker whose key is wrong goes on raising its alarm: what another worker may read does not end it.
 CLEAR_KEY_ALARMS = f"""
-delete from sync.alarms a
-where a.name = any ($1::text[]) and (
-  a.worker = $2 or not exists (
-    select from sync.workers w where w.id = a.worker and w.beat_at > now() - interval '{LOST_AFTER_SECONDS} seconds'
-  )
-)
+delete from sync.alarms a where a.name = any ($1::text[]) and (a.worker = $2 or {_WORKER_IS_GONE})
 """
 
 
 async def clear_key_alarms(connection: Connection) -> None:
     """Take back what was said about the key, by this worker or by one that is gone: a read has worked."""
     await connection.execute(CLEAR_KEY_ALARMS, list(KeyAlarm), alarming_worker.get())
+
+
+SELECT_ENDED = f"""
+select a.name
+from sync.alarms a
+where a.name = any ($2::text[]) and {_WORKER_IS_GONE} or {_NAMES_SETTLED}
+"""
+
+
+async def select_ended_alarms(connection: Connection) -> list[str]:
+    """The alarms that say what is over, and that a worker would take back: about objects that need no read any more,
+    and about the key of a worker that is gone. The latter has ended only if today's key works.
+    """
+    served = await select_served(connection)
+    live_mode = served is not None and served.live_mode
+    return [row[0] for row in await connection.fetch(SELECT_ENDED, live_mode, list(KeyAlarm))]
 
 
 ALARM_STANDS = "select exists (select from sync.alarms where name = $1)"

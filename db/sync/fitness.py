@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.connection import Connection
+from db.migrate import READERS, READERS_WITHOUT_RIGHTS
 
 VERSION_MIN = 150000
 """As in server_version_num: Postgres 15."""
@@ -62,6 +63,21 @@ from unnest(array['billing_reader', 'billing_raw']) as readers (name)
 where not exists (select from pg_roles where rolname = name)
 order by 1
 """
+
+
+MAY_CREATE_ROLES = "select rolsuper or rolcreaterole from pg_roles where rolname = current_user"
+
+
+async def may_create_roles(connection: Connection) -> bool:
+    """Whether our role may create those of readers."""
+    may: bool = await connection.fetchval(MAY_CREATE_ROLES)
+    return may
+
+
+async def select_readers_without_rights(connection: Connection) -> list[str]:
+    """The roles of readers that do not exist, or may not read the records."""
+    without: list[str] = await connection.fetchval(READERS_WITHOUT_RIGHTS, READERS)
+    return without
 
 
 async def select_lacking_rights(connection: Connection) -> list[str]:

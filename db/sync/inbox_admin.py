@@ -104,6 +104,41 @@ async def select_last_looked_at(
     return seq
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivedEvent:
+    """An event that has come, with its payload."""
+
+    account_id: str
+    live_mode: bool
+    event_id: str
+    seq: int
+    type: str
+    created: datetime | None
+    payload: bytes
+
+
+SELECT_LAST_SEQ = "select coalesce(max(seq), 0) from sync.events"
+
+SELECT_ARRIVED = """
+select account_id, live_mode, event_id, seq, type, created, payload
+from sync.events
+where seq > $1
+order by seq
+limit $2
+"""
+
+
+async def select_last_seq(connection: Connection) -> int:
+    """The number of the event that came last."""
+    last: int = await connection.fetchval(SELECT_LAST_SEQ)
+    return last
+
+
+async def select_arrived(connection: Connection, *, after: int, limit: int) -> list[ArrivedEvent]:
+    """The events whose number is greater, the oldest first."""
+    return [ArrivedEvent(**row) for row in await connection.fetch(SELECT_ARRIVED, after, limit)]
+
+
 SELECT_EVENTS_BY_ID = f"""
 with recursive {in_each_scope("sync.events", "event_id = $1")}
 select {_ENTRY}, payload

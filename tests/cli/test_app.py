@@ -175,10 +175,38 @@ COMMANDS = [
         ["events", "list"],
         ["alarms", "list"],
         ["doctor"],
+        ["listen"],
         ["psql", "-c", "select 1"],
         ["attach", "--url", "https://example.com/webhooks/stripe"],
     ),
 ]
+
+
+FIELDS = ("objects", "since", "until", "customer", "account")
+"""Of a backfill, in POST /backfills."""
+SHOWS_NO_RESULT = {"web", "worker", "up"}
+"""They run until they are stopped."""
+COMMANDS_BELOW = [
+    *(["events", name] for name in ("list", "show", "replay", "types")),
+    *(["alarms", name] for name in ("list", "clear")),
+    *(["backfill", name] for name in ("list", "cancel")),
+]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [*([name] for name in SUMMARIES if name not in SHOWS_NO_RESULT | {"events", "alarms"}), *COMMANDS_BELOW],
+    ids=" ".join,
+)
+def test_every_result_is_there_as_json(command: list[str]) -> None:
+    """For programs: by the same option everywhere."""
+    assert "--json" in CliRunner().invoke(app, [*command, "--help"]).output
+
+
+def test_options_are_named_as_the_fields_of_the_api() -> None:
+    """Who knows one knows the other: a backfill's fields are its options."""
+    shown = CliRunner().invoke(app, ["backfill", "--help"]).output
+    assert {f"--{field}" for field in FIELDS} <= set(shown.replace(",", " ").split())
 
 
 def failure_of(command: list[str]) -> str:

@@ -3,19 +3,23 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
-from cli.checks.finding import Finding, State
+from cli.attach import _attach
+from cli.checks.finding import Cure, Finding, State
 from cli.checks.postgres import _of_server
 from cli.checks.settings import read_settings
 from cli.checks.stripe import findings_of
+from cli.connect import settings
 from cli.doctor import _look
+from cli.errors import message_of
 from cli.event_types import EVENT_TYPES
+from cli.repairs import Repaired, do, plan
 from db.connection import Pool
 from db.sync.fitness import Server
 from runtime.webhook_endpoints import Endpoint
@@ -50,6 +54,12 @@ class Patient:
             if each.state in (State.WARNING, State.FAILURE) and each.check not in ODD_HERE:
                 found.setdefault(each.check, []).append(each)
         return found
+
+    async def fix(self, url: str | None = None, **environ: str) -> list[Repaired]:
+        """What the doctor does about what it finds."""
+        given = self.environ | environ
+        repairs = plan(await _look(given, url))
+        return await do(read_settings(given).settings, repairs, secret_file=None)
 
 
 @asynccontextmanager
@@ -156,18 +166,6 @@ IN_DATABASE = [
         "call them",
     ),
     (SET_BACK, "postgres sequences", "sync.tick was set back", "restart a worker"),
-    (
-        "insert into sync.key (account_id, live_mode) values ('acct_other', false)",
-        "stripe key and database",
-        "filled from acct_other, and the key is of acct_sandbox",
-        "a key of acct_other",
-    ),
-    (
-        "insert into sync.key (account_id, live_mode) values ('', true)",
-        "stripe key and database",
-        "serves live mode, and the key is of test mode",
-        "a live key",
-    ),
     ("delete from sync.events where type = ''", "arrival of events", "has not come", "STRIPE_WEBHOOK_SECRET"),
 ]
 
@@ -206,7 +204,6 @@ async def test_what_is_wrong_at_stripe(pool: Pool, database_url: str, redis_url:
         ours = "webhook endpoint we_00000000000001"
         complete = list(EVENT_TYPES)
         cases: list[tuple[dict[str, Any], str, State, str]] = [
-            ({"status": "disabled"}, ours, State.FAILURE, "it is disabled: Stripe posts nothing"),
             (
                 {"enabled_events": [each for each in complete if each != "invoice.paid"]},
                 ours,
@@ -242,7 +239,6 @@ async def test_what_is_wrong_at_stripe(pool: Pool, database_url: str, redis_url:
             each for each in patient.api.endpoints.of(home) if each["id"] != again["id"]
         ]
         for forbidden, check, state, said in (
-            ("invoices", "stripe rights", State.FAILURE, "what records need: invoices"),
             ("payouts", "stripe rights", State.WARNING, "only mirrored: payouts"),
             ("account", "stripe key", State.WARNING, "may not read its own account"),
             ("webhook_endpoints", "webhook endpoint", State.WARNING, "may not read endpoints"),
@@ -266,32 +262,13 @@ async def test_what_is_wrong_at_stripe(pool: Pool, database_url: str, redis_url:
         assert {} == await patient.look()
         patient.api.unwritable = written
         assert changes == patient.api.sandbox.changes, "the doctor changes nothing"
-        expect(
-            await patient.look(STRIPE_API_KEY=UNKNOWN_KEY),
-            "stripe key",
-            "Stripe does not know it",
-            "a valid key",
-        )
         found = await patient.look(STRIPE_API_KEY=SECRET_KEY)
         expect(found, "setting STRIPE_API_KEY", "which may do everything", "restricted key")
-        away = f"http://127.0.0.1:{closed_port()}"
-        expect(await patient.look(STRIPE_API_BASE=away), "stripe key", "gives no answer", "firewall")
 
 
-async def test_what_is_wrong_with_servers(
-    pool: Pool, database_url: str, empty_database_url: str, redis_url: str
-) -> None:
-    """Postgres away, not migrated, or closed to this role; Redis away, or one that evicts."""
+async def test_what_is_wrong_with_servers(pool: Pool, database_url: str, redis_url: str) -> None:
+    """Postgres closed to this role; Redis away, or one that evicts."""
     async with healthy(pool, database_url, redis_url) as patient:
-        away = f"postgresql://nobody@127.0.0.1:{closed_port()}/none"
-        found = await patient.look(DATABASE_URL=away)
-        expect(found, "postgres connection", "cannot be reached", "see that Postgres runs")
-        expect(
-            await patient.look(DATABASE_URL=empty_database_url),
-            "postgres migrations",
-            "not migrated",
-            "subledger migrate",
-        )
         await pool.execute("create role doctor_stranger login password 'stranger'")
         try:
             parts = urlsplit(database_url)
@@ -390,3 +367,208 @@ def test_endpoint_in_live_mode_must_be_https() -> None:
     assert (State.FAILURE, "http://host/webhooks/stripe is not https") == (found.state, found.said)
     (found,) = findings_of(endpoint, live_mode=False)
     assert State.OK is found.state
+
+
+SICK = """
+insert into sync.objects (account_id, live_mode, kind, id, dirty, confirmed)
+select '', false, 'customer', 'cus_1', last_value + 1000, last_value + 1001 from sync.tick;
+insert into sync.alarms (name, detail, worker) values ('api key', 'refused', 'host:9:9');
+insert into sync.alarms (name, detail, worker) values ('api key of another mode', 'it is', 'host:1:1');
+insert into sync.alarms (name, detail) values ('read of invoice in_1 refused', 'it is');
+insert into sync.objects (account_id, live_mode, kind, id, dirty, confirmed)
+values ('', false, 'invoice', 'in_1', 1, 2);
+revoke usage on schema billing from billing_reader;
+"""
+
+
+NO_KEY = {"STRIPE_API_KEY": ""}
+
+
+async def test_what_it_repairs(pool: Pool, database_url: str, redis_url: str) -> None:
+    """Sequences, rights of readers, alarms that are over and the endpoint; an alarm that a worker still raises stays,
+    and so does everything else. Then there is nothing more to repair.
+    """
+    async with healthy(pool, database_url, redis_url) as patient:
+        await pool.execute(SICK)
+        patient.endpoint.update(status="disabled", enabled_events=["invoice.paid"])
+        # While no key works, nobody knows whether what was said about one is over.
+        assert "api key" not in {each.target for each in plan(await _look(patient.environ | NO_KEY, None))}
+        repaired = await patient.fix(STRIPE_API_KEY=SECRET_KEY)
+        assert [
+            (Cure.READERS, "", True, "readers may read"),
+            (Cure.SEQUENCES, "", True, "they are above every row; readers of `change` read everything again"),
+            (Cure.ALARM, "api key", True, "taken back"),
+            (Cure.ALARM, "read of invoice in_1 refused", True, "taken back"),
+            (Cure.ENDPOINT, URL, True, "the endpoint is repaired"),
+        ] == [(each.repair.cure, each.repair.target, each.done, each.said) for each in repaired]
+        assert ("enabled", list(EVENT_TYPES)) == (
+            patient.endpoint["status"],
+            patient.endpoint["enabled_events"],
+        )
+        # That the history of the database was broken is itself an alarm.
+        assert {"alarm api key of another mode", "alarm history of the database"} == set(await patient.look())
+        assert [] == await patient.fix()
+
+
+async def test_what_it_registers_and_migrates(
+    pool: Pool, database_url: str, empty_database_url: str, redis_url: str
+) -> None:
+    """An endpoint whose address is known, with its secret; the schema. What the key may not do is said, and keeps
+    nothing else from being done.
+    """
+    other = "https://other.example.com/webhooks/stripe"
+    async with healthy(pool, database_url, redis_url) as patient:
+        (registered,) = await patient.fix(other, STRIPE_API_KEY=SECRET_KEY)
+        assert (True, "the endpoint is registered") == (registered.done, registered.said)
+        assert registered.secret is not None
+        registered_ones = patient.api.endpoints.of(patient.api.sandbox.home)
+        registered_ones[:] = [each for each in registered_ones if each["url"] != other]
+        migrated, refused = await patient.fix(other, DATABASE_URL=empty_database_url)
+        assert (Cure.MIGRATE, True) == (migrated.repair.cure, migrated.done)
+        assert "the key may not write webhook endpoints" in refused.said
+        assert "postgres migrations" not in await patient.look(DATABASE_URL=empty_database_url)
+
+
+async def test_it_asks_first(pool: Pool, database_url: str, redis_url: str) -> None:
+    """Nobody answers: it says what it would do, does nothing, and ends as what it found says; --yes asks nothing."""
+    async with healthy(pool, database_url, redis_url) as patient:
+        await pool.execute("revoke usage on schema billing from billing_reader")
+        asked = await subledger(database_url, "doctor", "--fix", **patient.environ)
+        assert "this would be done:\n* give billing_reader the rights of readers" in asked.err
+        assert asked.err.endswith("subledger: nothing was repaired\n")
+        may_read = "select has_schema_privilege('billing_reader', 'billing', 'usage')"
+        assert not await pool.fetchval(may_read)
+        done = await subledger(database_url, "doctor", "--fix", "--yes", "--json", **patient.environ)
+        assert "readers may read" == json.loads(done.out)["repaired"][0]["said"]
+        assert await pool.fetchval(may_read)
+        wrong = await subledger(database_url, "doctor", "--yes", **patient.environ)
+        assert (2, True) == (wrong.code, "goes with --fix" in wrong.err)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A broken state, and what is said of it: the doctor names the check, and both the fault and the remedy."""
+
+    check: str
+    fault: str
+    remedy: str
+    sql: str = "select"
+    environ: dict[str, str] = field(default_factory=dict)
+    endpoint: dict[str, object] = field(default_factory=dict)
+    forbidden: frozenset[str] = frozenset()
+    attach_says: tuple[str, str] | None = None
+    """Where it says so in other words."""
+
+
+def ten_broken_states(empty_database_url: str) -> list[Broken]:
+    """What keeps an account from being attached, outside of Subledger itself."""
+    by_hand = ("may not write webhook endpoints", "stripe webhook_endpoints create -d url=")
+    nowhere = closed_port()
+    return [
+        Broken(
+            check="setting STRIPE_API_KEY",
+            fault="it is not set",
+            remedy="set it to a restricted key",
+            environ={"STRIPE_API_KEY": ""},
+            attach_says=("without STRIPE_API_KEY", "set it"),
+        ),
+        Broken(
+            check="stripe key",
+            fault="Stripe does not know it",
+            remedy="put a valid key into STRIPE_API_KEY",
+            environ={"STRIPE_API_KEY": UNKNOWN_KEY},
+        ),
+        Broken(
+            check="stripe key",
+            fault="gives no answer",
+            remedy="firewall",
+            environ={"STRIPE_API_BASE": f"http://127.0.0.1:{nowhere}"},
+        ),
+        Broken(
+            check="stripe rights",
+            fault="what records need: invoices",
+            remedy="allow the key to read invoices",
+            forbidden=frozenset({"invoices"}),
+        ),
+        Broken(
+            check="stripe key and database",
+            fault="filled from acct_other, and the key is of acct_sandbox",
+            remedy="a key of acct_other",
+            sql="insert into sync.key (account_id, live_mode) values ('acct_other', false)",
+        ),
+        Broken(
+            check="stripe key and database",
+            fault="serves live mode, and the key is of test mode",
+            remedy="a live key",
+            sql="insert into sync.key (account_id, live_mode) values ('', true)",
+        ),
+        Broken(
+            check="webhook endpoint we_00000000000001",
+            fault="it is disabled",
+            remedy=f"subledger attach --url {URL}",
+            endpoint={"status": "disabled"},
+            attach_says=by_hand,
+        ),
+        Broken(
+            check="webhook endpoint we_00000000000001",
+            fault="types that records need",
+            remedy=f"subledger attach --url {URL}",
+            endpoint={"enabled_events": ["ping.pong"]},
+            attach_says=by_hand,
+        ),
+        Broken(
+            check="postgres migrations",
+            fault="the database is not migrated",
+            remedy="run `subledger migrate`",
+            environ={"DATABASE_URL": empty_database_url},
+        ),
+        Broken(
+            check="postgres connection",
+            fault="cannot be reached",
+            remedy="DATABASE_URL",
+            environ={"DATABASE_URL": f"postgresql://nobody@127.0.0.1:{nowhere}/none"},
+        ),
+    ]
+
+
+async def what_attach_says(environ: dict[str, str]) -> str:
+    """The one message with which it ends."""
+    try:
+        await _attach(environ, settings(environ), url=URL, secret_file=None, wait=0)
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        return message
+    raise AssertionError("attach did not fail")
+
+
+async def test_ten_broken_states(
+    pool: Pool, database_url: str, empty_database_url: str, redis_url: str
+) -> None:
+    """For each the doctor and `attach` name the fault and the remedy, with a key that may not write endpoints; and
+    once it is mended, nothing is wrong.
+    """
+    states = ten_broken_states(empty_database_url)
+    assert 10 == len(states)
+    async with healthy(pool, database_url, redis_url) as patient:
+        for each in states:
+            before = dict(patient.endpoint)
+            patient.endpoint.update(each.endpoint)
+            patient.api.forbidden = set(each.forbidden)
+            await pool.execute(each.sql)
+            expect(await patient.look(**each.environ), each.check, each.fault, each.remedy)
+            fault, remedy = each.attach_says or (each.fault, each.remedy)
+            if each.environ.get("STRIPE_API_KEY") == "":
+                done = await subledger(
+                    database_url, "attach", "--url", URL, **(patient.environ | each.environ)
+                )
+                said = done.err
+            else:
+                said = await what_attach_says(patient.environ | each.environ)
+            assert fault in said, said
+            assert remedy in said, said
+            patient.endpoint.update(before)
+            patient.api.forbidden = set()
+            await pool.execute("delete from sync.key")
+        assert {} == await patient.look()

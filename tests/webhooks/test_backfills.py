@@ -117,7 +117,7 @@ async def test_command_asks_in_the_same_words(database_url: str, pool: Pool) -> 
     assert row is not None
     assert (["charge"], "2026-01-31 00:00:00+00", False, "queued") == tuple(row)
     wrong = await subledger(database_url, "backfill", "--object", "invoices", STRIPE_API_KEY=API_KEY)
-    assert (2, True) == (wrong.code, "--object" in wrong.err)
+    assert (2, True) == (wrong.code, "--objects" in wrong.err)
     keyless = await subledger(database_url, "backfill")
     assert (1, True) == (keyless.code, "STRIPE_API_KEY" in keyless.err)
     keyless = await subledger(database_url, "audit")
