@@ -4,9 +4,10 @@
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/subledger
-# The pinned packages first: this layer stays while only our own code changes.
-COPY requirements.txt /src/
-RUN /opt/subledger/bin/pip install --require-hashes --only-binary=:all: -r /src/requirements.txt
+# The pinned packages first: this layer stays while only our own code changes. With traces: requirements-traces.txt.
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-traces.txt /src/
+RUN /opt/subledger/bin/pip install --require-hashes --only-binary=:all: -r /src/$REQUIREMENTS
 COPY . /src/
 RUN /opt/subledger/bin/pip install --no-deps /src && /opt/subledger/bin/pip uninstall --yes pip
 

@@ -71,10 +71,11 @@ format: $(INSTALLED) ## Format the code, and fix what the linter can fix
 COMPILE := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --quiet
 
-# The second takes its versions from the first: what is tested is what is deployed.
-lock: $(INSTALLED) ## Pin the newest versions: requirements-dev.txt for us, requirements.txt for deployments
-	@$(COMPILE) --extra embedded --group dev --upgrade --output-file requirements-dev.txt
+# The others take their versions from the first: what is tested is what is deployed.
+lock: $(INSTALLED) ## Pin the newest versions: requirements-dev.txt for us, the others for deployments
+	@$(COMPILE) --extra embedded --extra traces --group dev --upgrade --output-file requirements-dev.txt
 	@$(COMPILE) --constraint requirements-dev.txt --upgrade --output-file requirements.txt
+	@$(COMPILE) --extra traces --constraint requirements-dev.txt --upgrade --output-file requirements-traces.txt
 
 bench: $(INSTALLED) ## Measure: webhooks per second, answer times, events through to records
 	@$(PYTHON) -m bench.run $(ARGS)

@@ -20,11 +20,17 @@ QUIET_LIBRARIES = {"arq": logging.WARNING, "asyncio": logging.WARNING, "stripe":
 
 
 def configure_logs(
-    log_format: str, *, level: str = "info", secrets: Iterable[str] = (), stream: TextIO | None = None
+    log_format: str,
+    *,
+    level: str = "info",
+    secrets: Iterable[str] = (),
+    role: str = "",
+    stream: TextIO | None = None,
 ) -> None:
     """Send structlog and the standard library's logging to `stream` (standard output) as `json` or for a `console`.
 
-    What is less than `level` (debug, info, warning, error) is left out.
+    What is less than `level` (debug, info, warning, error) is left out. Every line bears the `role` of the process: web
+    or worker.
 
     In every value, tracebacks and messages of libraries included, `secrets` are masked, and so is everything that looks
     like a key or signing secret of Stripe or a password in a URL: a secret in an exception's text must not reach the
@@ -32,6 +38,7 @@ def configure_logs(
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _Role(role),
         structlog.stdlib.add_log_level,
         _add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -125,6 +132,25 @@ class Complaints:
             if not met:
                 del self._met[because]
                 structlog.get_logger().info("postgres can be worked with again", after=because)
+
+
+class _Role:
+    """Says which process a line is of: web, worker."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    def __call__(
+        self, _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if self._role:
+            event["role"] = self._role
+        return event
+
+
+def in_lane(lane: str) -> None:
+    """Have each line of this task, and of those that it starts, bear the lane."""
+    structlog.contextvars.bind_contextvars(lane=lane)
 
 
 def _add_logger_name(

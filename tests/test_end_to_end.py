@@ -1,5 +1,6 @@
 """The whole path: a sandbox account plays its stories through real processes, and every record equals its truth."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,12 @@ async def test_gap_fill_alone_keeps_records_right(database_url: str, redis_url: 
     different = differences(known, records)
     assert not different, "\n".join(different)
     assert len(known) >= 40
+    # Each line of the log says which process it is of, and each job's which lane.
+    lines = [json.loads(line) for each in tmp_path.glob("*.log") for line in each.read_text().splitlines()]
+    assert {"web", "worker"} == {line["role"] for line in lines}
+    lanes = {line["event"]: line.get("lane") for line in lines}
+    assert ("live", "live", "bulk") == (
+        lanes["events applied"],
+        lanes["objects read"],
+        lanes["gap filled"],
+    )

@@ -15,9 +15,12 @@ from tests.places import PYPROJECT, ROOMS, ROOT
 
 LOCK = (ROOT / "requirements-dev.txt").read_text()
 DEPLOYED = (ROOT / "requirements.txt").read_text()
+WITH_TRACES = (ROOT / "requirements-traces.txt").read_text()
 RUNTIME: list[str] = PYPROJECT["project"]["dependencies"]
+TRACES: list[str] = PYPROJECT["project"]["optional-dependencies"]["traces"]
 NOT_DEPLOYED: list[str] = [
     *PYPROJECT["project"]["optional-dependencies"]["embedded"],
+    *TRACES,
     *PYPROJECT["dependency-groups"]["dev"],
 ]
 CLOCKS_AND_IO = {"asyncio", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "time"}
@@ -47,8 +50,10 @@ def test_lock_has_every_requirement_with_hashes() -> None:
 
 
 def test_deployments_install_the_tested_versions_and_nothing_more() -> None:
-    """requirements.txt has every dependency of the running processes, and none of ours alone."""
-    deployed, tested = pins_of(DEPLOYED), pins_of(LOCK)
+    """requirements.txt has every dependency of the running processes, and no other; the other one also has traces."""
+    deployed, tested, traced = pins_of(DEPLOYED), pins_of(LOCK), pins_of(WITH_TRACES)
+    assert set(map(name_of, TRACES)) <= traced.keys()
+    assert deployed.items() <= traced.items() <= tested.items()
     assert set(map(name_of, RUNTIME)) <= deployed.keys()
     assert not set(map(name_of, NOT_DEPLOYED)) & deployed.keys()
     assert deployed.items() <= tested.items()
@@ -56,7 +61,7 @@ def test_deployments_install_the_tested_versions_and_nothing_more() -> None:
 
 def test_lock_names_no_place() -> None:
     """Where packages come from is the machine's own business: pip's configuration says it."""
-    for lock in (LOCK, DEPLOYED):
+    for lock in (LOCK, DEPLOYED, WITH_TRACES):
         assert "://" not in lock
         assert "--index-url" not in lock
 

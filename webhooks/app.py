@@ -13,6 +13,7 @@ from starlette.routing import Route
 from runtime.bell import SOCKET_TIMEOUT_SECONDS, Bell, connect_redis
 from runtime.logs import Complaints
 from runtime.settings import Settings, database_url_doubts, webhook_secret_doubts
+from runtime.traces import tracing
 from webhooks.admin import Admin, AdminRoutes
 from webhooks.answers import Refusal, json_answer
 from webhooks.api.api import CONNECTIONS_MAX, HOT_CONNECTIONS_MAX, Api
@@ -24,8 +25,9 @@ from webhooks.console.console import Console
 from webhooks.customers import CustomerRoutes
 from webhooks.database import Database
 from webhooks.endpoint import WebhookEndpoint
-from webhooks.inbox import Inbox
+from webhooks.inbox import Inbox, TracedInbox
 from webhooks.metrics import MetricsRoute
+from webhooks.request_log import RequestLog, is_wanted
 
 log = structlog.get_logger()
 
@@ -40,6 +42,7 @@ def create_app(settings: Settings) -> Starlette:
     bell = Bell(redis, timeout_seconds=ring_seconds)
     complaints = Complaints()
     inbox = Inbox(settings.database_url, bell, complaints)
+    received = inbox if (traces := tracing()) is None else TracedInbox(inbox, traces)
     admin = Admin(settings, bell, complaints)
     admin_routes = AdminRoutes(admin)
     database, readers = (
@@ -80,7 +83,7 @@ def create_app(settings: Settings) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/webhooks/stripe", WebhookEndpoint(settings, inbox), methods=["POST"]),
+            Route("/webhooks/stripe", WebhookEndpoint(settings, received), methods=["POST"]),
             *admin_routes.routes,
             *CustomerRoutes(admin).routes,
             *BackfillRoutes(admin).routes,
@@ -95,6 +98,8 @@ def create_app(settings: Settings) -> Starlette:
         },
         lifespan=lifespan,
     )
+    if is_wanted():
+        app.add_middleware(RequestLog)
     # Stripe follows no redirect: a URL with one slash too many is wrong, and the answer must say so.
     app.router.redirect_slashes = False
     return app

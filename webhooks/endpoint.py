@@ -9,7 +9,8 @@ from runtime.metrics import WEBHOOKS_REFUSED
 from runtime.settings import Settings
 from webhooks.answers import Refusal, json_answer
 from webhooks.bodies import Bodies, GivenUp, too_large
-from webhooks.inbox import Inbox, InboxUnavailable
+from webhooks.inbox import Inbox, InboxUnavailable, TracedInbox
+from webhooks.request_log import RECEIVED_EVENT
 from webhooks.signature import BadSignature, require_header, verify_signature
 from webhooks.tally import Tally
 
@@ -19,7 +20,7 @@ RECEIVED = json_answer({"received": True})
 class WebhookEndpoint:
     """A bare ASGI application: a request object and a middleware would cost a third of the rate."""
 
-    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+    def __init__(self, settings: Settings, inbox: Inbox | TracedInbox) -> None:
         self._settings = settings
         self._inbox = inbox
         self._bodies = Bodies()
@@ -31,6 +32,7 @@ class WebhookEndpoint:
             body = await self._bodies.read(receive, bytes_max=self._settings.body_bytes_max)
             self._verify(signature, body)
             event = read_envelope(body, live_mode_default=self._settings.live_mode or False)
+            scope[RECEIVED_EVENT] = event
             await self._inbox.store(event)
         except Refusal as refusal:
             answer = json_answer({"error": refusal.message}, status=refusal.status)

@@ -1,6 +1,7 @@
 """The inbox's committer: all waiting webhooks are stored by one insert and one ring of the bell."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -10,6 +11,7 @@ from db.sync.inbox import SignedEvent, record_events
 from runtime.bell import Bell
 from runtime.logs import Complaints
 from runtime.metrics import STORE_SECONDS, count_received
+from runtime.traces import Traced, Traces
 
 WAITING_MAX = 10_000
 GROUP_MAX = 1_000
@@ -152,6 +154,34 @@ class Inbox:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+class TracedInbox:
+    """An inbox in front of which each event that was received has a span: only while traces are on."""
+
+    def __init__(self, inbox: Inbox, traces: Traces) -> None:
+        self._inbox = inbox
+        self._traces = traces
+
+    async def store(self, event: SignedEvent) -> None:
+        """As that of the inbox."""
+        began_ns = time.time_ns()
+        error: str | None = None
+        try:
+            await self._inbox.store(event)
+        except InboxUnavailable as unavailable:
+            error = str(unavailable)
+            raise
+        finally:
+            self._traces.step(
+                Traced(event.event_id, event.live_mode),
+                "receive",
+                began_ns=began_ns,
+                ended_ns=time.time_ns(),
+                error=error,
+                type=event.type,
+                account=event.account_id,
+            )
 
 
 def _refuse(waiting: _Waiting, error: Exception) -> None:

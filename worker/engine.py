@@ -24,7 +24,7 @@ from db.sync.accounts import KeyAlarm, alarm_stands, select_served
 from db.sync.customers import mark_overdue
 from db.sync.due_reads import seconds_to_next_read
 from db.sync.incarnation import Numbers, keep_one_history
-from runtime.logs import Complaints
+from runtime.logs import Complaints, in_lane
 from runtime.metrics import BATCH_SECONDS, OBJECTS_READ, RECORDS_DERIVED
 from runtime.settings import Settings
 from runtime.stripe_api import StripeApi
@@ -506,8 +506,10 @@ async def keep_trying(
     pause_seconds: float,
     until: asyncio.Event,
     complaints: Complaints,
+    lane: str = "live",
 ) -> None:
     """Run a step again and again, with a pause between; while Postgres is away the pause is longer."""
+    in_lane(lane)
     while not until.is_set():
         pause = pause_seconds
         try:

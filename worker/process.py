@@ -32,7 +32,7 @@ from runtime.budget import Budget, Use
 from runtime.jobs import deserialize_job, serialize_job
 from runtime.limiter import Lane
 from runtime.limits import meter_limits_of
-from runtime.logs import Complaints
+from runtime.logs import Complaints, in_lane
 from runtime.settings import Settings, database_url_doubts
 from runtime.stripe_api import StripeApi
 from worker.engine import Engine, Lanes, keep_trying
@@ -58,6 +58,7 @@ log = structlog.get_logger()
 
 async def drain(ctx: dict[Any, Any]) -> int:
     """arq job: the bell rang. Lingers about a second for the next ring, which then costs no job at all."""
+    in_lane("live")
     engine: Engine = ctx["engine"]
     client: ArqRedis = ctx["redis"]
 
@@ -80,18 +81,21 @@ async def drain(ctx: dict[Any, Any]) -> int:
 
 async def confirm(ctx: dict[Any, Any]) -> int:
     """arq job: read what has become due."""
+    in_lane("live")
     engine: Engine = ctx["engine"]
     return await engine.confirm(linger=True)
 
 
 async def sweep_bulk(ctx: dict[Any, Any]) -> None:
     """arq job: pull the histories and read the usage that are due."""
+    in_lane("bulk")
     engine: Engine = ctx["engine"]
     await engine.sweep_bulk()
 
 
 async def scan(ctx: dict[Any, Any]) -> None:
     """arq job: go on with backfills and audits, for one turn. Rings again when the turn was too short."""
+    in_lane("bulk")
     engine: Engine = ctx["engine"]
     client: ArqRedis = ctx["redis"]
     if await engine.scan():
@@ -112,6 +116,10 @@ LANES: Mapping[str, tuple[Callable[..., Awaitable[object]], ...]] = {
     BULK_QUEUE: (sweep_bulk, scan),
 }
 """The queues, and what each one's arq worker can do. Two workers, so that bulk jobs never delay a drain."""
+
+
+LIVE_STEPS = {"sweep", "reads", "pushes", "heavy customers"}
+"""What customers wait for, of the steps that are repeated; the others are bulk."""
 
 
 class WorkerProcess:
@@ -189,6 +197,7 @@ class WorkerProcess:
                     pause_seconds=pause,
                     until=engine.stopping,
                     complaints=self._complaints,
+                    lane="live" if name in LIVE_STEPS else "bulk",
                 ),
                 name=name,
             )

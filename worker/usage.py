@@ -48,23 +48,30 @@ async def refresh_usage(
             lease=LEASE,
             asked_only=asked_only or every is None,
         )
-    await asyncio.gather(*(_refresh_safely(pool, stripe, each, every=every or ASKED_EVERY) for each in due))
+    read = await asyncio.gather(
+        *(_refresh_safely(pool, stripe, each, every=every or ASKED_EVERY) for each in due)
+    )
+    if due:
+        log.info("usage read", customers=sum(read), failed=len(due) - sum(read))
     return len(due)
 
 
-async def _refresh_safely(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timedelta) -> None:
+async def _refresh_safely(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timedelta) -> bool:
+    """Whether it was read; why not is stored with the customer."""
     seconds = backoff_seconds(due.attempts, longest=RETRY_SECONDS_MAX)
     try:
         await _refresh(pool, stripe, due, every=every)
+        return True
     except PostgresAway:
         raise  # its lease runs out
     except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, REFUSED_RETRY_SECONDS)
         said = said_by(error)
-        log.warning("usage not read", customer=due.key.id, error=said)
+        log.warning("usage not read", account=due.key.account_id, customer=due.key.id, error=said)
         async with pool.acquire() as connection:
             await postpone_usage(connection, due, error=said, retry_after=timedelta(seconds=seconds))
+        return False
 
 
 async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timedelta) -> None:
@@ -114,7 +121,6 @@ async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timed
             await store_usage(connection, due, rows, next_after=every if meterings else None, error=error)
 
     await retry_conflicts(store)
-    log.info("usage read", customer=customer_id, meters=len(rows))
 
 
 async def _counted(stripe: StripeApi, due: DueUsage, metering: Metering) -> tuple[Decimal, datetime]:

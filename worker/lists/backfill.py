@@ -70,7 +70,13 @@ async def store_answers_of(
         except TryLater:
             raise
         except Exception as error:  # noqa: BLE001 - one bad object must never stop another (I7)
-            log.error("object not stored", kind=answer.key.kind, id=answer.key.id, error=repr(error))
+            log.error(
+                "object not stored",
+                account=answer.key.account_id,
+                kind=answer.key.kind,
+                id=answer.key.id,
+                error=repr(error),
+            )
             mark = bare_mark(answer.key, source="backfill", customer_id=answer.parsed.customer_id)
             await mark_objects(connection, [mark])
             await note_unread(connection, scan, [Unread(answer.key.kind, answer.key.id, repr(error))])

@@ -79,40 +79,43 @@ async def pull_histories(
         store = _Store(pool)
         pulls = [asyncio.create_task(_pull_safely(pool, stripe, history, store)) for history in asked]
         try:
-            await asyncio.gather(*pulls)
+            pulled = sum(await asyncio.gather(*pulls))
         finally:
             # A pull whose lease is given back must not run on.
             for pull in pulls:
                 pull.cancel()
             await asyncio.gather(*pulls, return_exceptions=True)
+    if asked:
+        log.info("histories pulled", customers=pulled, failed=len(asked) - pulled)
     return len(due)
 
 
-async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Store") -> None:
+async def _pull_safely(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Store") -> bool:
+    """Whether it was read to its end; why not is stored with the customer."""
     seconds = backoff_seconds(history.attempts, longest=3600.0)
     try:
-        await _pull(pool, stripe, history, store)
+        return await _pull(pool, stripe, history, store)
     except PostgresAway:
         raise  # it is given back
     except Exception as error:  # noqa: BLE001 - one customer's failure must never stop another (I7)
         if not isinstance(error, StripeUnavailable):
             seconds = max(seconds, 600.0)
         said = said_by(error)
-        log.warning("history not pulled", customer=history.key.id, error=said)
+        log.warning("history not pulled", account=history.key.account_id, customer=history.key.id, error=said)
         async with pool.acquire() as connection:
             if history.key.account_id and isinstance(error, StripeRefused) and error.account_is_closed:
                 await say_closed(connection, history.key.scope, object_id=history.key.id, error=said)
             if isinstance(error, StripeMissing) and await drop_unknown(connection, history.key):
-                return
+                return False
             await postpone_history(connection, history, error=said, retry_after=timedelta(seconds=seconds))
+        return False
 
 
-async def _pull(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Store") -> None:
-    """Read every list of one customer through the fence, then call it complete.
+async def _pull(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Store") -> bool:
+    """Read every list of one customer through the fence, then call it complete; False if it has to be begun again.
 
     Raises StripeError and UnknownShape; what was read until then is stored.
     """
-    customer_id = history.key.id
     pull = _Pull(pool, stripe, history, store)
     try:
         await pull.read_everything()
@@ -126,8 +129,8 @@ async def _pull(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Sto
         if not await finish_history(connection, history):
             # It began in another incarnation of the database: it is begun again.
             await release_histories(connection, [history])
-            return
-    log.info("history pulled", customer=customer_id)
+            return False
+    return True
 
 
 @dataclass(slots=True)

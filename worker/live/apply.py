@@ -3,6 +3,7 @@
 A batch is one transaction, in the lock order: events, objects, mirror tables, customers.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,11 +24,13 @@ from db.sync.objects import Mark, mark_objects, select_unknown
 from db.sync.recreated import raise_recreated
 from runtime.metrics import EVENTS_APPLIED
 from runtime.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
+from runtime.traces import tracing
 from worker.forget import set_aside_events
 from worker.leases import Held, excusing, holding
 from worker.live.event import EventReading, outcome_of, read_event, read_marks_alone
 from worker.live.marks import event_mark, join_marks, named_mark, without_past_deletion
 from worker.live.mirror import Shown, write_mirror
+from worker.live.traced import trace_applied
 from worker.live.twins import find_contradicted, tell_twins
 
 BATCH = 500
@@ -96,14 +99,20 @@ def _read_safely(event: ClaimedEvent, *, served_mode: bool | None, confirms: boo
             return read_event(event, served_mode=served_mode, confirms=confirms)
         except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
             error = f"an internal error: {failure!r}"
-    log.error("event parked", event_id=event.event_id, type=event.type, error=error)
+    log.error("event parked", account=event.account_id, event_id=event.event_id, type=event.type, error=error)
     parked = outcome_of(event, "parked", error)
     served = served_mode is None or event.live_mode == served_mode
     if served and event.attempts <= ATTEMPTS_MAX + 1:
         try:
             return read_marks_alone(event, parked)
         except Exception as failure:  # noqa: BLE001 - the same
-            log.error("event not even marked", event_id=event.event_id, type=event.type, error=repr(failure))
+            log.error(
+                "event not even marked",
+                account=event.account_id,
+                event_id=event.event_id,
+                type=event.type,
+                error=repr(failure),
+            )
     return EventReading(event=event, outcome=parked)
 
 
@@ -117,7 +126,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
         raise
     except Exception as failure:  # noqa: BLE001 - one bad event must never stop another (I7)
         error = f"its payload cannot be written: {failure!r}"
-    log.error("event parked", event_id=event.event_id, type=event.type, error=error)
+    log.error("event parked", account=event.account_id, event_id=event.event_id, type=event.type, error=error)
     parked = outcome_of(event, "parked", error)
     marks = EventReading(
         event=event,
@@ -135,11 +144,18 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
     except NotTheRow:
         raise
     except Exception as failure:  # noqa: BLE001 - the same
-        log.error("event not even marked", event_id=event.event_id, type=event.type, error=repr(failure))
+        log.error(
+            "event not even marked",
+            account=event.account_id,
+            event_id=event.event_id,
+            type=event.type,
+            error=repr(failure),
+        )
         await retry_conflicts(lambda: _apply(connection, [EventReading(event=event, outcome=parked)]))
 
 
 async def _apply(connection: Connection, readings: Sequence[EventReading]) -> None:
+    began_ns = time.time_ns()
     async with connection.transaction():
         await see_accounts(connection, {each.scope for each in readings})
         await finish_events(connection, [reading.outcome for reading in readings])
@@ -151,6 +167,15 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
         await reach_milestone(connection, "apply")
     for state, count in Counter(reading.outcome.state for reading in readings).items():
         EVENTS_APPLIED.labels(state).inc(count)
+    if (traces := tracing()) is not None:
+        applied = [(each.event, each.outcome, _customer_of(each)) for each in readings]
+        await trace_applied(connection, traces, applied, began_ns=began_ns)
+
+
+def _customer_of(reading: EventReading) -> CustomerKey | None:
+    if reading.customer_id is None:
+        return None
+    return CustomerKey(*reading.scope, reading.customer_id)
 
 
 async def _without_forgotten(connection: Connection, readings: Sequence[EventReading]) -> list[EventReading]:

@@ -5,6 +5,7 @@ after every change that an older mark announced (ARCHITECTURE.md, the fence).
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,12 +25,14 @@ from db.sync.refusals import Refusal, note_refusal, select_refusals, take_probe
 from db.sync.stretches import select_awaited
 from runtime.retry import backoff_seconds, retry_conflicts
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from runtime.traces import tracing
 from worker.leases import Held, holding
 from worker.live.answers import Answered
 from worker.live.closed import end_refusal, kind_refused, say_closed, say_forbidden
 from worker.live.fence import judge_absence, judge_absent, store_safely
 from worker.live.reads import NotUnderstood, read_whole
 from worker.live.stretches import Stretch, keys_inside, plan_reads, read_prices, read_stretch
+from worker.live.traced import trace_confirmed
 
 BATCH = 200
 LEASE = timedelta(seconds=90)
@@ -93,6 +96,8 @@ class _Turn:
         self._refusals: Sequence[Refusal] = ()
         self._inside: dict[Key, list[DueRead]] = {}
         self._claimed_at = float("-inf")
+        self._begun_ns: dict[Key, int] = {}
+        """When reads were begun, while traces are on."""
         self.tasks: set[asyncio.Task[_Outcome]] = set()
         self.under_way: list[DueRead] = []
         """What is to be given back if the worker has to stop."""
@@ -117,6 +122,8 @@ class _Turn:
                 return
             self.begun += len(due)
             self.under_way += due
+            if tracing() is not None:
+                self._begun_ns |= dict.fromkeys((read.key for read in due), time.time_ns())
             self._refusals = await select_refusals(connection, live_mode=self._live_mode)
             if self._refusals:
                 asked = await _without_refused(connection, due, self._refusals, live_mode=self._live_mode)
@@ -181,6 +188,10 @@ class _Turn:
             await _say_refused(connection, self._stripe, answers, failures)
             if self._refusals:
                 await retry_conflicts(lambda: _say_readable(connection, answers, self._refusals))
+            if (traces := tracing()) is not None:
+                ended = {key: self._begun_ns.pop(key) for key in read if key in self._begun_ns}
+                failed = {failure.key: failure.error for failure in failures}
+                await trace_confirmed(connection, traces, ended, failed)
         self._forget(read)
         for each in outcomes:
             self._read_alone(each.unshown)
@@ -381,7 +392,13 @@ async def _read_by_id(
     except StripeUnavailable as unavailable:
         return _unavailable(due, unavailable)
     except StripeRefused as refused:
-        log.error("stripe refuses a read", kind=due.key.kind, id=due.key.id, error=str(refused))
+        log.error(
+            "stripe refuses a read",
+            account=due.key.account_id,
+            kind=due.key.kind,
+            id=due.key.id,
+            error=str(refused),
+        )
         return FailedRead(
             key=due.key,
             tick=due.tick,
@@ -394,7 +411,13 @@ async def _read_by_id(
             odd=refused.status not in (401, 403),
         )
     except Exception as unreadable:  # noqa: BLE001 - one bad object must never stop another (I7)
-        log.error("answer not understood", kind=due.key.kind, id=due.key.id, error=repr(unreadable))
+        log.error(
+            "answer not understood",
+            account=due.key.account_id,
+            kind=due.key.kind,
+            id=due.key.id,
+            error=repr(unreadable),
+        )
         seconds = backoff_seconds(due.attempts, longest=300.0)
         return FailedRead(
             key=due.key,

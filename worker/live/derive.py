@@ -7,6 +7,7 @@ What a batch loads is bounded. A customer with more than that has a line of its 
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
@@ -49,9 +50,11 @@ from db.sync.heavy import put_over
 from db.sync.incarnation import Numbers, keep_one_history
 from db.sync.usage import enlist_metered
 from runtime.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
+from runtime.traces import tracing
 from worker.leases import Held, holding
 from worker.live.history import Derivation, write_mrr_history, write_status_history
 from worker.live.links import link_by_name
+from worker.live.traced import trace_derived
 
 BATCH = 500
 FAN_OUT_OBJECTS = 50
@@ -233,7 +236,13 @@ async def _derive_alone(connection: Connection, stale: StaleCustomer, policy: Po
     except NotTheRow:
         raise
     except Exception as error:  # noqa: BLE001 - one bad customer must never stop another (I7)
-        log.error("customer not derived", customer=stale.key.id, attempts=stale.attempts, error=repr(error))
+        log.error(
+            "customer not derived",
+            account=stale.key.account_id,
+            customer=stale.key.id,
+            attempts=stale.attempts,
+            error=repr(error),
+        )
         description = repr(error)
         await retry_conflicts(lambda: _park(connection, stale, description))
         return 0
@@ -250,6 +259,7 @@ async def _derive(
     connection: Connection, group: Sequence[StaleCustomer], policy: Policy, *, apart: bool
 ) -> int:
     """Derive customers of one account and mode; returns how many records changed."""
+    began_ns = time.time_ns()
     account_id, live_mode, _ = group[0].key
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         facts = await load_facts(
@@ -279,6 +289,9 @@ async def _derive(
         await keep_one_history(connection, Numbers())
         changed = await retry_conflicts(store)
     await link_by_name(connection, derivations)
+    if (traces := tracing()) is not None:
+        exact = {each.stale.key: each.derived.record.exact for each in derivations}
+        await trace_derived(connection, traces, exact, began_ns=began_ns)
     return changed
 
 

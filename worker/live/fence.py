@@ -82,7 +82,7 @@ async def store_safely(
             ]
         key = answers[0].key
         owner = owner_named_by(read_object(answers[0].raw.encode()))
-        log.error("answer not stored", kind=key.kind, id=key.id, error=repr(error))
+        log.error("answer not stored", account=key.account_id, kind=key.kind, id=key.id, error=repr(error))
         if isinstance(error, PostgresRefuses):
             said = f"Postgres refuses the answer: {error}"
             return [
@@ -258,6 +258,7 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
             if answer.contradicted_long and answer.contradictions >= CONTRADICTIONS_BELIEVED:
                 log.error(
                     "a read is accepted although it takes back a final state",
+                    account=key.account_id,
                     kind=kind,
                     id=key.id,
                     reason=reason,
@@ -271,7 +272,7 @@ async def _doubt(connection: Connection, answers: dict[Key, Answered]) -> list[F
                     account_id=key.account_id,
                 )
                 continue
-            log.warning("a read is old", kind=kind, id=key.id, reason=reason)
+            log.warning("a read is old", account=key.account_id, kind=kind, id=key.id, reason=reason)
             again = ASK_AGAIN_AFTER[min(answer.contradictions, len(ASK_AGAIN_AFTER) - 1)]
             doubted.append(
                 FailedRead(

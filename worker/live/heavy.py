@@ -59,7 +59,12 @@ async def _keeping_lease(pool: Pool, customer: StaleCustomer) -> AsyncIterator[N
                 async with pool.acquire() as connection:
                     await keep_lease(connection, customer, lease=LEASE)
             except PostgresAway as error:
-                log.warning("lease not prolonged", customer=customer.key.id, error=repr(error))
+                log.warning(
+                    "lease not prolonged",
+                    account=customer.key.account_id,
+                    customer=customer.key.id,
+                    error=repr(error),
+                )
 
     keeping = asyncio.create_task(keep(), name="keep lease")
     try:

@@ -148,7 +148,12 @@ async def _note(connection: Connection, outcome: _Outcome, refusals: Sequence[Re
         case None:
             await retry_conflicts(lambda: _finish(connection, push))
             await _end_refusal(connection, push, refusals)
-            log.info("customer written at stripe", customer=push.key.id, fields=names_of(push.fields))
+            log.info(
+                "customer written at stripe",
+                account=push.key.account_id,
+                customer=push.key.id,
+                fields=names_of(push.fields),
+            )
         case StripeMissing():
             await _refuse(connection, push, f"Stripe does not know the customer, or has deleted it ({error})")
         case StripeRefused(status=401):
@@ -178,7 +183,12 @@ async def _refuse(connection: Connection, push: DuePush, error: str, *, named: s
     """
     refused, rest = apart(push.fields, named)
     # Without Stripe's words: they repeat what was set, an email, say. The record has them.
-    log.warning("customer refused at stripe", customer=push.key.id, fields=names_of(refused))
+    log.warning(
+        "customer refused at stripe",
+        account=push.key.account_id,
+        customer=push.key.id,
+        fields=names_of(refused),
+    )
 
     async def refuse() -> None:
         async with connection.transaction():
@@ -194,7 +204,9 @@ async def _refuse(connection: Connection, push: DuePush, error: str, *, named: s
 async def _postpone(connection: Connection, push: DuePush, error: Exception) -> None:
     """Send it again later. Stripe repeats an answer 5xx for the same key: then as another request."""
     said = said_by(error)
-    log.warning("customer not written at stripe yet", customer=push.key.id, error=said)
+    log.warning(
+        "customer not written at stripe yet", account=push.key.account_id, customer=push.key.id, error=said
+    )
     await postpone_push(
         connection,
         push,

@@ -68,7 +68,6 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
                 doubts += witness.told_often
         if difference is None:
             continue
-        log.info("a read may be late", kind=witness.key.kind, id=witness.key.id, differs=difference)
         doubted.append(
             FailedRead(
                 key=witness.key,
@@ -80,6 +79,9 @@ async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) ->
                 customer_id=None if said is None else answer.parsed.customer_id,
             )
         )
+    if doubted:
+        first = doubted[0]
+        log.info("reads may be late", count=len(doubted), first=first.key.id, because=first.error)
     return doubted
 
 
