@@ -63,8 +63,10 @@ def is_ours(arguments: list[str]) -> bool:
 def test_image_is_built_in_two_stages_and_runs_as_nobody_special() -> None:
     """Pins are checked by their hashes; what builds it is not in it; it is not root, and knows whether it is well."""
     build, final = stages()
-    (pins, *_) = [rest for rest in of("RUN", build) if "requirements.txt" in rest]
+    (pins, *_) = [rest for rest in of("RUN", build) if "$REQUIREMENTS" in rest]
     assert "--require-hashes" in pins
+    assert ["REQUIREMENTS=requirements.txt"] == of("ARG", build)
+    assert ["requirements.txt requirements-traces.txt /src/"] == of("COPY", build)[:1]
     assert ["--from=build"] == [copied.split()[0] for copied in of("COPY", final)]
     (user,) = of("USER", final)
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
@@ -198,5 +200,6 @@ def test_units_are_verified_by_systemd(tmp_path: Path) -> None:
 def test_deploy_page_names_every_file_of_a_deployment() -> None:
     """Who reads docs/deploy.md finds each of them, and all secrets that may be files."""
     page = (ROOT / "docs/deploy.md").read_text()
-    for name in ("Dockerfile", "compose.yaml", "Procfile", "deploy/systemd", *SECRETS):
+    files = ("Dockerfile", "compose.yaml", "Procfile", "deploy/systemd", "deploy/postgres/roles.sql")
+    for name in (*files, *SECRETS):
         assert name in page, name

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -160,3 +161,25 @@ def test_what_was_applied_is_one_line() -> None:
     assert "Applied 1 migration: 0001_x.sql" == told(names[:1])
     assert "Applied 3 migrations: 0001_x.sql, 0002_x.sql, 0003_x.sql" == told(names[:3])
     assert "Applied 5 migrations: 0001_x.sql to 0005_x.sql" == told(names)
+
+
+BEFORE_THE_FIRST_RELEASE = {"0008", "0009", "0019", "0045"}
+"""Those that take something away; nobody runs the version before them."""
+TAKES_AWAY = re.compile(
+    r"\bdrop\s+(table|view|column|constraint|function|type|schema|sequence)\b|\brename\b|\bset\s+not\s+null\b"
+    r"|\balter\s+column\s+\w+\s+(set\s+data\s+)?type\b|\bdrop\s+not\s+null\b",
+    re.IGNORECASE,
+)
+
+
+def test_migrations_only_add() -> None:
+    """The version before runs on the newer schema: nothing that it reads, writes or calls goes away or gets another
+    type. What must go is no longer used in one release, and dropped in the next one: then it is named above.
+    """
+    found = set()
+    for path in sorted(MIGRATIONS.glob("*.sql")):
+        up = path.read_text().partition("-- migrate:down")[0]
+        code = re.sub(r"--.*|'(?:[^']|'')*'", "", up)
+        if TAKES_AWAY.search(code):
+            found.add(path.name[:4])
+    assert BEFORE_THE_FIRST_RELEASE == found
