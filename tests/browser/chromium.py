@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = "Chromium is not installed: run `make browser`, or install it"
 PATIENCE_MS = 120_000
 """However busy this machine is."""
+expect.set_options(timeout=PATIENCE_MS)
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 GRAVE = ("serious", "critical")

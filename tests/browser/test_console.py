@@ -14,7 +14,6 @@ from playwright.async_api import Page, expect
 from tests.browser.chromium import (
     MISSING,
     NARROW,
-    PATIENCE_MS,
     PROGRAM,
     WIDE,
     faults,
@@ -116,7 +115,7 @@ async def backfill_runs_to_its_end(page: Page, _: World) -> None:
     await page.get_by_role("button", name="Start the backfill").click()
     await expect(page.get_by_role("status").filter(has_text="was requested")).to_be_visible()
     # Nobody reloads: the page follows by itself.
-    await expect(page.locator("dl.facts .badge")).to_have_text("complete", timeout=PATIENCE_MS)
+    await expect(page.locator("dl.facts .badge")).to_have_text("complete")
     await expect(page.locator("#said")).to_have_text(re.compile(r"Backfill \d+ is complete\."))
     await expect(
         page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="invoice", exact=True))
@@ -127,7 +126,7 @@ async def audit_proves_equality(page: Page, _: World) -> None:
     await page.goto("/console/audits")
     await page.get_by_label("Repair what differs").check()
     await page.get_by_role("button", name="Start the audit").click()
-    await expect(page.locator("dl.facts .badge")).to_have_text("complete", timeout=PATIENCE_MS)
+    await expect(page.locator("dl.facts .badge")).to_have_text("complete")
     await expect(page.get_by_text("No drift")).to_be_visible()
     await page.goto("/console/audits")
     await expect(page.get_by_role("heading", name="The last one")).to_be_visible()
@@ -181,7 +180,7 @@ async def keyboard_is_enough(page: Page, _: World) -> None:
     assert "Skip to the content" == await page.evaluate(focused)
     await expect(page.get_by_text("Skip to the content")).to_be_in_viewport()
     await page.keyboard.press("Enter")
-    assert "content" == await page.evaluate("() => document.activeElement.id")
+    await expect(page.locator("#content")).to_be_focused()
     await page.goto("/")
     passed = []
     while "Events" not in passed:
@@ -206,6 +205,7 @@ async def keyboard_is_enough(page: Page, _: World) -> None:
 async def logging_out_closes_it(page: Page, _: World) -> None:
     await page.goto("/console/events")
     await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_label("Admin token")).to_be_visible()
     await page.goto("/console/events")
     await expect(page.get_by_label("Admin token")).to_be_visible()
 
