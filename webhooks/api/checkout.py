@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from db.records.customer import StoredCustomer
-from webhooks.api.naming import customer_to_change
+from webhooks.api.naming import customer_to_change, name_given
 from webhooks.api.operation import END, Answer, Call, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.shown import policy_of
@@ -89,6 +89,7 @@ async def checkout(call: Call[Creating, NewCheckout]) -> Reply:
     name = str(await get_or_create(call, scope)) if call.query.create else call.name("customer_id")
     async with context.database.connection() as connection:
         record = await customer_to_change(connection, scope, name, policy=policy_of(context))
+        custom_uid = await name_given(connection, scope, record)
     _require_payer(record)
     price = await context.stripe.price(scope, body.price_id)
     for name, value in (("trial_days", body.trial_days), ("entity_id", body.entity_id)):
@@ -102,7 +103,7 @@ async def checkout(call: Call[Creating, NewCheckout]) -> Reply:
     page = await context.stripe.open_page(
         scope,
         "/v1/checkout/sessions",
-        _fields_of(record, body, recurring=price.recurring, metered=price.metered),
+        _fields_of(record, custom_uid, body, recurring=price.recurring, metered=price.metered),
         idempotency_key=_key_of(record, body.idempotency_key),
         right="Checkout Sessions",
         names=FIELDS_OF_CHECKOUT,
@@ -128,9 +129,12 @@ def _require_payer(record: StoredCustomer) -> None:
 
 
 def _fields_of(
-    record: StoredCustomer, body: NewCheckout, *, recurring: bool, metered: bool
+    record: StoredCustomer, custom_uid: str | None, body: NewCheckout, *, recurring: bool, metered: bool
 ) -> Mapping[str, str]:
-    """Who buys is said three times: in the reference, which names the customer, and in what stays after the session."""
+    """Who buys is said three times: in the reference, which names the customer, and in what stays after the session.
+
+    `custom_uid`: the name that the company gave. One that only a buyer wrote would become the company's word here.
+    """
     fields = {
         "mode": "subscription" if recurring else "payment",
         "line_items[0][price]": body.price_id,
@@ -141,10 +145,10 @@ def _fields_of(
     if body.cancel_url is not None:
         fields["cancel_url"] = body.cancel_url
     sold = "subscription_data" if recurring else "payment_intent_data"
-    if record.custom_uid is not None:
-        fields["client_reference_id"] = record.custom_uid
-        fields["metadata[custom_uid]"] = record.custom_uid
-        fields[f"{sold}[metadata][custom_uid]"] = record.custom_uid
+    if custom_uid is not None:
+        fields["client_reference_id"] = custom_uid
+        fields["metadata[custom_uid]"] = custom_uid
+        fields[f"{sold}[metadata][custom_uid]"] = custom_uid
     if body.entity_id is not None:
         fields[f"{sold}[metadata][entity_id]"] = body.entity_id
     if body.trial_days is not None:

@@ -137,6 +137,26 @@ async def test_a_known_customer(shop: Shop) -> None:
     assert (201, ["id", "url"]) == (portal.status, list(portal.body))
 
 
+async def test_a_buyers_reference_stays_the_buyers(shop: Shop) -> None:
+    """I13: what a buyer wrote into a payment link does not come back from a session that the company makes for it, as
+    the company's own word.
+    """
+    clients = shop.world.home.clients
+    buyer = clients.create("Eve", "eve@example.com")
+    followed = clients.open_checkout(
+        buyer, mode="payment", amount=500, client_reference_id="victim", payment_link="plink_1"
+    )
+    clients.complete_checkout(followed)
+    await shop.service.harness.receive(*shop.news())
+    await shop.service.until_record(buyer.id, custom_uid="victim")
+    session = shop.session(await shop.buy(buyer.id, "monthly"))
+    assert (buyer.id, None, {}) == (session.customer, session.client_reference_id, session.metadata)
+    await shop.pay(session)
+    await shop.service.until_record(buyer.id, status="active")
+    named = await shop.service.put("/customers/victim")
+    assert (201, None) == (named.status, named.body["stripe_customer_id"])
+
+
 async def test_one_session_for_one_key(shop: Shop) -> None:
     """The same key gives the same session; with another body Stripe refuses, and its words are handed on."""
     await shop.service.put("/customers/twice")
