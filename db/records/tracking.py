@@ -54,7 +54,13 @@ with meant as (
     union all
     select uid, 2 from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
     union all
-    select uid, 3 from billing.customers where account_id = $1 and live_mode = $2 and custom_uid = $3
+    -- What a buyer wrote into a payment link names nobody.
+    select c.uid, 3
+    from billing.customers c
+    where c.account_id = $1 and c.live_mode = $2 and c.custom_uid = $3 and not exists (
+      select from sync.uid_claims n
+      where n.account_id = $1 and n.live_mode = $2 and n.customer_id = c.stripe_customer_id and n.source = 'page'
+    )
     union all
     -- It is no more if the customer was forgotten a moment ago.
     select uid, 4 from billing.identities where uid = $10 and account_id = $1 and live_mode = $2

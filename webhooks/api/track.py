@@ -10,9 +10,9 @@ from msgspec import Meta
 from db.records.full import uid_in
 from db.records.merges import leads_to
 from db.records.tracking import UsageEvent, track
+from webhooks.api.naming import customer_to_change
 from webhooks.api.operation import Answer, Call, Operation, Reply
 from webhooks.api.problems import CONFLICT, NOT_FOUND, Problem
-from webhooks.api.read import found_customer
 from webhooks.api.shown import policy_of
 from webhooks.api.write import STORABLE, Creating, get_or_create
 
@@ -84,7 +84,7 @@ async def post(call: Call[Creating, Use]) -> Reply:
         tracked = await track(connection, scope, name, event)
         if tracked is None and not call.query.create:
             # It may have been created a moment ago.
-            record = await found_customer(connection, scope, name, policy=policy_of(call.context))
+            record = await customer_to_change(connection, scope, name, policy=policy_of(call.context))
             tracked = await track(connection, scope, str(record.uid), event, known_uid=record.uid)
     if tracked is None and call.query.create:
         new_uid = await get_or_create(call, scope)

@@ -54,6 +54,7 @@ async def test_a_buyers_reference_is_nobodys_name(service: Service) -> None:
         await service.put("/customers/victim/entities/team", {"name": "T"}),
         await service.patch("/customers/victim", {"metadata": {"seen": "1"}}),
         await service.post("/customers/victim/portal", {}),
+        await service.post("/customers/victim/track", {"feature_id": "calls"}),
     ):
         assert 404 == answer.status, answer.body
         assert "a buyer" in answer.problem("not_found")
