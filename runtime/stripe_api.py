@@ -50,13 +50,16 @@ class StripeUnavailable(StripeError):
         *,
         limited_by: str | None = None,
         is_an_answer: bool = False,
+        repeated: bool = False,
         reached: bool = True,
     ) -> None:
         super().__init__(message)
         self.limited_by = limited_by
         """Stripe-Rate-Limited-Reason; without it `lock_timeout` or `unknown`. None if Stripe did not say too many."""
         self.is_an_answer = is_an_answer
-        """Whether it is a 5xx: for the same idempotency key Stripe would repeat it."""
+        """Whether it is a 5xx: for the same idempotency key Stripe would repeat it, for 24 hours."""
+        self.repeated = repeated
+        """Whether Stripe has repeated an earlier answer for this idempotency key, and has tried nothing."""
         self.reached = reached
         """Whether Stripe may have got the request. False: there was no connection."""
 
@@ -293,7 +296,8 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
     if found is not None and status in (400, 401, 402, 403):
         return StripeRefused(said, status=status, code=code, param=param)
     # Whatever stands between us and Stripe knows nothing of the object.
-    return StripeUnavailable(said, is_an_answer=status >= 500)
+    repeated = headers.get("Idempotent-Replayed", "") == "true"
+    return StripeUnavailable(said, is_an_answer=status >= 500, repeated=repeated)
 
 
 class _Object(msgspec.Struct):

@@ -51,7 +51,7 @@ class Writes:
                     kind="idempotency_error",
                 )
             if answer is None:
-                raise _failed()
+                raise _failed(repeated=True)
             return answer
         if path in CREATED:
             answer = CREATED[path](account, shape, form)
@@ -64,8 +64,9 @@ class Writes:
         return answer
 
 
-def _failed() -> RefusedError:
-    return RefusedError(500, "An unknown error occurred.", kind="api_error")
+def _failed(*, repeated: bool = False) -> RefusedError:
+    headers = (("idempotent-replayed", "true"),) if repeated else ()
+    return RefusedError(500, "An unknown error occurred.", kind="api_error", headers=headers)
 
 
 def _create_customer(account: Account, shape: Version, form: bytes) -> bytes:

@@ -13,7 +13,14 @@ from db.keys import CustomerKey, Scope
 from runtime.limits import web_limits_of
 from runtime.logs import Complaints
 from runtime.settings import Settings
-from runtime.stripe_api import StripeApi, StripeMissing, StripeNotAsked, StripeRefused, StripeUnavailable
+from runtime.stripe_api import (
+    Answer,
+    StripeApi,
+    StripeMissing,
+    StripeNotAsked,
+    StripeRefused,
+    StripeUnavailable,
+)
 from webhooks.api.problems import AWAY, CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.turns import SharedBudget, Turns
 from webhooks.database import Database
@@ -24,6 +31,9 @@ TURN_SECONDS_MAX = 5.0
 WAITING_MAX = 50
 """Requests that wait for their turn; with more of them the last ones' turns would not come in time."""
 
+
+KEYS_MAX = 5
+"""Idempotency keys that are tried one after another."""
 
 FIELDS_OF_CHECKOUT: Mapping[str, str] = {
     "line_items[0][price]": "price_id",
@@ -127,9 +137,7 @@ class Customers:
         """The Stripe id of a new customer with these fields: the same one for the same key. Raises Problem."""
         api = self._reachable(scope, "body.create_in_stripe")
         try:
-            answer = await api.create(
-                "/v1/customers", fields, account_id=scope.account_id, idempotency_key=idempotency_key
-            )
+            answer = await _create(api, "/v1/customers", fields, scope.account_id, idempotency_key)
         except (StripeRefused, StripeMissing, StripeUnavailable) as error:
             raise _failed(error, "body.create_in_stripe") from None
         created = _Body.of(answer.body).id
@@ -174,9 +182,7 @@ class Customers:
         """
         api = self._reachable(scope, "body")
         try:
-            answer = await api.create(
-                path, fields, account_id=scope.account_id, idempotency_key=idempotency_key
-            )
+            answer = await _create(api, path, fields, scope.account_id, idempotency_key)
             return msgspec.json.decode(answer.body, type=Page)
         except (StripeRefused, StripeMissing, StripeUnavailable) as error:
             raise _not_opened(error, right=right, verb="write", names=names) from None
@@ -196,6 +202,24 @@ class Customers:
                 NO_KEY, "the API key is of the other mode", field="query.mode", remedy="leave out mode"
             )
         return self._api
+
+
+async def _create(
+    api: StripeApi, path: str, fields: Mapping[str, str], account_id: str, idempotency_key: str
+) -> Answer:
+    """What Stripe creates for this key. An answer 5xx it repeats for 24 hours: whoever asks again after it is to get
+    another one, so the request is then sent with the next key.
+    """
+    for number in range(1, KEYS_MAX):
+        key = idempotency_key if number == 1 else f"{idempotency_key}-{number}"
+        try:
+            return await api.create(path, fields, account_id=account_id, idempotency_key=key)
+        except StripeUnavailable as error:
+            if not error.repeated:
+                raise
+    return await api.create(
+        path, fields, account_id=account_id, idempotency_key=f"{idempotency_key}-{KEYS_MAX}"
+    )
 
 
 class _Body(msgspec.Struct):

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from sandbox import Event, Sandbox, create_api
+from sandbox import Api as SandboxApi
+from sandbox import Event, Faults, Sandbox, create_api
 from sandbox.objects import CheckoutSession
 from tests.conftest import Services, database_copy
 from tests.harness import API_KEY, Api, error
@@ -32,6 +33,7 @@ class Shop:
 
     service: Service
     world: Sandbox
+    stripe: SandboxApi
     told: int = 0
     prices: dict[str, str] = field(default_factory=dict)
 
@@ -82,7 +84,7 @@ async def shop(
             database_copy(servers, template, name) as url,
             open_service(url, api=Api(api)) as service,
         ):
-            yield Shop(service=service, world=world)
+            yield Shop(service=service, world=world, stripe=api)
 
 
 async def test_a_new_customer_subscribes(shop: Shop) -> None:
@@ -165,6 +167,12 @@ async def test_one_session_for_one_key(shop: Shop) -> None:
     other = await shop.buy("twice", "monthly", idempotency_key="a", quantity=2)
     assert (409, True) == (other.status, "same parameters" in other.problem("conflict"))
     assert first.body["id"] != (await shop.buy("twice", "monthly")).body["id"]
+    # An answer 500 is repeated for a day, too: who asks again gets a session all the same, and always that one.
+    shop.stripe.faults = Faults(failed_share=1.0)
+    assert 503 == (await shop.buy("twice", "monthly", idempotency_key="b")).status
+    shop.stripe.faults = Faults()
+    third, fourth = [await shop.buy("twice", "monthly", idempotency_key="b") for _ in range(2)]
+    assert (201, third.body) == (third.status, fourth.body)
 
 
 async def test_what_cannot_be_bought(shop: Shop) -> None:

@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
+from sandbox import Api as SandboxApi
+from sandbox import Faults
 from tests.harness import NOON, charge, customer, error, event
 from tests.webhooks.api.client import Service, open_service
 from webhooks.api import shown
@@ -192,6 +194,21 @@ async def test_created_at_stripe(service: Service) -> None:
     )
     later = await service.put("/customers/plain", {"create_in_stripe": True})
     assert (200, True) == (later.status, later.body["stripe_customer_id"].startswith("cus_"))
+
+
+async def test_created_after_a_failure(service: Service) -> None:
+    """Stripe repeats an answer 500 for the same idempotency key, for 24 hours: who asks again gets a customer, one."""
+    stripe = service.harness.api.inner
+    assert isinstance(stripe, SandboxApi)
+    stripe.faults = Faults(failed_share=1.0)
+    for _ in range(2):
+        failed = await service.put("/customers/failed", {"create_in_stripe": True})
+        assert "is kept here" in failed.problem("away")
+    stripe.faults = Faults()
+    answers = [await service.put("/customers/failed", {"create_in_stripe": True}) for _ in range(2)]
+    assert [200, 200] == [each.status for each in answers], answers[0].body
+    assert answers[0].body["stripe_customer_id"] is not None
+    assert answers[0].body["stripe_customer_id"] == answers[1].body["stripe_customer_id"]
 
 
 async def test_not_created_at_stripe(database_url: str) -> None:
