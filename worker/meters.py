@@ -244,7 +244,8 @@ async def _say(pool: Pool, claimed: ClaimedMeterEvents, outcome: _Outcome, *, li
             if account_id not in outcome.closed
         }
         if outcome.unknown_key is not None:
-            forbidden[""] = outcome.unknown_key
+            # Of each account, so that what is taken of it later ends the alarm.
+            forbidden |= {event.account_id: outcome.unknown_key for event in claimed.due}
         for account_id, error in forbidden.items():
             await raise_alarm(
                 connection,

@@ -27,6 +27,11 @@ from worker.live.closed import end_refusal
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATH = "/v1/billing/meter_events"
+QUEUE_FOUR = (
+    "insert into sync.meter_events (account_id, live_mode, customer_uid, event_name, value, used_at) "
+    "select account_id, false, uid, 'calls', 4, date_trunc('second', now()) - interval '1 hour' "
+    "from billing.customers where stripe_customer_id = $1"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -266,6 +271,20 @@ async def test_a_key_that_may_not_write(telephone: Telephone) -> None:
     )
 
 
+async def test_a_key_that_stripe_does_not_know(telephone: Telephone) -> None:
+    """The alarm ends with the next event that Stripe takes, though only a connected account has any."""
+    telephone.world.account("acct_calls").metering.meter("calls")
+    carl = telephone.world.account("acct_calls").clients.create("Carl", "carl@example.com")
+    await telephone.listen()
+    await telephone.service.harness.execute(QUEUE_FOUR, carl.id)
+    telephone.api.say(PATH, 401, error("", "Invalid API Key provided"))
+    await telephone.send()
+    (alarm,) = (await telephone.status())["alarms"]
+    assert alarm.startswith(f"{meters.MAY_NOT_WRITE} acct_calls: ")
+    await telephone.send_again()
+    assert [] == (await telephone.status())["alarms"]
+
+
 async def test_an_account_that_is_closed(telephone: Telephone) -> None:
     """I7: a connected account that has taken its access back keeps no other account's events. Nothing more of it is
     sent until it can be read again.
@@ -274,12 +293,7 @@ async def test_an_account_that_is_closed(telephone: Telephone) -> None:
     calls = there.metering.meter("calls")
     carl = there.clients.create("Carl", "carl@example.com")
     callers = [await telephone.caller() for _ in range(meters.CONCURRENCY_MAX + 2)]
-    insert = (
-        "insert into sync.meter_events (account_id, live_mode, customer_uid, event_name, value, used_at) "
-        "select account_id, false, uid, 'calls', 4, date_trunc('second', now()) - interval '1 hour' "
-        "from billing.customers where stripe_customer_id = $1"
-    )
-    await telephone.service.harness.execute(insert, carl.id)
+    await telephone.service.harness.execute(QUEUE_FOUR, carl.id)
     for caller in callers:
         await telephone.call(caller)
     telephone.stripe.faults = Faults(revoked=frozenset({"acct_shop"}))
