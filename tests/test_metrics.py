@@ -25,6 +25,7 @@ from tests.ports import reserved_port
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.web_harness import event, open_door, settings
 from webhooks.metrics import State, metrics_of
+from worker import port as own_port
 from worker.port import Health, open_port
 from worker.port import metrics_of as worker_metrics
 
@@ -271,6 +272,24 @@ async def test_port_of_a_worker() -> None:
             assert 503 == (await ask(port, "/readyz", token=None))[0]
     with pytest.raises(aiohttp.ClientConnectionError):
         await ask(port)
+
+
+async def test_port_of_a_worker_that_many_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are open files, which the worker's work needs: the oldest make room, and whoever asks is answered."""
+    monkeypatch.setattr(own_port, "CONNECTIONS_MAX", 4)
+    chosen = replace(settings(), worker_port=reserved_port())
+    held = []
+    async with open_port(chosen, lambda: HEALTHY):
+        for _ in range(3 * own_port.CONNECTIONS_MAX):
+            reader, writer = await asyncio.open_connection("127.0.0.1", chosen.worker_port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
+            held.append((reader, writer))
+            assert 200 == (await ask(chosen.worker_port or 0, "/healthz", token=None))[0]
+        for reader, _ in held[: -own_port.CONNECTIONS_MAX]:
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+    for _, writer in held:
+        writer.close()
 
 
 def read(answer: tuple[int, str]) -> tuple[int, Any]:

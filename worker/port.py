@@ -1,5 +1,6 @@
 """The worker's own port: whether it lives and works, and what it has counted. Only if WORKER_PORT is set."""
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ from runtime.metrics import CONTENT_TYPE, exposition, gauge
 from runtime.settings import Settings
 
 CLOSE_SECONDS = 1.0
+CONNECTIONS_MAX = 32
+"""Whoever can reach the port may open connections, and each is a file that the worker's work then lacks."""
+IDLE_SECONDS_MAX = 75.0
 
 log = structlog.get_logger()
 
@@ -49,11 +53,21 @@ async def open_port(settings: Settings, health: Callable[[], Health]) -> AsyncIt
             web.get("/metrics", routes.metrics),
         ]
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS, handle_signals=False)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=CLOSE_SECONDS,
+        handle_signals=False,
+        keepalive_timeout=IDLE_SECONDS_MAX,
+    )
     await runner.setup()
+    listening: asyncio.Server | None = None
     try:
         try:
-            await web.TCPSite(runner, "0.0.0.0", settings.worker_port).start()
+            loop = asyncio.get_running_loop()
+            listening = await loop.create_server(
+                _bounded(runner), "0.0.0.0", settings.worker_port, backlog=CONNECTIONS_MAX
+            )
         except OSError as error:
             log.error(
                 "worker port not opened",
@@ -63,7 +77,24 @@ async def open_port(settings: Settings, health: Callable[[], Health]) -> AsyncIt
             )
         yield
     finally:
+        if listening is not None:
+            listening.close()
         await runner.cleanup()
+
+
+def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    """Connections of this server: if there are too many, the oldest makes room for the new one."""
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the runner is not set up")
+
+    def connect() -> asyncio.Protocol:
+        made = [each.transport for each in server.connections if each.transport is not None]
+        for oldest in made[: max(len(made) - CONNECTIONS_MAX + 1, 0)]:
+            oldest.abort()
+        return server()
+
+    return connect
 
 
 class _Routes:
