@@ -5,6 +5,7 @@ command runs. The list of commands needs none of them.
 """
 
 import importlib
+import os
 import sys
 from typing import Annotated, Any
 
@@ -79,6 +80,12 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command that the arguments name; exits with 2 when they are wrong, with 1 when the command fails."""
+    try:
+        # As UTF-8, whatever the locale is: Python would hand on what others have as halves of surrogate pairs.
+        sys.argv[1:] = [os.fsencode(each).decode() for each in sys.argv[1:]]
+    except UnicodeDecodeError:
+        typer.echo("subledger: an argument is not UTF-8", err=True)
+        sys.exit(2)
     try:
         app(prog_name="subledger")
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -74,10 +75,27 @@ async def _run(
         try:
             await connection.execute("set statement_timeout = 0")
             prepared = await connection.prepare(statement)
+            if _copies(statement):
+                raise CommandError(
+                    "copy moves rows beside the statement's result: use psql itself, as in "
+                    "subledger psql -c '\\copy (select ...) to file.csv csv'"
+                )
             rows = await prepared.fetch(timeout=STATEMENT_TIMEOUT_SECONDS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise CommandError(f"Postgres refuses: {error}") from error
+        except (ValueError, OverflowError) as error:
+            raise CommandError(
+                f"the result has a value that Python has not, as a date before Christ ({error}): "
+                "cast its column to text"
+            ) from error
         return [each.name for each in prepared.get_attributes()], rows, prepared.get_statusmsg() or ""
+
+
+def _copies(statement: str) -> bool:
+    """Whether it begins with COPY, after comments: nobody would send the rows that it waits for, or get those that it
+    sends.
+    """
+    return re.match(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*copy\b", statement, re.IGNORECASE | re.DOTALL) is not None
 
 
 async def _become_reader(connection: OwnConnection) -> None:

@@ -1,5 +1,6 @@
 """The command line: wrong arguments are answered with the usage, failures with one message."""
 
+import errno
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.app import SUMMARIES, app
+from cli.errors import message_of
 from local.home import claim_home
 from local.run_file import RunningSystem, announce
 
@@ -75,6 +77,25 @@ def test_wrong_arguments_exit_2_with_usage(tmp_path: Path, arguments: list[str])
     done = subledger(tmp_path, *arguments)
     assert (2, "") == (done.returncode, done.stdout)
     assert "Usage: subledger" in done.stderr
+
+
+def test_arguments_of_any_locale(tmp_path: Path) -> None:
+    """Arguments are UTF-8, whatever the locale says, and what is none is refused; so is a full disk, as what it is."""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subledger(tmp_path, "nö", **locale)
+    assert (2, True) == (done.returncode, "No such command 'n" in done.stderr), done.stderr
+    assert "udc" not in done.stderr
+    odd = subprocess.run(
+        [sys.executable, "-m", "cli", "customer", b"\xff"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": URL},
+        capture_output=True,
+        check=False,
+        timeout=240,
+    )
+    assert (2, b"subledger: an argument is not UTF-8\n") == (odd.returncode, odd.stderr)
+    said = message_of(OSError(errno.ENOSPC, "No space left on device"))
+    assert "what it prints cannot be written: No space left on device" == said
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ async def test_statement(pool: Pool, database_url: str) -> None:
     assert [{"a": 1.5, "b": True, "c": "2026-01-02", "d": [1, 2], "e": "nan"}] == shown
     assert (0, "UPDATE 1\n", "") == await say("update billing.identities set custom_uid = 'u2'")
     assert (0, "[]\n", "") == await say("select where false", "--json")
+    assert (0, "0 rows\nname  other\n", "") == await say("select 1 as name, 2 as other where false")
 
     code, out, err = await say("select current_user, count(*) from billing.customers", "--reader")
     assert (0, "", True) == (code, err, f"{READER} 0" in " ".join(out.split()))
@@ -45,6 +46,9 @@ async def test_statement(pool: Pool, database_url: str) -> None:
         ("selct 1", "syntax error"),
         ("select 1; select 2", "cannot insert multiple commands"),
         ("select from billing.nothing", 'relation "billing.nothing" does not exist'),
+        ("-- rows\ncopy billing.identities from stdin", "use psql itself"),
+        ("copy billing.identities to stdout", "use psql itself"),
+        ("select '0044-03-15 BC'::date", "cast its column to text"),
     ):
         code, out, err = await say(sql)
         assert (1, "") == (code, out)
