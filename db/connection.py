@@ -335,11 +335,12 @@ def _session_settings(command_timeout_seconds: float, lock_timeout_seconds: floa
     The server ends a statement a little before the client gives up on it, so that an error arrives instead of a dead
     socket, and stops waiting for a lock well before that: who waits is not to be taken for who needs long. A
     transaction that a hung process left open cannot hold its locks forever. A limit that somebody has set for whole
-    transactions (Postgres 17 and later) is none of ours: a heavy customer's may last minutes. `jit` is off because our
-    statements are short: compiling them costs more than running them. A plan is made for each execution, because one
-    made while a table was small would be kept as it grows (measured on a fresh database: 287 ms for a lookup that takes
-    2). These are `set` statements and not startup parameters, because poolers refuse startup parameters that they do
-    not know.
+    transactions (Postgres 17 and later) is none of ours: a heavy customer's may last minutes. Nor is the isolation that
+    a role or a database has by default: who has waited for a lock must see what was committed meanwhile. `jit` is off
+    because our statements are short: compiling them costs more than running them. A plan is made for each execution,
+    because one made while a table was small would be kept as it grows (measured on a fresh database: 287 ms for a
+    lookup that takes 2). These are `set` statements and not startup parameters, because poolers refuse startup
+    parameters that they do not know.
     """
     if lock_timeout_seconds is None:
         lock_timeout_seconds = 0.5 * min(command_timeout_seconds, COMMAND_TIMEOUT_SECONDS)
@@ -350,6 +351,7 @@ def _session_settings(command_timeout_seconds: float, lock_timeout_seconds: floa
     set idle_in_transaction_session_timeout = '{int(command_timeout_seconds * 1000)}ms';
     select set_config('transaction_timeout', '0', false)
     where current_setting('server_version_num')::integer >= 170000;
+    set default_transaction_isolation = 'read committed';
     set jit = off;
     set plan_cache_mode = force_custom_plan;
     """

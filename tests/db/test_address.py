@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from db.address import AS_IT_IS, BOTH, CHOICES, INSTEAD, Address, read_address, secrets_of
-from db.connection import connect
+from db.connection import connect, create_pool
 from db.migrate import migrate
 
 PASSWORD = "pa55word"
@@ -223,6 +223,21 @@ async def test_as_hosters_give_it(empty_database_url: str, tmp_path: Path) -> No
         assert "billing 5MB" == await connection.fetchval("select how from made")
     finally:
         await connection.close()
+
+
+async def test_whatever_isolation_is_the_default(database_url: str) -> None:
+    """I12: transactions see what others commit while they wait for a lock, also where a role, a database or the address
+    has set another isolation for all; a pool's connections as well, when they are lent again.
+    """
+    url = f"{database_url}&options=-c%20default_transaction_isolation%3Dserializable"
+    level = "select current_setting('transaction_isolation')"
+    connection = await connect(url, application_name="subledger-test")
+    assert "read committed" == await connection.fetchval(level)
+    await connection.close()
+    async with await create_pool(url, min_size=1, max_size=1, application_name="subledger-test") as pool:
+        for _ in range(2):
+            async with pool.acquire() as lent, lent.transaction():
+                assert "read committed" == await lent.fetchval(level)
 
 
 async def test_the_host_that_will_do(empty_database_url: str, tmp_path: Path) -> None:
