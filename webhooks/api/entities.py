@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Meta
 
 from db.connection import Connection
+from db.keys import CustomerKey
 from db.records.entities import EntityWithProducts, find_entity, put_entity, remove_entity
 from db.records.identities import lock_uid
 from db.records.merges import leads_to
-from webhooks.api.naming import customer_to_change
+from webhooks.api.naming import customer_to_change, require_not_forgotten
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, INVALID, NOT_FOUND, Problem
 from webhooks.api.read import found_customer
@@ -102,6 +103,9 @@ async def _uid_to_change(connection: Connection, call: Call[Any, Any]) -> UUID:
     scope, name = await call.scope(connection), call.name("customer_id")
     customer = await customer_to_change(connection, scope, name, policy=policy_of(call.context))
     await lock_uid(connection, customer.uid)
+    if customer.stripe_customer_id is not None:
+        key = CustomerKey(*scope, customer.stripe_customer_id)
+        await require_not_forgotten(connection, key, field="path.customer_id")
     return await leads_to(connection, scope, customer.uid) or customer.uid
 
 
@@ -143,7 +147,7 @@ PUT: Operation[Where, EntityFields] = Operation(
         200: Answer(description="It was replaced.", type=EntityWithProducts, example=_EXAMPLE),
         201: Answer(description="It was created.", type=EntityWithProducts, example=_EXAMPLE),
     },
-    problems=(NOT_FOUND,),
+    problems=(NOT_FOUND, CONFLICT),
 )
 
 SHOW: Operation[Where, NoBody] = Operation(

@@ -87,14 +87,8 @@ async def identity_of(connection: Connection, scope: Scope, record: StoredCustom
     if identity is None and into is not None:
         identity = await select_identity(connection, scope, into)
     elif identity is None and record.stripe_customer_id is not None:
-        # Looked up after this transaction has written: whoever forgets the customer later waits for it.
-        if await select_forgotten(connection, [CustomerKey(*scope, record.stripe_customer_id)]):
-            raise Problem(
-                CONFLICT,
-                f"{record.stripe_customer_id} is forgotten: nothing more is kept of it",
-                field="path.customer_id",
-                remedy="create another customer",
-            )
+        key = CustomerKey(*scope, record.stripe_customer_id)
+        await require_not_forgotten(connection, key, field="path.customer_id")
         fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
         identity = await insert_identity(connection, scope, fields)
     elif identity is None:
@@ -104,3 +98,16 @@ async def identity_of(connection: Connection, scope: Scope, record: StoredCustom
             CONFLICT, "somebody else changes this customer just now", remedy="send the request again"
         )
     return identity
+
+
+async def require_not_forgotten(connection: Connection, key: CustomerKey, *, field: str) -> None:
+    """Return if something may be kept of this customer of Stripe's. In a transaction that has written already: whoever
+    forgets the customer later waits for it. Raises Problem.
+    """
+    if await select_forgotten(connection, [key]):
+        raise Problem(
+            CONFLICT,
+            f"{key.id} is forgotten: nothing more is kept of it",
+            field=field,
+            remedy="create another customer",
+        )

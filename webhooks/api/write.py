@@ -31,7 +31,14 @@ from db.records.identities import (
 )
 from db.records.refresh import want_refresh
 from webhooks.api.examples import CUSTOMER, UNLINKED
-from webhooks.api.naming import customer_to_change, identity_of, name_given, owner_of, require_no_uid
+from webhooks.api.naming import (
+    customer_to_change,
+    identity_of,
+    name_given,
+    owner_of,
+    require_no_uid,
+    require_not_forgotten,
+)
 from webhooks.api.operation import END, Answer, Call, Context, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, INVALID, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
 from webhooks.api.pushing import push_what_is_stripes
@@ -257,7 +264,9 @@ async def _get_or_create(
         return _Settled(identity=None, record=record)
     created = True
     if body.stripe_id is not None:
-        at_stripe = await find_by_stripe_id(connection, CustomerKey(*scope, body.stripe_id))
+        key = CustomerKey(*scope, body.stripe_id)
+        await require_not_forgotten(connection, key, field="body.stripe_id")
+        at_stripe = await find_by_stripe_id(connection, key)
         created = at_stripe is None
         await _require_unnamed(connection, scope, at_stripe, custom_uid)
         linked = await select_linked_identity(connection, scope, body.stripe_id)
@@ -339,7 +348,9 @@ async def _link(connection: Connection, scope: Scope, identity: StoredIdentity, 
     """Link an identity to a customer that Stripe has. Raises Problem if either is linked already."""
     if identity.stripe_customer_id is not None:
         raise _linked_already(identity.stripe_customer_id)
-    at_stripe = await find_by_stripe_id(connection, CustomerKey(*scope, stripe_id))
+    key = CustomerKey(*scope, stripe_id)
+    await require_not_forgotten(connection, key, field="body.stripe_id")
+    at_stripe = await find_by_stripe_id(connection, key)
     await _require_unnamed(connection, scope, at_stripe, identity.custom_uid)
     linked = await link_identity(connection, scope, identity.uid, stripe_id)
     if linked is None:

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from db.keys import CustomerKey
 from db.records import full
 from tests import faults
 from tests.harness import charge, customer, event
 from tests.system import until
 from tests.webhooks.api.client import Service, open_service
 from webhooks.api import shown
+from worker.forget import forget
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -130,6 +132,30 @@ async def test_a_deleted_customer_is_followed(service: Service) -> None:
     assert (200, guest, None) == (named.status, named.body["uid"], named.body["stripe_customer_id"])
     granted = await service.post("/customers/user-2/grants", {"product_id": "pro", "days": 3})
     assert (200, True) == (granted.status, granted.body["has_access"])
+
+
+async def test_nothing_is_kept_of_a_forgotten_customer(service: Service) -> None:
+    """Who was forgotten does not come back through the API, while Stripe has the customer still: no name, email or
+    entity is written of it.
+    """
+    body = customer("cus_forgotten", metadata={"custom_uid": "forgotten"})
+    service.harness.api.put(body)
+    await service.harness.receive(event("customer.created", body))
+    await service.until_record("cus_forgotten", exact=True)
+    async with service.harness.pool.acquire() as connection:
+        await forget(connection, CustomerKey("", live_mode=False, id="cus_forgotten"))
+    guest = (await service.post("/customers", {"email": "guest@example.com"})).body["uid"]
+    linked = {"stripe_id": "cus_forgotten"}
+    for answer in (
+        await service.put("/customers/forgotten", linked | {"name": "Bob"}),
+        await service.put("/customers/another", linked),
+        await service.patch(f"/customers/{guest}", linked),
+        await service.put("/customers/cus_forgotten/entities/bobs-team", {"name": "Bob's team"}),
+    ):
+        assert "nothing more is kept of it" in answer.problem("conflict")
+    assert 0 == await service.harness.fetchval(
+        "select count(*) from billing.identities where stripe_customer_id = 'cus_forgotten'"
+    )
 
 
 async def test_a_uid_is_no_name(service: Service) -> None:
