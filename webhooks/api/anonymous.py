@@ -41,6 +41,7 @@ from webhooks.api.write import (
     MetadataText,
     Name,
     require_custom_uid,
+    require_no_other_name,
 )
 
 CustomUid: TypeAlias = Annotated[str, Meta(pattern=CUSTOM_UID)]
@@ -73,6 +74,7 @@ class Identification(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 async def post(call: Call[Expanding, AnonymousCustomer]) -> Reply:
     """The customer that is recognised by this fingerprint or email, created if there is none."""
     context, body = call.context, call.body
+    require_no_other_name(body.metadata, None)
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
         uid = uid_recognised(scope, body.fingerprint, body.email)
@@ -193,7 +195,7 @@ POST: Operation[Expanding, AnonymousCustomer] = Operation(
         200: Answer(description="It is known already.", type=Customer, example=CUSTOMER),
         201: CREATED,
     },
-    problems=(NOT_FOUND,),
+    problems=(NOT_FOUND, CONFLICT),
 )
 
 IDENTIFY: Operation[Expanding, Identification] = Operation(

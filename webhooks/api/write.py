@@ -49,6 +49,8 @@ STORABLE = r"^[^\x00]+" + END
 """Postgres stores no U+0000."""
 BLANKS = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """Controls and spaces, for a class of characters: what `\\s` means differs between those who read the document."""
+CUSTOM_UID_KEY = "custom_uid"
+"""The key of metadata that is a customer's name at Stripe."""
 CUSTOM_UID = r"^(?!\.{1,2}$|cus_)[A-Za-z0-9._~-]{1,255}" + END
 
 # Stripe's limits, where it has one: what is set here may be passed on.
@@ -149,6 +151,7 @@ async def put(call: Call[Expanding, NewCustomer]) -> Reply:
             field="body.metadata",
             remedy=f"give {METADATA_KEYS_MAX - 1} keys, or leave out create_in_stripe",
         )
+    require_no_other_name(body.metadata, custom_uid)
     async with context.database.connection() as connection:
         scope = await call.scope(connection)
     if body.stripe_id is not None:
@@ -237,6 +240,21 @@ def require_custom_uid(given: str, field: str) -> str:
     )
 
 
+def require_no_other_name(metadata: Mapping[str, str | None], custom_uid: str | None) -> None:
+    """Return if the metadata, which may reach Stripe, say no other custom_uid than this. Raises Problem.
+
+    Whoever gives a name is to be told if it is none, or another customer's: PUT and identify do.
+    """
+    if metadata.get(CUSTOM_UID_KEY, custom_uid) == custom_uid:
+        return
+    raise Problem(
+        CONFLICT,
+        "custom_uid in the metadata is what Stripe calls a customer's name, and this is another one",
+        field=f"body.metadata.{CUSTOM_UID_KEY}",
+        remedy="leave it out: POST /customers/ID/identify gives a customer its name, once",
+    )
+
+
 async def _require_at_stripe(context: Context, key: CustomerKey) -> None:
     """Return if Stripe has this customer: as far as the mirror knows, or else as Stripe says. Raises Problem."""
     async with context.database.connection() as connection:
@@ -319,6 +337,9 @@ async def _change(
 ) -> _Settled:
     """Change the customer's identity, which it gets if it has none."""
     identity = await identity_of(connection, scope, record)
+    if CUSTOM_UID_KEY in said.get("metadata", {}):
+        name = identity.custom_uid or await name_given(connection, scope, record)
+        require_no_other_name(said["metadata"], name)
     settled = _Settled(identity=identity)
     if stripe_id not in (None, identity.stripe_customer_id):
         settled = await _link(connection, scope, identity, stripe_id or "")

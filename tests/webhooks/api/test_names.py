@@ -134,6 +134,24 @@ async def test_a_deleted_customer_is_followed(service: Service) -> None:
     assert (200, True) == (granted.status, granted.body["has_access"])
 
 
+async def test_metadata_give_no_name(service: Service) -> None:
+    """A name is given by PUT and identify, which say if it is another customer's or none: not by metadata, which a
+    worker would send on to Stripe. The customer's own name may be among them.
+    """
+    body = customer("cus_meta_name", metadata={"custom_uid": "meta-name"})
+    service.harness.api.put(body)
+    await service.harness.receive(event("customer.created", body))
+    await service.until_record("cus_meta_name", custom_uid="meta-name", exact=True)
+    for said in ("malice", "a b", None):
+        refused = await service.patch("/customers/meta-name", {"metadata": {"custom_uid": said, "k": "v"}})
+        assert "identify gives a customer its name" in refused.problem("conflict"), said
+    same = await service.patch("/customers/meta-name", {"metadata": {"custom_uid": "meta-name", "k": "v"}})
+    assert (200, "meta-name", "v") == (same.status, same.body["custom_uid"], same.body["metadata"]["k"])
+    other = {"metadata": {"custom_uid": "other"}}
+    assert 409 == (await service.put("/customers/meta-new", other)).status
+    assert 409 == (await service.post("/customers", {"fingerprint": "fp_meta"} | other)).status
+
+
 async def test_nothing_is_kept_of_a_forgotten_customer(service: Service) -> None:
     """Who was forgotten does not come back through the API, while Stripe has the customer still: no name, email or
     entity is written of it.
