@@ -24,7 +24,7 @@ class WebhookEndpoint:
         self._settings = settings
         self._inbox = inbox
         self._bodies = Bodies()
-        self._tally = Tally()
+        self._tally = Tally("webhooks refused")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

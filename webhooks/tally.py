@@ -1,4 +1,4 @@
-"""The webhooks that are refused, for the log: whoever has no secret gets one line for all of the last seconds."""
+"""What is refused, for the log: whoever has no secret or token gets one line for all of the last seconds."""
 
 import asyncio
 from collections import Counter
@@ -13,9 +13,10 @@ log = structlog.get_logger()
 
 
 class Tally:
-    """Counts by reason. The first is told at once, the others when the time is over."""
+    """Counts by reason. The first is told at once, the others when the time is over. `event`: what was refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: str) -> None:
+        self._event = event
         self._reasons: Counter[str] = Counter()
         self._resting: asyncio.TimerHandle | None = None
 
@@ -29,6 +30,6 @@ class Tally:
     def _tell(self) -> None:
         self._resting = None
         if self._reasons:
-            log.warning("webhooks refused", count=self._reasons.total(), reasons=dict(self._reasons))
+            log.warning(self._event, count=self._reasons.total(), reasons=dict(self._reasons))
             self._reasons.clear()
             self._resting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)

@@ -25,6 +25,7 @@ from webhooks.console.session import (
     Sessions,
     is_same_token,
 )
+from webhooks.tally import Tally
 
 FORM_BYTES_MAX = 64 * 1024
 CSRF_FIELD = "csrf"
@@ -174,6 +175,7 @@ class _Login:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._tally = Tally("console logins refused")
 
     async def __call__(self, request: Request) -> Response:
         _require_open(self._desk)
@@ -192,13 +194,13 @@ class _Login:
         address = request.client.host if request.client else ""
         sessions = self._desk.sessions
         if not sessions.may_try(address):
-            log.warning("console login refused", reason="too many wrong tokens")
+            self._tally.count("too many wrong tokens")
             wait = _door(there, status=429, wrong="Too many wrong tokens came from here: wait five minutes.")
             wait.headers["Retry-After"] = f"{FAILURES_SECONDS:.0f}"
             return wait
         cookie = sessions.begin(form.get("token"), address)
         if cookie is None:
-            log.warning("console login refused", reason="wrong token")
+            self._tally.count("wrong token")
             return _door(there, status=401, wrong="That is not ADMIN_TOKEN of this web process.")
         log.info("console login")
         answer = RedirectResponse(there, status_code=303)
