@@ -24,6 +24,11 @@ def printed(made: Group) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
+def test_no_rows() -> None:
+    """A query that finds nothing is shown with its columns: it was a TypeError."""
+    assert ["0 rows", "a  b"] == [line.rstrip() for line in printed(table("0 rows", ["a", "b"], []))]
+
+
 @pytest.mark.parametrize(
     ("columns", "row"),
     [
