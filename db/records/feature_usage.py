@@ -23,12 +23,12 @@ class FeatureUsage:
 
 # A feature without a limit is counted over the period of the subscriptions that are running.
 SELECT_FEATURE_USAGE = """
-with features as (
+with features as materialized (
   select f.feature_id, coalesce(
     (
-      select min(a.used_since)
-      from billing.access_to_features a
-      where a.customer_uid = $1 and a.feature_id = f.feature_id
+      select min(nullif(s.used_since, '-infinity')) filter (where s.granted is not null)
+      from sync.features_sold s
+      where s.customer_uid = $1 and s.feature_id = f.feature_id
     ),
     (
       select date_trunc('minute', min(p.current_period_start))

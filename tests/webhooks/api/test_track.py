@@ -1,11 +1,13 @@
 """POST /customers/ID/track: what is used counts once, at once, and reaches Stripe's meters."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from db.records.feature_usage import SELECT_FEATURE_USAGE
 from db.records.moved import MOVE_USAGE
 from tests import faults
 from tests.harness import customer, event
@@ -133,6 +135,31 @@ async def test_entities_use_their_own_first(service: Service) -> None:
     await none_pending(service)
     said = (await service.get("/customers/teams/check?feature_id=api&entity_id=red&required=4")).body
     assert (False, "balance", 3) == (said["allowed"], said["reason"], said["balance"])
+
+
+async def test_i14_use_is_added_up_once(service: Service) -> None:
+    """I14: the use of a feature is gone through once, and not once for each entity that it was bought for."""
+    uid = await record(service, "many")
+    for number in range(12):
+        await bought(service, uid, "pro", entity=f"team_{number}", options='{"api": 5}')
+    await service.harness.execute(
+        "insert into billing.usage_minutes (customer_uid, feature_id, entity_id, minute, value) "
+        "select $1, 'api', 'team_' || n % 12, date_trunc('minute', now()) - n * interval '1 minute', 1 "
+        "from generate_series(0, 59) n",
+        uid,
+    )
+    for statement in ("select * from billing.access where customer_uid = $1", SELECT_FEATURE_USAGE):
+        plan = await service.harness.fetchval(f"explain (analyze, timing off, format json) {statement}", uid)
+        assert rows_of("usage_minutes", json.loads(plan)[0]["Plan"]) <= 2 * 60
+    assert 0 == await left(service, "many")
+
+
+def rows_of(table: str, node: dict[str, Any]) -> int:
+    """How many rows of a table a plan has gone through."""
+    own = 0.0
+    if node.get("Relation Name") == table:
+        own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return round(own) + sum(rows_of(table, each) for each in node.get("Plans", ()))
 
 
 async def test_limits(service: Service) -> None:
