@@ -212,9 +212,9 @@ async def any_refused(connection: Connection) -> bool:
 
 TRIM_METER_EVENTS = """
 delete from sync.meter_events
-where id in (
+where id = any (array(
   select id from sync.meter_events where state in ('sent', 'refused') and ended_at < now() - $1::interval limit $2
-)
+))
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from db.records.feature_usage import SELECT_FEATURE_USAGE
 from db.records.moved import MOVE_USAGE
+from db.records.tracking import ADD_USAGE
 from tests import faults
 from tests.harness import customer, event
 from tests.system import until
@@ -152,6 +153,52 @@ async def test_i14_use_is_added_up_once(service: Service) -> None:
         plan = await service.harness.fetchval(f"explain (analyze, timing off, format json) {statement}", uid)
         assert rows_of("usage_minutes", json.loads(plan)[0]["Plan"]) <= 2 * 60
     assert 0 == await left(service, "many")
+
+
+MANY_PRICES = """
+with meter as (
+  insert into stripe.meters (account_id, live_mode, id, event_name, status, formula)
+  values ('', false, 'mtr_many', 'many', 'active', 'sum')
+)
+insert into stripe.prices (account_id, live_mode, id, meter_id, metadata)
+select '', false, 'price_many_' || n, 'mtr_many', jsonb_build_object('feature_id', 'feature_' || n % 12)
+from generate_series(1, 240) n
+"""
+
+MANY_FEATURES = """
+insert into billing.usage_events (account_id, live_mode, idempotency_key, customer_uid, feature_id, value)
+select '', false, 'many ' || n, $1, 'feature_' || n % 12, 1 from generate_series(1, 120) n
+"""
+
+ADDED_UP_LONG_AGO = """
+insert into billing.usage_events
+  (account_id, live_mode, idempotency_key, customer_uid, feature_id, value, pending)
+select '', false, 'old ' || n, $1, 'old', 1, false from generate_series(1, 1000) n
+"""
+
+
+async def test_i14_a_batch_of_use_is_gone_through_once(service: Service) -> None:
+    """I14: what is tracked is added up in one pass over it, and finds its meters in one over the metered prices."""
+    uid = await record(service, "busy")
+    async with service.harness.pool.acquire() as connection:
+        attempt = connection.transaction()
+        await attempt.start()
+        # As is usual: nothing is pending when the planner learns of the table.
+        await connection.execute(ADDED_UP_LONG_AGO, uid)
+        await connection.execute("analyze billing.usage_events")
+        await connection.execute(MANY_PRICES)
+        await connection.execute(MANY_FEATURES, uid)
+        plan = await connection.fetchval(
+            f"explain (analyze, timing off, format json) {ADD_USAGE}", 200, timedelta(minutes=15)
+        )
+        told = await connection.fetchval(
+            "select sum(value) from sync.meter_events where customer_uid = $1", uid
+        )
+        await attempt.rollback()
+    assert 120 == told
+    (plan,) = json.loads(plan)
+    assert rows_of("prices", plan["Plan"]) <= 3 * 240
+    assert rows_of("usage_events", plan["Plan"]) <= 4 * 120
 
 
 def rows_of(table: str, node: dict[str, Any]) -> int:
