@@ -34,6 +34,7 @@ LAG_SECONDS_MAX = 60.0
 CLOCK_SECONDS_MAX = 5.0
 CONNECTIONS_SHARE_MAX = 0.9
 INBOX_BYTES_MAX = 20 * 2**30
+TRANSACTION_SECONDS_MAX = 1800.0
 
 
 async def look_at_postgres(settings: Settings) -> AsyncIterator[Finding]:
@@ -110,6 +111,15 @@ def _of_server(server: Server) -> Iterator[Finding]:
         )
     else:
         yield ok("postgres connections", f"{server.connections} of {server.connections_max} are in use")
+    if server.oldest_seconds > TRANSACTION_SECONDS_MAX:
+        yield warning(
+            "postgres transactions",
+            f"one has been open for {span(server.oldest_seconds)} (pid {server.oldest_pid}): nothing that workers have "
+            "finished since can be cleared away, and they become slower",
+            "end it; dump from a standby, and give readers idle_in_transaction_session_timeout",
+        )
+    else:
+        yield ok("postgres transactions", "none has been open for long")
     apart = abs((server.now - datetime.now(UTC)).total_seconds())
     if apart > CLOCK_SECONDS_MAX:
         yield warning(

@@ -23,9 +23,21 @@ class Server:
     connections_max: int
     now: datetime
     """By its clock."""
+    oldest_seconds: float
+    """How long the oldest transaction seen from here has kept others' traces; 0: none does."""
+    oldest_pid: int | None
 
 
+# Of sessions of other roles only a role with pg_read_all_stats sees since when their transactions are open.
 SELECT_SERVER = """
+with oldest as (
+  select extract(epoch from clock_timestamp() - xact_start)::float8 as seconds, pid
+  from pg_stat_activity
+  where datname = current_database() and xact_start is not null and backend_xmin is not null
+    and backend_type = 'client backend' and pid <> pg_backend_pid()
+  order by xact_start
+  limit 1
+)
 select
   current_setting('server_version') as version,
   current_setting('server_version_num')::integer as version_number,
@@ -34,7 +46,9 @@ select
   current_setting('synchronous_commit') as synchronous_commit,
   (select count(*) from pg_stat_activity where backend_type = 'client backend') as connections,
   current_setting('max_connections')::integer as connections_max,
-  clock_timestamp() as now
+  clock_timestamp() as now,
+  coalesce((select seconds from oldest), 0) as oldest_seconds,
+  (select pid from oldest) as oldest_pid
 """
 
 

@@ -344,6 +344,8 @@ def test_server_that_is_not_fit() -> None:
         connections=10,
         connections_max=100,
         now=datetime.now(UTC),
+        oldest_seconds=60.0,
+        oldest_pid=7,
     )
     assert {State.OK} == {each.state for each in _of_server(fine)}
     for changed, check, state, remedy in (
@@ -352,6 +354,7 @@ def test_server_that_is_not_fit() -> None:
         ({"fsync": False}, "durability", State.FAILURE, "fsync = on"),
         ({"synchronous_commit": "off"}, "durability", State.WARNING, "synchronous_commit = on"),
         ({"connections": 95}, "connections", State.WARNING, "max_connections"),
+        ({"oldest_seconds": 7200.0}, "transactions", State.WARNING, "idle_in_transaction_session_timeout"),
         ({"now": datetime.now(UTC) + timedelta(minutes=3)}, "clock of postgres", State.WARNING, "NTP"),
     ):
         server = replace(fine, **changed)
