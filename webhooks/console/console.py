@@ -153,9 +153,13 @@ class _Inside:
                     raise Refusal(
                         403, "the form was not one of this session: go back, reload it, and try again"
                     )
-            return await handle(visit)
+            answer = await handle(visit)
         except Refusal as refusal:
-            return _refused(refusal, visit)
+            answer = _refused(refusal, visit)
+        if not reads:
+            # What was done by hand, and nothing that was typed.
+            log.info("console form", page=self._page.path, status=answer.status_code)
+        return answer
 
 
 def _require_open(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """The console's pages of backfills, audits and alarms; and that each form needs its token."""
 
+import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -167,8 +168,10 @@ async def test_without_an_api_key(database_url: str, redis_url: str, pool: Pool)
     assert 0 == await pool.fetchval("select count(*) from sync.scans")
 
 
-async def test_alarms(operator: Operator, pool: Pool) -> None:
-    """Each with what is wrong, what to do, account and worker; one is cleared, the other stays."""
+async def test_alarms(operator: Operator, pool: Pool, log: io.StringIO) -> None:
+    """Each with what is wrong, what to do, account and worker; one is cleared, the other stays. The log says what was
+    done, without what was typed.
+    """
     assert "No alarm stands." in (await operator.get("/console/alarms")).page.text
     await pool.execute(
         "insert into sync.alarms (name, detail, account_id, remedy, worker) values"
@@ -184,6 +187,9 @@ async def test_alarms(operator: Operator, pool: Pool) -> None:
     assert ["events expired"] == [row[0] for row in await pool.fetch("select name from sync.alarms")]
     page = await operator.done("/console/alarms", {"name": "api <b>key"})
     assert "This alarm does not stand any more." in page.page.text
+    said = [line for line in log.getvalue().splitlines() if "console form" in line]
+    assert 2 == len(said)
+    assert not [line for line in said if "/console/alarms" not in line or "<b>" in line], said
 
 
 FORMS = {
