@@ -71,6 +71,12 @@ def migrate(
                     "so that nobody has to wait behind it. Nothing of it was done. End the transactions that are long "
                     f"open (pg_stat_activity shows xact_start), then migrate again. ({error})"
                 ) from None
+            if "statement timeout" in str(error):
+                raise MigrationError(
+                    "building an index took longer than this role, or the database, allows a statement: have "
+                    "`alter role ... set statement_timeout = 0` run for the role of DATABASE_URL, migrate again, and "
+                    f"then set it back. ({error})"
+                ) from None
             if "already exists" not in str(error):
                 raise
             if _asked(database_url, _has_unreleased_schema, otherwise=False):
@@ -92,11 +98,15 @@ def told(applied: list[str]) -> str:
 def _impatient(migration: str, lock_timeout_seconds: float) -> str:
     """A migration that gives up when it does not get a lock in time.
 
-    The limit is set in the transaction and not on the connection, because a pooler passes no settings on. A migration
-    that builds an index concurrently has no transaction: it waits for readers, and nobody waits for it.
+    The limit is set in the transaction and not on the connection, because a pooler passes no settings on. So is that it
+    may take as long as it takes, whatever limit hosters give a role for its statements. A migration that builds an
+    index concurrently has no transaction: it waits for readers, and nobody waits for it.
     """
-    limit = f"-- migrate:up\nset local lock_timeout = {round(lock_timeout_seconds * 1000)};\n"
-    return migration.replace("-- migrate:up\n", limit, 1)
+    limits = (
+        f"-- migrate:up\nset local lock_timeout = {round(lock_timeout_seconds * 1000)};\n"
+        "set local statement_timeout = 0;\n"
+    )
+    return migration.replace("-- migrate:up\n", limits, 1)
 
 
 UNFINISHED_INDEXES = """

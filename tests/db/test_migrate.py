@@ -56,6 +56,23 @@ async def test_failed_migration_leaves_nothing_and_says_why(empty_database_url: 
         await connection.close()
 
 
+async def test_role_whose_statements_have_a_limit(empty_database_url: str, tmp_path: Path) -> None:
+    """I12: a migration may take as long as it takes; where no transaction can say so, the message says what to do."""
+    url = f"{empty_database_url}&options=-c%20statement_timeout%3D600s"
+    made = "-- migrate:up\ncreate table made as select current_setting('statement_timeout') as limit_;\n"
+    tmp_path.joinpath("0001_made.sql").write_text(f"{made}-- migrate:down\n")
+    assert ["0001_made.sql"] == await asyncio.to_thread(migrate, url, migrations=tmp_path)
+    connection = await asyncpg.connect(empty_database_url)
+    assert "0" == await connection.fetchval("select limit_ from made")
+    await connection.close()
+    late = "do $$ begin raise exception 'canceling statement due to statement timeout'; end $$;\n"
+    tmp_path.joinpath("0002_index.sql").write_text(
+        f"-- migrate:up transaction:false\n{late}-- migrate:down transaction:false\n"
+    )
+    with pytest.raises(MigrationError, match="set statement_timeout = 0` run for the role"):
+        await asyncio.to_thread(migrate, url, migrations=tmp_path)
+
+
 async def test_database_that_is_not_utf8_is_refused(empty_database_url: str) -> None:
     """What Stripe sends may not fit in it: nothing is done, and one sentence says what to do instead."""
     name = f"{urlsplit(empty_database_url).path[1:]}_latin"
