@@ -10,7 +10,7 @@ import msgspec
 
 from billing.pushes import METADATA_KEYS_MAX, joined, names_of
 from db.connection import Connection
-from db.keys import CustomerKey, columns_of_keys
+from db.keys import CustomerKey, Scope, columns_of_keys
 
 
 def _join(earlier: str, later: str) -> str:
@@ -91,6 +91,17 @@ async def claim_pushes(
         )
         for row in await connection.fetch(CLAIM_PUSHES, live_mode, list(but), limit, lease, only)
     ]
+
+
+ANY_PUSH_WAITS = """
+select exists (select from sync.pushes where account_id = $1 and live_mode = $2 and due_at is not null)
+"""
+
+
+async def any_push_waits(connection: Connection, scope: Scope) -> bool:
+    """Whether something is on its way to customers of this account."""
+    waits: bool = await connection.fetchval(ANY_PUSH_WAITS, *scope)
+    return waits
 
 
 RELEASE_PUSHES = """

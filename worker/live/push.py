@@ -16,12 +16,13 @@ import structlog
 
 from billing.pushes import apart, names_of, parameters_of
 from db.connection import Connection, Pool
-from db.keys import CustomerKey, Key
+from db.keys import CustomerKey, Key, Scope
 from db.sync.accounts import clear_alarms, raise_alarm
 from db.sync.customers import mark_stale
 from db.sync.objects import mark_objects
 from db.sync.pushes import (
     DuePush,
+    any_push_waits,
     claim_pushes,
     clear_sent,
     finish_push,
@@ -98,7 +99,9 @@ async def _make_offers(connection: Connection, *, live_mode: bool) -> None:
 
 
 async def _probes(connection: Connection, refusals: Sequence[Refusal], *, live_mode: bool) -> list[DuePush]:
-    """Where writing is refused, one push asks again now and then, and the others wait for its answer."""
+    """Where writing is refused, one push asks again now and then, and the others wait for its answer. Once none waits,
+    since their customers were deleted or forgotten, nobody would ask: then it is over.
+    """
     probes: list[DuePush] = []
     closed = {each.account_id for each in refusals if each.kind == WHOLE_ACCOUNT}
     for refusal in refusals:
@@ -111,6 +114,8 @@ async def _probes(connection: Connection, refusals: Sequence[Refusal], *, live_m
             probes += due
         elif due:
             await release_pushes(connection, due)
+        elif not await any_push_waits(connection, scope := Scope(refusal.account_id, live_mode)):
+            await _end_refusal(connection, scope)
     return probes
 
 
@@ -147,7 +152,7 @@ async def _note(connection: Connection, outcome: _Outcome, refusals: Sequence[Re
     match error:
         case None:
             await retry_conflicts(lambda: _finish(connection, push))
-            await _end_refusal(connection, push, refusals)
+            await _end_refusal_by(connection, push, refusals)
             log.info(
                 "customer written at stripe",
                 account=push.key.account_id,
@@ -162,7 +167,7 @@ async def _note(connection: Connection, outcome: _Outcome, refusals: Sequence[Re
             await _forbidden(connection, push, error)
         case StripeRefused():
             await _refuse(connection, push, f"Stripe refuses it ({error})", named=error.param)
-            await _end_refusal(connection, push, refusals)
+            await _end_refusal_by(connection, push, refusals)
         case _:
             await _postpone(connection, push, error)
 
@@ -230,11 +235,15 @@ async def _forbidden(connection: Connection, push: DuePush, error: StripeRefused
     await note_refusal(connection, push.key.scope, kind=WRITES, object_id=customer_id, error=str(error))
 
 
-async def _end_refusal(connection: Connection, push: DuePush, refusals: Sequence[Refusal]) -> None:
-    """Customers can be written again: what waited is due."""
+async def _end_refusal_by(connection: Connection, push: DuePush, refusals: Sequence[Refusal]) -> None:
+    """Customers can be written again, as this push has shown: what waited is due."""
     scope = push.key.scope
-    if not any(each.account_id == scope.account_id and each.kind == WRITES for each in refusals):
-        return
+    if any(each.account_id == scope.account_id and each.kind == WRITES for each in refusals):
+        await _end_refusal(connection, scope)
+
+
+async def _end_refusal(connection: Connection, scope: Scope) -> None:
+    """Nothing is refused any more."""
 
     async def end() -> None:
         async with connection.transaction():

@@ -348,6 +348,17 @@ async def test_a_key_that_may_not_write(ends: BothEnds) -> None:
     assert {"Not yet"} == {customer.name for customer in customers}
     assert [] == await ends.harness.fetch("select * from sync.alarms where name = $1", alarm)
     assert 0 == (await ends.service.get("/status")).body["pending_pushes"]
+    # What waits may go with its customer. Then nobody asks again, and the alarm ends all the same.
+    ends.stripe.unwritable.add("customers")
+    await ends.set(customers[0], name="Gone")
+    for _ in range(2):
+        await ends.send()
+    await ends.harness.execute("delete from sync.pushes")
+    await ends.harness.execute(PROBED)
+    ends.stripe.unwritable.remove("customers")
+    assert 1 == len(await ends.harness.fetch("select * from sync.alarms where name = $1", alarm))
+    await ends.send()
+    assert [] == await ends.harness.fetch("select * from sync.alarms where name = $1", alarm)
 
 
 async def test_what_stripe_does_not_take(ends: BothEnds) -> None:
