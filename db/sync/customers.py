@@ -162,7 +162,8 @@ with head as (
   select account_id, live_mode, customer_id
   from sync.customers c
   where stale > derived and parked_at is null and attempts = 0 and (leased_until is null or leased_until < now())
-    and stale_since <= now() - $3::interval
+    -- Or since a moment that is still to come: a clock that was set back must stop nobody.
+    and (stale_since <= now() - $3::interval or stale_since > now())
     and not exists (select from suspect)
     -- `offset 0`: looked up for each, so that a planner without statistics does not read all that are stale.
     and not exists (

@@ -72,6 +72,23 @@ async def test_while_events_flood_in_customers_wait_for_more(
     assert "past_due" == (await harness.record())["status"]
 
 
+async def test_a_clock_that_was_set_back_stops_no_derivation(webhooks_only: Harness) -> None:
+    """I12: after a failover to a server whose clock is late, what was marked before it is derived at once, also while
+    events flood in.
+    """
+    harness = webhooks_only
+    await harness.receive(event("customer.subscription.created", subscription(status="active")))
+    async with harness.pool.acquire() as connection:
+        await apply_batch(connection, served_mode=None, confirms=False)
+        for since in (timedelta(0), timedelta(hours=1)):
+            await connection.execute(
+                "update sync.customers set stale = derived + 1, attempts = 0, leased_until = null,"
+                " stale_since = now() + interval '5 min'"
+            )
+            assert 1 == await derive_batch(connection, policy=Policy(), since=since)
+    assert "active" == (await harness.record())["status"]
+
+
 async def test_mark_that_waits_for_its_commit_is_not_swallowed(
     webhooks_only: Harness, database_url: str
 ) -> None:
