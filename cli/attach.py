@@ -16,7 +16,7 @@ from cli.backfill import run_backfill
 from cli.checks.finding import Finding, State
 from cli.checks.stripe import look_at_key, look_at_rights, open_stripe
 from cli.connect import database, environment, settings
-from cli.endpoint import settle_endpoint, write_secret
+from cli.endpoint import hand_over, settle_endpoint
 from cli.errors import CommandError
 from cli.status import until_settled
 from cli.terminal import counted, say, show, show_json
@@ -115,9 +115,7 @@ async def _attach(
         _require(await look_at_rights(stripe))
         state, secret = await settle_endpoint(stripe, url)
     say(f"the endpoint {url} is {state}")
-    if secret is not None and secret_file is not None:
-        write_secret(secret, secret_file)
-        secret = None
+    secret = hand_over(secret, secret_file)
     backfill = await run_backfill(environ, read_request({}), live_mode=live_mode)
     say(f"backfill {backfill.id} is {backfill.status}")
     if backfill.status != "complete":

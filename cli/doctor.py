@@ -62,15 +62,16 @@ def doctor(
             say("there is nothing to repair here")
         elif yes or _is_confirmed(repairs):
             repaired = asyncio.run(do(read_settings(environ).settings, repairs, secret_file=secret_file))
+            if not as_json:
+                # Before the second look, which may be broken off: Stripe says a secret only once.
+                show(*_done(repaired), Text())
             found = asyncio.run(_look(environ, url))
         else:
             say("nothing was repaired")
     failed = any(each.state is State.FAILURE for each in found)
     if as_json:
         show_json({"ok": not failed, "findings": found} | ({"repaired": repaired} if fix else {}))
-    elif repaired:
-        show(*_done(repaired), Text(), *_page(found))
-    elif not fix:
+    elif repaired or not fix:
         show(*_page(found))
     if failed:
         raise typer.Exit(1)

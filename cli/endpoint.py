@@ -60,9 +60,18 @@ def by_hand(url: str) -> str:
     )
 
 
-def write_secret(secret: str, path: Path) -> None:
-    """Write it into this new file, which only its owner may read. Raises FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{secret}\n")
+def hand_over(secret: str | None, path: Path | None) -> str | None:
+    """Write the secret into this new file, which only its owner may read; returns what is left to be shown: all of it
+    if no file is named, or if it cannot be written, since Stripe says it only once.
+    """
+    if secret is None or path is None:
+        return secret
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{secret}\n")
+    except OSError as error:
+        say(f"the signing secret cannot be written into {path} ({error.strerror}): it is shown instead")
+        return secret
     say(f"the signing secret is in {path}: set STRIPE_WEBHOOK_SECRET_FILE to it, and restart web")
+    return None

@@ -9,7 +9,7 @@ from typing import assert_never
 from cli.checks.finding import Cure, Finding, Repair, State
 from cli.checks.stripe import open_stripe
 from cli.connect import database
-from cli.endpoint import settle_endpoint, write_secret
+from cli.endpoint import hand_over, settle_endpoint
 from cli.errors import CommandError, message_of
 from db.migrate import migrate, readers_to_create, told
 from db.sync.accounts import KeyAlarm, clear_alarms
@@ -104,10 +104,7 @@ async def _clear(settings: Settings, name: str) -> str:
 async def _settle(settings: Settings, url: str, secret_file: Path | None) -> tuple[str, str | None]:
     async with open_stripe(settings) as stripe:
         state, secret = await settle_endpoint(stripe, url)
-    if secret is not None and secret_file is not None:
-        write_secret(secret, secret_file)
-        secret = None
-    return f"the endpoint is {state}", secret
+    return f"the endpoint is {state}", hand_over(secret, secret_file)
 
 
 def _environ(settings: Settings) -> dict[str, str]:

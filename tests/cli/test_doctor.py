@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -55,11 +56,13 @@ class Patient:
                 found.setdefault(each.check, []).append(each)
         return found
 
-    async def fix(self, url: str | None = None, **environ: str) -> list[Repaired]:
+    async def fix(
+        self, url: str | None = None, *, secret_file: Path | None = None, **environ: str
+    ) -> list[Repaired]:
         """What the doctor does about what it finds."""
         given = self.environ | environ
         repairs = plan(await _look(given, url))
-        return await do(read_settings(given).settings, repairs, secret_file=None)
+        return await do(read_settings(given).settings, repairs, secret_file=secret_file)
 
 
 @asynccontextmanager
@@ -414,14 +417,16 @@ async def test_what_it_repairs(pool: Pool, database_url: str, redis_url: str) ->
 
 
 async def test_what_it_registers_and_migrates(
-    pool: Pool, database_url: str, empty_database_url: str, redis_url: str
+    pool: Pool, database_url: str, empty_database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    """An endpoint whose address is known, with its secret; the schema. What the key may not do is said, and keeps
-    nothing else from being done.
+    """An endpoint whose address is known, with its secret, also if that cannot be written into its file; the schema.
+    What the key may not do is said, and keeps nothing else from being done.
     """
     other = "https://other.example.com/webhooks/stripe"
     async with healthy(pool, database_url, redis_url) as patient:
-        (registered,) = await patient.fix(other, STRIPE_API_KEY=SECRET_KEY)
+        (registered,) = await patient.fix(
+            other, secret_file=tmp_path / "nowhere" / "secret", STRIPE_API_KEY=SECRET_KEY
+        )
         assert (True, "the endpoint is registered") == (registered.done, registered.said)
         assert registered.secret is not None
         registered_ones = patient.api.endpoints.of(patient.api.sandbox.home)
