@@ -112,9 +112,7 @@ async def _show(environ: Mapping[str, str], settings: Settings, last: int, *, as
 
 
 async def _arrived(connection: Connection, after: int, shown_before: deque[int]) -> list[ArrivedEvent]:
-    found = await select_arrived(connection, after=after, limit=LATE_COMMITS + SHOWN_AT_ONCE)
-    known = set(shown_before)
-    new = [each for each in found if each.seq not in known]
+    new = await select_arrived(connection, after=after, known=shown_before, limit=SHOWN_AT_ONCE)
     shown_before.extend(each.seq for each in new)
     return new
 

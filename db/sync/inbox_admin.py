@@ -1,6 +1,6 @@
 """The inbox for operators: the events, parked objects and customers, and how they are replayed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -122,9 +122,9 @@ SELECT_LAST_SEQ = "select coalesce(max(seq), 0) from sync.events"
 SELECT_ARRIVED = """
 select account_id, live_mode, event_id, seq, type, created, payload
 from sync.events
-where seq > $1
+where seq > $1 and seq <> all ($2::bigint[])
 order by seq
-limit $2
+limit $3
 """
 
 
@@ -134,9 +134,12 @@ async def select_last_seq(connection: Connection) -> int:
     return last
 
 
-async def select_arrived(connection: Connection, *, after: int, limit: int) -> list[ArrivedEvent]:
-    """The events whose number is greater, the oldest first."""
-    return [ArrivedEvent(**row) for row in await connection.fetch(SELECT_ARRIVED, after, limit)]
+async def select_arrived(
+    connection: Connection, *, after: int, known: Collection[int], limit: int
+) -> list[ArrivedEvent]:
+    """The events whose number is greater, but for those that are known, the oldest first."""
+    rows = await connection.fetch(SELECT_ARRIVED, after, list(known), limit)
+    return [ArrivedEvent(**row) for row in rows]
 
 
 SELECT_EVENTS_BY_ID = f"""
