@@ -15,6 +15,7 @@ from runtime.logs import configure_logs, in_lane
 from sandbox import Sandbox, create_api
 from tests.harness import Api, customer, event, open_harness
 from tests.webhooks.web_harness import SECRET, open_door, settings
+from webhooks.request_log import _without_ids
 
 KEY = "sk_test_log_lines"
 STORIES_WITH_TROUBLE = ["deleted_after_paying", "metered_use", "several_currencies", "twelve_features"]
@@ -63,6 +64,13 @@ async def test_each_request_is_one_line(pool: Pool, database_url: str, redis_url
         async with open_door(given) as door:
             await door.post(b'{"id": "evt_2", "type": "customer.updated", "livemode": false}')
     assert [] == [each for each in lines if each["event"] == "request"]
+
+
+def test_ids_in_paths() -> None:
+    """None is in the path that is logged, also if the id of one is a part of another's."""
+    named = {"customer_id": "e", "entity_id": "secret"}
+    scope = {"endpoint": None, "path": "/customers/e/entities/secret", "path_params": named}
+    assert "/customers/{customer_id}/entities/{entity_id}" == _without_ids(scope)
 
 
 async def test_nothing_personal_is_logged(pool: Pool, database_url: str) -> None:

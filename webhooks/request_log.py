@@ -1,6 +1,7 @@
 """One line of the log for each request: with LOG_LEVEL=debug alone, since web answers thousands a second."""
 
 import logging
+import re
 import time
 
 import structlog
@@ -60,7 +61,9 @@ def _without_ids(scope: Scope) -> str:
     """The path with the name of each parameter in place of its value; of an unknown route only that it is one."""
     if "endpoint" not in scope:
         return "unknown"
-    path = str(scope["path"])
-    for name, value in scope.get("path_params", {}).items():
-        path = path.replace(str(value), f"{{{name}}}")
-    return path
+    path, named = str(scope["path"]), {str(each): name for name, each in scope.get("path_params", {}).items()}
+    if not named:
+        return path
+    # All at once and between slashes: a short value may be a part of another one.
+    values = "|".join(re.escape(value) for value in sorted(named, key=len, reverse=True))
+    return re.sub(rf"(?<=/)(?:{values})(?=/|\Z)", lambda found: f"{{{named[found[0]]}}}", path)
