@@ -7,7 +7,10 @@
 
 \if :{?database} \else \set database billing \endif
 \if :{?owner} \else \set owner billing_owner \endif
-\if :{?owner_password} \else \echo 'give -v owner_password=...' \quit \endif
+\if :{?owner_password} \else
+\set ON_ERROR_STOP on
+do $$ begin raise exception 'give -v owner_password=...'; end $$;
+\endif
 
 set client_min_messages = warning;
 select format('create role %I login', :'owner')

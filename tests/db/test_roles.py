@@ -31,27 +31,29 @@ def as_role(url: str, role: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=place))
 
 
-def run(admin_url: str) -> None:
-    """The command of docs/deploy.md."""
-    named = NAMES | {"reader_password": "reading"}
+def run(admin_url: str, **named: str) -> tuple[int, str]:
+    """The command of docs/deploy.md with these variables: its exit code, and what it says is wrong."""
     variables = [word for name, value in named.items() for word in ("-v", f"{name}={value}")]
     url = urlunsplit(urlsplit(admin_url)._replace(query=""))
     arguments = [url, "-X", "-q", "-v", "ON_ERROR_STOP=1", *variables, "-f", "deploy/postgres/roles.sql"]
     done = subprocess.run(
         [postgres_program("psql"), *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (0, "") == (done.returncode, done.stderr), done.stderr
+    return done.returncode, done.stderr
 
 
 async def test_one_command_makes_all_roles(database_url: str) -> None:
     """Twice, and the owner migrates, a reader reads and writes nothing, and nobody else may connect; neither role has a
-    right over the server.
+    right over the server. Without a password it fails, and makes nothing.
     """
     admin = await asyncpg.connect(database_url)
     billing_url = at_database(database_url, NAMES["database"])
     try:
-        await asyncio.to_thread(run, database_url)
-        await asyncio.to_thread(run, database_url)
+        code, said = await asyncio.to_thread(run, database_url, owner="roles_owner")
+        assert (3, True) == (code, "give -v owner_password=..." in said)
+        assert [] == await admin.fetch(RIGHTS)
+        for _ in range(2):
+            assert (0, "") == await asyncio.to_thread(run, database_url, **NAMES, reader_password="reading")
         assert [("roles_owner", False, True), ("roles_reports", False, True)] == [
             tuple(row) for row in await admin.fetch(RIGHTS)
         ]
