@@ -103,7 +103,7 @@ AT_THE_END_SHARE = 0.05
 AT_THE_END = 10**6
 """The step at which an event arrives that is held back to the end of the world."""
 
-# A constant in its text, so that the planner puts the sum in place of the call.
+# A row, and no constant in the function's text: making the function anew would end all plans of all sessions.
 CLOCK = """
 create table simulation.clock (ahead interval not null);
 insert into simulation.clock values ('0');
