@@ -2,7 +2,7 @@
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from runtime.settings import MIB
@@ -48,7 +48,7 @@ class Bodies:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Refusal(400, "the connection closed before the body was complete")
+                raise _broken_off()
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > bytes_max:
@@ -72,14 +72,21 @@ class Bodies:
 
 
 async def read_body(request: Request, *, bytes_max: int) -> bytes:
-    """The body of a request whose token was right. Raises Refusal if it is larger."""
+    """The body of a request whose token was right, or is in it. Raises Refusal."""
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > bytes_max:
-            raise too_large(bytes_max)
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > bytes_max:
+                raise too_large(bytes_max)
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise _broken_off() from None
     return b"".join(chunks)
+
+
+def _broken_off() -> Refusal:
+    return Refusal(400, "the connection closed before the body was complete")
 
 
 def too_large(bytes_max: int) -> Refusal:

@@ -1,8 +1,9 @@
 """The door of the console: who gets in, how long for, and what an outsider can do."""
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -112,6 +113,21 @@ async def test_many_wrong_tokens(log: io.StringIO, monkeypatch: pytest.MonkeyPat
     assert {401} == set(wrong)
     assert (429, {}) == (right.status, right.cookies)
     assert 1 == log.getvalue().count("console logins refused")
+
+
+async def test_a_login_that_is_broken_off() -> None:
+    """It is no error of ours: whoever has no token could fill the log with tracebacks."""
+    scope = {"type": "http", "method": "POST", "path": "/console/login", "query_string": b"", "headers": []}
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    await create_app(SETTINGS)(scope, receive, send)
+    assert 400 == sent[0]["status"]
 
 
 async def test_who_has_to_wait() -> None:
