@@ -186,6 +186,22 @@ async def select_newest_changes(connection: Connection, *, limit: int) -> list[N
     return [NewChange(**row) for row in await connection.fetch(SELECT_NEWEST_CHANGES, limit)]
 
 
+# In the life of an account that is simulated, or advanced by a test clock, now is another time than here.
+SELECT_ACCOUNT_NOW = """
+select least(max(created), now())
+from (select created, received_at from sync.events order by seq desc limit $1) latest
+where received_at > now() - interval '1 hour'
+"""
+
+
+async def select_account_now(connection: Connection, *, walked_max: int) -> datetime | None:
+    """What time it is at Stripe, by the newest of the latest events, and not later than here; None: none came within
+    the last hour.
+    """
+    now: datetime | None = await connection.fetchval(SELECT_ACCOUNT_NOW, walked_max)
+    return now
+
+
 # The inbox is walked from its end, and not far: at 1,000 events a second that is some seconds.
 MEASURE_RATE = """
 select count(*)::float8 / greatest(

@@ -55,8 +55,8 @@ async def _filters(visit: Visit) -> Filters:
     if mode not in ("live", "test"):
         served = visit.desk.admin.live_mode
         if served is None:
-            counted = await visit.desk.figures.look()
-            served = counted is not None and counted.live_mode(None)
+            counts = await visit.desk.figures.counts.look()
+            served = counts is not None and counts.live_mode(None)
         mode = "live" if served else "test"
     status, access = visit.asked("status"), visit.asked("access")
     return Filters(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from billing.currencies import decimals_of, format_amount
 from db.records.figures import MrrMonth, RevenueMonth, StatusFlow
 from webhooks.console.charts import Series, areas, bars, compact, day_name, line, month_name, swatch
-from webhooks.console.figures import MONTHS, Counted
+from webhooks.console.figures import MONTHS, Counts, History
 from webhooks.console.words import NOTHING, STATUSES, status_word
 
 DAYS_MAX, WEEKS_MAX = 45, 45
@@ -41,17 +41,20 @@ class Chart:
     """The newest first."""
 
 
-def charts_of(counted: Counted, *, live_mode: bool) -> list[Chart]:
-    """Every chart that there is something to draw for."""
-    flows = [each for each in counted.flows if each.live_mode == live_mode]
-    drawn = [status_chart(flows, today=counted.at.date())] if flows else []
-    currencies = [each.currency for each in counted.mrr if each.live_mode == live_mode]
-    mrr = _by_currency(each for each in counted.mrr_months if each.live_mode == live_mode)
+def charts_of(history: History, counts: Counts | None, *, live_mode: bool) -> list[Chart]:
+    """Every chart that there is something to draw for; `counts`: in which currencies most customers pay."""
+    flows = [each for each in history.flows if each.live_mode == live_mode]
+    drawn = [status_chart(flows, today=history.today)] if flows else []
+    currencies = [each.currency for each in counts.mrr if each.live_mode == live_mode] if counts else []
+    months = (
+        each for each in history.mrr_months if each.live_mode == live_mode and each.month <= history.today
+    )
+    mrr = _by_currency(months)
     for currency in _first(mrr, currencies):
         drawn += [mrr_chart(mrr[currency]), movements_chart(mrr[currency])]
-    revenue = _by_currency(each for each in counted.revenue_months if each.live_mode == live_mode)
+    revenue = _by_currency(each for each in history.revenue_months if each.live_mode == live_mode)
     for currency in _first(revenue, currencies):
-        drawn.append(revenue_chart(revenue[currency], today=counted.at.date()))
+        drawn.append(revenue_chart(revenue[currency], today=history.today))
     return drawn
 
 

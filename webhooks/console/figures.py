@@ -6,9 +6,10 @@ count takes, so that the console never costs Postgres more than a small share of
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -21,6 +22,7 @@ from db.records.figures import (
     StatusFlow,
     count_by_status,
     count_flows,
+    select_account_now,
     sum_mrr,
     sum_mrr_months,
     sum_revenue_months,
@@ -35,20 +37,18 @@ PATIENCE_SECONDS = 1.0
 COUNT_SECONDS_MAX = 120.0
 """For one statement."""
 MONTHS = 24
+EVENTS_WALKED_MAX = 100
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
-    """All figures, read one after the other."""
+class Counts:
+    """How many customers there are now, and what they bring."""
 
     at: datetime
     customers: Sequence[StatusCount]
-    flows: Sequence[StatusFlow]
     mrr: Sequence[MrrNow]
-    mrr_months: Sequence[MrrMonth]
-    revenue_months: Sequence[RevenueMonth]
 
     def live_mode(self, served: bool | None) -> bool:
         """The mode that is shown: the one that is served, else that of most customers."""
@@ -58,19 +58,41 @@ class Counted:
         return live > 0
 
 
-class Figures:
-    """The last count, and the one that is under way."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How that came about."""
 
-    def __init__(self, database_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    at: datetime
+    today: date
+    """At Stripe: a simulated account lives at another time."""
+    flows: Sequence[StatusFlow]
+    mrr_months: Sequence[MrrMonth]
+    revenue_months: Sequence[RevenueMonth]
+
+
+Kept = TypeVar("Kept")
+
+
+class Figure(Generic[Kept]):
+    """The last count of something, and the one that is under way."""
+
+    def __init__(
+        self,
+        database_url: str,
+        read: Callable[[Connection], Awaitable[Kept]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database_url = database_url
+        self._read = read
         self._clock = clock
-        self._last: Counted | None = None
+        self._last: Kept | None = None
         self._due_at = float("-inf")
         self._counting: asyncio.Task[None] | None = None
         self.failed = False
         """Whether the last count could not be made: the log says why."""
 
-    async def look(self) -> Counted | None:
+    async def look(self) -> Kept | None:
         """The figures, as new as a page can wait for; None: they are not counted yet."""
         if (self._counting is None or self._counting.done()) and self._clock() >= self._due_at:
             self._counting = asyncio.create_task(self._count(), name="figures of the console")
@@ -93,7 +115,7 @@ class Figures:
                 command_timeout_seconds=COUNT_SECONDS_MAX,
             )
             try:
-                self._last = await _read(connection)
+                self._last = await self._read(connection)
                 self.failed = False
             finally:
                 connection.terminate()
@@ -104,14 +126,38 @@ class Figures:
         self._due_at = self._clock() + max(PAUSE_SECONDS, took / SHARE)
 
 
-async def _read(connection: Connection) -> Counted:
-    now = datetime.now(UTC)
-    since = first_month(now.date())
-    return Counted(
-        at=now,
+class Figures:
+    """All figures. What is counted quickly is counted more often."""
+
+    def __init__(self, database_url: str) -> None:
+        self.counts = Figure(database_url, read_counts)
+        self.history = Figure(database_url, read_history)
+
+    async def close(self) -> None:
+        """Count no more."""
+        await self.counts.close()
+        await self.history.close()
+
+
+async def read_counts(connection: Connection) -> Counts:
+    """Count the customers of now: one reading of a table for each figure."""
+    return Counts(
+        at=datetime.now(UTC),
         customers=await count_by_status(connection),
-        flows=await count_flows(connection),
         mrr=await sum_mrr(connection),
+    )
+
+
+async def read_history(connection: Connection) -> History:
+    """Add up everything that has happened: half a minute, where a million customers are."""
+    now = datetime.now(UTC)
+    at_stripe = await select_account_now(connection, walked_max=EVENTS_WALKED_MAX) or now
+    today = at_stripe.astimezone(UTC).date()
+    since = first_month(today)
+    return History(
+        at=now,
+        today=today,
+        flows=await count_flows(connection),
         mrr_months=await sum_mrr_months(connection, since=since),
         revenue_months=await sum_revenue_months(connection, since=since),
     )

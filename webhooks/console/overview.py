@@ -1,5 +1,6 @@
 """The overview: how it is, at one look."""
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from db.records.figures import measure_rate, select_newest_changes
 from db.sync.audit_reports import select_last_audit
 from db.sync.status import select_backlog, select_workers
 from webhooks.console.drawings import charts_of
-from webhooks.console.figures import Counted
+from webhooks.console.figures import Counts
 from webhooks.console.pages import Page, Visit
 from webhooks.console.words import STATUSES
 
@@ -41,8 +42,8 @@ async def show(visit: Visit) -> Response:
         audit = await select_last_audit(connection)
         changes = await select_newest_changes(connection, limit=CHANGES_MAX)
         rate = await measure_rate(connection, walked_max=RATE_EVENTS_MAX, seconds=RATE_SECONDS)
-    counted = await desk.figures.look()
-    live_mode = counted.live_mode(served) if counted else bool(served)
+    counts, history = await asyncio.gather(desk.figures.counts.look(), desk.figures.history.look())
+    live_mode = counts.live_mode(served) if counts else bool(served)
     return visit.page(
         "overview.html",
         title="Overview",
@@ -53,16 +54,18 @@ async def show(visit: Visit) -> Response:
         audit=audit,
         changes=changes,
         rate=rate,
-        counted=counted,
-        failed=desk.figures.failed,
+        counts=counts,
+        history=history,
+        counts_failed=desk.figures.counts.failed,
+        history_failed=desk.figures.history.failed,
         live_mode=live_mode,
-        customers=_customers(counted, live_mode=live_mode) if counted else None,
-        mrr=[each for each in counted.mrr if each.live_mode == live_mode] if counted else [],
-        charts=charts_of(counted, live_mode=live_mode) if counted else [],
+        customers=_customers(counts, live_mode=live_mode) if counts else None,
+        mrr=[each for each in counts.mrr if each.live_mode == live_mode] if counts else [],
+        charts=charts_of(history, counts, live_mode=live_mode) if history else [],
     )
 
 
-def _customers(counted: Counted, *, live_mode: bool) -> Customers:
+def _customers(counted: Counts, *, live_mode: bool) -> Customers:
     counts: Counter[str | None] = Counter()
     exact = 0
     for each in counted.customers:

@@ -8,7 +8,7 @@ import pytest
 from db.records.figures import MrrMonth, MrrNow, RevenueMonth, StatusFlow
 from webhooks.console.charts import Series, areas, bars, compact, line, ticks
 from webhooks.console.drawings import Chart, charts_of, levels_at
-from webhooks.console.figures import Counted, first_month
+from webhooks.console.figures import Counts, History, first_month
 
 TODAY = date(2026, 11, 30)
 
@@ -142,27 +142,30 @@ def test_levels() -> None:
 )
 def test_days_weeks_or_months(first: date, rows: int, oldest: str) -> None:
     """A young account is drawn by days, an old one by months, and not all of them; the last place is now."""
-    (chart,) = charts_of(counted(flows=[flow(first, None, "active", 7)]), live_mode=False)
+    (chart,) = drawings(flows=[flow(first, None, "active", 7)])
     drawn(chart.svg)
     assert (rows, oldest, TODAY.isoformat()) == (len(chart.rows), chart.rows[-1][0], chart.rows[0][0])
     assert "7" == chart.rows[0][1]
 
 
-def counted(
+def drawings(
     *,
     flows: list[StatusFlow] | None = None,
     mrr: list[MrrNow] | None = None,
     mrr_months: list[MrrMonth] | None = None,
     revenue_months: list[RevenueMonth] | None = None,
-) -> Counted:
-    return Counted(
-        at=datetime(2026, 11, 30, 12, tzinfo=UTC),
-        customers=[],
+    live_mode: bool = False,
+) -> list[Chart]:
+    """The charts of these figures."""
+    at = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    history = History(
+        at=at,
+        today=TODAY,
         flows=flows or [],
-        mrr=mrr or [],
         mrr_months=mrr_months or [],
         revenue_months=revenue_months or [],
     )
+    return charts_of(history, Counts(at=at, customers=[], mrr=mrr or []), live_mode=live_mode)
 
 
 def test_money_is_drawn_by_currency() -> None:
@@ -200,7 +203,7 @@ def test_money_is_drawn_by_currency() -> None:
         )
         for month in (date(2026, 8, 1), date(2026, 10, 1))
     ]
-    charts = charts_of(counted(mrr=now, mrr_months=months, revenue_months=paid), live_mode=False)
+    charts = drawings(mrr=now, mrr_months=months, revenue_months=paid)
     assert ["JPY", "JPY", "USD", "USD", "USD"] == [chart.title[-3:] for chart in charts]
     for chart in charts:
         drawn(chart.svg)
@@ -211,7 +214,7 @@ def test_money_is_drawn_by_currency() -> None:
     assert "1,234.56" in by_title["What moved it, USD"].rows[0]
     revenue = {row[0]: row[-1] for row in by_title["Net revenue by month, USD"].rows}
     assert {"2026-11": "0.00", "2026-10": "5.00", "2026-09": "0.00", "2026-08": "5.00"} == revenue
-    assert [] == charts_of(counted(mrr_months=months, revenue_months=paid), live_mode=True)
+    assert [] == drawings(mrr_months=months, revenue_months=paid, live_mode=True)
 
 
 @pytest.mark.parametrize(

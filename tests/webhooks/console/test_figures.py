@@ -3,7 +3,7 @@
 import pytest
 
 from webhooks.console import figures
-from webhooks.console.figures import PAUSE_SECONDS, SHARE, Figures
+from webhooks.console.figures import PAUSE_SECONDS, SHARE, Figure, read_counts, read_history
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_counted_seldom(database_url: str) -> None:
     """Many looks have one count, until the pause is over."""
     now = 0.0
-    seen = Figures(database_url, clock=lambda: now)
+    seen = Figure(database_url, read_history, clock=lambda: now)
     first = await seen.look()
     assert first is not None
     assert first is await seen.look()
@@ -35,7 +35,7 @@ async def test_a_count_that_takes_long_has_a_long_pause(database_url: str) -> No
         """A count that takes a minute."""
         return next(times, last)
 
-    seen = Figures(database_url, clock=clock)
+    seen = Figure(database_url, read_counts, clock=clock)
     first = await seen.look()
     last += 60.0 / SHARE - 1
     assert first is await seen.look()
@@ -46,11 +46,11 @@ async def test_a_count_that_takes_long_has_a_long_pause(database_url: str) -> No
 
 async def test_what_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is told, and is shown without figures; a look does not wait for a count that hangs."""
-    seen = Figures("postgresql://nobody@127.0.0.1:1/none")
+    seen = Figure("postgresql://nobody@127.0.0.1:1/none", read_counts)
     assert await seen.look() is None
     assert seen.failed
     await seen.close()
     monkeypatch.setattr(figures, "PATIENCE_SECONDS", 0.0)
-    late = Figures("postgresql://nobody@127.0.0.1:1/none")
+    late = Figure("postgresql://nobody@127.0.0.1:1/none", read_counts)
     assert await late.look() is None
     await late.close()
