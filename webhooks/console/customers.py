@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from starlette.responses import Response
@@ -89,6 +89,8 @@ async def _found(visit: Visit, name: str, filters: Filters) -> Response:
     hits = found or owners
     if len(hits) == 1:
         return visit.redirect(f"/console/customers/{hits[0].uid}")
+    if not hits and name.startswith("evt_"):
+        return visit.redirect(f"/console/events/{quote(name, safe='')}")
     return visit.page(
         "customers.html",
         title=f"Search: {name}",

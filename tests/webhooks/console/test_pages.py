@@ -159,6 +159,13 @@ async def test_search_by_any_id(browser: Browser, service: Service, name: str) -
     assert "cus_1" == page.fields["stripe_customer_id"]
 
 
+async def test_search_for_an_event(browser: Browser) -> None:
+    """The id of an event leads to the event."""
+    page = await browser.see("/console/customers?q=evt_active")
+    assert "customer.subscription.updated" in page.text
+    await browser.see("/console/customers?q=evt_nobody", status=404)
+
+
 async def test_search_for_what_is_not_there(browser: Browser) -> None:
     """It says so; the form keeps what was typed."""
     page = await browser.see("/console/customers?q=cus_nobody", status=404)
