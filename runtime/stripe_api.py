@@ -214,7 +214,7 @@ class StripeApi:
             if status == 200 and _is_stripes(body):
                 seconds = time.monotonic() - began
                 return Answer(body=body, answered_at=_date(answered.get("Date")), seconds=seconds)
-            refusal = _error(status, path, body, answered)
+            refusal = _error(method, status, path, body, answered)
             if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
                 self.budget.limited(turn, refusal.limited_by)
             raise refusal
@@ -280,7 +280,7 @@ def _counted(method: str, path: str) -> Iterator[None]:
             STRIPE_CALLS.labels(operation_of(method, path), outcome).inc()
 
 
-def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> StripeError:
+def _error(method: str, status: int, path: str, body: bytes, headers: Mapping[str, str]) -> StripeError:
     found = _stripe_error(body)
     code, message, param = found or (None, NOT_STRIPES, None)
     said = f"{status} for {path}: {code or 'no code'}: {message}"[:500].replace(
@@ -293,7 +293,8 @@ def _error(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> S
         return StripeUnavailable(f"limited ({reason}): {said}", limited_by=reason)
     if found is not None and status == 404:
         return StripeMissing(said)
-    if found is not None and status in (400, 401, 402, 403):
+    # Of a read, 402 (a payment that failed) is no word of Stripe's, whatever its body looks like.
+    if found is not None and (status in (400, 401, 403) or (status == 402 and method != "GET")):
         return StripeRefused(said, status=status, code=code, param=param)
     # Whatever stands between us and Stripe knows nothing of the object.
     repeated = headers.get("Idempotent-Replayed", "") == "true"

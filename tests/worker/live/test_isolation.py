@@ -340,6 +340,7 @@ PAGES: list[tuple[int, object]] = [
     (200, {"error": {"code": "api_error", "message": "try later"}}),
     (404, {"error": "not found"}),
     (400, b"<html>bad request</html>"),
+    (402, {"error": {"code": "quota", "message": "your plan with this proxy has ended"}}),
 ]
 
 
