@@ -303,6 +303,8 @@ where into_uid = (
 )
 """
 
+ERASE_FORMER_UIDS = f"delete from sync.former_uids where after = {_UID}"
+
 ERASE_USAGE = """
 delete from billing.customer_usage where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
@@ -332,6 +334,7 @@ async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -
         *ERASE_PARTS.values(),
         ERASE_LOCAL_ENTITIES,
         ERASE_MERGES,
+        ERASE_FORMER_UIDS,
         ERASE_USAGE,
         FORGET_USAGE,
         ERASE_PUSHES,

@@ -15,6 +15,7 @@ import structlog
 
 from db.connection import Pool
 from db.keys import Scope
+from db.records.moved import trim_former_uids
 from db.records.tracking import add_usage, move_last_seen, trim_usage_events
 from db.sync.accounts import clear_alarms, raise_alarm
 from db.sync.meter_events import (
@@ -79,7 +80,7 @@ async def add_up(pool: Pool) -> bool:
 
 async def trim_usage(pool: Pool) -> None:
     """Forget keys that are old, and meter events that have ended long ago."""
-    for trim in (trim_usage_events, trim_meter_events):
+    for trim in (trim_usage_events, trim_meter_events, trim_former_uids):
         trimmed = TRIMMED_AT_ONCE
         while trimmed == TRIMMED_AT_ONCE:
             async with pool.acquire() as connection:

@@ -52,6 +52,19 @@ async def try_to_hold_usage(connection: Connection) -> None:
         raise UsageIsAddedUp from None
 
 
+# What is stored under the old uid just now finds the new one by this.
+_NOTE_FORMER = """
+with moved as (
+  select * from unnest($1::uuid[], $2::uuid[]) as moved (before, after)
+), followed as (
+  update sync.former_uids f set after = moved.after from moved where f.after = moved.before and f.before <> moved.after
+), used_again as (
+  delete from sync.former_uids f using moved where f.before = moved.after
+)
+insert into sync.former_uids (before, after)
+select before, after from moved order by before
+on conflict (before) do update set after = excluded.after, changed_at = now()
+"""
 _MOVE_EVENTS = """
 update billing.usage_events e set customer_uid = moved.after
 from unnest($1::uuid[], $2::uuid[]) as moved (before, after)
@@ -79,5 +92,17 @@ set customer_uid = moved.after,
 from unnest($1::uuid[], $2::uuid[]) as moved (before, after)
 where e.customer_uid = moved.before
 """
-MOVE_USAGE = (_MOVE_EVENTS, _MOVE_MINUTES, _MOVE_METER_EVENTS)
+MOVE_USAGE = (_NOTE_FORMER, _MOVE_EVENTS, _MOVE_MINUTES, _MOVE_METER_EVENTS)
 """What customers have used follows them to other uids: $1 before, $2 after."""
+
+
+TRIM_FORMER = """
+delete from sync.former_uids
+where before = any (array(select before from sync.former_uids where changed_at < now() - interval '1 day' limit $1))
+"""
+
+
+async def trim_former_uids(connection: Connection, *, limit: int) -> int:
+    """Forget former uids under which nothing can be stored any more; returns how many. What was is added up."""
+    done = await connection.execute(TRIM_FORMER, limit)
+    return int(done.rpartition(" ")[2])

@@ -144,10 +144,8 @@ ADD_USAGE = """
 with batch as materialized (
   update billing.usage_events e
   set pending = false,
-    -- It may have been stored while its customer was merged.
-    customer_uid = coalesce(
-      (select g.into_uid from billing.merges g where g.merged_uid = e.customer_uid), e.customer_uid
-    )
+    -- It may have been stored while its customer got another uid.
+    customer_uid = coalesce((select f.after from sync.former_uids f where f.before = e.customer_uid), e.customer_uid)
   -- `array`: looked up once. A semi join looks them up again for each row if hardly any was pending when the planner
   -- learnt of the table: 2,000 rows took two seconds.
   where e.pending and e.id = any (array(select id from billing.usage_events where pending order by id limit $1))

@@ -198,7 +198,8 @@ select uid, 'active', now(), true, 'event' from billing.customers where account_
 
 MERGED = """
 insert into billing.merges (merged_uid, into_uid, account_id, live_mode)
-select gen_random_uuid(), uid, account_id, live_mode from billing.customers
+select gen_random_uuid(), uid, account_id, live_mode from billing.customers;
+insert into sync.former_uids (before, after) select gen_random_uuid(), uid from billing.customers
 """
 
 SMALL = {
@@ -504,7 +505,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         tracking.ADD_USAGE,
         (BATCH, LEASE),
         {
-            *("usage_events_pending", "customers_pkey", "merges_pkey"),
+            *("usage_events_pending", "customers_pkey", "former_uids_key"),
             *("customer_products_uid", "subscription_items_pkey", "prices_pkey"),
         },
     ),

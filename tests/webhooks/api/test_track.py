@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -340,3 +341,26 @@ async def test_the_first_that_is_heard_of_a_customer(service: Service) -> None:
         )
         assert (404, "path.customer_id") == (refused.status, refused.body["field"])
     assert 404 == (await service.post("/customers/unheard/track?create=false", {"feature_id": "api"})).status
+
+
+async def test_tracked_while_the_uid_changes(service: Service) -> None:
+    """A service links a customer by SQL, and so its uid changes. What is tracked when all has moved, and nothing of it
+    is committed, is stored under the old uid, and counts under the new one.
+    """
+    body = customer("cus_renamed")
+    service.harness.api.put(body)
+    await service.harness.receive(event("customer.created", body))
+    await service.record_of("cus_renamed")
+
+    async def use_meanwhile(_: faults.Call) -> None:
+        assert 201 == (await track(service, "cus_renamed", value=7, idempotency_key="renamed")).status
+
+    uid = uuid4()
+    with faults.after(MOVE_USAGE[-1], use_meanwhile, times=1):
+        await service.harness.execute(
+            "insert into billing.identities (uid, stripe_customer_id) values ($1, 'cus_renamed')", uid
+        )
+        await service.until_uid(str(uid), stripe_customer_id="cus_renamed")
+    await none_pending(service)
+    usage = (await service.get("/customers/cus_renamed?expand=usage")).body["feature_usage"]
+    assert [("api", 7)] == [(each["feature_id"], each["used"]) for each in usage]
