@@ -21,10 +21,10 @@ from db.connection import (
     PostgresFails,
     PostgresUnfit,
 )
-from db.sync.customers import StaleCustomer, release_stale
+from db.sync.customers import StaleCustomer, excuse_stale, release_stale
 from db.sync.due_reads import DueRead, release_reads
 from db.sync.histories import DueHistory, release_histories
-from db.sync.inbox import ClaimedEvent, release_events
+from db.sync.inbox import ClaimedEvent, excuse_events, release_events
 from db.sync.pushes import DuePush, release_pushes
 
 GIVEN_BACK_MAX = 3
@@ -38,12 +38,17 @@ for a lock is cut off long before, and does not."""
 NeverTheRow = (*PostgresUnfit, asyncpg.LockNotAvailableError)
 """What ends work on a row through no fault of the row, however often: somebody else's lock, too."""
 
+StorageFails = (*PostgresFails, asyncpg.InsufficientResourcesError)
+"""What Postgres's storage answers: of one page as of all."""
+
 
 class Claimed(Protocol):
     """A leased row."""
 
     @property
     def attempts(self) -> int: ...
+    @property
+    def key(self) -> tuple[object, ...]: ...
 
 
 T = TypeVar("T", bound=Claimed)
@@ -55,10 +60,15 @@ class Held(Generic[T]):
 
     release: Callable[[Connection, Sequence[T]], Awaitable[None]]
     """Undoes their claims; leaves alone what was finished after all, or is another worker's by now."""
+    excuse: Callable[[Connection, Sequence[T]], Awaitable[None]] | None = None
+    """Takes back the attempt, and leaves the lease: for rows that are parked by their attempts."""
     patience: float = 1.0
     """How many times as long as usual their work may take."""
     rows: list[T] = field(default_factory=list)
     losses: int = 0  # in a row
+    excused: list[T] = field(default_factory=list)
+    failed: set[tuple[object, ...]] = field(default_factory=set)
+    """Of rows under suspicion: those at which storage has failed since any work was done."""
 
     @contextmanager
     def holding(self, rows: Sequence[T]) -> Iterator[None]:
@@ -78,13 +88,15 @@ class Held(Generic[T]):
                 rows  # no row makes a pooler, a role or a schema what it is, or holds a lock for so long
             )
             raise
-        except (*PostgresAway, *PostgresFails, asyncpg.TransactionRollbackError):
+        except (*PostgresAway, *PostgresFails, asyncpg.TransactionRollbackError) as error:
             self.losses += 1
+            self._suspect(rows, error)
             if self.losses <= GIVEN_BACK_MAX and time.monotonic() - started < self.patience * CUT_OFF_SECONDS:
                 self.rows += [row for row in rows if row.attempts == 1]
             raise
         if rows:
             self.losses = 0
+            self.failed.clear()
 
     @contextmanager
     def excusing(self, rows: Sequence[T]) -> Iterator[None]:
@@ -94,16 +106,35 @@ class Held(Generic[T]):
         except NeverTheRow:
             self.rows += rows
             raise
+        except StorageFails as error:
+            self._suspect(rows, error)
+            raise
+        self.failed.clear()
+
+    def _suspect(self, rows: Sequence[T], error: Exception) -> None:
+        """Excuse the rows under suspicion among these if the fault is not theirs: a disk is full for all; and if
+        storage has failed at another row as well, and no work was done since, it fails around them.
+        """
+        suspects = [row for row in rows if row.attempts > 1]
+        if not isinstance(error, StorageFails):
+            return
+        self.failed |= {row.key for row in suspects}
+        if isinstance(error, asyncpg.DiskFullError) or len(self.failed) > 1:
+            self.excused += suspects
 
     async def give_back(self, connection: Connection) -> None:
         """Release the noted rows."""
         rows, self.rows = self.rows, []
-        if not rows:
-            return
+        excused, self.excused = self.excused, []
         try:
-            await self.release(connection, rows)
-        except PostgresAway:
+            if rows:
+                await self.release(connection, rows)
+                rows = []
+            if excused and self.excuse is not None:
+                await self.excuse(connection, excused)
+        except (*PostgresAway, *PostgresFails):
             self.rows += rows
+            self.excused += excused
             raise
 
 
@@ -121,11 +152,11 @@ def excusing(held: Held[T] | None, rows: Sequence[T]) -> AbstractContextManager[
 class HeldLeases:
     """Every lease that a process gives back, one line for each kind of row."""
 
-    events: Held[ClaimedEvent] = field(default_factory=lambda: Held(release_events))
-    customers: Held[StaleCustomer] = field(default_factory=lambda: Held(release_stale))
+    events: Held[ClaimedEvent] = field(default_factory=lambda: Held(release_events, excuse_events))
+    customers: Held[StaleCustomer] = field(default_factory=lambda: Held(release_stale, excuse_stale))
     heavy: Held[StaleCustomer] = field(
         default_factory=lambda: Held(
-            release_stale, patience=PATIENT_TIMEOUT_SECONDS / COMMAND_TIMEOUT_SECONDS
+            release_stale, excuse_stale, patience=PATIENT_TIMEOUT_SECONDS / COMMAND_TIMEOUT_SECONDS
         )
     )
     reads: Held[DueRead] = field(default_factory=lambda: Held(release_reads))

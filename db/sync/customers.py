@@ -232,6 +232,31 @@ async def release_stale(connection: Connection, customers: Sequence[StaleCustome
     )
 
 
+EXCUSE_STALE = """
+with held as (
+  select account_id, live_mode, customer_id
+  from sync.customers c
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, customer_id, attempts)
+    using (account_id, live_mode, customer_id, attempts)
+  order by 1, 2, 3
+  for no key update of c
+)
+update sync.customers c
+set attempts = c.attempts - 1
+from held h
+where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+"""
+
+
+async def excuse_stale(connection: Connection, customers: Sequence[StaleCustomer]) -> None:
+    """Count these attempts as none, if they are still the last ones. The leases run out."""
+    await connection.execute(
+        EXCUSE_STALE,
+        *columns_of_keys(CustomerKey, [customer.key for customer in customers]),
+        [customer.attempts for customer in customers],
+    )
+
+
 FINISH_DERIVED = """
 with done as (
   select c.account_id, c.live_mode, c.customer_id, new.stale, new.rederive_at, new.as_of

@@ -179,6 +179,32 @@ async def release_events(connection: Connection, events: Sequence[ClaimedEvent])
     )
 
 
+EXCUSE_EVENTS = """
+with held as (
+  select account_id, live_mode, event_id
+  from sync.events e
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, event_id, attempts)
+    using (account_id, live_mode, event_id, attempts)
+  where e.state = 'pending'
+  order by 1, 2, 3
+  for no key update of e
+)
+update sync.events e
+set attempts = e.attempts - 1
+from held h
+where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.event_id)
+"""
+
+
+async def excuse_events(connection: Connection, events: Sequence[ClaimedEvent]) -> None:
+    """Count these attempts as none, if they are still the last ones. The leases run out."""
+    await connection.execute(
+        EXCUSE_EVENTS,
+        *columns_of_keys(EventKey, [event.key for event in events]),
+        [event.attempts for event in events],
+    )
+
+
 FINISH_EVENTS = """
 with done as (
   select e.account_id, e.live_mode, e.event_id, new.state, new.error

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from billing.kinds.registry import KINDS
-from db.connection import PostgresAway, connect
+from db.connection import PostgresAway, PostgresFails, connect
 from db.mirror.facts import SELECT_CUSTOMERS
 from db.mirror.tables import MIRROR
 from db.sync.customers import FINISH_DERIVED
@@ -266,6 +266,46 @@ async def test_i7_customer_at_whom_storage_always_fails_is_parked_in_the_end(web
     assert ["cus_2"] == [
         row[0] for row in await harness.fetch("select stripe_customer_id from billing.customers")
     ]
+
+
+async def test_i12_an_hour_without_storage_parks_nobody(harness: Harness) -> None:
+    """I12: for many minutes storage fails at every event, customer and answer, and then a disk is full, also with one
+    row alone: nothing is parked, and all is there in the end.
+    """
+    customers = [f"cus_{number}" for number in range(3)]
+    harness.api.put(*(customer(each) for each in customers))
+    await harness.receive(*(event("customer.created", customer(each)) for each in customers))
+
+    async def stay_at_work(
+        what: str, error: Exception, minutes: int, *, work: Callable[[], Awaitable[object]]
+    ) -> None:
+        with failing(what, error):
+            for _ in range(minutes):
+                await harness.make_due()
+                for _ in customers:  # rows under suspicion are taken one at a time
+                    with contextlib.suppress(*PostgresAway, *PostgresFails):
+                        await work()
+
+    io_error = asyncpg.PostgresIOError("could not read block 7")
+    full = asyncpg.DiskFullError("could not extend file")
+    await stay_at_work(MIRROR["customer"].write, io_error, 12, work=harness.engine.apply)
+    await harness.make_due()
+    await harness.engine.apply()
+    await harness.execute("update sync.customers set stale = stale + 1")
+    await stay_at_work(FINISH_DERIVED, io_error, 12, work=harness.engine.sweep_records)
+    await stay_at_work(CONFIRM_OBJECTS, io_error, 6, work=lambda: harness.engine.confirm(linger=False))
+    await harness.settle()
+    await harness.receive(event("customer.updated", customer("cus_0", name="Ada"), after=60))
+    harness.api.put(customer("cus_0", name="Ada"))
+    await stay_at_work(MIRROR["customer"].write, full, 10, work=harness.engine.apply)
+    await harness.make_due()
+    await harness.engine.apply()
+    await harness.execute("update sync.customers set stale = stale + 1 where customer_id = 'cus_0'")
+    await stay_at_work(FINISH_DERIVED, full, 10, work=harness.engine.sweep_records)
+    await harness.settle()
+    assert {"applied"} == set((await harness.event_states()).values())
+    records = [await harness.record(each) for each in customers]
+    assert [("Ada", True), (None, True), (None, True)] == [(each["name"], each["exact"]) for each in records]
 
 
 async def test_i12_waiting_for_a_lock_is_not_tried(harness: Harness) -> None:

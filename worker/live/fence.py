@@ -17,7 +17,7 @@ from billing.kinds.monotone import MONOTONE, goes_back
 from billing.kinds.parse import parse_object
 from billing.kinds.registry import KINDS, LIST_CONFIRMED, owner_named_by
 from billing.kinds.subscriptions import Subscription
-from db.connection import Connection, PostgresRefuses
+from db.connection import Connection, PostgresFails, PostgresRefuses
 from db.keys import CustomerKey, Key
 from db.mirror.tables import bury_rows, select_monotone
 from db.sync.accounts import raise_alarm
@@ -102,7 +102,7 @@ async def store_safely(
                 tick=answers[0].tick,
                 error=said,
                 retry_after=NOT_STORED_AGAIN_AFTER,
-                unreadable=True,
+                unreadable=not isinstance(error, PostgresFails),  # its storage is no fault of the answer
                 owner=owner,
             )
         ]
