@@ -42,6 +42,7 @@ from worker.live.derive import BATCH as DERIVE_BATCH
 from worker.live.derive import derive_batch, fan_out_batch, resolve_batch
 from worker.live.heavy import derive_heavy
 from worker.live.push import push_batch
+from worker.live.twins import read_wanted_twins
 from worker.meters import add_up, send_meter_events, trim_usage
 from worker.scanner import Scanner
 from worker.usage import refresh_usage
@@ -183,6 +184,7 @@ class Engine:
             async with self._deriving_alongside() as derive_soon:
                 while not self._over(started) and await self._key_may_read():
                     began = self._clock()
+                    await read_wanted_twins(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
                     begun, refused = await confirm_batch(
                         self._pool,
                         self._lanes.live,

@@ -24,6 +24,9 @@ _NAMING_NOTHING = (
 )
 """The types, and beginnings of types, about mirrored objects whose thin events have no `related_object`."""
 
+_TOLD_BY_TWIN = ("customer.discount.source_changed", "entitlements.active_entitlement_summary.")
+"""Those of them whose snapshot twins name one."""
+
 ANNOUNCEMENTS = frozenset(
     {
         "customer.subscription.trial_will_end",
@@ -43,6 +46,8 @@ class Named:
     concerns: tuple[ObjectRef, ...] = ()
     customer_id: str | None = None
     nameless: bool = False  # it should name an object that is mirrored, and does not
+    asks_twin: bool = False  # it names nothing, and its twin does
+    of_own: bool = True  # it is about the first of them, and not about what has no id of its own
 
 
 def snapshot_type(event_type: str) -> str:
@@ -59,7 +64,10 @@ def named_by(event_type: str, related: object) -> Named:
         return Named()
     type_ = snapshot_type(event_type)
     if not isinstance(related, Mapping):
-        return Named(nameless=tells_of_mirrored(type_) and not type_.startswith(_NAMING_NOTHING))
+        return Named(
+            nameless=tells_of_mirrored(type_) and not type_.startswith(_NAMING_NOTHING),
+            asks_twin=type_.startswith(_TOLD_BY_TWIN),
+        )
     name, object_id = related.get("type"), related.get("id")
     owner = _owner(related.get("url"))
     customer_id = owner.get("customer")
@@ -67,7 +75,7 @@ def named_by(event_type: str, related: object) -> Named:
     if kind is None:
         fields = concerns_of(name) if isinstance(name, str) else ()
         refs = [ObjectRef(other, owner[field]) for field, other in fields if field in owner]
-        return Named(concerns=tuple(refs), customer_id=customer_id)
+        return Named(concerns=tuple(refs), customer_id=customer_id, of_own=False)
     if kind.id_is_customers and kind.name != "customer":
         object_id = customer_id
     if not is_id_of(object_id, kind.name):

@@ -51,14 +51,16 @@ class Mark:
     asks: bool = True  # a read is to confirm it; False for events of kinds that are confirmed by lists only
     known_since: int | None = None  # the tick at which another event told the same change; None: none did
     thin: bool = False  # the event carries no state: a read is to tell what else it concerns
-    thins: int = 0  # how many of these events are thin and say that it has changed
+    tells: int = 0  # how many of these events say that it has changed
+    thins: int = 0  # and how many of them are thin
+    thin_seqs: tuple[int, ...] = ()  # inbox numbers of thin events of that time, whose twins say what it is
 
 
 MARK_OBJECTS = """
 insert into sync.objects as o (
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
   deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at, thin_tick,
-  tied, thins
+  tied, thins, tells, thin_seqs
 )
 select
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source,
@@ -67,17 +69,17 @@ select
   -- Below every `confirmed`: nothing is asked of Stripe.
   case when asks then tick else -1 end, case when asks then 0 else tick end,
   case when asks then now() end, case when asks then now() + $13 end, case when thin then tick end, tied::bigint[],
-  thins
+  thins, tells, thin_seqs::bigint[]
 from (
   select *, coalesce(known_since, nextval('sync.tick')) as tick
   from unnest(
     $1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::timestamptz[],
     $9::text[], $10::timestamptz[], $11::bigint[], $12::boolean[], $14::timestamptz[], $16::boolean[], $17::bigint[],
-    $18::boolean[], $19::timestamptz[], $20::bigint[], $21::text[], $23::integer[]
+    $18::boolean[], $19::timestamptz[], $20::bigint[], $21::text[], $23::integer[], $24::text[], $25::integer[]
   ) as mark (
     account_id, live_mode, kind, id, customer_id, ownerless, event_id, event_created, source, payload_created,
     payload_seq, terminal, deleted_event_at, asks, known_since, thin, witness_created, witness_seq, tied,
-    thins
+    thins, thin_seqs, tells
   )
 ) new
 order by account_id, live_mode, kind, id
@@ -120,6 +122,7 @@ on conflict (account_id, live_mode, kind, id) do update set
   ),
   thin_tick = greatest(o.thin_tick, excluded.thin_tick),
   thins = o.thins + case when excluded.dirty > o.confirmed then excluded.thins else 0 end,
+  tells = o.tells + case when excluded.dirty > o.confirmed then excluded.tells else 0 end,
   event_id = case
     when excluded.event_created is null or o.event_created is null or excluded.event_created >= o.event_created
     then coalesce(excluded.event_id, o.event_id) else o.event_id
@@ -129,7 +132,7 @@ on conflict (account_id, live_mode, kind, id) do update set
   deleted_event_at = greatest(o.deleted_event_at, excluded.deleted_event_at),
   touched = o.touched + excluded.touched,
   touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
-  (payload_created, payload_seq, doubts, doubted_at, tied) = (
+  (payload_created, payload_seq, doubts, doubted_at, tied, thin_seqs) = (
     -- The second witness of reads: the newest payload, whether it is shown or not; or a thin event, which has none.
     select
       case when newer.it then excluded.payload_created else o.payload_created end,
@@ -147,6 +150,16 @@ on conflict (account_id, live_mode, kind, id) do update set
         )
         when newer.it then excluded.tied
         else o.tied
+      end,
+      case
+        when excluded.payload_created = o.payload_created then nullif(array(
+          select distinct seq
+          from unnest(o.thin_seqs || excluded.thin_seqs) as seq
+          order by seq desc
+          limit $22
+        ), '{}')
+        when newer.it then excluded.thin_seqs
+        else o.thin_seqs
       end
     from (
       select (excluded.payload_seq > 0 or excluded.payload_created is not null)
@@ -220,9 +233,11 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         [mark.thin for mark in marks],
         [mark.witness_created for mark in marks],
         [mark.witness_seq for mark in marks],
-        [f"{{{','.join(map(str, mark.tied))}}}" if mark.tied else None for mark in marks],
+        [_array(mark.tied) for mark in marks],
         TIED_MAX,
         [mark.thins for mark in marks],
+        [_array(mark.thin_seqs) for mark in marks],
+        [mark.tells for mark in marks],
     )
     return {
         Key(row[0], row[1], row[2], row[3]): Marked(
@@ -235,6 +250,11 @@ async def mark_objects(connection: Connection, marks: Sequence[Mark]) -> dict[Ke
         )
         for row in rows
     }
+
+
+def _array(numbers: tuple[int, ...]) -> str | None:
+    """As Postgres writes it: a parameter cannot be an array of arrays that differ in length."""
+    return f"{{{','.join(map(str, numbers))}}}" if numbers else None
 
 
 SELECT_KNOWN = """
@@ -341,6 +361,7 @@ on conflict (account_id, live_mode, kind, id) do update set
     when o.thin_tick > 0 then -o.thin_tick
   end,
   thins = case when excluded.confirmed > o.dirty then 0 else o.thins end,
+  tells = case when excluded.confirmed > o.dirty then 0 else o.tells end,
   -- A mark that came after the tick keeps its own appointment, but not the lease of a claim that found this read under
   -- way. An object that only lists confirm gets one where an event came after the tick: the next list may be far away.
   dirty = case when excluded.confirmed > o.told then o.dirty else greatest(o.dirty, o.told) end,
@@ -404,6 +425,15 @@ async def confirm_objects(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadTwin:
+    """A snapshot event that a thin one has named, and that the inbox does not have."""
+
+    event_id: str
+    type: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRead:
     """A read that gave no state, and when to try again."""
 
@@ -416,6 +446,7 @@ class FailedRead:
     contradicts: bool = False
     doubted: bool = False  # it differs from the newest payload, and may be late
     doubted_as: str | None = None  # a digest of what it said, if a second read is to say the same
+    twins: tuple[UnreadTwin, ...] = ()  # what would say whether it is late
     customer_id: str | None = None  # the customer that it named, if nothing else has
     unreadable: bool = False  # an answer came and could not be understood
     refused: bool = False  # Stripe objects to the key, not to the object
@@ -439,8 +470,8 @@ with failed as (
     objects.dirty > new.tick as marked_since,
     objects.dirty <= new.tick and new.missing as missing, new.doubted_as, new.customer_id,
     objects.dirty <= new.tick and (new.parked or (new.unreadable and objects.unreadable + 1 >= $11)) as parked,
-    -- Whose customers may be exact until now.
-    new.ownerless and new.doubted and not objects.unsettled as unsettles,
+    -- Whose customers may be exact until now: nothing that is stored leads to them, or they were settled.
+    new.ownerless and new.doubted and (not objects.unsettled or objects.confirmed = 0) as unsettles,
     new.ownerless
   from sync.objects
   join unnest(

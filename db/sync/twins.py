@@ -1,9 +1,11 @@
 """Twins: a thin event and the snapshot event about the same change, which may come in any order, or alone."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from db.connection import Connection
-from db.keys import EventKey, columns_of_keys
+from db.keys import EventKey, Scope, columns_of_keys
+from db.sync.objects import UnreadTwin
 
 # Locked after events and before objects, in the order of the keys.
 REMEMBER_TWINS = """
@@ -75,3 +77,83 @@ async def tell_anew(connection: Connection, events: Sequence[EventKey]) -> list[
     """Let these events tell their changes anew; returns the snapshot twins of the thin ones among their changes."""
     rows = await connection.fetch(TELL_ANEW, *columns_of_keys(EventKey, events))
     return [EventKey(row[0], row[1], row[2]) for row in rows]
+
+
+WANT_TWINS = """
+insert into sync.wanted_twins (account_id, live_mode, event_id, type, created)
+select account_id, live_mode, event_id, type, created
+from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
+  as new (account_id, live_mode, event_id, type, created)
+order by 1, 2, 3
+on conflict (account_id, live_mode, event_id) do nothing
+"""
+
+
+async def note_wanted(connection: Connection, twins: Mapping[Scope, Collection[UnreadTwin]]) -> None:
+    """Have these snapshot events asked for."""
+    rows = sorted({(*scope, each.event_id): each for scope, some in twins.items() for each in some}.items())
+    await connection.execute(
+        WANT_TWINS,
+        [key[0] for key, _ in rows],
+        [key[1] for key, _ in rows],
+        [key[2] for key, _ in rows],
+        [each.type for _, each in rows],
+        [each.created for _, each in rows],
+    )
+
+
+WANTED_TRIES = 12
+"""Over more than an hour: a fill of gaps has brought it by then, if anything can."""
+
+# The appointment is the lease as well: the answer comes, or a minute has passed at least.
+CLAIM_WANTED = """
+with due as (
+  select account_id, live_mode, event_id
+  from sync.wanted_twins
+  where live_mode = $1 and due_at <= now()
+  order by due_at
+  limit $2
+  for update skip locked
+), done as (
+  delete from sync.wanted_twins w
+  using due d
+  where (w.account_id, w.live_mode, w.event_id) = (d.account_id, d.live_mode, d.event_id) and (w.attempts >= $3 or (
+    select true from sync.events e
+    where e.account_id = d.account_id and e.live_mode = d.live_mode and e.event_id = d.event_id
+  ))
+  returning w.account_id, w.live_mode, w.event_id
+)
+update sync.wanted_twins w
+set attempts = w.attempts + 1, due_at = now() + least(interval '1 minute' * 2 ^ w.attempts, interval '10 minutes')
+from due d
+where (w.account_id, w.live_mode, w.event_id) = (d.account_id, d.live_mode, d.event_id)
+  and not exists (
+    select from done
+    where (done.account_id, done.live_mode, done.event_id) = (w.account_id, w.live_mode, w.event_id)
+  )
+returning w.account_id, w.live_mode, w.event_id, w.type, w.created
+"""
+
+
+async def claim_wanted(
+    connection: Connection, *, live_mode: bool, limit: int
+) -> dict[Scope, list[UnreadTwin]]:
+    """What is to be asked for now. What has come meanwhile, or never does, is forgotten."""
+    rows = await connection.fetch(CLAIM_WANTED, live_mode, limit, WANTED_TRIES)
+    found: defaultdict[Scope, list[UnreadTwin]] = defaultdict(list)
+    for row in rows:
+        twin = UnreadTwin(event_id=row["event_id"], type=row["type"], created=row["created"])
+        found[Scope(row["account_id"], row["live_mode"])].append(twin)
+    return found
+
+
+DROP_WANTED = """
+delete from sync.wanted_twins w
+using unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, event_id)
+where (w.account_id, w.live_mode, w.event_id) = (k.account_id, k.live_mode, k.event_id)
+"""
+
+
+async def drop_wanted(connection: Connection, twins: Collection[EventKey]) -> None:
+    """They have come."""
+    await connection.execute(DROP_WANTED, *columns_of_keys(EventKey, sorted(twins)))

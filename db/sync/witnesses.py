@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
+
 from billing.kinds.registry import KINDS
+from billing.kinds.thin import snapshot_type
 from db.connection import Connection
 from db.keys import Key, columns_of_keys
-from db.sync.objects import LATE_MAX
+from db.sync.objects import LATE_MAX, UnreadTwin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,15 +21,25 @@ class Witness:
     deleted: bool  # it says that the object is deleted
     payload: bytes  # of the newest event with a payload; empty if there is none, or it was erased
     changed_since: bool  # the newest is a thin event, and is later than what is stored
+    # What is stored was read before the second of the newest event, and so long before this read that no replica shows
+    # an older state.
+    is_older: bool
     api_version: str | None
     doubts: int
-    told_by: str | None = (
-        None  # nothing is stored, or several thin events have told since it was: the newest one's type
-    )
-    doubted_as: str | None = None  # then, what the last read said
-    payload_created: datetime | None = None
+    payload_seq: int = 0  # the inbox number of that event; 0: a thin one is newer, or there is none
+    deleted_at: datetime | None = None  # by the newest event that says so
+    is_stored: bool = True  # a payload or a read of it
+    tells: int = 0  # events that have told of changes since the read that is stored
+    thins: int = 0  # and how many of them were thin
+    doubted_as: str | None = None  # what the last read said, if another one is to say the same
+    payload_created: datetime | None = None  # of the newest event, thin or not
     tied: tuple[int, ...] = ()  # inbox numbers of other payloads of its second
-    told_often: bool = False  # by several thin events since what is stored
+    thin_seqs: tuple[int, ...] = ()  # and of the thin events of that second
+
+    @property
+    def told(self) -> tuple[object, ...]:
+        """What events have told of the object, whatever reads have said of it."""
+        return self.payload_created, self.payload_seq, self.deleted_at, self.tied, self.thin_seqs
 
 
 # A read that began later than $6 after the event needs no witness.
@@ -35,16 +48,12 @@ select o.account_id, o.live_mode, o.kind, o.id, o.doubts, events.payload, events
   o.deleted_event_at, o.deleted_event_at > coalesce(o.payload_created, '-infinity') as deleted_later,
   o.deleted_event_at = o.payload_created as deleted_then,
   -- Of one second, the tick says which came later: the thin event, or the read that is stored.
+  o.confirmed > 0 and o.shown_created < o.payload_created and o.shown_created <= k.read_at - $6::interval as is_older,
   o.payload_seq = 0 and (
     o.shown_created < o.payload_created or (o.shown_created = o.payload_created and o.thin_tick > o.confirmed)
   ) as changed_since,
-  case when o.payload_seq = 0 and o.payload_created is not null
-      and ((o.confirmed = 0 and o.shown_seq = 0) or o.thins > 1)
-    then coalesce((
-      select e.type from sync.events e
-      where e.account_id = o.account_id and e.live_mode = o.live_mode and e.event_id = o.event_id
-    ), '')
-  end as told_by, o.doubted_as, o.payload_created, o.tied, o.thins > 1 as told_often
+  o.confirmed > 0 or o.shown_seq > 0 as is_stored, o.doubted_as, o.payload_created, o.payload_seq, o.tied, o.tells,
+  o.thins, o.thin_seqs
 from unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::timestamptz[])
   as k (account_id, live_mode, kind, id, read_at)
 join sync.objects o using (account_id, live_mode, kind, id)
@@ -67,13 +76,18 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             or (row["deleted_event_at"] is not None and row["type"] == KINDS[row["kind"]].deleted_event),
             payload=row["payload"] or b"",
             changed_since=bool(row["changed_since"]),
+            is_older=bool(row["is_older"]),
             api_version=row["api_version"],
             doubts=row["doubts"],
-            told_by=row["told_by"],
+            payload_seq=row["payload_seq"],
+            deleted_at=row["deleted_event_at"],
+            is_stored=row["is_stored"],
+            tells=row["tells"],
+            thins=row["thins"],
             doubted_as=row["doubted_as"],
             payload_created=row["payload_created"],
             tied=tuple(row["tied"] or ()),
-            told_often=row["told_often"],
+            thin_seqs=tuple(row["thin_seqs"] or ()),
         )
         for row in rows
     ]
@@ -89,6 +103,45 @@ class Tied:
 
 
 SELECT_TIED = "select seq, type, payload, api_version from sync.events where seq = any ($1::bigint[])"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinTold:
+    """A thin event of the second of an object's newest one."""
+
+    type: str
+    twin: Tied | None  # the snapshot event about the same change, if the inbox has it
+    unread: UnreadTwin | None = None  # if not, what to ask for; None: it names none
+
+
+SELECT_THIN_TOLD = """
+select e.seq, e.type, e.created, t.twin_id, s.seq is not null as is_here, s.type as twin_type, s.payload, s.api_version
+from sync.events e
+left join sync.twins t on t.account_id = e.account_id and t.live_mode = e.live_mode and t.event_id = e.event_id
+left join sync.events s on s.account_id = e.account_id and s.live_mode = e.live_mode and s.event_id = t.twin_id
+where e.seq = any ($1::bigint[])
+"""
+
+
+async def select_thin_told(connection: Connection, witnesses: Sequence[Witness]) -> dict[int, ThinTold]:
+    """The thin events of the second of these witnesses, by their inbox numbers, with what the inbox has of their twins;
+    without those that the inbox has no more.
+    """
+    numbers = [seq for each in witnesses for seq in each.thin_seqs]
+    if not numbers:
+        return {}
+    return {row["seq"]: _thin_told(row) for row in await connection.fetch(SELECT_THIN_TOLD, numbers)}
+
+
+def _thin_told(row: asyncpg.Record) -> ThinTold:
+    type_ = snapshot_type(row["type"])
+    if row["is_here"]:
+        twin = Tied(type=row["twin_type"], payload=row["payload"], api_version=row["api_version"])
+        return ThinTold(type=type_, twin=twin)
+    if row["twin_id"] is None or row["created"] is None:
+        return ThinTold(type=type_, twin=None)
+    unread = UnreadTwin(event_id=row["twin_id"], type=type_, created=row["created"])
+    return ThinTold(type=type_, twin=None, unread=unread)
 
 
 async def select_tied(connection: Connection, witnesses: Sequence[Witness]) -> dict[int, Tied]:

@@ -39,6 +39,7 @@ from db.sync import (
     stretches,
     twins,
     usage,
+    witnesses,
 )
 from local.clean import throwaway_home
 from local.postgres import INSTALLED, start_postgres
@@ -199,7 +200,12 @@ select uid, 'active', now(), true, 'event' from billing.customers where account_
 MERGED = """
 insert into billing.merges (merged_uid, into_uid, account_id, live_mode)
 select gen_random_uuid(), uid, account_id, live_mode from billing.customers;
-insert into sync.former_uids (before, after) select gen_random_uuid(), uid from billing.customers
+insert into sync.former_uids (before, after) select gen_random_uuid(), uid from billing.customers;
+insert into sync.wanted_twins (account_id, live_mode, event_id, type, created, due_at)
+select account_id, live_mode, 'evt_wanted_' || stripe_customer_id, 'x.updated', now(), now() + interval '1 hour'
+from billing.customers
+where stripe_customer_id is not null
+on conflict do nothing
 """
 
 SMALL = {
@@ -336,6 +342,12 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         ([SCOPE[0]] * BATCH, [SCOPE[1]] * BATCH, ids("evt")[:BATCH]),
         {"events_pkey"},
     ),
+    "the twins of thin events": (
+        witnesses.SELECT_THIN_TOLD,
+        (list(range(1, BATCH)),),
+        {"events_seq_key", "twins_pkey", "events_pkey"},
+    ),
+    "ask for twins": (twins.CLAIM_WANTED, (False, BATCH, 12), {"wanted_twins_due"}),
     "claim reads": (
         due_reads.CLAIM_READS,
         (["customer", "invoice"], False, BATCH, LEASE, LEASE, LEASE),

@@ -270,7 +270,7 @@ class World:
             error_share=0.04,
             reset_share=0.04,
             stale_share=0.4,
-            stale_seconds=self._lag(),
+            stale_seconds=self.draws.choice(STALE_SECONDS),
             hidden_when_new_seconds=self.draws.choice(HIDDEN_SECONDS),
             seed=seed,
         )
@@ -290,11 +290,6 @@ class World:
         self.setting = Random(f"{seed}:pushes") if seed % PUSHES_EVERY == 3 else None  # noqa: S311 - replayable
         self.workers = [Worker(self, n) for n in range(WORKERS)]
         self.stranger = Worker(self, WORKERS + 1, foreign=True)
-
-    def _lag(self) -> float:
-        """How far reads lag behind. Of two changes that only thin events have told, a late read may show the first."""
-        drawn = self.draws.choice(STALE_SECONDS)
-        return STALE_SECONDS[0] if self.style == "thin" else drawn
 
     def clock(self) -> float:
         """Seconds since 1970 of the world, which is the sandbox's clock with fractions."""

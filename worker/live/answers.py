@@ -33,6 +33,10 @@ class Answered:
     )
     also: tuple["Answered", ...] = ()  # what was read with it
     audited: bool = False  # an audit has found already that the stored row is wrong
+    twins_asked: bool = (
+        False  # the twins of thin events about it were asked for, so that it might be believed
+    )
+    twins_refused: bool = False  # and the key may not read them
     left_out: tuple[str, ...] = ()  # what Stripe refused to tell with it
     row_stays: bool = (
         False  # it is gone with its customer: nothing says in which state, so the row stays as it is

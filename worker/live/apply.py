@@ -31,7 +31,7 @@ from worker.live.event import EventReading, outcome_of, read_event, read_marks_a
 from worker.live.marks import event_mark, join_marks, named_mark, without_past_deletion
 from worker.live.mirror import Shown, write_mirror
 from worker.live.traced import trace_applied
-from worker.live.twins import find_contradicted, tell_twins
+from worker.live.twins import find_contradicted, tell_twins, want_twins
 
 BATCH = 500
 LEASE = timedelta(seconds=60)
@@ -138,6 +138,7 @@ async def _apply_alone(connection: Connection, reading: EventReading) -> None:
         first_of_customer=reading.first_of_customer,
         thin=reading.thin,
         twin_id=reading.twin_id,
+        of_own=reading.of_own,
     )
     try:
         await retry_conflicts(lambda: _apply(connection, [marks]))
@@ -159,6 +160,7 @@ async def _apply(connection: Connection, readings: Sequence[EventReading]) -> No
     async with connection.transaction():
         await see_accounts(connection, {each.scope for each in readings})
         await finish_events(connection, [reading.outcome for reading in readings])
+        await want_twins(connection, readings)
         batch = _Batch()
         for reading in await tell_twins(connection, await _without_forgotten(connection, readings)):
             batch.add(reading)
@@ -218,6 +220,7 @@ class _Batch:
                 deleted=ref == reading.deleted,
                 known_since=reading.known_since,
                 thin=reading.thin,
+                of_own=reading.of_own,
             )
             if ref == reading.deleted and event.created is not None:
                 self.deletions[key] = max(event.created, self.deletions.get(key, event.created))

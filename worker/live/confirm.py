@@ -6,8 +6,9 @@ after every change that an older mark announced (ARCHITECTURE.md, the fence).
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import asyncpg
@@ -15,12 +16,13 @@ import structlog
 
 from billing.kinds.registry import KINDS
 from db.connection import Connection, Pool, PostgresAway
-from db.keys import Key
+from db.keys import Key, Scope
 from db.sync.accounts import clear_alarms, clear_key_alarms, object_refused, raise_alarm
 from db.sync.customers import mark_stale
 from db.sync.due_reads import DueRead, claim_reads, defer_reads
+from db.sync.inbox import SignedEvent, record_events
 from db.sync.not_understood import note_not_understood
-from db.sync.objects import FailedRead, postpone_reads
+from db.sync.objects import FailedRead, UnreadTwin, postpone_reads
 from db.sync.refusals import Refusal, note_refusal, select_refusals, take_probe
 from db.sync.stretches import select_awaited
 from runtime.retry import backoff_seconds, retry_conflicts
@@ -33,6 +35,7 @@ from worker.live.fence import judge_absence, judge_absent, store_safely
 from worker.live.reads import NotUnderstood, read_whole
 from worker.live.stretches import Stretch, keys_inside, plan_reads, read_prices, read_stretch
 from worker.live.traced import trace_confirmed
+from worker.live.twins import read_twins
 
 BATCH = 200
 LEASE = timedelta(seconds=90)
@@ -176,18 +179,23 @@ class _Turn:
         read = {answer.key for answer in answers} | {failure.key for failure in failures}
         self.refused = self.refused or any(failure.missing or failure.refused for failure in failures)
         async with self._pool.acquire() as connection:
+            if twins := [event for each in outcomes for event in each.twins]:
+                await record_events(connection, twins)
             if any(failure.absent for failure in failures):
                 gone, failures = await judge_absent(connection, failures)
                 answers += gone
             if others:
                 awaited = await select_awaited(connection, list(others))
                 answers += [others[key] for key in awaited - read]
-            failures += await store_safely(connection, answers, source="event")
+            doubted = await store_safely(connection, answers, source="event")
+            lacking = self._ask_for_twins(answers, doubted)
+            failures += [failure for failure in doubted if failure.key not in lacking]
             if failures:
                 await retry_conflicts(lambda: _postpone(connection, failures))
             await _say_refused(connection, self._stripe, answers, failures)
             if self._refusals:
                 await retry_conflicts(lambda: _say_readable(connection, answers, self._refusals))
+            read -= lacking
             if (traces := tracing()) is not None:
                 ended = {key: self._begun_ns.pop(key) for key in read if key in self._begun_ns}
                 failed = {failure.key: failure.error for failure in failures}
@@ -202,6 +210,18 @@ class _Turn:
                 self._start(_read_page(self._pool, self._stripe, each.rest))
         self._read_what_did_not_come(read, answers, failures)
         return True
+
+    def _ask_for_twins(self, answers: Iterable[Answered], doubted: Iterable[FailedRead]) -> set[Key]:
+        """Ask for what would say whether these answers are late, and judge them again then; returns their keys."""
+        twins = {failure.key: failure.twins for failure in doubted if failure.twins}
+        lacking: defaultdict[Scope, list[Answered]] = defaultdict(list)
+        for answer in answers:
+            if answer.key in twins and not answer.twins_asked:
+                lacking[answer.key.scope].append(answer)
+        for scope, group in lacking.items():
+            wanted = [twin for answer in group for twin in twins[answer.key]]
+            self._start(_read_twins(self._stripe, scope, group, wanted))
+        return {answer.key for group in lacking.values() for answer in group}
 
     def _read_what_did_not_come(
         self, read: Iterable[Key], answers: Iterable[Answered], failures: Iterable[FailedRead]
@@ -237,6 +257,8 @@ class _Outcome:
     priced: Sequence[DueRead] = ()
     """Products of which all prices are listed."""
     prices: Mapping[str | None, Sequence[Answered]] = field(default_factory=dict)
+    twins: Sequence[SignedEvent] = ()
+    """Snapshot events, with which the answers are judged again."""
 
 
 async def _without_refused(
@@ -368,6 +390,15 @@ async def _list_prices(pool: Pool, stripe: StripeApi, products: Sequence[DueRead
     mine = {due.key.id for due in products}
     others = [answer for product_id, found in prices.items() if product_id not in mine for answer in found]
     return _Outcome(others=others, priced=products, prices=prices)
+
+
+async def _read_twins(
+    stripe: StripeApi, scope: Scope, answers: Sequence[Answered], wanted: Sequence[UnreadTwin]
+) -> _Outcome:
+    """The snapshot events that say whether these answers are late. They go to the inbox, as if they had been posted."""
+    twins, refused = await read_twins(stripe, scope, wanted)
+    asked = [replace(answer, twins_asked=True, twins_refused=refused) for answer in answers]
+    return _Outcome(answers=asked, twins=twins)
 
 
 def _unavailable(due: DueRead, error: StripeUnavailable) -> FailedRead:

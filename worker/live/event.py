@@ -45,6 +45,8 @@ class EventReading:
     first_of_customer: str | None = None  # customer.created: its history is known from the start
     thin: bool = False  # it carries no state
     twin_id: str | None = None  # of a thin event: the snapshot event about the same change
+    asks_twin: bool = False  # it names no object, and its twin does
+    of_own: bool = True  # it is about the first of what it concerns
     known_since: int | None = None  # the tick at which its twin told the same change
 
     @property
@@ -130,6 +132,11 @@ def _read_without_data(event: ClaimedEvent, not_snapshot: str) -> EventReading:
         reason = f"{event.type} names no object"
         return EventReading(event=event, outcome=outcome_of(event, "parked", reason))
     if not named.concerns:
+        twin = whole.get("snapshot_event")
+        if named.asks_twin and is_id(twin):
+            reason = f"{event.type} names no object: what it tells comes with {twin}"
+            outcome = outcome_of(event, "ignored", reason)
+            return EventReading(event=event, outcome=outcome, twin_id=twin, asks_twin=True)
         return EventReading(event=event, outcome=outcome_of(event, "ignored", _concerns_nothing(event)))
     return _read_thin(event, outcome_of(event, "applied"), whole, named)
 
@@ -145,7 +152,7 @@ def _read_thin(event: ClaimedEvent, outcome: Outcome, whole: Mapping[str, Any], 
         named.concerns,
         named.customer_id,
     )
-    reading.thin = True
+    reading.thin, reading.of_own = True, named.of_own
     reading.twin_id = twin if is_id(twin) else None
     return reading
 

@@ -44,7 +44,7 @@ from worker.live.answers import Answered, Inside, unpack
 from worker.live.marks import bare_mark
 from worker.live.mirror import Shown, is_terminal, write_mirror
 from worker.live.twins import marks_around
-from worker.live.witness import doubt_late
+from worker.live.witness import call_witnesses, doubt_late, has_told_more
 
 # Reads may lag behind the event that announced a change. After these, one more an hour after the first is believed.
 ASK_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 1200))
@@ -134,7 +134,8 @@ async def store_answers(
         doubted = await _doubt(connection, by_key)
         for failure in doubted:
             del by_key[failure.key]
-        late = await doubt_late(connection, by_key)
+        witnesses = await call_witnesses(connection, by_key)
+        late = doubt_late(by_key, witnesses)
         for failure in late:
             del by_key[failure.key]
         doubted += late
@@ -153,7 +154,7 @@ async def store_answers(
         passed = {key: each for key, each in passed.items() if key not in forgotten}
         # The rows are locked now: an event that was being applied while we looked for its witness is there to be seen.
         seen = {key: by_key[key] for key in passed if not by_key[key].contradicted_long}
-        if await doubt_late(connection, seen) or await _doubt(connection, seen):
+        if await has_told_more(connection, seen, witnesses) or await _doubt(connection, seen):
             raise asyncpg.SerializationError(
                 "an event was applied while a read of its object was being stored"
             )
@@ -206,8 +207,14 @@ def _created_after_deletion(
 
 async def ask_again(connection: Connection, doubted: Sequence[FailedRead]) -> None:
     """Have those objects of a page read by their ids whose answers are not believed yet."""
-    if doubted and (stale := await postpone_reads(connection, doubted)):
-        await mark_known_stale(connection, sorted(set(stale)))
+    if not doubted:
+        return
+    owners = {each.key: each.owner for each in doubted if each.owner is not None}
+    async with connection.transaction():
+        stale = await postpone_reads(connection, doubted)
+        await note_not_understood(connection, owners)
+        if stale:
+            await mark_known_stale(connection, sorted(set(stale)))
 
 
 def _newest(answers: list[Answered]) -> dict[Key, Answered]:

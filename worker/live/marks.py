@@ -42,10 +42,12 @@ def event_mark(
     deleted: bool,
     known_since: int | None = None,
     thin: bool = False,
+    of_own: bool = True,
 ) -> Mark:
     """The mark of an object that an event concerns; `owner` is the customer that the event names.
 
     `known_since`: the tick at which the event's twin told the same change. `thin`: the event carries no state.
+    `of_own`: it is about this object, and not about one that has no id of its own.
     """
     kind = KINDS[key.kind]
     customer_id = None if shown is None else shown.parsed.customer_id
@@ -75,6 +77,8 @@ def event_mark(
         known_since=known_since,
         thin=thin and kind.confirmed_by == "reads",
         thins=int(thin and told_at is not None),
+        tells=int(told_at is not None),
+        thin_seqs=(event.seq,) if thin and of_own and told_at is not None else (),
     )
 
 
@@ -128,6 +132,8 @@ def join_marks(earlier: Mark, later: Mark) -> tuple[Mark, bool]:
         else max(earlier.known_since, later.known_since),
         thin=earlier.thin or later.thin,
         thins=earlier.thins + later.thins,
+        tells=earlier.tells + later.tells,
+        thin_seqs=_thin_seqs(older, witness),
     )
     return joined, keep_payload
 
@@ -153,6 +159,12 @@ def _tied(older: Mark, witness: Mark) -> tuple[int, ...]:
     ):
         tied.add(older.witness_seq)
     return tuple(sorted(tied, reverse=True)[:TIED_MAX])
+
+
+def _thin_seqs(older: Mark, witness: Mark) -> tuple[int, ...]:
+    if older.witness_created != witness.witness_created:
+        return witness.thin_seqs
+    return tuple(sorted({*older.thin_seqs, *witness.thin_seqs}, reverse=True)[:TIED_MAX])
 
 
 def _event_rank(mark: Mark) -> float:

@@ -2,9 +2,12 @@
 
 Stripe does not say how late its replicas and lists may be. A read that agrees with the newest payload has seen its
 change, and is believed at once; so is one that began when no replica can be that late any more. Any other is asked for
-again by the object's id (ARCHITECTURE.md, the fence). A thin event has no payload: a read that says in every field what
-was stored before that event may have missed its change, and any other has seen one. If nothing was stored before, or
-several thin events have come since, the type of the newest may be the witness (`shows_step`), and else a second read.
+again by the object's id (ARCHITECTURE.md, the fence).
+
+A thin event has no payload. A read has seen it if it shows the step that its type tells (`shows_step`), or agrees with
+its twin, which is asked for if nothing else helps (twins.py). If it is the only one since what is stored, and that is
+older than replicas are late, a read that says something else has seen it, too. One that names no twin, or whose twin
+the key may not read, needs a second read that says the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +21,11 @@ import structlog
 from billing.kinds.fields import UnknownShape
 from billing.kinds.found import Json, ObjectRef
 from billing.kinds.parse import Parsed, parse_object
-from billing.kinds.registry import KINDS
-from billing.kinds.thin import snapshot_type
+from billing.kinds.registry import KINDS, owner_named_by
 from billing.kinds.witness import (
     Payload,
     comes_after,
+    contradicts,
     cut_lists,
     first_difference,
     repeats,
@@ -32,8 +35,15 @@ from billing.kinds.witness import (
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.tables import select_raw
-from db.sync.objects import FailedRead
-from db.sync.witnesses import Tied, Witness, select_tied, select_witnesses
+from db.sync.objects import FailedRead, UnreadTwin
+from db.sync.witnesses import (
+    ThinTold,
+    Tied,
+    Witness,
+    select_thin_told,
+    select_tied,
+    select_witnesses,
+)
 from runtime.payload import NotJson, as_text, data_object, previous_attributes, read_object
 from runtime.stripe_api import API_VERSION
 from worker.live.answers import Answered
@@ -43,46 +53,132 @@ DOUBTED_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 5, 10,
 log = structlog.get_logger()
 
 
-async def doubt_late(connection: Connection, answers: Mapping[Key, Answered]) -> list[FailedRead]:
-    """The answers that differ from what the newest event about their object says, while they may be late for it; each
-    with the time to ask again.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnesses:
+    """What events say of the objects of some answers, while reads may be late for them."""
+
+    of: Mapping[Key, Witness]
+    stored: Mapping[Key, str]
+    """What is stored of objects that a thin event has told of since, or before."""
+    tied: Mapping[int, Tied]
+    thin: Mapping[int, ThinTold]
+
+
+async def call_witnesses(connection: Connection, answers: Mapping[Key, Answered]) -> Witnesses:
+    """What is to be known before these answers are believed."""
     asked = {key: each.asked_at for key, each in answers.items() if not each.doubted_long}
-    if not asked:
-        return []
-    doubted = []
-    witnesses = await select_witnesses(connection, asked)
-    stored = await select_raw(connection, [each.key for each in witnesses if each.changed_since])
-    tied = await select_tied(connection, witnesses)
-    for witness in witnesses:
-        answer = answers[witness.key]
-        difference = _difference(witness, answer.parsed, tied)
-        if difference is None and _says_nothing_new(witness.key, stored.get(witness.key), answer.raw):
-            difference = "nothing is new"
-        said, doubts = None, witness.doubts
-        if difference is None and _is_alone(witness, answer.parsed):
-            said = _digest(witness, answer)
-            if said != witness.doubted_as:
-                difference = "no other read has said the same"
-                # A replica that is as late again must be later than the burst was long.
-                doubts += witness.told_often
-        if difference is None:
-            continue
-        doubted.append(
-            FailedRead(
-                key=witness.key,
-                tick=answer.tick,
-                error=f"it differs from the newest event, and may be late: {difference}",
-                retry_after=DOUBTED_AGAIN_AFTER[min(doubts, len(DOUBTED_AGAIN_AFTER) - 1)],
-                doubted=True,
-                doubted_as=said,
-                customer_id=None if said is None else answer.parsed.customer_id,
-            )
-        )
+    found = await select_witnesses(connection, asked) if asked else []
+    of_thin = [each.key for each in found if each.is_stored and (each.changed_since or each.thin_seqs)]
+    return Witnesses(
+        of={each.key: each for each in found},
+        stored=await select_raw(connection, of_thin),
+        tied=await select_tied(connection, found),
+        thin=await select_thin_told(connection, found),
+    )
+
+
+async def has_told_more(
+    connection: Connection, answers: Mapping[Key, Answered], witnesses: Witnesses
+) -> bool:
+    """Whether an event about one of these objects was applied since its witness was called."""
+    asked = {key: each.asked_at for key, each in answers.items() if not each.doubted_long}
+    for each in await select_witnesses(connection, asked) if asked else []:
+        before = witnesses.of.get(each.key)
+        if before is None or before.told != each.told:
+            return True
+    return False
+
+
+def doubt_late(answers: Mapping[Key, Answered], witnesses: Witnesses) -> list[FailedRead]:
+    """The answers that differ from what the newest event about their object says, while they may be late for it; each
+    with the time to ask again, and with what would say whether it is late.
+    """
+    judged = (_doubt(witness, answers[key], witnesses) for key, witness in witnesses.of.items())
+    doubted = [each for each in judged if each is not None]
     if doubted:
         first = doubted[0]
         log.info("reads may be late", count=len(doubted), first=first.key.id, because=first.error)
     return doubted
+
+
+def _doubt(witness: Witness, answer: Answered, witnesses: Witnesses) -> FailedRead | None:
+    key, read = witness.key, answer.parsed
+    thin = [witnesses.thin[seq] for seq in witness.thin_seqs if seq in witnesses.thin]
+    twins = [
+        None if each.twin is None else _read_event(key, each.twin.payload, each.twin.api_version)
+        for each in thin
+    ]
+    seen = [each for each in twins if each is not None]
+    difference = _difference(witness, read, witnesses.tied, seen)
+    said, doubts = None, witness.doubts
+    unread: tuple[UnreadTwin, ...] = ()
+    if difference is None and not read.deleted:
+        unseen = [
+            each.unread
+            for each, twin in zip(thin, twins, strict=True)
+            if twin is None and not shows_step(each.type, read)
+        ]
+        if not answer.twins_refused:
+            unread = tuple(each for each in unseen if each is not None)
+        repeating = _says_nothing_new(key, witnesses.stored.get(key), answer.raw)
+        if unread:
+            difference = _lacks_twins(witness, witnesses.stored.get(key), read, repeating=repeating)
+        elif not seen and witness.payload_seq == 0:
+            if witness.changed_since and repeating:
+                difference = "nothing is new"
+                unread = tuple(each.unread for each in thin if each.unread is not None)
+            elif (witness.thins > 1 or not witness.is_stored) and (unseen or not thin):
+                said = _digest(witness, answer)
+                if said != witness.doubted_as:
+                    difference = "no other read has said the same"
+                    # A replica that is as late again must be later than the burst was long.
+                    doubts += witness.thins > 1
+    if difference is None:
+        return None
+    return FailedRead(
+        key=key,
+        tick=answer.tick,
+        error=f"it differs from the newest event, and may be late: {difference}",
+        retry_after=DOUBTED_AGAIN_AFTER[min(doubts, len(DOUBTED_AGAIN_AFTER) - 1)],
+        doubted=True,
+        doubted_as=said,
+        twins=unread,
+        customer_id=read.customer_id,
+        owner=_owner(answer) if not witness.is_stored else None,
+    )
+
+
+def _owner(answer: Answered) -> ObjectRef | None:
+    """What leads to the customer of an object that names none, and of which nothing is stored."""
+    if not KINDS[answer.key.kind].ownerless:
+        return None
+    try:
+        return owner_named_by(read_object(answer.raw.encode()))
+    except NotJson:  # nested too deep
+        return None
+
+
+def _lacks_twins(witness: Witness, stored: str | None, read: Parsed, *, repeating: bool) -> str | None:
+    """Why a read needs the twins of the thin events of the newest second, whose steps it does not show, beside what is
+    stored; None if it does not.
+    """
+    if witness.is_stored and witness.tells == 0 and repeating:
+        return None  # what is stored has seen them
+    is_first = witness.payload_seq == 0 and witness.tells == 1 and witness.is_older
+    if is_first and not repeating and stored is not None and _says_else(stored, read):
+        return None  # nothing else has changed since what is stored
+    return "it has to agree with the twin of a thin event"
+
+
+def _says_else(stored: str, read: Parsed) -> bool:
+    """Whether a read says something else than what is stored in a fact. What records do not depend on may change
+    without any event.
+    """
+    try:
+        known = parse_object(read_object(stored.encode()), asked=True)
+    except (NotJson, UnknownShape):
+        return False
+    return contradicts(known, read)
 
 
 async def select_contradicted(
@@ -106,20 +202,6 @@ async def select_contradicted(
     return contradicted
 
 
-def _is_alone(witness: Witness, read: Parsed) -> bool:
-    """Whether nothing but this read says that it has seen the newest event: only thin events have told of the object,
-    or several since what is stored, and it does not show the step that the newest of them is about.
-    """
-    if witness.told_by is None or read.deleted:
-        return False
-    told_by = snapshot_type(witness.told_by)
-    # Of a creation the time is less than a whole second; otherwise another event of that second is the newest.
-    is_first = witness.payload_created is not None and witness.payload_created.microsecond != 0
-    if told_by.endswith(".created") and not is_first and not KINDS[read.kind].id_is_chosen:
-        return True
-    return not shows_step(told_by, read)
-
-
 def _digest(witness: Witness, answer: Answered) -> str:
     """What a read said after this event, however its body was written."""
     said = f"{witness.payload_created} {without_pages(as_text(read_object(answer.raw.encode())))}"
@@ -139,14 +221,17 @@ def _says_nothing_new(key: Key, stored: str | None, answer: str) -> bool:
 
 
 def _difference(
-    witness: Witness, read: Parsed, tied: Mapping[int, Tied] = MappingProxyType({})
+    witness: Witness,
+    read: Parsed,
+    tied: Mapping[int, Tied] = MappingProxyType({}),
+    twins: "Sequence[_Told]" = (),
 ) -> str | None:
-    """`tied`: events by their inbox numbers. Of several events of one second, the read has to agree with each that may
-    be the last.
+    """`tied`: events by their inbox numbers; `twins`: of thin events. Of several events of one second, the read has to
+    agree with each that may be the last.
     """
     if witness.deleted:
         return None if read.deleted else "deleted"
-    told = [_read_event(witness.key, witness.payload, witness.api_version)]
+    told = [_read_event(witness.key, witness.payload, witness.api_version), *twins]
     told += [
         _read_event(witness.key, event.payload, event.api_version)
         for seq in witness.tied
