@@ -1,7 +1,9 @@
 """POST /webhooks/stripe: verify, store and ring, and nothing else before the answer."""
 
 import time
+from collections.abc import Mapping
 
+import structlog
 from starlette.types import Receive, Scope, Send
 
 from runtime.envelope import read_envelope
@@ -16,6 +18,12 @@ from webhooks.tally import Tally
 
 RECEIVED = json_answer({"received": True})
 
+log = structlog.get_logger()
+
+
+def _tell_refused(count: int, reasons: Mapping[str, int]) -> None:
+    log.warning("webhooks refused", count=count, reasons=reasons)
+
 
 class WebhookEndpoint:
     """A bare ASGI application: a request object and a middleware would cost a third of the rate."""
@@ -24,7 +32,7 @@ class WebhookEndpoint:
         self._settings = settings
         self._inbox = inbox
         self._bodies = Bodies()
-        self._tally = Tally("webhooks refused")
+        self._tally = Tally(_tell_refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

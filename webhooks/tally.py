@@ -2,21 +2,20 @@
 
 import asyncio
 from collections import Counter
-
-import structlog
+from collections.abc import Callable, Mapping
 
 REPORT_SECONDS = 10.0
 REASONS_MAX = 10
 """In one line: some reasons hold a number that the client chooses."""
 
-log = structlog.get_logger()
-
 
 class Tally:
-    """Counts by reason. The first is told at once, the others when the time is over. `event`: what was refused."""
+    """Counts by reason. The first is told at once, the others when the time is over. `tell`: logs how many there were,
+    and how many for each reason.
+    """
 
-    def __init__(self, event: str) -> None:
-        self._event = event
+    def __init__(self, tell: Callable[[int, Mapping[str, int]], None]) -> None:
+        self._say = tell
         self._reasons: Counter[str] = Counter()
         self._resting: asyncio.TimerHandle | None = None
 
@@ -30,6 +29,6 @@ class Tally:
     def _tell(self) -> None:
         self._resting = None
         if self._reasons:
-            log.warning(self._event, count=self._reasons.total(), reasons=dict(self._reasons))
+            self._say(self._reasons.total(), dict(self._reasons))
             self._reasons.clear()
             self._resting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ HERE = Path(__file__).parent
 """There is no `.env` of a developer here."""
 TIMEOUT_SECONDS = 240.0
 POLL_SECONDS = 0.01
+PROGRESS = re.compile(r"(subledger: (Audit|Backfill) \d+: .*, now: .*\n)*")
+"""What a command that takes more than some seconds says on standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,8 @@ class Done:
     @property
     def json(self) -> Any:
         """What it printed with --json."""
-        assert (0, "") == (self.code, self.err), self
+        assert 0 == self.code, self
+        assert PROGRESS.fullmatch(self.err), self
         return json.loads(self.out)
 
     def lines(self, beginning: str) -> list[str]:

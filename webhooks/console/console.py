@@ -174,12 +174,16 @@ async def _read_form(request: Request) -> Form:
     return Form(fields_of(await read_body(request, bytes_max=FORM_BYTES_MAX)))
 
 
+def _tell_refused(count: int, reasons: Mapping[str, int]) -> None:
+    log.warning("console logins refused", count=count, reasons=reasons)
+
+
 class _Login:
     """The door: ADMIN_TOKEN for a cookie."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._tally = Tally("console logins refused")
+        self._tally = Tally(_tell_refused)
 
     async def __call__(self, request: Request) -> Response:
         _require_open(self._desk)
