@@ -12,7 +12,7 @@ import asyncpg
 
 from runtime.retry import retry_conflicts
 from sandbox import Sandbox, create_api, deliver, serve
-from tests.cli.command import Done, ended, running
+from tests.cli.command import PROGRESS, Done, ended, running
 from tests.system import ADMIN_TOKEN, SECRET, System, running_system, start, until
 from tests.truth import different_records
 from tests.worker.account import API_KEY
@@ -55,7 +55,8 @@ async def test_attached_account_is_proved_equal(database_url: str, redis_url: st
         try:
             wrong = await damage(connection, seed=41, rows=CUSTOMERS // 4, records=CUSTOMERS // 10)
             found = await command(system, "audit", "--repair", "--json")
-            assert (1, "") == (found.code, found.err)
+            assert 1 == found.code, found
+            assert PROGRESS.fullmatch(found.err), found
             audit = json.loads(found.out)["audit"]
             rows = await connection.fetch(
                 "select kind, id, what from sync.drift where scan_id = $1", audit["id"]
