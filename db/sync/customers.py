@@ -207,7 +207,7 @@ def claimed_of(row: asyncpg.Record) -> StaleCustomer:
     )
 
 
-RELEASE_STALE = """
+_TAKE_BACK = """
 with held as (
   select account_id, live_mode, customer_id
   from sync.customers c
@@ -217,10 +217,12 @@ with held as (
   for no key update of c
 )
 update sync.customers c
-set attempts = c.attempts - 1, leased_until = null
+set {changes}
 from held h
 where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
 """
+RELEASE_STALE = _TAKE_BACK.format(changes="attempts = c.attempts - 1, leased_until = null")
+EXCUSE_STALE = _TAKE_BACK.format(changes="attempts = c.attempts - 1")
 
 
 async def release_stale(connection: Connection, customers: Sequence[StaleCustomer]) -> None:
@@ -230,22 +232,6 @@ async def release_stale(connection: Connection, customers: Sequence[StaleCustome
         *columns_of_keys(CustomerKey, [customer.key for customer in customers]),
         [customer.attempts for customer in customers],
     )
-
-
-EXCUSE_STALE = """
-with held as (
-  select account_id, live_mode, customer_id
-  from sync.customers c
-  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, customer_id, attempts)
-    using (account_id, live_mode, customer_id, attempts)
-  order by 1, 2, 3
-  for no key update of c
-)
-update sync.customers c
-set attempts = c.attempts - 1
-from held h
-where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
-"""
 
 
 async def excuse_stale(connection: Connection, customers: Sequence[StaleCustomer]) -> None:

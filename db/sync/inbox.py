@@ -153,7 +153,7 @@ async def claim_events(
     return events
 
 
-RELEASE_EVENTS = """
+_TAKE_BACK = """
 with held as (
   select account_id, live_mode, event_id
   from sync.events e
@@ -164,10 +164,12 @@ with held as (
   for no key update of e
 )
 update sync.events e
-set attempts = e.attempts - 1, leased_until = null
+set {changes}
 from held h
 where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.event_id)
 """
+RELEASE_EVENTS = _TAKE_BACK.format(changes="attempts = e.attempts - 1, leased_until = null")
+EXCUSE_EVENTS = _TAKE_BACK.format(changes="attempts = e.attempts - 1")
 
 
 async def release_events(connection: Connection, events: Sequence[ClaimedEvent]) -> None:
@@ -177,23 +179,6 @@ async def release_events(connection: Connection, events: Sequence[ClaimedEvent])
         *columns_of_keys(EventKey, [event.key for event in events]),
         [event.attempts for event in events],
     )
-
-
-EXCUSE_EVENTS = """
-with held as (
-  select account_id, live_mode, event_id
-  from sync.events e
-  join unnest($1::text[], $2::boolean[], $3::text[], $4::integer[]) as k (account_id, live_mode, event_id, attempts)
-    using (account_id, live_mode, event_id, attempts)
-  where e.state = 'pending'
-  order by 1, 2, 3
-  for no key update of e
-)
-update sync.events e
-set attempts = e.attempts - 1
-from held h
-where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.event_id)
-"""
 
 
 async def excuse_events(connection: Connection, events: Sequence[ClaimedEvent]) -> None:
