@@ -286,12 +286,13 @@ async def change_identity(
 GIVE_GRANT = """
 update billing.identities set sandbox_product_id = $4, sandbox_end = $5
 where account_id = $1 and live_mode = $2 and uid = $3
+returning uid
 """
 
 
-async def give_grant(connection: Connection, scope: Scope, uid: UUID, product_id: str, end: datetime) -> None:
-    """Give access to this product until then, in place of the grant before."""
-    await connection.execute(GIVE_GRANT, *scope, uid, product_id, end)
+async def give_grant(connection: Connection, scope: Scope, uid: UUID, product_id: str, end: datetime) -> bool:
+    """Give access to this product until then, in place of the grant before. False: there is no such identity."""
+    return await connection.fetchval(GIVE_GRANT, *scope, uid, product_id, end) is not None
 
 
 # An end in the past and no NULL: it outranks what Stripe's metadata states.
@@ -332,9 +333,10 @@ async def select_stale(connection: Connection, key: CustomerKey) -> int:
     return stale or 0
 
 
-async def is_derived(connection: Connection, key: CustomerKey, stale: int) -> bool:
-    """Whether the customer's record shows what was committed when `stale` was read."""
-    return bool(await connection.fetchval(SELECT_DERIVED, *key, stale))
+async def is_derived(connection: Connection, key: CustomerKey, stale: int) -> bool | None:
+    """Whether the record shows what was committed when `stale` was read; None: there is no such customer any more."""
+    derived: bool | None = await connection.fetchval(SELECT_DERIVED, *key, stale)
+    return derived
 
 
 def _one(rows: list[asyncpg.Record]) -> StoredIdentity | None:

@@ -10,8 +10,9 @@ from billing.status import Status
 from db.records.customer import StoredCustomer
 from db.records.full import Customer
 from db.records.identities import end_grant, give_grant, select_identity
+from db.records.merges import select_merged_into
 from webhooks.api.examples import CUSTOMER, GRANTED
-from webhooks.api.naming import customer_to_change, identity_of
+from webhooks.api.naming import being_changed, customer_to_change, identity_of
 from webhooks.api.operation import Answer, Call, NoBody, Operation, Reply
 from webhooks.api.problems import CONFLICT, NOT_FOUND, Problem
 from webhooks.api.read import Expanding
@@ -55,7 +56,8 @@ async def grant(call: Call[Expanding, NewGrant]) -> Reply:
         _require_grantable(record)
         async with connection.transaction():
             identity = await identity_of(connection, scope, record)
-            await give_grant(connection, scope, identity.uid, body.product_id, end)
+            if not await give_grant(connection, scope, identity.uid, body.product_id, end):
+                raise being_changed()
     return Reply(content=await shown(context, scope, identity, call.query.expand))
 
 
@@ -111,13 +113,14 @@ async def end(call: Call[Expanding, NoBody]) -> Reply:
         )
         runs = record.sandbox_end is not None and record.sandbox_end > datetime.now(UTC)
         async with connection.transaction():
-            if runs:  # perhaps by Stripe's metadata, which what is said here outranks
-                identity = await identity_of(connection, scope, record)
-            else:
-                known = await select_identity(connection, scope, record.uid)
-                if known is None:
-                    return Reply(content=record)
-                identity = known
+            is_known = (
+                runs  # perhaps by Stripe's metadata, which what is said here outranks
+                or await select_identity(connection, scope, record.uid) is not None
+                or await select_merged_into(connection, scope, record.uid) is not None
+            )
+            if not is_known:
+                return Reply(content=record)
+            identity = await identity_of(connection, scope, record)
             await end_grant(connection, scope, identity.uid, stated_elsewhere=runs)
     return Reply(content=await shown(context, scope, identity, call.query.expand))
 

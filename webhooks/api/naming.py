@@ -79,25 +79,34 @@ async def require_no_uid(connection: Connection, scope: Scope, custom_uid: str, 
 
 async def identity_of(connection: Connection, scope: Scope, record: StoredCustomer) -> StoredIdentity:
     """The customer's identity, which one of Stripe's gets if it has none; of a customer that was merged meanwhile, the
-    one that it was merged into. In a transaction. Raises Problem.
+    one that it was merged into. Nobody merges it until the transaction ends. Raises Problem.
     """
-    await lock_uid(connection, record.uid)
-    into = await select_merged_into(connection, scope, record.uid)
-    identity = await select_identity(connection, scope, record.uid)
-    if identity is None and into is not None:
-        identity = await select_identity(connection, scope, into)
-    elif identity is None and record.stripe_customer_id is not None:
-        key = CustomerKey(*scope, record.stripe_customer_id)
-        await require_not_forgotten(connection, key, field="path.customer_id")
-        fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
-        identity = await insert_identity(connection, scope, fields)
-    elif identity is None:
+    uid = record.uid
+    while True:
+        await lock_uid(connection, uid)
+        identity = await select_identity(connection, scope, uid)
+        if identity is not None:
+            return identity
+        into = await select_merged_into(connection, scope, uid)
+        if into is None:
+            break
+        uid = into
+    if uid != record.uid:
+        raise being_changed()
+    if record.stripe_customer_id is None:
         raise not_found(str(record.uid))
+    key = CustomerKey(*scope, record.stripe_customer_id)
+    await require_not_forgotten(connection, key, field="path.customer_id")
+    fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
+    identity = await insert_identity(connection, scope, fields)
     if identity is None:
-        raise Problem(
-            CONFLICT, "somebody else changes this customer just now", remedy="send the request again"
-        )
+        raise being_changed()
     return identity
+
+
+def being_changed() -> Problem:
+    """Somebody else changes the customer at the same time."""
+    return Problem(CONFLICT, "somebody else changes this customer just now", remedy="send the request again")
 
 
 async def require_not_forgotten(connection: Connection, key: CustomerKey, *, field: str) -> None:

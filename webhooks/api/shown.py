@@ -50,28 +50,36 @@ async def shown(
     context: Context, scope: Scope, identity: StoredIdentity, expand: Collection[str] = ()
 ) -> Customer:
     """The record of this identity as of now, once a worker has stored it; after `DERIVED_SECONDS` what it will
-    be.
+    be. Of one that was merged meanwhile, the customer that it was merged into.
     """
     key = identity.key(scope)
     async with context.database.connection() as connection:
         stale = await select_stale(connection, key)
         derived = await is_derived(connection, key, stale)
 
-    async def look(connection: Connection) -> bool:
+    async def look(connection: Connection) -> bool | None:
         return await is_derived(connection, key, stale)
 
-    if not derived:
+    if derived is False:
         await context.bell.ring()
         derived = await wait_until(
-            context.database, look, bool, deadline=time.monotonic() + DERIVED_SECONDS, poll_seconds=0.02
+            context.database,
+            look,
+            lambda so: so is not False,
+            deadline=time.monotonic() + DERIVED_SECONDS,
+            poll_seconds=0.02,
         )
     async with context.database.connection() as connection:
         record = await find_customer(connection, scope, str(identity.uid))
-        if record is None:
-            record = await _foreseen(connection, scope, identity, policy_of(context))
-        elif not derived:
-            record = replace(record, exact=False)
-        return await with_parts(connection, record, expand)
+        into = await leads_to(connection, scope, identity.uid) if record is None else None
+        remaining = await select_identity(connection, scope, into) if into is not None else None
+        if remaining is None:
+            if record is None:
+                record = await _foreseen(connection, scope, identity, policy_of(context))
+            elif not derived:
+                record = replace(record, exact=False)
+            return await with_parts(connection, record, expand)
+    return await shown(context, scope, remaining, expand)
 
 
 def policy_of(context: Context) -> Policy:

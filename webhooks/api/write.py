@@ -32,6 +32,7 @@ from db.records.identities import (
 from db.records.refresh import want_refresh
 from webhooks.api.examples import CUSTOMER, UNLINKED
 from webhooks.api.naming import (
+    being_changed,
     customer_to_change,
     identity_of,
     name_given,
@@ -362,7 +363,7 @@ def _not_changed(identity: StoredIdentity, said: Mapping[str, Any]) -> Problem:
             field="body.metadata",
             remedy="set others to null",
         )
-    return Problem(CONFLICT, "somebody else changes this customer just now", remedy="send the request again")
+    return being_changed()
 
 
 async def _link(connection: Connection, scope: Scope, identity: StoredIdentity, stripe_id: str) -> _Settled:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from db.records.identities import GIVE_GRANT
 from db.records.merges import LOCK_IDENTITIES, SELECT_MERGED_INTO
 from tests import faults
 from tests.harness import charge, customer, event
@@ -259,3 +260,17 @@ async def test_merged_while_it_comes_again(database_url: str, monkeypatch: pytes
         once_more = await service.post(f"/customers/{guest}/identify?mode=test", {"custom_uid": "named"})
         assert (200, named) == (once_more.status, once_more.body["uid"])
         assert [named] == [row["uid"] for row in await service.harness.fetch(identities)]
+
+
+async def test_merged_just_after_a_grant(service: Service) -> None:
+    """The answer to a grant shows it, also if its customer is merged before the answer: as the remaining customer's."""
+    named = (await service.put("/customers/granted")).body["uid"]
+    guest = (await service.post("/customers", {"fingerprint": "fp-granted"})).body["uid"]
+
+    async def merge(_: faults.Call) -> None:
+        await identified(service, guest, "granted")
+
+    with faults.after_commit(GIVE_GRANT, merge, times=1):
+        answer = await service.post(f"/customers/{guest}/grants", {"product_id": "pro", "days": 3})
+    assert (200, named, "pro") == (answer.status, answer.body["uid"], answer.body["product_id"])
+    assert answer.body["sandbox_end"] is not None
