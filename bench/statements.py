@@ -116,6 +116,7 @@ async def _statements(connection: OwnConnection) -> Mapping[str, Measured]:
         "claim histories": looked_up(histories.CLAIM_HISTORIES, False, 8, LEASE),
         "deadlines of records": looked_up(customers.MARK_OVERDUE, EVENTS),
         "touched": looked_up(customers.SELECT_TOUCHED, EVENTS, list(catalogue.SELECT_HOLDERS)),
+        "fans wait": looked_up(catalogue.SELECT_FANS_WAIT, list(catalogue.SELECT_HOLDERS)),
         "density of invoices": looked_up(
             stretches.SELECT_SECONDS["invoice"], *scope, invoices[:LISTED], LISTED
         ),

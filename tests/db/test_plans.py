@@ -410,6 +410,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (*SCOPE, ids("inpay")),
         {"invoice_payments_pkey", "invoices_pkey"},
     ),
+    "fans wait": (catalogue.SELECT_FANS_WAIT, (list(catalogue.SELECT_HOLDERS),), {"objects_unresolved"}),
     "fans": (catalogue.CLAIM_FANS, (["product", "price"], BATCH), {"objects_unresolved", "objects_pkey"}),
     "holders of a product": (
         catalogue.SELECT_HOLDERS_OF_PRODUCT,
