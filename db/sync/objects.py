@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+import asyncpg
+
 from billing.kinds.found import ObjectRef
 from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS, LIST_CONFIRMED
@@ -375,7 +377,7 @@ on conflict (account_id, live_mode, kind, id) do update set
   end
 where o.confirmed < excluded.confirmed and not o.tombstone
 returning o.account_id, o.live_mode, o.kind, o.id, o.deleted_event_at, o.customer_id, o.confirmed = 0 as named,
-  case when o.thin_tick < 0 then -o.thin_tick end as thin_tick
+  case when o.thin_tick < 0 then -o.thin_tick end as thin_tick, o.payload_created, o.payload_seq, o.tied, o.thin_seqs
 """
 
 
@@ -386,6 +388,19 @@ class Confirmed:
     deleted_event_at: datetime | None
     customer_id: str | None
     thin_tick: int | None = None  # of the thin event that this reading is the first to tell more of
+    payload_created: datetime | None = None  # of the newest event that tells what it is
+    told: tuple[object, ...] = ()  # as `told_of` says; its row is locked now
+
+
+def told_of(row: asyncpg.Record) -> tuple[object, ...]:
+    """What events have told of the object of this row, whatever reads have said of it."""
+    return (
+        row["payload_created"],
+        row["payload_seq"],
+        row["deleted_event_at"],
+        tuple(row["tied"] or ()),
+        tuple(row["thin_seqs"] or ()),
+    )
 
 
 async def confirm_objects(
@@ -417,7 +432,13 @@ async def confirm_objects(
     )
     keys = [Key(row[0], row[1], row[2], row[3]) for row in rows]
     passed = {
-        key: Confirmed(deleted_event_at=row[4], customer_id=row[5], thin_tick=row["thin_tick"])
+        key: Confirmed(
+            deleted_event_at=row[4],
+            customer_id=row[5],
+            thin_tick=row["thin_tick"],
+            payload_created=row["payload_created"],
+            told=told_of(row),
+        )
         for key, row in zip(keys, rows, strict=True)
         if not row["named"]
     }

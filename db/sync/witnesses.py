@@ -10,7 +10,7 @@ from billing.kinds.registry import KINDS
 from billing.kinds.thin import snapshot_type
 from db.connection import Connection
 from db.keys import Key, columns_of_keys
-from db.sync.objects import LATE_MAX, UnreadTwin
+from db.sync.objects import LATE_MAX, UnreadTwin, told_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,6 @@ class Witness:
     api_version: str | None
     doubts: int
     payload_seq: int = 0  # the inbox number of that event; 0: a thin one is newer, or there is none
-    deleted_at: datetime | None = None  # by the newest event that says so
     is_stored: bool = True  # a payload or a read of it
     tells: int = 0  # events that have told of changes since the read that is stored
     thins: int = 0  # and how many of them were thin
@@ -35,11 +34,7 @@ class Witness:
     payload_created: datetime | None = None  # of the newest event, thin or not
     tied: tuple[int, ...] = ()  # inbox numbers of other payloads of its second
     thin_seqs: tuple[int, ...] = ()  # and of the thin events of that second
-
-    @property
-    def told(self) -> tuple[object, ...]:
-        """What events have told of the object, whatever reads have said of it."""
-        return self.payload_created, self.payload_seq, self.deleted_at, self.tied, self.thin_seqs
+    told: tuple[object, ...] = ()  # as `told_of` says
 
 
 # A read that began later than $6 after the event needs no witness.
@@ -80,7 +75,6 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             api_version=row["api_version"],
             doubts=row["doubts"],
             payload_seq=row["payload_seq"],
-            deleted_at=row["deleted_event_at"],
             is_stored=row["is_stored"],
             tells=row["tells"],
             thins=row["thins"],
@@ -88,6 +82,7 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             payload_created=row["payload_created"],
             tied=tuple(row["tied"] or ()),
             thin_seqs=tuple(row["thin_seqs"] or ()),
+            told=told_of(row),
         )
         for row in rows
     ]

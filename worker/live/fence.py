@@ -154,7 +154,8 @@ async def store_answers(
         passed = {key: each for key, each in passed.items() if key not in forgotten}
         # The rows are locked now: an event that was being applied while we looked for its witness is there to be seen.
         seen = {key: by_key[key] for key in passed if not by_key[key].contradicted_long}
-        if await has_told_more(connection, seen, witnesses) or await _doubt(connection, seen):
+        read = {key: passed[key] for key in seen}
+        if has_told_more(by_key, read, witnesses) or await _doubt(connection, seen):
             raise asyncpg.SerializationError(
                 "an event was applied while a read of its object was being stored"
             )

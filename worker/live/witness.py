@@ -35,7 +35,7 @@ from billing.kinds.witness import (
 from db.connection import Connection
 from db.keys import Key
 from db.mirror.tables import select_raw
-from db.sync.objects import FailedRead, UnreadTwin
+from db.sync.objects import LATE_MAX, Confirmed, FailedRead, UnreadTwin
 from db.sync.witnesses import (
     ThinTold,
     Tied,
@@ -77,14 +77,19 @@ async def call_witnesses(connection: Connection, answers: Mapping[Key, Answered]
     )
 
 
-async def has_told_more(
-    connection: Connection, answers: Mapping[Key, Answered], witnesses: Witnesses
+def has_told_more(
+    answers: Mapping[Key, Answered], passed: Mapping[Key, Confirmed], witnesses: Witnesses
 ) -> bool:
-    """Whether an event about one of these objects was applied since its witness was called."""
-    asked = {key: each.asked_at for key, each in answers.items() if not each.doubted_long}
-    for each in await select_witnesses(connection, asked) if asked else []:
-        before = witnesses.of.get(each.key)
-        if before is None or before.told != each.told:
+    """Whether an event about one of these objects, whose rows are locked now, was applied since its witness was called
+    and may have come too late for the read.
+    """
+    for key, each in passed.items():
+        answer = answers[key]
+        times = [at for at in (each.payload_created, each.deleted_event_at) if at is not None]
+        if answer.doubted_long or answer.parsed.deleted or not times:
+            continue
+        before = witnesses.of.get(key)
+        if max(times) > answer.asked_at - LATE_MAX and (before is None or before.told != each.told):
             return True
     return False
 
