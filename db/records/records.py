@@ -107,11 +107,39 @@ class PartStatements:
     """One array per column; returns the customer of each row that was written: only those that differ are."""
     select_others: str
     """The keys of the rows that do not stay, and whose they are. $1 are the customers, then one array per column of the
-    identity: the rows that stay."""
+    identity: the rows that stay. All parts at once: `SELECT_OTHERS`."""
     remove_others: str
     """One array per column of the key."""
     remove: str
     """$1 are the customers."""
+
+
+def _select_others(part: RecordPart, *, first: int) -> str:
+    """`PartStatements.select_others`, with the columns of the identity from this parameter on."""
+    columns = part.columns
+    key = [column for name in part.key for column in columns if column.name == name]
+    identity = [column for name in part.identity for column in columns if column.name == name]
+    identified = [column for column in columns if column.name in {"customer_uid", *part.key, *part.identity}]
+    # By index for each customer: a join would read the whole table, until that is far larger than a batch. And `not
+    # exists`, because `not in` compares with every row that stays.
+    return f"""
+with own as materialized (
+  select part.*
+  from unnest($1::uuid[]) as derived (customer_uid)
+  join lateral (
+    select {names_of(identified)}
+    from {part.table} part
+    where part.customer_uid = derived.customer_uid
+    offset 0
+  ) part on true
+)
+select {names_of(key)}, customer_uid
+from own
+where not exists (
+  select from unnest({parameters_of(identity, first=first)}) as kept ({names_of(identity)})
+  where ({names_of(identity, prefix="kept.")}) = ({names_of(identity, prefix="own.")})
+)
+"""
 
 
 def _part_statements(part: RecordPart) -> PartStatements:
@@ -119,8 +147,6 @@ def _part_statements(part: RecordPart) -> PartStatements:
     names = names_of(columns)
     rest = [column for column in columns if column.name not in part.key]
     key = [column for name in part.key for column in columns if column.name == name]
-    identity = [column for name in part.identity for column in columns if column.name == name]
-    identified = [column for column in columns if column.name in {"customer_uid", *part.key, *part.identity}]
     return PartStatements(
         # A row that is there already is left out: `do update` would lock it, which writes its page, to change nothing.
         # Looked up by the key, as in db/sync/inbox.py.
@@ -138,26 +164,7 @@ order by {names_of(key, prefix="new.")}
 on conflict ({names_of(key)}) do update set {", ".join(f"{each.name} = excluded.{each.name}" for each in rest)}
 returning customer_uid
 """,
-        # By index for each customer: a join would read the whole table, until that is far larger than a batch. And
-        # `not exists`, because `not in` compares with every row that stays.
-        select_others=f"""
-with own as materialized (
-  select part.*
-  from unnest($1::uuid[]) as derived (customer_uid)
-  join lateral (
-    select {names_of(identified)}
-    from {part.table} part
-    where part.customer_uid = derived.customer_uid
-    offset 0
-  ) part on true
-)
-select {names_of(key)}, customer_uid
-from own
-where not exists (
-  select from unnest({parameters_of(identity, first=2)}) as kept ({names_of(identity)})
-  where ({names_of(identity, prefix="kept.")}) = ({names_of(identity, prefix="own.")})
-)
-""",
+        select_others=_select_others(part, first=2),
         remove_others=f"""
 delete from {part.table} part
 using unnest({parameters_of(key, first=1)}) as other ({names_of(key)})
@@ -173,20 +180,36 @@ PART_STATEMENTS: Mapping[str, PartStatements] = {
 """The statements of each part, by its field of `Derived`."""
 
 
+def _select_others_of_all() -> str:
+    branches, first = [], 2
+    for name, part in RECORD_PARTS.items():
+        branches.append(f"select '{name}', others.* from ({_select_others(part, first=first)}) others")
+        first += len(part.identity)
+    return "\nunion all\n".join(branches)
+
+
+SELECT_OTHERS = _select_others_of_all()
+"""The rows that do not stay, of all parts: the part's name, then as `PartStatements.select_others`. Their keys are of
+the same types."""
+
+
 async def replace_parts(connection: Connection, derived: Sequence[Derived]) -> set[UUID]:
     """Make what was derived of these customers their only parts; returns the customers with changes."""
     uids = [each.record.uid for each in derived]
     rows = {
         name: [row for each in derived for row in part.rows_of(each)] for name, part in RECORD_PARTS.items()
     }
-    changed: list[UUID] = []
+    kept = [
+        [getattr(row, column) for row in rows[name]]
+        for name, part in RECORD_PARTS.items()
+        for column in part.identity
+    ]
+    others = await connection.fetch(SELECT_OTHERS, uids, *kept)
+    changed: list[UUID] = [row["customer_uid"] for row in others]
     for name, part in RECORD_PARTS.items():
-        kept = [[getattr(row, column) for row in rows[name]] for column in part.identity]
-        statements = PART_STATEMENTS[name]
-        if others := await connection.fetch(statements.select_others, uids, *kept):
-            changed += [row["customer_uid"] for row in others]
-            keys = [[row[at] for row in others] for at in range(len(part.key))]
-            await connection.execute(statements.remove_others, *keys)
+        if gone := [row for row in others if row[0] == name]:
+            keys = [[row[at] for row in gone] for at, _ in enumerate(part.key, start=1)]
+            await connection.execute(PART_STATEMENTS[name].remove_others, *keys)
     for name, part in RECORD_PARTS.items():
         if rows[name]:
             written = await connection.fetch(
