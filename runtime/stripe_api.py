@@ -7,7 +7,7 @@ a refusal; the package parses every body twice and retries by itself, out of sig
 
 import base64
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,8 @@ API_VERSION = "2026-10-28.endive"
 REQUEST_TIMEOUT_SECONDS = 20.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 NOT_STRIPES = "an answer that is not Stripe's"
+AHEAD_MAX = timedelta(seconds=5)
+"""How far Stripe's clock may be ahead of ours."""
 
 
 class StripeError(Exception):
@@ -105,11 +107,18 @@ class Answer:
     """By Stripe's clock (the Date header), which also stamps events; ours if it is missing."""
     seconds: float = 0.0
     """How long it took to come."""
+    sent_at: datetime | None = None
+    """When the request left, by our clock; None if nobody has looked."""
 
     @property
     def asked_at(self) -> datetime:
-        """When the request left, by the same clock, to its whole seconds: nothing later is sure to be in the answer."""
-        return self.answered_at - timedelta(seconds=int(self.seconds))
+        """When the request left, by Stripe's clock, to its whole seconds: nothing later is sure to be in the answer.
+
+        A Date that is ahead of our clock may be that of something between us and Stripe: then ours counts. Too early a
+        moment costs another read; too late a one would hide that the answer is late.
+        """
+        asked_at = self.answered_at - timedelta(seconds=int(self.seconds))
+        return asked_at if self.sent_at is None else min(asked_at, self.sent_at + AHEAD_MAX)
 
 
 class StripeApi:
@@ -119,7 +128,15 @@ class StripeApi:
     a read by id are two operations, and neither waits for the other.
     """
 
-    def __init__(self, *, api_key: str, api_base: str, budget: Budget, lane: Lane = Lane.LIVE) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        api_base: str,
+        budget: Budget,
+        lane: Lane = Lane.LIVE,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         credentials = base64.b64encode(f"{api_key}:".encode()).decode()
         self._headers = {
             "Authorization": f"Basic {credentials}",
@@ -129,6 +146,7 @@ class StripeApi:
         self._base = api_base.rstrip("/")
         self.budget = budget
         self.lane = lane
+        self._now = now
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
         """Requests sent since the start."""
@@ -209,11 +227,15 @@ class StripeApi:
             raise StripeNotAsked(f"too much is asked of it: {error}") from None
         try:
             self.requests += 1
-            began = time.monotonic()
+            began, sent_at = time.monotonic(), self._now()
             status, answered, body = await self._send(method, url, account_id, fields, headers or {})
             if status == 200 and _is_stripes(body):
-                seconds = time.monotonic() - began
-                return Answer(body=body, answered_at=_date(answered.get("Date")), seconds=seconds)
+                return Answer(
+                    body=body,
+                    answered_at=_date(answered.get("Date")),
+                    seconds=time.monotonic() - began,
+                    sent_at=sent_at,
+                )
             refusal = _error(method, status, path, body, answered)
             if isinstance(refusal, StripeUnavailable) and refusal.limited_by is not None:
                 self.budget.limited(turn, refusal.limited_by)

@@ -8,7 +8,8 @@ import pytest
 
 from billing.kinds.parse import parse_object
 from db.keys import Key
-from db.sync.objects import draw_tick
+from db.sync.objects import LATE_MAX, draw_tick
+from runtime.budget import Budget
 from tests.harness import (
     NOON,
     Body,
@@ -18,9 +19,11 @@ from tests.harness import (
     event,
     item,
     listing,
+    open_lanes,
     refund,
     subscription,
 )
+from worker.engine import Engine
 from worker.live.answers import Answered
 from worker.live.fence import ask_again, store_answers
 
@@ -81,6 +84,20 @@ async def test_late_read_never_becomes_exact(harness: Harness) -> None:
     assert ("past_due", True) == await told(harness)
     held = await harness.object("subscription", "sub_1")
     assert (0, None) == (held["doubts"], held["doubted_at"])
+
+
+async def test_date_ahead_of_our_clock(harness: Harness) -> None:
+    """I3: something between us and Stripe writes a Date that is half a minute ahead. A late read does not count for it
+    as one that began long after the event.
+    """
+    await settled(harness)
+    await harness.apply(event("customer.subscription.updated", PAST_DUE, after=60))
+    harness.api.now = NOON + 60 + 2 + int(LATE_MAX.total_seconds())
+    ours = datetime.fromtimestamp(NOON + 61, UTC)
+    async with open_lanes(harness.settings, Budget(places_max=32), now=lambda: ours) as lanes:
+        await harness.make_due()
+        await Engine(pool=harness.pool, lanes=lanes, settings=harness.settings).confirm(linger=False)
+    assert ("past_due", False) == await told(harness)
 
 
 async def test_read_that_no_replica_can_be_late_for_is_believed(harness: Harness) -> None:
