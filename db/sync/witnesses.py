@@ -28,6 +28,7 @@ class Witness:
     doubts: int
     payload_seq: int = 0  # the inbox number of that event; 0: a thin one is newer, or there is none
     is_stored: bool = True  # a payload or a read of it
+    deleted_at: datetime | None = None  # by the newest event that says so
     tells: int = 0  # events that have told of changes since the read that is stored
     thins: int = 0  # and how many of them were thin
     doubted_as: str | None = None  # what the last read said, if another one is to say the same
@@ -76,6 +77,7 @@ async def select_witnesses(connection: Connection, read_at: Mapping[Key, datetim
             doubts=row["doubts"],
             payload_seq=row["payload_seq"],
             is_stored=row["is_stored"],
+            deleted_at=row["deleted_event_at"],
             tells=row["tells"],
             thins=row["thins"],
             doubted_as=row["doubted_as"],
@@ -112,8 +114,11 @@ class ThinTold:
 SELECT_THIN_TOLD = """
 select e.seq, e.type, e.created, t.twin_id, s.seq is not null as is_here, s.type as twin_type, s.payload, s.api_version
 from sync.events e
-left join sync.twins t on t.account_id = e.account_id and t.live_mode = e.live_mode and t.event_id = e.event_id
-left join sync.events s on s.account_id = e.account_id and s.live_mode = e.live_mode and s.event_id = t.twin_id
+-- It may have come before anybody knew that the account which it names is the key's own.
+left join sync.twins t on t.live_mode = e.live_mode and t.event_id = e.event_id and t.account_id = case
+  when e.account_id = (select k.account_id from sync.key k where k.account_id <> '') then '' else e.account_id
+end
+left join sync.events s on s.account_id = t.account_id and s.live_mode = e.live_mode and s.event_id = t.twin_id
 where e.seq = any ($1::bigint[])
 """
 

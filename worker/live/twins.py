@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from urllib.parse import quote
 
 import msgspec
@@ -36,7 +35,7 @@ from worker.live.witness import select_contradicted
 PAGE = 100
 LISTED_MIN = 3
 """So many twins of one account are looked for in a page of its list of events first."""
-APART = timedelta(seconds=2)
+APART_SECONDS = 2
 """How far the times of a thin event and of its twin may lie from each other."""
 
 log = structlog.get_logger()
@@ -164,14 +163,21 @@ async def read_twins(
 async def _list_twins(
     stripe: StripeApi, scope: Scope, wanted: Mapping[str, UnreadTwin]
 ) -> dict[str, SignedEvent]:
-    """Those among one page of events of these types and times."""
-    times = [each.created for each in wanted.values()]
-    path = f"/v1/events?limit={PAGE}&created[gte]={int((min(times) - APART).timestamp())}"
-    path += f"&created[lte]={int((max(times) + APART).timestamp())}"
+    """Those among one page of events of these types and times; none if Stripe does not take such a time, or a type that
+    only thin events have.
+    """
+    seconds = [int(each.created.timestamp()) for each in wanted.values()]
+    path = f"/v1/events?limit={PAGE}&created[gte]={min(seconds) - APART_SECONDS}"
+    path += f"&created[lte]={max(seconds) + APART_SECONDS}"
     path += "".join(
         f"&types[]={quote(each)}" for each in sorted({each.type for each in wanted.values()})[:20]
     )
-    answer = await stripe.read(path, account_id=scope.account_id)
+    try:
+        answer = await stripe.read(path, account_id=scope.account_id)
+    except StripeRefused as refused:
+        if refused.status != 400:
+            raise
+        return {}
     try:
         page = _decode_page(answer.body)
     except msgspec.MsgspecError as error:

@@ -49,6 +49,8 @@ from runtime.stripe_api import API_VERSION
 from worker.live.answers import Answered
 
 DOUBTED_AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (2, 5, 10, 20))
+TOLD_WITHIN = timedelta(seconds=5)
+"""How much later than what it tells of an event may be created, by Stripe's clock."""
 
 log = structlog.get_logger()
 
@@ -117,11 +119,11 @@ def _doubt(witness: Witness, answer: Answered, witnesses: Witnesses) -> FailedRe
     difference = _difference(witness, read, witnesses.tied, seen)
     said, doubts = None, witness.doubts
     unread: tuple[UnreadTwin, ...] = ()
-    if difference is None and not read.deleted:
+    if difference is None and (not read.deleted or _may_be_there(witness, thin)):
         unseen = [
             each.unread
             for each, twin in zip(thin, twins, strict=True)
-            if twin is None and not shows_step(each.type, read)
+            if twin is None and not _shows(each, witness, read)
         ]
         if not answer.twins_refused:
             unread = tuple(each for each in unseen if each is not None)
@@ -132,7 +134,7 @@ def _doubt(witness: Witness, answer: Answered, witnesses: Witnesses) -> FailedRe
             if witness.changed_since and repeating:
                 difference = "nothing is new"
                 unread = tuple(each.unread for each in thin if each.unread is not None)
-            elif (witness.thins > 1 or not witness.is_stored) and (unseen or not thin):
+            elif (witness.thins > 1 or not witness.is_stored or read.deleted) and (unseen or not thin):
                 said = _digest(witness, answer)
                 if said != witness.doubted_as:
                     difference = "no other read has said the same"
@@ -153,6 +155,30 @@ def _doubt(witness: Witness, answer: Answered, witnesses: Witnesses) -> FailedRe
     )
 
 
+def _may_be_there(witness: Witness, thin: Sequence[ThinTold]) -> bool:
+    """Whether a read that says "deleted" may be late, since the id was chosen again. If it is the second of the
+    deletion, only a creation in it says so.
+    """
+    if not KINDS[witness.key.kind].id_is_chosen or witness.deleted:
+        return False
+    return witness.deleted_at != witness.payload_created or any(map(_tells_of_creation, thin))
+
+
+def _tells_of_creation(told: ThinTold) -> bool:
+    return told.type.endswith(".created")
+
+
+def _shows(told: ThinTold, witness: Witness, read: Parsed) -> bool:
+    """Whether a read shows the step that a thin event tells. Being there shows no creation if another object may have
+    had the id before.
+    """
+    if KINDS[read.kind].id_is_chosen and _tells_of_creation(told):
+        created: datetime | None = getattr(read.facts, "created", None)
+        told_at = witness.payload_created
+        return created is not None and told_at is not None and told_at - created <= TOLD_WITHIN
+    return shows_step(told.type, read)
+
+
 def _owner(answer: Answered) -> ObjectRef | None:
     """What leads to the customer of an object that names none, and of which nothing is stored."""
     if not KINDS[answer.key.kind].ownerless:
@@ -169,7 +195,7 @@ def _lacks_twins(witness: Witness, stored: str | None, read: Parsed, *, repeatin
     """
     if witness.is_stored and witness.tells == 0 and repeating:
         return None  # what is stored has seen them
-    is_first = witness.payload_seq == 0 and witness.tells == 1 and witness.is_older
+    is_first = witness.payload_seq == 0 and witness.tells == 1 and witness.is_older and not read.deleted
     if is_first and not repeating and stored is not None and _says_else(stored, read):
         return None  # nothing else has changed since what is stored
     return "it has to agree with the twin of a thin event"

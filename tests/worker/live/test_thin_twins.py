@@ -2,8 +2,11 @@
 
 import json
 
-from tests.harness import NOON, Body, Harness, charge, customer, event, listing, refund, subscription
+from tests.harness import NOON, Body, Harness, charge, customer, error, event, listing, refund, subscription
 from tests.worker.live.test_thin import asked, thin
+
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999: Python knows no later time."""
 
 
 def keep(harness: Harness, *events: bytes) -> None:
@@ -179,6 +182,102 @@ async def test_many_twins_come_with_one_page(harness: Harness) -> None:
     (query,) = harness.api.queries["/v1/events"]
     assert f"created[gte]={NOON + 9}" in query
     assert "types[]=customer.updated" in query
+
+
+async def test_page_of_twins_that_stripe_refuses(harness: Harness) -> None:
+    """I7: a type that only thin events have, or a time after which there is none, may cost the page of twins, and no
+    read: all twins are asked for by their ids.
+    """
+    customers = ("cus_1", "cus_2", "cus_3", "cus_4")
+    await know(harness, *customers)
+    harness.api.now = NOON + 12
+    keep(harness, *(updated(each, "New", event_id=f"evt_{each}", after=11) for each in customers))
+    harness.api.say("/v1/events", 400, error("parameter_invalid", "Invalid types"))
+    harness.api.put(*(customer(each, name="New") for each in customers))
+    await harness.apply(
+        *(
+            thin("customer.updated", "customer", each, at=at, twin=f"evt_{each}" if at > 10 else None)
+            for each, last in zip(customers, (11.5, 11.5, 11.5, LAST_SECOND - NOON), strict=True)
+            for at in (10, last)
+        )
+    )
+    await harness.confirm()
+    assert [("New", True)] * 3 == await names(harness, *customers[:3])
+    assert [1, 1] == asked(harness, "/v1/events", "/v1/events/evt_cus_1")
+
+
+async def test_twin_of_an_event_that_named_our_own_account(harness: Harness) -> None:
+    """I3: events that came before the key had said whose it is, and name its account: their twins are found, and a
+    replica that is late twice in the same way is not believed.
+    """
+    harness.api.now = NOON + 12
+    keep(harness, updated("cus_1", "New", event_id="evt_new", after=11, before="Middle"))
+    harness.api.put(customer(name="Middle"))
+    await harness.execute("delete from sync.key")
+    await harness.receive(
+        event("customer.created", customer(name="Old"), account="acct_room"),
+        thin("customer.updated", "customer", "cus_1", at=10, context="acct_room"),
+        thin("customer.updated", "customer", "cus_1", at=11, twin="evt_new", context="acct_room"),
+    )
+    await harness.engine.apply()
+    await harness.confirm(times=2)
+    assert not (await harness.record())["exact"]
+    harness.api.put(customer(name="New"))
+    await harness.confirm()
+    assert [("New", True)] == await names(harness, "cus_1")
+
+
+async def test_late_read_of_an_id_that_was_chosen_again(harness: Harness) -> None:
+    """I5, two witnesses: thin events tell that objects were deleted, and their ids chosen again. A late replica shows
+    the one that was deleted, or none, or says that it is deleted: it has not seen the creation.
+    """
+    api = harness.api
+    api.bodies["/v1/prices"] = listing([])
+    olds = [named("coupon", "AGAIN"), named("product", "prod_1"), named("product", "prod_2")]
+    api.put(*olds)
+    await harness.apply(*(event(f"{each['object']}.created", each) for each in olds))
+    await harness.settle()
+    api.now = NOON + 43
+    news = [
+        named("coupon", "NEW", created=NOON + 41),
+        *(each | {"created": NOON + 41, "name": "New"} for each in olds),
+    ]
+    keep(
+        harness,
+        *(event(f"{each['object']}.created", each, after=41, event_id=f"evt_{each['id']}") for each in news),
+    )
+    api.put(named("coupon", "NEW"), {"object": "product", "id": "prod_1", "deleted": True})
+    del api.bodies["/v1/coupons/AGAIN"], api.bodies["/v1/products/prod_2"]
+    await harness.apply(
+        *(
+            thin(f"{each['object']}.{step}", each["object"], each["id"], at=at, twin=f"evt_{each['id']}")
+            for each in news
+            # Of two events in one second nobody knows which is the later one.
+            for step, at in (
+                ("deleted", 41.1 if each["id"] in ("AGAIN", "prod_2") else 40),
+                ("created", 41.6),
+            )
+        )
+    )
+    await harness.confirm()
+    for each in news:
+        known = await harness.object(each["object"], each["id"])
+        assert known["confirmed"] < known["dirty"], each["id"]
+        assert not known["tombstone"], each["id"]
+    api.put(*news)
+    await harness.settle()
+    rows = await harness.fetch(
+        "select id, created from stripe.coupons where deleted_at is null "
+        "union all select id, created from stripe.products where deleted_at is null"
+    )
+    assert {each["id"]: NOON + 41 for each in news} == {row[0]: row[1].timestamp() for row in rows}
+
+
+def named(name: str, object_id: str, **fields: object) -> Body:
+    """A coupon or a product whose id was chosen."""
+    of_coupon: Body = {"duration": "forever", "percent_off": 25} if name == "coupon" else {}
+    common: Body = {"object": name, "id": object_id, "created": NOON, "name": "Old", "metadata": {}}
+    return common | of_coupon | fields
 
 
 async def test_twins_that_cannot_be_read(harness: Harness) -> None:
