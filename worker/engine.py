@@ -268,15 +268,16 @@ class Engine:
             started, lanes = self._clock(), self._lanes
             if not await self._key_may_read():
                 return
-            while not self._over(started):
-                asked = await self._refresh_usage(lanes, asked_only=True)
-                pulled = await pull_histories(
-                    self._pool, lanes.bulk, live_mode=lanes.live_mode, held=self._held.histories
-                )
-                if pulled:
-                    await self.derive()
-                if not (asked or pulled or await self._refresh_usage(lanes, asked_only=False)):
-                    break
+            async with self._deriving_alongside(always=False) as derive_soon:
+                while not self._over(started):
+                    asked = await self._refresh_usage(lanes, asked_only=True)
+                    pulled = await pull_histories(
+                        self._pool, lanes.bulk, live_mode=lanes.live_mode, held=self._held.histories
+                    )
+                    if pulled:
+                        derive_soon()
+                    if not (asked or pulled or await self._refresh_usage(lanes, asked_only=False)):
+                        break
 
     async def fill_gaps(self) -> None:
         """Fill the gaps that are due: a turn of its own, since the history of one customer may take hours."""
@@ -367,11 +368,12 @@ class Engine:
         return True
 
     @asynccontextmanager
-    async def _deriving_alongside(self) -> AsyncIterator[Callable[[], None]]:
+    async def _deriving_alongside(self, *, always: bool = True) -> AsyncIterator[Callable[[], None]]:
         """Derive while the body works: the body calls what it is given whenever it has made customers stale.
 
         Postgres works on one while Python works on the other; and the more there is to apply, the more changes of one
-        customer a derivation sees at once. All are derived when the context ends.
+        customer a derivation sees at once. All are derived when the context ends, if the body has called for it, or
+        `always`.
         """
         wanted, over = asyncio.Event(), False
 
@@ -383,12 +385,18 @@ class Engine:
                 if over and not wanted.is_set():
                     return
 
+        def derive_soon() -> None:
+            nonlocal always
+            always = True
+            wanted.set()
+
         task = asyncio.create_task(derive_when_wanted(), name="derive")
         try:
-            yield wanted.set
-            over = True
-            wanted.set()
-            await task
+            yield derive_soon
+            if always:
+                over = True
+                wanted.set()
+                await task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

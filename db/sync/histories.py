@@ -93,25 +93,42 @@ async def release_histories(connection: Connection, histories: Sequence[DueHisto
 
 
 # A request that came while it was being pulled keeps its appointment.
-FINISH_HISTORY = """
-update sync.customers
+FINISH_HISTORIES = """
+with done as (
+  select account_id, live_mode, customer_id, k.asked
+  from sync.customers
+  join unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[], $5::bigint[])
+    as k (account_id, live_mode, customer_id, asked, tick) using (account_id, live_mode, customer_id)
+  cross join sync.current_incarnation i
+  where k.tick between i.first_tick and i.last_tick
+  order by 1, 2, 3
+  for no key update of customers
+)
+update sync.customers c
 set complete = true,
-  history_at = case when history_asked > $4 then history_at end,
-  history_attempts = case when history_asked > $4 then history_attempts else 0 end,
+  history_at = case when c.history_asked > d.asked then c.history_at end,
+  history_attempts = case when c.history_asked > d.asked then c.history_attempts else 0 end,
   history_error = null,
-  stale = stale + 1, stale_since = case when stale > derived then stale_since else now() end
-from sync.current_incarnation i
-where account_id = $1 and live_mode = $2 and customer_id = $3 and $5 between i.first_tick and i.last_tick
-returning true
+  stale = c.stale + 1, stale_since = case when c.stale > c.derived then c.stale_since else now() end
+from done d
+where (c.account_id, c.live_mode, c.customer_id) = (d.account_id, d.live_mode, d.customer_id)
+returning c.account_id, c.live_mode, c.customer_id
 """
 
 
-async def finish_history(connection: Connection, history: DueHistory) -> bool:
-    """Every list of the customer was read to its end: from now on its record may be exact.
+async def finish_histories(connection: Connection, histories: Sequence[DueHistory]) -> set[CustomerKey]:
+    """Every list of these customers was read to its end: from now on their records may be exact.
 
-    False if that began in another incarnation: what it stored may be lost, and it is to be read again.
+    One that began in another incarnation is not among those returned: what it stored may be lost, and it is to be read
+    again.
     """
-    return bool(await connection.fetchval(FINISH_HISTORY, *history.key, history.asked, history.tick))
+    rows = await connection.fetch(
+        FINISH_HISTORIES,
+        *columns_of_keys(CustomerKey, [history.key for history in histories]),
+        [history.asked for history in histories],
+        [history.tick for history in histories],
+    )
+    return {CustomerKey(row[0], row[1], row[2]) for row in rows}
 
 
 POSTPONE_HISTORY = """

@@ -24,14 +24,14 @@ from db.sync.histories import (
     DueHistory,
     claim_histories,
     drop_unknown,
-    finish_history,
+    finish_histories,
     postpone_history,
     release_histories,
 )
 from db.sync.objects import mark_objects
 from db.sync.refusals import WHOLE_ACCOUNT, is_deleted, select_refusals
 from runtime.payload import said_by
-from runtime.retry import backoff_seconds
+from runtime.retry import backoff_seconds, retry_conflicts
 from runtime.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 from worker.leases import Held, holding
 from worker.live.answers import Answered
@@ -41,7 +41,7 @@ from worker.live.marks import bare_mark
 from worker.live.pages import each_page
 from worker.live.reads import read_of, read_whole
 
-BATCH = 8
+BATCH = 16
 LEASE = timedelta(minutes=5)
 STORED_AT_ONCE = 100
 """Of one history: how many objects are kept in memory before they are stored."""
@@ -124,13 +124,7 @@ async def _pull(pool: Pool, stripe: StripeApi, history: DueHistory, store: "_Sto
     except Exception:
         await pull.store()
         raise
-    await pull.store()
-    async with pool.acquire() as connection:
-        if not await finish_history(connection, history):
-            # It began in another incarnation of the database: it is begun again.
-            await release_histories(connection, [history])
-            return False
-    return True
+    return await pull.end()
 
 
 @dataclass(slots=True)
@@ -144,30 +138,34 @@ class _Found:
     """What is left to reads by ids, since it cannot be stored as it came."""
     readable: set[str] = field(default_factory=set)
     """Alarms about rights that the key has."""
+    ends: DueHistory | None = None
+    """The history, if this is the last of it."""
 
 
 class _Store:
-    """Stores what pulls have read: what comes while a transaction is under way goes together into the next one."""
+    """Stores what pulls have read, and ends them: what comes while a transaction is under way goes together into the
+    next one.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._waiting: list[tuple[_Found, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[_Found, asyncio.Future[bool]]] = []
         self._turn = asyncio.Lock()
 
-    async def put(self, found: _Found) -> None:
-        """Return when it is stored."""
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def put(self, found: _Found) -> bool:
+        """Return when it is stored; False if it was to end a history that has to be begun again."""
+        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((found, stored))
         async with self._turn:
             if not stored.done():
                 waiting, self._waiting = self._waiting, []
                 await self._store_safely(waiting)
-        await stored
+        return await stored
 
-    async def _store_safely(self, waiting: Sequence[tuple[_Found, asyncio.Future[None]]]) -> None:
+    async def _store_safely(self, waiting: Sequence[tuple[_Found, asyncio.Future[bool]]]) -> None:
         """Store all of it together; if that fails, each by itself, so that who waits gets no error but its own."""
         try:
-            await self._store([found for found, _ in waiting])
+            again = await self._store([found for found, _ in waiting])
         except Exception as error:  # noqa: BLE001 - one customer's failure must never stop another (I7)
             if len(waiting) > 1 and not isinstance(error, PostgresAway):
                 for each in waiting:
@@ -180,13 +178,15 @@ class _Store:
                 stored.cancel()
             raise
         else:
-            for _, stored in waiting:
-                stored.set_result(None)
+            for found, stored in waiting:
+                stored.set_result(found.ends not in again)
 
-    async def _store(self, groups: Sequence[_Found]) -> None:
+    async def _store(self, groups: Sequence[_Found]) -> Sequence[DueHistory | None]:
+        """Returns the histories that were to end, and have to be begun again."""
         answers = [answer for found in groups for answer in found.answers]
         owners = {answer.key: found.owner for found in groups for answer in found.answers}
         owners |= {key: found.owner for found in groups for key in found.unread}
+        ending = [found.ends for found in groups if found.ends is not None]
         async with self._pool.acquire() as connection:
             failures = await store_safely(connection, answers, source="backfill")
             await ask_again(connection, [each for each in failures if each.answered])
@@ -200,6 +200,14 @@ class _Store:
                 await mark_objects(connection, marks)
             if readable := {name for found in groups for name in found.readable}:
                 await clear_alarms(connection, readable)
+            if not ending:
+                return []
+            ended = await retry_conflicts(lambda: finish_histories(connection, ending))
+            # What began in another incarnation of the database is begun again.
+            again = [history for history in ending if history.key not in ended]
+            if again:
+                await release_histories(connection, again)
+            return again
 
 
 class _Pull:
@@ -244,6 +252,11 @@ class _Pull:
         """Store what was read since the last time, and take back alarms about what could be read."""
         found, self._found = self._found, _Found(self._history.key.id)
         await self._store.put(found)
+
+    async def end(self) -> bool:
+        """Store the rest, and call the customer complete; False if its history has to be begun again."""
+        self._found.ends = self._history
+        return await self._store.put(self._found)
 
     async def _read_lists(self) -> None:
         key = self._history.key

@@ -4,8 +4,9 @@ import asyncio
 
 from db.keys import CustomerKey
 from db.records.refresh import select_refresh_state, want_refresh
+from db.sync.histories import FINISH_HISTORIES
 from db.sync.objects import CONFIRM_OBJECTS
-from tests.faults import Call, after
+from tests.faults import Call, about, after, failing
 from tests.harness import (
     NOON,
     Body,
@@ -166,3 +167,18 @@ async def test_lists_of_a_history_are_stored_together(harness: Harness) -> None:
         await harness.settle()
         record = await harness.record()
         assert ("active", 2000, False) == (record["status"], record["lifetime_revenue"], record["exact"])
+
+
+async def test_one_history_that_cannot_end_stops_no_other(harness: Harness) -> None:
+    """I7: histories end together, and one by one if that fails; the other customers are complete."""
+    names = [f"cus_{number}" for number in range(1, 4)]
+    lists_hold(harness)
+    for name in names:
+        harness.api.put(customer(name))
+        async with harness.pool.acquire() as connection:
+            await want_refresh(connection, CustomerKey("", False, name))
+    with failing(FINISH_HISTORIES, OverflowError("poison"), when=about("cus_2")):
+        await sweep_bulk(harness.engine)
+    rows = await harness.fetch("select customer_id, complete, history_error from sync.customers order by 1")
+    assert [("cus_1", True, None), ("cus_3", True, None)] == [tuple(row) for row in rows if row["complete"]]
+    assert "poison" in rows[1]["history_error"]
