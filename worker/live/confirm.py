@@ -46,6 +46,9 @@ CLAIM_EVERY_SECONDS_MAX = 1.0
 STORED_TOGETHER_SECONDS = 0.1
 """How long answers wait for others that are under way, to be stored with them: a transaction costs as much as the
 storing of some twenty objects."""
+TOLD_TOGETHER_SECONDS = 1.0
+"""While more is due than can be read, it is told so much apart that something was stored: most of what comes concerns
+customers of whom something has just come."""
 ODD_ALARMS_AT_ONCE = 5
 """Of one group of answers: a kind whose every read is refused would bury the other alarms."""
 
@@ -62,7 +65,8 @@ async def confirm_batch(
     more: Callable[[], bool] = lambda: False,
     held: Held[DueRead] | None = None,
 ) -> tuple[int, bool]:
-    """Read what is due and store what came, in groups as the answers arrive; `stored` is called after each group.
+    """Read what is due and store what came, in groups as the answers arrive; `stored` is called after each group, while
+    reads flood in less often, and after the last.
 
     While `more` says so, further reads are begun as others end, so that one that takes long keeps none waiting.
 
@@ -70,15 +74,21 @@ async def confirm_batch(
     `held` notes the reads while they are under way.
     """
     turn = _Turn(pool, stripe, live_mode=live_mode)
+    loop, told_at, untold = asyncio.get_running_loop(), float("-inf"), False
     with holding(held, turn.under_way):
         try:
             await turn.begin(limit)
             while turn.tasks:
                 goes_on = more() and not turn.refused
                 if await turn.store_what_comes(wait_seconds=CLAIM_EVERY_SECONDS if goes_on else None):
-                    stored()
+                    untold = turn.is_flooded and loop.time() - told_at < TOLD_TOGETHER_SECONDS
+                    if not untold:
+                        told_at = loop.time()
+                        stored()
                 if goes_on and len(turn.under_way) <= limit // 2:
                     await turn.begin_more(limit - len(turn.under_way))
+            if untold:
+                stored()
         finally:
             await turn.end()
     return turn.begun, turn.refused
@@ -105,6 +115,8 @@ class _Turn:
         self.under_way: list[DueRead] = []
         """What is to be given back if the worker has to stop."""
         self.begun = 0
+        self.is_flooded = False
+        """Whether more was due than could be claimed."""
         self.refused = False
 
     async def begin(self, limit: int) -> None:
@@ -116,7 +128,8 @@ class _Turn:
             due = await claim_reads(
                 connection, kinds=list(KINDS), live_mode=self._live_mode, limit=limit, lease=LEASE
             )
-            if len(due) < limit:
+            self.is_flooded = len(due) == limit
+            if not self.is_flooded:
                 self._claimed_at = now
             # A read that takes longer than its lease is claimed again, which prolongs the lease.
             reading = {read.key for read in self.under_way}

@@ -12,7 +12,8 @@ from billing.deadlines import GRACE, deadline_of, next_look
 from billing.kinds.parse import parse_object
 from billing.kinds.subscriptions import Subscription
 from db.connection import Pool
-from db.sync.objects import QUIET, QUIET_MAX, UNREADABLE_MAX
+from db.sync.objects import CONFIRM_OBJECTS, QUIET, QUIET_MAX, UNREADABLE_MAX
+from tests.faults import Call, after
 from tests.harness import (
     NOON,
     Api,
@@ -29,6 +30,7 @@ from tests.harness import (
     sweep_bulk,
 )
 from tests.system import until
+from worker.live import confirm
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -44,6 +46,40 @@ async def told(harness: Harness, *names: str) -> tuple[object, ...]:
 def reads_of(harness: Harness, path: str) -> int:
     """How often this path was asked for."""
     return harness.api.asked.count(path)
+
+
+async def test_answers_that_flood_in_are_told_together(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While more is due than is read at once, their customers are not derived after each group; after the last they
+    are.
+    """
+    monkeypatch.setattr(confirm, "TOLD_TOGETHER_SECONDS", 3600.0)
+    monkeypatch.setattr(confirm, "STORED_TOGETHER_SECONDS", 30.0)
+    groups: list[int] = []
+    told: list[int] = []
+
+    async def note(call: Call) -> None:
+        groups.append(len(call.args[3]))
+
+    bodies = [customer(f"cus_{number}") for number in range(5)]
+    harness.api.put(*bodies)
+    for body in bodies:
+        await harness.apply(event("customer.updated", body))
+    await harness.execute("update sync.objects set read_at = now()")
+    assert harness.lanes is not None
+    stripe = harness.lanes.live
+    stripe.unlistable.add(("", "customer"))
+    with after(CONFIRM_OBJECTS, note):
+        await confirm.confirm_batch(
+            harness.pool,
+            stripe,
+            live_mode=False,
+            limit=2,
+            more=lambda: True,
+            stored=lambda: told.append(sum(groups)),
+        )
+    assert ([2, 2, 1], [2, 5]) == (groups, told)
 
 
 async def test_burst_is_read_once(harness: Harness) -> None:
