@@ -356,7 +356,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     **{
         f"stretches of {table}": (
             stretches.SELECT_SECONDS[kind],
-            (*SCOPE, ids(prefix), 100),
+            (*SCOPE, ids(prefix), 100, 51),
             {index},  # and either that or the key finds what is due
         )
         for kind, table, prefix, index in (

@@ -76,9 +76,10 @@ async def plan_reads(
         if kind.confirmed_along is None or (scope.account_id, name) in unlistable or len(simple) < 2:
             plan.alone += reads
             continue
-        stretches = stretches_of(
-            scope, kind, await select_seconds(connection, scope, name, list(simple), page=PAGE), simple
+        seconds = await select_seconds(
+            connection, scope, name, list(simple), page=PAGE, rows_after_max=BRIDGED_ROWS_MAX + 1
         )
+        stretches = stretches_of(scope, kind, seconds, simple)
         listed = {read.key for stretch in stretches for read in stretch.reads}
         plan.stretches += stretches
         plan.alone += [read for read in reads if read.key not in listed]
