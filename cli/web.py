@@ -44,7 +44,7 @@ def web(
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    server = DrainingServer(config, protocol, sockets=inherited_sockets())
+    server = DrainingServer(config, protocol, sockets=inherited_sockets(), at_end=traces.stop)
     with contextlib.suppress(KeyboardInterrupt):
         server.start()
     traces.stop()

@@ -7,6 +7,7 @@ whether they are on, and nothing else is done for them.
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +29,8 @@ NAMES_AN_EXPORTER = (
 )
 GROUP = "opentelemetry_traces_exporter"
 """Where packages that export traces enter themselves."""
+END_SECONDS_MAX = 2.0
+"""For what waits to be sent when a process ends: nobody waits longer for a collector that is away."""
 INSTALL = "install subledger[traces] (in a checkout: requirements-traces.txt)"
 
 Value = str | bool | int
@@ -146,8 +149,12 @@ class Traces:
         span.end(max(began_ns, ended_ns))
 
     def end(self) -> None:
-        """Send what waits, and stop."""
-        self._provider.shutdown()
+        """Send what waits, if the collector takes it within END_SECONDS_MAX, and stop."""
+        ending = threading.Thread(target=self._provider.shutdown, name="end of traces", daemon=True)
+        ending.start()
+        ending.join(END_SECONDS_MAX)
+        if ending.is_alive():
+            log.warning("traces not sent", remedy="look whether the collector answers")
 
 
 def ids_of(event: Traced) -> tuple[int, int]:

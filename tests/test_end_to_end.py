@@ -1,15 +1,44 @@
 """The whole path: a sandbox account plays its stories through real processes, and every record equals its truth."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from sandbox import MIXED, NEW, STORIES, Plan, Sandbox, arrange, create_api, deliver, serve
+from runtime.traces import Traced, ids_of
+from sandbox import MIXED, NEW, STORIES, Event, Plan, Sandbox, arrange, create_api, deliver, serve
+from tests.collector import Collector, collecting
 from tests.system import SECRET, running_system, until
 from tests.truth import differences, read_records
 
 API_KEY = "sk_test_end_to_end"
+STEPS = {"receive", "apply", "event", "confirm", "derive"}
+# Sent at the end, if not 512 are there before.
+TRACED = {
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "0.1",
+    "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+}
+
+
+def assert_traced(collector: Collector, events: Sequence[Event]) -> None:
+    """Web and worker have sampled the same events, and each is one trace under one root, whole."""
+    traces = {
+        ids: collector.trace(ids[0]) for ids in {ids_of(Traced(each.id, each.live_mode)) for each in events}
+    }
+    sampled = {ids: spans for ids, spans in traces.items() if spans}
+    assert len(traces) / 20 < len(sampled) < len(traces) / 5
+    for (_, root_id), spans in sampled.items():
+        (root,) = [span for span in spans if not span.parent_id]
+        assert ("event", root_id, "subledger-worker") == (root.name, root.span_id, root.service)
+        assert {root_id} == {span.parent_id for span in spans if span is not root}
+        assert {"subledger-web"} == {span.service for span in spans if span.name == "receive"}
+        assert {root.attributes["subledger.event"]} == {span.attributes["subledger.event"] for span in spans}
+        assert all(span.began_ns <= span.ended_ns for span in spans)
+    whole = [spans for spans in sampled.values() if STEPS <= {span.name for span in spans}]
+    last = [max(spans, key=lambda span: span.ended_ns) for spans in whole]
+    assert any(span.name == "derive" and span.attributes["subledger.exact"] for span in last)
 
 
 @pytest.mark.parametrize(
@@ -24,18 +53,21 @@ async def test_records_equal_the_truth(
     customers: int,
 ) -> None:
     """At least 200 customers, every story, delivered as Stripe delivers: shuffled within a burst, some twice. And a
-    third of the stories in the newest version alone.
+    third of the stories in the newest version alone. Of an event in ten a collector has one trace, from its webhook to
+    the exact record.
     """
     sandbox = Sandbox(seed=11, event_versions=shapes)
     sandbox.play([*STORIES][::stories_every], customers=customers)
     async with (
         serve(create_api(sandbox, [API_KEY])) as api_base,
+        collecting() as collector,
         running_system(
             database_url=database_url,
             redis_url=redis_url,
             folder=tmp_path,
             api_key=API_KEY,
             api_base=api_base,
+            settings=TRACED | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
         ) as system,
     ):
         events = sandbox.run()
@@ -44,6 +76,10 @@ async def test_records_equal_the_truth(
         assert report.refused == 0
         status = await system.settled(within_seconds=400)
         assert status["parked"] == 0
+        # What has not been sent yet is sent at the end.
+        for process in (system.web, *system.workers):
+            await process.stop()
+        assert_traced(collector, events)
     # The API key serves test mode; what is live is kept apart, and seen.
     truth = {key: customer for key, customer in sandbox.truth().items() if not customer.live_mode}
     records = await read_records(database_url)

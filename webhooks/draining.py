@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
@@ -37,15 +38,22 @@ class DrainingServer(uvicorn.Server):
     """A server that on SIGTERM answers everything that has reached it, each with `Connection: close`.
 
     Idle connections are closed after the time that they have in any case (5 s): proxies that keep to docs/proxy.md have
-    closed them before. On SIGINT, which somebody types, they are closed at once.
+    closed them before. On SIGINT, which somebody types, they are closed at once. `at_end` is called when all is
+    answered, since uvicorn then ends the process by the signal that came: nothing after `start` is reached.
     """
 
     def __init__(
-        self, config: uvicorn.Config, protocol: type[BoundedProtocol], *, sockets: list[socket.socket]
+        self,
+        config: uvicorn.Config,
+        protocol: type[BoundedProtocol],
+        *,
+        sockets: list[socket.socket],
+        at_end: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._protocol = protocol
         self._sockets = sockets
+        self._at_end = at_end
         self._patient = True
 
     def start(self) -> None:
@@ -66,6 +74,7 @@ class DrainingServer(uvicorn.Server):
                 await self._accept_the_last()
             self._protocol.of_server.draining = True
         await super().shutdown(sockets)
+        self._at_end()
 
     async def _accept_the_last(self) -> None:
         """Close our own sockets, after accepting the connections that wait in them: closing would reset those."""

@@ -37,7 +37,7 @@ async def test_what_has_reached_it_is_answered() -> None:
         log_config=None,
         backlog=backlog(100),
     )
-    server = DrainingServer(config, protocol, sockets=[])
+    server = DrainingServer(config, protocol, sockets=[], at_end=lambda: None)
     config.load()
     server.lifespan = config.lifespan_class(config)
     await server.startup()
