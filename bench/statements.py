@@ -144,7 +144,7 @@ async def _statements(connection: OwnConnection) -> Mapping[str, Measured]:
         "what changed": page(pages.PAGE_BY_CHANGE, change - LISTED),
         "/status": Measured(
             statement=status.SELECT_BACKLOG,
-            parameters=(False, list(LIST_CONFIRMED)),
+            parameters=(False, list(LIST_CONFIRMED), status.COUNTED_MAX),
             before=(status.BY_INDEX, ()),
         ),
         "billing.freshness": looked_up("select * from billing.freshness"),

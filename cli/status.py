@@ -15,6 +15,7 @@ from cli.connect import database, environment, served_mode
 from cli.terminal import cell, counted, moment, progress, show, show_json, span, table
 from db.connection import Connection, PostgresAway
 from db.sync.status import (
+    COUNTED_MAX,
     Backlog,
     KnownProblem,
     WorkerSign,
@@ -248,7 +249,8 @@ def _backlog_rows(health: Health) -> Iterator[tuple[object, object, object]]:
         if count is None:
             yield name, None, "no STRIPE_API_KEY here: nothing is read, records stay provisional"
         elif count:
-            yield name, cell(f"{count:,}", "bold yellow"), remedy
+            more = "+" if count >= COUNTED_MAX else ""
+            yield name, cell(f"{count:,}{more}", "bold yellow"), remedy
         else:
             yield name, cell(count, "green"), cell(meaning, "dim")
     yield "lag", _lag(backlog), cell("how long the oldest pending event has waited", "dim")

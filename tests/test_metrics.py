@@ -24,7 +24,7 @@ from tests.places import ROOT
 from tests.ports import reserved_port
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.web_harness import event, open_door, settings
-from webhooks.metrics import State, metrics_of
+from webhooks.metrics import State, metrics_of, pause_seconds
 from worker import port as own_port
 from worker.port import Health, open_port
 from worker.port import metrics_of as worker_metrics
@@ -178,6 +178,11 @@ async def test_state_is_told_whole(pool: Pool, database_url: str) -> None:
     assert (ended, 1, 0) == tuple(
         said[f"subledger_last_audit_{name}", ()] for name in ("timestamp_seconds", "drift", "complete")
     )
+
+
+def test_looks_that_take_long_are_seldom() -> None:
+    """Where much is left to do, counting it is no burden of its own."""
+    assert (5.0, 60.0) == (pause_seconds(0.01), pause_seconds(6.0))
 
 
 async def test_metrics_while_postgres_is_away() -> None:

@@ -28,6 +28,8 @@ from webhooks.admin import Admin
 
 LOOK_SECONDS = 5.0
 """However often somebody asks, Postgres is looked at no more often than this ..."""
+LOOK_SHARE = 0.1
+"""... and, where a look takes long, for no more than this share of the time ..."""
 RECORDS_SECONDS = 60.0
 """... and the records are counted no more often than this: that reads all of billing.customers."""
 BACKFILLS_MAX = 10
@@ -56,7 +58,7 @@ class MetricsRoute:
         self._public = public
         self._clock = clock
         self._looking = asyncio.Lock()
-        self._looked_at = self._counted_at = float("-inf")
+        self._due_at = self._counted_at = float("-inf")
         self._state: State | None = None
         self._records: dict[bool, int] = {}
 
@@ -70,9 +72,10 @@ class MetricsRoute:
         if not self._public:
             self._admin.require_token(request)
         async with self._looking:
-            if self._clock() - self._looked_at >= LOOK_SECONDS:
+            if (began := self._clock()) >= self._due_at:
                 self._state = await self._look()
-                self._looked_at = self._clock()
+                ended = self._clock()
+                self._due_at = ended + pause_seconds(ended - began)
             state = self._state
         return Response(exposition(metrics_of(state)), media_type=CONTENT_TYPE)
 
@@ -100,6 +103,11 @@ class MetricsRoute:
                 if scan.finished_at is None
             ],
         )
+
+
+def pause_seconds(took_seconds: float) -> float:
+    """How long after a look that took so long the next one may begin."""
+    return max(LOOK_SECONDS, took_seconds / LOOK_SHARE)
 
 
 def metrics_of(state: State | None) -> Iterator[Metric]:

@@ -18,11 +18,14 @@ from db.sync.workers import LOST_AFTER_SECONDS
 
 # The backlog
 
+COUNTED_MAX = 250_000
+"""Where more is left to do, this many are said: to count them all would take longer than it may."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What is still to be done. The records are settled with the first three at 0 (or None), unless an alarm stands or
-    events of the mode that is served are quarantined.
+    """What is still to be done, each counted up to COUNTED_MAX. The records are settled with the first three at 0 (or
+    None), unless an alarm stands or events of the mode that is served are quarantined.
     """
 
     pending_events: int
@@ -64,40 +67,54 @@ SELECT_BACKLOG = f"""
 -- Of an account that has taken its access back nothing is read, and nobody waits for it: an alarm says so.
 with closed as (select account_id from sync.refusals where kind = '' and live_mode = $1)
 select
-  f.pending as pending_events,
-  (select count(*) from sync.customers where stale > derived and parked_at is null)
-    + (select count(*) from sync.objects where touched > resolved) as stale_customers,
+  (select count(*) from (select from sync.events where state = 'pending' limit $3) counted) as pending_events,
+  (select count(*) from (select from sync.customers where stale > derived and parked_at is null limit $3) counted)
+    + (select count(*) from (select from sync.objects where touched > resolved limit $3) counted) as stale_customers,
   (
     select count(*)
-    from sync.objects
-    -- That is: not a tombstone, and dirty >= confirmed. Many more have a read that is due at a deadline.
-    where unsettled and read_at is not null and missing_since is null and parked_at is null
-      and live_mode = $1 and kind <> all ($2::text[]) and account_id not in (select account_id from closed)
+    from (
+      select from sync.objects
+      -- That is: not a tombstone, and dirty >= confirmed. Many more have a read that is due at a deadline.
+      where unsettled and read_at is not null and missing_since is null and parked_at is null
+        and live_mode = $1 and kind <> all ($2::text[]) and account_id not in (select account_id from closed)
+      limit $3
+    ) counted
   ) + (
     select count(*)
-    from sync.customers
-    where history_at is not null and history_attempts < {HISTORY_ATTEMPTS_MAX} and live_mode = $1
-      and account_id not in (select account_id from closed)
+    from (
+      select from sync.customers
+      where history_at is not null and history_attempts < {HISTORY_ATTEMPTS_MAX} and live_mode = $1
+        and account_id not in (select account_id from closed)
+      limit $3
+    ) counted
   ) as unconfirmed_objects,
   (
-    select count(*) from sync.objects
-    where unsettled and missing_since is not null and kind <> all ($2::text[])
+    select count(*)
+    from (
+      select from sync.objects
+      where unsettled and missing_since is not null and kind <> all ($2::text[])
+      limit $3
+    ) counted
   ) as missing_objects,
-  (select count(*) from sync.events where state = 'parked')
-    + (select count(*) from sync.objects where unsettled and parked_at is not null)
-    + (select count(*) from sync.customers where parked_at is not null) as parked,
+  (select count(*) from (select from sync.events where state = 'parked' limit $3) counted)
+    + (select count(*) from (select from sync.objects where unsettled and parked_at is not null limit $3) counted)
+    + (select count(*) from (select from sync.customers where parked_at is not null limit $3) counted) as parked,
   extract(epoch from now() - f.oldest_pending_at)::float8 as oldest_pending_seconds,
   f.last_event_received_at as last_event_at,
   f.last_gap_fill_at,
   (select array_agg(name || ': ' || detail order by name) from sync.alarms) as alarms,
-  (select count(*) from sync.events where state = 'quarantined') as quarantined_events,
+  (select count(*) from (select from sync.events where state = 'quarantined' limit $3) counted) as quarantined_events,
   (
-    select count(*) from sync.events
-    where state = 'quarantined' and live_mode = coalesce($1, (select live_mode from sync.key limit 1), live_mode)
+    select count(*)
+    from (
+      select from sync.events
+      where state = 'quarantined' and live_mode = coalesce($1, (select live_mode from sync.key limit 1), live_mode)
+      limit $3
+    ) counted
   ) as quarantined_of_served_mode,
-  (select count(*) from sync.problems) as problems,
-  (select count(*) from sync.pushes where due_at is not null) as pending_pushes,
-  (select count(*) from sync.meter_events where state = 'queued') as unsent_meter_events,
+  (select count(*) from (select from sync.problems limit $3) counted) as problems,
+  (select count(*) from (select from sync.pushes where due_at is not null limit $3) counted) as pending_pushes,
+  (select count(*) from (select from sync.meter_events where state = 'queued' limit $3) counted) as unsent_meter_events,
   (
     select extract(epoch from now() - min(queued_at))::float8
     from sync.meter_events
@@ -118,7 +135,7 @@ async def select_backlog(connection: Connection, *, live_mode: bool | None) -> B
     """Count what is to be done; `live_mode` is that of the API key, None without one."""
     async with connection.transaction():
         await connection.execute(BY_INDEX)
-        row = await connection.fetchrow(SELECT_BACKLOG, live_mode, list(LIST_CONFIRMED))
+        row = await connection.fetchrow(SELECT_BACKLOG, live_mode, list(LIST_CONFIRMED), COUNTED_MAX)
     if row is None:
         raise LookupError("billing.freshness has no row: run `subledger migrate`")
     values = dict(row)

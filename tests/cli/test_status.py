@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from db.connection import Pool
+from db.sync import status as status_of_sync
 from db.sync.accounts import raise_alarm
+from db.sync.status import select_backlog
 from db.sync.workers import beat
 from tests.cli.command import Done, ended, running, subledger
 from tests.harness import API_KEY, customer, event, open_harness
@@ -37,8 +39,12 @@ async def test_nothing_received_is_settled(database_url: str) -> None:
     assert "\x1b" not in page.out, "a pipe has no colours"
 
 
-async def test_pending_events_are_left(pool: Pool, database_url: str) -> None:
-    """Looking is no failure; waiting for what does not come is, and says what is left."""
+async def test_pending_events_are_left(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking is no failure; waiting for what does not come is, and says what is left. Of very many, a part is
+    counted.
+    """
     async with open_harness(pool, database_url) as harness:
         await harness.receive(
             event("customer.created", customer()), event("customer.created", customer("cus_2"))
@@ -52,6 +58,10 @@ async def test_pending_events_are_left(pool: Pool, database_url: str) -> None:
     waited = await subledger(database_url, "status", "--wait", "0")
     assert (1, page.lines("pending events")) == (waited.code, waited.lines("pending events"))
     assert "subledger: not settled after 0 s: 2 pending events\n" == waited.err
+    monkeypatch.setattr(status_of_sync, "COUNTED_MAX", 1)
+    async with pool.acquire() as connection:
+        backlog = await select_backlog(connection, live_mode=None)
+    assert (1, False) == (backlog.pending_events, backlog.settled)
 
 
 async def test_alarm_and_quarantine_are_not_settled(pool: Pool, database_url: str) -> None:

@@ -610,7 +610,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
 BY_INDEX: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "backlog": (
         status.SELECT_BACKLOG,
-        (False, ["payment_intent"]),
+        (False, ["payment_intent"], status.COUNTED_MAX),
         {
             *("events_pending", "events_parked", "objects_unresolved", "objects_unsettled"),
             *("customers_stale", "customers_history", "customers_parked"),
