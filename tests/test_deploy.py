@@ -164,6 +164,8 @@ def test_units_run_commands_and_hand_over_secrets(unit: Path) -> None:
     assert set(loaded) == set(passed.values())
     assert passed == {name.upper(): name for name in loaded}
     assert set(passed) <= set(SECRETS)
+    # Web and worker have /metrics, which wants the token.
+    assert ("subledger-migrate" in unit.name) == ("ADMIN_TOKEN" not in passed)
 
 
 def test_socket_unit_listens_where_the_proxy_looks() -> None:
@@ -195,6 +197,16 @@ def test_units_are_verified_by_systemd(tmp_path: Path) -> None:
     )
     ours = [line for line in done.stderr.splitlines() if "subledger" in line]
     assert (0, []) == (done.returncode, ours), done.stderr
+
+
+def test_alert_rules_are_read_by_prometheus() -> None:
+    """It knows every function and every field."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("no promtool here")
+    rules = ROOT / "deploy/prometheus/alerts.yml"
+    done = subprocess.run([program, "check", "rules", rules], capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stdout + done.stderr
 
 
 def test_deploy_page_names_every_file_of_a_deployment() -> None:
