@@ -17,7 +17,7 @@ from tests.system import ADMIN_TOKEN
 
 IMAGES = ROOT / "docs/images"
 CUSTOMERS = 250
-TURNS = 24
+TURNS = 12
 BYTES_MAX = 150_000
 
 

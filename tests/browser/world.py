@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +12,7 @@ from sandbox import STORIES, Sandbox, create_api, deliver, serve
 from tests.system import SECRET, System, running_system
 
 API_KEY = "sk_test_browser"
-TURN_SECONDS = 10 * 86_400
+TURN_SECONDS = 20 * 86_400
 MEND = "the cause that was mended"
 
 
@@ -37,11 +38,16 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """An account whose stories have been played, delivered and confirmed; one of its events is parked.
 
-    `turns`: so many times a part of the stories is delivered and confirmed before the next one is played, so that
-    timelines tell what came in between.
+    `turns`: the stories begin one after the other within so many turns, and none is played beyond; what has happened in
+    one turn is delivered and confirmed before the next, so that timelines tell what came in between.
     """
     sandbox = Sandbox(seed=3)
-    sandbox.play([*STORIES][::stories_every], customers=customers)
+    stories = [*STORIES.values()][::stories_every]
+    if turns:
+        for story in islice(cycle(stories), customers):
+            sandbox.begin(story, within_seconds=turns * TURN_SECONDS)
+    else:
+        sandbox.play(stories, customers=customers)
     async with (
         serve(create_api(sandbox, [API_KEY])) as api_base,
         running_system(
@@ -52,8 +58,8 @@ async def open_world(
             api_base=api_base,
         ) as system,
     ):
-        for turn in range(turns + 1):
-            events = sandbox.advance(TURN_SECONDS) if turn < turns else sandbox.run()
+        for _ in range(max(turns, 1)):
+            events = sandbox.advance(TURN_SECONDS) if turns else sandbox.run()
             report = await deliver(events, system.webhook_url, SECRET)
             assert 0 == report.refused
             await system.settled()

@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 520, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 26
 TICKS = 4
 LABELS_MAX = 6
+BAR_WIDTH_MAX = 44
 
 Write = Callable[[float], str]
 
@@ -72,7 +73,7 @@ def bars(series: Sequence[Series], places: Sequence[str], *, says: str, write: W
             spans.append((each, place, ends[place], ends[place] + value))
             ends[place] += value
     scale = _Scale(min(below, default=0), max(above, default=0), count, points=False)
-    width = max(scale.step * 0.64, 1.5)
+    width = min(max(scale.step * 0.64, 1.5), BAR_WIDTH_MAX)
     shapes = []
     for each, place, start, end in spans:
         high, low = scale.y(max(start, end)), scale.y(min(start, end))
@@ -113,8 +114,8 @@ def compact(value: float) -> str:
 
 
 def month_name(month: date) -> str:
-    """Nov, and the year at its beginning."""
-    return f"{month:%b %Y}" if month.month == 1 else f"{month:%b}"
+    """Nov 2026: two years are drawn, and each month is in both."""
+    return f"{month:%b %Y}"
 
 
 def day_name(day: date) -> str:

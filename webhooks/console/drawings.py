@@ -50,12 +50,13 @@ def charts_of(history: History, counts: Counts | None, *, live_mode: bool) -> li
         each for each in history.mrr_months if each.live_mode == live_mode and each.month <= history.today
     )
     mrr = _by_currency(months)
+    revenue = _by_currency(each for each in history.revenue_months if each.live_mode == live_mode)
+    paid = [revenue_chart(revenue[currency], today=history.today) for currency in _first(revenue, currencies)]
+    # Two stand side by side: MRR beside what moved it.
+    drawn += paid[:1]
     for currency in _first(mrr, currencies):
         drawn += [mrr_chart(mrr[currency]), movements_chart(mrr[currency])]
-    revenue = _by_currency(each for each in history.revenue_months if each.live_mode == live_mode)
-    for currency in _first(revenue, currencies):
-        drawn.append(revenue_chart(revenue[currency], today=history.today))
-    return drawn
+    return drawn + paid[1:]
 
 
 def status_chart(flows: Sequence[StatusFlow], *, today: date) -> Chart:
@@ -105,19 +106,24 @@ def levels_at(flows: Sequence[StatusFlow], places: Sequence[date]) -> dict[str, 
 def mrr_chart(months: Sequence[MrrMonth]) -> Chart:
     """MRR at the end of each month."""
     currency = months[0].currency
-    values = [each.mrr_at_end for each in months]
+    # The line begins with what there was before, so that one month is a line, too.
+    first = months[0]
+    moved = [getattr(first, name) for name in MOVEMENTS]
+    before = None if first.mrr_at_end is None or None in moved else first.mrr_at_end - sum(moved)
+    values = [before, *(each.mrr_at_end for each in months)]
+    places = [first.month - timedelta(days=1), *(each.month for each in months)]
     said = "too large to be stored" if values[-1] is None else _money(values[-1], currency)
     return Chart(
         title=f"Monthly recurring revenue, {currency.upper()}",
         svg=Markup(  # noqa: S704 - charts.py escapes
             line(
                 values,
-                [month_name(each.month) for each in months],
+                [month_name(each) for each in places],
                 says=f"Monthly recurring revenue at the end of each month. Now: {said}.",
                 write=_writer(currency),
             )
         ),
-        legend=[],
+        legend=_said(f"now {said}"),
         columns=["month", "at its end"],
         rows=[[f"{each.month:%Y-%m}", _amount(each.mrr_at_end, currency)] for each in reversed(months)],
     )
@@ -157,6 +163,7 @@ def revenue_chart(months: Sequence[RevenueMonth], *, today: date) -> Chart:
     # In a month without a row nothing was paid.
     places = list(_months(months[0].month, max(today.replace(day=1), months[-1].month)))[-MONTHS:]
     values = [by_month[month].net if month in by_month else 0 for month in places]
+    said = "too large to be stored" if values[-1] is None else _money(values[-1], currency)
     series = [Series(name="net", colour="c1", values=values)]
     columns = ("gross", "refunded", "disputed", "out_of_band", "net")
     return Chart(
@@ -165,11 +172,11 @@ def revenue_chart(months: Sequence[RevenueMonth], *, today: date) -> Chart:
             bars(
                 series,
                 [month_name(month) for month in places],
-                says=f"Net revenue by month. This month: {_amount(values[-1], currency)}.",
+                says=f"Net revenue by month. This month: {said}.",
                 write=_writer(currency),
             )
         ),
-        legend=[],
+        legend=_said(f"this month {said}"),
         columns=["month", *(column.replace("_", " ") for column in columns)],
         rows=[
             [
@@ -186,6 +193,11 @@ def revenue_chart(months: Sequence[RevenueMonth], *, today: date) -> Chart:
 
 def _legend(series: Iterable[Series]) -> list[tuple[Markup, str]]:
     return [(Markup(swatch(each.colour)), each.name) for each in series]  # noqa: S704 - nothing in it is a text
+
+
+def _said(what: str) -> list[tuple[Markup, str]]:
+    """In place of a legend, if there is but one series."""
+    return [(Markup(""), what)]
 
 
 def _places(first: date, today: date) -> tuple[list[date], Callable[[date], str]]:

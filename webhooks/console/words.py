@@ -38,7 +38,7 @@ def amount(minor: int | None, currency: str) -> str:
 
 def plain(value: Decimal | None) -> str:
     """A number that may have decimals, without those that say nothing."""
-    return NOTHING if value is None else f"{value.normalize():f}"
+    return NOTHING if value is None else f"{value.normalize():,f}"
 
 
 def rate(value: float) -> str:

@@ -169,8 +169,8 @@ def drawings(
 
 
 def test_money_is_drawn_by_currency() -> None:
-    """The currencies of most customers come first, minor units are written as people write them, and a month in which
-    nothing was paid is there.
+    """What was paid first, then MRR beside what moved it, the currencies of most customers first; minor units are
+    written as people write them, and a month in which nothing was paid is there.
     """
     now = [
         MrrNow(live_mode=False, currency=currency, mrr=1, customers=customers, unknown=0)
@@ -204,7 +204,7 @@ def test_money_is_drawn_by_currency() -> None:
         for month in (date(2026, 8, 1), date(2026, 10, 1))
     ]
     charts = drawings(mrr=now, mrr_months=months, revenue_months=paid)
-    assert ["JPY", "JPY", "USD", "USD", "USD"] == [chart.title[-3:] for chart in charts]
+    assert ["USD", "JPY", "JPY", "USD", "USD"] == [chart.title[-3:] for chart in charts]
     for chart in charts:
         drawn(chart.svg)
         assert {len(chart.columns)} == {len(row) for row in chart.rows}

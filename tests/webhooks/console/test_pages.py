@@ -45,7 +45,7 @@ async def test_overview(browser: Browser) -> None:
     """Counts by status, what is exact, MRR, what waits, the newest changes, and a chart of each kind."""
     page = await browser.see("/")
     assert "Customers 3 not deleted at Stripe" in page.text
-    assert "MRR USD 1,234.50 USD" in page.text  # three seats at 411.50
+    assert "MRR USD 1,234.50 1 customer" in page.text  # three seats at 411.50
     assert "Events waiting 0" in page.text
     assert "/console/customers?status=active" == page.links["active"]
     assert page.links["Anna Berg"].startswith("/console/customers/")
@@ -111,7 +111,7 @@ async def test_parts_of_a_customer(browser: Browser, service: Service) -> None:
     """Products, money in each currency, MRR, entities and what it may use."""
     page = await page_of(browser, service, "cus_1")
     assert "Lifetime revenue 1,234.56 USD" in page.text
-    assert "MRR USD 1,234.50 USD" in page.text
+    assert "MRR USD 1,234.50 1 subscription" in page.text
     assert "JPY 5,000 0 0 0 5,000" in page.text
     assert "USD 1,234.56 0.00 0.00 0.00 1,234.56" in page.text
     assert "pro for team-1 active" in page.text
