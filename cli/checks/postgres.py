@@ -234,13 +234,18 @@ async def _look_at_work(connection: Connection, settings: Settings) -> AsyncIter
     for alarm in await select_alarms(connection):
         yield _of_alarm(alarm, ended=alarm.name in ended)
     inbox = await select_inbox(connection)
-    said = f"{inbox.bytes / 2**30:.1f} GiB of {inbox.database_bytes / 2**30:.1f} GiB in the database"
+    said = f"{_size(inbox.bytes)} of {_size(inbox.database_bytes)} in the database"
     if inbox.oldest_at is not None:
         said += f", since {inbox.oldest_at:%Y-%m-%d}"
     if inbox.bytes > INBOX_BYTES_MAX:
         yield warning("disk of the inbox", said, "see that the disk has room for it to grow")
     else:
         yield ok("disk of the inbox", said)
+
+
+def _size(count: int) -> str:
+    """As people say it: an inbox that is new is no 0.0 GiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def _of_alarm(alarm: Alarm, *, ended: bool) -> Finding:
