@@ -1,10 +1,14 @@
-"""The system as operators run it: the real web and worker processes, on this test's own database and Redis."""
+"""The system as operators run it: the real web and worker processes, on this test's own database and Redis.
+
+Most of them are forks of a process that has imported what they need (tests/cli/prepared.py).
+"""
 
 import asyncio
 import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.cli.command import Fork, fork
 from tests.ports import reserved_port
 
 SECRET = "whsec_tests"
@@ -38,7 +43,7 @@ async def until(
 class Running:
     """A process of ours, its output going to a file."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | Fork
     log: Path
 
     async def stop(self) -> int:
@@ -69,7 +74,20 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-async def start(
+async def start(command: str, environment: Mapping[str, str], log: Path) -> Running:
+    """Start `subledger COMMAND` as a process of its own."""
+    process = await fork(
+        command,
+        environment={**os.environ, **environment},
+        directory=log.parent,  # where there is no `.env` of a developer
+        out=log,
+        err=log,
+        notes=Path(tempfile.mkdtemp(dir=log.parent)),
+    )
+    return Running(process=process, log=log)
+
+
+async def start_afresh(
     command: str,
     environment: Mapping[str, str],
     log: Path,
@@ -77,8 +95,8 @@ async def start(
     files_max: int | None = None,
     listener: socket.socket | None = None,
 ) -> Running:
-    """Start `subledger COMMAND` as a process of its own, which may open at most `files_max` files and accepts on
-    `listener` as well as we do.
+    """Start `subledger COMMAND` as operators do, as a new process, which may open at most `files_max` files and accepts
+    on `listener` as well as we do.
     """
     limited = [] if files_max is None else ["sh", "-c", f'ulimit -n {files_max}; exec "$@"', "sh"]
     if listener is not None:
@@ -91,7 +109,7 @@ async def start(
             "cli",
             command,
             env={**os.environ, **environment},
-            cwd=log.parent,  # where there is no `.env` of a developer
+            cwd=log.parent,
             stdout=output,
             stderr=output,
             pass_fds=() if listener is None else (listener.fileno(),),

@@ -11,6 +11,7 @@ from email.parser import Parser
 from pathlib import Path
 
 from runtime.settings import Settings
+from tests.cli.command import begun, ended
 from tests.places import PYPROJECT, ROOMS, ROOT
 
 LOCK = (ROOT / "requirements-dev.txt").read_text()
@@ -191,18 +192,16 @@ def test_example_environment_names_what_the_settings_read() -> None:
     assert seen == example
 
 
-def test_procfile_runs_commands_that_exist() -> None:
+async def test_procfile_runs_commands_that_exist() -> None:
     """A deployment by the Procfile migrates, and starts the two kinds of processes, from a checkout in which nothing
     but requirements.txt was installed: no command `subledger` is needed.
     """
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    assert {"release": "migrate", "web": "web", "worker": "worker"} == {
-        name: command.removeprefix("python -m cli ") for name, command in lines.items()
-    }
-    for command in lines.values():
-        program, *arguments = command.split()
-        assert "python" == program
-        subprocess.run([sys.executable, *arguments, "--help"], check=True, capture_output=True, cwd=ROOT)
+    commands = {"release": "migrate", "web": "web", "worker": "worker"}
+    assert {name: f"python -m cli {command}" for name, command in commands.items()} == lines
+    for command in commands.values():
+        async with begun(ROOT, [command, "--help"], {}) as shown:
+            assert 0 == (await ended(shown)).code
 
 
 # A name that a parameter of the test gives: each is a limit in capitals.

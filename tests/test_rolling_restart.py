@@ -11,7 +11,7 @@ import aiohttp
 import asyncpg
 
 from sandbox import STORIES, Event, Sandbox, create_api, serve, sign
-from tests.system import ADMIN_TOKEN, SECRET, Running, System, start, until
+from tests.system import ADMIN_TOKEN, SECRET, Running, System, start_afresh, until
 from tests.truth import differences, read_records
 
 API_KEY = "sk_test_rolling"
@@ -104,7 +104,9 @@ async def test_all_processes_are_replaced_under_load(
 
         async def begin(command: str) -> Running:
             log = tmp_path / f"{command}-{len(running)}.log"
-            found = await start(command, environment, log, listener=listener if command == "web" else None)
+            found = await start_afresh(
+                command, environment, log, listener=listener if command == "web" else None
+            )
             running.append(found)
             stack.push_async_callback(found.stop)
             return found

@@ -1,6 +1,7 @@
 """The real command, run as a process of its own on a test's database."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -9,8 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,83 +45,143 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command's process, and the files of its output."""
+class Fork:
+    """A process that runs a command; it can do what asyncio's processes can, as far as tests ask for it."""
 
-    folder: Path
+    parent: subprocess.Popen[bytes]
+    pid: int
+    code: Path
+    """The file that has its exit code, once it has ended."""
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Its exit code, negative for a signal; None while it runs."""
         try:
-            return int((self.folder / "code").read_text())
+            return int(self.code.read_text())
         except FileNotFoundError:
             return None
 
     async def wait(self) -> int:
         """Its exit code, at its end."""
         while (code := self.returncode) is None:
-            assert prepared().poll() is None, "the process that commands are forks of has ended"
+            assert self.parent.poll() is None, "the process that commands are forks of has ended"
             await asyncio.sleep(POLL_SECONDS)
         return code
 
+    def send_signal(self, number: int) -> None:
+        """Send the signal, unless it has ended."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command's process, and the files of its output."""
+
+    process: Fork
+    out: Path
+    err: Path
+
     async def printed(self) -> str:
         """What it has printed, as soon as that is a line."""
-        while not (out := self.folder / "out").exists() or "\n" not in out.read_text():
-            assert self.returncode is None, (self.folder / "err").read_text()
+        while not self.out.exists() or "\n" not in self.out.read_text():
+            assert self.process.returncode is None, self.err.read_text()
             await asyncio.sleep(POLL_SECONDS)
-        return out.read_text()
+        return self.out.read_text()
 
     def interrupt(self) -> None:
         """Ctrl-C."""
-        os.kill(int((self.folder / "process").read_text()), signal.SIGINT)
-
-    async def kill(self) -> None:
-        """SIGKILL, unless it has ended."""
-        while self.returncode is None:
-            if (process := self.folder / "process").exists():
-                os.kill(int(process.read_text()), signal.SIGKILL)
-                await self.wait()
-            else:
-                await asyncio.sleep(POLL_SECONDS)
+        self.process.send_signal(signal.SIGINT)
 
 
 @functools.cache
-def prepared() -> subprocess.Popen[bytes]:
-    """The process of which commands are forks. It ends with ours."""
+def prepared(missing: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    """The process of which commands are forks, as if these packages were not installed. It ends with ours."""
     return subprocess.Popen(
-        [sys.executable, "-P", str(HERE / "prepared.py")],
+        [sys.executable, "-P", str(HERE / "prepared.py"), *missing],
         cwd=HERE,
         env={"PATH": os.environ["PATH"]},
         stdin=subprocess.PIPE,
     )
 
 
+async def fork(
+    *arguments: str,
+    environment: Mapping[str, str],
+    directory: Path,
+    out: Path,
+    err: Path,
+    notes: Path,
+    missing: tuple[str, ...] = (),
+) -> Fork:
+    """`subledger ...` with this environment in this directory; what it prints is appended to `out` and `err`.
+
+    `notes` is a directory that nobody else writes into, where its exit code will be found.
+    """
+    wanted: dict[str, object] = {"arguments": arguments, "environment": dict(environment)}
+    places = {
+        "directory": directory,
+        "out": out,
+        "err": err,
+        "code": notes / "code",
+        "process": notes / "process",
+    }
+    parent = prepared(missing)
+    assert parent.stdin is not None
+    parent.stdin.write(
+        json.dumps(wanted | {name: str(place) for name, place in places.items()}).encode() + b"\n"
+    )
+    parent.stdin.flush()
+    while not places["process"].exists():
+        assert parent.poll() is None, "the process that commands are forks of has ended"
+        await asyncio.sleep(POLL_SECONDS)
+    return Fork(parent, int(places["process"].read_text()), places["code"])
+
+
 @asynccontextmanager
-async def running(database_url: str, *arguments: str, **given: str) -> AsyncIterator[Command]:
-    """`subledger ...` with nothing in its environment but the database and what is given; ended by us if need be."""
+async def begun(
+    directory: Path, arguments: Sequence[str], given: Mapping[str, str], *, missing: tuple[str, ...] = ()
+) -> AsyncIterator[Command]:
+    """`subledger ...` in this directory, with nothing in its environment but what is given; ended by us if need be."""
     with tempfile.TemporaryDirectory() as folder:
-        command = Command(Path(folder))
-        wanted = {
-            "arguments": arguments,
-            "environment": {"PATH": os.environ["PATH"], "DATABASE_URL": database_url} | given,
-        } | {name: str(command.folder / name) for name in ("out", "err", "code", "process")}
-        pipe = prepared().stdin
-        assert pipe is not None
-        pipe.write(json.dumps(wanted).encode() + b"\n")
-        pipe.flush()
+        notes = Path(folder)
+        out, err = notes / "out", notes / "err"
+        environment = {"PATH": os.environ["PATH"], **given}
+        process = await fork(
+            *arguments,
+            environment=environment,
+            directory=directory,
+            out=out,
+            err=err,
+            notes=notes,
+            missing=missing,
+        )
         try:
-            yield command
+            yield Command(process, out, err)
         finally:
-            await command.kill()
+            process.kill()
+            await process.wait()
+
+
+def running(database_url: str, *arguments: str, **given: str) -> AbstractAsyncContextManager[Command]:
+    """`subledger ...` with nothing in its environment but the database and what is given; ended by us if need be."""
+    return begun(HERE, arguments, {"DATABASE_URL": database_url} | given)
 
 
 async def ended(command: Command, *, within_seconds: float = TIMEOUT_SECONDS) -> Done:
     """Wait for the command's end."""
     async with asyncio.timeout(within_seconds):
-        code = await command.wait()
-    out, err = ((command.folder / name).read_text() for name in ("out", "err"))
-    return Done(code=code, out=out, err=err)
+        code = await command.process.wait()
+    return Done(code=code, out=command.out.read_text(), err=command.err.read_text())
 
 
 async def subledger(database_url: str, *arguments: str, **given: str) -> Done:

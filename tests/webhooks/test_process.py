@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,16 +15,17 @@ import psutil
 from db.connection import Pool
 from tests.ports import closed_port, reserved_port
 from tests.signing import signature_header
-from tests.system import ADMIN_TOKEN, Running, start, until
+from tests.system import ADMIN_TOKEN, Running, start, start_afresh, until
 from tests.webhooks.web_harness import NEVER_SHOWN, OLD_SECRET, SECRET, Door, client_of, event
 from webhooks.connections import HEADER_TIMEOUT_SECONDS
 
 MIB = 1024 * 1024
+Begin = Callable[[str, Mapping[str, str], Path], Awaitable[Running]]
 
 
 @asynccontextmanager
 async def web_process(
-    folder: Path, *, database_url: str, redis_url: str | None = None
+    folder: Path, *, database_url: str, redis_url: str | None = None, begin: Begin = start
 ) -> AsyncIterator[tuple[Running, Door]]:
     """`subledger web` on a free port; afterwards its log is read for secrets."""
     port = reserved_port()
@@ -36,7 +37,7 @@ async def web_process(
         "ADMIN_TOKEN": ADMIN_TOKEN,
         "PORT": str(port),
     }
-    running = await start("web", environment, folder / "web.log")
+    running = await begin("web", environment, folder / "web.log")
     try:
         async with client_of(port) as door:
             yield running, door
@@ -50,7 +51,7 @@ async def web_process(
 async def test_starts_and_stops_without_postgres_and_redis(tmp_path: Path) -> None:
     """It answers what it can, refuses what it cannot store, and stops on SIGTERM."""
     nowhere = f"postgresql://nobody@127.0.0.1:{closed_port()}/none"
-    async with web_process(tmp_path, database_url=nowhere) as (running, door):
+    async with web_process(tmp_path, database_url=nowhere, begin=start_afresh) as (running, door):
         assert 503 == (await door.ask("GET", "/readyz")).status
         assert 503 == (await door.post(event("evt_1"))).status
         assert 400 == (await door.post(event("evt_1"), header="t=1")).status
@@ -168,7 +169,7 @@ async def test_half_sent_headers_do_not_close_the_door(tmp_path: Path) -> None:
         "STRIPE_WEBHOOK_SECRET": SECRET,
         "PORT": str(port),
     }
-    running = await start("web", environment, tmp_path / "web.log", files_max=256)
+    running = await start_afresh("web", environment, tmp_path / "web.log", files_max=256)
     head = b"POST /webhooks/stripe HTTP/1.1\r\nHost: h\r\n"
     writers = []
 

@@ -25,7 +25,7 @@ from tests.losses import Restore
 from tests.ports import closed_port, reserve_ports
 from tests.reader import Reader
 from tests.signing import signature_header
-from tests.system import SECRET, System, running_system, start, until
+from tests.system import SECRET, System, running_system, start, start_afresh, until
 from tests.truth import differences, read_records
 
 API_KEY = "sk_test_processes"
@@ -366,7 +366,7 @@ async def test_without_servers_it_starts_and_ends(tmp_path: Path, redis_url: str
         "STRIPE_API_KEY": "",
         "STRIPE_API_BASE": "",
     }
-    worker = await start("worker", environment, tmp_path / "worker.log")
+    worker = await start_afresh("worker", environment, tmp_path / "worker.log")
     try:
 
         async def has_tried() -> bool:
