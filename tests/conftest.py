@@ -108,6 +108,15 @@ def template(servers: Services) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def migrated_home() -> Iterator[Path]:
+    """A home with a migrated cluster and no server, for tests that ill-treat a server of their own: see `clusters`."""
+    with throwaway_home() as home:
+        with start_postgres(home, durable=False) as server:
+            migrate(server.url)
+        yield home
+
+
 @pytest.fixture(autouse=True)
 async def nothing_left_running() -> AsyncIterator[None]:
     """All tests share one loop, so what a test has left running is ended with it."""

@@ -15,23 +15,23 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import psutil
 
-from db.migrate import migrate
 from local.postgres import postgres_program, start_postgres
 from local.processes import Server
+from tests.clusters import lay_cluster
 from tests.databases import at_database
 from tests.ports import reserve_ports
 
 
 class Loss(ABC):
-    """A server of the test's own, which loses everything that is committed after `keep`."""
+    """A server of the test's own, a copy of the migrated one, which loses everything that is committed after `keep`."""
 
     settings: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, migrated_home: Path) -> None:
         self.home = home
         reserve_ports(home)
+        lay_cluster(migrated_home, home)
         self.server: Server = start_postgres(home, settings=self.settings)
-        migrate(self.url)
 
     @property
     def url(self) -> str:

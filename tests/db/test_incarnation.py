@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -143,9 +144,9 @@ def test_ticks_of_an_incarnation() -> None:
 
 
 @pytest.fixture
-def crash() -> Iterator[Crash]:
+def crash(migrated_home: Path) -> Iterator[Crash]:
     """A server that may be killed."""
-    with throwaway_home() as home, Crash(home) as loss:
+    with throwaway_home() as home, Crash(home, migrated_home) as loss:
         yield loss
 
 
@@ -165,9 +166,9 @@ async def test_restarts_and_crashes(crash: Crash) -> None:
     assert 2 == len(await epochs(crash.url))
 
 
-async def test_standby_is_only_read() -> None:
+async def test_standby_is_only_read(migrated_home: Path) -> None:
     """A session on a standby reads the epoch there, begins none, and is told that it may not write."""
-    with throwaway_home() as home, Failover(home) as primary:
+    with throwaway_home() as home, Failover(home, migrated_home) as primary:
         await session(primary.url)
         (epoch,) = await epochs(primary.url)
         await primary.keep()

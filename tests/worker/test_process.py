@@ -14,12 +14,12 @@ import asyncpg
 import pytest
 import redis
 
-from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import start_postgres
 from local.valkey import start_valkey
 from sandbox import Event, Sandbox, create_api, deliver, serve
 from sandbox.stories import STORIES
+from tests.clusters import lay_cluster
 from tests.harness import NOON, Api, customer, event, listing
 from tests.losses import Restore
 from tests.ports import closed_port, reserve_ports
@@ -319,13 +319,15 @@ async def test_sigterm_ends_it_in_seconds(database_url: str, redis_url: str, tmp
     await life.assert_true(database_url)
 
 
-async def test_postgres_is_restarted_under_it(home: Path, redis_url: str, tmp_path: Path) -> None:
+async def test_postgres_is_restarted_under_it(
+    home: Path, migrated_home: Path, redis_url: str, tmp_path: Path
+) -> None:
     """A12, I1, I4: while Postgres is away no webhook is accepted; the sender tries again, and all is one row each. Both
     processes live on and go on by themselves.
     """
+    lay_cluster(migrated_home, home)
     postgres = start_postgres(home)
     try:
-        migrate(postgres.url)
         async with (
             world(seed=6) as life,
             running_system(
@@ -394,7 +396,9 @@ async def post(system: System, *bodies: bytes) -> None:
             await until(accepted, what="a webhook that is accepted")
 
 
-async def test_restored_under_running_processes(home: Path, redis_url: str, tmp_path: Path) -> None:
+async def test_restored_under_running_processes(
+    home: Path, migrated_home: Path, redis_url: str, tmp_path: Path
+) -> None:
     """I4, I10, I12: an older dump takes the database's place while web and worker run, webhooks come and a reader
     polls. What the dump lacks is found at Stripe, every record is exact and right in the end, and the reader's copy
     equals them.
@@ -407,7 +411,7 @@ async def test_restored_under_running_processes(home: Path, redis_url: str, tmp_
 
     api.bodies["/v1/events"] = listing([])
     api.now = NOON + 100  # long enough after every event for an answer to be believed
-    with Restore(home) as restore:
+    with Restore(home, migrated_home) as restore:
         async with (
             serve(api) as api_base,
             running_system(

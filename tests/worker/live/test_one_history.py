@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,9 @@ ALARM = "select detail from sync.alarms where name = 'history of the database'"
 
 
 @pytest.fixture(params=LOSSES, ids=lambda loss: loss.__name__.lower())
-def loss(request: pytest.FixtureRequest) -> Iterator[Loss]:
+def loss(request: pytest.FixtureRequest, migrated_home: Path) -> Iterator[Loss]:
     """Each way to lose transactions, on a server of its own."""
-    with throwaway_home() as home, request.param(home) as loss:
+    with throwaway_home() as home, request.param(home, migrated_home) as loss:
         yield loss
 
 
