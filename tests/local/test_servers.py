@@ -18,11 +18,12 @@ import psutil
 import pytest
 import redis
 
-from local.clean import THROWAWAY_PREFIX, throwaway_home
+from local.clean import THROWAWAY_PREFIX, remove_home, throwaway_home
 from local.home import HomeInUseError, ServerError, claim_home, is_claimed
 from local.postgres import start_postgres
 from local.processes import Server
 from local.valkey import start_valkey
+from tests.ports import reserve_ports
 
 REPOSITORY = Path(__file__).parents[2]
 DEATH_TIMEOUT_SECONDS = 120
@@ -44,6 +45,23 @@ with claim_home(Path(sys.argv[1])) as home:
     sys.stdout.flush()
     signal.pause()
 """
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A claimed home with whatever the tests before have left in it: to create a cluster takes a second."""
+    with throwaway_home() as home:
+        reserve_ports(home)
+        yield home
+
+
+@pytest.fixture(scope="module")
+def unclaimed_home() -> Iterator[Path]:
+    """A home that another process claims, with whatever the tests before have left in it."""
+    parent = Path(tempfile.mkdtemp(prefix="subledger-unclaimed-"))
+    yield parent / "home"
+    remove_home(parent / "home")
+    parent.rmdir()
 
 
 @contextlib.contextmanager
@@ -109,7 +127,7 @@ def test_stop_leaves_no_process(home: Path) -> None:
 async def test_killed_server_recovers_though_its_pid_is_taken(home: Path) -> None:
     """After a crash the pid file is stale, and its number may be that of any process by now."""
     with start_postgres(home, durable=True) as postgres:
-        await execute(postgres, "create table kept as select 42 as answer")
+        await execute(postgres, "create table recovered as select 42 as answer")
         family = psutil.Process(postgres.process.pid).children(recursive=True)
         postgres.process.kill()
         postgres.process.wait()
@@ -118,7 +136,7 @@ async def test_killed_server_recovers_though_its_pid_is_taken(home: Path) -> Non
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]))
     with start_postgres(home, durable=True) as postgres:
-        assert 42 == await execute(postgres, "select answer from kept")
+        assert 42 == await execute(postgres, "select answer from recovered")
 
 
 def test_servers_end_when_their_holder_is_killed(unclaimed_home: Path) -> None:
@@ -185,9 +203,11 @@ def test_lost_password_is_told(home: Path) -> None:
     """Data without its password is not thrown away, and the message says what to do."""
     with start_postgres(home, durable=False):
         pass
-    (home / "postgres.password").unlink()
+    password = home / "postgres.password"
+    password.rename(password.with_suffix(".lost"))
     with pytest.raises(ServerError, match=r"postgres\.password is missing: restore it, or remove"):
         start_postgres(home, durable=False)
+    password.with_suffix(".lost").rename(password)
 
 
 def test_throwaway_home_of_a_killed_run_is_removed(home: Path) -> None:

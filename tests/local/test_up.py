@@ -122,46 +122,12 @@ def gone(family: list[psutil.Process]) -> bool:
     return not alive
 
 
-async def test_up_starts_all_and_ctrl_c_leaves_nothing(directory: Path) -> None:
-    """Postgres, Valkey, migrations, web and worker come up; other commands find them; Ctrl-C ends all, with success."""
+async def test_up_from_its_first_start_to_its_last(directory: Path) -> None:
+    """Three starts in one directory, since each takes seconds: the first makes everything, and Ctrl-C ends it; the
+    second finds the data of the first, and is killed; the third starts nevertheless, and ends with its worker.
+    """
     with up(directory, **WITHOUT_SANDBOX) as running:
-        running.until_ready()
-        announced = running.announced()
-        async with aiohttp.ClientSession() as session, session.get(f"{announced['url']}/readyz") as response:
-            assert 200 == response.status
-        console = f"The console is at {announced['url']}/: log in with the token in .subledger/admin.token."
-        assert console in running.said()
-        token = (directory / ".subledger/admin.token").read_text().strip()
-        assert token not in running.said()
-        async with (
-            aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
-            session.post(f"{announced['url']}/console/login", data={"token": token}) as response,
-        ):
-            assert (200, "/") == (response.status, response.url.path)
-        assert 0o600 == stat.S_IMODE((directory / ".subledger/run.json").stat().st_mode)
-
-        found = command(directory, "migrate")
-        assert (0, "nothing to apply\n") == (found.returncode, found.stdout), found.stderr
-
-        # The embedded psql is as new as the server; the machine's may be older.
-        old = directory / "psql"
-        old.write_text("#!/bin/sh\nexit 3\n")
-        old.chmod(0o755)
-        opened = command(directory, "psql", "-c", "\\dn billing", PATH=f"{directory}:{os.environ['PATH']}")
-        assert (0, True) == (opened.returncode, "billing" in opened.stdout), opened.stderr
-
-        second = command(directory, "up")
-        assert (1, "") == (second.returncode, second.stdout)
-        assert f"already running in this directory at {announced['url']}" in second.stderr
-
-        running.until(lambda: "customers 0 (none yet)" in running.said())
-        family = running.family()
-        assert {"postgres", "valkey-server"} <= {process.name() for process in family}
-        running.process.send_signal(signal.SIGINT)
-        assert 0 == running.process.wait(STOP_TIMEOUT_SECONDS), running.said()
-        assert gone(family)
-        assert not (directory / ".subledger/run.json").exists()
-        assert "DATABASE_URL is not set" in command(directory, "migrate").stderr
+        announced = await _starts_all_and_ctrl_c_leaves_nothing(directory, running)
 
     began = time.monotonic()
     with up(directory, **WITHOUT_SANDBOX) as again:
@@ -169,31 +135,72 @@ async def test_up_starts_all_and_ctrl_c_leaves_nothing(directory: Path) -> None:
         assert announced["environment"]["DATABASE_URL"] == again.announced()["environment"]["DATABASE_URL"]
         assert "Applied" not in again.said(), "the data of the first time are still there"
         assert time.monotonic() - began < START_TIMEOUT_SECONDS
+        _nothing_outlives_it_when_it_is_killed(again)
+
+    with up(directory, **WITHOUT_SANDBOX) as third:
+        third.until_ready()
+        _death_of_a_part_ends_all_and_is_told(third)
 
 
-def test_death_of_a_part_ends_all_and_is_told(directory: Path) -> None:
+async def _starts_all_and_ctrl_c_leaves_nothing(directory: Path, running: Up) -> dict[str, Any]:
+    """Postgres, Valkey, migrations, web and worker come up; other commands find them; Ctrl-C ends all, with success."""
+    running.until_ready()
+    announced = running.announced()
+    async with aiohttp.ClientSession() as session, session.get(f"{announced['url']}/readyz") as response:
+        assert 200 == response.status
+    console = f"The console is at {announced['url']}/: log in with the token in .subledger/admin.token."
+    assert console in running.said()
+    token = (directory / ".subledger/admin.token").read_text().strip()
+    assert token not in running.said()
+    async with (
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+        session.post(f"{announced['url']}/console/login", data={"token": token}) as response,
+    ):
+        assert (200, "/") == (response.status, response.url.path)
+    assert 0o600 == stat.S_IMODE((directory / ".subledger/run.json").stat().st_mode)
+
+    found = command(directory, "migrate")
+    assert (0, "nothing to apply\n") == (found.returncode, found.stdout), found.stderr
+
+    # The embedded psql is as new as the server; the machine's may be older.
+    old = directory / "psql"
+    old.write_text("#!/bin/sh\nexit 3\n")
+    old.chmod(0o755)
+    opened = command(directory, "psql", "-c", "\\dn billing", PATH=f"{directory}:{os.environ['PATH']}")
+    assert (0, True) == (opened.returncode, "billing" in opened.stdout), opened.stderr
+
+    second = command(directory, "up")
+    assert (1, "") == (second.returncode, second.stdout)
+    assert f"already running in this directory at {announced['url']}" in second.stderr
+
+    running.until(lambda: "customers 0 (none yet)" in running.said())
+    family = running.family()
+    assert {"postgres", "valkey-server"} <= {process.name() for process in family}
+    running.process.send_signal(signal.SIGINT)
+    assert 0 == running.process.wait(STOP_TIMEOUT_SECONDS), running.said()
+    assert gone(family)
+    assert not (directory / ".subledger/run.json").exists()
+    assert "DATABASE_URL is not set" in command(directory, "migrate").stderr
+    return announced
+
+
+def _nothing_outlives_it_when_it_is_killed(running: Up) -> None:
+    """`kill -9` leaves no process."""
+    family = running.family()
+    running.process.kill()
+    running.process.wait()
+    assert gone(family)
+
+
+def _death_of_a_part_ends_all_and_is_told(running: Up) -> None:
     """A system that runs in part is worse than none: the message names the part and quotes its log."""
-    with up(directory, **WITHOUT_SANDBOX) as running:
-        running.until_ready()
-        running.until(lambda: any("worker" in process.cmdline() for process in running.family()))
-        family = running.family()
-        running.child("worker").kill()
-        assert 1 == running.process.wait(STOP_TIMEOUT_SECONDS)
-        assert "worker ended with exit code -9. The last lines of" in running.said()
-        assert "Traceback" not in running.said()
-        assert gone(family)
-
-
-def test_nothing_outlives_a_killed_up(directory: Path) -> None:
-    """`kill -9` leaves no process, and the next start works."""
-    with up(directory, **WITHOUT_SANDBOX) as running:
-        running.until_ready()
-        family = running.family()
-        running.process.kill()
-        running.process.wait()
-        assert gone(family)
-    with up(directory, **WITHOUT_SANDBOX) as again:
-        again.until_ready()
+    running.until(lambda: any("worker" in process.cmdline() for process in running.family()))
+    family = running.family()
+    running.child("worker").kill()
+    assert 1 == running.process.wait(STOP_TIMEOUT_SECONDS)
+    assert "worker ended with exit code -9. The last lines of" in running.said()
+    assert "Traceback" not in running.said()
+    assert gone(family)
 
 
 def test_given_servers_are_used(directory: Path, empty_database_url: str, redis_url: str) -> None:
