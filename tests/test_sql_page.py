@@ -17,7 +17,7 @@ from db.migrate import migrate
 from local.clean import throwaway_home
 from local.postgres import start_postgres
 from sandbox import STORIES, Sandbox, create_api
-from tests.harness import API_KEY, Api, customer, event, open_harness
+from tests.harness import API_KEY, Api, Harness, customer, event, open_harness
 
 PAGE = (Path(__file__).parents[1] / "docs/sql.md").read_text()
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -56,12 +56,15 @@ async def _login(pool: Pool, database_url: str, role: str) -> AsyncIterator[str]
 async def test_every_query_of_the_page_answers_a_reader(
     pool: Pool, database_url: str, reader_url: str
 ) -> None:
-    """Each query runs as billing_reader, and on an account that lived every story it has something to say."""
+    """Each query runs as billing_reader, and on an account that lived every story it has something to say. There the
+    months of each currency sum up to the customers' revenue, too: every column, by two ways that share no code.
+    """
     sandbox = Sandbox(seed=5)
     sandbox.play(sorted(STORIES))
     async with open_harness(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as harness:
         await harness.apply(*sandbox.run())
         await harness.settle()
+        await _months_add_up_to_what_customers_paid(harness)
     connection = await asyncpg.connect(reader_url)
     try:
         answers = {
@@ -137,6 +140,21 @@ async def test_every_query_of_the_page_answers_a_reader(
             assert list(known.features) == sorted(document["features"])
     finally:
         await connection.close()
+
+
+async def _months_add_up_to_what_customers_paid(harness: Harness) -> None:
+    sums = "sum(gross), sum(refunded), sum(disputed), sum(out_of_band), sum(net)"
+    by_month, by_customer = [
+        await harness.fetch(
+            f"select account_id, live_mode, currency, {sums} from billing.{table} group by 1, 2, 3 order by 1, 2, 3"
+        )
+        for table in ("monthly_revenue", "customer_revenue")
+    ]
+    assert by_customer == by_month
+    totals = [sum(row[place] for row in by_customer) for place in (3, 4, 5, 6)]
+    assert all(totals), "the stories have no refund, dispute or payment outside Stripe"
+    months = await harness.fetchval("select count(distinct month) from billing.monthly_revenue")
+    assert months > 1
 
 
 async def test_trials_and_debts_are_found(pool: Pool, reader_url: str) -> None:

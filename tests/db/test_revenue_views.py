@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 from db.connection import Pool
 from db.sync.audit_reports import select_drift_by_kind
 from db.sync.status import read_overview
-from sandbox import STORIES, Sandbox, create_api
 from tests.harness import (
-    API_KEY,
     NOON,
-    Api,
     charge,
     customer,
     event,
@@ -22,29 +19,6 @@ from tests.harness import (
     open_harness,
     subscription,
 )
-
-
-async def test_months_add_up_to_what_customers_paid(pool: Pool, database_url: str) -> None:
-    """Over an account that lived every story, the months of each currency sum up to the customers' revenue: every
-    column, by two ways that share no code.
-    """
-    sandbox = Sandbox(seed=8)
-    sandbox.play(sorted(STORIES))
-    async with open_harness(pool, database_url, api=Api(create_api(sandbox, [API_KEY]))) as harness:
-        await harness.apply(*sandbox.run())
-        await harness.settle()
-        sums = "sum(gross), sum(refunded), sum(disputed), sum(out_of_band), sum(net)"
-        by_month, by_customer = [
-            await harness.fetch(
-                f"select account_id, live_mode, currency, {sums} from billing.{table} group by 1, 2, 3 order by 1, 2, 3"
-            )
-            for table in ("monthly_revenue", "customer_revenue")
-        ]
-        assert by_customer == by_month
-        totals = [sum(row[place] for row in by_customer) for place in (3, 4, 5, 6)]
-        assert all(totals), "the stories have no refund, dispute or payment outside Stripe"
-        months = await harness.fetchval("select count(distinct month) from billing.monthly_revenue")
-        assert months > 1
 
 
 async def test_more_is_captured_than_was_authorized(pool: Pool, database_url: str) -> None:
