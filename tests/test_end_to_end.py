@@ -92,10 +92,11 @@ async def test_records_equal_the_truth(
 
 async def test_gap_fill_alone_keeps_records_right(database_url: str, redis_url: str, tmp_path: Path) -> None:
     """No webhook ever reaches the endpoint (a laptop, a locked-down network): reading /v1/events every second is
-    enough, also if the account had customers before.
+    enough, also if the account had customers before. A third of the stories: what an event says does not depend on how
+    it came, and the test above plays all.
     """
     sandbox = Sandbox(seed=23, event_retention_seconds=10 * 365 * 86_400)
-    sandbox.play(customers=40)
+    sandbox.play([*STORIES][2::3], customers=60)
     sandbox.advance(5 * 86_400)
     async with (
         serve(create_api(sandbox, [API_KEY])) as api_base,
