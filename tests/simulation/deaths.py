@@ -38,8 +38,8 @@ class WorkerDied(BaseException):
     """This worker is dead."""
 
 
-DEATHS_MAX = 3
-"""By chance in one world: what was in hand at five deaths is given up as their cause, and rightly so."""
+DEATHS_MAX = 4
+"""In one world: what was in hand at five deaths is given up as their cause, and rightly so."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +51,12 @@ class Fate:
     """How probably a world's workers die at a given point at all."""
     at: tuple[Death, ...] = ()
     """Die there, whatever the seed says."""
+    known: frozenset[Death] | None = None
+    """Where workers have died in other worlds: here they die above all elsewhere. None: it does not matter."""
+    eagerness: float = 1.0
+    """How probably they die where none has died: less than 1 leaves some to the worlds that are played meanwhile."""
+    allowed: int = DEATHS_MAX
+    """How many deaths there may have been by now."""
     enabled: bool = True
     overdue: bool = False
     """No worker has died yet though it is time: the next one that passes a commit point does."""
@@ -58,25 +64,38 @@ class Fate:
     deadlocks: Counter[str] = field(default_factory=Counter)
     """Statements that Postgres chose as a deadlock's victim."""
     died: list[Death] = field(default_factory=list)
+    sought: list[Death] = field(default_factory=list)
+    """Of these, those where no worker had died in another world."""
 
     def strikes(self, point: str, side: str) -> bool:
         """Whether a worker at this side of this commit point dies now."""
         if side == BEFORE:
             self.passed[point] += 1
-        if not self.enabled or (point, side) in self.died:
+        death = (point, side)
+        if not self.enabled or death in self.died or len(self.died) >= self.allowed:
             return False
-        if (point, side) in self.at:
-            self.died.append((point, side))
+        planned = death in self.at
+        to_come = set(self.at) - set(self.died)
+        if not planned and len(self.died) + len(to_come) >= DEATHS_MAX:
+            return False
+        if planned or self._seeks(death) or self._draws(point, side):
+            self.died.append(death)
             return True
-        if len(self.died) > DEATHS_MAX - max(len(self.at), 1):
+        return False
+
+    def _seeks(self, death: Death) -> bool:
+        if self.known is None or death in self.known:
             return False
+        if Random(f"{self.seed}:{death}").random() >= self.eagerness:  # noqa: S311 - replayable
+            return False
+        self.sought.append(death)
+        return True
+
+    def _draws(self, point: str, side: str) -> bool:
         draws = Random(f"{self.seed}:{point}")  # noqa: S311 - replayable
         doomed, chosen = draws.random() < self.share, draws.choice((BEFORE, AFTER))
         due = doomed and self.passed[point] == draws.randint(1, 4)
-        if side == chosen and (due or (self.overdue and not self.died)):
-            self.died.append((point, side))
-            return True
-        return False
+        return side == chosen and (due or (self.overdue and not self.died))
 
 
 @dataclass(slots=True, eq=False)

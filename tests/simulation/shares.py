@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import structlog
@@ -21,7 +20,10 @@ Task = tuple[int, tuple[Death, ...]]
 """A seed, and where workers are to die in addition to where the seed says."""
 
 WITH_DEATHS = 2
-"""How many of these a world has: more would be too many for what was in hand each time."""
+"""How many of these a world has: others are left to chance."""
+
+EAGERNESS = 1 / 3
+"""How probably a worker dies where none has died yet, while most worlds are still to be played."""
 
 OFTEN = 1 / 20
 OFTEN_MIN = 10
@@ -30,10 +32,19 @@ passing a rarer one is timing-dependent, and no further world would be sure to p
 """
 
 
-async def play_share(ground: Ground, tasks: Sequence[Task]) -> list[Played]:
+async def play_tasks(ground: Ground, tasks: Sequence[Task]) -> list[Played]:
     """Play these worlds one after the other on this ground."""
     with quiet(), mortality():
         return [await play(ground, seed, at=at) for seed, at in tasks]
+
+
+async def play_seeking(ground: Ground, seed: int, played: Sequence[Played], *, of: int) -> Played:
+    """Play this world, one of so many: workers die above all where none has died in those that were played."""
+    known = frozenset(death for world in played for death in world.died)
+    # Others are played at the same time, and should not all have the same deaths; in the end nothing may be left.
+    eagerness = EAGERNESS if len(played) < of / 2 else 1.0
+    with quiet(), mortality():
+        return await play(ground, seed, known=known, eagerness=eagerness)
 
 
 @contextmanager
@@ -57,17 +68,17 @@ def quiet() -> Iterator[None]:
 
 
 class Tally:
-    """What all shares of one run of the tests have played, in files of a directory that their processes share."""
+    """What one run of the tests has played, in files of a directory that its processes share."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(exist_ok=True)
 
-    def add(self, name: str, played: list[Played]) -> int:
-        """Add what a share has played; returns how many shares there are now. Each call returns another number."""
+    def add(self, played: Played) -> int:
+        """Add a world; returns how many there are now. Each call returns another number."""
         with (self._directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (self._directory / f"{name}.json").write_text(json.dumps([_as_json(each) for each in played]))
+            (self._directory / f"{played.seed}.json").write_text(json.dumps(_as_json(played)))
             return len(list(self._directory.glob("*.json")))
 
     def played(self) -> list[Played]:
@@ -75,7 +86,7 @@ class Tally:
         with (self._directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             texts = [file.read_text() for file in sorted(self._directory.glob("*.json"))]
-        return [_from_json(each) for text in texts for each in json.loads(text)]
+        return [_from_json(json.loads(text)) for text in texts]
 
 
 def _as_json(played: Played) -> dict[str, Any]:
@@ -91,16 +102,6 @@ def _from_json(saved: dict[str, Any]) -> Played:
             for name, kind in (("died", list), ("at", tuple))
         }
     )
-
-
-def with_missing_deaths(seeds: Sequence[int], played: list[Played]) -> list[Task]:
-    """These worlds, each with others of the deaths that no world has had yet."""
-    missing = sorted(never_died_at(played))
-    Random(seeds[0]).shuffle(missing)  # noqa: S311 - other shares look for others
-    return [
-        (seed, tuple(missing[WITH_DEATHS * place : WITH_DEATHS * (place + 1)]))
-        for place, seed in enumerate(seeds)
-    ]
 
 
 def never_died_at(played: list[Played]) -> set[Death]:

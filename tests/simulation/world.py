@@ -52,7 +52,7 @@ from tests.harness import open_lanes, sweep, sweep_bulk
 from tests.simulation.answers import Answers, Lagging
 from tests.simulation.crowd import CROWD
 from tests.simulation.crowd import EVENTS as CROWD_EVENTS
-from tests.simulation.deaths import Death, Fate, Mortal, WorkerDied, living
+from tests.simulation.deaths import DEATHS_MAX, Death, Fate, Mortal, WorkerDied, living
 from tests.simulation.exactness import falsely_exact
 from tests.simulation.failover import FORGET_KEPT, keep, lose
 from tests.truth import differences, read_records
@@ -124,6 +124,9 @@ async def install_clock(connection: Connection) -> None:
         "search_path": "simulation, pg_catalog, public",
         "timezone": "UTC",
         "jit": "off",
+        # Each statement is executed some times in a world: planning them all again took longer.
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
         # Nobody waits a second of real time to learn that he is a deadlock's victim.
         "deadlock_timeout": "10ms",
     }
@@ -341,7 +344,7 @@ class World:
         self.facts.update(answers.statuses)
         return Played(
             seed=self.seed,
-            at=self.fate.at,
+            at=(*self.fate.at, *self.fate.sought),
             differences=[line for line in found if line not in detours] + self.falsely_exact,
             passed=self.fate.passed,
             died=self.fate.died,
@@ -387,6 +390,8 @@ class World:
         """Let the account live for some events, the mail bring some, and the workers work."""
         self.step += 1
         self.fate.overdue = self.facts["events"] > EVENTS_MIN // 2
+        # Spread over the life of the world.
+        self.fate.allowed = min(1 + DEATHS_MAX * self.facts["events"] // EVENTS_MIN, DEATHS_MAX)
         wanted = self.draws.choice((4, 25, 50, 80))
         events: list[Event] = []
         began = self.sandbox.now
@@ -709,7 +714,16 @@ class Worker:
 
 
 async def play(
-    ground: Ground, seed: int, *, at: tuple[Death, ...] = (), say: Callable[[str], None] = lambda _: None
+    ground: Ground,
+    seed: int,
+    *,
+    at: tuple[Death, ...] = (),
+    known: frozenset[Death] | None = None,
+    eagerness: float = 1.0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Played:
-    """Play one world. `at`: let a worker die at each of these, wherever else the seed has them die."""
-    return await World(ground, seed, fate=Fate(seed=seed, at=at), say=say).play()
+    """Play one world. `at`: let a worker die at each of these, wherever else the seed has them die; `known`: above all
+    at others than these, each with this probability.
+    """
+    fate = Fate(seed=seed, at=at, known=known, eagerness=eagerness)
+    return await World(ground, seed, fate=fate, say=say).play()
