@@ -32,7 +32,8 @@ begin
     join pg_namespace n on n.oid = c.relnamespace
     where n.nspname in ('sync', 'stripe', 'billing') and c.relkind = 'r' and pg_relation_size(c.oid) > 0
     union all
-    select format('alter sequence %I.%I restart', schemaname, sequencename)
+    -- Not `alter sequence`, after which all that draw from it are planned anew.
+    select format('select setval(%L, %s, false)', format('%I.%I', schemaname, sequencename), start_value)
     from pg_sequences where schemaname in ('sync', 'billing') and last_value is not null
   loop
     execute statement;

@@ -28,18 +28,20 @@ THEMES = 12
 
 
 def lived_account(*, customers: int, seed: int = 5, clocks: bool = True) -> Sandbox:
-    """An account whose stories are over, before we ever heard of it; on request none of them has a test clock.
-
-    So many stories, of different themes, as bring about so many customers; all of them from about 170 customers on.
-    """
+    """An account whose stories are over, before we ever heard of it; on request none of them has a test clock."""
     sandbox = Sandbox(seed=seed)
+    sandbox.play(spread_stories(customers=customers, clocks=clocks), customers=customers)
+    sandbox.run()
+    return sandbox
+
+
+def spread_stories(*, customers: int, clocks: bool = True) -> list[str]:
+    """So many stories, of different themes, as bring about so many customers; all of them from about 170 on."""
     names = [name for name in STORIES if clocks or name != "on_a_test_clock"]
     # In the order of the registry, stories of one theme stand together.
     spread = [name for first in range(THEMES) for name in names[first::THEMES]]
     brought = list(itertools.accumulate(STORIES[name].customers for name in spread))
-    sandbox.play(spread[: bisect.bisect_left(brought, customers) + 1], customers=customers)
-    sandbox.run()
-    return sandbox
+    return spread[: bisect.bisect_left(brought, customers) + 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,9 @@ async def filled_database(servers: Services, template: str, sandbox: Sandbox) ->
     name = f"filled_{uuid4().hex}"
     await execute(servers.postgres_url, f"create database {name} template {template} strategy file_copy")
     url = at_database(servers.postgres_url, name)
-    pool = await create_pool(url, min_size=1, max_size=10, application_name="subledger-test")
+    pool = await create_pool(
+        url, min_size=1, max_size=10, application_name="subledger-test", keeps_plans=True
+    )
     try:
         async with attached(pool, url, sandbox) as account:
             await account.fill()

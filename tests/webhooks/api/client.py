@@ -149,7 +149,9 @@ async def open_service(
     workers beside it may send; None: any number.
     """
     async with AsyncExitStack() as stack:
-        pool = await create_pool(database_url, min_size=1, max_size=8, application_name="subledger-test")
+        pool = await create_pool(
+            database_url, min_size=1, max_size=8, application_name="subledger-test", keeps_plans=True
+        )
         stack.push_async_callback(pool.close)
         # What a test does not say is at Stripe is not: its lists are those of an empty account.
         api = api or Api(create_api(Sandbox(seed=1), [API_KEY]))

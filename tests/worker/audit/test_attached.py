@@ -1,6 +1,6 @@
 """What the audit is the proof of: an account that has lived is attached to, and every record equals its truth.
 
-`make prove` does the same with forty times the customers.
+`make prove` does the same with eighty times the customers.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.truth import different_records
 from tests.worker.account import API_KEY
 from tests.worker.audit.damage import damage
 
-CUSTOMERS = int(os.environ.get("PROVE_CUSTOMERS", "500"))
+CUSTOMERS = int(os.environ.get("PROVE_CUSTOMERS", "250"))
 WITHIN_SECONDS = 240.0 + CUSTOMERS / 20
 DAY = 86_400
 LIVED_DAYS = 30

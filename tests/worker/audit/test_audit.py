@@ -27,7 +27,7 @@ async def test_nothing_wrong(pool: Pool, database_url: str) -> None:
     """After a backfill the audit finds nothing, and reads nothing but lists, what is in none, and a Checkout session
     that was opened since: Stripe has no event of that, so that the mirror lacks it is no drift.
     """
-    sandbox = lived_account(customers=210, clocks=False)
+    sandbox = lived_account(customers=170, clocks=False)
     async with attached(pool, database_url, sandbox) as account:
         await account.scanned(await account.request())
         await account.settle()
@@ -67,7 +67,7 @@ async def unread_rows(account: Attached) -> dict[str, list[str]]:
 
 async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url: str) -> None:
     """Rows changed, deleted and invented over all kinds and fields, and records too: found one by one, and mended."""
-    async with attached(pool, database_url, lived_account(customers=210)) as account:
+    async with attached(pool, database_url, lived_account(customers=170)) as account:
         await account.scanned(await account.request())
         await account.settle()
         records = await records_without_history(database_url)
@@ -92,7 +92,7 @@ async def test_finds_and_mends_exactly_what_was_damaged(pool: Pool, database_url
 
 async def test_nobody_is_learned_of_from_a_wrong_row(pool: Pool, database_url: str) -> None:
     """A guest's charge belongs to its Checkout session's customer: while the session is wrong, the charge stays."""
-    async with attached(pool, database_url, lived_account(customers=210, clocks=False)) as account:
+    async with attached(pool, database_url, lived_account(customers=170, clocks=False)) as account:
         await account.scanned(await account.request())
         await account.settle()
         ((charge, session),) = await account.fetch(

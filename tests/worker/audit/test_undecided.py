@@ -31,7 +31,7 @@ from worker.live import derive
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
     """One account for the tests of this module, which only read it."""
-    return lived_account(customers=40, clocks=False)
+    return lived_account(customers=30, clocks=False)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from tests.worker.account import attached, lived_account
 
 async def test_everything_from_nothing(pool: Pool, database_url: str) -> None:
     """Every record equals the truth, exact, though no event was ever received."""
-    async with attached(pool, database_url, lived_account(customers=210)) as account:
+    async with attached(pool, database_url, lived_account(customers=170)) as account:
         ended = await account.scanned(await account.request())
         assert ("complete", None) == (ended["status"], ended["error"])
         await account.settle()

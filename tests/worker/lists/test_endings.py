@@ -22,7 +22,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
     """One account for the tests of this module, which only read it."""
-    return lived_account(customers=80)
+    return lived_account(customers=50)
 
 
 def refuse(account: Attached, path: str, status: int) -> None:
@@ -194,7 +194,7 @@ async def test_canceled_backfill_of_one_customer_waits_for_nothing(
 
 async def test_lost_worker_resumes_at_its_cursor(pool: Pool, database_url: str) -> None:
     """A worker that dies between two pages is followed by another, which stores no page twice."""
-    sandbox = lived_account(customers=80, clocks=False)
+    sandbox = lived_account(customers=50, clocks=False)
     async with attached(pool, database_url, sandbox) as account:
         scan = await account.request()
         account.api.faults.latency_seconds = 0.1

@@ -6,7 +6,7 @@ from db.connection import Pool
 from sandbox import Sandbox
 from tests.harness import sweep_bulk
 from tests.truth import different_records
-from tests.worker.account import Attached, attached
+from tests.worker.account import Attached, attached, spread_stories
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -15,7 +15,7 @@ DAY = 24 * HOUR
 def living_account() -> Sandbox:
     """An account in the middle of its stories."""
     sandbox = Sandbox(seed=41)
-    sandbox.play(customers=30)
+    sandbox.play(spread_stories(customers=60))
     sandbox.advance(12 * DAY)
     return sandbox
 

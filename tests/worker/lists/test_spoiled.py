@@ -31,7 +31,7 @@ ENTITLEMENTS = "/v1/entitlements/active_entitlements"
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
     """One account for the tests of this module, which only read it."""
-    return lived_account(customers=60, clocks=False)
+    return lived_account(customers=40, clocks=False)
 
 
 def rewrite(account: Attached, change: Callable[[str, str, Any], None]) -> None:

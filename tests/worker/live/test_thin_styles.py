@@ -1,6 +1,10 @@
 """An endpoint may get snapshot events, thin ones or both: the records are the same."""
 
-from db.connection import Pool
+from collections.abc import AsyncIterator
+
+import pytest
+
+from db.connection import Pool, create_pool
 from sandbox import STORIES, STYLES, Sandbox, as_sent, create_api
 from tests.databases import empty_tables
 from tests.harness import Api, open_harness
@@ -21,6 +25,17 @@ select to_jsonb(c) - array['change', 'created_at', 'updated_at']
 from billing.customers c
 order by account_id, stripe_customer_id
 """
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """Plans for each execution, as a worker does while tables are small: in which order objects are read, and so how
+    many requests that takes, depends on plans.
+    """
+    async with await create_pool(
+        database_url, min_size=1, max_size=10, application_name="subledger-test"
+    ) as pool:
+        yield pool
 
 
 async def test_all_styles_give_equal_records(pool: Pool, database_url: str) -> None:
