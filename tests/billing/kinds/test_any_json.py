@@ -86,7 +86,8 @@ def conforms(value: object, wanted: Any) -> bool:
 
 def assert_storable(parsed: Parsed) -> None:
     for row in (*([] if parsed.facts is None else [parsed.facts]), *parsed.parts):
-        for name, wanted in hints_of(type(row)).items():
+        row_type: Any = type(row)
+        for name, wanted in hints_of(row_type).items():
             assert conforms(getattr(row, name), wanted), (name, getattr(row, name))
     assert len(parsed.parts) == len({part.id for part in parsed.parts})
     for ref in parsed.references:
