@@ -5,7 +5,6 @@ import gc
 import importlib.metadata
 import itertools
 import os
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ import asyncpg
 import hypothesis
 import pytest
 import redis
-import uvloop
 
 from db.connection import Pool, create_pool
 from db.migrate import migrate
@@ -50,14 +48,6 @@ SLOW = (
 """What takes longest comes first, so that no process ends with it while the others have nothing left to do."""
 
 _VERSIONS = pytest.StashKey[list[str]]()
-
-
-def pytest_configure() -> None:
-    """All processes of ours run on uvloop, and so do the tests: asyncio's own loop was a third of what they compute."""
-    with warnings.catch_warnings():
-        # From Python 3.14 on, and still without another way.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 @dataclass(frozen=True, kw_only=True)
