@@ -50,12 +50,14 @@ TRACK = f"""
 with meant as (
   select uid
   from (
-    select uid, 1 as rank from billing.customers where uid = $4 and account_id = $1 and live_mode = $2
+    select uid, stripe_customer_id, 1 as rank
+    from billing.customers where uid = $4 and account_id = $1 and live_mode = $2
     union all
-    select uid, 2 from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+    select uid, stripe_customer_id, 2
+    from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
     union all
     -- What a buyer wrote into a payment link names nobody.
-    select c.uid, 3
+    select c.uid, c.stripe_customer_id, 3
     from billing.customers c
     where c.account_id = $1 and c.live_mode = $2 and c.custom_uid = $3 and not exists (
       select from sync.uid_claims n
@@ -63,8 +65,14 @@ with meant as (
     )
     union all
     -- It is no more if the customer was forgotten a moment ago.
-    select uid, 4 from billing.identities where uid = $10 and account_id = $1 and live_mode = $2
+    select uid, stripe_customer_id, 4
+    from billing.identities where uid = $10 and account_id = $1 and live_mode = $2
   ) named
+  -- The record of a forgotten customer goes on without what says who it was, and what it used is part of that.
+  where not exists (
+    select from sync.forgotten f
+    where f.account_id = $1 and f.live_mode = $2 and f.customer_id = named.stripe_customer_id
+  )
   order by rank
   limit 1
 ), stored as (
@@ -100,8 +108,8 @@ class Tracked:
 async def track(
     connection: Connection, scope: Scope, name: str, event: UsageEvent, *, known_uid: UUID | None = None
 ) -> Tracked | None:
-    """Count what the customer with this uid, Stripe id or custom_uid has used. None if it has no record; `known_uid`:
-    the uid that its record will have.
+    """Count what the customer with this uid, Stripe id or custom_uid has used. None if it has no record, or is
+    forgotten; `known_uid`: the uid that its record will have.
 
     Not in a transaction: what another call has stored under the key meanwhile must be visible.
     """

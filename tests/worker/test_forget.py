@@ -369,18 +369,21 @@ select exists (
 
 
 async def test_whoever_begins_meanwhile_leaves_nothing(webhooks_only: Harness) -> None:
-    """What is tracked after the registration, and committed after the erasure would have been, is erased; whoever has
-    looked the customer up before the erasure, and writes after it, writes nothing.
+    """What is tracked by a call that saw no registration, and committed after the erasure would have been, is erased;
+    whoever has looked the customer up before the erasure, and writes after it, writes nothing.
     """
     harness, scope = webhooks_only, Scope("", False)
     await harness.apply(*HISTORY[:1])
     async with harness.pool.acquire() as writer:
-        transaction = writer.transaction()
+        transaction = writer.transaction(isolation="repeatable_read")
         record = await find_customer(writer, scope, "cus_1")
         assert record is not None
+        await transaction.start()
+        await writer.fetchval("select count(*) from sync.forgotten")  # what it sees from now on
 
         async def use(_: faults.Call) -> None:
-            await transaction.start()
+            async with harness.pool.acquire() as later:
+                assert None is await track(later, scope, "cus_1", USED)
             assert await track(writer, scope, "cus_1", USED)
 
         with faults.after(NEWEST_WRITER, use, times=1):

@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import msgspec
 from msgspec import Meta
 
+from db.keys import CustomerKey
 from db.records.full import uid_in
 from db.records.merges import leads_to
 from db.records.tracking import UsageEvent, track
-from webhooks.api.naming import customer_to_change
+from webhooks.api.naming import customer_to_change, require_not_forgotten
 from webhooks.api.operation import Answer, Call, Operation, Reply
 from webhooks.api.problems import CONFLICT, NOT_FOUND, Problem
 from webhooks.api.shown import policy_of
@@ -82,14 +83,17 @@ async def post(call: Call[Creating, Use]) -> Reply:
         if uid is not None and (into := await leads_to(connection, scope, uid)) is not None:
             name = str(into)
         tracked = await track(connection, scope, name, event)
-        if tracked is None and not call.query.create:
-            # It may have been created a moment ago.
-            record = await customer_to_change(connection, scope, name, policy=policy_of(call.context))
-            tracked = await track(connection, scope, str(record.uid), event, known_uid=record.uid)
-    if tracked is None and call.query.create:
-        new_uid = await get_or_create(call, scope)
+    if tracked is None:
+        new_uid = await get_or_create(call, scope) if call.query.create else None
         async with call.context.hot.connection() as connection:
-            tracked = await track(connection, scope, str(new_uid), event, known_uid=new_uid)
+            # It may have been created a moment ago.
+            record = await customer_to_change(
+                connection, scope, name if new_uid is None else str(new_uid), policy=policy_of(call.context)
+            )
+            tracked = await track(connection, scope, str(record.uid), event, known_uid=record.uid)
+            if tracked is None and record.stripe_customer_id is not None:
+                key = CustomerKey(*scope, record.stripe_customer_id)
+                await require_not_forgotten(connection, key, field="path.customer_id")
     if tracked is None:
         raise Problem(CONFLICT, "the customer changes just now", remedy="send the request again")
     if not tracked.first and not tracked.event.is_the_same(event, tracked.customer_uid):

@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from billing.record import customer_uid
+from db.keys import CustomerKey
 from db.records.feature_usage import SELECT_FEATURE_USAGE
 from db.records.moved import MOVE_USAGE
 from db.records.tracking import ADD_USAGE
@@ -16,6 +18,7 @@ from tests.harness import customer, event
 from tests.system import until
 from tests.webhooks.api.client import READ_TOKEN, Answered, Service
 from tests.webhooks.api.test_check import FEATURE, bought, record
+from worker.forget import forget
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -296,6 +299,34 @@ async def test_what_cannot_be_tracked(service: Service) -> None:
         assert (422, field) == (refused.status, refused.body["field"])
     assert 404 == (await track(service, "nobody")).status
     assert 403 == (await service.post("/customers/wrong/track", {"feature_id": "a"}, token=READ_TOKEN)).status
+
+
+async def test_nothing_is_kept_of_who_was_forgotten(service: Service) -> None:
+    """What is tracked of a forgotten customer, by its Stripe id or by the uid under which its record goes on, is
+    refused for good, with create=true too; nothing of it is stored, and nobody's last_seen moves.
+    """
+    body = customer("cus_forgotten")
+    service.harness.api.put(body)
+    await service.harness.receive(event("customer.created", body))
+    await service.record_of("cus_forgotten")
+    assert 201 == (await track(service, "cus_forgotten", value=2)).status
+    await none_pending(service)
+    key = CustomerKey("", False, "cus_forgotten")
+    async with service.harness.pool.acquire() as connection:
+        await forget(connection, key)
+    uid = customer_uid(*key)
+    await service.until_uid(str(uid), status=None)
+    for name in ("cus_forgotten", str(uid), "cus_forgotten?", f"{uid}?"):
+        path = f"/customers/{name.rstrip('?')}/track" + ("?create=true" if "?" in name else "")
+        refused = await service.post(path, {"feature_id": "api", "entity_id": "annabelle"})
+        assert 409 == refused.status, refused.body
+        assert "path.customer_id: cus_forgotten is forgotten" in refused.problem("conflict")
+    await none_pending(service)
+    for table in ("billing.usage_events", "billing.usage_minutes", "billing.identities"):
+        column = "uid" if table == "billing.identities" else "customer_uid"
+        assert 0 == await service.harness.fetchval(
+            f"select count(*) from {table} where {column} = $1", uid
+        ), table
 
 
 async def test_use_follows_a_link(service: Service) -> None:
