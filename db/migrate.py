@@ -99,12 +99,13 @@ def _impatient(migration: str, lock_timeout_seconds: float) -> str:
     """A migration that gives up when it does not get a lock in time.
 
     The limit is set in the transaction and not on the connection, because a pooler passes no settings on. So is that it
-    may take as long as it takes, whatever limit hosters give a role for its statements. A migration that builds an
-    index concurrently has no transaction: it waits for readers, and nobody waits for it.
+    may take as long as it takes, whatever limit hosters give a role for its statements, and that a backslash in a
+    string is nothing but one, whatever a role has by default. A migration that builds an index concurrently has no
+    transaction: it waits for readers, and nobody waits for it.
     """
     limits = (
         f"-- migrate:up\nset local lock_timeout = {round(lock_timeout_seconds * 1000)};\n"
-        "set local statement_timeout = 0;\n"
+        "set local statement_timeout = 0;\nset local standard_conforming_strings = on;\n"
     )
     return migration.replace("-- migrate:up\n", limits, 1)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from billing.record import customer_uid
 from db.connection import NotUtf8, OwnConnection
 from db.migrate import MIGRATIONS, READERS, MigrationError, migrate, readers_to_create, told
 from db.sync.status import require_migrated
@@ -71,6 +72,23 @@ async def test_role_whose_statements_have_a_limit(empty_database_url: str, tmp_p
     )
     with pytest.raises(MigrationError, match="set statement_timeout = 0` run for the role"):
         await asyncio.to_thread(migrate, url, migrations=tmp_path)
+
+
+async def test_role_that_reads_backslashes_otherwise(empty_database_url: str) -> None:
+    """Where standard_conforming_strings is off by default, the schema is made all the same, and a service that writes
+    identities in such a session gives the uids that records have.
+    """
+    url = f"{empty_database_url}&options=-c%20standard_conforming_strings%3Doff"
+    applied = await asyncio.to_thread(migrate, url)
+    assert sorted(file.name for file in MIGRATIONS.glob("*.sql")) == applied
+    connection = await asyncpg.connect(url)
+    try:
+        assert "off" == await connection.fetchval("show standard_conforming_strings")
+        assert customer_uid("", False, "cus_1") == await connection.fetchval(
+            "insert into billing.identities (live_mode, stripe_customer_id) values (false, 'cus_1') returning uid"
+        )
+    finally:
+        await connection.close()
 
 
 async def test_database_that_is_not_utf8_is_refused(empty_database_url: str) -> None:
