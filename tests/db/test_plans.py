@@ -114,6 +114,8 @@ insert into billing.identities (uid, account_id, live_mode, stripe_customer_id, 
 select gen_random_uuid(), $1, false, 'cus_' || n, 'own_' || n from generate_series(1, $2::int) n;
 insert into sync.problems (account_id, live_mode, customer_id, kind, object_id, detail)
 select $1, false, 'cus_' || n, 'custom_uid_invalid', 'cus_' || n, 'x' from generate_series(1, $2::int) n;
+insert into sync.forgotten (account_id, live_mode, customer_id)
+select $1, false, 'gone_' || n from generate_series(1, $2) n;
 insert into sync.uid_claims (account_id, live_mode, customer_id, custom_uid, source, object_id, customer_created)
 select $1, false, 'cus_' || n, case when n % 3 = 0 then 'uid_' || n else 'own_' || n end, 'metadata', 'cus_' || n, now()
 from generate_series(1, $2::int) n;
@@ -512,7 +514,7 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "count what was used": (
         tracking.TRACK,
         (*SCOPE, "own_7", None, "key", "key_cus_7", None, 1, None, None),
-        {"custom_uid_is_unique"},
+        {"custom_uid_is_unique", "forgotten_pkey"},
     ),
     "add up what was used": (
         tracking.ADD_USAGE,
