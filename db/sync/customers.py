@@ -145,19 +145,22 @@ with head as (
   order by stale_since
   limit 4000
 ), suspect as (
-  select c.account_id, c.live_mode, c.customer_id
-  from sync.customers c
-  where (c.account_id, c.live_mode, c.customer_id) = (
-    select h.account_id, h.live_mode, h.customer_id
-    from head h
-    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now()) and not exists (
-      select from sync.heavy y
-      where (y.account_id, y.live_mode, y.customer_id) = (h.account_id, h.live_mode, h.customer_id)
-      offset 0
-    )
-    limit 1
-  ) and c.stale > c.derived and (c.leased_until is null or c.leased_until < now())
-  for no key update skip locked
+  -- The first that nobody has locked, however long the transaction of whoever has locked another one stays open.
+  select free.account_id, free.live_mode, free.customer_id
+  from head h
+  cross join lateral (
+    select c.account_id, c.live_mode, c.customer_id
+    from sync.customers c
+    where (c.account_id, c.live_mode, c.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+      and c.stale > c.derived and (c.leased_until is null or c.leased_until < now())
+    for no key update skip locked
+  ) free
+  where h.attempts > 0 and (h.leased_until is null or h.leased_until < now()) and not exists (
+    select from sync.heavy y
+    where (y.account_id, y.live_mode, y.customer_id) = (h.account_id, h.live_mode, h.customer_id)
+    offset 0
+  )
+  limit 1
 ), fresh as (
   select account_id, live_mode, customer_id
   from sync.customers c

@@ -36,7 +36,7 @@ async def put_over(connection: Connection, customers: Sequence[StaleCustomer]) -
 
 # `offset 0` keeps the lookup by key: there are few heavy customers, whatever a planner without statistics estimates.
 CLAIM_HEAVY = """
-with next as (
+with waiting as materialized (
   select c.account_id, c.live_mode, c.customer_id
   from sync.heavy h
   join lateral (
@@ -47,20 +47,31 @@ with next as (
   ) c on true
   where c.stale > c.derived and c.parked_at is null and (c.leased_until is null or c.leased_until < now())
   order by c.stale_since
+), next as (
+  -- The first whose row nobody has locked. One that an event has locked is claimed by the next sweep.
+  select free.account_id, free.live_mode, free.customer_id
+  from waiting w
+  cross join lateral (
+    select c.account_id, c.live_mode, c.customer_id
+    from sync.customers c
+    where (c.account_id, c.live_mode, c.customer_id) = (w.account_id, w.live_mode, w.customer_id)
+      and c.stale > c.derived and c.parked_at is null and (c.leased_until is null or c.leased_until < now())
+    for no key update skip locked
+  ) free
   limit 1
 )
--- Its row may be locked by an event of its own; when that is committed, another worker may have been faster.
 update sync.customers c
 set attempts = c.attempts + 1, leased_until = now() + $1
 from next n
 where (c.account_id, c.live_mode, c.customer_id) = (n.account_id, n.live_mode, n.customer_id)
-  and c.stale > c.derived and c.parked_at is null and (c.leased_until is null or c.leased_until < now())
 returning c.account_id, c.live_mode, c.customer_id, c.stale, c.complete, c.attempts, now() as as_of
 """
 
 
 async def claim_heavy(connection: Connection, *, lease: timedelta) -> StaleCustomer | None:
-    """Lease the heavy customer that has been stale longest, counting the attempt; None: none is stale."""
+    """Lease the heavy customer that has been stale longest, counting the attempt; None: none is stale, or other
+    transactions have locked all that are.
+    """
     row = await connection.fetchrow(CLAIM_HEAVY, lease)
     return None if row is None else claimed_of(row)
 

@@ -105,15 +105,18 @@ with head as (
   order by seq
   limit 4000
 ), suspect as (
-  select e.account_id, e.live_mode, e.event_id
-  from sync.events e
-  where (e.account_id, e.live_mode, e.event_id) = (
-    select h.account_id, h.live_mode, h.event_id
-    from head h
-    where h.attempts > 0 and (h.leased_until is null or h.leased_until < now())
-    limit 1
-  ) and e.state = 'pending' and (e.leased_until is null or e.leased_until < now())
-  for no key update skip locked
+  -- The first that nobody has locked, however long the transaction of whoever has locked another one stays open.
+  select free.account_id, free.live_mode, free.event_id
+  from head h
+  cross join lateral (
+    select e.account_id, e.live_mode, e.event_id
+    from sync.events e
+    where (e.account_id, e.live_mode, e.event_id) = (h.account_id, h.live_mode, h.event_id)
+      and e.state = 'pending' and (e.leased_until is null or e.leased_until < now())
+    for no key update skip locked
+  ) free
+  where h.attempts > 0 and (h.leased_until is null or h.leased_until < now())
+  limit 1
 ), fresh as (
   select account_id, live_mode, event_id, seq, octet_length(payload) as bytes
   from sync.events

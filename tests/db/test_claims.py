@@ -8,8 +8,10 @@ from db.sync.accounts import claim_gap
 from db.sync.catalogue import CLAIM_FANS
 from db.sync.customers import claim_stale, mark_overdue
 from db.sync.due_reads import claim_reads
+from db.sync.heavy import claim_heavy
 from db.sync.histories import claim_histories
 from db.sync.inbox import claim_events
+from db.sync.pushes import claim_pushes
 from db.sync.scans import claim_scan
 from db.sync.usage import claim_usage
 from db.sync.windows import claim_window
@@ -33,6 +35,16 @@ async def _events(connection: Connection) -> list[str]:
 
 async def _stale(connection: Connection) -> list[str]:
     return [each.key.id for each in await claim_stale(connection, limit=9, lease=LEASE)]
+
+
+async def _heavy(connection: Connection) -> list[str]:
+    customer = await claim_heavy(connection, lease=LEASE)
+    return [] if customer is None else [customer.key.id]
+
+
+async def _pushes(connection: Connection) -> list[str]:
+    due = await claim_pushes(connection, live_mode=False, limit=9, lease=LEASE)
+    return [each.key.id for each in due]
 
 
 async def _overdue(connection: Connection) -> list[str]:
@@ -92,6 +104,12 @@ CLAIMS: dict[str, tuple[Claim, str, str]] = {
         """insert into sync.events (account_id, live_mode, event_id, type, payload, attempts)
         values ('', false, 'a', '', '', 1), ('', false, 'b', '', '', 0)""",
     ),
+    "events, two of a lost worker": (
+        _events,
+        "sync.events.event_id",
+        """insert into sync.events (account_id, live_mode, event_id, type, payload, attempts)
+        values ('', false, 'a', '', '', 1), ('', false, 'b', '', '', 1)""",
+    ),
     "stale customers": (
         _stale,
         "sync.customers.customer_id",
@@ -103,6 +121,25 @@ CLAIMS: dict[str, tuple[Claim, str, str]] = {
         "sync.customers.customer_id",
         """insert into sync.customers (account_id, live_mode, customer_id, stale, stale_since, attempts)
         values ('', false, 'a', 1, now() - interval '9 s', 1), ('', false, 'b', 1, now(), 0)""",
+    ),
+    "stale customers, two of a lost worker": (
+        _stale,
+        "sync.customers.customer_id",
+        """insert into sync.customers (account_id, live_mode, customer_id, stale, stale_since, attempts)
+        values ('', false, 'a', 1, now() - interval '9 s', 1), ('', false, 'b', 1, now(), 1)""",
+    ),
+    "heavy customers": (
+        _heavy,
+        "sync.customers.customer_id",
+        """with heavy as (insert into sync.heavy values ('', false, 'a'), ('', false, 'b') on conflict do nothing)
+        insert into sync.customers (account_id, live_mode, customer_id, stale, stale_since)
+        values ('', false, 'a', 1, now() - interval '9 s'), ('', false, 'b', 1, now())""",
+    ),
+    "pushes": (
+        _pushes,
+        "sync.pushes.customer_id",
+        """insert into sync.pushes (account_id, live_mode, customer_id, due_at, wanted, wanted_since)
+        values ('', false, 'a', now() - interval '9 s', '{}', now()), ('', false, 'b', now(), '{}', now())""",
     ),
     "records that time has changed": (
         _overdue,
