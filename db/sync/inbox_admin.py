@@ -172,18 +172,21 @@ class TypeCount:
 
 COUNT_TYPES = """
 select type, state, count(*) as events, max(received_at) as last_received_at
-from sync.events
-where $1::text is null or state = $1
+from (
+  select type, state, received_at from sync.events where $1::text is null or state = $1 limit $2
+) counted
 group by type, state
 order by type, state
 """
 
 
-async def count_types(connection: Connection, state: EventState | None = None) -> list[TypeCount]:
-    """What was received, by type and state. Without a state it reads the whole inbox; what waits or was given up has
-    indexes.
+async def count_types(
+    connection: Connection, state: EventState | None = None, *, counted_max: int | None = None
+) -> list[TypeCount]:
+    """What was received, by type and state. What waits or was given up has indexes. `counted_max`: so many events are
+    counted, whichever; None: all.
     """
-    return [TypeCount(**row) for row in await connection.fetch(COUNT_TYPES, state)]
+    return [TypeCount(**row) for row in await connection.fetch(COUNT_TYPES, state, counted_max)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

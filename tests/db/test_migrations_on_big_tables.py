@@ -154,7 +154,7 @@ async def test_migrations_are_safe_on_big_tables(
                     waiting = asyncio.create_task(
                         asyncio.to_thread(migrate, empty_database_url, migrations=tmp_path)
                     )
-                    await index_is_being_built(connection)
+                    await index_is_changed(connection)
                     await let_a_writer_pass(connection, before)
                 assert [name] == await waiting
             else:
@@ -186,12 +186,17 @@ async def reading(reader: asyncpg.Connection, of: Contents) -> AsyncIterator[Non
         yield
 
 
-async def index_is_being_built(connection: asyncpg.Connection) -> None:
-    """Wait until the build has begun."""
-    await until(
-        lambda: connection.fetchval("select exists (select from pg_stat_progress_create_index)"),
-        what="an index to be built",
-    )
+INDEX_IS_CHANGED = """
+select exists (select from pg_stat_progress_create_index) or exists (
+  select from pg_stat_activity
+  where datname = current_database() and query ilike '%drop index concurrently%' and wait_event = 'virtualxid'
+)
+"""
+
+
+async def index_is_changed(connection: asyncpg.Connection) -> None:
+    """Wait until one is being built, or dropped and its readers are waited for."""
+    await until(lambda: connection.fetchval(INDEX_IS_CHANGED), what="an index to be built or dropped")
 
 
 async def let_a_writer_pass(connection: asyncpg.Connection, of: Contents) -> None:

@@ -589,14 +589,14 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "a page of parked events": (
         inbox_admin.SELECT_EVENTS,
         ("parked", None, 5 * BATCH, None, None, None, BATCH),
-        {"events_parked"},
+        {"events_given_up"},
     ),
     "the end of a page of events": (
         inbox_admin.SELECT_LAST_LOOKED_AT,
         ("pending", 9_000, BATCH),
         {"events_pending"},
     ),
-    "parked events by type": (inbox_admin.COUNT_TYPES, ("parked",), {"events_parked"}),
+    "parked events by type": (inbox_admin.COUNT_TYPES, ("parked", 5 * BATCH), {"events_given_up"}),
     "events replayed": (inbox_admin.REPLAY_EVENTS, (ids("evt"),), {"events_pkey"}),
     "objects by their ids": (inbox_admin.SELECT_OBJECTS_BY_ID, (ids("sub"),), {"objects_pkey"}),
     "marks by their ids": (inbox_admin.SELECT_MARKS_BY_ID, (ids("cus"),), {"customers_pkey"}),
@@ -614,7 +614,7 @@ BY_INDEX: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         status.SELECT_BACKLOG,
         (False, ["payment_intent"], status.COUNTED_MAX),
         {
-            *("events_pending", "events_parked", "objects_unresolved", "objects_unsettled"),
+            *("events_pending", "events_given_up", "objects_unresolved", "objects_unsettled"),
             *("customers_stale", "customers_history", "customers_parked"),
         },
     ),

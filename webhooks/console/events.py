@@ -29,7 +29,8 @@ from webhooks.ids import id_in_path
 
 ROWS_MAX = 50
 LOOKED_AT_MAX = 20_000
-"""Of the events without an index: a page looks at so many, and the next one goes on behind them."""
+"""Of the events without an index: a page looks at so many, and the next one goes on behind them. And so many of those
+that wait for a replay are counted."""
 PARSED_BYTES_MAX = 256 * 1024
 """A larger payload is shown as it came: laying it out would take the process's time from webhooks."""
 SHOWN_CHARACTERS_MAX = 64 * 1024
@@ -104,7 +105,7 @@ async def show_events(visit: Visit) -> Response:
     wanted = _wanted(visit)
     async with visit.desk.context.readers.connection() as connection:
         events, before = await _page_of(connection, wanted)
-        counts = {state: await count_types(connection, state) for state in WAITING}
+        counts = [await _count(connection, state) for state in WAITING]
         parked = wanted.state is EventState.PARKED and not wanted.narrowed and wanted.before is None
         objects = await select_parked_objects(connection, limit=ROWS_MAX + 1) if parked else []
         customers = await select_parked_customers(connection, limit=ROWS_MAX + 1) if parked else []
@@ -115,8 +116,13 @@ async def show_events(visit: Visit) -> Response:
         states=tuple(EventState),
         events=events,
         older=None if before is None else wanted.address(before=before),
-        replays=[_all_of(state, types) for state, types in counts.items() if types],
-        types={count.type: count.events for count in counts.get(wanted.state or EventState.PARKED, ())},
+        replays=[count for count in counts if count.events],
+        types=[
+            each.type
+            for count in counts
+            if count.state == (wanted.state or EventState.PARKED)
+            for each in count.by_type
+        ],
         objects=objects[:ROWS_MAX],
         customers=customers[:ROWS_MAX],
         more_parked=max(len(objects), len(customers)) > ROWS_MAX,
@@ -148,13 +154,26 @@ class AllOf:
     """Events that may be replayed all together."""
 
     state: EventState
-    events: int
-    by_type: tuple[TypeCount, ...] = ()
+    by_type: tuple[TypeCount, ...]
+    """The types with most events first."""
+
+    @property
+    def events(self) -> int:
+        return sum(count.events for count in self.by_type)
+
+    @property
+    def more(self) -> bool:
+        """Whether there may be more than were counted."""
+        return self.events >= LOOKED_AT_MAX
+
+    def of_type(self, event_type: str) -> int:
+        """How many of those that were counted are of this type, or of those that it stands for."""
+        return sum(count.events for count in self.by_type if _is_of(count.type, event_type))
 
 
-def _all_of(state: EventState, types: list[TypeCount]) -> AllOf:
-    most = sorted(types, key=lambda count: (-count.events, count.type))
-    return AllOf(state=state, events=sum(count.events for count in types), by_type=tuple(most))
+async def _count(connection: Connection, state: EventState) -> AllOf:
+    types = await count_types(connection, state, counted_max=LOOKED_AT_MAX)
+    return AllOf(state=state, by_type=tuple(sorted(types, key=lambda count: (-count.events, count.type))))
 
 
 # One event
@@ -233,9 +252,15 @@ async def ask_to_replay_all(visit: Visit) -> Response:
     """How many events would be replayed: they are, if the form is sent."""
     state, event_type = _replayable(visit.asked("state")), _text(visit, "type")
     async with visit.desk.context.readers.connection() as connection:
-        types = await count_types(connection, state)
-    count = sum(each.events for each in types if _is_of(each.type, event_type))
-    return visit.page("replay.html", title="Replay events", state=state, event_type=event_type, count=count)
+        counted = await _count(connection, state)
+    return visit.page(
+        "replay.html",
+        title="Replay events",
+        state=state,
+        event_type=event_type,
+        count=counted.of_type(event_type),
+        more=counted.more,
+    )
 
 
 async def replay_by_filter(visit: Visit) -> Response:

@@ -101,6 +101,24 @@ async def test_a_page_looks_at_so_many(
     assert not older
 
 
+async def test_so_many_are_counted(operator: Operator, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I14: of those that wait for a replay a bounded number is counted, and the page says that there may be more; they
+    are replayed all the same, also of a type of which none was counted.
+    """
+    monkeypatch.setattr(events, "LOOKED_AT_MAX", 3)
+    for number in range(5):
+        await put(pool, f"evt_{number}", type_="invoice.paid", state="parked", error="once")
+    page = await operator.get("/console/events")
+    assert "3+ events are parked" in page.page.text
+    assert "Replay all 3+" in page.page.text
+    page = await operator.get("/console/replays?state=parked&type=invoice.paid")
+    assert "Replay all 3+ parked events of type invoice.paid ?" in page.page.text
+    page = await operator.get("/console/replays?state=parked&type=price.created")
+    assert "Replay all parked events of type price.created ?" in page.page.text
+    page = await operator.done("/console/replays", {"state": "parked", "type": "invoice.paid"})
+    assert "5 events pending again." in page.page.text
+
+
 async def test_one_event(operator: Operator, pool: Pool) -> None:
     """State, error, attempts, what it marks, and the payload; nothing that a stranger wrote is markup."""
     body = event("charge.updated", charge(description=HOSTILE, customer="cus_1"), event_id="evt_1")
