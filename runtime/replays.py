@@ -20,6 +20,7 @@ from db.sync.inbox_admin import (
     replay_state,
     select_events_by_id,
     select_marks_by_id,
+    select_now,
     select_objects_by_id,
     select_parked_customers,
     select_parked_objects,
@@ -29,6 +30,9 @@ from runtime.retry import retry_conflicts
 
 BATCH = 100
 """Events replayed in one transaction; each may have 2 MiB."""
+
+PARKED_BATCH = 2000
+"""Objects, and customers, that are replayed in one transaction."""
 
 REPLAYED_BY_STATE = (EventState.PARKED, EventState.IGNORED, EventState.QUARANTINED)
 """The states whose events may be replayed all together."""
@@ -116,10 +120,24 @@ async def replay_all(
             done.whole = False
             return done
     if state is EventState.PARKED and event_type is None:
-        objects = await select_parked_objects(connection, limit=None)
-        marks = await select_parked_customers(connection, limit=None)
-        await _replay_objects_and_customers(connection, done, objects, marks)
+        done.whole = await _replay_what_else_is_parked(connection, done, enough)
     return done
+
+
+async def _replay_what_else_is_parked(
+    connection: Connection, done: Replayed, enough: Callable[[int], bool]
+) -> bool:
+    """Try again the objects and customers that are parked now; False if there were more than enough."""
+    # One that is parked again meanwhile is not met twice.
+    until = await select_now(connection)
+    while True:
+        objects = await select_parked_objects(connection, until=until, limit=PARKED_BATCH)
+        marks = await select_parked_customers(connection, until=until, limit=PARKED_BATCH)
+        if not objects and not marks:
+            return True
+        await _replay_objects_and_customers(connection, done, objects, marks)
+        if enough(done.events):
+            return max(len(objects), len(marks)) < PARKED_BATCH
 
 
 async def _replay_batch(

@@ -235,15 +235,17 @@ _FENCE = names_of(columns_of(FenceEntry))
 SELECT_PARKED_OBJECTS = f"""
 select {_FENCE}
 from sync.objects
-where unsettled and parked_at is not null
+where unsettled and parked_at is not null and ($2::timestamptz is null or parked_at <= $2)
 order by parked_at desc, account_id, live_mode, kind, id
 limit $1
 """
 
 
-async def select_parked_objects(connection: Connection, *, limit: int | None) -> list[FenceEntry]:
-    """The objects whose reads were given up, the latest first; all of them without a limit."""
-    return [FenceEntry(**row) for row in await connection.fetch(SELECT_PARKED_OBJECTS, limit)]
+async def select_parked_objects(
+    connection: Connection, *, until: datetime | None = None, limit: int | None
+) -> list[FenceEntry]:
+    """The objects whose reads were given up, by that moment, the latest first; all of them without a limit."""
+    return [FenceEntry(**row) for row in await connection.fetch(SELECT_PARKED_OBJECTS, limit, until)]
 
 
 SELECT_OBJECTS_BY_ID = f"""
@@ -304,15 +306,26 @@ _MARK = names_of(columns_of(CustomerMark))
 SELECT_PARKED_CUSTOMERS = f"""
 select {_MARK}
 from sync.customers
-where parked_at is not null
+where parked_at is not null and ($2::timestamptz is null or parked_at <= $2)
 order by parked_at desc, account_id, live_mode, customer_id
 limit $1
 """
 
 
-async def select_parked_customers(connection: Connection, *, limit: int | None) -> list[CustomerMark]:
-    """The customers whose derivation was given up, the latest first; all of them without a limit."""
-    return [CustomerMark(**row) for row in await connection.fetch(SELECT_PARKED_CUSTOMERS, limit)]
+async def select_parked_customers(
+    connection: Connection, *, until: datetime | None = None, limit: int | None
+) -> list[CustomerMark]:
+    """The customers whose derivation was given up, by that moment, the latest first; all of them without a limit."""
+    return [CustomerMark(**row) for row in await connection.fetch(SELECT_PARKED_CUSTOMERS, limit, until)]
+
+
+SELECT_NOW = "select now()"
+
+
+async def select_now(connection: Connection) -> datetime:
+    """What time it is, by the clock that stamps what is parked."""
+    now: datetime = await connection.fetchval(SELECT_NOW)
+    return now
 
 
 SELECT_MARKS_BY_ID = f"""

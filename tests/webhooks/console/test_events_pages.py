@@ -190,6 +190,30 @@ async def test_what_else_is_parked(operator: Operator, pool: Pool) -> None:
     assert "a bad record" not in page.page.text
 
 
+async def test_what_else_is_parked_is_replayed_in_batches(
+    operator: Operator, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many objects and customers are parked: some in a transaction, and as many as one request has time for."""
+    await pool.execute(
+        "insert into sync.objects (account_id, live_mode, kind, id, dirty, parked_at, error)"
+        " select '', false, 'charge', 'ch_' || n, 1, now(), 'a martian' from generate_series(1, 5) n"
+    )
+    await pool.execute(
+        "insert into sync.customers (account_id, live_mode, customer_id, parked_at, error, attempts)"
+        " values ('', false, 'cus_1', now(), 'a bad record', 5)"
+    )
+    monkeypatch.setattr(replays, "PARKED_BATCH", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "REPLAY_SECONDS_MAX", -1.0)
+        page = await operator.done("/console/replays", {"state": "parked"})
+    said = "2 objects to be read again, 1 customer to be derived again. More are left: replay again."
+    assert said in page.page.text
+    page = await operator.done("/console/replays", {"state": "parked"})
+    assert "3 objects to be read again." in page.page.text
+    assert "More are left" not in page.page.text
+    assert 0 == await pool.fetchval("select count(*) from sync.objects where parked_at is not null")
+
+
 async def test_all_of_a_type_are_replayed(
     operator: Operator, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
