@@ -108,6 +108,20 @@ def refund(refund_id: str = "re_1", charge_id: str = "ch_1", **fields: object) -
     } | fields
 
 
+def checkout_session(session_id: str = "cs_1", customer_id: str | None = "cus_1", **fields: object) -> Body:
+    """A completed Checkout session that takes a payment."""
+    return {
+        "object": "checkout.session",
+        "id": session_id,
+        "customer": customer_id,
+        "created": NOON,
+        "livemode": False,
+        "metadata": {},
+        "mode": "payment",
+        "status": "complete",
+    } | fields
+
+
 def listing(data: list[Body], *, has_more: bool = False, url: str = "/v1/things") -> Body:
     return {"object": "list", "data": data, "has_more": has_more, "url": url}
 

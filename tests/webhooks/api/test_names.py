@@ -7,7 +7,7 @@ import pytest
 from db.keys import CustomerKey
 from db.records import full
 from tests import faults
-from tests.harness import charge, customer, event
+from tests.harness import charge, checkout_session, customer, event
 from tests.system import until
 from tests.webhooks.api.client import Service, open_service
 from webhooks.api import shown
@@ -19,20 +19,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def bought(service: Service, number: str, reference: str) -> str:
     """A customer of Stripe's whose buyer wrote this reference into a payment link; its Stripe id."""
     customer_id = f"cus_{number}"
-    session = {
-        "id": f"cs_{number}",
-        "object": "checkout.session",
-        "created": 1767225600,
-        "livemode": False,
-        "customer": customer_id,
-        "client_reference_id": reference,
-        "payment_link": "plink_1",
-        "status": "complete",
-        "mode": "payment",
-        "metadata": {},
-        "payment_status": "paid",
-        "url": None,
-    }
+    session = checkout_session(
+        f"cs_{number}",
+        customer_id,
+        client_reference_id=reference,
+        payment_link="plink_1",
+        payment_status="paid",
+        url=None,
+    )
     buyer, paid = customer(customer_id), charge(f"ch_{number}", customer_id)
     service.harness.api.put(buyer, paid)
     service.harness.api.bodies[f"/v1/checkout/sessions/cs_{number}"] = session

@@ -7,7 +7,7 @@ import pytest
 
 from sandbox import Api as SandboxApi
 from sandbox import Faults
-from tests.harness import NOON, charge, customer, error, event
+from tests.harness import charge, checkout_session, customer, error, event
 from tests.webhooks.api.client import Service, open_service
 from webhooks.api import shown
 from webhooks.api.problems import AWAY
@@ -345,17 +345,7 @@ async def test_buyers_name_nobody(service: Service) -> None:
     came first; who is meant is said with stripe_id.
     """
     for name, customer_id, ours_first in (("page-1", "cus_page_1", True), ("page-2", "cus_page_2", False)):
-        bought = {
-            "object": "checkout.session",
-            "id": f"cs_{name}",
-            "created": NOON,
-            "livemode": False,
-            "status": "complete",
-            "customer": customer_id,
-            "client_reference_id": name,
-            "payment_link": "plink_1",
-            "metadata": {},
-        }
+        bought = checkout_session(f"cs_{name}", customer_id, client_reference_id=name, payment_link="plink_1")
         if ours_first:
             assert 201 == (await service.put(f"/customers/{name}")).status
         await told(service, customer_id)

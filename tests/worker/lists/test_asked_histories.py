@@ -12,6 +12,7 @@ from tests.harness import (
     Body,
     Harness,
     charge,
+    checkout_session,
     customer,
     error,
     event,
@@ -108,18 +109,7 @@ async def test_guests_charge_in_the_history_of_its_owner(harness: Harness) -> No
     read by their payments before the customer is complete, and so exact. A key that may not read PaymentIntents is an
     alarm, and the customer is complete without.
     """
-    session = {
-        "object": "checkout.session",
-        "id": "cs_1",
-        "customer": "cus_1",
-        "created": NOON,
-        "livemode": False,
-        "metadata": {},
-        "mode": "payment",
-        "status": "complete",
-        "payment_intent": "pi_1",
-        "payment_status": "paid",
-    }
+    session = checkout_session(payment_intent="pi_1", payment_status="paid")
     harness.api.put(customer())
     lists_hold(harness)
     harness.api.bodies["/v1/checkout/sessions"] = listing([session], url="/v1/checkout/sessions")

@@ -11,7 +11,7 @@ from billing.status import Policy
 from db.connection import Pool
 from db.mirror import claims as stored_claims
 from db.records import names
-from tests.harness import NOON, Body, Harness, customer, event, subscription
+from tests.harness import NOON, Body, Harness, checkout_session, customer, event, subscription
 from worker.live.apply import apply_batch
 from worker.live.derive import derive_batch
 
@@ -185,18 +185,13 @@ def link_session(
     customer_id: str, reference: str, *, number: int = 1, link: str | None = "plink_1", after: int = 0
 ) -> Body:
     """A completed session with a reference; by default of a payment link, so that the buyer has written it."""
-    return {
-        "id": f"cs_{customer_id[4:]}_{number}",
-        "object": "checkout.session",
-        "created": NOON + after,
-        "livemode": False,
-        "customer": customer_id,
-        "status": "complete",
-        "mode": "payment",
-        "client_reference_id": reference,
-        "payment_link": link,
-        "metadata": {},
-    }
+    return checkout_session(
+        f"cs_{customer_id[4:]}_{number}",
+        customer_id,
+        created=NOON + after,
+        client_reference_id=reference,
+        payment_link=link,
+    )
 
 
 @pytest.mark.parametrize("first", ["buyer first", "company first"])

@@ -1,22 +1,11 @@
 """Guests: a charge without a customer belongs to the one of its Checkout session, and counts for its exactness."""
 
-from tests.harness import NOON, Harness, charge, customer, event
+from tests.harness import NOON, Harness, charge, checkout_session, customer, event
 
 
 async def test_guests_charge_makes_its_owner_inexact_while_it_waits(harness: Harness) -> None:
     """The owner of a guest's charge is exact only when that charge, too, has been read since its last event."""
-    session = {
-        "object": "checkout.session",
-        "id": "cs_1",
-        "customer": "cus_1",
-        "created": NOON,
-        "livemode": False,
-        "metadata": {},
-        "mode": "payment",
-        "status": "complete",
-        "payment_intent": "pi_1",
-        "payment_status": "paid",
-    }
+    session = checkout_session(payment_intent="pi_1", payment_status="paid")
     guest = charge("ch_guest", None, payment_intent="pi_1")
     harness.api.put(customer(), guest)
     harness.api.bodies["/v1/checkout/sessions/cs_1"] = session

@@ -1,6 +1,17 @@
 """Schedules, credit notes and the lines of Checkout sessions, from their events to what readers see."""
 
-from tests.harness import NOON, Body, Harness, charge, customer, event, item, listing, subscription
+from tests.harness import (
+    NOON,
+    Body,
+    Harness,
+    charge,
+    checkout_session,
+    customer,
+    event,
+    item,
+    listing,
+    subscription,
+)
 
 JUNE = NOON + 20 * 86_400
 PRICE: Body = {
@@ -141,19 +152,6 @@ async def test_e96_a_credit_note_gives_back_outside_stripe(webhooks_only: Harnes
     assert [(2000, 0, 2000)] == [tuple(row) for row in await harness.fetch(money)]
 
 
-def session(**fields: object) -> Body:
-    return {
-        "object": "checkout.session",
-        "id": "cs_1",
-        "customer": "cus_1",
-        "created": NOON,
-        "status": "complete",
-        "mode": "payment",
-        "livemode": False,
-        "metadata": {},
-    } | fields
-
-
 def line(number: int) -> Body:
     return {"object": "item", "id": f"li_{number:02}", "description": "Pro", "amount_total": 100 * number}
 
@@ -162,20 +160,20 @@ async def test_lines_of_a_session_are_read_whole(harness: Harness) -> None:
     """An event leaves them out and takes none away; a read that is cut is read on; a read that lacks one removes it."""
     harness.api.put(customer())
     own = "/v1/checkout/sessions/cs_1/line_items"
-    harness.api.bodies["/v1/checkout/sessions/cs_1"] = session(
+    harness.api.bodies["/v1/checkout/sessions/cs_1"] = checkout_session(
         line_items=listing([line(number) for number in range(10)], has_more=True, url=own)
     )
     harness.api.bodies[own] = listing([line(10), line(11)])
     await harness.apply(event("customer.created", customer()))
-    await harness.apply(event("checkout.session.completed", session()))
+    await harness.apply(event("checkout.session.completed", checkout_session()))
     ids = "select array_agg(id order by position) from stripe.checkout_line_items"
     assert await harness.fetchval(ids) is None
     await harness.settle()
     assert [f"li_{number:02}" for number in range(12)] == await harness.fetchval(ids)
     await harness.apply(
-        event("checkout.session.async_payment_succeeded", session(payment_status="paid"), after=5)
+        event("checkout.session.async_payment_succeeded", checkout_session(payment_status="paid"), after=5)
     )
     assert 12 == len(await harness.fetchval(ids))
-    harness.api.bodies["/v1/checkout/sessions/cs_1"] = session(line_items=listing([line(3)]))
+    harness.api.bodies["/v1/checkout/sessions/cs_1"] = checkout_session(line_items=listing([line(3)]))
     await harness.settle()
     assert ["li_03"] == await harness.fetchval(ids)
