@@ -7,6 +7,9 @@ each look at a page. Money of all accounts of a mode is added up together, each 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
+
+import asyncpg
 
 from db.connection import Connection
 from db.keys import Scope
@@ -103,25 +106,33 @@ class MrrMonth:
     mrr_at_end: int | None
 
 
-def _sum(column: str) -> str:
-    return f"case when count({column}) = count(*) then sum({column}) end::text as {column}"
-
-
-_MOVED = ("new", "expansion", "contraction", "churn", "reactivation", "mrr_at_end")
-
-SUM_MRR_MONTHS = f"""
-select live_mode, currency, month, {", ".join(_sum(column) for column in _MOVED)}
-from billing.mrr_movements
+def _by_month(view: str, columns: Sequence[str]) -> str:
+    """The sums of these columns by mode, currency and month, of all accounts; as text, since no integer holds any."""
+    sums = (f"case when count({name}) = count(*) then sum({name}) end::text as {name}" for name in columns)
+    return f"""
+select live_mode, currency, month, {", ".join(sums)}
+from {view}
 where month >= $1
 group by live_mode, currency, month
 order by month, currency
 """
 
 
+def _months(rows: Sequence[asyncpg.Record], columns: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {**row, **{name: None if row[name] is None else int(row[name]) for name in columns}} for row in rows
+    ]
+
+
+_MOVED = ("new", "expansion", "contraction", "churn", "reactivation", "mrr_at_end")
+
+SUM_MRR_MONTHS = _by_month("billing.mrr_movements", _MOVED)
+
+
 async def sum_mrr_months(connection: Connection, *, since: date) -> list[MrrMonth]:
     """The movements of MRR by month since then, the oldest first."""
     rows = await connection.fetch(SUM_MRR_MONTHS, since)
-    return [MrrMonth(**{**row, **{name: _whole(row[name]) for name in _MOVED}}) for row in rows]
+    return [MrrMonth(**month) for month in _months(rows, _MOVED)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,23 +151,13 @@ class RevenueMonth:
 
 _PAID = ("gross", "refunded", "disputed", "out_of_band", "net")
 
-SUM_REVENUE_MONTHS = f"""
-select live_mode, currency, month, {", ".join(_sum(column) for column in _PAID)}
-from billing.monthly_revenue
-where month >= $1
-group by live_mode, currency, month
-order by month, currency
-"""
+SUM_REVENUE_MONTHS = _by_month("billing.monthly_revenue", _PAID)
 
 
 async def sum_revenue_months(connection: Connection, *, since: date) -> list[RevenueMonth]:
     """Revenue by month since then, the oldest first."""
     rows = await connection.fetch(SUM_REVENUE_MONTHS, since)
-    return [RevenueMonth(**{**row, **{name: _whole(row[name]) for name in _PAID}}) for row in rows]
-
-
-def _whole(text: str | None) -> int | None:
-    return None if text is None else int(text)
+    return [RevenueMonth(**month) for month in _months(rows, _PAID)]
 
 
 # What came last, found by an index
