@@ -64,11 +64,18 @@ async def read_body_of(request: Request, into: type[S]) -> S:
     body = await read_body(request, bytes_max=BODY_BYTES_MAX)
     try:
         given = _decode(body) if body else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        refuse_unstorable(given, "body")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(
             UNREADABLE, f"the body is not JSON: {error}", field="body", remedy="send one JSON object"
         ) from None
-    refuse_unstorable(given, "body")
+    except RecursionError:
+        raise Problem(
+            UNREADABLE,
+            "the body is nested deeper than anything here",
+            field="body",
+            remedy="see /docs for what it may be",
+        ) from None
     return _convert(given, into, "body")
 
 

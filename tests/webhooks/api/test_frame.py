@@ -64,6 +64,14 @@ async def test_what_does_not_fit(service: Service, operation: Any) -> None:
         assert (status, True) == (refused.status, bool(refused.problem(name))), data[:30]
 
 
+async def test_bodies_nested_too_deep(service: Service) -> None:
+    """However deep it is nested, a body is refused as what it is: some depths are decoded, and no further."""
+    for deep in [*range(850, 1000), 5000]:
+        for data in (b"[" * deep + b"1" + b"]" * deep, b'{"name":' * deep + b'"x"' + b"}" * deep):
+            refused = await service.put("/customers/nested", data=data)
+            assert refused.status in (400, 422), (deep, refused.body)
+
+
 async def test_methods_that_are_not_answered(service: Service) -> None:
     """405 with those that are."""
     for operation in OPERATIONS:
