@@ -24,6 +24,7 @@ from db.sync.meter_events import (
     Postponed,
     any_refused,
     claim_meter_events,
+    clear_what_nobody_waits_for,
     count_given_up,
     finish_meter_events,
     postpone_meter_events,
@@ -124,6 +125,8 @@ async def send_meter_events(pool: Pool, own: StripeApi, connected: StripeApi, *,
             connection, live_mode=live_mode, limit=SENT_AT_ONCE, lease=LEASE, but=closed
         )
     if not claimed.found:
+        async with pool.acquire() as connection:
+            await clear_what_nobody_waits_for(connection, [MAY_NOT_WRITE, NOT_TAKEN], live_mode=live_mode)
         return False
     outcome = await _send(own, connected, claimed.due, held_until=held_until)
     async with pool.acquire() as connection, connection.transaction():

@@ -210,6 +210,25 @@ async def any_refused(connection: Connection) -> bool:
     return found
 
 
+# Each alarm waits for an event that was tried and still waits: of its account, or of any if it names none.
+CLEAR_WHAT_NOBODY_WAITS_FOR = """
+delete from sync.alarms a
+where (a.name = any ($1::text[]) or split_part(a.name, ' acct_', 1) = any ($1::text[])) and not exists (
+  select from sync.meter_events e
+  where e.state = 'queued' and e.live_mode = $2 and e.attempts > 0 and a.account_id in ('', e.account_id)
+)
+"""
+
+
+async def clear_what_nobody_waits_for(
+    connection: Connection, names: Collection[str], *, live_mode: bool
+) -> None:
+    """Take back alarms of these names, of every account, about what Stripe was not told, once no meter event waits that
+    was tried: their customers were deleted or forgotten, or they were given up.
+    """
+    await connection.execute(CLEAR_WHAT_NOBODY_WAITS_FOR, sorted(names), live_mode)
+
+
 TRIM_METER_EVENTS = """
 delete from sync.meter_events
 where id = any (array(

@@ -271,6 +271,28 @@ async def test_a_key_that_may_not_write(telephone: Telephone) -> None:
     )
 
 
+async def test_alarms_end_once_nothing_waits(telephone: Telephone) -> None:
+    """What the key may not write, or Stripe does not take, is of no matter any more once its customer was deleted: no
+    event would ever be sent that ends the alarm. While one waits, the alarm stands.
+    """
+    for status, said, name in (
+        (403, "The provided key does not have the required permissions", meters.MAY_NOT_WRITE),
+        (400, "No active meter found", meters.NOT_TAKEN),
+    ):
+        ada = await telephone.caller()
+        await telephone.call(ada)
+        telephone.api.say(PATH, status, error("", said))
+        await telephone.send()
+        await telephone.send()
+        (alarm,) = (await telephone.status())["alarms"]
+        assert alarm.startswith(f"{name}: ")
+        telephone.world.home.clients.delete(ada)
+        await telephone.listen()
+        await telephone.send_again()
+        await telephone.send()
+        assert [] == (await telephone.status())["alarms"]
+
+
 async def test_a_key_that_stripe_does_not_know(telephone: Telephone) -> None:
     """The alarm ends with the next event that Stripe takes, though only a connected account has any."""
     telephone.world.account("acct_calls").metering.meter("calls")
