@@ -35,7 +35,7 @@ from db.forgotten import (
 )
 from db.keys import CustomerKey, EventKey, Key
 from db.records.moved import keep_usage_still
-from db.sync.accounts import clear_alarms, object_refused
+from db.sync.accounts import clear_alarms, object_refused, parts_refused
 from db.sync.inbox import ClaimedEvent
 from runtime.payload import NotJson, read_object
 from runtime.retry import retry_conflicts
@@ -93,7 +93,11 @@ async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str
             ids = {object_id for of, object_id in owned if of == kind}
             await erase_rows(connection, kind, key, sorted(ids))
         await erase_drift(connection, key, owned)
-        await clear_alarms(connection, [object_refused(Key(account_id, live_mode, *each)) for each in owned])
+        # Nobody asks for them any more.
+        keys = [Key(account_id, live_mode, *each) for each in owned]
+        await clear_alarms(
+            connection, [name(key) for key in keys for name in (object_refused, parts_refused)]
+        )
         await erase_record(connection, key, uid=customer_uid(*key))
     return owned
 

@@ -30,6 +30,11 @@ def object_refused(key: Key) -> str:
     return f"read of {key.kind} {key.id} refused {key.account_id}".strip()
 
 
+def parts_refused(key: Key) -> str:
+    """The alarm about an object of which Stripe refuses to tell a part."""
+    return f"parts of {key.kind} {key.id} refused {key.account_id}".strip()
+
+
 CLOCKS_APART = timedelta(minutes=1)
 """How far Stripe's clock may be ahead of Postgres's. A cursor further ahead would pass over the events until then."""
 

@@ -14,6 +14,7 @@ from db.forgotten import NEWEST_WRITER
 from db.keys import CustomerKey, Scope
 from db.records.full import find_customer
 from db.records.tracking import UsageEvent, track
+from db.sync.accounts import raise_alarm
 from db.sync.rebuilds import claim_one
 from tests import faults
 from tests.harness import (
@@ -278,6 +279,21 @@ async def test_who_it_was_is_gone_and_its_money_stays(webhooks_only: Harness) ->
     assert other == await harness.record("cus_2")
     assert 2 == await harness.fetchval("select count(*) from sync.events where state = 'applied'")
     assert ["billing.customers", "stripe.customers", "sync.events"] == await mentions(harness, "Bert")
+
+
+async def test_alarms_about_its_objects_end(webhooks_only: Harness) -> None:
+    """What Stripe refused to tell of a forgotten customer's objects, or of parts of them, nobody asks for any more: no
+    read would take these alarms back. Those about others stay.
+    """
+    harness = webhooks_only
+    await harness.apply(*HISTORY, *OTHER)
+    async with harness.pool.acquire() as connection:
+        for name in ("read of charge ch_1", "parts of invoice in_1", "parts of charge ch_2"):
+            await raise_alarm(connection, f"{name} refused", "Stripe refuses it", remedy="look there")
+    await forget_customer(harness)
+    assert ["parts of charge ch_2 refused"] == [
+        row[0] for row in await harness.fetch("select name from sync.alarms")
+    ]
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["new", "redelivered"])

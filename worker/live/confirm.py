@@ -17,7 +17,7 @@ import structlog
 from billing.kinds.registry import KINDS
 from db.connection import Connection, Pool, PostgresAway
 from db.keys import Key, Scope
-from db.sync.accounts import clear_alarms, clear_key_alarms, object_refused, raise_alarm
+from db.sync.accounts import clear_alarms, clear_key_alarms, object_refused, parts_refused, raise_alarm
 from db.sync.customers import mark_stale
 from db.sync.due_reads import DueRead, claim_reads, defer_reads
 from db.sync.inbox import SignedEvent, record_events
@@ -348,10 +348,6 @@ async def _say_readable(connection: Connection, answers: list[Answered], refusal
 
 def expansion_refused(key: Key) -> str:
     return f"parts of {key.kind} refused {key.account_id}".strip()
-
-
-def parts_refused(key: Key) -> str:
-    return f"parts of {key.kind} {key.id} refused {key.account_id}".strip()
 
 
 async def _postpone(connection: Connection, failures: list[FailedRead]) -> None:
