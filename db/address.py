@@ -227,7 +227,7 @@ def secrets_of(text: str) -> tuple[str, ...]:
     written = [found["where"].rpartition("@")[0].partition(":")[2]]
     for part in (found["query"] or "").split("&"):
         name, _, value = part.partition("=")
-        if name in ("password", "sslpassword"):
+        if unquote(name) in ("password", "sslpassword"):
             written.append(value)
     return tuple(dict.fromkeys(each for one in written for each in (one, unquote(one)) if each))
 
@@ -272,8 +272,17 @@ def _hosts(where: str) -> list[tuple[str, str]]:
 def _checked_host(host: str) -> str:
     if not host:
         raise ValueError(f"names no host: give it as {EXAMPLE}")
-    if not (host.startswith("/") or re.fullmatch(r"[\w.:%-]+", host)):
+    if host.startswith("/"):
+        return host
+    if not re.fullmatch(r"[\w.:%-]+", host):
         raise ValueError(f"is not a URL: {ENCODE}")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        # Python looks no such name up, and its error is none of a network's.
+        raise ValueError(
+            "has a host that can be none: a part of its name is empty, or longer than 63"
+        ) from None
     return host
 
 

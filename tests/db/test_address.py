@@ -171,6 +171,8 @@ GIVEN = "give it as postgresql://USER:PASSWORD@HOST/DATABASE"
         (f"postgresql://u:{PASSWORD}@h,i/d?port=1,2,3", "as many ports as hosts"),
         (f"postgresql://u:{PASSWORD}@/d", f"names no host: {GIVEN}"),
         (f"postgresql://u:{PASSWORD}@h,/d", f"names no host: {GIVEN}"),
+        *((f"postgresql://u:{PASSWORD}@{bad}/d", "a host that can be none") for bad in ("a..b", ".b", f"{'a' * 64}.b")),
+        (f"postgresql://u:{PASSWORD}@/d?host=a,b..c", "a host that can be none"),
         ("postgresql:///d", f"names no host: {GIVEN}"),
         (f"postgresql://u:{PASSWORD}@h", f"names no database: {GIVEN}"),
         (f"postgresql://u:{PASSWORD}@h/", f"names no database: {GIVEN}"),
@@ -200,6 +202,7 @@ def test_refused_with_the_remedy_and_without_the_password(given: str, remedy: st
         ("postgresql://u:p%40@h/d", ("p%40", "p@")),
         ("postgresql://u:p@q@h/d", ("p@q",)),
         ("postgresql://h/d?user=u&password=p%40&sslpassword=q", ("p%40", "p@", "q")),
+        ("postgresql://h/d?user=u&pass%77ord=p", ("p",)),
         ("no URL", ()),
     ],
 )
