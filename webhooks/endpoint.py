@@ -9,12 +9,12 @@ from starlette.types import Receive, Scope, Send
 from runtime.envelope import read_envelope
 from runtime.metrics import WEBHOOKS_REFUSED
 from runtime.settings import Settings
+from runtime.tally import Tally
 from webhooks.answers import Refusal, json_answer
 from webhooks.bodies import Bodies, GivenUp, too_large
 from webhooks.inbox import Inbox, InboxUnavailable, TracedInbox
 from webhooks.request_log import RECEIVED_EVENT
 from webhooks.signature import BadSignature, require_header, verify_signature
-from webhooks.tally import Tally
 
 RECEIVED = json_answer({"received": True})
 

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import pytest_asyncio
 
+from runtime import tally
 from runtime.settings import SettingsError
 from tests.signing import signature_header
 from tests.system import ADMIN_TOKEN, until
 from tests.webhooks.web_harness import FOREIGN_SECRET, OLD_SECRET, SECRET, Door, event, open_door, settings
-from webhooks import bodies, tally
+from webhooks import bodies
 from webhooks.app import create_app
 
 BODY = event("evt_1")

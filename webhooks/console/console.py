@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from runtime.tally import Tally
 from webhooks.admin import Admin
 from webhooks.answers import Refusal
 from webhooks.api.operation import Context
@@ -25,7 +26,6 @@ from webhooks.console.session import (
     Sessions,
     is_same_token,
 )
-from webhooks.tally import Tally
 
 FORM_BYTES_MAX = 64 * 1024
 CSRF_FIELD = "csrf"

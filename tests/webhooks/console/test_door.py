@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from starlette.routing import Route
 
+from runtime import tally
 from tests.system import ADMIN_TOKEN
 from tests.webhooks.console.browser import Browser, browser_at
 from tests.webhooks.web_harness import served, settings
-from webhooks import tally
 from webhooks.app import create_app
 from webhooks.console.session import FAILURES_MAX, FAILURES_SECONDS, SESSION_COOKIE, SESSION_SECONDS, Sessions
 
