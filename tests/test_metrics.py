@@ -11,11 +11,13 @@ import aiohttp
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from billing.kinds.lists import listed_kinds
 from db.connection import Pool
 from db.sync.scans import ScanRequest, request_scan
 from db.sync.status import Backlog
+from runtime import tally
 from runtime.metrics import OWN, exposition
 from runtime.settings import Settings
 from tests.harness import customer, error, open_harness
@@ -295,6 +297,35 @@ async def test_port_of_a_worker_that_many_hold(monkeypatch: pytest.MonkeyPatch) 
                 await reader.readexactly(1)
     for _, writer in held:
         writer.close()
+
+
+async def test_i12_what_is_no_request_does_not_fill_a_workers_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reaches the port gets one line for all of the last seconds, no traceback; what fails of us has one."""
+    monkeypatch.setattr(tally, "REPORT_SECONDS", 600.0)
+    chosen = replace(settings(), worker_port=reserved_port())
+
+    def broken() -> Health:
+        raise RuntimeError("a fault of ours")
+
+    async with open_port(chosen, broken):
+        with capture_logs() as lines:
+            for sent in 5 * [
+                b"GET / HTTP/1.1\r\nno header\r\n\r\n",
+                b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+                b"GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            ]:
+                reader, writer = await asyncio.open_connection("127.0.0.1", chosen.worker_port)
+                writer.write(sent)
+                assert b" 400 " in await reader.readline()
+                writer.close()
+        assert [("requests at the worker's port refused", 1)] == [
+            (line["event"], line["count"]) for line in lines
+        ]
+        assert [] == [record.exc_text for record in caplog.records if record.name == "aiohttp.server"]
+        assert 500 == (await ask(chosen.worker_port or 0, "/readyz", token=None))[0]
+    assert "a fault of ours" in caplog.text
 
 
 def read(answer: tuple[int, str]) -> tuple[int, Any]:

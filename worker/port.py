@@ -2,23 +2,28 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Iterable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.core import Metric
 
 from db.sync.workers import LOST_AFTER_SECONDS
 from runtime.metrics import CONTENT_TYPE, exposition, gauge
 from runtime.settings import Settings
+from runtime.tally import Tally
 
 CLOSE_SECONDS = 1.0
 CONNECTIONS_MAX = 32
 """Whoever can reach the port may open connections, and each is a file that the worker's work then lacks."""
 IDLE_SECONDS_MAX = 75.0
+
+_SERVER_LOG = logging.getLogger("aiohttp.server")
 
 log = structlog.get_logger()
 
@@ -62,6 +67,8 @@ async def open_port(settings: Settings, health: Callable[[], Health]) -> AsyncIt
     )
     await runner.setup()
     listening: asyncio.Server | None = None
+    refused = _NoHttp()
+    _SERVER_LOG.addFilter(refused)
     try:
         try:
             loop = asyncio.get_running_loop()
@@ -80,6 +87,7 @@ async def open_port(settings: Settings, health: Callable[[], Health]) -> AsyncIt
         if listening is not None:
             listening.close()
         await runner.cleanup()
+        _SERVER_LOG.removeFilter(refused)
 
 
 def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
@@ -95,6 +103,25 @@ def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
         return server()
 
     return connect
+
+
+class _NoHttp(logging.Filter):
+    """Counts what is no request, which anybody who reaches the port may send: the server has a traceback for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tally = Tally(_tell_refused)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        self._tally.count(type(error).__name__)
+        return False
+
+
+def _tell_refused(count: int, reasons: Mapping[str, int]) -> None:
+    log.warning("requests at the worker's port refused", count=count, reasons=reasons)
 
 
 class _Routes:
