@@ -88,7 +88,9 @@ def has_told_more(
     for key, each in passed.items():
         answer = answers[key]
         times = [at for at in (each.payload_created, each.deleted_event_at) if at is not None]
-        if answer.doubted_long or answer.parsed.deleted or not times:
+        # Deleted stays deleted, unless the id is chosen again.
+        is_final = answer.parsed.deleted and not KINDS[key.kind].id_is_chosen
+        if answer.doubted_long or is_final or not times:
             continue
         before = witnesses.of.get(key)
         if max(times) > answer.asked_at - LATE_MAX and (before is None or before.told != each.told):

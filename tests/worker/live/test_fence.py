@@ -12,7 +12,7 @@ from db.keys import Key
 from db.sync.objects import CONFIRM_OBJECTS, Mark, draw_tick, mark_objects
 from runtime.retry import retry_conflicts
 from tests.faults import Call, before
-from tests.harness import NOON, Harness, charge, customer, event, refund, subscription
+from tests.harness import NOON, Body, Harness, charge, customer, event, refund, subscription
 from tests.system import until
 from worker.live.answers import Answered, Inside, unpack
 from worker.live.apply import apply_batch
@@ -112,6 +112,29 @@ async def test_event_that_is_applied_while_a_late_read_is_stored(harness: Harnes
             doubted = await retry_conflicts(lambda: store_answers(storing, [late], source="backfill"))
     assert [late.key] == [failure.key for failure in doubted]
     assert "past_due" == await harness.fetchval("select status from stripe.subscriptions")
+
+
+async def test_id_that_is_chosen_again_while_its_deletion_is_stored(harness: Harness) -> None:
+    """I5: the same of a late replica that says "deleted", while the event is being applied that the id was chosen
+    again: nothing is buried.
+    """
+    product: Body = {"object": "product", "id": "prod_1", "created": NOON, "name": "Plan", "metadata": {}}
+    await harness.apply(event("product.created", product))
+    await harness.receive(event("product.created", product | {"created": NOON + 60}, after=60))
+    async with harness.pool.acquire() as applying, harness.pool.acquire() as storing:
+        transaction = applying.transaction()
+        await transaction.start()
+        await apply_batch(applying, served_mode=False, confirms=True)
+        gone: Body = {"object": "product", "id": "prod_1", "deleted": True}
+        late = answered(await draw_tick(storing), gone, seconds=61)
+
+        async def commit(_: Call) -> None:
+            await transaction.commit()
+
+        with before(CONFIRM_OBJECTS, commit, times=1):
+            doubted = await retry_conflicts(lambda: store_answers(storing, [late], source="backfill"))
+    assert [late.key] == [failure.key for failure in doubted]
+    assert not (await harness.object("product", "prod_1"))["tombstone"]
 
 
 async def test_every_interleaving_of_two_changes_and_two_reads(pool: Pool) -> None:
