@@ -288,6 +288,7 @@ class EngineHarness:
 async def sweep(engine: Engine) -> None:
     """One turn each of what the process does in its live lane without Redis."""
     await engine.sweep_records()
+    await engine.read_twins()
     await engine.confirm(linger=False)
 
 
@@ -377,6 +378,7 @@ class Harness(EngineHarness):
         """Read what is unconfirmed, as if its time had come, and derive the customers that it concerns."""
         for _ in range(times):
             await self.make_due()
+            await self.engine.read_twins()
             await self.engine.confirm(linger=False)
 
     async def settle(self) -> None:

@@ -114,6 +114,7 @@ class Engine:
         self._deriving = asyncio.Lock()
         self._deriving_heavy = asyncio.Lock()
         self._pushing = asyncio.Lock()
+        self._telling = asyncio.Lock()
         self._bulk = asyncio.Lock()
         self._filling = asyncio.Lock()
         self._scanning = asyncio.Lock()
@@ -184,7 +185,6 @@ class Engine:
             async with self._deriving_alongside() as derive_soon:
                 while not self._over(started) and await self._key_may_read():
                     began = self._clock()
-                    await read_wanted_twins(self._pool, self._lanes.live, live_mode=self._lanes.live_mode)
                     begun, refused = await confirm_batch(
                         self._pool,
                         self._lanes.live,
@@ -205,6 +205,17 @@ class Engine:
             if reads:
                 log.info("objects read", count=reads, duration_ms=self._ms_since(started))
             return reads
+
+    async def read_twins(self) -> None:
+        """Ask for the twins of thin events that name no object: a turn of its own, so that no read waits for them."""
+        if self._lanes is None or self._telling.locked() or not await self._key_may_read():
+            return
+        async with self._telling:
+            started, lanes = self._clock(), self._lanes
+            while not self._over(started) and await read_wanted_twins(
+                self._pool, lanes.live, live_mode=lanes.live_mode
+            ):
+                pass
 
     async def push(self) -> int:
         """Send to Stripe what was set here; returns how many requests were begun."""

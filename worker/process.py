@@ -118,7 +118,7 @@ LANES: Mapping[str, tuple[Callable[..., Awaitable[object]], ...]] = {
 """The queues, and what each one's arq worker can do. Two workers, so that bulk jobs never delay a drain."""
 
 
-LIVE_STEPS = {"sweep", "reads", "pushes", "heavy customers"}
+LIVE_STEPS = {"sweep", "reads", "twins", "pushes", "heavy customers"}
 """What customers wait for, of the steps that are repeated; the others are bulk."""
 
 
@@ -180,6 +180,7 @@ class WorkerProcess:
             ("gaps", engine.fill_gaps, SWEEP_SECONDS),
             ("sweep", engine.sweep_records, SWEEP_SECONDS),
             ("reads", lambda: engine.confirm(linger=False), SWEEP_SECONDS),
+            ("twins", engine.read_twins, SWEEP_SECONDS),
             ("pushes", engine.push, SWEEP_SECONDS),
             ("heavy customers", engine.derive_heavy, SWEEP_SECONDS),
             ("usage", engine.add_up_usage, SWEEP_SECONDS),

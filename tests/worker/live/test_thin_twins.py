@@ -1,5 +1,6 @@
 """The twin of a thin event as the witness of reads: it is asked for if nothing else says whether a read is late."""
 
+import asyncio
 import json
 
 from tests.harness import NOON, Body, Harness, charge, customer, error, event, listing, refund, subscription
@@ -358,7 +359,7 @@ async def test_what_names_no_customer_and_is_doubted(harness: Harness) -> None:
 
 async def test_what_names_nothing_is_told_by_its_twin(harness: Harness) -> None:
     """A thin event of entitlements names no object. Its twin is asked for, until it comes, and is applied as if it had
-    been posted. One that is not told by its twin, or has come already, asks for nothing.
+    been posted; no read waits for it (I7). One that is not told by its twin, or has come already, asks for nothing.
     """
     await know(harness, "cus_1")
     summary: Body = {
@@ -377,8 +378,19 @@ async def test_what_names_nothing_is_told_by_its_twin(harness: Harness) -> None:
         "snapshot_event": "evt_other",
     }
     await harness.apply(json.dumps(nameless).encode(), json.dumps(upcoming).encode())
+    gate = harness.api.hold("/v1/events/evt_summary")
+    telling = asyncio.create_task(harness.engine.read_twins())
+    await gate.reached_by(telling)
+    # No read waits for them, however long Stripe takes to answer with one.
+    harness.api.now = NOON + 12
+    harness.api.put(customer(name="New"))
+    await harness.apply(updated("cus_1", "New", event_id="evt_new", after=11))
+    await harness.make_due()
     await harness.engine.confirm(linger=False)
-    await harness.engine.confirm(linger=False)
+    assert [("New", True)] == await names(harness, "cus_1")
+    gate.open.set()
+    await telling
+    await harness.engine.read_twins()
     assert [1, 0] == asked(harness, "/v1/events/evt_summary", "/v1/events/evt_other")
     keep(harness, event(of_summary, summary, event_id="evt_summary"))
     await harness.execute("update sync.wanted_twins set due_at = now()")
