@@ -58,7 +58,14 @@ class Mark:
     thin_seqs: tuple[int, ...] = ()  # inbox numbers of thin events of that time, whose twins say what it is
 
 
-MARK_OBJECTS = """
+# A guest's charge may get a customer later: whoever had its money until then is concerned, too.
+_TOUCHES = """greatest(excluded.touched, case
+    when o.kind = 'charge' and excluded.customer_id is not null and o.customer_id is distinct from excluded.customer_id
+      and (o.shown_seq > 0 or o.confirmed > 0)
+    then 1 else 0
+  end)"""
+
+MARK_OBJECTS = f"""
 insert into sync.objects as o (
   account_id, live_mode, kind, id, customer_id, event_id, event_created, source, shown_created, shown_seq, terminal,
   deleted_event_at, payload_created, payload_seq, touched, touched_at, dirty, told, first_marked_at, read_at, thin_tick,
@@ -132,8 +139,8 @@ on conflict (account_id, live_mode, kind, id) do update set
   event_created = greatest(o.event_created, excluded.event_created),
   source = excluded.source,
   deleted_event_at = greatest(o.deleted_event_at, excluded.deleted_event_at),
-  touched = o.touched + excluded.touched,
-  touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
+  touched = o.touched + {_TOUCHES},
+  touched_at = case when o.touched <= o.resolved and {_TOUCHES} > 0 then now() else o.touched_at end,
   (payload_created, payload_seq, doubts, doubted_at, tied, thin_seqs) = (
     -- The second witness of reads: the newest payload, whether it is shown or not; or a thin event, which has none.
     select
@@ -159,7 +166,7 @@ on conflict (account_id, live_mode, kind, id) do update set
           from unnest(o.thin_seqs || excluded.thin_seqs) as seq
           order by seq desc
           limit $22
-        ), '{}')
+        ), '{{}}')
         when newer.it then excluded.thin_seqs
         else o.thin_seqs
       end
@@ -327,7 +334,7 @@ class Reading:
     late_reads: int = 0
 
 
-CONFIRM_OBJECTS = """
+CONFIRM_OBJECTS = f"""
 insert into sync.objects as o (
   account_id, live_mode, kind, id, confirmed, shown_created, customer_id, touched, touched_at, terminal, tombstone,
   source, read_at, late_reads, dirty, first_marked_at
@@ -352,8 +359,8 @@ on conflict (account_id, live_mode, kind, id) do update set
   -- A payload is shown over a read only when Stripe made it after the read began; over a deletion, which has no body,
   -- when it is newer than the last body.
   shown_created = coalesce(excluded.shown_created, o.shown_created),
-  touched = o.touched + excluded.touched,
-  touched_at = case when o.touched > o.resolved then o.touched_at else coalesce(excluded.touched_at, o.touched_at) end,
+  touched = o.touched + {_TOUCHES},
+  touched_at = case when o.touched <= o.resolved and {_TOUCHES} > 0 then now() else o.touched_at end,
   attempts = 0, unreadable = 0, error = null, missing_since = null, parked_at = null,
   contradictions = 0, contradicted_at = null, doubts = 0, doubted_at = null,
   late_reads = excluded.late_reads,

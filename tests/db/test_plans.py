@@ -407,6 +407,17 @@ HOT: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         (*SCOPE, ids("ch"), ids("re"), ids("dp")),
         {"charges_pkey", "refunds_pkey", "disputes_pkey"},
     ),
+    "owners of guests": (
+        customers.SELECT_OWNERS_OF_GUESTS,
+        (*SCOPE, ids("ch")),
+        {
+            "charges_pkey",
+            "checkout_sessions_payment_intent",
+            "payment_intents_pkey",
+            "invoice_payments_payment_intent",
+            "invoices_pkey",
+        },
+    ),
     "owners of payments": (
         customers.SELECT_OWNERS_OF_PAYMENTS,
         (*SCOPE, ids("inpay")),

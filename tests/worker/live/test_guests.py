@@ -1,6 +1,7 @@
 """Guests: a charge without a customer belongs to the one of its Checkout session, and counts for its exactness."""
 
 from tests.harness import NOON, Harness, charge, checkout_session, customer, event
+from tests.worker.live.test_thin import thin
 
 
 async def test_guests_charge_makes_its_owner_inexact_while_it_waits(harness: Harness) -> None:
@@ -21,6 +22,39 @@ async def test_guests_charge_makes_its_owner_inexact_while_it_waits(harness: Har
     assert (await harness.record())["exact"] is False
     await harness.settle()
     assert (await harness.record())["exact"] is True
+
+
+async def test_guests_charge_that_gets_another_customer(harness: Harness) -> None:
+    """A charge without a customer, whose money was that of its session's customer, is given to another one, as Stripe
+    allows: the money is no longer the first one's, whether an event or only a read says so.
+    """
+    for number, says in enumerate(("event", "read"), start=1):
+        first, second, charge_id = f"cus_{number}a", f"cus_{number}b", f"ch_{number}"
+        session = checkout_session(
+            f"cs_{number}", first, payment_intent=f"pi_{number}", payment_status="paid"
+        )
+        guest = charge(charge_id, None, payment_intent=f"pi_{number}")
+        harness.api.now = NOON
+        harness.api.put(customer(first), customer(second), guest)
+        harness.api.bodies[f"/v1/checkout/sessions/cs_{number}"] = session
+        await harness.apply(
+            *(event("customer.created", customer(each)) for each in (first, second)),
+            event("checkout.session.completed", session),
+            event("charge.succeeded", guest),
+        )
+        await harness.settle()
+        assert 2000 == (await harness.record(first))["lifetime_revenue"]
+        given = guest | {"customer": second}
+        harness.api.now = NOON + 100
+        harness.api.put(given)
+        await harness.apply(
+            event("charge.updated", given, after=60)
+            if says == "event"
+            else thin("charge.updated", "charge", charge_id, at=60)
+        )
+        await harness.settle()
+        records = [await harness.record(each) for each in (first, second)]
+        assert [(True, 0), (True, 2000)] == [(each["exact"], each["lifetime_revenue"]) for each in records]
 
 
 async def test_guests_charge_that_only_its_payment_intent_attributes(harness: Harness) -> None:
