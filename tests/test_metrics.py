@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,10 +17,11 @@ from structlog.testing import capture_logs
 from billing.kinds.lists import listed_kinds
 from db.connection import Pool
 from db.sync.scans import ScanRequest, request_scan
-from db.sync.status import Backlog
+from db.sync.status import SELECT_BACKLOG, Backlog
 from runtime import tally
 from runtime.metrics import OWN, exposition
 from runtime.settings import Settings
+from tests.faults import failing
 from tests.harness import customer, error, open_harness
 from tests.harness import event as stripe_event
 from tests.places import ROOT
@@ -195,6 +197,14 @@ async def test_metrics_while_postgres_is_away() -> None:
     assert (200, 0) == (status, said["subledger_database_up", ()])
     assert ("subledger_events_pending", ()) not in said
     assert any(name == "subledger_store_seconds_count" for name, _ in said)
+
+
+async def test_i12_metrics_while_postgres_fails(database_url: str) -> None:
+    """The same where its storage fails: just then the process's own figures are needed."""
+    with failing(SELECT_BACKLOG, asyncpg.PostgresIOError("could not read block 7")):
+        async with open_door(settings(database_url=database_url)) as door:
+            status, text = await ask(door.port)
+    assert (200, 0) == (status, samples_in(text)["subledger_database_up", ()])
 
 
 @pytest.mark.parametrize(

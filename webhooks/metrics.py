@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.connection import Connection, PostgresAway
+from db.connection import Connection, PostgresAway, PostgresFails
 from db.sync.audit_reports import AuditReport, select_last_audit
 from db.sync.scan_reports import KindProgress, select_progress
 from db.sync.scans import Scan, select_scans
@@ -83,7 +83,7 @@ class MetricsRoute:
         try:
             async with (await self._admin.database.pool()).acquire() as connection:
                 return await self._read(connection)
-        except PostgresAway as error:
+        except (*PostgresAway, *PostgresFails) as error:
             log.warning("state not read for /metrics", error=repr(error))
             return None
 

@@ -22,7 +22,14 @@ from arq.connections import ArqRedis
 from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
-from db.connection import Pool, PostgresAway, TransactionPooling, create_pool, unfit_because
+from db.connection import (
+    Pool,
+    PostgresAway,
+    PostgresFails,
+    TransactionPooling,
+    create_pool,
+    unfit_because,
+)
 from db.sync.accounts import alarming_worker
 from db.sync.listeners import look_at_queue
 from db.sync.status import require_migrated
@@ -167,7 +174,7 @@ class WorkerProcess:
         use = None if lanes is None else Use(budget)
         engine = Engine(pool=pool, lanes=lanes, settings=self._settings)
         if lanes is not None:
-            with contextlib.suppress(*PostgresAway):
+            with contextlib.suppress(*PostgresAway, *PostgresFails):
                 await parts.keep(pool)  # a lone worker has everything at once, and waits for nothing
         days = self._settings.retention_days
         age = None if days is None else timedelta(days=days)
@@ -238,7 +245,7 @@ class WorkerProcess:
                     newer = await require_migrated(connection)
             except TransactionPooling:
                 raise
-            except PostgresAway as error:
+            except (*PostgresAway, *PostgresFails) as error:
                 if because := unfit_because(error):
                     self._complaints.about(because, during="start")
                 else:

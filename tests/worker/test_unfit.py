@@ -79,6 +79,18 @@ async def test_waits_for_the_migration_and_says_so_once(
     ] == said
 
 
+async def test_i12_waits_for_storage_that_fails(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I12: a worker that starts while Postgres's storage fails waits, as for one that is away, and then begins."""
+    monkeypatch.setattr(process, "START_AGAIN_SECONDS", 0.02)
+    with (
+        capture_logs() as logged,
+        failing(SELECT_MIGRATED, asyncpg.DataCorruptedError("invalid page in block 7"), times=3),
+    ):
+        async with starting(database_url) as looking:
+            await asyncio.wait_for(looking, 20)
+    assert ["postgres is away", "postgres is back"] == [line["event"] for line in logged]
+
+
 async def test_i12_queue_that_nobody_can_read(
     webhooks_only: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

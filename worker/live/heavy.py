@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from billing.record import Policy
-from db.connection import PATIENT_TIMEOUT_SECONDS, Pool, PostgresAway, connect
+from db.connection import PATIENT_TIMEOUT_SECONDS, Pool, PostgresAway, PostgresFails, connect
 from db.sync.customers import StaleCustomer
 from db.sync.heavy import claim_heavy, keep_lease, take_back
 from worker.leases import Held, holding
@@ -58,7 +58,7 @@ async def _keeping_lease(pool: Pool, customer: StaleCustomer) -> AsyncIterator[N
             try:
                 async with pool.acquire() as connection:
                     await keep_lease(connection, customer, lease=LEASE)
-            except PostgresAway as error:
+            except (*PostgresAway, *PostgresFails) as error:
                 log.warning(
                     "lease not prolonged",
                     account=customer.key.account_id,

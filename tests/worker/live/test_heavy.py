@@ -1,6 +1,7 @@
 """Customers with very many objects are derived apart: nobody else waits for them."""
 
 import asyncio
+from contextlib import nullcontext
 
 import asyncpg
 import pytest
@@ -10,6 +11,7 @@ from billing.status import Policy
 from db.mirror import facts
 from db.mirror.facts import SELECT_CUSTOMERS
 from db.sync.customers import FINISH_DERIVED
+from db.sync.heavy import KEEP_LEASE
 from runtime.retry import ATTEMPTS_MAX
 from tests.faults import Call, about, after, before, broken, failing, held_up
 from tests.harness import Harness, customer, event, subscription
@@ -257,13 +259,21 @@ async def test_i12_postgres_goes_away_at_a_heavy_customer(webhooks_only: Harness
     assert (0, False, False, True) == await standing(harness, "cus_big")
 
 
-async def test_lease_is_kept_while_it_works(webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a heavy customer takes, no other worker takes it meanwhile, although leases are short."""
+@pytest.mark.parametrize("error", [None, asyncpg.PostgresIOError, ConnectionError])
+async def test_lease_is_kept_while_it_works(
+    webhooks_only: Harness, monkeypatch: pytest.MonkeyPatch, error: type[Exception] | None
+) -> None:
+    """However long a heavy customer takes, no other worker takes it meanwhile, although leases are short; nor where
+    Postgres was away, or its storage failed, when the lease was to be prolonged.
+    """
     harness = webhooks_only
     monkeypatch.setattr(heavy, "LEASE_KEPT_EVERY_SECONDS", 0.01)
     await create(harness, cus_big=CHARGES)
     await harness.engine.derive()
-    with held_up(derive_record, times=1) as hold:
+    with (
+        held_up(derive_record, times=1) as hold,
+        nullcontext() if error is None else failing(KEEP_LEASE, error("a fault"), times=1),
+    ):
         deriving = asyncio.create_task(harness.engine.derive_heavy())
         await hold.reached_by(deriving)
         await harness.make_due()
