@@ -33,6 +33,8 @@ LOCK_TIMEOUT_SECONDS = 5
 """While a migration waits for a table's lock, every later session waits behind it: so it gives up soon."""
 
 NAMED_MAX = 3
+MASKED_IN_WORDS_FROM = 8
+"""Characters of a password."""
 _APPLIED = re.compile(r"^Applied: (\S+)", re.MULTILINE)
 
 
@@ -231,6 +233,8 @@ def _run(arguments: list[str], environment: dict[str, str]) -> str:
         url = environment["DATABASE_URL"]
         said = (done.stderr.strip() or done.stdout.strip()).replace(url, "DATABASE_URL")
         for secret in secrets_of(url):
-            said = said.replace(secret, "****")
+            # A short one stands alone: masked within words it would be told by what is missing of them.
+            whole = re.escape(secret) if len(secret) >= MASKED_IN_WORDS_FROM else rf"\b{re.escape(secret)}\b"
+            said = re.sub(whole, "****", said)
         raise MigrationError(f"{name} failed: {said}")
     return done.stdout
