@@ -81,11 +81,10 @@ class Crash(Loss):
         await self.execute("checkpoint")
         # Whoever writes the log on its own is held, so that no commit from now on reaches it.
         for each in psutil.Process(self.server.process.pid).children():
-            if any(
-                name in " ".join(each.cmdline())
-                for name in ("walwriter", "background writer", "checkpointer")
-            ):
-                each.send_signal(signal.SIGSTOP)
+            with suppress(psutil.NoSuchProcess):  # one that works for a moment only, as that of autovacuum
+                command = " ".join(each.cmdline())
+                if any(name in command for name in ("walwriter", "background writer", "checkpointer")):
+                    each.send_signal(signal.SIGSTOP)
 
     async def lose(self) -> None:
         self.kill()
