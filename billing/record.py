@@ -12,14 +12,14 @@ from billing.claims import claim_of, custom_uid_of, decide
 from billing.entities import CustomerEntity, entities_of
 from billing.facts import CustomerFacts, UidClaim, uid_of_unlinked
 from billing.features import CustomerFeature, features_of
-from billing.grants import grant_of
+from billing.grants import Grant, grant_of
 from billing.mrr import CustomerMrr, Mrr
 from billing.problems import CUSTOM_UID_TAKEN, Problem, status_unknown
 from billing.products import NAMESPACE, Catalogue, CustomerProduct, items_by_subscription, products_of
 from billing.pushes import metadata_with, text_with
 from billing.renewals import renewal_number
 from billing.revenue import Revenue, main_revenue, revenue_of
-from billing.status import Policy, Status, current_of, is_known, standing_of
+from billing.status import Policy, Status, current_of, is_known, is_live, precedence_of, standing_of
 from billing.usage import meterings_of
 
 __all__ = [
@@ -90,6 +90,10 @@ class Derived:
     problems: tuple[Problem, ...]
     claim: UidClaim | None  # the custom_uid that it claims; the record has it unless another customer does
     deciding_subscription_id: str | None  # the current subscription, whose events change the status
+    precedence: (
+        tuple[int, datetime, datetime, str] | None
+    )  # of that subscription, among those of other customers
+    grant: Grant | None  # the one that runs, while no subscription does
     metered: bool  # whether it has usage to read (billing/usage.py)
     rederive_at: datetime | None  # the next moment at which time alone changes any of this
 
@@ -148,7 +152,7 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
 
     grant, unreadable = grant_of(facts)
     problems += unreadable
-    live = [standing for standing in standings if standing.status not in (None, Status.ENDED)]
+    live = [standing for standing in standings if is_live(standing.status)]
     # A live subscription outranks a grant, and a deleted customer has lost its grant.
     outranked = bool(live) or facts.deleted_at is not None
     granted = grant if grant is not None and grant.end > as_of and not outranked else None
@@ -209,6 +213,8 @@ def derive_record(facts: CustomerFacts, *, as_of: datetime, policy: Policy) -> D
         problems=tuple(sorted(problems)),
         claim=claim,
         deciding_subscription_id=record.stripe_subscription_id,
+        precedence=None if current is None else precedence_of(current),
+        grant=granted,
         metered=bool(meterings_of(facts)),
         rederive_at=min(
             (

@@ -67,6 +67,17 @@ _RANK: Mapping[Status | None, int] = MappingProxyType(
     }
 )
 
+
+def better_of(statuses: Iterable[Status | None]) -> Status | None:
+    """The status of those that would decide; None: no subscription ever started."""
+    return max(statuses, key=lambda status: _RANK.get(status, 0), default=None)
+
+
+def is_live(status: Status | None) -> bool:
+    """Whether a subscription with this status runs."""
+    return status not in (None, Status.ENDED)
+
+
 BEFORE_ALL_TIMES = datetime.min.replace(tzinfo=UTC)
 """Replaces an unknown time if the latest one wins."""
 
@@ -144,7 +155,7 @@ def current_of(standings: Iterable[Standing]) -> Standing | None:
     start; then the latest created, then the greatest id by bytes.
     """
     started = [standing for standing in standings if standing.status is not None]
-    return max(started, key=_precedence, default=None)
+    return max(started, key=precedence_of, default=None)
 
 
 def start_order(subscription: Subscription) -> tuple[datetime, datetime, str]:
@@ -156,7 +167,8 @@ def start_order(subscription: Subscription) -> tuple[datetime, datetime, str]:
     )
 
 
-def _precedence(standing: Standing) -> tuple[int, datetime, datetime, str]:
+def precedence_of(standing: Standing) -> tuple[int, datetime, datetime, str]:
+    """Sorts subscriptions that have started: the greatest is the current one, also among those of several customers."""
     subscription = standing.subscription
     decisive = standing.ended_at if standing.status is Status.ENDED else subscription.start_date
     return (
