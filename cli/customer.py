@@ -102,7 +102,7 @@ def _mode(record: StoredCustomer) -> str:
 
 
 def _page(view: CustomerView) -> Iterator[RenderableType]:
-    yield from _identity(view.record)
+    yield from _identity(view)
     yield from _exactness(view)
     yield from _push(view.record)
     yield Text()
@@ -171,7 +171,8 @@ def _page(view: CustomerView) -> Iterator[RenderableType]:
         yield table("Problems", ["kind", "detail"], [(each.kind, each.detail) for each in view.problems])
 
 
-def _identity(record: StoredCustomer) -> Iterator[RenderableType]:
+def _identity(view: CustomerView) -> Iterator[RenderableType]:
+    record = view.record
     yield pairs(
         f"Customer {record.custom_uid or record.stripe_customer_id or record.uid}",
         [
@@ -180,6 +181,7 @@ def _identity(record: StoredCustomer) -> Iterator[RenderableType]:
             ("description", record.description),
             ("custom_uid", record.custom_uid),
             ("Stripe id", record.stripe_customer_id),
+            *([("also at Stripe", ", ".join(view.stripe_ids[1:]))] if view.stripe_ids[1:] else []),
             ("uid", record.uid),
             ("mode", _mode(record)),
             ("metadata", ", ".join(f"{key}={value}" for key, value in record.metadata.items()) or None),

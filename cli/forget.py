@@ -38,8 +38,8 @@ def forget(
     """Erase a customer's personal data for good; later events do not bring it back.
 
     Erases the identity, names, emails, descriptions, metadata, and the payloads of its objects and events. Keeps
-    amounts, times, statuses and Stripe's ids, so that the books stay right. Delete the customer at Stripe first:
-    later changes there are no longer followed.
+    amounts, times, statuses and Stripe's ids, so that the books stay right. All customers at Stripe that share the
+    record are forgotten with it. Delete them at Stripe first: later changes there are no longer followed.
     """
     key, done = asyncio.run(_forget(environment(), name.strip(), account_id=account, live_mode=live, yes=yes))
     if as_json:

@@ -14,6 +14,7 @@ from cli.errors import CommandError
 from cli.terminal import show, show_json, table
 from db.connection import Connection
 from db.keys import CustomerKey
+from db.records.joins import select_all_of
 from db.sync.usage import ask_for_usage, select_usage_rows, select_usage_state
 from runtime.printable import shown
 
@@ -87,7 +88,8 @@ async def _usage(
                     f"STRIPE_API_KEY is not of {'live' if key.live_mode else 'test'} mode: "
                     "--wait 0 shows the last reading"
                 )
-            note = await _ask(connection, key, wait_seconds=wait_seconds)
+            for each in await select_all_of(connection, key):
+                note = await _ask(connection, each, wait_seconds=wait_seconds) or note
         return await select_usage_rows(connection, key), note
 
 

@@ -5,10 +5,10 @@ Amounts, times, statuses and Stripe's ids stay, because the books need them. Wha
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from uuid import UUID
 
 from billing.kinds.kind import Kind
 from billing.kinds.registry import KINDS
+from billing.record import customer_uid
 from db.connection import Connection
 from db.keys import CustomerKey, EventKey, Key, columns_of_keys
 from db.records.parts import RECORD_PARTS
@@ -225,6 +225,21 @@ ERASE_IDENTITY = """
 delete from billing.identities where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 """
 
+# Of several that share a record the bare links stay. Else each would have a record of its own, with a history, and past
+# months would be counted twice.
+EMPTY_IDENTITY = """
+update billing.identities
+set uid = sync.customer_uid(account_id, live_mode, stripe_customer_id), custom_uid = null, name = null, email = null,
+  description = null, fingerprint = null, send_email_receipts = null, metadata = '{}', sandbox_product_id = null,
+  sandbox_end = null, last_seen = null, created_at = now()
+where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+"""
+
+MOVE_JOINS = """
+update billing.joined_customers set customer_uid = $4
+where account_id = $1 and live_mode = $2 and main_stripe_customer_id = $3 and customer_uid is not null
+"""
+
 ERASE_PROBLEMS = """
 delete from sync.problems where account_id = $1 and live_mode = $2 and customer_id = $3
 """
@@ -250,6 +265,13 @@ set uid = $4, custom_uid = null, name = null, email = null, description = null, 
   send_email_receipts = null, last_seen = null, change = nextval('billing.change'), updated_at = now()
 where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 returning change
+"""
+
+# One that is joined has none, unless that was a moment ago.
+HAS_RECORD = """
+select exists (
+  select from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+)
 """
 
 ERASE_PARTS: Mapping[str, str] = {
@@ -323,32 +345,39 @@ where customer_uid = (
 """
 
 
-async def erase_record(connection: Connection, key: CustomerKey, *, uid: UUID) -> None:
-    """Delete the customer's identity and empty its record, which goes on under `uid`. Last in a transaction that has
-    called keep_usage_still first.
+async def erase_record(connection: Connection, keys: Sequence[CustomerKey], *, main: CustomerKey) -> None:
+    """Delete the identities of these customers, which share the record of `main`, and empty the record, which goes on
+    under the uid that follows from that one's id. Of several the bare identities stay, which say that they share it.
+    Last in a transaction that has called keep_usage_still first.
     """
-    await connection.execute(ERASE_PROBLEMS, *key)
-    await connection.execute(MARK_FORGOTTEN, *key)
-    for statement in (
-        ERASE_IDENTITY,
-        *ERASE_PARTS.values(),
-        ERASE_LOCAL_ENTITIES,
-        ERASE_MERGES,
-        ERASE_FORMER_UIDS,
-        ERASE_USAGE,
-        FORGET_USAGE,
-        ERASE_PUSHES,
-    ):
-        await connection.execute(statement, *key)
+    for key in keys:
+        await connection.execute(ERASE_PROBLEMS, *key)
+        await connection.execute(MARK_FORGOTTEN, *key)
+    for key in keys:
+        for statement in (
+            ERASE_IDENTITY if len(keys) == 1 else EMPTY_IDENTITY,
+            *ERASE_PARTS.values(),
+            ERASE_LOCAL_ENTITIES,
+            ERASE_MERGES,
+            ERASE_FORMER_UIDS,
+            ERASE_USAGE,
+            FORGET_USAGE,
+            ERASE_PUSHES,
+        ):
+            await connection.execute(statement, *key)
     await connection.execute(STOP_TRACKING)
-    for statement in ERASE_TRACKED:
-        await connection.execute(statement, *key)
-    for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, *MOVE_PARTS.values()):
-        await connection.execute(statement, *key, uid)
+    for key in keys:
+        for statement in ERASE_TRACKED:
+            await connection.execute(statement, *key)
+    owners = {key: key if await connection.fetchval(HAS_RECORD, *key) else main for key in keys}
+    for key, owner in owners.items():
+        for statement in (MOVE_STATUS_CHANGES, MOVE_MRR_CHANGES, MOVE_JOINS, *MOVE_PARTS.values()):
+            await connection.execute(statement, *key, customer_uid(*owner))
     await connection.execute(LOCK_NUMBERING)
-    change = await connection.fetchval(ERASE_RECORD, *key, uid)
-    if change is not None:
-        await notify(connection, change)
+    for key in keys:
+        change = await connection.fetchval(ERASE_RECORD, *key, customer_uid(*key))
+        if change is not None:
+            await notify(connection, change)
 
 
 async def erase_drift(connection: Connection, key: CustomerKey, owned: Collection[tuple[str, str]]) -> None:

@@ -12,6 +12,7 @@ from billing.kinds.found import is_shown_id_of
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.records.full import PARTS, find_by_stripe_id, with_parts
+from db.records.joins import select_all_of, select_main_of
 from db.sync.accounts import named_account
 from db.sync.usage import UsageState, ask_for_usage, select_usage, select_usage_state
 from webhooks.admin import Admin
@@ -65,19 +66,24 @@ class CustomerRoutes:
         key = await self._customer_to_read(request)
         deadline = time.monotonic() + _wait_seconds(request)
         async with self._admin.connection() as connection:
-            asked = await ask_for_usage(connection, key)
+            main = await select_main_of(connection, key)
+            asked = {
+                each: await ask_for_usage(connection, each) for each in await select_all_of(connection, key)
+            }
         await self._admin.bell.ring_bulk()
 
-        async def look(connection: Connection) -> tuple[UsageState, Usage]:
-            return await select_usage_state(connection, key, asked), await select_usage(connection, key)
+        async def look(connection: Connection) -> tuple[list[UsageState], Usage]:
+            states = [await select_usage_state(connection, each, number) for each, number in asked.items()]
+            return states, await select_usage(connection, main)
 
-        def over(found: tuple[UsageState, Usage]) -> bool:
-            return found[0].answered or found[0].error is not None
+        def over(found: tuple[list[UsageState], Usage]) -> bool:
+            return all(state.answered or state.error is not None for state in found[0])
 
-        state, usage = await wait_until(self._admin.database, look, over, deadline=deadline)
-        if state.answered:
-            return json_answer({"usage": usage, "note": state.error})
-        return json_answer({"error": state.error or NOT_IN_TIME, "usage": usage}, status=504)
+        states, usage = await wait_until(self._admin.database, look, over, deadline=deadline)
+        error = next((state.error for state in states if state.error is not None), None)
+        if all(state.answered for state in states):
+            return json_answer({"usage": usage, "note": error})
+        return json_answer({"error": error or NOT_IN_TIME, "usage": usage}, status=504)
 
     async def _customer_to_read(self, request: Request) -> CustomerKey:
         """The customer that the request names. Raises Refusal if the request or this process may not read it."""

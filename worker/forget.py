@@ -6,14 +6,13 @@ payloads. Cut short anywhere, the same call does it all again.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from billing.kinds.parse import Parsed
 from billing.kinds.registry import KINDS
-from billing.record import customer_uid
 from db.connection import Connection
 from db.forgotten import (
     SELECT_OWNED,
@@ -34,6 +33,7 @@ from db.forgotten import (
     select_owned,
 )
 from db.keys import CustomerKey, EventKey, Key
+from db.records.joins import select_all_of, select_main_of
 from db.records.moved import keep_usage_still
 from db.sync.accounts import clear_alarms, object_refused, parts_refused
 from db.sync.inbox import ClaimedEvent
@@ -61,44 +61,61 @@ async def forget(
 ) -> Forgotten:
     """Erase who this customer was; `searched` is called with the number of events looked at so far.
 
-    Afterwards its record is stale, and is derived once more from what is left: money, times and Stripe's ids.
+    Afterwards its record is stale, and is derived once more from what is left: money, times and Stripe's ids. All
+    customers of Stripe's that share the record are forgotten with it.
     """
-    known_from = await register_forgotten(connection, key)
-    while await oldest_writer(connection) < known_from:  # noqa: ASYNC110 - Postgres has no event for it
-        await asyncio.sleep(WRITERS_POLL_SECONDS)
-    owned = await retry_conflicts(lambda: _erase(connection, key))
+    keys: list[CustomerKey] = []
+    # Until nobody has been joined to it meanwhile: who is registered is joined to nobody.
+    while keys != (found := await select_all_of(connection, key)):
+        keys = found
+        known_from = max([await register_forgotten(connection, each) for each in keys])
+        while await oldest_writer(connection) < known_from:  # noqa: ASYNC110 - Postgres has no event for it
+            await asyncio.sleep(WRITERS_POLL_SECONDS)
+    owned = await retry_conflicts(lambda: _erase_all(connection, key, keys))
     events = await _erase_inbox(connection, key, owned, searched)
-    await finish_forgetting(connection, key)
+    for each in keys:
+        await finish_forgetting(connection, each)
     return Forgotten(objects=len(owned), events=events)
 
 
-async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str]]:
-    """Empty everything but the inbox; returns kind and id of all objects that were the customer's."""
-    account_id, live_mode, customer_id = key
+async def _erase_all(
+    connection: Connection, key: CustomerKey, keys: Sequence[CustomerKey]
+) -> set[tuple[str, str]]:
+    """Empty everything but the inbox; returns kind and id of all objects that were these customers'."""
+    main = await select_main_of(connection, key)
+    owned: set[tuple[str, str]] = set()
     async with connection.transaction():
         await keep_usage_still(connection)
-        # Owners come before what they own in the registry, and a refund is found by the charge that was closed.
-        for kind in SELECT_OWNED:
-            ids = set(await select_owned(connection, kind, key))
-            if kind == "customer":
-                ids.add(customer_id)
-            await close_objects(
-                connection, {Key(account_id, live_mode, kind, each): customer_id for each in sorted(ids)}
-            )
-        owned = set(await select_heard_of(connection, key))
+        for each in keys:
+            owned |= await _erase(connection, each)
+        await erase_record(connection, keys, main=main)
+    return owned
+
+
+async def _erase(connection: Connection, key: CustomerKey) -> set[tuple[str, str]]:
+    """Empty the mirror's rows of one of them."""
+    account_id, live_mode, customer_id = key
+    # Owners come before what they own in the registry, and a refund is found by the charge that was closed.
+    for kind in SELECT_OWNED:
+        ids = set(await select_owned(connection, kind, key))
+        if kind == "customer":
+            ids.add(customer_id)
         await close_objects(
-            connection, {Key(account_id, live_mode, *each): customer_id for each in sorted(owned)}
+            connection, {Key(account_id, live_mode, kind, each): customer_id for each in sorted(ids)}
         )
-        for kind in SELECT_OWNED:
-            ids = {object_id for of, object_id in owned if of == kind}
-            await erase_rows(connection, kind, key, sorted(ids))
-        await erase_drift(connection, key, owned)
-        # Nobody asks for them any more.
-        keys = [Key(account_id, live_mode, *each) for each in owned]
-        await clear_alarms(
-            connection, [name(key) for key in keys for name in (object_refused, parts_refused)]
-        )
-        await erase_record(connection, key, uid=customer_uid(*key))
+    owned = set(await select_heard_of(connection, key))
+    await close_objects(
+        connection, {Key(account_id, live_mode, *each): customer_id for each in sorted(owned)}
+    )
+    for kind in SELECT_OWNED:
+        ids = {object_id for of, object_id in owned if of == kind}
+        await erase_rows(connection, kind, key, sorted(ids))
+    await erase_drift(connection, key, owned)
+    # Nobody asks for them any more.
+    closed = [Key(account_id, live_mode, *each) for each in owned]
+    await clear_alarms(
+        connection, [name(each) for each in closed for name in (object_refused, parts_refused)]
+    )
     return owned
 
 

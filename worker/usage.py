@@ -16,6 +16,7 @@ from billing.record import uid_of
 from billing.usage import CustomerUsage, Metering, counted, expected_of, meterings_of, whole_minutes
 from db.connection import Pool, PostgresAway
 from db.mirror.facts import load_facts
+from db.records.identities import select_linked_identity
 from db.sync.usage import DueUsage, claim_usage, postpone_usage, select_meters, store_usage
 from runtime.payload import NotJson, clean_json, read_object, said_by
 from runtime.retry import backoff_seconds, retry_conflicts
@@ -84,6 +85,7 @@ async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timed
         (facts,) = await load_facts(connection, account_id, live_mode, {customer_id: False}, money=False)
         meterings = meterings_of(facts)
         meters = await select_meters(connection, due.key.scope, [each.meter_id for each in meterings])
+        identity = await select_linked_identity(connection, due.key.scope, customer_id)
     meterings = tuple(
         each
         for each in meterings
@@ -97,7 +99,7 @@ async def _refresh(pool: Pool, stripe: StripeApi, due: DueUsage, *, every: timed
         meter = meters.get(metering.meter_id)
         rows.append(
             CustomerUsage(
-                customer_uid=uid_of(facts),
+                customer_uid=uid_of(facts) if identity is None else identity.uid,
                 account_id=account_id,
                 live_mode=live_mode,
                 stripe_customer_id=customer_id,

@@ -6,8 +6,9 @@ from decimal import Decimal
 from uuid import UUID
 
 from db.connection import Connection
-from db.keys import Scope
+from db.keys import CustomerKey, Scope
 from db.records.full import uid_in
+from db.records.joins import select_main_of
 from db.records.merges import leads_to_sql
 from db.records.tracking import SEEN_EVERY, Seen
 
@@ -82,7 +83,8 @@ async def check_product(
     connection: Connection, scope: Scope, name: str, product_id: str, entity_id: str | None
 ) -> Checked | None:
     """Whether the customer with this uid, Stripe id or custom_uid may use a product: for this entity, else for any. A
-    uid that was merged stands for the customer to which it leads. None if it has no record.
+    uid that was merged, and a Stripe id that is joined, stand for the customer to which they lead. None if it has no
+    record.
     """
     return await _asked(connection, CHECK_PRODUCT, scope, name, product_id, entity_id)
 
@@ -98,6 +100,11 @@ async def _asked(
     connection: Connection, statement: str, scope: Scope, name: str, thing: str, entity_id: str | None
 ) -> Checked | None:
     row = await connection.fetchrow(statement, *scope, name, uid_in(name), thing, entity_id, SEEN_EVERY)
+    # Looked up apart, for the few that are joined. A custom_uid may be anything, even such a Stripe id.
+    if name.startswith("cus_") and (row is None or row["stripe_customer_id"] != name):
+        main = await select_main_of(connection, CustomerKey(*scope, name))
+        if main.id != name:
+            return await _asked(connection, statement, scope, main.id, thing, entity_id)
     if row is None:
         return None
     allowed, reason, status, until, balance, exact, uid, stripe_customer_id, seen_again, seen_at = row

@@ -1,7 +1,7 @@
 """Records, as an audit compares them with what the mirror implies."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from billing.record import CustomerRecord, Derived
 from db.columns import columns_of, decoded, differing, names_of
 from db.connection import Connection
 from db.keys import Scope
+from db.records.joins import select_joins
 from db.records.parts import RECORD_PARTS
 
 SELECT_CUSTOMERS_AFTER = """
@@ -30,11 +31,14 @@ order by customer_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedCustomer:
-    """A customer whose record is compared; while it is moving, its record may be older than its facts."""
+    """A customer whose record is compared; while it is moving, or one that is joined to it, its record may be older
+    than its facts. One that is joined itself has none.
+    """
 
     id: str
     complete: bool
     moving: bool
+    is_joined: bool = False
 
 
 async def select_customers_after(
@@ -51,6 +55,29 @@ async def select_customers_by_id(
     """These customers."""
     rows = await connection.fetch(SELECT_CUSTOMERS_BY_ID, *scope, ids)
     return [AuditedCustomer(id=row[0], complete=row[1], moving=row[2]) for row in rows]
+
+
+async def with_joined(
+    connection: Connection, scope: Scope, customers: Sequence[AuditedCustomer]
+) -> tuple[list[AuditedCustomer], dict[str, list[AuditedCustomer]]]:
+    """The same, now with what follows from joins; and by id, who is joined to each."""
+    joins = await select_joins(connection, scope, [each.id for each in customers])
+    if not joins.mains:
+        return list(customers), {}
+    joined: dict[str, list[AuditedCustomer]] = {}
+    for other in await select_customers_by_id(connection, scope, list(joins.mains)):
+        joined.setdefault(joins.main_of(other.id), []).append(other)
+    known = [
+        replace(
+            each,
+            # Of one that is joined nothing is said here: its main one is looked at.
+            moving=not joins.is_joined(each.id)
+            and (each.moving or any(other.moving for other in joined.get(each.id, ()))),
+            is_joined=joins.is_joined(each.id),
+        )
+        for each in customers
+    ]
+    return known, joined
 
 
 COUNT_UNRESOLVED = """
@@ -125,10 +152,21 @@ where r.account_id = $1 and r.live_mode = $2 and r.stripe_customer_id is not nul
     where c.account_id = r.account_id and c.live_mode = r.live_mode and c.customer_id = r.stripe_customer_id
   )
   and not exists (select from billing.identities i where i.uid = r.uid)
-order by r.stripe_customer_id
+union all
+select r.uid, j.stripe_customer_id
+from billing.joined_customers j
+join billing.customers r
+  on r.account_id = j.account_id and r.live_mode = j.live_mode and r.stripe_customer_id = j.stripe_customer_id
+join sync.customers main
+  on main.account_id = j.account_id and main.live_mode = j.live_mode
+    and main.customer_id = j.main_stripe_customer_id
+where j.account_id = $1 and j.live_mode = $2 and main.stale <= main.derived
+order by 2
 """
 
 
 async def select_surplus_records(connection: Connection, scope: Scope) -> dict[str, UUID]:
-    """Records of Stripe customers that no event or read has named: Stripe id -> uid."""
+    """Records of Stripe customers that no event or read has named, and of customers that are joined to others which
+    should have taken them over: Stripe id -> uid.
+    """
     return {row[1]: row[0] for row in await connection.fetch(SELECT_SURPLUS_RECORDS, *scope)}

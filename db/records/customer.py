@@ -39,8 +39,15 @@ def _names(row: type[Any]) -> str:
 FIND_CUSTOMERS = f"""
 with recursive {in_each_scope("billing.customers", "stripe_customer_id = $1 or custom_uid = $1")}, meant as (
   select *, 1 as rank from billing.customers where uid = $2
-  union all select *, case when stripe_customer_id = $1 then 2 else 3 end from found
-  union all select *, 4 from billing.customers where email in ($1, lower($1))
+  union all
+  select main.*, 2
+  from billing.joined_customers j
+  join billing.customers main
+    on main.account_id = j.account_id and main.live_mode = j.live_mode
+      and main.stripe_customer_id = j.main_stripe_customer_id
+  where j.stripe_customer_id = $1
+  union all select *, case when stripe_customer_id = $1 then 3 else 4 end from found
+  union all select *, 5 from billing.customers where email in ($1, lower($1))
 ), ranked as (
   select *, min(rank) over () as first
   from meant
@@ -57,8 +64,8 @@ limit $5
 async def find_customers(
     connection: Connection, name: str, *, account_id: str | None, live_mode: bool | None, limit: int
 ) -> list[StoredCustomer]:
-    """The customers with this uid; if there are none, with this Stripe id; else custom_uid; else email. Deleted ones
-    last. None: no filter.
+    """The customers with this uid; if there are none, with this Stripe id, also of one that is joined to them; else
+    custom_uid; else email. Deleted ones last. None: no filter.
     """
     try:
         uid = UUID(name)

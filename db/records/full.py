@@ -19,6 +19,7 @@ from db.keys import CustomerKey, Scope
 from db.records.customer import StoredCustomer, read_rows, select_part, select_status_changes
 from db.records.feature_usage import FeatureUsage, select_feature_usage
 from db.records.history import StatusChange
+from db.records.joins import select_main_of
 from db.records.parts import RECORD_PARTS
 from db.sync.pushes import Push, select_pushes
 from db.sync.usage import select_usage_rows
@@ -85,8 +86,15 @@ limit 1
 
 
 async def find_customer(connection: Connection, scope: Scope, name: str) -> StoredCustomer | None:
-    """The customer of this account and mode with this uid; else Stripe id; else custom_uid."""
+    """The customer of this account and mode with this uid; else Stripe id, also of one that is joined to it; else
+    custom_uid.
+    """
     rows = read_rows(StoredCustomer, await connection.fetch(FIND_CUSTOMER, *scope, name, uid_in(name)))
+    # Looked up apart, for the few that are joined. A custom_uid may be anything, even such a Stripe id.
+    if name.startswith("cus_") and not (rows and rows[0].stripe_customer_id == name):
+        main = await select_main_of(connection, CustomerKey(*scope, name))
+        if main.id != name:
+            return await find_by_stripe_id(connection, main)
     return rows[0] if rows else None
 
 
@@ -111,8 +119,10 @@ where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
 
 
 async def find_by_stripe_id(connection: Connection, key: CustomerKey) -> StoredCustomer | None:
-    """The record of this customer of Stripe's."""
+    """The record of this customer of Stripe's: its own, or that of the one to which it is joined."""
     rows = read_rows(StoredCustomer, await connection.fetch(FIND_BY_STRIPE_ID, *key))
+    if not rows and (main := await select_main_of(connection, key)) != key:
+        rows = read_rows(StoredCustomer, await connection.fetch(FIND_BY_STRIPE_ID, *main))
     return rows[0] if rows else None
 
 

@@ -43,7 +43,9 @@ CONFIRM_CHANGES = "update billing.status_changes set exact = true where id = any
 APPEND_CHANGES = f"""
 insert into billing.status_changes ({names_of(STATUS_CHANGE_COLUMNS)})
 select {values_of(STATUS_CHANGE_COLUMNS)}
-from unnest({parameters_of(STATUS_CHANGE_COLUMNS, first=1)}) as new ({names_of(STATUS_CHANGE_COLUMNS)})
+from unnest({parameters_of(STATUS_CHANGE_COLUMNS, first=1)}) with ordinality
+  as new ({names_of(STATUS_CHANGE_COLUMNS)}, place)
+order by new.place
 """
 
 

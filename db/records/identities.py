@@ -14,6 +14,7 @@ from billing.pushes import METADATA_KEYS_MAX
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.records.customer import read_rows
+from db.records.joins import main_of_sql
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +80,28 @@ async def select_named_identity(
 
 
 SELECT_IDENTITY = f"""
-select {_COLUMNS} from billing.identities where account_id = $1 and live_mode = $2 and uid = $3
+select {_COLUMNS}
+from billing.identities i
+where account_id = $1 and live_mode = $2 and uid = $3 and {main_of_sql("i.stripe_customer_id")} is null
 """
 
 
 async def select_identity(connection: Connection, scope: Scope, uid: UUID) -> StoredIdentity | None:
-    """The identity with this uid."""
+    """The identity with this uid. That of a customer which is joined to another one is nobody's: None."""
     return _one(await connection.fetch(SELECT_IDENTITY, *scope, uid))
 
 
 SELECT_LINKED_IDENTITY = f"""
 select {_COLUMNS}
 from billing.identities
-where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+where account_id = $1 and live_mode = $2 and stripe_customer_id = coalesce({main_of_sql("$3")}, $3)
 """
 
 
 async def select_linked_identity(
     connection: Connection, scope: Scope, stripe_customer_id: str
 ) -> StoredIdentity | None:
-    """The identity that is linked to this customer of Stripe's."""
+    """The identity that is linked to this customer of Stripe's, or to the one to which it is joined."""
     return _one(await connection.fetch(SELECT_LINKED_IDENTITY, *scope, stripe_customer_id))
 
 

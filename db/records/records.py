@@ -63,11 +63,19 @@ where e.customer_uid = renamed.before and not exists (
 )
 """
 
-# A customer may have two records: one under the uid of its identity, and one that its events have made meanwhile.
+# A customer may have two records: one under the uid of its identity, and one that its events have made meanwhile. That
+# one's history goes on, and so does its status.
 REMOVE_DOUBLES = """
-delete from billing.customers stored
-using unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
-where stored.uid = renamed.before and exists (select from billing.customers kept where kept.uid = renamed.after)
+with removed as (
+  delete from billing.customers stored
+  using unnest($1::uuid[], $2::uuid[]) as renamed (before, after)
+  where stored.uid = renamed.before and exists (select from billing.customers kept where kept.uid = renamed.after)
+  returning renamed.after, stored.status, stored.stripe_subscription_id
+)
+update billing.customers kept
+set status = removed.status, stripe_subscription_id = removed.stripe_subscription_id
+from removed
+where kept.uid = removed.after and kept.stripe_customer_id is null
 """
 
 RENAME_RECORDS = """
@@ -405,16 +413,24 @@ async def write_records(
     return len(numbers)
 
 
+# That of the main one, if it is joined.
 DOUBT_RECORD = """
 update billing.customers
 set exact = false, change = nextval('billing.change')
-where account_id = $1 and live_mode = $2 and stripe_customer_id = $3 and exact
+where account_id = $1 and live_mode = $2 and exact and stripe_customer_id = coalesce(
+  (
+    select j.main_stripe_customer_id
+    from billing.joined_customers j
+    where j.account_id = $1 and j.live_mode = $2 and j.stripe_customer_id = $3
+  ),
+  $3
+)
 returning change
 """
 
 
 async def doubt_record(connection: Connection, key: CustomerKey) -> None:
-    """Mark a record as not exact, because it is not derived from the latest facts; number the change, notify.
+    """Mark the record of a customer as not exact: it is not derived from the latest facts; number the change, notify.
 
     Call it last in its transaction, like `write_records`.
     """

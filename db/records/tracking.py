@@ -8,6 +8,7 @@ from uuid import UUID
 from db.connection import Connection
 from db.keys import Scope
 from db.records.full import uid_in
+from db.records.joins import main_of_sql
 from db.records.moved import take_turn
 
 
@@ -53,11 +54,12 @@ with meant as (
     select uid, stripe_customer_id, 1 as rank
     from billing.customers where uid = $4 and account_id = $1 and live_mode = $2
     union all
-    select uid, stripe_customer_id, 2
-    from billing.customers where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+    select uid, stripe_customer_id, case when stripe_customer_id = $3 then 3 else 2 end
+    from billing.customers
+    where account_id = $1 and live_mode = $2 and stripe_customer_id in ($3, {main_of_sql("$3")})
     union all
     -- What a buyer wrote into a payment link names nobody.
-    select c.uid, c.stripe_customer_id, 3
+    select c.uid, c.stripe_customer_id, 4
     from billing.customers c
     where c.account_id = $1 and c.live_mode = $2 and c.custom_uid = $3 and not exists (
       select from sync.uid_claims n
@@ -65,7 +67,7 @@ with meant as (
     )
     union all
     -- It is no more if the customer was forgotten a moment ago.
-    select uid, stripe_customer_id, 4
+    select uid, stripe_customer_id, 5
     from billing.identities where uid = $10 and account_id = $1 and live_mode = $2
   ) named
   -- The record of a forgotten customer goes on without what says who it was, and what it used is part of that.
@@ -273,7 +275,11 @@ from (
   select known.uid, seen.seen_at
   from unnest($1::uuid[], $2::timestamptz[]) as seen (uid, seen_at)
   join billing.identities known using (uid)
-  where known.last_seen is null or known.last_seen < seen.seen_at
+  where (known.last_seen is null or known.last_seen < seen.seen_at) and not exists (
+    select from sync.forgotten f
+    where f.account_id = known.account_id and f.live_mode = known.live_mode
+      and f.customer_id = known.stripe_customer_id
+  )
   order by known.uid
   for no key update of known
 ) later

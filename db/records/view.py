@@ -16,6 +16,7 @@ from db.records.customer import (
     select_unsettled,
 )
 from db.records.full import EXPANDS, Customer, with_parts
+from db.records.joins import select_all_of
 from db.sync.inbox_admin import CustomerMark, FenceEntry, standing
 from db.sync.status import KnownProblem, select_problems_of_customer
 
@@ -26,17 +27,18 @@ class CustomerView:
 
     record: Customer
     """With all its parts."""
+    stripe_ids: tuple[str, ...]
+    """Of all customers of Stripe's that share it, the main one first."""
     problems: list[KnownProblem]
-    mark: CustomerMark | None
-    """None for a record that nothing derives any more."""
+    marks: list[CustomerMark]
+    """Of each of these; none for a record that nothing derives any more."""
     unsettled: list[FenceEntry]
     last_events: list[LastEvent]
 
     def reasons(self) -> list[str]:
         """Why the record is not exact or may soon change; empty when there is no reason."""
         reasons = []
-        mark = self.mark
-        if mark is not None:
+        for mark in self.marks:
             if mark.parked_at is not None:
                 reasons.append(f"deriving it failed repeatedly and was given up: {mark.error}")
             elif mark.is_stale:
@@ -50,7 +52,7 @@ class CustomerView:
             reasons.append(
                 "it was deleted before it was read: the next fill of gaps brings what events still say of it"
             )
-        return reasons
+        return list(dict.fromkeys(reasons))
 
     def document(self) -> dict[str, object]:
         """The whole record with its parts and sources."""
@@ -60,6 +62,7 @@ class CustomerView:
                 for field in dataclasses.fields(self.record)
                 if not isinstance(value := getattr(self.record, field.name), UnsetType)
             },
+            "stripe_ids": self.stripe_ids,
             "problems": self.problems,
             "last_events": self.last_events,
             "unsettled_objects": [
@@ -87,13 +90,22 @@ def _verb(entry: FenceEntry) -> str:
 
 async def read_view(connection: Connection, record: StoredCustomer, *, events_max: int) -> CustomerView:
     """Everything about this customer. In one transaction that repeats its reads it is of one moment."""
-    key = CustomerKey(
-        record.account_id, record.live_mode, record.stripe_customer_id or unlinked_key(record.uid)
-    )
+    main = record.stripe_customer_id
+    key = CustomerKey(record.account_id, record.live_mode, main or unlinked_key(record.uid))
+    keys = sorted(await select_all_of(connection, key), key=lambda each: each != key)
+    events = {
+        event.event_id: event
+        for each in keys
+        for event in await select_last_events(connection, each, limit=events_max)
+    }
+    marks = [await select_mark(connection, each) for each in keys]
     return CustomerView(
         record=await with_parts(connection, record, EXPANDS),
-        problems=await select_problems_of_customer(connection, *key),
-        mark=await select_mark(connection, key),
-        unsettled=await select_unsettled(connection, key),
-        last_events=await select_last_events(connection, key, limit=events_max),
+        stripe_ids=() if main is None else tuple(each.id for each in keys),
+        problems=[
+            problem for each in keys for problem in await select_problems_of_customer(connection, *each)
+        ],
+        marks=[mark for mark in marks if mark is not None],
+        unsettled=[entry for each in keys for entry in await select_unsettled(connection, each)],
+        last_events=sorted(events.values(), key=lambda event: event.received_at, reverse=True)[:events_max],
     )

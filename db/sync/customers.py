@@ -285,6 +285,53 @@ async def finish_derived(
     return {CustomerKey(row[0], row[1], row[2]) for row in rows}
 
 
+DERIVE_WITHIN = """
+update sync.customers set rederive_at = least(rederive_at, now() + $4)
+where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
+"""
+
+
+async def derive_within(
+    connection: Connection, scope: Scope, customers: Sequence[str], wait: timedelta
+) -> None:
+    """Have these customers, whose locks the caller holds, derived again after so long at the latest."""
+    await connection.execute(DERIVE_WITHIN, *scope, customers, wait)
+
+
+LOCK_CUSTOMERS = """
+select customer_id, derived
+from sync.customers
+where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
+order by customer_id
+for no key update
+"""
+
+
+async def lock_customers(
+    connection: Connection, scope: Scope, customers: Collection[str]
+) -> dict[CustomerKey, int]:
+    """Lock these customers in the order of keys, for a transaction that writes some of them one after the other; up to
+    which `stale` each is derived.
+    """
+    rows = await connection.fetch(LOCK_CUSTOMERS, *scope, list(customers))
+    return {CustomerKey(*scope, row[0]): row[1] for row in rows}
+
+
+SELECT_AS_STALE = """
+select account_id, live_mode, customer_id, stale, complete, attempts, now() as as_of
+from sync.customers
+where account_id = $1 and live_mode = $2 and customer_id = any ($3::text[])
+"""
+
+
+async def select_as_stale(
+    connection: Connection, scope: Scope, customers: Collection[str]
+) -> dict[str, StaleCustomer]:
+    """These customers as if they were claimed, in the snapshot in which their facts are loaded for another's record."""
+    rows = await connection.fetch(SELECT_AS_STALE, *scope, list(customers))
+    return {row["customer_id"]: claimed_of(row) for row in rows}
+
+
 FORGET_UNLINKED = """
 delete from sync.customers c
 using unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[]) as gone (account_id, live_mode, customer_id, stale)

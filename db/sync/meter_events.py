@@ -32,7 +32,8 @@ with due as materialized (
   limit $2
   for no key update skip locked
 ), judged as materialized (
-  select e.id, e.unsure_since, coalesce(c.stripe_customer_id, i.stripe_customer_id) as stripe_customer_id,
+  select e.id, e.unsure_since, coalesce(billed.stripe_customer_id, c.stripe_customer_id, i.stripe_customer_id)
+      as stripe_customer_id,
     coalesce(meter.customer_key, 'stripe_customer_id') as customer_key,
     coalesce(meter.value_key, 'value') as value_key,
     case
@@ -47,6 +48,34 @@ with due as materialized (
   from due e
   left join billing.customers c on c.uid = e.customer_uid
   left join billing.identities i on i.uid = e.customer_uid
+  left join lateral (
+    -- Of several that share the record, the one that pays for it: to another one it would never be billed.
+    select j.id as stripe_customer_id
+    from (
+      select i.stripe_customer_id as id, 0 as rank
+      union all
+      select stripe_customer_id, 1
+      from billing.joined_customers
+      where account_id = e.account_id and live_mode = e.live_mode and main_stripe_customer_id = i.stripe_customer_id
+    ) j
+    left join stripe.customers k on k.account_id = e.account_id and k.live_mode = e.live_mode and k.id = j.id
+    where exists (
+      select from billing.joined_customers
+      where account_id = e.account_id and live_mode = e.live_mode and main_stripe_customer_id = i.stripe_customer_id
+    )
+    order by k.deleted_at is not null, not exists (
+      select
+      from stripe.subscriptions s
+      join stripe.subscription_items t
+        on t.account_id = s.account_id and t.live_mode = s.live_mode and t.subscription_id = s.id
+      join stripe.prices p on p.account_id = t.account_id and p.live_mode = t.live_mode and p.id = t.price_id
+      join stripe.meters m on m.account_id = p.account_id and m.live_mode = p.live_mode and m.id = p.meter_id
+      where s.account_id = e.account_id and s.live_mode = e.live_mode and s.customer_id = j.id
+        and s.status in ('trialing', 'active', 'past_due', 'unpaid', 'paused') and s.deleted_at is null
+        and m.event_name = e.event_name
+    ), j.rank, j.id
+    limit 1
+  ) billed on true
   left join lateral (
     select m.raw -> 'customer_mapping' ->> 'event_payload_key' as customer_key,
       m.raw -> 'value_settings' ->> 'event_payload_key' as value_key

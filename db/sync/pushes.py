@@ -367,19 +367,30 @@ class Push:
     """Why the latest request failed, or else why fields were refused."""
 
 
+# Of several customers that share a record: the first that waits, or else was refused something; the main one first.
 SELECT_PUSHES = """
-select account_id, live_mode, customer_id, wanted, sending, refused,
-  coalesce(since, wanted_since) as since, attempts,
+with main as (
+  select * from unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, customer_id)
+), asked as (
+  select account_id, live_mode, customer_id, customer_id as main_id from main
+  union all
+  select j.account_id, j.live_mode, j.stripe_customer_id, m.customer_id
+  from main m
+  join billing.joined_customers j
+    on j.account_id = m.account_id and j.live_mode = m.live_mode and j.main_stripe_customer_id = m.customer_id
+)
+select distinct on (account_id, live_mode, main_id)
+  account_id, live_mode, main_id, wanted, sending, refused, coalesce(since, wanted_since) as since, attempts,
   coalesce(error, refused_error) as error
 from sync.pushes
-join unnest($1::text[], $2::boolean[], $3::text[]) as k (account_id, live_mode, customer_id)
-  using (account_id, live_mode, customer_id)
+join asked using (account_id, live_mode, customer_id)
 where due_at is not null or refused is not null
+order by account_id, live_mode, main_id, due_at is null, customer_id <> main_id, customer_id
 """
 
 
 async def select_pushes(connection: Connection, keys: Collection[CustomerKey]) -> dict[CustomerKey, Push]:
-    """What is on its way of these customers: of nearly all nothing."""
+    """What is on its way of these customers, or of those that are joined to them: of nearly all nothing."""
     if not keys:
         return {}
     rows = await connection.fetch(SELECT_PUSHES, *columns_of_keys(CustomerKey, keys))

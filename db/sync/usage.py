@@ -208,15 +208,23 @@ async def store_usage(
         )
 
 
-SELECT_USAGE = """
+_AND_JOINED = """stripe_customer_id = any (array(
+  select $3
+  union all
+  select stripe_customer_id
+  from billing.joined_customers
+  where account_id = $1 and live_mode = $2 and main_stripe_customer_id = $3
+))"""
+
+SELECT_USAGE = f"""
 select coalesce(jsonb_agg(to_jsonb(u) order by u.stripe_subscription_id, u.meter_id), '[]')
 from billing.customer_usage u
-where u.account_id = $1 and u.live_mode = $2 and u.stripe_customer_id = $3
+where u.account_id = $1 and u.live_mode = $2 and u.{_AND_JOINED}
 """
 
 
 async def select_usage(connection: Connection, key: CustomerKey) -> list[dict[str, Any]]:
-    """A customer's usage as it was last read, as JSON objects."""
+    """The usage of a customer, and of those that are joined to it, as it was last read, as JSON objects."""
     found: str = await connection.fetchval(SELECT_USAGE, *key)
     return msgspec.json.decode(found, type=list[dict[str, Any]])
 
@@ -224,11 +232,11 @@ async def select_usage(connection: Connection, key: CustomerKey) -> list[dict[st
 SELECT_USAGE_ROWS = f"""
 select {names_of(USAGE_COLUMNS)}
 from billing.customer_usage
-where account_id = $1 and live_mode = $2 and stripe_customer_id = $3
+where account_id = $1 and live_mode = $2 and {_AND_JOINED}
 order by stripe_subscription_id, meter_id
 """
 
 
 async def select_usage_rows(connection: Connection, key: CustomerKey) -> list[CustomerUsage]:
-    """A customer's usage as it was last read."""
+    """The usage of a customer, and of those that are joined to it, as it was last read."""
     return [CustomerUsage(**row) for row in await connection.fetch(SELECT_USAGE_ROWS, *key)]

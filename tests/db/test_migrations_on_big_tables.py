@@ -21,6 +21,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "billing.customer_revenue": {"net": "0"},
     "billing.mrr_changes": {"mrr_before": "0"},
     "billing.status_changes": {"status_after": "'active'", "source": "'event'"},
+    "billing.joined_customers": {"main_stripe_customer_id": "'y'"},
     "sync.uid_claims": {"source": "'local'"},
     "sync.drift": {"what": "'differs'"},
     "sync.scans": {"purpose": "'audit'", "kinds": "'{customer}'"},

@@ -454,6 +454,7 @@ async def test_every_table_with_a_uid_follows(webhooks_only: Harness) -> None:
         "and table_type = 'BASE TABLE'"
     )
     moved = {"customer_products", "customer_revenue", "customer_mrr", "mrr_changes", "status_changes"}
+    moved |= {"joined_customers"}
     erased = {"customer_features", "customer_usage", "subscription_entities", "local_entities"}
     erased |= {"usage_events", "usage_minutes"}
     assert moved | erased == {row[0] for row in rows}

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from db.connection import Connection
-from db.keys import Scope
+from db.keys import CustomerKey, Scope
 from db.records.customer import StoredCustomer
 from db.records.full import Customer
 from db.records.identities import (
@@ -23,10 +23,18 @@ from db.records.identities import (
     select_identity,
     select_named_identity,
 )
-from db.records.merges import merge_identities, select_merged_into
+from db.records.joins import JOINED_MAX
+from db.records.merges import JoinRefusal, JoinRefused, merge_identities, select_merged_into
 from db.records.moved import hold_usage
 from webhooks.api.examples import CUSTOMER
-from webhooks.api.naming import customer_to_change, identity_of, name_given, owner_of, require_no_uid
+from webhooks.api.naming import (
+    customer_to_change,
+    identity_of,
+    name_given,
+    owner_of,
+    require_no_uid,
+    require_not_forgotten,
+)
 from webhooks.api.operation import Answer, Call, Operation, Reply
 from webhooks.api.problems import CONFLICT, INVALID, NOT_FOUND, Problem
 from webhooks.api.read import Expanding, found_customer
@@ -164,15 +172,41 @@ async def _identify(
         target = await identity_of(connection, scope, named)
     if target is None:
         return await name_identity(connection, scope, identity.uid, custom_uid) or identity
-    if not await merge_identities(connection, scope, identity, target):
+    if target.stripe_customer_id is not None:
+        key = CustomerKey(*scope, target.stripe_customer_id)
+        await require_not_forgotten(connection, key, field="body.custom_uid")
+    try:
+        merged = await merge_identities(connection, scope, identity, target)
+    except JoinRefused as refused:
+        reason, remedy = _NOT_JOINED[refused.why]
         raise Problem(
             CONFLICT,
-            f"{custom_uid} is another customer, and both have a customer at Stripe "
-            f"({identity.stripe_customer_id} and {target.stripe_customer_id})",
+            f"{custom_uid} is another customer, both have a customer at Stripe "
+            f"({target.stripe_customer_id} and {identity.stripe_customer_id}), and {reason}",
             field="body.custom_uid",
-            remedy="a record has one customer of Stripe's: move the subscriptions of one of them at Stripe",
+            remedy=remedy,
+        ) from None
+    if not merged:
+        raise Problem(
+            CONFLICT, "somebody else changes this customer just now", remedy="send the request again"
         )
     return await select_identity(connection, scope, target.uid) or target
+
+
+_NOT_JOINED: Mapping[JoinRefusal, tuple[str, str]] = {
+    JoinRefusal.DELETED: (
+        "one of these is deleted there, or forgotten",
+        "leave them as they are: a customer that is deleted buys nothing more",
+    ),
+    JoinRefusal.NOT_SETTLED: (
+        "not everything of them is confirmed by Stripe yet",
+        "send the request again once both are exact: GET /customers/ID?fresh=true reads one now",
+    ),
+    JoinRefusal.TOO_MANY: (
+        f"one record has {JOINED_MAX} others at most",
+        "create another customer, or move subscriptions at Stripe",
+    ),
+}
 
 
 _EXAMPLE: Mapping[str, object] = {"fingerprint": "fp_abc123", "email": "ada@example.com"}
@@ -206,7 +240,7 @@ IDENTIFY: Operation[Expanding, Identification] = Operation(
     description=(
         "It keeps its products, usage and history. If another customer has the name already, what is known of this one "
         "is given to that one, whose own values count, and billing.merges records it: the old uid still leads there. "
-        "Two customers that both have one at Stripe are not merged."
+        "If both have a customer at Stripe, the record is of both from then on, and either Stripe id finds it."
     ),
     handle=identify,
     query=Expanding,

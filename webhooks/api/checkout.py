@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from db.records.customer import StoredCustomer
+from db.records.joins import select_payer
 from webhooks.api.naming import customer_to_change, name_given
 from webhooks.api.operation import END, Answer, Call, Operation, Reply, Where
 from webhooks.api.problems import CONFLICT, NO_KEY, NOT_FOUND, STRIPE_REFUSES, Problem
@@ -90,6 +91,7 @@ async def checkout(call: Call[Creating, NewCheckout]) -> Reply:
     async with context.database.connection() as connection:
         record = await customer_to_change(connection, scope, name, policy=policy_of(context))
         custom_uid = await name_given(connection, scope, record)
+        payer = await select_payer(connection, record)
     _require_payer(record)
     price = await context.stripe.price(scope, body.price_id)
     for name, value in (("trial_days", body.trial_days), ("entity_id", body.entity_id)):
@@ -103,7 +105,7 @@ async def checkout(call: Call[Creating, NewCheckout]) -> Reply:
     page = await context.stripe.open_page(
         scope,
         "/v1/checkout/sessions",
-        _fields_of(record, custom_uid, body, recurring=price.recurring, metered=price.metered),
+        _fields_of(record, payer, custom_uid, body, recurring=price.recurring, metered=price.metered),
         idempotency_key=_key_of(record, body.idempotency_key),
         right="Checkout Sessions",
         names=FIELDS_OF_CHECKOUT,
@@ -129,9 +131,17 @@ def _require_payer(record: StoredCustomer) -> None:
 
 
 def _fields_of(
-    record: StoredCustomer, custom_uid: str | None, body: NewCheckout, *, recurring: bool, metered: bool
+    record: StoredCustomer,
+    payer: str | None,
+    custom_uid: str | None,
+    body: NewCheckout,
+    *,
+    recurring: bool,
+    metered: bool,
 ) -> Mapping[str, str]:
     """Who buys is said three times: in the reference, which names the customer, and in what stays after the session.
+
+    `payer`: the customer at Stripe, if there is one.
 
     `custom_uid`: the name that the company gave. One that only a buyer wrote would become the company's word here.
     """
@@ -153,8 +163,8 @@ def _fields_of(
         fields[f"{sold}[metadata][entity_id]"] = body.entity_id
     if body.trial_days is not None:
         fields["subscription_data[trial_period_days]"] = str(body.trial_days)
-    if record.stripe_customer_id is not None:
-        fields["customer"] = record.stripe_customer_id
+    if payer is not None:
+        fields["customer"] = payer
         return fields
     if record.email is not None:
         fields["customer_email"] = record.email
@@ -188,15 +198,16 @@ async def portal(call: Call[Where, NewPortal]) -> Reply:
         record = await customer_to_change(
             connection, scope, call.name("customer_id"), policy=policy_of(context)
         )
+        payer = await select_payer(connection, record)
     _require_payer(record)
-    if record.stripe_customer_id is None:
+    if payer is None:
         raise Problem(
             CONFLICT,
             "Stripe does not know the customer, so there is nothing to show",
             field="path.customer_id",
             remedy="send it to a checkout first, or link it by stripe_id",
         )
-    fields = {"customer": record.stripe_customer_id}
+    fields = {"customer": payer}
     if body.return_url is not None:
         fields["return_url"] = body.return_url
     page = await context.stripe.open_page(

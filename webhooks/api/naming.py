@@ -81,22 +81,23 @@ async def identity_of(connection: Connection, scope: Scope, record: StoredCustom
     """The customer's identity, which one of Stripe's gets if it has none; of a customer that was merged meanwhile, the
     one that it was merged into. Nobody merges it until the transaction ends. Raises Problem.
     """
+    await lock_uid(connection, record.uid)
+    if record.stripe_customer_id is not None:
+        key = CustomerKey(*scope, record.stripe_customer_id)
+        await require_not_forgotten(connection, key, field="path.customer_id")
     uid = record.uid
-    while True:
-        await lock_uid(connection, uid)
-        identity = await select_identity(connection, scope, uid)
-        if identity is not None:
-            return identity
+    while (identity := await select_identity(connection, scope, uid)) is None:
         into = await select_merged_into(connection, scope, uid)
         if into is None:
             break
         uid = into
+        await lock_uid(connection, uid)
+    if identity is not None:
+        return identity
     if uid != record.uid:
         raise being_changed()
     if record.stripe_customer_id is None:
         raise not_found(str(record.uid))
-    key = CustomerKey(*scope, record.stripe_customer_id)
-    await require_not_forgotten(connection, key, field="path.customer_id")
     fields = IdentityFields(stripe_customer_id=record.stripe_customer_id)
     identity = await insert_identity(connection, scope, fields)
     if identity is None:

@@ -7,7 +7,8 @@ from billing.pushes import METADATA, METADATA_KEYS_MAX, TEXTS
 from db.connection import Connection
 from db.keys import CustomerKey
 from db.records.customer import StoredCustomer
-from db.records.identities import StoredIdentity, lock_identity
+from db.records.identities import StoredIdentity, is_at_stripe, lock_identity
+from db.records.joins import select_all_of
 from db.sync.pushes import want_push
 from webhooks.api.problems import CONFLICT, Problem
 
@@ -17,7 +18,8 @@ async def push_what_is_stripes(
 ) -> Mapping[str, Any]:
     """Note what of these changes goes to Stripe; returns what is to be changed of the identity. In a transaction.
 
-    What goes to Stripe is removed from the identity: once Stripe has got it, what Stripe says counts, even nothing.
+    What goes to Stripe is removed from the identity: once Stripe has got it, what Stripe says counts, even nothing. It
+    goes to all customers there that share the record, and are not deleted.
     Raises Problem if the customer is deleted there, or would have more metadata than Stripe takes.
     """
     customer_id = identity.stripe_customer_id
@@ -44,8 +46,11 @@ async def push_what_is_stripes(
             field="body.metadata",
             remedy="set others to null",
         )
-    account_id, live_mode = record.account_id, record.live_mode
-    await lock_identity(connection, CustomerKey(account_id, live_mode, customer_id).scope, identity.uid)
-    await want_push(connection, CustomerKey(account_id, live_mode, customer_id), pushed)
+    key = CustomerKey(record.account_id, record.live_mode, customer_id)
+    await lock_identity(connection, key.scope, identity.uid)
+    keys = await select_all_of(connection, key)
+    for each in keys:
+        if len(keys) == 1 or await is_at_stripe(connection, each) is not False:
+            await want_push(connection, each, pushed)
     none_here = {field: None for field in pushed if field != METADATA}
     return {**said, **none_here, **({METADATA: dict.fromkeys(set_here)} if set_here else {})}

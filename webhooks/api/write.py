@@ -29,6 +29,7 @@ from db.records.identities import (
     select_linked_identity,
     select_named_identity,
 )
+from db.records.joins import select_main_of
 from db.records.refresh import want_refresh
 from webhooks.api.examples import CUSTOMER, UNLINKED
 from webhooks.api.naming import (
@@ -278,8 +279,8 @@ async def _get_or_create(
             return _Settled(identity=identity)
         return await _link(connection, scope, identity, body.stripe_id or "")
     if record is not None:
-        if body.stripe_id not in (None, record.stripe_customer_id):
-            raise _linked_already(record.stripe_customer_id)
+        if body.stripe_id is not None:
+            await _require_its_own(connection, scope, body.stripe_id, record.stripe_customer_id)
         return _Settled(identity=None, record=record)
     created = True
     if body.stripe_id is not None:
@@ -287,7 +288,7 @@ async def _get_or_create(
         await require_not_forgotten(connection, key, field="body.stripe_id")
         at_stripe = await find_by_stripe_id(connection, key)
         created = at_stripe is None
-        await _require_unnamed(connection, scope, at_stripe, custom_uid)
+        await _require_unnamed(connection, scope, body.stripe_id, at_stripe, custom_uid)
         linked = await select_linked_identity(connection, scope, body.stripe_id)
         if linked is not None:
             named = await name_identity(connection, scope, linked.uid, custom_uid)
@@ -306,14 +307,20 @@ def _wants_another(record: StoredCustomer, body: NewCustomer) -> bool:
 
 
 async def _require_unnamed(
-    connection: Connection, scope: Scope, at_stripe: StoredCustomer | None, custom_uid: str | None
+    connection: Connection,
+    scope: Scope,
+    stripe_id: str,
+    at_stripe: StoredCustomer | None,
+    custom_uid: str | None,
 ) -> None:
-    """Return if the company gave this customer of Stripe's no other name. Raises Problem."""
+    """Return if the company gave this customer of Stripe's, whose record is `at_stripe`, no other name. Raises
+    Problem.
+    """
     if at_stripe is None:
         return
     given = await name_given(connection, scope, at_stripe)
     if given not in (None, custom_uid):
-        raise _taken(at_stripe.stripe_customer_id or "", given or "")
+        raise _taken(stripe_id, given or "")
 
 
 def _fields(custom_uid: str, body: NewCustomer) -> IdentityFields:
@@ -367,13 +374,16 @@ def _not_changed(identity: StoredIdentity, said: Mapping[str, Any]) -> Problem:
 
 
 async def _link(connection: Connection, scope: Scope, identity: StoredIdentity, stripe_id: str) -> _Settled:
-    """Link an identity to a customer that Stripe has. Raises Problem if either is linked already."""
+    """Link an identity to a customer that Stripe has. Raises Problem if either is linked already, but not if they share
+    a record.
+    """
     if identity.stripe_customer_id is not None:
-        raise _linked_already(identity.stripe_customer_id)
+        await _require_its_own(connection, scope, stripe_id, identity.stripe_customer_id)
+        return _Settled(identity=identity)
     key = CustomerKey(*scope, stripe_id)
     await require_not_forgotten(connection, key, field="body.stripe_id")
     at_stripe = await find_by_stripe_id(connection, key)
-    await _require_unnamed(connection, scope, at_stripe, identity.custom_uid)
+    await _require_unnamed(connection, scope, stripe_id, at_stripe, identity.custom_uid)
     linked = await link_identity(connection, scope, identity.uid, stripe_id)
     if linked is None:
         other = await select_linked_identity(connection, scope, stripe_id)
@@ -443,13 +453,19 @@ async def _shown(context: Context, scope: Scope, settled: _Settled, query: Expan
     return await shown(context, scope, identity, query.expand)
 
 
-def _linked_already(stripe_id: str | None) -> Problem:
-    return Problem(
-        CONFLICT,
-        f"the customer is linked to {stripe_id} already",
-        field="body.stripe_id",
-        remedy="leave stripe_id out, or give the one that it has",
-    )
+async def _require_its_own(
+    connection: Connection, scope: Scope, stripe_id: str, linked_to: str | None
+) -> None:
+    """Return if this is the customer of Stripe's to which the customer is linked, or one that is joined to it. Raises
+    Problem.
+    """
+    if (await select_main_of(connection, CustomerKey(*scope, stripe_id))).id != linked_to:
+        raise Problem(
+            CONFLICT,
+            f"the customer is linked to {linked_to} already",
+            field="body.stripe_id",
+            remedy="leave stripe_id out, or give the one that it has",
+        )
 
 
 def _taken(stripe_id: str, by: str) -> Problem:

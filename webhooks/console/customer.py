@@ -98,6 +98,7 @@ async def show(visit: Visit) -> Response:
             )
             for section, fields in SECTIONS.items()
         ],
+        joined_ids=view.stripe_ids[1:],
         lifetime=money(record.lifetime_revenue, record.revenue_currency),
         products=rows_of(record.customer_products),
         revenue=rows_of(record.revenue),

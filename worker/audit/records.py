@@ -18,9 +18,10 @@ import structlog
 
 from billing.currencies import storable
 from billing.facts import CustomerFacts, UidClaim
+from billing.joined import derive_joined
 from billing.kinds.found import ObjectRef
 from billing.kinds.parse import parse_object
-from billing.record import Derived, customer_uid, derive_record
+from billing.record import Derived, customer_uid
 from db.columns import differing
 from db.connection import Connection, PostgresAway
 from db.keys import CustomerKey, Key
@@ -37,6 +38,7 @@ from db.records.compare import (
     select_snapshot_time,
     select_surplus_records,
     select_whole_records,
+    with_joined,
 )
 from db.sync.audits import (
     RECORD,
@@ -81,7 +83,8 @@ async def compare_records(turn: Turn, scan: Scan) -> None:
         async with turn.pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 customers = await select_customers_after(connection, scope, after, limit=CUSTOMERS_AT_ONCE)
-                found, failed = await _wrong_records(turn, connection, scan, customers)
+                customers, joined = await with_joined(connection, scope, customers)
+                found, failed = await _wrong_records(turn, connection, scan, customers, joined)
             if (found or failed) and mending:
                 suspects = found + [Drift(kind=RECORD, id=each.id, what="unsettled") for each in failed]
                 wrong, moving, failed = await _as_if_mended(
@@ -102,12 +105,16 @@ async def compare_records(turn: Turn, scan: Scan) -> None:
 
 
 async def _wrong_records(
-    turn: Turn, connection: Connection, scan: Scan, customers: Sequence[AuditedCustomer]
+    turn: Turn,
+    connection: Connection,
+    scan: Scan,
+    customers: Sequence[AuditedCustomer],
+    joined: Mapping[str, Sequence[AuditedCustomer]],
 ) -> tuple[list[Drift], list[Unread]]:
     """The records that differ from what the facts in this snapshot imply, without those of customers in motion; and
-    those that cannot be loaded or derived, which cost no other (I7).
+    those that cannot be loaded or derived, which cost no other (I7). `joined`: who is joined to them.
     """
-    still = {each.id: each.complete for each in customers if not each.moving}
+    still = {each.id: each.complete for each in customers if not each.moving and not each.is_joined}
     if not still:
         return [], []
     now = await select_snapshot_time(connection)
@@ -116,12 +123,20 @@ async def _wrong_records(
     sizes = await measure(connection, scan.scope, list(still))
     for piece in in_pieces([CustomerKey(*scan.scope, each) for each in still], sizes):
         apart = is_heavy(sizes.get(piece[0], 0))
-        facts, unread = await _loaded(connection, scan, {key.id: still[key.id] for key in piece}, apart=apart)
-        failed += unread
-        for each in facts:
-            if each.is_gone:
+        owners = {key.id: key.id for key in piece}
+        complete = {key.id: still[key.id] for key in piece}
+        for key in piece:
+            for other in joined.get(key.id, ()):
+                complete[other.id], owners[other.id] = other.complete, key.id
+        facts, unread = await _loaded(connection, scan, complete, apart=apart)
+        failed += [Unread(RECORD, owners[each.id], each.error) for each in unread]
+        bad = {owners[each.id] for each in unread}
+        by_id = {each.customer_id: each for each in facts}
+        for key in piece:
+            if key.id in bad or (each := by_id[key.id]).is_gone:
                 continue
-            derive = partial(derive_record, each, as_of=now, policy=turn.policy)
+            others = [by_id[other.id] for other in joined.get(key.id, ())]
+            derive = partial(derive_joined, each, others, as_of=now, policy=turn.policy)
             try:
                 derived.append(await asyncio.to_thread(derive) if apart else derive())
             except Exception as error:
@@ -184,6 +199,7 @@ async def _as_if_mended(
     async def look() -> tuple[list[Drift], set[str], list[Unread]]:
         async with _taken_back(connection):
             customers = await select_customers_by_id(connection, scan.scope, ids)
+            customers, joined = await with_joined(connection, scan.scope, customers)
             # Rows that name no customer may concern any of them until they are resolved.
             unresolved = await count_unresolved(connection, scan.scope)
             moving = {each.id for each in customers if each.moving or unresolved}
@@ -192,7 +208,7 @@ async def _as_if_mended(
             failed: list[Unread] = []
             if still:
                 await _write_answers(connection, scan, mending)
-                found, failed = await _wrong_records(turn, connection, scan, still)
+                found, failed = await _wrong_records(turn, connection, scan, still, joined)
             return found, moving, failed
 
     return await retry_conflicts(look)

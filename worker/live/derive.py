@@ -17,11 +17,13 @@ import asyncpg
 import structlog
 
 from billing.facts import CustomerFacts, uid_of_unlinked
-from billing.record import Policy, derive_record, named
+from billing.joined import derive_joined
+from billing.record import Policy, named
 from db.connection import Connection
 from db.keys import CustomerKey, Scope
 from db.mirror.facts import load_facts
 from db.mirror.sizes import have_more_rows, select_sizes
+from db.records.joins import Joins, select_joins
 from db.records.moved import UsageIsAddedUp, hold_usage
 from db.records.names import settle_names
 from db.records.records import (
@@ -44,6 +46,7 @@ from db.sync.customers import (
     park_customer,
     release_stale,
     resolve_touched,
+    select_as_stale,
     select_touched,
 )
 from db.sync.heavy import put_over
@@ -53,6 +56,7 @@ from runtime.retry import ATTEMPTS_MAX, NotTheRow, retry_conflicts
 from runtime.traces import tracing
 from worker.leases import Held, holding
 from worker.live.history import Derivation, write_mrr_history, write_status_history
+from worker.live.joined import NONE_JOINED, lock_joined, metered_of, pass_on, still_joined, take_over_joined
 from worker.live.links import link_by_name
 from worker.live.traced import trace_derived
 
@@ -149,16 +153,28 @@ async def _measure(connection: Connection, claimed: Sequence[StaleCustomer]) -> 
 
 
 async def measure(connection: Connection, scope: Scope, ids: Sequence[str]) -> dict[CustomerKey, int]:
-    """How many rows each of these customers has, heavy ones at least; of customers who together have few, nothing."""
-    if not await have_more_rows(connection, scope, ids, than=HEAVY_ROWS):
+    """How many rows each of these customers has, heavy ones at least; of customers who together have few, nothing. The
+    rows of those that are joined to one are its own, and theirs are none.
+    """
+    joins = await select_joins(connection, scope, ids)
+    everyone = list({*ids, *joins.mains})
+    if not await have_more_rows(connection, scope, everyone, than=HEAVY_ROWS):
         return {}
-    sizes = await select_sizes(connection, scope, ids, up_to=HEAVY_ROWS + 1)
-    return {CustomerKey(*scope, each): rows for each, rows in sizes.items()}
+    sizes: dict[CustomerKey, int] = {}
+    for each, rows in (await select_sizes(connection, scope, everyone, up_to=HEAVY_ROWS + 1)).items():
+        main = CustomerKey(*scope, joins.main_of(each))
+        sizes[main] = sizes.get(main, 0) + rows
+    return sizes
 
 
 async def is_still_heavy(connection: Connection, key: CustomerKey) -> bool:
     """Whether a heavy customer remains one: one at the limit does not go to and fro."""
-    return await have_more_rows(connection, key.scope, [key.id], than=HEAVY_ROWS // 2)
+    joins = await select_joins(connection, key.scope, [key.id])
+    if joins.is_joined(key.id):
+        return False
+    return await have_more_rows(
+        connection, key.scope, [key.id, *joins.joined_to(key.id)], than=HEAVY_ROWS // 2
+    )
 
 
 def is_heavy(rows: int) -> bool:
@@ -262,23 +278,28 @@ async def _derive(
     began_ns = time.time_ns()
     account_id, live_mode, _ = group[0].key
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        facts = await load_facts(
-            connection,
-            account_id,
-            live_mode,
-            {stale.key.id: stale.complete for stale in group},
-            gently=apart,
-        )
+        joins = await select_joins(connection, group[0].key.scope, [stale.key.id for stale in group])
+        own = [stale for stale in group if not joins.is_joined(stale.key.id)]
+        others = await _others(connection, own, joins)
+        complete = {
+            stale.key.id: stale.complete for stale in (*own, *(each for of in others.values() for each in of))
+        }
+        facts = await load_facts(connection, account_id, live_mode, complete, gently=apart) if own else []
     by_customer = {each.customer_id: each for each in facts}
-    gone = [stale for stale in group if by_customer[stale.key.id].is_gone]
+    gone = [stale for stale in own if by_customer[stale.key.id].is_gone]
     derivations = [
-        await _apply_rules(stale, by_customer[stale.key.id], policy, apart=apart)
-        for stale in group
+        await _apply_rules(stale, by_customer, others.get(stale.key.id, ()), policy, apart=apart)
+        for stale in own
         if stale not in gone
     ]
+    joined = {
+        stale: CustomerKey(account_id, live_mode, joins.main_of(stale.key.id))
+        for stale in group
+        if joins.is_joined(stale.key.id)
+    }
 
     async def store() -> int:
-        return await store_derivations(connection, derivations, gone=gone)
+        return await store_derivations(connection, derivations, gone=gone, joined=joined)
 
     try:
         changed = await retry_conflicts(store)
@@ -290,21 +311,46 @@ async def _derive(
         changed = await retry_conflicts(store)
     await link_by_name(connection, derivations)
     if (traces := tracing()) is not None:
-        exact = {each.stale.key: each.derived.record.exact for each in derivations}
+        exact = {
+            stale.key: each.derived.record.exact
+            for each in derivations
+            for stale in (each.stale, *each.joined)
+        }
         await trace_derived(connection, traces, exact, began_ns=began_ns)
     return changed
 
 
+async def _others(
+    connection: Connection, own: Sequence[StaleCustomer], joins: Joins
+) -> dict[str, tuple[StaleCustomer, ...]]:
+    """Of each of these customers to whom others are joined: those, as they are in this snapshot."""
+    mains = {stale.key.id for stale in own}
+    joined = {each: main for each, main in joins.mains.items() if main in mains}
+    if not joined:
+        return {}
+    found = await select_as_stale(connection, own[0].key.scope, joined)
+    groups: dict[str, list[StaleCustomer]] = {}
+    for each, main in joined.items():
+        groups.setdefault(main, []).append(found[each])
+    return {main: tuple(of) for main, of in groups.items()}
+
+
 async def _apply_rules(
-    stale: StaleCustomer, facts: CustomerFacts, policy: Policy, *, apart: bool
+    stale: StaleCustomer,
+    facts: Mapping[str, CustomerFacts],
+    joined: tuple[StaleCustomer, ...],
+    policy: Policy,
+    *,
+    apart: bool,
 ) -> Derivation:
     """Derive one customer, `apart` from the event loop. Its row will be locked while it is stored: so everything that
     storing it asks for is computed before.
     """
 
     def apply() -> Derivation:
-        derived = derive_record(facts, as_of=stale.as_of, policy=policy)
-        derivation = Derivation(stale=stale, facts=facts, derived=derived)
+        own, others = facts[stale.key.id], tuple(facts[each.key.id] for each in joined)
+        derived = derive_joined(own, others, as_of=stale.as_of, policy=policy)
+        derivation = Derivation(stale=stale, facts=own, derived=derived, others=others, joined=joined)
         if apart:
             derivation.mrr.prepare(as_of=stale.as_of)
         return derivation
@@ -313,40 +359,51 @@ async def _apply_rules(
 
 
 async def store_derivations(
-    connection: Connection, derivations: Sequence[Derivation], *, gone: Sequence[StaleCustomer] = ()
+    connection: Connection,
+    derivations: Sequence[Derivation],
+    *,
+    gone: Sequence[StaleCustomer] = (),
+    joined: Mapping[StaleCustomer, CustomerKey] = NONE_JOINED,
 ) -> int:
     """Store the records, unless another worker was faster with later facts; returns how many changed.
 
     All are of one account and mode. `gone`: customers without a Stripe customer whose identity is not there any more,
-    or is linked now. Who has which custom_uid is decided here, when all claims made before are seen.
+    or is linked now. `joined`: customers that have no record; the one whose record it is, is to be derived. Who has
+    which custom_uid is decided here, when all claims made before are seen.
     """
     try:
         async with connection.transaction():
-            return await _store(connection, derivations, gone)
+            return await _store(connection, derivations, gone, joined)
     except UsageIsAddedUp:  # some uids change, which is rare: nobody else takes this lock for it
         async with connection.transaction():
             await hold_usage(connection)
-            return await _store(connection, derivations, gone)
+            return await _store(connection, derivations, gone, joined)
 
 
 async def _store(
-    connection: Connection, derivations: Sequence[Derivation], gone: Sequence[StaleCustomer]
+    connection: Connection,
+    derivations: Sequence[Derivation],
+    gone: Sequence[StaleCustomer],
+    joined: Mapping[StaleCustomer, CustomerKey],
 ) -> int:
+    reached = await lock_joined(connection, derivations, gone, joined)
     mine = await finish_derived(
         connection,
-        {each.stale: each.derived.rederive_at for each in derivations} | dict.fromkeys(gone),
+        {each.stale: each.derived.rederive_at for each in derivations} | dict.fromkeys([*gone, *joined]),
     )
-    kept = [each for each in derivations if each.stale.key in mine]
+    kept = await still_joined(connection, [each for each in derivations if each.stale.key in mine])
     left = [stale for stale in gone if stale.key in mine]
+    await pass_on(connection, {main for stale, main in joined.items() if stale.key in mine} - mine)
     if not kept and not left:
         return 0
+    taken, ends = await take_over_joined(connection, kept, reached)
     uids = [each.derived.record.uid for each in kept]
     renamed = await change_uids(connection, {each.derived.record.uid: each.stale.key for each in kept})
     stored = await select_stored(connection, uids)
     parts_changed = await replace_parts(connection, [each.derived for each in kept])
-    await write_status_history(connection, kept, stored)
+    await write_status_history(connection, kept, stored, ends)
     await write_mrr_history(connection, kept)
-    metered = [each.stale.key for each in kept if each.derived.metered]
+    metered = [key for each in kept for key in metered_of(each)]
     if metered:
         await enlist_metered(connection, metered)
     # From here on under the lock of numbering: others change the names and problems of these customers, too.
@@ -355,7 +412,7 @@ async def _store(
         connection,
         scope,
         {each.stale.key.id: each.derived.claim for each in kept}
-        | dict.fromkeys(stale.key.id for stale in left),
+        | dict.fromkeys(key.id for key in [*(stale.key for stale in left), *taken]),
     )
     settled = [
         named(
@@ -367,7 +424,7 @@ async def _store(
     ]
     await replace_problems(
         connection,
-        [each.stale.key for each in kept] + [stale.key for stale in left],
+        [*(each.stale.key for each in kept), *(stale.key for stale in left), *taken],
         [
             StoredProblem(
                 customer=CustomerKey(*scope, each.customer_id),

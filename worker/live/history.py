@@ -1,12 +1,14 @@
 """The histories of status and of MRR: each ends with what the record says, in the transaction that stores both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from billing.facts import CustomerFacts
 from billing.history import revise_history
+from billing.joined import JoinedMrr
 from billing.mrr import Mrr
 from billing.mrr_history import Chain, is_begun, moment_of_change, revise_mrr
 from billing.record import Derived
@@ -26,6 +28,8 @@ from db.records.history import (
 from db.records.records import StoredRecord
 from db.sync.customers import StaleCustomer
 
+NO_ENDS: Mapping[UUID, str | None] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derivation:
@@ -34,10 +38,20 @@ class Derivation:
     stale: StaleCustomer
     facts: CustomerFacts
     derived: Derived
-    mrr: Mrr = field(init=False)
+    others: tuple[CustomerFacts, ...] = ()
+    """The facts of the customers that are joined to this one."""
+    joined: tuple[StaleCustomer, ...] = ()
+    """These customers, as they were in the snapshot that has those facts."""
+    mrr: Mrr | JoinedMrr = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mrr", Mrr(self.facts))
+        parts = [Mrr(each) for each in self.all_facts]
+        object.__setattr__(self, "mrr", JoinedMrr(parts) if self.others else parts[0])
+
+    @property
+    def all_facts(self) -> tuple[CustomerFacts, ...]:
+        """The facts of every customer whose record this is, the main one's first."""
+        return (self.facts, *self.others)
 
 
 # Status
@@ -54,9 +68,15 @@ class _Appended:
 
 
 async def write_status_history(
-    connection: Connection, kept: Sequence[Derivation], stored: dict[UUID, StoredRecord]
+    connection: Connection,
+    kept: Sequence[Derivation],
+    stored: dict[UUID, StoredRecord],
+    ends: Mapping[UUID, str | None] = NO_ENDS,
 ) -> None:
-    """Extend or correct billing.status_changes so that its last entry equals the record."""
+    """Extend or correct billing.status_changes so that its last entry equals the record.
+
+    `ends`: where the histories end that were joined just now.
+    """
     tails = await select_provisional_changes(connection, [each.derived.record.uid for each in kept])
     taken_back: list[int] = []
     confirmed: list[int] = []
@@ -65,7 +85,7 @@ async def write_status_history(
         record = each.derived.record
         before = stored.get(record.uid)
         tail = tails.get(record.uid, [])
-        status = None if before is None else before.status
+        status = ends.get(record.uid, None if before is None else before.status)
         if status == record.status and not (tail and record.exact):
             continue
         revision = revise_history(tail, before=status, now=record.status, exact=record.exact)
@@ -81,12 +101,12 @@ async def write_status_history(
                     deciding=_deciding(each, before, again=bool(revision.taken_back)),
                 )
             )
-    changes = await _date_changes(connection, appended, stored)
+    changes = await _date_changes(connection, appended, stored.keys() | ends.keys())
     await write_status_changes(connection, taken_back=taken_back, confirmed=confirmed, appended=changes)
 
 
 async def _date_changes(
-    connection: Connection, appended: Sequence[_Appended], stored: dict[UUID, StoredRecord]
+    connection: Connection, appended: Sequence[_Appended], stored: Collection[UUID]
 ) -> list[StatusChange]:
     """The new rows of the history, with the time and cause of each; no row is before the one that it follows."""
     if not appended:
@@ -122,13 +142,17 @@ def _deciding(each: Derivation, before: StoredRecord | None, *, again: bool) -> 
     the customer if it is deleted, or there is nothing else. If steps are taken back and appended `again` as one,
     any subscription may have decided in between.
     """
-    account_id, live_mode, customer_id = each.stale.key
+    account_id, live_mode, _ = each.stale.key
     ids = {each.derived.deciding_subscription_id, None if before is None else before.stripe_subscription_id}
     if again:
-        ids |= {subscription.id for subscription in each.facts.subscriptions}
+        ids |= {subscription.id for facts in each.all_facts for subscription in facts.subscriptions}
     keys = [Key(account_id, live_mode, "subscription", one) for one in ids if one is not None]
-    if each.facts.deleted_at is not None or not keys:
-        keys.append(Key(account_id, live_mode, "customer", customer_id))
+    bare = not keys
+    keys += [
+        Key(account_id, live_mode, "customer", facts.customer_id)
+        for facts in each.all_facts
+        if facts.deleted_at is not None or bare
+    ]
     return tuple(keys)
 
 
@@ -206,8 +230,11 @@ def _moved(each: Derivation, chains: Mapping[str, Chain]) -> list[_Moved]:
 
 
 def _subscriptions(each: Derivation) -> list[Key]:
-    facts = each.facts
-    return [Key(facts.account_id, facts.live_mode, "subscription", of.id) for of in facts.subscriptions]
+    return [
+        Key(facts.account_id, facts.live_mode, "subscription", of.id)
+        for facts in each.all_facts
+        for of in facts.subscriptions
+    ]
 
 
 def _event_moments(each: Derivation, causes: Mapping[Key, LastCause]) -> list[datetime]:

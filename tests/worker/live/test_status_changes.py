@@ -73,6 +73,26 @@ async def test_confirmation_with_a_third_state(harness: Harness) -> None:
     assert [(None, "active", True), ("active", "ended", True)] == await changes(harness)
 
 
+async def test_link_of_one_who_has_a_record_already_is_no_change(harness: Harness) -> None:
+    """Somebody whom the company knew, with a record, is linked to a customer of Stripe's, which has one, too: its
+    history goes on under the other uid, without a step.
+    """
+    await begun(harness)
+    uid = await harness.fetchval(
+        "insert into billing.identities (live_mode, custom_uid) values (false, 'ada') returning uid"
+    )
+    await harness.settle()
+    await harness.execute(
+        "update billing.identities set stripe_customer_id = $2 where uid = $1", uid, customer()["id"]
+    )
+    await harness.settle()
+    assert [(None, "active", True)] == await changes(harness)
+    assert uid == await harness.fetchval("select customer_uid from billing.status_changes")
+    assert ("active", "ada") == tuple(
+        (await harness.fetch("select status, custom_uid from billing.customers"))[0]
+    )
+
+
 async def test_chain_is_unbroken_while_everything_moves(harness: Harness) -> None:
     """After every event and every read the chain begins at none, has no gap, and ends at the record's status."""
     await begun(harness)
