@@ -7,6 +7,7 @@ from db.connection import Connection
 from sandbox import Sandbox
 from sandbox.thin import thin_id
 from sandbox.truth import CustomerKey, ExpectedCustomer
+from tests.simulation.guests import truth_with_joins
 
 # What was derived from all that is known: `exact` is no word about what waits to be derived.
 SELECT_EXACT = """
@@ -22,6 +23,14 @@ where c.exact and not c.live_mode and s.stale <= s.derived
       and p.due_at is not null
   )
   and not exists (select from sync.objects where touched > resolved)
+  -- Of all whose record it is.
+  and not exists (
+    select from billing.joined_customers j
+    join sync.customers o
+      on o.account_id = j.account_id and o.live_mode = j.live_mode and o.customer_id = j.stripe_customer_id
+    where j.account_id = c.account_id and j.live_mode = c.live_mode
+      and j.main_stripe_customer_id = c.stripe_customer_id and o.stale > o.derived
+  )
 """
 SELECT_TOLD = "select event_id, type, state from sync.events where state in ('applied', 'ignored')"
 
@@ -68,7 +77,8 @@ async def falsely_exact(connection: Connection, sandbox: Sandbox) -> tuple[int, 
         )
     }
     rows = await connection.fetch(SELECT_EXACT)
-    truth = sandbox.truth() if rows else {}
+    truth, mains = await truth_with_joins(connection, sandbox)
+    untold |= {mains[key] for key in untold & mains.keys()}
     looked_at, found = 0, []
     for row in rows:
         key = CustomerKey(row["account_id"], row["live_mode"], row["stripe_customer_id"])

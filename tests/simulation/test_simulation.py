@@ -65,6 +65,7 @@ async def assert_everything_was_met(ground: Ground, played: list[Played]) -> Non
         "strangers",
         "revoked",
         "lost events",
+        "joined",
     ):
         assert sum(world.facts.get(rare, 0) for world in played) >= WORLDS // 4, rare
     missing = never_died_at(played)

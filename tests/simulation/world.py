@@ -55,6 +55,8 @@ from tests.simulation.crowd import EVENTS as CROWD_EVENTS
 from tests.simulation.deaths import DEATHS_MAX, Death, Fate, Mortal, WorkerDied, living
 from tests.simulation.exactness import falsely_exact
 from tests.simulation.failover import FORGET_KEPT, keep, lose
+from tests.simulation.guests import EVENTS as GUESTS_EVENTS
+from tests.simulation.guests import PAIRS, guests, join_some, truth_with_joins
 from tests.truth import differences, read_records
 from worker.engine import Engine, Lanes
 
@@ -84,6 +86,10 @@ EDITED = 6
 """Customers whom the company edits at one moment."""
 PUSHES_EVERY = 5
 """In every so many worlds a service sets fields of customers here, which go to Stripe."""
+GUESTS_EVERY = 4
+"""In every so many worlds guests sign up as other customers, whose record is theirs then, too."""
+JOINING_SHARE = 0.4
+"""Of the steps of such a world: those in which a service says who has signed up."""
 PUSHED_SHARE = 0.6
 """Of the steps of such a world: those in which it does."""
 FAILING_SHARE = 0.2
@@ -291,6 +297,8 @@ class World:
         self.kept = self.failing_over = False
         # Of its own, so that all other worlds stay as they are.
         self.setting = Random(f"{seed}:pushes") if seed % PUSHES_EVERY == 3 else None  # noqa: S311 - replayable
+        self.joining = Random(f"{seed}:guests") if seed % GUESTS_EVERY == 2 else None  # noqa: S311 - replayable
+        self.people: list[tuple[str, str]] = []
         self.workers = [Worker(self, n) for n in range(WORKERS)]
         self.stranger = Worker(self, WORKERS + 1, foreign=True)
 
@@ -330,11 +338,12 @@ class World:
                 self._stage(self.draws.choice(sorted(short_stories())))
         await self._settle()
         records = await read_records(self.ground.pool)
-        truth = {key: each for key, each in self.sandbox.truth().items() if not each.live_mode}
+        whole, mains = await truth_with_joins(self.ground.connection, self.sandbox)
+        truth = {key: each for key, each in whole.items() if not each.live_mode}
         found = sorted(differences(truth, records))
         detours = [line for line in found if "were not lived through" in line]
         self.facts["detours"] = len(detours)
-        self.facts["customers"] = len(truth)
+        self.facts["customers"] = len(truth) + len(mains)
         self.facts["requests"] = self.api.tally.requests
         self.facts["slow"] = answers.held_back
         self.facts["stale"] = self.history.looks_back
@@ -372,6 +381,9 @@ class World:
             # Nobody of a crowd has a subscription: it is no cast of its own.
             events += CROWD_EVENTS
             self.facts["crowded"] = 1
+        if self.joining is not None:
+            self.sandbox.begin(guests(self.people))
+            customers, events = customers + 2 * PAIRS, events + GUESTS_EVENTS
         while customers <= CUSTOMERS_MIN or events < 0.8 * EVENTS_MIN:
             # Long and short ones in turn, so that both numbers are reached together.
             behind = events * CUSTOMERS_MIN < customers * EVENTS_MIN * 0.8
@@ -406,6 +418,7 @@ class World:
         await self.pass_time(self.sandbox.now - self.elapsed)
         self._post(events)
         await self._set_here()
+        await self._join()
         # Reads that were wanted before meet changes that no event has announced yet.
         await self._work()
         self.history.tell()
@@ -458,6 +471,12 @@ class World:
             await want_push(self.ground.connection, key, fields)
             await mark_stale(self.ground.connection, [key])
         self.facts["set here"] += 1
+
+    async def _join(self) -> None:
+        """A service says which guests have signed up as whom, or that it was wrong."""
+        if self.joining is not None and self.joining.random() < JOINING_SHARE:
+            joined = await join_some(self.ground.connection, self.people, self.joining)
+            self.facts["joined"] += joined
 
     async def _fail_over(self) -> None:
         """A standby takes the place of Postgres, while workers are at work. What was committed in one step is lost."""
