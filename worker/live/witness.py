@@ -136,7 +136,7 @@ def _doubt(witness: Witness, answer: Answered, witnesses: Witnesses) -> FailedRe
             if witness.changed_since and repeating:
                 difference = "nothing is new"
                 unread = tuple(each.unread for each in thin if each.unread is not None)
-            elif (witness.thins > 1 or not witness.is_stored or read.deleted) and (unseen or not thin):
+            elif _needs_another(witness, read, repeating=repeating) and (unseen or not thin):
                 said = _digest(witness, answer)
                 if said != witness.doubted_as:
                     difference = "no other read has said the same"
@@ -197,10 +197,24 @@ def _lacks_twins(witness: Witness, stored: str | None, read: Parsed, *, repeatin
     """
     if witness.is_stored and witness.tells == 0 and repeating:
         return None  # what is stored has seen them
-    is_first = witness.payload_seq == 0 and witness.tells == 1 and witness.is_older and not read.deleted
+    is_first = witness.payload_seq == 0 and _is_alone(witness) and not read.deleted
     if is_first and not repeating and stored is not None and _says_else(stored, read):
         return None  # nothing else has changed since what is stored
     return "it has to agree with the twin of a thin event"
+
+
+def _is_alone(witness: Witness) -> bool:
+    """Whether there is one change only between what is stored and what any replica shows: an answer is the one or the
+    other. Otherwise a late replica may show a third state, from before what is stored or in between.
+    """
+    return witness.tells == 1 and witness.is_older
+
+
+def _needs_another(witness: Witness, read: Parsed, *, repeating: bool) -> bool:
+    """Whether, without a twin, a second read has to say the same."""
+    if witness.thins > 1 or not witness.is_stored or read.deleted:
+        return True
+    return not repeating and not _is_alone(witness)
 
 
 def _says_else(stored: str, read: Parsed) -> bool:
