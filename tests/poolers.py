@@ -58,9 +58,7 @@ class TransactionPooler:
             try:
                 while (first := await sent.get())[:1] != b"X":
                     session = await self.idle.get()
-                    if await _lend(session, first, sent, writer):
-                        self.idle.put_nowait(session)
-                    else:
+                    if not await self._lend(session, first, sent, writer):
                         session[1].close()
             finally:
                 receiving.cancel()
@@ -83,6 +81,46 @@ class TransactionPooler:
                 break
         self.idle.put_nowait(session)
 
+    async def _lend(
+        self, session: Stream, first: bytes, sent: asyncio.Queue[bytes], writer: asyncio.StreamWriter
+    ) -> bool:
+        """Pass messages on until the session is outside a transaction again, and give it back; False if the client
+        leaves before.
+        """
+        unanswered = 0
+        left = asyncio.Event()
+
+        async def pass_on(message: bytes) -> None:
+            nonlocal unanswered
+            while message[:1] != b"X":
+                unanswered += message[:1] in b"QS"
+                session[1].write(message)
+                message = await sent.get()
+            left.set()
+
+        async def answer() -> None:
+            nonlocal unanswered
+            while True:
+                message = await _message(session[0])
+                if message[:1] == b"Z":
+                    unanswered -= 1
+                    if message[5:6] == b"I" and not unanswered:
+                        # First: whoever hears of it may ask at once, and other clients of the same process, too.
+                        passing.cancel()
+                        self.idle.put_nowait(session)
+                        writer.write(message)
+                        return
+                writer.write(message)
+
+        passing, answering = asyncio.create_task(pass_on(first)), asyncio.create_task(answer())
+        leaving = asyncio.create_task(left.wait())
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        is_free = answering.done() and not answering.exception()
+        for task in (passing, answering, leaving):
+            task.cancel()
+        await asyncio.gather(passing, answering, leaving, return_exceptions=True)
+        return is_free
+
 
 async def _receive(reader: asyncio.StreamReader, sent: asyncio.Queue[bytes]) -> None:
     """Put what the client sends into a queue, and at its end that it leaves."""
@@ -90,41 +128,6 @@ async def _receive(reader: asyncio.StreamReader, sent: asyncio.Queue[bytes]) -> 
         while True:
             sent.put_nowait(await _message(reader))
     sent.put_nowait(b"X")
-
-
-async def _lend(
-    session: Stream, first: bytes, sent: asyncio.Queue[bytes], writer: asyncio.StreamWriter
-) -> bool:
-    """Pass messages on until the session is outside a transaction again; False if the client leaves before."""
-    unanswered = 0
-    left = asyncio.Event()
-
-    async def pass_on(message: bytes) -> None:
-        nonlocal unanswered
-        while message[:1] != b"X":
-            unanswered += message[:1] in b"QS"
-            session[1].write(message)
-            message = await sent.get()
-        left.set()
-
-    async def answer() -> None:
-        nonlocal unanswered
-        while True:
-            message = await _message(session[0])
-            writer.write(message)
-            if message[:1] == b"Z":
-                unanswered -= 1
-                if message[5:6] == b"I" and not unanswered:
-                    return
-
-    passing, answering = asyncio.create_task(pass_on(first)), asyncio.create_task(answer())
-    leaving = asyncio.create_task(left.wait())
-    await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    is_free = answering.done() and not left.is_set()
-    for task in (passing, answering, leaving):
-        task.cancel()
-    await asyncio.gather(passing, answering, leaving, return_exceptions=True)
-    return is_free
 
 
 async def _startup(reader: asyncio.StreamReader) -> bytes:
@@ -143,10 +146,12 @@ async def transaction_pooler(database_url: str) -> AsyncIterator[str]:
     url = urlsplit(database_url)
     pooler = TransactionPooler(url.hostname or "", url.port or 5432)
     async with await asyncio.start_server(pooler.serve, "127.0.0.1", 0) as server:
-        yield through(database_url, server.sockets[0].getsockname()[1])
-        server.close()
-        for session in pooler.sessions:
-            session.close()
+        try:
+            yield through(database_url, server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            for session in pooler.sessions:
+                session.close()
 
 
 @asynccontextmanager
