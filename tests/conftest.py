@@ -128,10 +128,13 @@ def nothing_left_running(shared_loop: asyncio.AbstractEventLoop) -> Iterator[Non
     """
     before = asyncio.all_tasks(shared_loop)
     yield
-    if left := asyncio.all_tasks(shared_loop) - before:
+    left = asyncio.all_tasks(shared_loop) - before
+    while left := {task for task in left if not task.done()}:
         for task in left:
             task.cancel()
-        shared_loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        ended = asyncio.gather(*left, return_exceptions=True)
+        # Again, until all have: redis-py waits by asyncio.wait_for, which on Python 3.11 can lose a cancellation.
+        shared_loop.run_until_complete(asyncio.wait([ended], timeout=1.0))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
