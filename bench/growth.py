@@ -57,6 +57,8 @@ select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as de
 from pg_index i
 left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u')
 where i.indrelid = $1::text::regclass
+  -- One that a foreign key needs has to stay.
+  and not exists (select from pg_constraint f where f.conindid = i.indexrelid and f.contype = 'f')
 """
 
 SELECT_SOME = """
