@@ -220,7 +220,7 @@ class _Batch:
                 deleted=ref == reading.deleted,
                 known_since=reading.known_since,
                 thin=reading.thin,
-                of_own=reading.of_own,
+                of_own=reading.of_own and ref == reading.concerns[0],
             )
             if ref == reading.deleted and event.created is not None:
                 self.deletions[key] = max(event.created, self.deletions.get(key, event.created))

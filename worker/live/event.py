@@ -97,6 +97,9 @@ def read_marks(event: ClaimedEvent, body: Mapping[str, Any], outcome: Outcome) -
     concerns = concerned(event.type, body)
     reading = _marking(event, outcome, concerns, customer_named_by(body) if concerns else None)
     reading.owner = owner_named_by(body)
+    name = body.get("object")
+    kind = kind_of(name) if isinstance(name, str) else None
+    reading.of_own = bool(concerns) and kind is not None and concerns[0] == (kind.name, body.get("id"))
     return reading
 
 

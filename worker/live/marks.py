@@ -54,7 +54,9 @@ def event_mark(
     if kind.id_is_customers:
         customer_id = key.id
     owned = kind.confirmed_by == "reads" and not kind.catalogue
-    tells = shown is not None or (thin and not deleted and event.type not in ANNOUNCEMENTS)
+    # What nobody understands in an event about the object itself tells as much as a thin event does.
+    untold = thin or (of_own and kind.confirmed_by == "reads")
+    tells = shown is not None or (untold and not deleted and event.type not in ANNOUNCEMENTS)
     told_at = event.created if tells else None
     if told_at is not None and event.type.endswith(".created") and not kind.id_is_chosen:
         told_at -= JUST_BEFORE
@@ -76,7 +78,7 @@ def event_mark(
         asks=kind.confirmed_by == "reads",
         known_since=known_since,
         thin=thin and kind.confirmed_by == "reads",
-        thins=int(thin and told_at is not None),
+        thins=int(shown is None and told_at is not None),
         tells=int(told_at is not None),
         thin_seqs=(event.seq,) if thin and of_own and told_at is not None else (),
     )

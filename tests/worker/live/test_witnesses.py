@@ -86,6 +86,30 @@ async def test_late_read_never_becomes_exact(harness: Harness) -> None:
     assert (0, None) == (held["doubts"], held["doubted_at"])
 
 
+async def test_payload_that_nobody_understands_is_a_witness_too(harness: Harness) -> None:
+    """I3: an event says that an object has changed, in a shape that nobody understands. A late read that knows nothing
+    of the change is not believed for that, nor is an older payload that was understood a measure.
+    """
+    await settled(harness)
+    odd = PAST_DUE | {"status": {"now": "past_due"}}
+    await harness.apply(event("customer.subscription.updated", odd, after=100))
+    harness.api.now = NOON + 101
+    await harness.confirm()
+    assert ("active", False) == await told(harness)
+    harness.api.put(PAST_DUE)
+    await harness.confirm()
+    assert ("past_due", True) == await told(harness)
+    canceled = PAST_DUE | {"status": "canceled", "canceled_at": NOON + 142, "ended_at": NOON + 142}
+    await harness.apply(
+        event("customer.subscription.updated", PAST_DUE | {"cancel_at_period_end": True}, after=140),
+        event("customer.subscription.deleted", canceled | {"status": {"now": "canceled"}}, after=142),
+    )
+    harness.api.put(canceled)
+    harness.api.now = NOON + 144
+    await harness.confirm(times=2)
+    assert ("ended", True) == await told(harness)
+
+
 async def test_date_ahead_of_our_clock(harness: Harness) -> None:
     """I3: something between us and Stripe writes a Date that is half a minute ahead. A late read does not count for it
     as one that began long after the event.
