@@ -139,6 +139,7 @@ class WorkerProcess:
         self._id = f"{socket.gethostname()}:{os.getpid()}:{started}:{secrets.token_hex(4)}"
         self._redis_state = "not asked yet"
         self._restarts = dict.fromkeys(LANES, 0)
+        self._closing: set[asyncio.Task[None]] = set()
         self._complaints = Complaints()
         self._beat_at: float | None = None
 
@@ -215,6 +216,7 @@ class WorkerProcess:
         log.info("worker stopping", id=self._id)
         engine.stopping.set()
         await asyncio.gather(_cancel(supervisors), _end(sweeps))
+        await asyncio.gather(*self._closing)
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
                 await engine.give_back()
@@ -310,7 +312,11 @@ class WorkerProcess:
             finally:
                 if settled is not None:
                     settled.cancel()
-                await _close(worker)
+                # A task of its own: this one may be canceled again meanwhile.
+                closing = asyncio.create_task(_close(worker), name=f"close {queue}")
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+                await asyncio.shield(closing)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESTART_SECONDS_MAX)
 
@@ -388,9 +394,7 @@ async def _close(worker: Worker) -> None:
     jobs = list(worker.tasks.values())
     if jobs:
         await asyncio.wait(jobs, timeout=CLOSE_SECONDS)
-    for job in jobs:
-        job.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
+    await _cancel(job for job in jobs if not job.done())
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await worker.pool.aclose(close_connection_pool=True)

@@ -127,6 +127,33 @@ async def test_i12_queue_that_nobody_can_read(
     assert ["queue not understood"] == [line["event"] for line in logged if line["log_level"] == "error"]
 
 
+async def test_jobs_end_before_their_worker_does(
+    webhooks_only: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I12: a lane may be canceled more than once. What its jobs still do ends in time, or is canceled, before anything
+    is given back that they use.
+    """
+    monkeypatch.setattr(process, "CLOSE_SECONDS", 1.5)
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def takes_long(**_: object) -> int:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return 0
+
+    monkeypatch.setattr(webhooks_only.engine, "apply", takes_long)
+    worker = WorkerProcess(Settings(database_url=webhooks_only.settings.database_url, redis_url=redis_url))
+    lane = asyncio.create_task(worker._supervise(LIVE_QUEUE, webhooks_only.engine))
+    async with asyncio.timeout(30):
+        await begun.wait()
+        await process._cancel([lane])  # again after a second
+        await asyncio.gather(*worker._closing)
+    assert ended.is_set()
+
+
 async def test_schema_of_another_version(database_url: str) -> None:
     """An older one is no schema to work on; with a newer one it works, after a warning with the remedy."""
     connection = await asyncpg.connect(database_url)
