@@ -29,6 +29,10 @@ CUSTOMERS_PER_RATE = 15
 """So many customers at a time for each event a second: the account's clock then runs about as fast as in `make up`."""
 CHUNK_SECONDS = 10.0
 """Late and reordered is what comes within so long."""
+YEARS_BEFORE = 10
+"""So long ago its life begins. An hour at the default rate is about two years of it, and it must not get ahead of the
+clock: workers believe no `Date` of Stripe's that is ahead of Postgres, and would look for lost events for ever.
+"""
 EVENTS_KEPT = 20_000
 """So many events are in the list that gaps are filled from."""
 POSTERS = 16
@@ -53,7 +57,7 @@ class LivingAccount:
         self._draws = Random(f"{seed}:living")  # noqa: S311 - replayable
         self._sandbox = Sandbox(
             seed,
-            start=int(time()) - 365 * DAY,
+            start=int(time()) - YEARS_BEFORE * 365 * DAY,
             event_versions=MIXED,
             inversions=True,
             event_retention_seconds=100 * 365 * DAY,
