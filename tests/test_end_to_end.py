@@ -17,7 +17,7 @@ STEPS = {"receive", "apply", "event", "confirm", "derive"}
 # Sent at the end, if not 512 are there before.
 TRACED = {
     "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-    "OTEL_TRACES_SAMPLER_ARG": "0.1",
+    "OTEL_TRACES_SAMPLER_ARG": "0.5",
     "OTEL_BSP_SCHEDULE_DELAY": "3600000",
 }
 
@@ -28,7 +28,7 @@ def assert_traced(collector: Collector, events: Sequence[Event]) -> None:
         ids: collector.trace(ids[0]) for ids in {ids_of(Traced(each.id, each.live_mode)) for each in events}
     }
     sampled = {ids: spans for ids, spans in traces.items() if spans}
-    assert len(traces) / 20 < len(sampled) < len(traces) / 5
+    assert len(traces) / 3 < len(sampled) < len(traces) * 2 / 3
     for (_, root_id), spans in sampled.items():
         (root,) = [span for span in spans if not span.parent_id]
         assert ("event", root_id, "subledger-worker") == (root.name, root.span_id, root.service)
@@ -38,6 +38,7 @@ def assert_traced(collector: Collector, events: Sequence[Event]) -> None:
         assert all(span.began_ns <= span.ended_ns for span in spans)
     whole = [spans for spans in sampled.values() if STEPS <= {span.name for span in spans}]
     last = [max(spans, key=lambda span: span.ended_ns) for spans in whole]
+    # Only what is read last of a customer's objects makes it exact.
     assert any(span.name == "derive" and span.attributes["subledger.exact"] for span in last)
 
 
@@ -53,8 +54,8 @@ async def test_records_equal_the_truth(
     customers: int,
 ) -> None:
     """At least 200 customers, every story, delivered as Stripe delivers: shuffled within a burst, some twice. And a
-    third of the stories in the newest version alone. Of an event in ten a collector has one trace, from its webhook to
-    the exact record.
+    third of the stories in the newest version alone. Of every second event a collector has one trace, from its webhook
+    to the exact record.
     """
     sandbox = Sandbox(seed=11, event_versions=shapes)
     sandbox.play([*STORIES][::stories_every], customers=customers)

@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 from db.connection import Pool, PostgresUnfit, create_pool
 from db.migrate import migrate
 from db.mirror.facts import SELECT_CUSTOMERS
-from db.sync.inbox import FINISH_EVENTS
+from db.sync.inbox import CLAIM_EVENTS, FINISH_EVENTS
 from db.sync.status import SELECT_MIGRATED
 from runtime.bell import LIVE_QUEUE, connect_redis
 from runtime.logs import Complaints
 from runtime.retry import ATTEMPTS_MAX
 from runtime.settings import Settings
-from tests.faults import before, failing
+from tests.faults import Call, before, failing
 from tests.harness import Harness, customer, event
 from tests.system import until
 from worker import process
@@ -136,21 +136,20 @@ async def test_jobs_end_before_their_worker_does(
     monkeypatch.setattr(process, "CLOSE_SECONDS", 1.5)
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def takes_long(**_: object) -> int:
+    async def takes_long(_: Call) -> None:
         begun.set()
         try:
             await asyncio.sleep(60)
         finally:
             ended.set()
-        return 0
 
-    monkeypatch.setattr(webhooks_only.engine, "apply", takes_long)
     worker = WorkerProcess(Settings(database_url=webhooks_only.settings.database_url, redis_url=redis_url))
     lane = asyncio.create_task(worker._supervise(LIVE_QUEUE, webhooks_only.engine))
-    async with asyncio.timeout(30):
-        await begun.wait()
-        await process._cancel([lane])  # again after a second
-        await asyncio.gather(*worker._closing)
+    with before(CLAIM_EVENTS, takes_long, times=1):
+        async with asyncio.timeout(30):
+            await begun.wait()
+            await process._cancel([lane])  # again after a second
+            await asyncio.gather(*worker._closing)
     assert ended.is_set()
 
 
