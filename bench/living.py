@@ -62,7 +62,8 @@ class LivingAccount:
             inversions=True,
             event_retention_seconds=100 * 365 * DAY,
         )
-        inhabit(self._sandbox, customers=max(20, round(rate * CUSTOMERS_PER_RATE)))
+        # The audit at the end compares with all that was ever there.
+        inhabit(self._sandbox, customers=max(20, round(rate * CUSTOMERS_PER_RATE)), forgets=False)
         self._faults = replace(FAULTS)
         self._api = create_api(self._sandbox, [API_KEY], faults=self._faults)
         self._api.gate = Gate(RateLimits())

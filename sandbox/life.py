@@ -19,16 +19,17 @@ _OFFERS = (
 )
 
 
-def inhabit(sandbox: Sandbox, *, customers: int) -> list[Price]:
+def inhabit(sandbox: Sandbox, *, customers: int, forgets: bool = True) -> list[Price]:
     """Fill the account with customers: some at once, the others one by one, never more than `customers` at a time.
 
-    Returns what the account sells.
+    `forgets`: who has left for good is no longer in the account after a while, as if it had never been there, which
+    bounds the memory of a long life; otherwise an audit of it finds everything. Returns what the account sells.
     """
     prices = _open_shop(sandbox)
     for n in range(customers):
         # The first burst comes within a minute, the rest half a day apart.
         start = n % 60 if n < FIRST_BURST else (n - FIRST_BURST + 1) * DAY // 2
-        sandbox.at(sandbox.now + start, lambda: sandbox.begin(_story(prices)))
+        sandbox.at(sandbox.now + start, lambda: sandbox.begin(_story(prices, forgets=forgets)))
     return prices
 
 
@@ -41,24 +42,25 @@ def _open_shop(sandbox: Sandbox) -> list[Price]:
     return prices
 
 
-def _story(prices: list[Price]) -> Story:
+def _story(prices: list[Price], *, forgets: bool) -> Story:
     return Story(
         name="a_life",
         sentence="One customer after another, each with a life drawn at random.",
         covers=(),
         defines=(),
         customers=1,
-        plot=lambda stage: _lives(stage, prices),
+        plot=lambda stage: _lives(stage, prices, forgets=forgets),
     )
 
 
-def _lives(stage: Stage, prices: list[Price]) -> Iterator[int]:
-    """One place in the account: another customer takes it when its customer has left for good and is forgotten."""
+def _lives(stage: Stage, prices: list[Price], *, forgets: bool) -> Iterator[int]:
+    """One place in the account: another customer takes it when its customer has left for good."""
     while True:
         customer = stage.customer(metadata={"plan_interest": stage.choices.choice(("self-serve", "sales"))})
         yield from lead_life(stage, customer, prices)
         yield REMEMBERED_AFTER_LEAVING
-        stage.account.forget(customer.id)
+        if forgets:
+            stage.account.forget(customer.id)
 
 
 def lead_life(stage: Stage, customer: Customer, prices: list[Price]) -> Iterator[int]:

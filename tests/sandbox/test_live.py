@@ -1,6 +1,7 @@
 """The living account: busy, bounded, the same again from its state, and stopped by a signal."""
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -12,8 +13,8 @@ import msgspec
 import stripe
 from starlette.types import Receive, Scope, Send
 
-from sandbox import serve
-from sandbox.life import FIRST_BURST
+from sandbox import Sandbox, serve
+from sandbox.life import FIRST_BURST, inhabit
 from sandbox.live import EVENTS_REPEATED, Mishaps, Origin, Place, Post, StateFile, live, open_account, replay
 from sandbox.periods import DAY, HOUR
 from tests.ports import reserved_port
@@ -30,6 +31,20 @@ def test_first_burst_comes_at_once() -> None:
     assert FIRST_BURST == len(sandbox.truth())
     sandbox.advance(HOUR)
     assert {"active", "trialing"} <= {truth.status for truth in sandbox.truth().values()}
+
+
+def test_nobody_is_forgotten_on_request() -> None:
+    """Whoever compares the account with what it has told finds everybody who was ever there."""
+    sandbox = Sandbox(seed=3)
+    inhabit(sandbox, customers=20, forgets=False)
+    sandbox.advance(3 * 365 * DAY)
+    came = {
+        json.loads(each.body)["data"]["object"]["id"]
+        for each in sandbox.events
+        if each.type == "customer.created"
+    }
+    assert len(came) > 20
+    assert came <= sandbox.home.things.keys()
 
 
 def test_the_account_stays_lively_and_small() -> None:
